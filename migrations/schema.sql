@@ -1,0 +1,182 @@
+-- What the migrations make, as pg_dump 15 prints it. Compared by the tests.
+
+CREATE SCHEMA queue;
+
+CREATE TYPE queue.outcome AS ENUM (
+    'done',
+    'discarded',
+    'cancelled'
+);
+
+CREATE TABLE queue.attempts (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    process text NOT NULL,
+    ending text NOT NULL,
+    error text NOT NULL,
+    backtrace text,
+    CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
+);
+
+CREATE TABLE queue.claimed (
+    job_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    claimed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    process_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    spent smallint NOT NULL,
+    crashes smallint NOT NULL,
+    cancel_requested_at timestamp with time zone
+);
+
+CREATE TABLE queue.failed (
+    job_id bigint NOT NULL,
+    failed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempt integer NOT NULL,
+    spent smallint NOT NULL,
+    crashes smallint NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C"
+);
+
+CREATE TABLE queue.finished (
+    job_id bigint NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempt integer NOT NULL,
+    outcome queue.outcome NOT NULL
+);
+
+CREATE SEQUENCE queue.job_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE queue.jobs (
+    id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    unique_until timestamp with time zone,
+    priority smallint NOT NULL,
+    attempts_max smallint NOT NULL,
+    crashes_max smallint NOT NULL,
+    unique_states smallint,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    unique_key bytea,
+    tags text[],
+    args jsonb NOT NULL,
+    CONSTRAINT jobs_attempts_max_check CHECK ((attempts_max > 0)),
+    CONSTRAINT jobs_crashes_max_check CHECK ((crashes_max > 0)),
+    CONSTRAINT jobs_unique_whole CHECK (((unique_key IS NULL) = (unique_states IS NULL)))
+);
+
+CREATE TABLE queue.migrations (
+    version integer NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    name text NOT NULL
+);
+
+CREATE TABLE queue.processes (
+    id uuid NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    heartbeat_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    stopping_at timestamp with time zone,
+    pid integer NOT NULL,
+    name text NOT NULL,
+    host text NOT NULL,
+    version text NOT NULL,
+    details jsonb NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE queue.queues (
+    name text NOT NULL COLLATE pg_catalog."C",
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    paused_at timestamp with time zone
+);
+
+CREATE TABLE queue.ready (
+    job_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    ready_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    priority smallint NOT NULL,
+    spent smallint DEFAULT 0 NOT NULL,
+    crashes smallint DEFAULT 0 NOT NULL,
+    frees_key boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C"
+);
+
+CREATE TABLE queue.scheduled (
+    job_id bigint NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    priority smallint NOT NULL,
+    spent smallint DEFAULT 0 NOT NULL,
+    crashes smallint DEFAULT 0 NOT NULL,
+    frees_key boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C"
+);
+
+CREATE TABLE queue.sleepers (
+    process_id uuid NOT NULL
+);
+
+CREATE TABLE queue.unique_keys (
+    key bytea NOT NULL,
+    job_id bigint NOT NULL,
+    held_until timestamp with time zone,
+    held_in smallint NOT NULL
+);
+
+ALTER TABLE ONLY queue.attempts
+    ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
+
+ALTER TABLE ONLY queue.claimed
+    ADD CONSTRAINT claimed_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.failed
+    ADD CONSTRAINT failed_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.finished
+    ADD CONSTRAINT finished_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY queue.processes
+    ADD CONSTRAINT processes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.queues
+    ADD CONSTRAINT queues_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY queue.ready
+    ADD CONSTRAINT ready_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.scheduled
+    ADD CONSTRAINT scheduled_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.sleepers
+    ADD CONSTRAINT sleepers_pkey PRIMARY KEY (process_id);
+
+ALTER TABLE ONLY queue.unique_keys
+    ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
+
+CREATE INDEX attempts_recent ON queue.attempts USING btree (ended_at);
+
+CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
+
+CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, seq);
+
+CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
+
+CREATE INDEX unique_keys_release ON queue.unique_keys USING btree (job_id);
