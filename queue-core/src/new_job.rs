@@ -1,0 +1,216 @@
+//! A job before it is in the database: checked, and written as JSON.
+
+use std::borrow::Cow;
+use std::mem;
+
+use crate::job::{Job, Options};
+use crate::names::{InvalidName, check_kind, check_queue, check_tag};
+
+/// The most bytes of arguments a job may have, unless a [`Queue`](crate::Queue) says otherwise.
+pub const ARGS_BYTES_MAX: usize = 1024 * 1024;
+
+/// A job that is ready to be enqueued, of whatever kind.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) args: String,
+    pub(crate) options: Options,
+}
+
+/// Why a job was not enqueued. Nothing has been written, unless the error came from the database
+/// in the caller's own transaction: roll that one back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The queue, the kind or a tag has a name that is refused.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The arguments cannot be written as JSON.
+    #[error("could not write the arguments of `{kind}` as JSON")]
+    Unserializable {
+        /// The job's kind.
+        kind: String,
+        /// What serde_json said.
+        source: serde_json::Error,
+    },
+    /// The arguments are longer than allowed.
+    #[error(
+        "the arguments of `{kind}` have {bytes} bytes, and {max} are allowed: \
+         store the data elsewhere and enqueue a reference to it"
+    )]
+    TooLarge {
+        /// The job's kind.
+        kind: String,
+        /// How long they are.
+        bytes: usize,
+        /// How long they may be.
+        max: usize,
+    },
+    /// The arguments hold the character NUL, which Postgres cannot keep in `jsonb`.
+    #[error("the arguments of `{kind}` hold a NUL character (\\u0000), which Postgres cannot keep")]
+    Nul {
+        /// The job's kind.
+        kind: String,
+    },
+    /// A number of attempts or crashes is below one.
+    #[error("`{kind}` allows {count} {what}: allow at least 1")]
+    TooFew {
+        /// The job's kind.
+        kind: String,
+        /// What is too few: `attempts` or `crashes`.
+        what: &'static str,
+        /// How many.
+        count: i16,
+    },
+    /// The job is unique or delayed, which COPY does not look at.
+    #[error("`{kind}` is unique or delayed, which COPY cannot do: use `enqueue_many`")]
+    NotCopyable {
+        /// The job's kind.
+        kind: String,
+    },
+    /// The queue's tables are not there.
+    #[error("the tables of the queue are missing: run `queue migrate` against this database")]
+    NotMigrated(#[source] sqlx::Error),
+    /// The database refused, or could not be reached.
+    #[error("could not enqueue")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for EnqueueError {
+    fn from(error: sqlx::Error) -> Self {
+        if crate::db::is_not_migrated(&error) {
+            Self::NotMigrated(error)
+        } else {
+            Self::Database(error)
+        }
+    }
+}
+
+impl NewJob {
+    /// Writes the arguments of a typed job, with the options of its kind.
+    ///
+    /// # Errors
+    /// Fails when the arguments cannot be written as JSON.
+    pub fn of<J: Job>(job: &J) -> Result<Self, EnqueueError> {
+        let mut options = J::options();
+        if let Some(unique) = job.unique() {
+            options.unique = Some(unique);
+        }
+        let args = serde_json::to_string(job).map_err(|source| EnqueueError::Unserializable {
+            kind: J::KIND.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            kind: Cow::Borrowed(J::KIND),
+            args,
+            options,
+        })
+    }
+
+    /// Names a job by its kind and arguments, for kinds that have no type here.
+    pub fn untyped(kind: impl Into<String>, args: &serde_json::Value, options: Options) -> Self {
+        Self {
+            kind: Cow::Owned(kind.into()),
+            args: args.to_string(),
+            options,
+        }
+    }
+
+    /// Changes the options.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.change(change);
+        self
+    }
+
+    pub(crate) fn change(&mut self, change: impl FnOnce(Options) -> Options) {
+        self.options = change(mem::take(&mut self.options));
+    }
+
+    /// Refuses what the database would refuse, and what would harm it, before anything is sent.
+    pub(crate) fn check(&self, args_bytes_max: usize) -> Result<(), EnqueueError> {
+        check_kind(&self.kind)?;
+        check_queue(&self.options.queue)?;
+        for tag in &self.options.tags {
+            check_tag(tag)?;
+        }
+        self.check_at_least_one("attempts", self.options.attempts_max)?;
+        self.check_at_least_one("crashes", self.options.crashes_max)?;
+        self.check_args(args_bytes_max)
+    }
+
+    fn check_at_least_one(&self, what: &'static str, count: i16) -> Result<(), EnqueueError> {
+        if count >= 1 {
+            return Ok(());
+        }
+        Err(EnqueueError::TooFew {
+            kind: self.kind.to_string(),
+            what,
+            count,
+        })
+    }
+
+    fn check_args(&self, max: usize) -> Result<(), EnqueueError> {
+        let kind = || self.kind.to_string();
+        let bytes = self.args.len();
+        if bytes > max {
+            return Err(EnqueueError::TooLarge {
+                kind: kind(),
+                bytes,
+                max,
+            });
+        }
+        if has_nul(&self.args) {
+            return Err(EnqueueError::Nul { kind: kind() });
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether a JSON text holds the escape `\u0000`, as against an escaped backslash before
+/// the letters `u0000`.
+fn has_nul(json: &str) -> bool {
+    json.match_indices("\\u0000").any(|(at, _)| {
+        let backslashes = json[..at].bytes().rev().take_while(|&b| b == b'\\').count();
+        backslashes % 2 == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(kind: &str, args: serde_json::Value, options: Options) -> Result<(), EnqueueError> {
+        NewJob::untyped(kind, &args, options).check(100)
+    }
+
+    #[test]
+    fn an_ordinary_job_passes() {
+        checked("mail", json!({"to": 7}), Options::new().tag("eu")).unwrap();
+    }
+
+    #[test]
+    fn what_the_database_would_refuse_is_refused_first() {
+        let refused = [
+            checked("two words", json!(1), Options::new()),
+            checked("k", json!(1), Options::new().queue("")),
+            checked("k", json!(1), Options::new().tag("a,b")),
+            checked("k", json!(1), Options::new().attempts(0)),
+            checked("k", json!(1), Options::new().crashes(-1)),
+            checked("k", json!("x".repeat(200)), Options::new()),
+            checked("k", json!("nul \0"), Options::new()),
+        ];
+        for answer in refused {
+            assert!(answer.is_err());
+        }
+    }
+
+    #[test]
+    fn a_nul_is_told_from_the_text_that_spells_it() {
+        assert!(has_nul(&json!("a\0").to_string()));
+        assert!(has_nul(&json!("\\\0").to_string()));
+        assert!(!has_nul(&json!("\\u0000").to_string()));
+    }
+}

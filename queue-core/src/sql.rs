@@ -1,0 +1,117 @@
+//! The statements of this crate, and the schema they speak to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::names::InvalidName;
+
+/// The schema that every table of the queue lives in, `queue` unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    name: Arc<str>,
+    renamed: Option<Arc<Mutex<HashMap<&'static str, SqlStr>>>>,
+}
+
+impl Schema {
+    /// The name that the statements are written with.
+    pub const DEFAULT: &'static str = "queue";
+
+    /// Names a schema.
+    ///
+    /// # Errors
+    /// Refuses a name that would need quoting: it must be 1 to 40 lower-case letters, digits and
+    /// underscores, start with a letter, and not with `pg_`, which Postgres keeps for itself.
+    pub fn named(name: &str) -> Result<Self, InvalidName> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
+        if !starts_well || name.len() > 40 || !name.bytes().all(plain) {
+            let rule = "use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning";
+            return Err(InvalidName::schema(name, rule));
+        }
+        if name.starts_with("pg_") {
+            let rule = "Postgres keeps names that start with `pg_` for itself";
+            return Err(InvalidName::schema(name, rule));
+        }
+        let renamed = (name != Self::DEFAULT).then(Arc::default);
+        Ok(Self {
+            name: name.into(),
+            renamed,
+        })
+    }
+
+    /// Returns the schema's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the channel on which enqueueing wakes idle workers; payloads are queue names.
+    pub fn wake_channel(&self) -> String {
+        format!("{}.wake", self.name)
+    }
+
+    /// Returns the channel on which running jobs are asked to stop; payloads are job ids.
+    pub fn cancel_channel(&self) -> String {
+        format!("{}.cancel", self.name)
+    }
+
+    /// Returns the statement for this schema.
+    ///
+    /// Statements are written with `queue.` before every name of ours, so replacing it is all
+    /// that renaming takes; the result is kept, because it names a prepared statement.
+    pub(crate) fn sql(&self, statement: &'static str) -> SqlStr {
+        let Some(renamed) = &self.renamed else {
+            return SqlStr::from_static(statement);
+        };
+        let mut renamed = renamed.lock().unwrap_or_else(PoisonError::into_inner);
+        renamed
+            .entry(statement)
+            .or_insert_with(|| self.rename(statement))
+            .clone()
+    }
+
+    pub(crate) fn rename(&self, statement: &str) -> SqlStr {
+        let create = format!("create schema if not exists {};", self.name);
+        let text = statement
+            .replace("queue.", &format!("{}.", self.name))
+            .replace("create schema if not exists queue;", &create);
+        AssertSqlSafe(text).into_sql_str()
+    }
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self {
+            name: Self::DEFAULT.into(),
+            renamed: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_schema_is_written_into_every_statement() {
+        let schema = Schema::named("jobs").unwrap();
+        let sql = schema.sql("delete from queue.ready where queue = $1");
+        assert_eq!(sql.as_str(), "delete from jobs.ready where queue = $1");
+    }
+
+    #[test]
+    fn a_name_that_needs_quoting_is_refused() {
+        for name in [
+            "",
+            "Queue",
+            "my-queue",
+            "1st",
+            "a b",
+            "q\"; drop",
+            "pg_queue",
+        ] {
+            assert!(Schema::named(name).is_err(), "{name:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The states of a job, as people and programs name them.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a job is in its life. Each state is a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It waits for its time: it was delayed, or waits for another attempt.
+    Scheduled,
+    /// It waits for a worker.
+    Ready,
+    /// A process has claimed it, and runs it or is about to. People and programs read `running`.
+    #[serde(rename = "running")]
+    Claimed,
+    /// It was given up after its last attempt, and waits for somebody to decide.
+    Failed,
+    /// It is over: done, discarded or cancelled.
+    Finished,
+}
+
+/// A word that names no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not a state: use scheduled, ready, running, failed or finished")]
+pub struct UnknownState {
+    word: String,
+}
+
+impl JobState {
+    /// Every state, in the order in which a job passes through them.
+    pub const ALL: [Self; 5] = [
+        Self::Scheduled,
+        Self::Ready,
+        Self::Claimed,
+        Self::Failed,
+        Self::Finished,
+    ];
+
+    /// Returns the word that people and programs read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Ready => "ready",
+            Self::Claimed => "running",
+            Self::Failed => "failed",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for JobState {
+    type Err = UnknownState;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .or((word == "claimed").then_some(Self::Claimed))
+            .ok_or_else(|| UnknownState {
+                word: word.to_owned(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_back_from_its_word() {
+        for state in JobState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(json, state.as_str());
+        }
+        assert_eq!("claimed".parse(), Ok(JobState::Claimed));
+        assert!("done".parse::<JobState>().is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! When two jobs are the same job, and what happens to the second.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// Says that a job must not exist twice: by which key, while the first is in which states, for
+/// how long, and what becomes of the second. The database decides, by a unique index.
+///
+/// ```
+/// use queue_core::{OnConflict, States, Unique};
+/// use std::time::Duration;
+///
+/// // One reindexing at a time; one that is asked for while another runs waits behind it.
+/// let reindex = Unique::by_key("reindex/7").while_in(States::WAITING);
+///
+/// // At most one reminder a day, finished ones included.
+/// let reminder = Unique::by_args()
+///     .while_in(States::UNFINISHED | States::FINISHED)
+///     .within(Duration::from_secs(86_400))
+///     .on_conflict(OnConflict::Reject);
+/// # let _ = (reindex, reminder);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Unique {
+    key: Key,
+    pub(crate) while_in: States,
+    pub(crate) within: Option<Duration>,
+    pub(crate) on_conflict: OnConflict,
+}
+
+#[derive(Clone, Debug)]
+enum Key {
+    Args,
+    Text(String),
+}
+
+/// What becomes of a job whose key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The job that has the key is kept, and its id returned.
+    #[default]
+    Keep,
+    /// The job that has the key is cancelled if it is still waiting, and the new one takes its
+    /// place. One that runs, or has run, is kept.
+    Replace,
+    /// Nothing is enqueued, and the answer says so.
+    Reject,
+}
+
+/// A set of states of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States(pub(crate) i16);
+
+impl States {
+    /// Scheduled, ready or blocked.
+    pub const WAITING: Self = Self(1 | 2 | 8);
+    /// Waiting or running.
+    pub const UNFINISHED: Self = Self(Self::WAITING.0 | 4);
+    /// Failed for good, until somebody retries or discards it.
+    pub const FAILED: Self = Self(16);
+    /// Done, discarded or cancelled, until the job is cleared.
+    pub const FINISHED: Self = Self(32);
+}
+
+impl std::ops::BitOr for States {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Unique {
+    /// Jobs of the same kind with equal arguments are the same job.
+    pub fn by_args() -> Self {
+        Self::by(Key::Args)
+    }
+
+    /// Jobs of any kind with this key are the same job.
+    pub fn by_key(key: impl Into<String>) -> Self {
+        Self::by(Key::Text(key.into()))
+    }
+
+    fn by(key: Key) -> Self {
+        Self {
+            key,
+            while_in: States::UNFINISHED,
+            within: None,
+            on_conflict: OnConflict::Keep,
+        }
+    }
+
+    /// Sets the states in which the first job keeps the key; [`States::UNFINISHED`] unless set.
+    /// The waiting states always count.
+    #[must_use]
+    pub fn while_in(mut self, states: States) -> Self {
+        self.while_in = States::WAITING | states;
+        self
+    }
+
+    /// Frees the key this long after the first job was enqueued, whatever its state.
+    #[must_use]
+    pub fn within(mut self, period: Duration) -> Self {
+        self.within = Some(period);
+        self
+    }
+
+    /// Sets what becomes of a job whose key is taken; [`OnConflict::Keep`] unless set.
+    #[must_use]
+    pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Digests the key. A length stands before the kind, so that no kind and arguments run into
+    /// each other, and object keys are sorted, so that their order does not matter.
+    pub(crate) fn digest(&self, kind: &str, args: &str) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        match &self.key {
+            Key::Args => {
+                hash.update((kind.len() as u64).to_be_bytes());
+                hash.update(kind);
+                hash.update(sorted(args));
+            }
+            Key::Text(text) => {
+                hash.update(u64::MAX.to_be_bytes());
+                hash.update(text);
+            }
+        }
+        hash.finalize().to_vec()
+    }
+}
+
+fn sorted(args: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(args) {
+        Ok(value) => value.to_string(),
+        Err(_) => args.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_object_keys_does_not_matter() {
+        let unique = Unique::by_args();
+        assert_eq!(
+            unique.digest("k", r#"{"a":1,"b":2}"#),
+            unique.digest("k", r#"{"b":2,"a":1}"#)
+        );
+    }
+
+    #[test]
+    fn kinds_arguments_and_texts_do_not_run_into_each_other() {
+        let args = Unique::by_args();
+        assert_ne!(args.digest("ab", "\"c\""), args.digest("a", "\"c\""));
+        assert_ne!(Unique::by_key("k1").digest("k", "1"), args.digest("k", "1"));
+    }
+
+    #[test]
+    fn the_waiting_states_always_count() {
+        let unique = Unique::by_args().while_in(States::FAILED);
+        assert_eq!(unique.while_in, States::WAITING | States::FAILED);
+    }
+}
