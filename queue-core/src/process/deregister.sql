@@ -1,0 +1,5 @@
+-- A process ends, and leaves nothing behind.
+with awake as (
+    delete from queue.sleepers where process_id = $1
+)
+delete from queue.processes where id = $1

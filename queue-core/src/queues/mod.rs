@@ -1,0 +1,111 @@
+//! What an operator does to a whole queue.
+
+use sqlx::PgConnection;
+
+use crate::job::{JobId, Outcome};
+use crate::names::{InvalidName, check_queue};
+use crate::sql::Schema;
+use crate::transitions::cancel::cancel_waiting;
+
+pub(crate) const PAUSE: &str = include_str!("pause.sql");
+pub(crate) const RESUME: &str = include_str!("resume.sql");
+pub(crate) const FRONT: &str = include_str!("front.sql");
+
+/// Why a queue was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// No queue can have this name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The database refused, or could not be reached.
+    #[error("could not change the queue")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Pauses a queue: its jobs are claimed no more, those that run go on. A queue that is not known
+/// yet can be paused before its first job. Returns whether it was not paused already.
+///
+/// # Errors
+/// Refuses a name that no queue can have; returns what the server answered.
+pub async fn pause(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+) -> Result<bool, QueueError> {
+    check_queue(queue)?;
+    let paused = sqlx::query(schema.sql(PAUSE))
+        .bind(queue)
+        .execute(conn)
+        .await?;
+    Ok(paused.rows_affected() == 1)
+}
+
+/// Resumes a queue, and wakes idle workers. Returns whether it was paused.
+///
+/// # Errors
+/// Refuses a name that no queue can have; returns what the server answered.
+pub async fn resume(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+) -> Result<bool, QueueError> {
+    check_queue(queue)?;
+    let resumed = sqlx::query(schema.sql(RESUME))
+        .bind(queue)
+        .fetch_optional(conn)
+        .await?;
+    Ok(resumed.is_some())
+}
+
+/// A place in the line of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    priority: i16,
+    seq: i64,
+}
+
+impl Place {
+    /// Before every job.
+    pub const FRONT: Self = Self {
+        priority: i16::MIN,
+        seq: i64::MIN,
+    };
+}
+
+/// What one step of clearing a queue did.
+#[derive(Clone, Debug)]
+pub struct ClearedBatch {
+    /// The jobs that were discarded. Those that a worker claimed first are not among them.
+    pub discarded: Vec<JobId>,
+    /// Where the next step goes on; nothing when the end of the line was reached.
+    pub next: Option<Place>,
+}
+
+/// Discards up to `limit` ready jobs of a queue, those behind `from` in its line. Scheduled,
+/// running and failed jobs are left alone.
+///
+/// # Errors
+/// Refuses a name that no queue can have; returns what the server answered.
+pub async fn clear(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+    from: Place,
+    limit: u32,
+) -> Result<ClearedBatch, QueueError> {
+    check_queue(queue)?;
+    let front: Vec<(i64, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
+        .bind(queue)
+        .bind(from.priority)
+        .bind(from.seq)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *conn)
+        .await?;
+    let jobs: Vec<JobId> = front.iter().map(|(id, ..)| JobId(*id)).collect();
+    let next = front
+        .last()
+        .map(|&(_, priority, seq)| Place { priority, seq });
+    let discarded = cancel_waiting(conn, schema, &jobs, Outcome::Discarded).await?;
+    Ok(ClearedBatch { discarded, next })
+}

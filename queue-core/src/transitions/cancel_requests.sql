@@ -1,0 +1,5 @@
+-- Finds the running jobs of a process that have been asked to stop.
+select job_id, attempt
+from queue.claimed
+where process_id = $1
+    and cancel_requested_at is not null

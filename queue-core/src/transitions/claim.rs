@@ -1,0 +1,149 @@
+//! ready → claimed
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row as _};
+
+use super::run::Claim;
+use crate::job::JobId;
+use crate::process::ProcessId;
+use crate::sql::Schema;
+
+pub(crate) const CLAIM: &str = include_str!("claim.sql");
+pub(crate) const LANES: &str = include_str!("lanes.sql");
+pub(crate) const LAST_PLACE: &str = "select last_value from queue.job_seq";
+
+/// One priority of one queue, between two places in line: what a claim looks through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// The queue's name.
+    pub queue: String,
+    /// The priority.
+    pub priority: i16,
+    /// The place above which to look.
+    pub above: i64,
+    /// The last place to look at.
+    pub up_to: i64,
+}
+
+/// A job that this process may run, and must end.
+#[derive(Debug)]
+pub struct ClaimedJob {
+    /// What ends its run.
+    pub claim: Claim,
+    /// Its place in line.
+    pub seq: i64,
+    /// Its queue.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its priority; smaller is sooner.
+    pub priority: i16,
+    /// Runs so far that count against `attempts_max`.
+    pub spent: i16,
+    /// The runs that may end in an error before it fails.
+    pub attempts_max: i16,
+    /// Runs so far that ended with the death of their process.
+    pub crashes: i16,
+    /// The crashes that make it fail.
+    pub crashes_max: i16,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it became ready.
+    pub ready_at: DateTime<Utc>,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Its arguments, as JSON.
+    pub args: Box<RawValue>,
+}
+
+/// Reads a row of the claim, by position: this is the hot path.
+fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
+    let tags: Option<Vec<String>> = row.try_get(13)?;
+    let args: Json<Box<RawValue>> = row.try_get(14)?;
+    Ok(ClaimedJob {
+        claim: Claim {
+            job_id: JobId(row.try_get(0)?),
+            attempt: row.try_get(3)?,
+            has_key: row.try_get(12)?,
+        },
+        seq: row.try_get(1)?,
+        ready_at: row.try_get(2)?,
+        priority: row.try_get(4)?,
+        spent: row.try_get(5)?,
+        crashes: row.try_get(6)?,
+        queue: row.try_get(7)?,
+        kind: row.try_get(8)?,
+        attempts_max: row.try_get(9)?,
+        crashes_max: row.try_get(10)?,
+        created_at: row.try_get(11)?,
+        tags: tags.unwrap_or_default(),
+        args: args.0,
+    })
+}
+
+/// Claims up to `limit` jobs of the given kinds for a process, from the lanes in their order, and
+/// returns them in that order. Paused queues are passed over.
+///
+/// # Errors
+/// Returns what the server answered. The claim may have been committed all the same if the
+/// connection broke; [`release_unknown`](super::release::release_unknown) gives such jobs back.
+pub async fn claim(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    lanes: &[Lane],
+    kinds: &[String],
+    limit: usize,
+) -> Result<Vec<ClaimedJob>, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(CLAIM))
+        .bind(
+            lanes
+                .iter()
+                .map(|lane| lane.queue.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(lanes.iter().map(|lane| lane.priority).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| lane.above).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| lane.up_to).collect::<Vec<_>>())
+        .bind(kinds)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(process.0)
+        .fetch_all(conn)
+        .await?;
+    let mut jobs = rows
+        .iter()
+        .map(claimed_job)
+        .collect::<Result<Vec<_>, _>>()?;
+    jobs.sort_by_key(|job| (position(lanes, job), job.seq));
+    Ok(jobs)
+}
+
+fn position(lanes: &[Lane], job: &ClaimedJob) -> Option<usize> {
+    lanes
+        .iter()
+        .position(|lane| lane.priority == job.priority && lane.queue == job.queue)
+}
+
+/// Finds the queues and priorities that have ready jobs.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn lanes(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<(String, i16)>, sqlx::Error> {
+    sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await
+}
+
+/// Returns the last place in line that has been given out.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn last_place(conn: &mut PgConnection, schema: &Schema) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(schema.sql(LAST_PLACE))
+        .fetch_one(conn)
+        .await
+}

@@ -1,0 +1,53 @@
+-- ready → claimed, up to $6 jobs from a list of lanes, in the order of the lanes.
+--
+-- A lane is one priority of one queue between two places in line. The lower bound is the floor
+-- below which the caller has claimed everything it saw: without it every claim would walk over
+-- the dead index entries of all jobs claimed since the last vacuum. The bounds go to the index as
+-- equality on (queue, priority) and a range on seq, and the rows are addressed by ctid, so that
+-- the plan does not depend on statistics.
+--
+-- A process that has been declared dead claims nothing, even if it does not know it yet.
+--
+-- Locks rows of ready with skip locked: two claims never wait for each other.
+with picked as (
+    select front.place
+    from unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[])
+        as lane (queue, priority, above, up_to)
+    cross join lateral (
+        select ready.ctid as place
+        from queue.ready
+        where ready.queue = lane.queue
+            and ready.priority = lane.priority
+            and ready.seq > lane.above
+            and ready.seq <= lane.up_to
+            and ready.kind = any ($5)
+        order by ready.seq
+        limit $6
+        for update skip locked
+    ) as front
+    where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
+        and exists (select from queue.processes where id = $7)
+    limit $6
+), taken as (
+    delete from queue.ready
+    where ctid = any (array(select place from picked))
+    returning job_id, seq, ready_at, attempt + 1 as attempt, priority, spent, crashes, frees_key,
+        queue, kind
+), held as (
+    insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
+    select job_id, seq, $7, attempt, spent, crashes
+    from taken
+), freed as (
+    delete from queue.unique_keys
+    where job_id = any (array(select job_id from taken where frees_key))
+        and held_in & 4 = 0
+)
+select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
+    attempts_max, crashes_max, created_at, has_key, tags, args
+from taken
+cross join lateral (
+    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
+    from queue.jobs
+    where jobs.id = taken.job_id
+    limit 1
+) as job

@@ -1,0 +1,70 @@
+//! finished, failed → gone
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::run::millis;
+use crate::sql::Schema;
+
+pub(crate) const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
+pub(crate) const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
+
+/// Which finished jobs a clearing is about.
+#[derive(Clone, Debug, Default)]
+pub struct Cleared {
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
+    /// None of these kinds.
+    pub except_kinds: Vec<String>,
+    /// None of these queues.
+    pub except_queues: Vec<String>,
+}
+
+/// Clears up to `limit` jobs that finished longer ago than `keep`, oldest first, looking only at
+/// those that finished after `from`. Returns how many, and when the last of them had finished:
+/// the `from` of the next call.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn clear_finished(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    which: &Cleared,
+    keep: Duration,
+    from: Option<DateTime<Utc>>,
+    limit: u32,
+) -> Result<(u64, Option<DateTime<Utc>>), sqlx::Error> {
+    let (count, last): (i64, Option<DateTime<Utc>>) = sqlx::query_as(schema.sql(CLEAR_FINISHED))
+        .bind(millis(keep))
+        .bind(from)
+        .bind(&which.kind)
+        .bind(&which.queue)
+        .bind(&which.except_kinds)
+        .bind(&which.except_queues)
+        .bind(i64::from(limit))
+        .fetch_one(conn)
+        .await?;
+    Ok((count.unsigned_abs(), last))
+}
+
+/// Clears up to `limit` jobs that failed longer ago than `keep`, and returns how many.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn clear_failed(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    keep: Duration,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_FAILED))
+        .bind(millis(keep))
+        .bind(i64::from(limit))
+        .fetch_one(conn)
+        .await?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,17 @@
+-- failed → gone: up to $2 jobs that failed more than $1 ms ago, with their attempts and keys.
+with old as (
+    select job_id
+    from queue.failed
+    where failed_at < statement_timestamp() - $1 * interval '1 millisecond'
+    limit $2
+    for update skip locked
+), cleared as (
+    delete from queue.failed where job_id = any (array(select job_id from old))
+), forgotten as (
+    delete from queue.attempts where job_id = any (array(select job_id from old))
+), freed as (
+    delete from queue.unique_keys where job_id = any (array(select job_id from old))
+), gone as (
+    delete from queue.jobs where id = any (array(select job_id from old))
+)
+select count(*) from old

@@ -1,0 +1,26 @@
+-- claimed → finished (discarded or cancelled), with the error that led there. Fenced.
+with closed as (
+    delete from queue.claimed
+    using unnest(
+        $2::bigint[], $3::integer[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[]
+    ) as run (job_id, attempt, ran_us, ending, error, backtrace, outcome)
+    where claimed.job_id = run.job_id
+        and claimed.attempt = run.attempt
+        and claimed.process_id = $1
+    returning claimed.job_id, claimed.attempt, run.ran_us, run.ending, run.error, run.backtrace,
+        run.outcome, clock_timestamp() - run.ran_us * interval '1 microsecond' as started_at
+), logged as (
+    insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
+    select job_id, attempt, started_at, $9, ending, error, backtrace
+    from closed
+), finished as (
+    insert into queue.finished (job_id, started_at, attempt, outcome)
+    select job_id, started_at, attempt, outcome::queue.outcome
+    from closed
+), freed as (
+    delete from queue.unique_keys
+    where job_id = any (array(select job_id from closed))
+        and held_in & 32 = 0
+)
+select job_id
+from closed

@@ -1,0 +1,406 @@
+//! new → ready, new → scheduled
+//!
+//! A job with nothing special about it, alone or in a chunk, goes the short way. Delays, tags and
+//! unique keys take the long statement, which does all of it in the same single round trip.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::cancel::supersede;
+use super::run::{due, millis};
+use crate::job::{Due, JobId};
+use crate::new_job::NewJob;
+use crate::sql::Schema;
+use crate::unique::OnConflict;
+
+pub(crate) const ENQUEUE_ONE: &str = include_str!("enqueue_one.sql");
+pub(crate) const ENQUEUE_READY: &str = include_str!("enqueue_ready.sql");
+pub(crate) const ENQUEUE: &str = include_str!("enqueue.sql");
+pub(crate) const KEY_HOLDERS: &str = include_str!("key_holders.sql");
+pub(crate) const RESERVE_IDS: &str =
+    "select array_agg(nextval('queue.job_seq')), clock_timestamp()::text
+from generate_series(1, $1::bigint)";
+pub(crate) const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
+from unnest($1::text[]) as name
+where exists (select from queue.sleepers)";
+
+/// What became of a job that was to be enqueued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It was enqueued.
+    New(JobId),
+    /// Its unique key was taken, by the job that is named, and that one was kept.
+    Kept(JobId),
+    /// Its unique key was taken by a waiting job, which was cancelled in its favour.
+    Replaced {
+        /// The job that was enqueued.
+        id: JobId,
+        /// The job that was cancelled.
+        old: JobId,
+    },
+    /// Its unique key was taken, by the job that is named, and it was refused.
+    Rejected(JobId),
+}
+
+impl Enqueued {
+    /// Returns the job that now stands for the one that was to be enqueued.
+    pub fn id(self) -> JobId {
+        match self {
+            Self::New(id) | Self::Kept(id) | Self::Rejected(id) | Self::Replaced { id, .. } => id,
+        }
+    }
+
+    /// Tells whether a job was added.
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::New(_) | Self::Replaced { .. })
+    }
+}
+
+/// Enqueues jobs in one round trip, and says in their order what became of each. A job that
+/// replaces another takes further round trips.
+pub(crate) async fn enqueue(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, sqlx::Error> {
+    match jobs {
+        [] => Ok(Vec::new()),
+        [job] if is_plain(job) => Ok(vec![enqueue_one(conn, schema, job).await?]),
+        jobs if jobs.iter().all(is_plain) => enqueue_ready(conn, schema, jobs).await,
+        jobs => enqueue_any(conn, schema, jobs).await,
+    }
+}
+
+fn is_plain(job: &NewJob) -> bool {
+    let options = &job.options;
+    options.due == Due::Now && options.unique.is_none() && options.tags.is_empty()
+}
+
+async fn enqueue_one(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+) -> Result<Enqueued, sqlx::Error> {
+    let row = sqlx::query(schema.sql(ENQUEUE_ONE))
+        .bind(&*job.kind)
+        .bind(&*job.options.queue)
+        .bind(job.options.priority)
+        .bind(job.options.attempts_max)
+        .bind(job.options.crashes_max)
+        .bind(&job.args)
+        .fetch_one(conn)
+        .await?;
+    let id = sqlx::Row::try_get(&row, 0)?;
+    Ok(Enqueued::New(JobId(id)))
+}
+
+async fn enqueue_ready(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(schema.sql(ENQUEUE_READY))
+        .bind(column(jobs, |job| &*job.kind))
+        .bind(column(jobs, |job| &*job.options.queue))
+        .bind(column(jobs, |job| job.options.priority))
+        .bind(column(jobs, |job| job.options.attempts_max))
+        .bind(column(jobs, |job| job.options.crashes_max))
+        .bind(column(jobs, |job| job.args.as_str()))
+        .bind(queues(jobs))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, _notified)| Enqueued::New(JobId(id)))
+        .collect())
+}
+
+async fn enqueue_any(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let keys = column(jobs, unique_key);
+    let admissions = admit(conn, schema, jobs, &keys).await?;
+    let lost: Vec<&[u8]> = admissions
+        .iter()
+        .zip(&keys)
+        .filter(|((_, admitted), _)| !admitted)
+        .filter_map(|(_, key)| key.as_deref())
+        .collect();
+    let mut holders = key_holders(conn, schema, &lost).await?;
+    let mut enqueued = Vec::with_capacity(jobs.len());
+    for ((job, key), (id, admitted)) in jobs.iter().zip(&keys).zip(admissions) {
+        let answer = match key.as_ref().and_then(|key| holders.get(key)) {
+            _ if admitted => Enqueued::New(id),
+            Some(holder) => settle(conn, schema, job, key, *holder).await?,
+            // The holder let go of the key between the two statements.
+            None => admit_again(conn, schema, job, key).await?,
+        };
+        // A later job with the same key meets the one that holds it now.
+        if let Some(key) = key.as_ref().filter(|_| !admitted) {
+            holders.insert(key.clone(), answer.id());
+        }
+        enqueued.push(answer);
+    }
+    Ok(enqueued)
+}
+
+fn unique_key(job: &NewJob) -> Option<Vec<u8>> {
+    let unique = job.options.unique.as_ref()?;
+    Some(unique.digest(&job.kind, &job.args))
+}
+
+/// Runs the long statement: the id drawn for each job, and whether it was admitted.
+async fn admit(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+    keys: &[Option<Vec<u8>>],
+) -> Result<Vec<(JobId, bool)>, sqlx::Error> {
+    let rows: Vec<(i64, bool, i64)> = sqlx::query_as(schema.sql(ENQUEUE))
+        .bind(column(jobs, |job| &*job.kind))
+        .bind(column(jobs, |job| &*job.options.queue))
+        .bind(column(jobs, |job| job.options.priority))
+        .bind(column(jobs, |job| job.options.attempts_max))
+        .bind(column(jobs, |job| job.options.crashes_max))
+        .bind(column(jobs, |job| job.args.as_str()))
+        .bind(column(jobs, tags))
+        .bind(column(jobs, delay_ms))
+        .bind(column(jobs, at))
+        .bind(keys)
+        .bind(column(jobs, unique_states))
+        .bind(column(jobs, unique_for_ms))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, admitted, _notified)| (JobId(id), admitted))
+        .collect())
+}
+
+fn tags(job: &NewJob) -> Option<String> {
+    let tags = &job.options.tags;
+    (!tags.is_empty()).then(|| serde_json::json!(tags).to_string())
+}
+
+fn delay_ms(job: &NewJob) -> Option<i64> {
+    match job.options.due {
+        Due::After(delay) => Some(millis(delay)),
+        Due::Now | Due::At(_) => None,
+    }
+}
+
+fn at(job: &NewJob) -> Option<DateTime<Utc>> {
+    match job.options.due {
+        Due::At(time) => Some(due(time)),
+        Due::Now | Due::After(_) => None,
+    }
+}
+
+fn unique_states(job: &NewJob) -> Option<i16> {
+    job.options.unique.as_ref().map(|unique| unique.while_in.0)
+}
+
+fn unique_for_ms(job: &NewJob) -> Option<i64> {
+    let within: Duration = job.options.unique.as_ref()?.within?;
+    Some(millis(within))
+}
+
+async fn key_holders(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&[u8]],
+) -> Result<HashMap<Vec<u8>, JobId>, sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(schema.sql(KEY_HOLDERS))
+        .bind(keys)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(key, id)| (key, JobId(id))).collect())
+}
+
+/// Decides about a job whose key is taken.
+async fn settle(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+    key: &Option<Vec<u8>>,
+    holder: JobId,
+) -> Result<Enqueued, sqlx::Error> {
+    match on_conflict(job) {
+        OnConflict::Keep => Ok(Enqueued::Kept(holder)),
+        OnConflict::Reject => Ok(Enqueued::Rejected(holder)),
+        OnConflict::Replace => {
+            let cancelled = supersede(conn, schema, &[holder]).await?;
+            if cancelled.is_empty() {
+                return Ok(Enqueued::Kept(holder));
+            }
+            let enqueued = admit_again(conn, schema, job, key).await?;
+            Ok(match enqueued {
+                Enqueued::New(id) => Enqueued::Replaced { id, old: holder },
+                taken_again => taken_again,
+            })
+        }
+    }
+}
+
+fn on_conflict(job: &NewJob) -> OnConflict {
+    let unique = job.options.unique.as_ref();
+    unique.map(|unique| unique.on_conflict).unwrap_or_default()
+}
+
+/// Tries once more to admit a job whose key was seen free. If somebody else takes the key at the
+/// same moment, theirs is the job that is kept.
+async fn admit_again(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+    key: &Option<Vec<u8>>,
+) -> Result<Enqueued, sqlx::Error> {
+    for _ in 0..ADMISSION_TRIES {
+        let jobs = std::slice::from_ref(job);
+        if let [(id, true)] = admit(conn, schema, jobs, std::slice::from_ref(key)).await?[..] {
+            return Ok(Enqueued::New(id));
+        }
+        let key = key.as_deref().unwrap_or_default();
+        if let Some(holder) = key_holders(conn, schema, &[key]).await?.get(key) {
+            return Ok(match on_conflict(job) {
+                OnConflict::Reject => Enqueued::Rejected(*holder),
+                OnConflict::Keep | OnConflict::Replace => Enqueued::Kept(*holder),
+            });
+        }
+    }
+    Err(sqlx::Error::Protocol(
+        "a unique key was taken and freed again at every try".into(),
+    ))
+}
+
+const ADMISSION_TRIES: usize = 10;
+
+/// Enqueues jobs by COPY: the ids are drawn first, then both tables are filled. Unique keys and
+/// delays are not looked at; the caller sees to it that there are none.
+///
+/// The time is drawn with the ids and sent back with every row: a default that is computed anew
+/// for each row would make the server insert the rows one by one instead of by the page, at
+/// nearly 100 bytes of its log more for each.
+pub(crate) async fn copy(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<(), sqlx::Error> {
+    let (ids, now): (Vec<i64>, String) = sqlx::query_as(schema.sql(RESERVE_IDS))
+        .bind(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
+        .fetch_one(&mut *conn)
+        .await?;
+    let name = schema.name();
+    copy_rows(
+        conn,
+        &format!(
+            "copy {name}.jobs (id, created_at, kind, queue, priority, attempts_max, crashes_max, \
+             args, tags) from stdin"
+        ),
+        job_lines(&ids, &now, jobs),
+    )
+    .await?;
+    copy_rows(
+        conn,
+        &format!("copy {name}.ready (job_id, seq, ready_at, priority, queue, kind) from stdin"),
+        ready_lines(&ids, &now, jobs),
+    )
+    .await?;
+    sqlx::query(schema.sql(WAKE_QUEUES))
+        .bind(queues(jobs))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn copy_rows(
+    conn: &mut PgConnection,
+    statement: &str,
+    lines: Vec<u8>,
+) -> Result<(), sqlx::Error> {
+    let mut copy = conn.copy_in_raw(statement).await?;
+    match copy.send(lines).await {
+        Ok(_) => copy.finish().await.map(|_rows| ()),
+        Err(error) => {
+            let _already_failing = copy.abort("could not send the rows").await;
+            Err(error)
+        }
+    }
+}
+
+fn job_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(jobs.len() * 200);
+    for (id, job) in ids.iter().zip(jobs) {
+        let options = &job.options;
+        let _infallible = write!(
+            lines,
+            "{id}\t{now}\t{}\t{}\t{}\t{}\t{}\t",
+            job.kind, options.queue, options.priority, options.attempts_max, options.crashes_max,
+        );
+        escape(&mut lines, &job.args);
+        match &options.tags[..] {
+            [] => lines.extend(b"\t\\N\n"),
+            tags => {
+                let _infallible = writeln!(lines, "\t{{{}}}", tags.join(","));
+            }
+        }
+    }
+    lines
+}
+
+fn ready_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(jobs.len() * 60);
+    for (id, job) in ids.iter().zip(jobs) {
+        let options = &job.options;
+        let _infallible = writeln!(
+            lines,
+            "{id}\t{id}\t{now}\t{}\t{}\t{}",
+            options.priority, options.queue, job.kind
+        );
+    }
+    lines
+}
+
+/// Writes a field as COPY's text format wants it. Names need none of this: their characters have
+/// been checked.
+fn escape(lines: &mut Vec<u8>, field: &str) {
+    for byte in field.bytes() {
+        match byte {
+            b'\\' => lines.extend(b"\\\\"),
+            b'\t' => lines.extend(b"\\t"),
+            b'\n' => lines.extend(b"\\n"),
+            b'\r' => lines.extend(b"\\r"),
+            other => lines.push(other),
+        }
+    }
+}
+
+fn column<'a, T>(jobs: &'a [NewJob], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+    jobs.iter().map(of).collect()
+}
+
+fn queues(jobs: &[NewJob]) -> Vec<&str> {
+    let queues: BTreeSet<&str> = jobs.iter().map(|job| &*job.options.queue).collect();
+    queues.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_escaped_for_copy() {
+        let mut line = Vec::new();
+        escape(&mut line, "a\\n\tb\nc\r");
+        assert_eq!(line, b"a\\\\n\\tb\\nc\\r");
+    }
+}

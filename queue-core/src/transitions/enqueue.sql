@@ -1,0 +1,82 @@
+-- new → ready or scheduled, a chunk of jobs in one round trip, with delays, tags and unique keys.
+-- Takes free keys first and keys whose period is over second, each in key order, so that two
+-- chunks with the same keys cannot deadlock. Leaves a key that it does not get unlocked: its
+-- holder ends without waiting for this transaction.
+-- Says of each job, in the order given, whether it was admitted; if not, its key was taken.
+with wanted as materialized (
+    select nextval('queue.job_seq') as id, given.*,
+        coalesce(given.at, clock_timestamp() + given.delay_ms * interval '1 millisecond') as due_at,
+        clock_timestamp() + given.unique_for_ms * interval '1 millisecond' as unique_until,
+        coalesce(given.at > clock_timestamp(), given.delay_ms > 0, false) as later
+    from unnest(
+        $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[],
+        $7::text[], $8::bigint[], $9::timestamptz[], $10::bytea[], $11::smallint[], $12::bigint[]
+    ) with ordinality as given (
+        kind, queue, priority, attempts_max, crashes_max, args,
+        tags, delay_ms, at, unique_key, unique_states, unique_for_ms, position
+    )
+), first as (
+    select distinct on (unique_key) unique_key as key, id, unique_states, unique_until
+    from wanted
+    where unique_key is not null
+    order by unique_key, position
+), taken as (
+    insert into queue.unique_keys (key, job_id, held_until, held_in)
+    select key, id, unique_until, unique_states
+    from first
+    order by key
+    on conflict (key) do nothing
+    returning key, job_id
+), taken_over as (
+    update queue.unique_keys as held
+    set job_id = first.id, held_until = first.unique_until, held_in = first.unique_states
+    from first
+    where held.key = first.key
+        and held.ctid = any (array(
+            select ctid
+            from queue.unique_keys
+            where key = any ($10)
+                and held_until <= statement_timestamp()
+                and key not in (select key from taken)
+            order by key
+            for update
+        ))
+    returning held.job_id
+), keyed as (
+    select job_id from taken
+    union all
+    select job_id from taken_over
+), admitted as (
+    select *
+    from wanted
+    where unique_key is null or id in (select job_id from keyed)
+), job as (
+    insert into queue.jobs
+        (id, kind, queue, priority, attempts_max, crashes_max, args, tags, unique_key, unique_states,
+        unique_until)
+    select id, kind, queue, priority, attempts_max, crashes_max, args::jsonb,
+        (select array_agg(tag) from jsonb_array_elements_text(tags::jsonb) as tag),
+        unique_key, unique_states, unique_until
+    from admitted
+), placed as (
+    insert into queue.ready (job_id, seq, priority, frees_key, queue, kind)
+    select id, id, priority, coalesce(unique_states & 4 = 0, false), queue, kind
+    from admitted
+    where not later
+), postponed as (
+    insert into queue.scheduled (job_id, due_at, priority, frees_key, queue, kind)
+    select id, due_at, priority, coalesce(unique_states & 4 = 0, false), queue, kind
+    from admitted
+    where later
+)
+select wanted.id, admitted.id is not null as admitted, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', queue)
+        from (select distinct queue from admitted where not later) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
+from wanted
+left join admitted on admitted.id = wanted.id
+order by wanted.position

@@ -1,0 +1,29 @@
+-- scheduled → ready, the jobs that are due at $1 (now, when null), with new places in line.
+-- Skips what another dispatcher is promoting: any number may run at once. Now is the time of the
+-- statement, because an index takes no value that may change from row to row.
+with due as (
+    delete from queue.scheduled
+    where ctid = any (array(
+        select ctid
+        from queue.scheduled
+        where due_at <= coalesce($1, statement_timestamp())
+        order by due_at, job_id
+        limit $2
+        for update skip locked
+    ))
+    returning *
+), placed as (
+    insert into queue.ready
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind)
+    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue,
+        kind
+    from (select * from due order by due_at, job_id) as due
+)
+select (select count(*) from due) as promoted, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', queue)
+        from (select distinct queue from due) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)

@@ -1,0 +1,61 @@
+//! claimed → ready, scheduled, failed or finished (cancelled), of dead processes
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::run::millis;
+use crate::job::JobId;
+use crate::sql::Schema;
+
+pub(crate) const RECOVER: &str = include_str!("recover.sql");
+
+/// The most jobs that one call takes. What it leaves of a dead process has no process any more: it
+/// takes another call, with strays, to find it.
+pub const RECOVERED_MAX: usize = 10_000;
+
+/// A job that was taken from a dead process.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// The name of the process that died.
+    pub process: String,
+    /// Where the job went: `ready`, `scheduled`, `failed` or `finished`.
+    pub next: String,
+}
+
+/// Takes up to [`RECOVERED_MAX`] jobs of processes that were silent for too long, and removes the rows of those
+/// processes. With `strays`, also takes jobs whose process has no row; that reads all claims.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn recover(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    dead_after: Duration,
+    strays: bool,
+) -> Result<Vec<Recovered>, sqlx::Error> {
+    let rows: Vec<(String, i64, String, String, String, i64)> = sqlx::query_as(schema.sql(RECOVER))
+        .bind(millis(dead_after))
+        .bind(strays)
+        .bind(i64::try_from(RECOVERED_MAX).unwrap_or(i64::MAX))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(
+            |(process, job_id, kind, queue, next, _notified)| Recovered {
+                job_id: JobId(job_id),
+                kind,
+                queue,
+                process,
+                next,
+            },
+        )
+        .collect())
+}

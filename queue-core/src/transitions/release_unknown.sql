@@ -1,0 +1,39 @@
+-- claimed → ready, for the jobs of a process that it does not know it has: their claim was
+-- committed, but the answer was lost with the connection.
+-- A job that was asked to stop is not run again: it is finished (cancelled).
+with closed as (
+    delete from queue.claimed
+    where process_id = $1
+        and (job_id, attempt) not in (
+            select known.job_id, known.attempt
+            from unnest($2::bigint[], $3::integer[]) as known (job_id, attempt)
+        )
+    returning job_id, seq, attempt, spent, crashes, claimed_at,
+        cancel_requested_at is not null as is_cancelled
+), placed as (
+    insert into queue.ready (job_id, seq, attempt, priority, spent, crashes, queue, kind)
+    select closed.job_id, closed.seq, closed.attempt, jobs.priority, closed.spent, closed.crashes,
+        jobs.queue, jobs.kind
+    from closed
+    join queue.jobs on jobs.id = closed.job_id
+    where not is_cancelled
+    returning queue
+), finished as (
+    insert into queue.finished (job_id, started_at, attempt, outcome)
+    select job_id, claimed_at, attempt, 'cancelled'
+    from closed
+    where is_cancelled
+), freed as (
+    delete from queue.unique_keys
+    where job_id = any (array(select job_id from closed where is_cancelled))
+        and held_in & 32 = 0
+)
+select job_id, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', queue)
+        from (select distinct queue from placed) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
+from closed

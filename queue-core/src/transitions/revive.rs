@@ -1,0 +1,28 @@
+//! failed → ready, by an operator
+
+use sqlx::PgConnection;
+
+use super::run::notified_job_ids;
+use crate::job::JobId;
+use crate::sql::Schema;
+
+pub(crate) const REVIVE: &str = include_str!("revive.sql");
+
+/// Makes failed jobs ready again, with all their attempts before them, and jobs that wait for
+/// another attempt ready at once. Returns those it revived; a job whose unique key has been taken
+/// by another meanwhile is not among them.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn revive(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[JobId],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query_as(schema.sql(REVIVE))
+        .bind(ids)
+        .fetch_all(conn)
+        .await
+        .map(notified_job_ids)
+}

@@ -1,0 +1,59 @@
+-- failed → ready, or scheduled for another attempt → ready, with all attempts before it again.
+-- A job whose unique key has been taken meanwhile stays where it is; one that no longer needs its
+-- key, because the period is over, does without.
+with fallen as (
+    select failed.job_id, jobs.unique_key, jobs.unique_states, jobs.unique_until,
+        unique_key is not null
+            and unique_states & 16 = 0
+            and unique_states & 4 <> 0
+            and coalesce(unique_until > statement_timestamp(), true) as needs_key
+    from queue.failed
+    join queue.jobs on jobs.id = failed.job_id
+    where failed.job_id = any ($1)
+    order by failed.job_id
+    for update of failed skip locked
+), keyed as (
+    insert into queue.unique_keys (key, job_id, held_until, held_in)
+    select distinct on (unique_key) unique_key, job_id, unique_until, unique_states
+    from fallen
+    where needs_key
+    order by unique_key, job_id
+    on conflict (key) do nothing
+    returning job_id
+), risen as (
+    delete from queue.failed
+    where job_id in (
+        select job_id
+        from fallen
+        where not needs_key
+            or job_id in (select job_id from keyed)
+    )
+    returning job_id, attempt, queue, kind
+), hastened as (
+    delete from queue.scheduled
+    where job_id = any (array(
+        select job_id from queue.scheduled
+        where job_id = any ($1) and attempt > 0 order by job_id for update skip locked
+    ))
+    returning job_id, attempt, queue, kind
+), revived as (
+    select * from risen
+    union all
+    select * from hastened
+), placed as (
+    insert into queue.ready (job_id, seq, attempt, priority, queue, kind)
+    select revived.job_id, nextval('queue.job_seq'), revived.attempt, jobs.priority, revived.queue,
+        revived.kind
+    from revived
+    join queue.jobs on jobs.id = revived.job_id
+    order by revived.job_id
+)
+select job_id, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', queue)
+        from (select distinct queue from revived) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
+from revived
