@@ -1,0 +1,488 @@
+//! Requests to enqueue: built up, then awaited.
+
+use std::borrow::Cow;
+use std::future::IntoFuture;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::db;
+use crate::job::{Due, Job, Options};
+use crate::new_job::{EnqueueError, NewJob};
+use crate::queue::Queue;
+use crate::transitions::enqueue::{self, Enqueued};
+use crate::unique::{OnConflict, Unique};
+
+/// The most jobs, and the most bytes of arguments, that one round trip takes.
+const CHUNK_JOBS_MAX: usize = 1_000;
+const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, EnqueueError>> + Send + 'a>>;
+
+impl Queue {
+    /// Asks for one job to be enqueued.
+    pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<'_> {
+        Enqueue::new(self, NewJob::of(&job))
+    }
+
+    /// Asks for many jobs of one kind to be enqueued, in order.
+    pub fn enqueue_many<J: Job>(&self, jobs: impl IntoIterator<Item = J>) -> EnqueueMany<'_> {
+        EnqueueMany::new(self, jobs.into_iter().map(|job| NewJob::of(&job)).collect())
+    }
+
+    /// Asks for jobs of any kinds to be enqueued, in order.
+    pub fn enqueue_all(&self, jobs: impl IntoIterator<Item = NewJob>) -> EnqueueMany<'_> {
+        EnqueueMany::new(self, Ok(jobs.into_iter().collect()))
+    }
+
+    /// Asks for very many jobs to be enqueued by COPY, the fastest way in. Their ids are not
+    /// returned, and they may not be unique or delayed.
+    pub fn copy_jobs<'a, I>(&'a self, jobs: I) -> CopyJobs<'a, I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<NewJob, EnqueueError>>,
+        I::IntoIter: Send + 'a,
+    {
+        CopyJobs::new(self, jobs.into_iter())
+    }
+
+    /// Checks a job as enqueueing it would, without a database: to refuse one of many before the
+    /// others are sent.
+    ///
+    /// # Errors
+    /// Refuses invalid names, too few attempts and arguments that cannot be kept.
+    pub fn check(&self, job: &NewJob) -> Result<(), EnqueueError> {
+        job.check(self.args_bytes_max)
+    }
+
+    /// Begins a transaction on a pool of the application whose jobs are enqueued once it is
+    /// committed, for a queue that is in another database.
+    ///
+    /// # Errors
+    /// Returns what the application's pool or server answered.
+    pub async fn after_commit(&self, app: &PgPool) -> Result<AfterCommit, sqlx::Error> {
+        Ok(AfterCommit::new(self.clone(), db::begin(app).await?))
+    }
+}
+
+/// A request to enqueue one job; await it.
+#[must_use = "nothing is enqueued until the request is awaited"]
+pub struct Enqueue<'a> {
+    many: EnqueueMany<'a>,
+}
+
+impl<'a> Enqueue<'a> {
+    pub(crate) fn new(queue: &'a Queue, job: Result<NewJob, EnqueueError>) -> Self {
+        Self {
+            many: EnqueueMany::new(queue, job.map(|job| vec![job])),
+        }
+    }
+
+    /// Sets the queue, instead of the kind's.
+    pub fn queue(self, queue: impl Into<Cow<'static, str>>) -> Self {
+        let queue = queue.into();
+        self.with(|options| options.queue(queue.clone()))
+    }
+
+    /// Sets the priority, instead of the kind's: smaller is sooner.
+    pub fn priority(self, priority: i16) -> Self {
+        self.with(|options| options.priority(priority))
+    }
+
+    /// Sets how many attempts may end in an error, instead of the kind's number.
+    pub fn attempts(self, attempts: i16) -> Self {
+        self.with(|options| options.attempts(attempts))
+    }
+
+    /// Adds a label to find the job by.
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        let tag = tag.into();
+        self.with(|options| options.tag(tag.clone()))
+    }
+
+    /// Lets the job start no sooner than this much later, by the database's clock.
+    #[doc(alias = "wait")]
+    #[doc(alias = "perform_in")]
+    pub fn delay(self, delay: Duration) -> Self {
+        self.with(|options| options.delay(delay))
+    }
+
+    /// Lets the job start no sooner than at this time; a time in the past means at once.
+    #[doc(alias = "wait_until")]
+    #[doc(alias = "perform_at")]
+    pub fn at(self, time: DateTime<Utc>) -> Self {
+        self.with(|options| options.at(time))
+    }
+
+    /// Says what makes the job a duplicate, instead of what its kind says.
+    pub fn unique(self, unique: Unique) -> Self {
+        self.with(|options| options.unique(unique.clone()))
+    }
+
+    /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
+    /// back. After an error the transaction can only be rolled back.
+    pub fn tx(self, tx: &'a mut PgConnection) -> Self {
+        Self {
+            many: self.many.tx(tx),
+        }
+    }
+
+    fn with(self, change: impl Fn(Options) -> Options) -> Self {
+        Self {
+            many: self.many.with(change),
+        }
+    }
+}
+
+impl<'a> IntoFuture for Enqueue<'a> {
+    type Output = Result<Enqueued, EnqueueError>;
+    type IntoFuture = Answer<'a, Enqueued>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async {
+            let enqueued = self.many.send().await?;
+            enqueued.into_iter().next().ok_or_else(|| {
+                EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
+            })
+        })
+    }
+}
+
+/// A request to enqueue many jobs; await it. All are enqueued or none, and the answers come in
+/// the jobs' order.
+///
+/// Unique keys are taken in one order within each 1,000 jobs, not beyond. Two transactions that
+/// take more of the same keys, or that replace jobs, can deadlock: the server then ends one of
+/// them with the code 40P01, and it may be tried again.
+#[must_use = "nothing is enqueued until the request is awaited"]
+pub struct EnqueueMany<'a> {
+    queue: &'a Queue,
+    jobs: Result<Vec<NewJob>, EnqueueError>,
+    tx: Option<&'a mut PgConnection>,
+}
+
+impl<'a> EnqueueMany<'a> {
+    pub(crate) fn new(queue: &'a Queue, jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+        Self {
+            queue,
+            jobs,
+            tx: None,
+        }
+    }
+
+    /// Changes the options of every job.
+    ///
+    /// ```no_run
+    /// # use queue_core::{Job, Queue};
+    /// # async fn example<J: Job>(queue: Queue, jobs: Vec<J>) -> Result<(), queue_core::EnqueueError> {
+    /// queue
+    ///     .enqueue_many(jobs)
+    ///     .with(|options| options.queue("night").priority(10))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with(mut self, change: impl Fn(Options) -> Options) -> Self {
+        for job in self.jobs.iter_mut().flatten() {
+            job.change(&change);
+        }
+        self
+    }
+
+    /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
+    /// back. After an error the transaction can only be rolled back.
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+        self.tx = Some(tx);
+        self
+    }
+
+    async fn send(self) -> Result<Vec<Enqueued>, EnqueueError> {
+        let jobs = self.jobs?;
+        for job in &jobs {
+            job.check(self.queue.args_bytes_max)?;
+        }
+        match self.tx {
+            Some(conn) => enqueue_chunks(conn, self.queue, &jobs).await,
+            None if needs_transaction(&jobs) => {
+                let mut tx = db::begin(&self.queue.pool).await?;
+                let enqueued = enqueue_chunks(&mut tx, self.queue, &jobs).await?;
+                tx.commit().await?;
+                Ok(enqueued)
+            }
+            None => {
+                let mut conn = self.queue.pool.acquire().await?;
+                enqueue_chunks(&mut conn, self.queue, &jobs).await
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for EnqueueMany<'a> {
+    type Output = Result<Vec<Enqueued>, EnqueueError>;
+    type IntoFuture = Answer<'a, Vec<Enqueued>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// One statement is a transaction of its own. Several are not, nor is one that may replace a job,
+/// or that may admit one job and must then ask who holds the key of another.
+fn needs_transaction(jobs: &[NewJob]) -> bool {
+    chunk_len(jobs) < jobs.len()
+        || jobs.iter().any(may_replace)
+        || (jobs.len() > 1 && jobs.iter().any(|job| job.options.unique.is_some()))
+}
+
+fn may_replace(job: &NewJob) -> bool {
+    job.options
+        .unique
+        .as_ref()
+        .is_some_and(|unique| unique.on_conflict == OnConflict::Replace)
+}
+
+async fn enqueue_chunks(
+    conn: &mut PgConnection,
+    queue: &Queue,
+    mut jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, EnqueueError> {
+    let mut enqueued = Vec::with_capacity(jobs.len());
+    while !jobs.is_empty() {
+        let (chunk, rest) = jobs.split_at(chunk_len(jobs));
+        enqueued.extend(enqueue::enqueue(conn, &queue.schema, chunk).await?);
+        jobs = rest;
+    }
+    Ok(enqueued)
+}
+
+/// Returns how many of the first jobs make up a chunk: at least one, if there is one.
+fn chunk_len(jobs: &[NewJob]) -> usize {
+    let mut bytes = 0;
+    let fitting = jobs
+        .iter()
+        .take(CHUNK_JOBS_MAX)
+        .take_while(|job| {
+            bytes += job.args.len();
+            bytes <= CHUNK_BYTES_MAX
+        })
+        .count();
+    fitting.max(1).min(jobs.len())
+}
+
+/// A request to enqueue very many jobs by COPY; await it. Returns how many there were.
+///
+/// Jobs are taken from the iterator as they are sent, so that they need not fit in memory. On a
+/// pool each chunk is committed by itself: an error leaves those before it enqueued, and says so
+/// in [`CopyError::enqueued`]. In a transaction it is all or nothing.
+#[must_use = "nothing is enqueued until the request is awaited"]
+pub struct CopyJobs<'a, I> {
+    queue: &'a Queue,
+    jobs: I,
+    tx: Option<&'a mut PgConnection>,
+}
+
+/// Why a COPY ended early, and how many jobs had been committed by then.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after {enqueued} jobs")]
+pub struct CopyError {
+    /// The jobs that are enqueued. In a caller's transaction none are, once it is rolled back.
+    pub enqueued: u64,
+    /// What went wrong.
+    #[source]
+    pub source: EnqueueError,
+}
+
+/// The jobs in one COPY.
+const COPY_JOBS: usize = 5_000;
+
+impl<'a, I> CopyJobs<'a, I>
+where
+    I: Iterator<Item = Result<NewJob, EnqueueError>> + Send + 'a,
+{
+    pub(crate) fn new(queue: &'a Queue, jobs: I) -> Self {
+        Self {
+            queue,
+            jobs,
+            tx: None,
+        }
+    }
+
+    /// Enqueues in the caller's transaction. After an error it can only be rolled back.
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+        self.tx = Some(tx);
+        self
+    }
+
+    async fn send(mut self) -> Result<u64, CopyError> {
+        let mut enqueued = 0;
+        loop {
+            match self.send_chunk().await {
+                Ok(0) => return Ok(enqueued),
+                Ok(sent) => enqueued += sent,
+                Err(source) => return Err(CopyError { enqueued, source }),
+            }
+        }
+    }
+
+    async fn send_chunk(&mut self) -> Result<u64, EnqueueError> {
+        let chunk = self.next_chunk()?;
+        if chunk.is_empty() {
+            return Ok(0);
+        }
+        let schema = &self.queue.schema;
+        match &mut self.tx {
+            Some(conn) => enqueue::copy(conn, schema, &chunk).await?,
+            None => {
+                let mut tx = db::begin(&self.queue.pool).await?;
+                enqueue::copy(&mut tx, schema, &chunk).await?;
+                tx.commit().await?;
+            }
+        }
+        Ok(chunk.len() as u64)
+    }
+
+    fn next_chunk(&mut self) -> Result<Vec<NewJob>, EnqueueError> {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        while chunk.len() < COPY_JOBS && bytes < CHUNK_BYTES_MAX {
+            let Some(job) = self.jobs.next().transpose()? else {
+                break;
+            };
+            job.check(self.queue.args_bytes_max)?;
+            job.check_copyable()?;
+            bytes += job.args.len();
+            chunk.push(job);
+        }
+        Ok(chunk)
+    }
+}
+
+impl<'a, I> IntoFuture for CopyJobs<'a, I>
+where
+    I: Iterator<Item = Result<NewJob, EnqueueError>> + Send + 'a,
+{
+    type Output = Result<u64, CopyError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// A transaction of the application, and the jobs that are enqueued once it is committed.
+///
+/// It is for a queue in another database than the application's. Between the two commits a crash
+/// loses the jobs: where both are in one database, enqueue with [`Enqueue::tx`] instead.
+///
+/// ```no_run
+/// # use queue_core::{Job, Queue};
+/// # async fn example<J: Job>(app: sqlx::PgPool, queue: Queue, job: J) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut tx = queue.after_commit(&app).await?;
+/// sqlx::query("update accounts set plan = 'gold'").execute(&mut *tx).await?;
+/// tx.enqueue(job)?;
+/// let enqueued = tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct AfterCommit {
+    queue: Queue,
+    tx: Transaction<'static, Postgres>,
+    jobs: Vec<NewJob>,
+}
+
+/// Why a transaction with jobs after it did not go through.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AfterCommitError {
+    /// The transaction was not committed, and nothing was enqueued.
+    #[error("could not commit the transaction; its jobs were not enqueued")]
+    NotCommitted(#[source] sqlx::Error),
+    /// The transaction was committed, but its jobs were not enqueued.
+    #[error("the transaction was committed, but its jobs were not enqueued")]
+    NotEnqueued(#[source] EnqueueError),
+}
+
+impl AfterCommit {
+    pub(crate) fn new(queue: Queue, tx: Transaction<'static, Postgres>) -> Self {
+        Self {
+            queue,
+            tx,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Remembers a job for after the commit.
+    ///
+    /// # Errors
+    /// Refuses a job that could not be enqueued later, while the transaction can still be rolled
+    /// back.
+    pub fn enqueue<J: Job>(&mut self, job: J) -> Result<(), EnqueueError> {
+        self.enqueue_new(NewJob::of(&job)?)
+    }
+
+    /// Remembers a job of whatever kind for after the commit, or one with options of its own:
+    /// `NewJob::of(&job)?.with(|options| options.queue("mail"))`.
+    ///
+    /// # Errors
+    /// Refuses a job that could not be enqueued later, while the transaction can still be rolled
+    /// back.
+    pub fn enqueue_new(&mut self, job: NewJob) -> Result<(), EnqueueError> {
+        job.check(self.queue.args_bytes_max)?;
+        self.jobs.push(job);
+        Ok(())
+    }
+
+    /// Commits, then enqueues.
+    ///
+    /// # Errors
+    /// Says which of the two did not happen.
+    pub async fn commit(self) -> Result<Vec<Enqueued>, AfterCommitError> {
+        self.tx
+            .commit()
+            .await
+            .map_err(AfterCommitError::NotCommitted)?;
+        EnqueueMany::new(&self.queue, Ok(self.jobs))
+            .await
+            .map_err(AfterCommitError::NotEnqueued)
+    }
+
+    /// Rolls back, and forgets the jobs; dropping does the same.
+    ///
+    /// # Errors
+    /// Returns what the server answered.
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.tx.rollback().await
+    }
+}
+
+impl Deref for AfterCommit {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.tx
+    }
+}
+
+impl DerefMut for AfterCommit {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+}
+
+impl NewJob {
+    /// Tells whether [`Queue::copy_jobs`] can take the job: it is neither unique nor delayed.
+    pub fn is_copyable(&self) -> bool {
+        self.options.due == Due::Now && self.options.unique.is_none()
+    }
+
+    fn check_copyable(&self) -> Result<(), EnqueueError> {
+        if self.is_copyable() {
+            return Ok(());
+        }
+        Err(EnqueueError::NotCopyable {
+            kind: self.kind.to_string(),
+        })
+    }
+}
