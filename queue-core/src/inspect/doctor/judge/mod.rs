@@ -1,0 +1,82 @@
+//! What the facts mean. Nothing here touches a database.
+
+mod server;
+mod work;
+
+pub(super) use server::judge as server;
+pub(super) use work::judge as work;
+
+use super::{Finding, Severity};
+
+fn error(check: &'static str, what: String, why: &str, next: String) -> Finding {
+    finding(Severity::Error, check, what, why, next)
+}
+
+fn warning(check: &'static str, what: String, why: &str, next: String) -> Finding {
+    finding(Severity::Warning, check, what, why, next)
+}
+
+fn finding(
+    severity: Severity,
+    check: &'static str,
+    what: String,
+    why: &str,
+    next: String,
+) -> Finding {
+    Finding {
+        severity,
+        check,
+        what,
+        why: why.to_owned(),
+        next,
+    }
+}
+
+/// Writes `1 job`, `2 jobs`.
+fn jobs(count: i64) -> String {
+    match count {
+        1 => "1 job".to_owned(),
+        count => format!("{count} jobs"),
+    }
+}
+
+/// Judges the version of the schema against the one this program knows.
+pub(super) fn schema(name: &str, version: i32, known: i32) -> Vec<Finding> {
+    let found = match version {
+        0 => error(
+            "not_migrated",
+            format!("the schema `{name}` has no tables of the queue"),
+            "nothing can be enqueued or run",
+            "run `queue migrate`; if the tables are in another schema, name it with `--schema`"
+                .to_owned(),
+        ),
+        version if version < known => error(
+            "schema_old",
+            format!("the schema `{name}` is at version {version}, and this program needs {known}"),
+            "processes of this version do not start on it",
+            "run `queue migrate`".to_owned(),
+        ),
+        version if version > known => error(
+            "schema_new",
+            format!("the schema `{name}` is at version {version}, and this program knows {known}"),
+            "processes of this version do not start on it",
+            "upgrade this program".to_owned(),
+        ),
+        _ => return Vec::new(),
+    };
+    vec![found]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_of_another_version_is_reported() {
+        let checks = [(0, "not_migrated"), (3, "schema_old"), (5, "schema_new")];
+        for (version, check) in checks {
+            assert_eq!(schema("queue", version, 4)[0].check, check);
+        }
+        assert_eq!(schema("queue", 4, 4), []);
+    }
+}

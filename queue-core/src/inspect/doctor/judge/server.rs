@@ -1,0 +1,206 @@
+//! What stops jobs, or will, on the side of the server.
+
+use super::super::Finding;
+use super::super::server::{Holder, Server, Table};
+use super::{error, warning};
+use crate::inspect::spell_duration as spell;
+
+pub(in super::super) fn judge(server: &Server) -> Vec<Finding> {
+    let mut findings = settings(server);
+    findings.extend(connections(server));
+    findings.extend(ids(server));
+    findings.extend(server.holders.iter().map(holder));
+    findings.extend(server.tables.iter().map(table));
+    findings
+}
+
+fn settings(server: &Server) -> Vec<Finding> {
+    let wrong = [
+        (
+            server.fsync,
+            "fsync = off",
+            "a crash of the machine can destroy the database",
+        ),
+        (
+            server.full_page_writes,
+            "full_page_writes = off",
+            "a crash of the machine can destroy the database",
+        ),
+        (
+            server.synchronous_commit != "off",
+            "synchronous_commit = off",
+            "a crash loses jobs that were enqueued moments before, and runs finished ones again",
+        ),
+        (
+            server.autovacuum,
+            "autovacuum = off",
+            "dead rows pile up and every claim slows down",
+        ),
+        (
+            server.track_counts,
+            "track_counts = off",
+            "autovacuum does not see dead rows, which pile up and slow every claim down",
+        ),
+    ];
+    wrong
+        .into_iter()
+        .filter(|(right, ..)| !right)
+        .map(|(_, setting, why)| {
+            let name = setting.split(' ').next().unwrap_or(setting);
+            warning(
+                "server_setting",
+                format!("the server runs with {setting}"),
+                why,
+                format!("set {name} = on, unless this database may be lost"),
+            )
+        })
+        .collect()
+}
+
+fn connections(server: &Server) -> Option<Finding> {
+    let Server {
+        connections,
+        connections_max,
+        ..
+    } = *server;
+    (connections * 10 > connections_max * 9).then(|| {
+        warning(
+            "connections",
+            format!("{connections} of {connections_max} connections are in use"),
+            "when none is left, processes cannot reconnect and producers cannot enqueue",
+            "use smaller pools, a pooler, or raise max_connections".to_owned(),
+        )
+    })
+}
+
+fn ids(server: &Server) -> Option<Finding> {
+    let used = server.ids_used.filter(|used| *used > 0.5)?;
+    Some(error(
+        "ids",
+        format!("{:.0}% of all job ids are used", used * 100.0),
+        "when none is left, nothing can be enqueued",
+        "find out what moved the sequence job_seq, and set it back above the highest id".to_owned(),
+    ))
+}
+
+fn holder(holder: &Holder) -> Finding {
+    let age = match holder.seconds {
+        Some(seconds) => spell(seconds),
+        None => format!("{} transactions", holder.transactions),
+    };
+    let name = &holder.name;
+    let (what, next) = match holder.holder.as_str() {
+        "slot" => (
+            format!("the replication slot {name} ({})", state(holder)),
+            format!("let its consumer catch up, or drop it: pg_drop_replication_slot('{name}')"),
+        ),
+        "prepared" => (
+            format!("the prepared transaction {name}"),
+            "finish it with `commit prepared` or `rollback prepared`".to_owned(),
+        ),
+        _ => (
+            format!("the session with pid {name} ({})", described(holder)),
+            format!("end its transaction; if nobody needs it: pg_terminate_backend({name})"),
+        ),
+    };
+    warning(
+        "horizon",
+        format!("{what} has held dead rows in place for {age}"),
+        "vacuum cannot remove what jobs leave behind: tables grow, and in time claims slow down",
+        next,
+    )
+}
+
+fn described(holder: &Holder) -> String {
+    let application = holder.application_name.as_deref().unwrap_or_default();
+    match application {
+        "" => state(holder).to_owned(),
+        application => format!("{application}, {}", state(holder)),
+    }
+}
+
+/// An ordinary role does not see the state of other roles' sessions.
+fn state(holder: &Holder) -> &str {
+    holder.state.as_deref().unwrap_or("state not visible")
+}
+
+fn table(table: &Table) -> Finding {
+    let vacuumed = match table.vacuumed_seconds {
+        Some(seconds) => format!("vacuumed {} ago", spell(seconds)),
+        None => "not vacuumed since statistics began".to_owned(),
+    };
+    warning(
+        "dead_rows",
+        format!(
+            "the table {} has {} dead rows and {} living ones, {vacuumed}",
+            table.name, table.dead, table.live
+        ),
+        "it takes more space, and reads walk over what is dead",
+        format!(
+            "see whether something holds them in place; if not, give autovacuum more room, or run \
+             `vacuum {}`",
+            table.name
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Server {
+        Server {
+            fsync: true,
+            full_page_writes: true,
+            synchronous_commit: "on".to_owned(),
+            autovacuum: true,
+            track_counts: true,
+            connections: 90,
+            connections_max: 100,
+            ids_used: Some(0.001),
+            holders: Vec::new(),
+            tables: Vec::new(),
+        }
+    }
+
+    fn session(seconds: Option<f64>) -> Holder {
+        Holder {
+            holder: "session".to_owned(),
+            name: "77".to_owned(),
+            application_name: Some("psql".to_owned()),
+            state: None,
+            seconds,
+            transactions: 200_000,
+        }
+    }
+
+    #[test]
+    fn a_healthy_server_has_no_findings() {
+        assert_eq!(judge(&healthy()), []);
+    }
+
+    #[test]
+    fn dangerous_settings_and_exhaustion_are_reported() {
+        let server = Server {
+            fsync: false,
+            synchronous_commit: "off".to_owned(),
+            connections: 91,
+            ids_used: Some(0.6),
+            ..healthy()
+        };
+        let checks: Vec<_> = judge(&server).iter().map(|each| each.check).collect();
+        assert_eq!(
+            checks,
+            ["server_setting", "server_setting", "connections", "ids"]
+        );
+    }
+
+    #[test]
+    fn a_session_whose_times_are_hidden_is_told_by_transactions() {
+        let hidden = holder(&session(None)).what;
+        assert!(hidden.contains("200000 transactions"), "{hidden}");
+        assert!(hidden.contains("psql, state not visible"), "{hidden}");
+        let shown = holder(&session(Some(3_600.0))).what;
+        assert!(shown.ends_with("for 1h"), "{shown}");
+    }
+}

@@ -1,0 +1,314 @@
+//! What stops jobs on the side of processes and queues.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use super::super::work::{Backlog, Work};
+use super::super::{Finding, Severity};
+use super::{error, finding, jobs, warning};
+use crate::inspect::ProcessSummary;
+use crate::inspect::spell_duration as spell;
+
+/// For how long a job may be ready before somebody should look.
+const LATE_SECONDS: f64 = 60.0;
+/// How many kinds of failed jobs are named.
+const KINDS_NAMED: usize = 5;
+
+pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
+    let (live, dead): (Vec<_>, Vec<_>) = work
+        .processes
+        .iter()
+        .partition(|process| process.silent_seconds <= work.dead_after.as_secs_f64());
+    let serving: Vec<&ProcessSummary> = live
+        .iter()
+        .copied()
+        .filter(|process| process.stopping_at.is_none())
+        .collect();
+    let mut findings = Vec::new();
+    findings.extend(no_one_serves(&live, &serving));
+    findings.extend(
+        dead.iter()
+            .map(|process| dead_process(process, !live.is_empty())),
+    );
+    findings.extend(orphans(work.orphans));
+    findings.extend(paused(&work.backlog));
+    findings.extend(unserved(&work.backlog, &serving));
+    findings.extend(late(&work.backlog, &serving));
+    findings.extend(overdue(work));
+    findings.extend(failed(work));
+    findings
+}
+
+fn no_one_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> Option<Finding> {
+    if live.is_empty() {
+        return Some(error(
+            "no_live_process",
+            "no process is alive".to_owned(),
+            "no job is run, and none that is scheduled becomes ready",
+            "start one with `queue start`, or with your application's own program".to_owned(),
+        ));
+    }
+    serving.is_empty().then(|| {
+        error(
+            "all_stopping",
+            "every process that is alive is stopping".to_owned(),
+            "no further job is started",
+            "start another with `queue start`, or with your application's own program".to_owned(),
+        )
+    })
+}
+
+fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
+    let ProcessSummary {
+        name, host, pid, ..
+    } = process;
+    let next = if others_live {
+        "wait: another process recovers its jobs with its next heartbeat".to_owned()
+    } else {
+        "start a process: it recovers these jobs".to_owned()
+    };
+    finding(
+        if others_live {
+            Severity::Warning
+        } else {
+            Severity::Error
+        },
+        "dead_process",
+        format!(
+            "process {name} (pid {pid} on {host}) has been silent for {} and holds {}",
+            spell(process.silent_seconds),
+            jobs(process.running)
+        ),
+        "its jobs wait until another process takes them over",
+        next,
+    )
+}
+
+fn orphans(count: i64) -> Option<Finding> {
+    (count > 0).then(|| {
+        error(
+            "orphaned_jobs",
+            format!("{} claimed by processes that are gone", jobs_are(count)),
+            "they wait until a process takes them over",
+            "if this does not pass within seconds, start a process".to_owned(),
+        )
+    })
+}
+
+fn paused(backlog: &[Backlog]) -> Vec<Finding> {
+    by_queue(backlog.iter().filter(|each| each.paused))
+        .into_iter()
+        .map(|(queue, waiting)| {
+            warning(
+                "paused_queue",
+                format!("queue {queue} is paused with {} ready", jobs(waiting.ready)),
+                "none of them starts until it is resumed",
+                format!("run `queue queues resume {queue}` when they may run"),
+            )
+        })
+        .collect()
+}
+
+/// Judges what waits where no process would take it. Says nothing when no process serves
+/// anything: that has been said.
+fn unserved(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
+    if serving.is_empty() {
+        return Vec::new();
+    }
+    let waiting = || backlog.iter().filter(|each| !each.paused);
+    let is_served = |queue: &str| serving.iter().any(|process| serves(process, queue));
+    let mut findings: Vec<Finding> = by_queue(waiting().filter(|each| !is_served(&each.queue)))
+        .into_iter()
+        .map(|(queue, waiting)| queue_not_served(queue, waiting))
+        .collect();
+    findings.extend(
+        waiting()
+            .filter(|each| is_served(&each.queue) && !is_runnable(each, serving))
+            .map(|each| kind_not_served(each, serving)),
+    );
+    findings
+}
+
+fn queue_not_served(queue: &str, waiting: Waiting) -> Finding {
+    error(
+        "queue_not_served",
+        format!(
+            "no live process serves queue {queue}, where {} for {}",
+            jobs_wait(waiting.ready),
+            spell(waiting.oldest_seconds)
+        ),
+        "none of them starts",
+        format!("add {queue} to the queues of a process: `--queues`, or `queues` in queue.toml"),
+    )
+}
+
+fn kind_not_served(waiting: &Backlog, serving: &[&ProcessSummary]) -> Finding {
+    let Backlog { kind, queue, .. } = waiting;
+    let known_elsewhere = serving.iter().any(|process| knows(process, kind));
+    let what = jobs_wait(waiting.ready);
+    let oldest = spell(waiting.oldest_seconds);
+    if known_elsewhere {
+        return error(
+            "kind_not_served",
+            format!("of kind {kind}, {what} in queue {queue} for {oldest}"),
+            "the processes that know the kind do not serve the queue",
+            format!("let a process that knows {kind} serve {queue} too"),
+        );
+    }
+    error(
+        "unknown_kind",
+        format!(
+            "of kind {kind}, which no live process knows, {what} in queue {queue} for {oldest}"
+        ),
+        "none of them starts",
+        format!(
+            "start a program in which {kind} is registered, or give it a handler in queue.toml; \
+             if it is gone for good: `queue jobs discard --kind {kind}`"
+        ),
+    )
+}
+
+fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
+    let running: i64 = serving.iter().map(|process| process.running).sum();
+    let late = backlog.iter().filter(|each| {
+        !each.paused && each.oldest_seconds > LATE_SECONDS && is_runnable(each, serving)
+    });
+    by_queue(late)
+        .into_iter()
+        .map(|(queue, waiting)| {
+            warning(
+                "late_jobs",
+                format!(
+                    "{} in queue {queue}, the first for {}",
+                    jobs_wait(waiting.ready),
+                    spell(waiting.oldest_seconds)
+                ),
+                "jobs arrive faster than they are run, or other queues and priorities come first",
+                format!(
+                    "add concurrency or processes ({running} running in {} now); `queue stats` \
+                     tells how fast they go",
+                    processes(serving.len())
+                ),
+            )
+        })
+        .collect()
+}
+
+fn overdue(work: &Work) -> Option<Finding> {
+    (work.overdue.count > 0).then(|| {
+        error(
+            "overdue_jobs",
+            format!(
+                "jobs that are due and still scheduled: {}, the first for {}",
+                work.overdue,
+                spell(work.overdue_seconds)
+            ),
+            "no dispatcher moves them to ready",
+            "start a process with its dispatcher on (`dispatcher.enabled = true`, the default)"
+                .to_owned(),
+        )
+    })
+}
+
+fn failed(work: &Work) -> Option<Finding> {
+    let count: i64 = work.failed.iter().map(|kind| kind.count).sum();
+    (count > 0).then(|| {
+        let kinds: Vec<String> = work
+            .failed
+            .iter()
+            .take(KINDS_NAMED)
+            .map(|kind| format!("{} {}", kind.count, kind.kind))
+            .collect();
+        let more = if work.failed.len() > KINDS_NAMED {
+            ", …"
+        } else {
+            ""
+        };
+        warning(
+            "failed_jobs",
+            format!("{} failed: {}{more}", jobs_have(count), kinds.join(", ")),
+            "they wait until somebody retries or discards them",
+            "see `queue jobs list --state failed` and `queue jobs show ID`, then `queue jobs \
+             retry` or `queue jobs discard`"
+                .to_owned(),
+        )
+    })
+}
+
+fn is_runnable(waiting: &Backlog, serving: &[&ProcessSummary]) -> bool {
+    serving
+        .iter()
+        .any(|process| serves(process, &waiting.queue) && knows(process, &waiting.kind))
+}
+
+/// A process that does not tell its queues is taken to serve all: no false alarm. Each of its
+/// workers has a list of its own, with commas.
+fn serves(process: &ProcessSummary, queue: &str) -> bool {
+    told(process, "queues").is_none_or(|lists| {
+        lists
+            .iter()
+            .filter_map(|list| list.as_str())
+            .flat_map(|list| list.split(','))
+            .any(|pattern| matches(pattern.trim(), queue))
+    })
+}
+
+fn matches(pattern: &str, queue: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => queue.starts_with(prefix),
+        None => queue == pattern,
+    }
+}
+
+fn knows(process: &ProcessSummary, kind: &str) -> bool {
+    told(process, "kinds").is_none_or(|kinds| kinds.iter().any(|known| known == kind))
+}
+
+fn told<'a>(process: &'a ProcessSummary, key: &str) -> Option<&'a Vec<serde_json::Value>> {
+    process.details.get(key)?.as_array()
+}
+
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    ready: i64,
+    oldest_seconds: f64,
+}
+
+fn by_queue<'a>(backlog: impl Iterator<Item = &'a Backlog>) -> BTreeMap<&'a str, Waiting> {
+    let mut queues: BTreeMap<&str, Waiting> = BTreeMap::new();
+    for each in backlog {
+        let waiting = queues.entry(&each.queue).or_default();
+        waiting.ready += each.ready;
+        waiting.oldest_seconds = waiting.oldest_seconds.max(each.oldest_seconds);
+    }
+    queues
+}
+
+fn jobs_are(count: i64) -> String {
+    format!("{} {}", jobs(count), if count == 1 { "is" } else { "are" })
+}
+
+fn jobs_have(count: i64) -> String {
+    format!(
+        "{} {}",
+        jobs(count),
+        if count == 1 { "has" } else { "have" }
+    )
+}
+
+fn jobs_wait(count: i64) -> String {
+    format!(
+        "{} {}",
+        jobs(count),
+        if count == 1 { "waits" } else { "wait" }
+    )
+}
+
+fn processes(count: usize) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    }
+}

@@ -1,0 +1,132 @@
+//! Facts made up, and what is found in them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::inspect::Count;
+use crate::inspect::stats::KindCount;
+
+fn healthy() -> Work {
+    Work {
+        dead_after: Duration::from_secs(30),
+        processes: vec![process(
+            json!({"queues": ["mail", "night, report*"], "kinds": ["send"]}),
+        )],
+        backlog: vec![backlog("mail", "send")],
+        overdue: Count::default(),
+        overdue_seconds: 0.0,
+        orphans: 0,
+        failed: Vec::new(),
+    }
+}
+
+fn process(details: serde_json::Value) -> ProcessSummary {
+    ProcessSummary {
+        id: Uuid::nil(),
+        name: "worker-1".to_owned(),
+        host: "alpha".to_owned(),
+        pid: 7,
+        version: "1".to_owned(),
+        started_at: DateTime::<Utc>::UNIX_EPOCH,
+        heartbeat_at: DateTime::<Utc>::UNIX_EPOCH,
+        silent_seconds: 1.0,
+        stopping_at: None,
+        running: 2,
+        idle: false,
+        details,
+    }
+}
+
+fn backlog(queue: &str, kind: &str) -> Backlog {
+    Backlog {
+        queue: queue.to_owned(),
+        kind: kind.to_owned(),
+        ready: 3,
+        oldest_seconds: 5.0,
+        paused: false,
+    }
+}
+
+fn checks(work: &Work) -> Vec<&'static str> {
+    judge(work).iter().map(|finding| finding.check).collect()
+}
+
+#[test]
+fn a_healthy_queue_has_no_findings() {
+    assert_eq!(checks(&healthy()), [""; 0]);
+}
+
+#[test]
+fn without_a_live_process_only_that_is_said_of_the_backlog() {
+    let mut work = healthy();
+    work.processes.clear();
+    assert_eq!(checks(&work), ["no_live_process"]);
+}
+
+#[test]
+fn a_dead_process_is_an_error_only_when_nobody_can_recover_it() {
+    let mut work = healthy();
+    work.processes[0].silent_seconds = 31.0;
+    assert_eq!(checks(&work), ["no_live_process", "dead_process"]);
+    assert_eq!(judge(&work)[1].severity, Severity::Error);
+
+    work.processes.push(process(json!({})));
+    assert_eq!(checks(&work), ["dead_process"]);
+    assert_eq!(judge(&work)[0].severity, Severity::Warning);
+}
+
+#[test]
+fn a_process_that_stops_serves_nobody() {
+    let mut work = healthy();
+    work.processes[0].stopping_at = Some(DateTime::<Utc>::UNIX_EPOCH);
+    assert_eq!(checks(&work), ["all_stopping"]);
+}
+
+#[test]
+fn queues_are_matched_as_workers_match_them() {
+    let mut work = healthy();
+    work.backlog = vec![backlog("reports", "send"), backlog("mail2", "send")];
+    let findings = judge(&work);
+    assert_eq!(checks(&work), ["queue_not_served"]);
+    assert!(findings[0].what.contains("mail2"), "{}", findings[0].what);
+}
+
+#[test]
+fn a_kind_nobody_knows_is_told_from_one_known_elsewhere() {
+    let mut work = healthy();
+    work.processes
+        .push(process(json!({"queues": ["slow"], "kinds": ["resize"]})));
+    work.backlog = vec![backlog("mail", "resize"), backlog("mail", "typo")];
+    assert_eq!(checks(&work), ["kind_not_served", "unknown_kind"]);
+}
+
+#[test]
+fn a_paused_queue_is_not_late_as_well() {
+    let mut work = healthy();
+    work.backlog[0].paused = true;
+    work.backlog[0].oldest_seconds = 600.0;
+    assert_eq!(checks(&work), ["paused_queue"]);
+}
+
+#[test]
+fn late_overdue_orphaned_and_failed_jobs_are_reported() {
+    let mut work = healthy();
+    work.backlog[0].oldest_seconds = 61.0;
+    work.orphans = 1;
+    work.overdue = Count {
+        count: 4,
+        at_least: false,
+    };
+    work.failed = vec![KindCount {
+        kind: "send".to_owned(),
+        count: 2,
+    }];
+    assert_eq!(
+        checks(&work),
+        ["orphaned_jobs", "late_jobs", "overdue_jobs", "failed_jobs"]
+    );
+}

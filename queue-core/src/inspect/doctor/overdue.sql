@@ -1,0 +1,11 @@
+-- Tells how many jobs should have been promoted longer than $2 ms ago, counting up to $1, and for
+-- how long the first has waited.
+select count(*) as count,
+    extract(epoch from clock_timestamp() - min(due_at))::float8 as oldest_seconds
+from (
+    select due_at
+    from queue.scheduled
+    where due_at < statement_timestamp() - $2 * interval '1 millisecond'
+    order by due_at
+    limit $1
+) as overdue

@@ -1,0 +1,79 @@
+//! The facts about jobs and processes.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, Row};
+
+use crate::inspect::processes::{self, ProcessSummary};
+use crate::inspect::stats::{self, KindCount};
+use crate::inspect::{COUNT_MAX, Count};
+use crate::sql::Schema;
+
+pub(crate) const BACKLOG: &str = include_str!("backlog.sql");
+pub(crate) const OVERDUE: &str = include_str!("overdue.sql");
+pub(crate) const ORPHANS: &str = include_str!("orphans.sql");
+
+/// How late a dispatcher may be: several of its polls.
+const OVERDUE_AFTER_MS: i64 = 10_000;
+
+pub(super) struct Work {
+    pub(super) dead_after: Duration,
+    pub(super) processes: Vec<ProcessSummary>,
+    pub(super) backlog: Vec<Backlog>,
+    pub(super) overdue: Count,
+    pub(super) overdue_seconds: f64,
+    pub(super) orphans: i64,
+    pub(super) failed: Vec<KindCount>,
+}
+
+/// The ready jobs of one kind in one queue.
+pub(super) struct Backlog {
+    pub(super) queue: String,
+    pub(super) kind: String,
+    pub(super) ready: i64,
+    pub(super) oldest_seconds: f64,
+    pub(super) paused: bool,
+}
+
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    dead_after: Duration,
+) -> Result<Work, sqlx::Error> {
+    let (overdue, overdue_seconds) = overdue(conn, schema).await?;
+    Ok(Work {
+        dead_after,
+        processes: processes::list(conn, schema).await?,
+        backlog: backlog(conn, schema).await?,
+        overdue,
+        overdue_seconds,
+        orphans: sqlx::query_scalar(schema.sql(ORPHANS))
+            .fetch_one(&mut *conn)
+            .await?,
+        failed: stats::failed_by_kind(conn, schema).await?,
+    })
+}
+
+async fn backlog(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<Backlog>, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(BACKLOG)).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Backlog {
+                queue: row.try_get("queue")?,
+                kind: row.try_get("kind")?,
+                ready: row.try_get("ready")?,
+                oldest_seconds: row.try_get("oldest_seconds")?,
+                paused: row.try_get("paused")?,
+            })
+        })
+        .collect()
+}
+
+async fn overdue(conn: &mut PgConnection, schema: &Schema) -> Result<(Count, f64), sqlx::Error> {
+    let (count, seconds): (i64, Option<f64>) = sqlx::query_as(schema.sql(OVERDUE))
+        .bind(i64::from(COUNT_MAX) + 1)
+        .bind(OVERDUE_AFTER_MS)
+        .fetch_one(conn)
+        .await?;
+    Ok((Count::up_to(COUNT_MAX, count), seconds.unwrap_or_default()))
+}

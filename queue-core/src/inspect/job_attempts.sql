@@ -1,0 +1,5 @@
+-- Tells the attempts of a job that did not end well, first to last.
+select attempt, started_at, ended_at, process, ending, error, backtrace
+from queue.attempts
+where job_id = $1
+order by attempt

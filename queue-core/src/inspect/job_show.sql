@@ -1,0 +1,27 @@
+-- Tells everything about one job but its attempts. A job is in exactly one of the state tables.
+select jobs.id, jobs.kind, jobs.queue, jobs.priority, jobs.tags, jobs.args, jobs.attempts_max,
+    jobs.crashes_max, jobs.created_at as enqueued_at, jobs.unique_key is not null as is_unique,
+    exists (select from queue.unique_keys where unique_keys.job_id = jobs.id) as holds_key,
+    case
+        when scheduled.job_id is not null then 'scheduled'
+        when ready.job_id is not null then 'ready'
+        when claimed.job_id is not null then 'running'
+        when failed.job_id is not null then 'failed'
+        else 'finished'
+    end as state,
+    coalesce(
+        scheduled.attempt, ready.attempt, claimed.attempt, failed.attempt, finished.attempt
+    ) as attempt,
+    coalesce(scheduled.spent, ready.spent, claimed.spent, failed.spent) as spent,
+    coalesce(scheduled.crashes, ready.crashes, claimed.crashes, failed.crashes) as crashes,
+    scheduled.due_at, ready.ready_at, claimed.claimed_at, claimed.cancel_requested_at,
+    claimed.process_id, processes.name as process, failed.failed_at, finished.started_at,
+    finished.finished_at, finished.outcome::text as outcome, clock_timestamp() as now
+from queue.jobs
+left join queue.scheduled on scheduled.job_id = jobs.id
+left join queue.ready on ready.job_id = jobs.id
+left join queue.claimed on claimed.job_id = jobs.id
+left join queue.failed on failed.job_id = jobs.id
+left join queue.finished on finished.job_id = jobs.id
+left join queue.processes on processes.id = claimed.process_id
+where jobs.id = $1

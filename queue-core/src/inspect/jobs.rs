@@ -1,0 +1,357 @@
+//! Jobs, many at a glance or one with everything.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, Row};
+use uuid::Uuid;
+
+use super::Count;
+use super::times::Times;
+use crate::job::JobId;
+use crate::sql::Schema;
+use crate::state::JobState;
+
+pub(crate) const LIST: &str = concat!(
+    include_str!("jobs_matching.sql"),
+    include_str!("jobs_list.sql")
+);
+pub(crate) const IDS: &str = concat!(
+    include_str!("jobs_matching.sql"),
+    "select job_id from matching order by job_id desc"
+);
+pub(crate) const COUNT: &str = concat!(
+    include_str!("jobs_matching.sql"),
+    "select count(*) from matching"
+);
+pub(crate) const SHOW: &str = include_str!("job_show.sql");
+pub(crate) const ATTEMPTS: &str = include_str!("job_attempts.sql");
+
+/// Which jobs a question is about: those to which everything that is set applies.
+///
+/// States and ids are found by key. The rest is looked at job by job, newest first, until enough
+/// are found: a queue, kind, tag or age that few jobs of the states have reads all jobs of them.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Those in one of these states; in any, when empty.
+    pub states: Vec<JobState>,
+    /// Those of this queue.
+    pub queue: Option<String>,
+    /// Those of this kind.
+    pub kind: Option<String>,
+    /// Those with this tag.
+    pub tag: Option<String>,
+    /// Those that were enqueued before this time.
+    pub enqueued_before: Option<DateTime<Utc>>,
+    /// Those named.
+    pub ids: Option<Vec<JobId>>,
+}
+
+/// A job as it stands in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobSummary {
+    /// Its id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its state.
+    pub state: JobState,
+    /// How it came to its end, when it is finished: `done`, `discarded` or `cancelled`.
+    pub outcome: Option<String>,
+    /// Its priority; smaller is sooner.
+    pub priority: i16,
+    /// Runs begun so far.
+    pub attempt: i32,
+    /// How many attempts may end in an error.
+    pub attempts_max: i16,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// When it was enqueued.
+    pub enqueued_at: DateTime<Utc>,
+    /// When it is due, if it is scheduled; else when it came into its state.
+    pub at: DateTime<Utc>,
+    /// The first line of its last error, when it is failed or waits for another attempt.
+    pub error: Option<String>,
+}
+
+/// Everything that is known of a job.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobDetails {
+    /// Its id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its state.
+    pub state: JobState,
+    /// How it came to its end, when it is finished: `done`, `discarded` or `cancelled`.
+    pub outcome: Option<String>,
+    /// Its priority; smaller is sooner.
+    pub priority: i16,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Its arguments, which may hold data of people.
+    pub args: serde_json::Value,
+    /// Runs begun so far.
+    pub attempt: i32,
+    /// How many attempts may end in an error.
+    pub attempts_max: i16,
+    /// Attempts that count against `attempts_max`; nothing once it is finished.
+    pub attempts_spent: Option<i16>,
+    /// How many times its process may die under it.
+    pub crashes_max: i16,
+    /// How many times its process has died under it; nothing once it is finished.
+    pub crashes: Option<i16>,
+    /// Whether it was enqueued with a unique key.
+    pub is_unique: bool,
+    /// Whether it holds that key now.
+    pub holds_key: bool,
+    /// When it was enqueued.
+    pub enqueued_at: DateTime<Utc>,
+    /// When it is due, while it is scheduled.
+    pub due_at: Option<DateTime<Utc>>,
+    /// When it became ready, while it is.
+    pub ready_at: Option<DateTime<Utc>>,
+    /// When it was claimed, while it is running.
+    pub claimed_at: Option<DateTime<Utc>>,
+    /// The process that runs it.
+    pub process_id: Option<Uuid>,
+    /// The name of that process, unless it is gone.
+    pub process: Option<String>,
+    /// When it was asked to stop, while it is running.
+    pub cancel_requested_at: Option<DateTime<Utc>>,
+    /// When it failed, while it is.
+    pub failed_at: Option<DateTime<Utc>>,
+    /// When its last run began, if it finished by running.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it finished.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// From being enqueued to the start of the latest run; until now, or until its end, if none
+    /// has begun.
+    pub wait_seconds: f64,
+    /// How long the latest run took, or has taken so far; nothing before the first.
+    pub run_seconds: Option<f64>,
+    /// The attempts that did not end well, first to last.
+    pub attempts: Vec<AttemptDetails>,
+}
+
+/// An attempt that did not end well.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptDetails {
+    /// Its number, from 1.
+    pub attempt: i32,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+    /// The name of the process that ran it.
+    pub process: String,
+    /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled` or `undecodable`.
+    pub ending: String,
+    /// The error and its causes.
+    pub error: String,
+    /// Where it happened, if known.
+    pub backtrace: Option<String>,
+}
+
+/// Lists up to `limit` jobs, newest first, of those that are older than the job `below`: the last
+/// one of the page before.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn list(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<JobSummary>, sqlx::Error> {
+    let rows = matching(schema, LIST, filter, below, limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(summary).collect()
+}
+
+/// Finds the ids of up to `limit` jobs, newest first, below the id `below`: what bulk operations
+/// go through batch by batch.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn ids(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let rows = matching(schema, IDS, filter, below, limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.try_get(0).map(JobId)).collect()
+}
+
+/// Counts jobs, up to `max` of them. Looks at every job that it counts.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn count(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    max: u32,
+) -> Result<Count, sqlx::Error> {
+    let row = matching(schema, COUNT, filter, None, max.saturating_add(1))
+        .fetch_one(conn)
+        .await?;
+    Ok(Count::up_to(max, row.try_get(0)?))
+}
+
+/// Tells everything about one job; nothing when there is no such job (any more).
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn show(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: JobId,
+) -> Result<Option<JobDetails>, sqlx::Error> {
+    let row = sqlx::query(schema.sql(SHOW))
+        .bind(job.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let attempts = attempts(conn, schema, job).await?;
+    details(&row, attempts).map(Some)
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
+
+/// Binds the filter. The statement is planned anew each time, with the values in hand: which of
+/// its conditions are there at all decides how it should be run.
+fn matching<'q>(
+    schema: &Schema,
+    statement: &'static str,
+    filter: &'q JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+) -> Query<'q> {
+    let states = match filter.states.as_slice() {
+        [] => &JobState::ALL,
+        states => states,
+    };
+    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let ids: Option<Vec<i64>> = filter
+        .ids
+        .as_ref()
+        .map(|ids| ids.iter().map(|id| id.0).collect());
+    sqlx::query(schema.sql(statement))
+        .persistent(false)
+        .bind(states)
+        .bind(&filter.queue)
+        .bind(&filter.kind)
+        .bind(&filter.tag)
+        .bind(filter.enqueued_before)
+        .bind(ids)
+        .bind(below.map(|id| id.0))
+        .bind(i64::from(limit))
+}
+
+fn summary(row: &PgRow) -> Result<JobSummary, sqlx::Error> {
+    Ok(JobSummary {
+        id: JobId(row.try_get("id")?),
+        kind: row.try_get("kind")?,
+        queue: row.try_get("queue")?,
+        state: state(row)?,
+        outcome: row.try_get("outcome")?,
+        priority: row.try_get("priority")?,
+        attempt: row.try_get("attempt")?,
+        attempts_max: row.try_get("attempts_max")?,
+        tags: tags(row)?,
+        enqueued_at: row.try_get("enqueued_at")?,
+        at: row.try_get("at")?,
+        error: row.try_get("error")?,
+    })
+}
+
+fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sqlx::Error> {
+    let times = Times {
+        enqueued_at: row.try_get("enqueued_at")?,
+        claimed_at: row.try_get("claimed_at")?,
+        started_at: row.try_get("started_at")?,
+        finished_at: row.try_get("finished_at")?,
+        now: row.try_get("now")?,
+        last_attempt: attempts
+            .last()
+            .map(|attempt| (attempt.started_at, attempt.ended_at)),
+    };
+    Ok(JobDetails {
+        id: JobId(row.try_get("id")?),
+        kind: row.try_get("kind")?,
+        queue: row.try_get("queue")?,
+        state: state(row)?,
+        outcome: row.try_get("outcome")?,
+        priority: row.try_get("priority")?,
+        tags: tags(row)?,
+        args: row.try_get("args")?,
+        attempt: row.try_get("attempt")?,
+        attempts_max: row.try_get("attempts_max")?,
+        attempts_spent: row.try_get("spent")?,
+        crashes_max: row.try_get("crashes_max")?,
+        crashes: row.try_get("crashes")?,
+        is_unique: row.try_get("is_unique")?,
+        holds_key: row.try_get("holds_key")?,
+        enqueued_at: times.enqueued_at,
+        due_at: row.try_get("due_at")?,
+        ready_at: row.try_get("ready_at")?,
+        claimed_at: times.claimed_at,
+        process_id: row.try_get("process_id")?,
+        process: row.try_get("process")?,
+        cancel_requested_at: row.try_get("cancel_requested_at")?,
+        failed_at: row.try_get("failed_at")?,
+        started_at: times.started_at,
+        finished_at: times.finished_at,
+        wait_seconds: times.wait_seconds(),
+        run_seconds: times.run_seconds(),
+        attempts,
+    })
+}
+
+async fn attempts(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: JobId,
+) -> Result<Vec<AttemptDetails>, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(ATTEMPTS))
+        .bind(job.0)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(AttemptDetails {
+                attempt: row.try_get("attempt")?,
+                started_at: row.try_get("started_at")?,
+                ended_at: row.try_get("ended_at")?,
+                process: row.try_get("process")?,
+                ending: row.try_get("ending")?,
+                error: row.try_get("error")?,
+                backtrace: row.try_get("backtrace")?,
+            })
+        })
+        .collect()
+}
+
+fn state(row: &PgRow) -> Result<JobState, sqlx::Error> {
+    let word: &str = row.try_get("state")?;
+    word.parse()
+        .map_err(|unknown| sqlx::Error::Decode(Box::new(unknown)))
+}
+
+fn tags(row: &PgRow) -> Result<Vec<String>, sqlx::Error> {
+    let tags: Option<Vec<String>> = row.try_get("tags")?;
+    Ok(tags.unwrap_or_default())
+}

@@ -1,0 +1,17 @@
+select job.id, job.kind, job.queue, state, outcome, job.priority, attempt, job.attempts_max,
+    job.tags, job.created_at as enqueued_at, at, (
+        select left(split_part(attempts.error, chr(10), 1), 200)
+        from queue.attempts
+        where attempts.job_id = matching.job_id
+            and state in ('scheduled', 'failed')
+        order by attempts.attempt desc
+        limit 1
+    ) as error
+from matching
+cross join lateral (
+    select *
+    from queue.jobs
+    where jobs.id = matching.job_id
+    limit 1
+) as job
+order by job.id desc

@@ -1,0 +1,108 @@
+-- Finds jobs by state ($1), queue ($2), kind ($3), tag ($4), time of enqueueing ($5) and id ($6),
+-- newest first, up to $8 of them below the id $7. What follows says what is told of them.
+--
+-- Each state is read down its primary key until the page is full, and the job is looked up by its
+-- own: the laterals are limited so that the planner does not join whole tables instead.
+with matching as (
+    (
+        select job_id, 'scheduled' as state, due_at as at, attempt, null::text as outcome
+        from queue.scheduled
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'scheduled' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    union all
+    (
+        select job_id, 'ready' as state, ready_at as at, attempt, null::text as outcome
+        from queue.ready
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'ready' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    union all
+    (
+        select job_id, 'running' as state, claimed_at as at, attempt, null::text as outcome
+        from queue.claimed
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'running' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    union all
+    (
+        select job_id, 'failed' as state, failed_at as at, attempt, null::text as outcome
+        from queue.failed
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'failed' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    union all
+    (
+        select job_id, 'finished' as state, finished_at as at, attempt, outcome::text as outcome
+        from queue.finished
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'finished' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    order by job_id desc
+    limit $8
+)

@@ -1,0 +1,12 @@
+-- Tells of every process that has a row: the living, and the dead that nobody has buried yet.
+select id, name, host, pid, version, details, started_at, heartbeat_at, stopping_at,
+    greatest(extract(epoch from clock_timestamp() - heartbeat_at), 0)::float8 as silent_seconds,
+    coalesce(running, 0) as running,
+    exists (select from queue.sleepers where sleepers.process_id = processes.id) as idle
+from queue.processes
+left join (
+    select process_id, count(*) as running
+    from queue.claimed
+    group by process_id
+) as held on held.process_id = processes.id
+order by started_at, id

@@ -1,0 +1,43 @@
+-- Tells of every queue that is known. Reads all rows of ready, scheduled and failed, which are
+-- narrow; the payloads are not touched.
+with standing as (
+    select queue as name, count(*) as ready, min(ready_at) as oldest
+    from queue.ready
+    group by queue
+), postponed as (
+    select queue as name, count(*) as scheduled
+    from queue.scheduled
+    group by queue
+), running as (
+    select job.queue as name, count(*) as running
+    from queue.claimed
+    cross join lateral (
+        select jobs.queue from queue.jobs where jobs.id = claimed.job_id limit 1
+    ) as job
+    group by job.queue
+), fallen as (
+    select queue as name, count(*) as failed
+    from queue.failed
+    group by queue
+), known as (
+    select name from queue.queues
+    union
+    select name from standing
+    union
+    select name from postponed
+    union
+    select name from running
+    union
+    select name from fallen
+)
+select name, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled,
+    coalesce(running, 0) as running, coalesce(failed, 0) as failed,
+    extract(epoch from clock_timestamp() - oldest)::float8 as latency_seconds,
+    paused_at
+from known
+left join standing using (name)
+left join postponed using (name)
+left join running using (name)
+left join fallen using (name)
+left join queue.queues using (name)
+order by name

@@ -1,0 +1,48 @@
+//! Durations as people say them.
+
+/// Writes a number of seconds by its two largest units: `850ms`, `42s`, `3m 5s`, `2d 4h`.
+pub fn spell_duration(seconds: f64) -> String {
+    if seconds < 0.9995 {
+        return format!("{:.0}ms", seconds.max(0.0) * 1000.0);
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1}s").replace(".0s", "s");
+    }
+    let seconds = seconds.round() as u64;
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let first = units.iter().position(|(_, unit)| seconds >= *unit);
+    let first = first.unwrap_or(units.len() - 1);
+    let (name, unit) = units[first];
+    let rest = units
+        .get(first + 1)
+        .map(|(name, small)| (name, seconds % unit / small));
+    match rest {
+        Some((small, count)) if count > 0 => format!("{}{name} {count}{small}", seconds / unit),
+        _ => format!("{}{name}", seconds / unit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_spelled_by_their_two_largest_units() {
+        let spelled = [
+            (-1.0, "0ms"),
+            (0.0004, "0ms"),
+            (0.85, "850ms"),
+            (1.0, "1s"),
+            (1.25, "1.2s"),
+            (42.4, "42s"),
+            (59.7, "1m"),
+            (185.0, "3m 5s"),
+            (3_600.0, "1h"),
+            (90_061.0, "1d 1h"),
+            (2.0 * 86_400.0, "2d"),
+        ];
+        for (seconds, text) in spelled {
+            assert_eq!(spell_duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Durable background jobs on Postgres: what a job is, and every way it changes state.
+//!
+//! This crate is all that a producer needs. It never spawns, sleeps or loops, and reads no
+//! environment; the processes that run jobs are in `queue-worker`.
+//!
+//! Modules stand in order: each uses only those below it.
+
+mod request;
+mod statements;
+
+mod queue;
+
+pub mod inspect;
+pub mod migrate;
+pub mod queues;
+pub mod transitions;
+
+pub mod process;
+
+mod new_job;
+
+mod job;
+mod sql;
+mod state;
+
+mod db;
+mod names;
+mod unique;
+
+pub use db::{begin, is_not_migrated, is_transient};
+pub use job::{Job, JobId, Options, Outcome};
+pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_tag};
+pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+pub use queue::Queue;
+pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
+pub use sql::Schema;
+pub use state::{JobState, UnknownState};
+#[doc(hidden)]
+pub use statements::{read_statements, transition_statements};
+pub use transitions::enqueue::Enqueued;
+pub use unique::{OnConflict, States, Unique};
