@@ -1,0 +1,90 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that is wrong with a configuration: the file from top to bottom, then the
+/// environment, then the flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidConfig {
+    /// The problems; at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it is.
+    pub place: Place,
+    /// What was expected, and what was found.
+    pub message: String,
+}
+
+/// Where a setting was given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Place {
+    /// The file as a whole.
+    File(PathBuf),
+    /// A line of the file.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// The key with all that it is in, as `workers[0].concurrency`; empty for a syntax error.
+        key: String,
+    },
+    /// An environment variable.
+    Variable(&'static str),
+    /// A flag of the command line.
+    Flag(&'static str),
+    /// A setting that keeps its default.
+    Default(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Line {
+                path,
+                line,
+                column,
+                key,
+            } => {
+                write!(f, "{}:{line}:{column}", path.display())?;
+                if key.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {key}")
+                }
+            }
+            Self::Variable(name) | Self::Flag(name) => f.write_str(name),
+            Self::Default(key) => f.write_str(key),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() {
+            1 => write!(f, "the configuration has a problem:")?,
+            count => write!(f, "the configuration has {count} problems:")?,
+        }
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidConfig {}

@@ -1,0 +1,501 @@
+//! Configurations as people write them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder with a `queue.toml`, an environment and flags.
+struct Told {
+    folder: TempDir,
+    variables: BTreeMap<&'static str, OsString>,
+    flags: Overrides,
+}
+
+impl Told {
+    fn by(file: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.toml");
+        fs::write(&path, file).unwrap();
+        let flags = Overrides {
+            config: Some(path),
+            ..Overrides::default()
+        };
+        Self {
+            folder,
+            variables: BTreeMap::new(),
+            flags,
+        }
+    }
+
+    fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.insert(name, value.into());
+        self
+    }
+
+    fn flags(mut self, set: impl FnOnce(&mut Overrides)) -> Self {
+        set(&mut self.flags);
+        self
+    }
+
+    fn load(&self) -> Result<Config, InvalidConfig> {
+        load(&self.flags, |name| self.variables.get(name).cloned())
+    }
+
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What is wrong, with the folder left out of the places.
+    fn problems(&self) -> String {
+        let folder = format!("{}/", self.folder.path().display());
+        self.load().unwrap_err().to_string().replace(&folder, "")
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn an_empty_file_says_what_the_defaults_say() {
+    let told = Told::by("");
+    let config = told.config();
+    assert_eq!(config.settings, Settings::default());
+    assert_eq!(config.database.schema, "queue");
+    assert_eq!(config.database.url, None);
+    assert_eq!(
+        config.source,
+        Source::File(told.flags.config.clone().unwrap())
+    );
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = Told::by(
+        r#"
+            [[workers]]
+            queues = ["mail", "reports*", "*"]
+            concurrency = 20
+            poll_interval = "250ms"
+
+            [[workers]]
+            queues = "slow"
+
+            [dispatcher]
+            enabled = false
+            poll_interval = "2s"
+            batch_size = 500
+
+            [process]
+            name = "one"
+            heartbeat_interval = "2s"
+            dead_after = "6s"
+            shutdown_timeout = "1m"
+            cancel_grace = "0s"
+            notifications = false
+
+            [maintenance]
+            interval = "5m"
+            batch_size = 100
+
+            [retention]
+            finished = "forever"
+            failed = "30d"
+            queues."mail" = "7d"
+            kinds.send_welcome = "1h"
+            kinds.audit = "forever"
+
+            [handlers.send]
+            command = ["./send", "--flag"]
+            timeout = "30s"
+            queue = "mail"
+            attempts = 8
+            backoff = { list = ["1s", "1m"] }
+            env = { LANG = "C" }
+            cwd = "scripts"
+
+            [handlers.notify]
+            http = "https://example.com/hook"
+            headers = { Authorization = "Bearer x" }
+            backoff = "polynomial"
+
+            [database]
+            url = "postgres://localhost/app"
+            schema = "jobs"
+        "#,
+    )
+    .config();
+
+    assert_eq!(
+        config.settings,
+        Settings {
+            workers: vec![
+                WorkerSettings {
+                    queues: "mail,reports*,*".parse().unwrap(),
+                    concurrency: 20,
+                    poll_interval: Duration::from_millis(250),
+                },
+                WorkerSettings {
+                    queues: "slow".parse().unwrap(),
+                    ..WorkerSettings::default()
+                },
+            ],
+            dispatcher: DispatcherSettings {
+                enabled: false,
+                poll_interval: seconds(2),
+                batch_size: 500,
+            },
+            process: ProcessSettings {
+                name: Some("one".to_owned()),
+                heartbeat_interval: seconds(2),
+                dead_after: seconds(6),
+                shutdown_timeout: seconds(60),
+                cancel_grace: Duration::ZERO,
+                notifications: false,
+            },
+            maintenance: MaintenanceSettings {
+                enabled: true,
+                interval: seconds(300),
+                batch_size: 100,
+            },
+            retention: Retention {
+                finished: None,
+                failed: Some(seconds(30 * 86_400)),
+                queues: BTreeMap::from([("mail".to_owned(), KeepFor::For(seconds(7 * 86_400)))]),
+                kinds: BTreeMap::from([
+                    ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),
+                    ("audit".to_owned(), KeepFor::Forever),
+                ]),
+            },
+        }
+    );
+    assert_eq!(
+        config.handlers["send"],
+        HandlerSettings {
+            run: HandlerRun::Command(CommandHandler {
+                program: "./send".to_owned(),
+                arguments: vec!["--flag".to_owned()],
+                env: BTreeMap::from([("LANG".to_owned(), "C".to_owned())]),
+                cwd: Some(PathBuf::from("scripts")),
+            }),
+            timeout: Some(seconds(30)),
+            queue: Some("mail".to_owned()),
+            attempts: Some(8),
+            backoff: Some(BackoffSettings::List(vec![seconds(1), seconds(60)])),
+        }
+    );
+    let HandlerRun::Http(http) = &config.handlers["notify"].run else {
+        panic!("an `http` handler calls an endpoint");
+    };
+    assert_eq!(http.url, "https://example.com/hook");
+    assert_eq!(http.headers["Authorization"], "Bearer x");
+    assert_eq!(
+        config.handlers["notify"].backoff,
+        Some(BackoffSettings::Polynomial)
+    );
+    assert_eq!(
+        config.database.url.as_deref(),
+        Some("postgres://localhost/app")
+    );
+    assert_eq!(config.database.schema, "jobs");
+}
+
+#[test]
+fn flags_beat_the_environment_and_the_environment_beats_the_file() {
+    let told =
+        Told::by("[process]\nshutdown_timeout = \"1s\"\ncancel_grace = \"1s\"\nname = \"file\"")
+            .variable("QUEUE_SHUTDOWN_TIMEOUT", "2s")
+            .variable("QUEUE_CANCEL_GRACE", "2s")
+            .flags(|flags| flags.shutdown_timeout = Some("3s".to_owned()));
+
+    let process = told.config().settings.process;
+
+    assert_eq!(process.shutdown_timeout, seconds(3));
+    assert_eq!(process.cancel_grace, seconds(2));
+    assert_eq!(process.name.as_deref(), Some("file"));
+}
+
+#[test]
+fn every_scalar_can_be_set_by_its_variable() {
+    let config = Told::by("")
+        .variable("DATABASE_URL", "postgresql:///app")
+        .variable("QUEUE_SCHEMA", "jobs")
+        .variable("QUEUE_DISPATCHER", "off")
+        .variable("QUEUE_DISPATCHER_POLL_INTERVAL", "2s")
+        .variable("QUEUE_DISPATCHER_BATCH_SIZE", "3")
+        .variable("QUEUE_PROCESS_NAME", "one")
+        .variable("QUEUE_HEARTBEAT_INTERVAL", "4s")
+        .variable("QUEUE_DEAD_AFTER", "50s")
+        .variable("QUEUE_SHUTDOWN_TIMEOUT", "6s")
+        .variable("QUEUE_CANCEL_GRACE", "7s")
+        .variable("QUEUE_NOTIFICATIONS", "false")
+        .variable("QUEUE_MAINTENANCE", "0")
+        .variable("QUEUE_MAINTENANCE_INTERVAL", "8s")
+        .variable("QUEUE_MAINTENANCE_BATCH_SIZE", "9")
+        .variable("QUEUE_RETENTION_FINISHED", "forever")
+        .variable("QUEUE_RETENTION_FAILED", "10s")
+        .config();
+
+    assert_eq!(config.database.url.as_deref(), Some("postgresql:///app"));
+    assert_eq!(config.database.schema, "jobs");
+    assert_eq!(
+        config.settings,
+        Settings {
+            workers: vec![WorkerSettings::default()],
+            dispatcher: DispatcherSettings {
+                enabled: false,
+                poll_interval: seconds(2),
+                batch_size: 3,
+            },
+            process: ProcessSettings {
+                name: Some("one".to_owned()),
+                heartbeat_interval: seconds(4),
+                dead_after: seconds(50),
+                shutdown_timeout: seconds(6),
+                cancel_grace: seconds(7),
+                notifications: false,
+            },
+            maintenance: MaintenanceSettings {
+                enabled: false,
+                interval: seconds(8),
+                batch_size: 9
+            },
+            retention: Retention {
+                finished: None,
+                failed: Some(seconds(10)),
+                ..Retention::default()
+            },
+        }
+    );
+}
+
+#[test]
+fn queues_given_outside_the_file_replace_its_workers_by_one() {
+    let told =
+        Told::by("[[workers]]\nqueues = \"a\"\nconcurrency = 7\n[[workers]]\nqueues = \"b\"")
+            .variable("QUEUE_QUEUES", "c")
+            .variable("QUEUE_CONCURRENCY", "3")
+            .variable("QUEUE_POLL_INTERVAL", "2s")
+            .flags(|flags| flags.queues = Some("mail, reports*".to_owned()));
+
+    assert_eq!(
+        told.config().settings.workers,
+        [WorkerSettings {
+            queues: "mail,reports*".parse().unwrap(),
+            concurrency: 3,
+            poll_interval: seconds(2),
+        }]
+    );
+}
+
+#[test]
+fn concurrency_alone_changes_the_only_worker_and_is_unclear_for_several() {
+    let one = Told::by("[[workers]]\nqueues = \"a\"")
+        .variable("QUEUE_CONCURRENCY", "3")
+        .config();
+    assert_eq!(one.settings.workers[0].concurrency, 3);
+    assert_eq!(one.settings.workers[0].queues.to_string(), "a");
+
+    let two = Told::by("[[workers]]\nqueues = \"a\"\n[[workers]]\nqueues = \"b\"");
+    assert_eq!(
+        two.variable("QUEUE_CONCURRENCY", "3").problems(),
+        "the configuration has a problem:\n  \
+         QUEUE_CONCURRENCY: it is not clear which of the 2 workers of the file is meant; \
+         give the queues too, and one worker on them replaces those"
+    );
+}
+
+#[test]
+fn without_a_file_the_defaults_hold_and_say_so() {
+    let config = load(&Overrides::default(), |_| None).unwrap();
+    assert_eq!(config.source, Source::Defaults);
+    assert_eq!(config.settings, Settings::default());
+}
+
+#[test]
+fn a_file_that_is_named_must_exist() {
+    let flags = Overrides {
+        config: Some("/nowhere/queue.toml".into()),
+        ..Overrides::default()
+    };
+    assert_eq!(
+        load(&flags, |_| None).unwrap_err().to_string(),
+        "the configuration has a problem:\n  \
+         --config: could not read `/nowhere/queue.toml`: No such file or directory (os error 2)"
+    );
+    let variable = |name: &str| (name == "QUEUE_CONFIG").then(|| "/nowhere/other.toml".into());
+    assert_eq!(
+        load(&Overrides::default(), variable)
+            .unwrap_err()
+            .to_string(),
+        "the configuration has a problem:\n  \
+         QUEUE_CONFIG: could not read `/nowhere/other.toml`: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let config = Told::by("[database]\nurl = \"postgres:///file\"").variable("DATABASE_URL", "");
+    assert_eq!(
+        config.config().database.url.as_deref(),
+        Some("postgres:///file")
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    let told = Told::by(
+        r#"colour = "red"
+
+[[workers]]
+queues = ["mail", "two words", "*", "late", "mail"]
+concurrency = -3
+poll_interval = 5
+concurency = 4
+
+[[workers]]
+queues = 7
+
+[dispatcher]
+enabled = "sometimes"
+batch_size = 1_000_000
+
+[process]
+heartbeat_interval = "20s"
+shutdown_timeout = "soon"
+
+[maintenance]
+interval = "1ms"
+
+[retention]
+finished = true
+queues."a b" = "7d"
+kinds.audit = "a while"
+
+[handlers.send]
+command = []
+timeout = "0s"
+attempts = 0
+backoff = "wild"
+retries = 3
+
+[handlers.both]
+command = ["./a"]
+http = "https://example.com"
+
+[handlers.neither]
+queue = "a b"
+
+[handlers.call]
+http = "ftp://example.com"
+env = { A = "b" }
+headers = { Queue-Job-Id = "1", "a b" = "c", Fine = 3 }
+backoff = { list = ["1s", "x"], fixd = "1s" }
+
+[database]
+url = "mysql://user:secret@localhost"
+schema = "My Schema"
+"#,
+    )
+    .variable("QUEUE_CONCURRENCY", "many")
+    .variable("QUEUE_QUEUES", "*,mail")
+    .variable("QUEUE_NOTIFICATIONS", "perhaps")
+    .flags(|flags| flags.poll_interval = Some("1 blink".to_owned()));
+
+    assert_eq!(
+        told.problems(),
+        r#"the configuration has 37 problems:
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, process, maintenance, retention, handlers
+  queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:4:37: workers[0].queues[3]: `late` stands after `*`, which already takes every other queue; move `*` to the end
+  queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; keep the place where it should be served
+  queue.toml:5:15: workers[0].concurrency: expected a whole number from 1 to 10000, found -3
+  queue.toml:6:17: workers[0].poll_interval: expected a duration like "10s" or "5m", found 5
+  queue.toml:7:1: workers[0].concurency: unknown key; did you mean `concurrency`?
+  queue.toml:10:10: workers[1].queues: expected a text or an array of texts, found 7
+  queue.toml:13:11: dispatcher.enabled: expected true or false, found "sometimes"
+  queue.toml:14:14: dispatcher.batch_size: expected a whole number from 1 to 10000, found 1000000
+  queue.toml:17:22: process.heartbeat_interval: expected dead_after of at least 1m, three times heartbeat_interval, found 30s; a process would be taken for dead after one late heartbeat
+  queue.toml:18:20: process.shutdown_timeout: expected a duration like "10s" or "5m", found "soon"
+  queue.toml:21:12: maintenance.interval: expected a duration from 100ms to 1day, found "1ms"
+  queue.toml:24:12: retention.finished: expected "forever" or a duration like "10s" or "5m", found true
+  queue.toml:25:16: retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:26:15: retention.kinds.audit: expected "forever" or a duration like "10s" or "5m", found "a while"
+  queue.toml:29:11: handlers.send.command: the first text names the program; it is missing
+  queue.toml:30:11: handlers.send.timeout: expected a duration from 1ms to 7days, found "0s"
+  queue.toml:31:12: handlers.send.attempts: expected a whole number from 1 to 1000, found 0
+  queue.toml:32:11: handlers.send.backoff: expected "exponential", "polynomial", { fixed = "10s" } or { list = ["1s", "1m"] }, found "wild"
+  queue.toml:33:1: handlers.send.retries: unknown key; known here: command, http, env, cwd, headers, timeout, queue, attempts, backoff
+  queue.toml:37:8: handlers.both.http: a handler has `command` or `http`, not both
+  queue.toml:39:1: handlers.neither: a handler needs `command` or `http`
+  queue.toml:40:9: handlers.neither.queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:43:8: handlers.call.http: expected a URL with http or https, found `ftp`
+  queue.toml:44:7: handlers.call.env: belongs to a handler with `command`
+  queue.toml:45:28: handlers.call.headers.Queue-Job-Id: this header is set by the worker
+  queue.toml:45:41: handlers.call.headers.a b: this cannot name a header
+  queue.toml:45:53: handlers.call.headers.Fine: expected a text in quotes
+  queue.toml:46:27: handlers.call.backoff.list[1]: expected a duration like "10s" or "5m", found "x"
+  queue.toml:46:33: handlers.call.backoff.fixd: unknown key; did you mean `fixed`?
+  queue.toml:49:7: database.url: expected a URL that starts with postgres:// or postgresql://
+  queue.toml:50:10: database.schema: `My Schema` cannot name a schema: use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning
+  QUEUE_CONCURRENCY: expected a whole number from 1 to 10000, found "many"
+  QUEUE_NOTIFICATIONS: expected true or false, found "perhaps"
+  QUEUE_QUEUES: `mail` stands after `*`, which already takes every other queue; move `*` to the end
+  --poll-interval: expected a duration like "10s" or "5m", found "1 blink""#
+    );
+}
+
+#[test]
+fn all_syntax_errors_are_told_and_the_environment_is_still_checked() {
+    let told = Told::by("[process]\nname = \nname = \"x\"\n\n[dispatcher\nenabled = true\n")
+        .variable("QUEUE_CONCURRENCY", "many");
+    assert_eq!(
+        told.problems(),
+        r#"the configuration has 4 problems:
+  queue.toml:2:8: string values must be quoted, expected literal string
+  queue.toml:3:1: duplicate key
+  queue.toml:5:12: unclosed table, expected `]`
+  QUEUE_CONCURRENCY: expected a whole number from 1 to 10000, found "many""#
+    );
+}
+
+#[test]
+fn two_settings_that_disagree_are_placed_where_one_was_given() {
+    let told = Told::by("[process]\nheartbeat_interval = \"20s\"");
+    assert_eq!(
+        told.problems(),
+        "the configuration has a problem:\n  \
+         queue.toml:2:22: process.heartbeat_interval: expected dead_after of at least 1m, \
+         three times heartbeat_interval, found 30s; \
+         a process would be taken for dead after one late heartbeat"
+    );
+    let told = told.variable("QUEUE_DEAD_AFTER", "40s");
+    assert_eq!(
+        told.problems(),
+        "the configuration has a problem:\n  \
+         QUEUE_DEAD_AFTER: expected dead_after of at least 1m, three times heartbeat_interval, \
+         found 40s; a process would be taken for dead after one late heartbeat"
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let config = Told::by(
+        "[handlers.a]\nhttp = \"https://u:secret@x.example/?key=secret\"\nheaders.Authorization = \"secret\"\n\
+         [handlers.b]\ncommand = [\"x\"]\nenv.TOKEN = \"secret\"",
+    )
+    .variable("DATABASE_URL", "postgres://u:secret@localhost/app")
+    .config();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+    assert!(
+        shown.contains("Authorization") && shown.contains("TOKEN"),
+        "{shown}"
+    );
+}
