@@ -1,0 +1,147 @@
+//! What an application can run: its state, its kinds of jobs, and what it wants to hear of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use queue_core::{InvalidName, Options, check_kind};
+
+use crate::handler::{AsyncHandler, BlockingHandler, Handler};
+use crate::hooks::{Hooks, JobEvent, ProcessEvent};
+use crate::perform::{Perform, PerformBlocking};
+
+/// The kinds of jobs that an application can run, and the state they share.
+///
+/// ```
+/// # use queue_worker::{App, Cx, Job, Perform};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)]
+/// # struct SendWelcome { user_id: i64 }
+/// # impl Job for SendWelcome { const KIND: &'static str = "send_welcome"; }
+/// # struct Mailer;
+/// # impl Perform<Mailer> for SendWelcome {
+/// #     type Error = std::io::Error;
+/// #     async fn perform(self, _cx: Cx<Mailer>) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+/// let app = App::new(Mailer)
+///     .register::<SendWelcome>()
+///     .on_failed(|job| eprintln!("{} {} failed", job.kind, job.job_id));
+/// ```
+pub struct App<S> {
+    pub(crate) state: Arc<S>,
+    pub(crate) handlers: BTreeMap<String, Arc<dyn Handler<S>>>,
+    pub(crate) hooks: Hooks,
+    options: BTreeMap<String, Options>,
+    problems: Vec<InvalidApp>,
+}
+
+/// Why an application cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidApp {
+    /// A kind has a name that is refused.
+    #[error(transparent)]
+    Kind(#[from] InvalidName),
+    /// Two jobs have the same kind.
+    #[error("the kind `{0}` is registered twice: give each job a kind of its own")]
+    Duplicate(String),
+}
+
+impl<S: Send + Sync + 'static> App<S> {
+    /// Starts with no kinds of jobs.
+    pub fn new(state: S) -> Self {
+        Self {
+            state: Arc::new(state),
+            handlers: BTreeMap::new(),
+            hooks: Hooks::default(),
+            options: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Adds a kind of job. Mistakes are reported together when the process is made.
+    #[must_use]
+    pub fn register<J: Perform<S>>(mut self) -> Self {
+        self.options.insert(J::KIND.to_owned(), J::options());
+        self.add(J::KIND, Arc::new(AsyncHandler::<J>::new()))
+    }
+
+    /// Adds a kind of job that blocks its thread.
+    #[must_use]
+    pub fn register_blocking<J: PerformBlocking<S>>(mut self) -> Self {
+        self.options.insert(J::KIND.to_owned(), J::options());
+        self.add(J::KIND, Arc::new(BlockingHandler::<J>::new()))
+    }
+
+    pub(crate) fn add(mut self, kind: &str, handler: Arc<dyn Handler<S>>) -> Self {
+        if let Err(problem) = check_kind(kind) {
+            self.problems.push(problem.into());
+        } else if self.handlers.insert(kind.to_owned(), handler).is_some() {
+            self.problems.push(InvalidApp::Duplicate(kind.to_owned()));
+        }
+        self
+    }
+
+    /// Calls a function after a job was finished. Hooks are called in the order in which they
+    /// were added, once what they tell of is durable; a panic in one is logged and ends there.
+    ///
+    /// Hooks are called where the ends of all jobs are written, and the next are written only
+    /// when they return: one must not block. What takes longer belongs on a task or a channel.
+    #[must_use]
+    pub fn on_finished(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.finished.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls a function after a job failed for good. It must not block, as with
+    /// [`on_finished`](Self::on_finished).
+    #[must_use]
+    pub fn on_failed(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.failed.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls a function after a job was given up: discarded by its rules, or cancelled. It must not block, as with
+    /// [`on_finished`](Self::on_finished).
+    #[must_use]
+    pub fn on_discarded(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.discarded.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls a function once the process has registered with the database.
+    #[must_use]
+    pub fn on_start(mut self, hook: impl Fn(&ProcessEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.started.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls a function once the process has let go of its last job.
+    #[must_use]
+    pub fn on_stop(mut self, hook: impl Fn(&ProcessEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.stopped.push(Arc::new(hook));
+        self
+    }
+
+    /// Returns the kinds this application can run, sorted.
+    pub fn kinds(&self) -> Vec<String> {
+        self.handlers.keys().cloned().collect()
+    }
+
+    /// Returns how jobs of a kind are enqueued; the defaults for kinds that are not known here.
+    pub fn options_of(&self, kind: &str) -> Options {
+        self.options.get(kind).cloned().unwrap_or_default()
+    }
+
+    /// Returns every mistake made while the application was put together.
+    pub fn problems(&self) -> &[InvalidApp] {
+        &self.problems
+    }
+}
+
+impl<S> std::fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("kinds", &self.handlers.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

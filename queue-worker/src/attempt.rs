@@ -1,0 +1,169 @@
+//! One run of one job. User code is called from here, and nowhere else: its panics, its time and
+//! its errors end in this file.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use queue_core::Queue;
+use queue_core::process::ProcessId;
+use queue_core::transitions::claim::ClaimedJob;
+use queue_core::transitions::{AttemptError, Ending, Run};
+use tracing::Instrument as _;
+
+use crate::app::App;
+use crate::cx::{Attempt, Cx};
+use crate::handler::Handler;
+use crate::judge::{Verdict, dropped, judge, uncommitted};
+use crate::panics::{self, Caught};
+use crate::problem::Problem;
+use crate::running::{Held, StopReason};
+use crate::signals::Stop;
+use crate::slots::Slot;
+use crate::writer::Ended;
+
+/// What every run of a process shares.
+pub(crate) struct Runner<S> {
+    pub(crate) app: Arc<App<S>>,
+    pub(crate) queue: Queue,
+    pub(crate) process: ProcessId,
+    /// The time between asking a job to stop and dropping it.
+    pub(crate) cancel_grace: Duration,
+    pub(crate) stop: Stop,
+}
+
+type Outcome = Result<(), Problem>;
+
+impl<S: Send + Sync + 'static> Runner<S> {
+    /// Runs a job to its end, and says what is to be written about it.
+    pub(crate) async fn run(&self, job: ClaimedJob, held: Arc<Held>, slot: Slot) -> Ended {
+        let span = tracing::info_span!(
+            "job",
+            id = %job.claim.job_id(),
+            kind = job.kind,
+            queue = job.queue,
+            attempt = job.claim.attempt(),
+        );
+        self.run_in_span(job, held, slot).instrument(span).await
+    }
+
+    async fn run_in_span(&self, job: ClaimedJob, held: Arc<Held>, slot: Slot) -> Ended {
+        let started = Instant::now();
+        let deciding = AssertUnwindSafe(self.decide(&job, &held, slot)).catch_unwind();
+        let verdict = deciding.await.unwrap_or_else(|_panic| undecided());
+        Ended {
+            run: Run {
+                claim: held.claim,
+                ran: started.elapsed(),
+            },
+            held,
+            verdict,
+        }
+    }
+
+    async fn decide(&self, job: &ClaimedJob, held: &Held, slot: Slot) -> Verdict {
+        match (held.stop_reason(), self.app.handlers.get(&job.kind)) {
+            (None, Some(handler)) => self.perform(&**handler, job, held, slot).await,
+            (Some(StopReason::Cancelled), _) => cancelled_unbegun(),
+            // Stopped before it began, or of a kind we did not ask for: somebody else's turn.
+            _ => Verdict::Release { begun: false },
+        }
+    }
+
+    async fn perform(
+        &self,
+        handler: &dyn Handler<S>,
+        job: &ClaimedJob,
+        held: &Held,
+        slot: Slot,
+    ) -> Verdict {
+        let attempt = Attempt::of(job);
+        let cx = Cx::new(
+            Arc::clone(&self.app.state),
+            self.queue.clone(),
+            self.process,
+            job.claim,
+            attempt.clone(),
+            held.token().clone(),
+        );
+        let started = panics::catch(|| handler.start(&job.args, cx.clone(), Arc::new(slot)));
+        let ended = match started.and_then(|started| started) {
+            Ok(work) => self.see_through(work, handler, held).await,
+            Err(problem) => Err(problem),
+        };
+        match ended {
+            Ok(()) if cx.has_completed() => Verdict::Completed {
+                otherwise: Box::new(judge(
+                    uncommitted(),
+                    &attempt,
+                    &handler.policy().backoff,
+                    None,
+                )),
+            },
+            Ok(()) => Verdict::Finish,
+            Err(problem) => {
+                let backoff = &handler.policy().backoff;
+                judge(problem, &attempt, backoff, held.stop_reason())
+            }
+        }
+    }
+
+    /// Polls the work until it ends, runs out of time, or is asked to stop; then grants it a
+    /// period of grace, and drops it.
+    async fn see_through(
+        &self,
+        work: BoxFuture<'static, Outcome>,
+        handler: &dyn Handler<S>,
+        held: &Held,
+    ) -> Outcome {
+        let mut work = Caught(work);
+        let limit = handler.policy().timeout;
+        tokio::select! {
+            biased;
+            ended = &mut work => return ended,
+            () = held.token().cancelled() => {}
+            () = elapsed(limit) => held.stop(StopReason::TimedOut),
+        }
+        tokio::select! {
+            biased;
+            ended = &mut work => return ended,
+            () = tokio::time::sleep(self.cancel_grace) => {}
+            () = self.stop.asked_at_once() => {}
+        }
+        tracing::warn!("the job did not stop when asked to, and was dropped");
+        let _panic_in_drop = panics::catch(move || drop(work));
+        let reason = held.stop_reason().unwrap_or(StopReason::Interrupted);
+        Err(dropped(reason, limit))
+    }
+}
+
+fn cancelled_unbegun() -> Verdict {
+    Verdict::Discard {
+        error: AttemptError {
+            ending: Ending::Cancelled,
+            message: "cancelled before it began".to_owned(),
+            backtrace: None,
+        },
+        outcome: queue_core::Outcome::Cancelled,
+    }
+}
+
+/// The verdict when judging itself panicked: a run without any would be held for ever.
+fn undecided() -> Verdict {
+    Verdict::Fail {
+        error: AttemptError {
+            ending: Ending::Panic,
+            message: "panicked outside of the job, while its run was judged".to_owned(),
+            backtrace: None,
+        },
+    }
+}
+
+async fn elapsed(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,198 @@
+//! What a running job is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use queue_core::process::ProcessId;
+use queue_core::transitions::claim::ClaimedJob;
+use queue_core::transitions::finish::finish;
+use queue_core::transitions::{Claim, Run};
+use queue_core::{JobId, Queue};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+/// The facts of one run of a job.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// The queue it waited in.
+    pub queue: String,
+    /// Its priority; smaller is sooner.
+    pub priority: i16,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// The number of this run, from 1. Every run has its own, those that cost no attempt included.
+    pub number: i32,
+    /// The runs before this one that count against `attempts_max`.
+    pub spent: i16,
+    /// The runs that may end in an error before the job fails.
+    pub attempts_max: i16,
+    /// The runs before this one that ended with the death of their process.
+    pub crashes: i16,
+    /// When the job was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it last became ready.
+    pub ready_at: DateTime<Utc>,
+}
+
+impl Attempt {
+    pub(crate) fn of(job: &ClaimedJob) -> Self {
+        Self {
+            job_id: job.claim.job_id(),
+            kind: job.kind.clone(),
+            queue: job.queue.clone(),
+            priority: job.priority,
+            tags: job.tags.clone(),
+            number: job.claim.attempt(),
+            spent: job.spent,
+            attempts_max: job.attempts_max,
+            crashes: job.crashes,
+            created_at: job.created_at,
+            ready_at: job.ready_at,
+        }
+    }
+
+    /// Tells whether an error in this run fails the job, unless its rules say otherwise.
+    pub fn is_last(&self) -> bool {
+        self.spent + 1 >= self.attempts_max
+    }
+}
+
+/// The context of one run: the application's state, the facts of the attempt, and the way to be
+/// told to stop. Cheap to clone.
+pub struct Cx<S> {
+    inner: Arc<Inner<S>>,
+}
+
+struct Inner<S> {
+    state: Arc<S>,
+    queue: Queue,
+    process: ProcessId,
+    claim: Claim,
+    attempt: Attempt,
+    token: CancellationToken,
+    started: Instant,
+    completed: AtomicBool,
+}
+
+/// Why a job could not be completed in its own transaction.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompleteError {
+    /// The job is not this run's any more: its process was declared dead, and the job was given
+    /// to another. Roll the transaction back.
+    #[error("job {0} was taken from this run: roll the transaction back")]
+    Lost(JobId),
+    /// The database refused.
+    #[error("could not complete the job in the transaction")]
+    Database(#[from] sqlx::Error),
+}
+
+impl<S> Cx<S> {
+    pub(crate) fn new(
+        state: Arc<S>,
+        queue: Queue,
+        process: ProcessId,
+        claim: Claim,
+        attempt: Attempt,
+        token: CancellationToken,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                state,
+                queue,
+                process,
+                claim,
+                attempt,
+                token,
+                started: Instant::now(),
+                completed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Returns the application's state.
+    pub fn state(&self) -> &S {
+        &self.inner.state
+    }
+
+    /// Returns the job's id.
+    pub fn job_id(&self) -> JobId {
+        self.inner.claim.job_id()
+    }
+
+    /// Returns the facts of this attempt.
+    pub fn attempt(&self) -> &Attempt {
+        &self.inner.attempt
+    }
+
+    /// Returns the queue, to enqueue further jobs.
+    pub fn queue(&self) -> &Queue {
+        &self.inner.queue
+    }
+
+    /// Returns the token that is cancelled when the job should stop: it was cancelled, ran out of
+    /// time, or its process stops and will wait no longer.
+    pub fn token(&self) -> &CancellationToken {
+        &self.inner.token
+    }
+
+    /// Waits until the job should stop.
+    pub async fn cancelled(&self) {
+        self.inner.token.cancelled().await;
+    }
+
+    /// Tells whether the job should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.token.is_cancelled()
+    }
+
+    /// Finishes the job in the caller's transaction: what the transaction writes and the job's
+    /// end are committed together, or not at all. Call it last, commit, and return `Ok`.
+    ///
+    /// A run that returns `Ok` although its transaction was not committed counts as failed, and
+    /// is tried again.
+    ///
+    /// # Errors
+    /// Says when the job is not this run's any more: the transaction must then be rolled back.
+    pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
+        let inner = &*self.inner;
+        let run = Run {
+            claim: inner.claim,
+            ran: inner.started.elapsed(),
+        };
+        let finished = finish(tx, inner.queue.schema(), inner.process, &[run]).await?;
+        if finished.is_empty() {
+            return Err(CompleteError::Lost(self.job_id()));
+        }
+        inner.completed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Tells whether the job said that it finished itself.
+    pub(crate) fn has_completed(&self) -> bool {
+        self.inner.completed.load(Ordering::Acquire)
+    }
+}
+
+impl<S> Clone for Cx<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Cx<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx")
+            .field("attempt", &self.inner.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! What an application hears of its jobs and its process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use queue_core::JobId;
+
+/// What has become of a job, once it is durable.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct JobEvent<'a> {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: &'a str,
+    /// Its queue.
+    pub queue: &'a str,
+    /// The number of its last run.
+    pub attempt: i32,
+    /// How long that run took.
+    pub ran: Duration,
+    /// The error of that run, if it had one.
+    pub error: Option<&'a str>,
+}
+
+/// What has become of a process.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ProcessEvent<'a> {
+    /// The process's name.
+    pub name: &'a str,
+}
+
+pub(crate) type JobHook = Arc<dyn Fn(&JobEvent<'_>) + Send + Sync>;
+pub(crate) type ProcessHook = Arc<dyn Fn(&ProcessEvent<'_>) + Send + Sync>;
+
+/// The hooks of an application, by what they are called for.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) finished: Vec<JobHook>,
+    pub(crate) failed: Vec<JobHook>,
+    pub(crate) discarded: Vec<JobHook>,
+    pub(crate) started: Vec<ProcessHook>,
+    pub(crate) stopped: Vec<ProcessHook>,
+}
+
+/// Calls hooks about a job; one that panics does not keep the others from being called.
+pub(crate) fn tell_of_job(hooks: &[JobHook], event: &JobEvent<'_>) {
+    for hook in hooks {
+        shielded(|| hook(event));
+    }
+}
+
+/// Calls hooks about a process, in the same way.
+pub(crate) fn tell_of_process(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
+    for hook in hooks {
+        shielded(|| hook(event));
+    }
+}
+
+fn shielded(call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!("a hook panicked");
+    }
+}

@@ -1,0 +1,200 @@
+//! What becomes of a job after a run: the rules, apart from everything that carries them out.
+
+use std::time::Duration;
+
+use queue_core::Outcome;
+use queue_core::transitions::{AttemptError, Ending};
+
+use crate::backoff::Backoff;
+use crate::cx::Attempt;
+use crate::perform::Next;
+use crate::problem::Problem;
+use crate::running::StopReason;
+
+/// What is written about a run.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// claimed → finished.
+    Finish,
+    /// The job finished itself in a transaction of its own. It is checked that it did; what
+    /// happens otherwise is decided here too.
+    Completed { otherwise: Box<Verdict> },
+    /// claimed → scheduled, after an error.
+    Retry {
+        error: AttemptError,
+        delay: Duration,
+    },
+    /// claimed → scheduled, as the job asked.
+    Snooze { delay: Duration },
+    /// claimed → finished, given up.
+    Discard {
+        error: AttemptError,
+        outcome: Outcome,
+    },
+    /// claimed → failed.
+    Fail { error: AttemptError },
+    /// claimed → ready, given back.
+    Release { begun: bool },
+}
+
+/// Judges a run that returned an error, panicked, or was dropped after it had been asked to stop.
+pub(crate) fn judge(
+    problem: Problem,
+    attempt: &Attempt,
+    backoff: &Backoff,
+    stopped: Option<StopReason>,
+) -> Verdict {
+    match stopped {
+        Some(StopReason::Interrupted) => return Verdict::Release { begun: true },
+        Some(StopReason::Cancelled) => return cancelled(problem),
+        Some(StopReason::TimedOut) | None => {}
+    }
+    let error = AttemptError {
+        ending: if stopped.is_some() {
+            Ending::Timeout
+        } else {
+            problem.ending
+        },
+        message: problem.message,
+        backtrace: problem.backtrace,
+    };
+    match problem.next {
+        Next::Snooze(delay) => Verdict::Snooze { delay },
+        Next::Discard => Verdict::Discard {
+            error,
+            outcome: Outcome::Discarded,
+        },
+        Next::Cancel => Verdict::Discard {
+            error,
+            outcome: Outcome::Cancelled,
+        },
+        Next::Fail => Verdict::Fail { error },
+        Next::Retry | Next::RetryAfter(_) if attempt.is_last() => Verdict::Fail { error },
+        Next::RetryAfter(delay) => Verdict::Retry { error, delay },
+        Next::Retry => Verdict::Retry {
+            error,
+            delay: backoff.wait(u32::from(attempt.spent.unsigned_abs()) + 1),
+        },
+    }
+}
+
+fn cancelled(problem: Problem) -> Verdict {
+    Verdict::Discard {
+        error: AttemptError {
+            ending: Ending::Cancelled,
+            message: problem.message,
+            backtrace: problem.backtrace,
+        },
+        outcome: Outcome::Cancelled,
+    }
+}
+
+/// What is said of a run that was dropped because it did not stop by itself.
+pub(crate) fn dropped(stopped: StopReason, timeout: Option<Duration>) -> Problem {
+    let (ending, message) = match stopped {
+        StopReason::Cancelled => (Ending::Cancelled, "cancelled while it ran".to_owned()),
+        StopReason::TimedOut => (Ending::Timeout, timed_out(timeout)),
+        StopReason::Interrupted => (Ending::Error, "interrupted".to_owned()),
+    };
+    Problem {
+        ending,
+        next: Next::Retry,
+        message,
+        backtrace: None,
+    }
+}
+
+/// What is said of a run that finished itself in a transaction that was not committed.
+pub(crate) fn uncommitted() -> Problem {
+    Problem {
+        ending: Ending::Error,
+        next: Next::Retry,
+        message: "the job returned `Ok` after `complete_in`, but the transaction was not committed"
+            .to_owned(),
+        backtrace: None,
+    }
+}
+
+fn timed_out(timeout: Option<Duration>) -> String {
+    let limit = humantime::format_duration(timeout.unwrap_or_default());
+    format!("ran longer than its {limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use queue_core::JobId;
+
+    use super::*;
+
+    fn attempt(spent: i16, attempts_max: i16) -> Attempt {
+        Attempt {
+            job_id: JobId(1),
+            kind: "k".into(),
+            queue: "q".into(),
+            priority: 0,
+            tags: vec![],
+            number: 1,
+            spent,
+            attempts_max,
+            crashes: 0,
+            created_at: Utc::now(),
+            ready_at: Utc::now(),
+        }
+    }
+
+    fn judged(next: Next, spent: i16, stopped: Option<StopReason>) -> String {
+        let problem = Problem {
+            ending: Ending::Error,
+            next,
+            message: "no".into(),
+            backtrace: None,
+        };
+        let backoff = Backoff::fixed(Duration::from_secs(9)).jitter(0.0);
+        match judge(problem, &attempt(spent, 3), &backoff, stopped) {
+            Verdict::Retry { error, delay } => {
+                format!("retry {:?} after {}", error.ending, delay.as_secs())
+            }
+            Verdict::Snooze { delay } => format!("snooze {}", delay.as_secs()),
+            Verdict::Discard { error, outcome } => format!("{outcome:?} {:?}", error.ending),
+            Verdict::Fail { error } => format!("fail {:?}", error.ending),
+            Verdict::Release { begun } => format!("release {begun}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_wish_becomes_its_verdict() {
+        let seconds = Duration::from_secs;
+        assert_eq!(judged(Next::Retry, 0, None), "retry Error after 9");
+        assert_eq!(
+            judged(Next::RetryAfter(seconds(2)), 1, None),
+            "retry Error after 2"
+        );
+        assert_eq!(judged(Next::Snooze(seconds(5)), 0, None), "snooze 5");
+        assert_eq!(judged(Next::Discard, 0, None), "Discarded Error");
+        assert_eq!(judged(Next::Cancel, 0, None), "Cancelled Error");
+        assert_eq!(judged(Next::Fail, 0, None), "fail Error");
+    }
+
+    #[test]
+    fn the_last_attempt_fails_the_job_but_a_snooze_does_not() {
+        assert_eq!(judged(Next::Retry, 2, None), "fail Error");
+        assert_eq!(
+            judged(Next::RetryAfter(Duration::ZERO), 2, None),
+            "fail Error"
+        );
+        assert_eq!(judged(Next::Snooze(Duration::ZERO), 2, None), "snooze 0");
+    }
+
+    #[test]
+    fn why_a_run_was_stopped_decides_over_what_it_returned() {
+        let interrupted = Some(StopReason::Interrupted);
+        assert_eq!(judged(Next::Fail, 2, interrupted), "release true");
+        let cancelled = Some(StopReason::Cancelled);
+        assert_eq!(judged(Next::Retry, 0, cancelled), "Cancelled Cancelled");
+        let timed_out = Some(StopReason::TimedOut);
+        assert_eq!(judged(Next::Retry, 0, timed_out), "retry Timeout after 9");
+        assert_eq!(judged(Next::Retry, 2, timed_out), "fail Timeout");
+    }
+}
