@@ -1,0 +1,149 @@
+//! A connection that is made anew when it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::time::timeout;
+
+/// The longest that connecting, or one of our operations, may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the server ends by itself, sooner than our patience does: a statement whose client has
+/// given up, or is gone, must not be committed long after.
+const LIMITS: [(&str, &str); 2] = [
+    ("statement_timeout", "25s"),
+    ("idle_in_transaction_session_timeout", "25s"),
+];
+
+/// The ends of runs are written by statements that join `claimed` with arrays: a plan made once,
+/// while the table was empty, would read all of it. They wait for nobody's lock for long, because
+/// behind each of them wait the ends of all other runs.
+const WRITING: [(&str, &str); 2] = [
+    ("plan_cache_mode", "force_custom_plan"),
+    ("lock_timeout", "500ms"),
+];
+
+/// A connection of one component's own. After an error, when it takes too long, or when the
+/// operation is dropped, it is thrown away: a statement that was abandoned half-way leaves
+/// nothing behind for the next.
+pub(crate) struct Link {
+    options: Arc<PgConnectOptions>,
+    conn: Option<PgConnection>,
+}
+
+impl Link {
+    pub(crate) fn new(options: Arc<PgConnectOptions>) -> Self {
+        Self::with((*options).clone().options(LIMITS))
+    }
+
+    fn with(options: PgConnectOptions) -> Self {
+        Self {
+            options: Arc::new(options),
+            conn: None,
+        }
+    }
+
+    /// Turns it into one for writing the ends of runs.
+    pub(crate) fn for_writing(self) -> Self {
+        Self::with((*self.options).clone().options(WRITING))
+    }
+
+    /// Makes another link like this one.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            options: Arc::clone(&self.options),
+            conn: None,
+        }
+    }
+
+    /// Connects, unless it is connected: for those to whom an error of connecting is another
+    /// thing than an error of what they then ask.
+    pub(crate) async fn connect(&mut self) -> Result<(), sqlx::Error> {
+        self.conn = Some(self.open().await?);
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
+        match self.conn.take() {
+            Some(conn) => Ok(conn),
+            None => timely(self.options.connect()).await,
+        }
+    }
+
+    /// Hands the connection to one operation.
+    pub(crate) async fn run<T>(
+        &mut self,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut conn = self.open().await?;
+        let answer = timely(operation(&mut conn)).await;
+        if answer.is_ok() {
+            self.conn = Some(conn);
+        }
+        answer
+    }
+
+    /// Closes the connection, if there is one.
+    pub(crate) async fn close(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            let _whatever_it_says = timeout(Duration::from_secs(1), conn.close()).await;
+        }
+    }
+}
+
+async fn timely<T>(
+    operation: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match timeout(PATIENCE, operation).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "the database did not answer within 30 seconds",
+        ))),
+    }
+}
+
+/// The waits between tries to reach a database: quick at first, then every few seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    /// Returns the next wait, with some jitter, so that a fleet does not come back as one.
+    pub(crate) fn next_wait(&mut self) -> Duration {
+        let base = Duration::from_millis(50).saturating_mul(2_u32.saturating_pow(self.tries));
+        self.tries = (self.tries + 1).min(10);
+        base.min(Duration::from_secs(5))
+            .mul_f64(0.75 + fastrand::f64() / 2.0)
+    }
+
+    /// Starts over, after a success.
+    pub(crate) fn reset(&mut self) {
+        self.tries = 0;
+    }
+
+    /// Tells whether the last try was the first that failed.
+    pub(crate) fn is_first(&self) -> bool {
+        self.tries == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_few_seconds_and_start_over_after_a_success() {
+        let mut patience = Patience::default();
+        assert!(patience.next_wait() < Duration::from_millis(100));
+        assert!(patience.is_first());
+        for _ in 0..50 {
+            assert!(patience.next_wait() <= Duration::from_millis(6_250));
+        }
+        patience.reset();
+        assert!(patience.next_wait() < Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,47 @@
+//! Listens for what cannot wait for the next look: new jobs for idle workers, and requests to
+//! stop running ones. All of it would be found without, only later.
+
+use std::sync::Arc;
+
+use queue_core::JobId;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+
+use crate::running::StopReason;
+use crate::worker::{Shared, Worker};
+
+/// Listens until the connection breaks or the process is through.
+pub(crate) async fn listen<S: Send + Sync + 'static>(
+    options: Arc<PgConnectOptions>,
+    shared: Arc<Shared<S>>,
+    workers: Vec<Arc<Worker<S>>>,
+) -> Result<(), sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with((*options).clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.ignore_pool_close_event(true);
+    let wake = shared.schema.wake_channel();
+    let cancel = shared.schema.cancel_channel();
+    listener
+        .listen_all([wake.as_str(), cancel.as_str()])
+        .await?;
+    // Whatever was said while nobody listened is lost, so everybody looks at once.
+    wake_all(&workers, None);
+    while let Some(notification) = listener.try_recv().await? {
+        let payload = notification.payload();
+        if notification.channel() == wake {
+            wake_all(&workers, Some(payload));
+        } else if let Ok(job) = payload.parse::<JobId>() {
+            shared.holdings.stop(job, None, StopReason::Cancelled);
+        }
+    }
+    Err(sqlx::Error::Protocol(
+        "the listening connection broke".into(),
+    ))
+}
+
+fn wake_all<S: Send + Sync + 'static>(workers: &[Arc<Worker<S>>], queue: Option<&str>) {
+    for worker in workers {
+        worker.wake(queue);
+    }
+}

@@ -1,0 +1,151 @@
+//! Jobs that are claimed but not begun: just enough of them that no slot waits for the database.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use queue_core::transitions::claim::ClaimedJob;
+use tokio::sync::Notify;
+
+use crate::running::Held;
+
+/// How far ahead of the slots the reserve reaches: a few round trips to the database.
+const AHEAD: Duration = Duration::from_millis(25);
+
+/// The most jobs in reserve, however short they are.
+const RESERVE_MAX: usize = 2_000;
+
+/// A job waiting for a slot.
+pub(crate) type Waiting = (ClaimedJob, Arc<Held>);
+
+/// The jobs waiting for a slot of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Reserve {
+    waiting: Mutex<VecDeque<Waiting>>,
+    filled: Notify,
+    room: Notify,
+}
+
+impl Reserve {
+    /// Adds claimed jobs: ordinary ones behind those that wait, stragglers before them.
+    pub(crate) fn fill(&self, jobs: Vec<Waiting>, are_stragglers: bool) {
+        let mut waiting = self.lock();
+        if are_stragglers {
+            for job in jobs.into_iter().rev() {
+                waiting.push_front(job);
+            }
+        } else {
+            waiting.extend(jobs);
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    /// Waits until a job waits.
+    pub(crate) async fn is_filled(&self) {
+        while self.len() == 0 {
+            self.filled.notified().await;
+        }
+    }
+
+    /// Takes the next job, if it is still there.
+    pub(crate) fn next(&self) -> Option<Waiting> {
+        let job = self.lock().pop_front()?;
+        self.room.notify_one();
+        Some(job)
+    }
+
+    /// Takes all jobs, to give them back.
+    pub(crate) fn take_all(&self) -> Vec<Waiting> {
+        self.lock().drain(..).collect()
+    }
+
+    /// Returns how many jobs wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Says that a run has ended.
+    pub(crate) fn note_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Waits until a job has been taken or a run has ended.
+    pub(crate) async fn has_room(&self) {
+        self.room.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How large the reserve should be: as many jobs as end within [`AHEAD`], by the rate at which
+/// they ended lately. Jobs that take long leave it empty; nothing is claimed that would have to
+/// wait.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    ended: usize,
+    since: Instant,
+    per_second: f64,
+}
+
+impl Pace {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            ended: 0,
+            since: now,
+            per_second: 0.0,
+        }
+    }
+
+    /// Takes note of how many runs have ended in all.
+    pub(crate) fn observe(&mut self, ended: usize, now: Instant) {
+        let elapsed = now.duration_since(self.since);
+        if elapsed < Duration::from_millis(5) {
+            return;
+        }
+        let lately = (ended - self.ended) as f64 / elapsed.as_secs_f64();
+        let weight = (elapsed.as_secs_f64() / 0.1).min(1.0);
+        self.per_second += (lately - self.per_second) * weight.max(0.2);
+        self.ended = ended;
+        self.since = now;
+    }
+
+    /// Returns how many jobs to hold in reserve.
+    pub(crate) fn reserve(&self) -> usize {
+        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(RESERVE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reserve_at(per_second: usize) -> usize {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for tick in 1..=50 {
+            let now = start + tick * Duration::from_millis(20);
+            pace.observe(per_second * tick as usize / 50, now);
+        }
+        pace.reserve()
+    }
+
+    #[test]
+    fn the_reserve_covers_a_few_round_trips_of_the_current_rate() {
+        assert_eq!(reserve_at(1), 0);
+        assert!((20..=30).contains(&reserve_at(1_000)));
+        assert_eq!(reserve_at(1_000_000), RESERVE_MAX);
+    }
+
+    #[test]
+    fn nothing_is_held_in_reserve_once_jobs_take_long() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        pace.observe(1_000, start + Duration::from_millis(50));
+        assert!(pace.reserve() > 0);
+        pace.observe(1_000, start + Duration::from_secs(5));
+        assert_eq!(pace.reserve(), 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! The one place of a process from which the ends of runs are written.
+//!
+//! Verdicts queue up while a flush is under way and leave together with the next one: the busier
+//! the process, the larger the batches, and a job that ends alone waits for nothing. Every write
+//! is fenced. What the fence refuses was taken from this process, and is reported as lost.
+//!
+//! A flush is repeated until it succeeds. If the connection breaks, nobody knows whether it was
+//! committed; a repeated flush finds its rows gone then, and asks whether they stand where it
+//! wanted to put them, for the same attempt.
+//!
+//! No error makes the end of a run forgotten: what the server refuses while it takes others is set
+//! aside, and tried again there.
+
+use queue_core::JobId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::aside::{self, Stuck};
+use crate::ends::{Trouble, by_verdict};
+use crate::link::Patience;
+
+pub(crate) use crate::ends::{Ended, Writer};
+
+/// The most verdicts that wait for a flush, and that leave with one.
+pub(crate) const QUEUE_MAX: usize = 8_192;
+const FLUSH_MAX: usize = 2_000;
+
+/// Into how many parts a group is cut that was not taken as a whole.
+const PARTS: usize = 16;
+
+impl Writer {
+    /// Writes verdicts until told that no more are awaited, and all are written.
+    pub(crate) async fn run(mut self, verdicts: mpsc::Receiver<Ended>, closing: CancellationToken) {
+        self.link = self.link.for_writing();
+        let (aside, set_aside) = mpsc::channel(aside::STUCK_MAX);
+        let second = self.another();
+        tokio::join!(
+            self.write_all(verdicts, closing, aside),
+            aside::write_stuck(second, set_aside),
+        );
+    }
+
+    async fn write_all(
+        mut self,
+        mut verdicts: mpsc::Receiver<Ended>,
+        closing: CancellationToken,
+        aside: mpsc::Sender<Stuck>,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = verdicts.recv_many(&mut batch, FLUSH_MAX) => received,
+                () = closing.cancelled(), if !verdicts.is_closed() => {
+                    verdicts.close();
+                    continue;
+                }
+            };
+            if received == 0 {
+                break;
+            }
+            for group in by_verdict(batch.drain(..)) {
+                self.write(group, false, &aside).await;
+            }
+        }
+        self.link.close().await;
+    }
+
+    /// Writes verdicts of one sort, however long it takes; but those that are stuck are set aside.
+    async fn write(&mut self, group: Vec<Ended>, repeated: bool, aside: &mpsc::Sender<Stuck>) {
+        match self.write_unless_stuck(&group, repeated).await {
+            Ok(written) => {
+                let uncommitted = self.settle(group, &written);
+                for group in by_verdict(uncommitted.into_iter()) {
+                    Box::pin(self.write(group, false, aside)).await;
+                }
+            }
+            Err(error) => Box::pin(self.write_apart(group, error, aside)).await,
+        }
+    }
+
+    /// Writes verdicts of one sort, however long the database is away.
+    async fn write_unless_stuck(
+        &mut self,
+        group: &[Ended],
+        mut repeated: bool,
+    ) -> Result<Vec<JobId>, sqlx::Error> {
+        let mut patience = Patience::default();
+        loop {
+            match self.try_write(group, repeated).await {
+                Ok(written) => return Ok(written),
+                Err(Trouble::Stuck(error)) => return Err(error),
+                Err(Trouble::Away(error)) => {
+                    let wait = patience.next_wait();
+                    if patience.is_first() {
+                        tracing::warn!(%error, runs = group.len(), "could not write the ends of runs; trying again");
+                    }
+                    repeated = true;
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Writes verdicts in smaller and smaller groups after the server did not take them together,
+    /// so that one does not hold up the others.
+    async fn write_apart(
+        &mut self,
+        mut group: Vec<Ended>,
+        error: sqlx::Error,
+        aside: &mpsc::Sender<Stuck>,
+    ) {
+        if group.len() > 1 {
+            let part = group.len().div_ceil(PARTS);
+            while !group.is_empty() {
+                let rest = group.split_off(part.min(group.len()));
+                self.write(group, true, aside).await;
+                group = rest;
+            }
+        } else if let Some(ended) = group.pop() {
+            // The other end goes on until this one is dropped.
+            let _sent = aside.send(Stuck { ended, error }).await;
+        }
+    }
+}
