@@ -1,0 +1,51 @@
+//! Moves scheduled jobs to ready when they are due. Any number may run at once.
+
+use std::time::Duration;
+
+use queue_core::Schema;
+use queue_core::transitions::promote::{next_due, promote};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::DispatcherSettings;
+use crate::link::Link;
+
+/// The shortest sleep, so that a job due this very moment is not asked for in a tight loop.
+const SLEEP_MIN: Duration = Duration::from_millis(5);
+
+/// Promotes due jobs until the process stops. It sleeps until the next one is due, and looks
+/// every `poll_interval` for those that were scheduled meanwhile.
+pub(crate) async fn dispatch(
+    mut link: Link,
+    schema: Schema,
+    settings: DispatcherSettings,
+    stopping: CancellationToken,
+) -> Result<(), sqlx::Error> {
+    let mut sleep_min = SLEEP_MIN;
+    while !stopping.is_cancelled() {
+        let (promoted, wait) = link
+            .run(async |conn| {
+                let promoted = promote(conn, &schema, None, settings.batch_size).await?;
+                if promoted == u64::from(settings.batch_size) {
+                    return Ok((promoted, None));
+                }
+                let due = next_due(conn, &schema).await?;
+                Ok((promoted, Some(due.unwrap_or(settings.poll_interval))))
+            })
+            .await?;
+        // What is due and yet not promoted is locked, perhaps for long.
+        sleep_min = if promoted == 0 && wait.is_some_and(|wait| wait < sleep_min) {
+            (sleep_min * 2).min(settings.poll_interval)
+        } else {
+            SLEEP_MIN.min(settings.poll_interval)
+        };
+        let wait = wait.map(|wait| wait.clamp(sleep_min, settings.poll_interval));
+        if let Some(wait) = wait {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+    link.close().await;
+    Ok(())
+}

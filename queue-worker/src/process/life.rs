@@ -1,0 +1,212 @@
+//! One life of a process: from its registration until it is told to stop, or may be taken for
+//! dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use queue_core::process::ProcessId;
+use queue_core::transitions::release::release;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+
+use super::parts::{Parts, start};
+use super::{LAST_WORDS, Process};
+use crate::heartbeat::Lost;
+use crate::running::StopReason;
+use crate::signals::Stop;
+use crate::worker::Worker;
+
+/// Why a life is over.
+enum Over {
+    /// The process was told to stop.
+    Asked,
+    /// It is dead to others, or will be soon.
+    Lost(Lost),
+    /// What it does could not be written any more.
+    WriterFailed,
+}
+
+struct Life<'a, S> {
+    process: &'a Process<S>,
+    id: ProcessId,
+    /// What the whole process is told.
+    stop: &'a Stop,
+    /// What the runs of this life are told: to end at once, sooner than the process if need be.
+    runs: Stop,
+    parts: Parts<S>,
+}
+
+/// Runs everything until the life is over, and lets go of everything at its end.
+pub(super) async fn live<S>(process: &Process<S>, id: ProcessId, stop: &Stop)
+where
+    S: Send + Sync + 'static,
+{
+    let mut life = Life::begin(process, id, stop);
+    let over = life.over().await;
+    life.parts.stopping.cancel();
+    life.parts.shared.runs.close();
+    match over {
+        Over::Asked => {
+            tracing::info!(jobs = life.parts.holdings.count(), "stopping");
+            life.let_jobs_finish().await;
+        }
+        Over::Lost(lost) => report(lost),
+        Over::WriterFailed => {
+            tracing::error!("what became of jobs cannot be written any more: starting over");
+        }
+    }
+    life.let_go().await;
+    life.part().await;
+}
+
+impl<'a, S: Send + Sync + 'static> Life<'a, S> {
+    fn begin(process: &'a Process<S>, id: ProcessId, stop: &'a Stop) -> Self {
+        let runs = stop.for_one_life();
+        let parts = start(process, id, &runs);
+        Self {
+            process,
+            id,
+            stop,
+            runs,
+            parts,
+        }
+    }
+
+    async fn over(&mut self) -> Over {
+        tokio::select! {
+            () = self.stop.asked() => Over::Asked,
+            lost = &mut self.parts.heartbeat => lost_or_dead(lost),
+            _ended = &mut self.parts.writer => Over::WriterFailed,
+        }
+    }
+
+    /// Gives back what has not begun, and waits for the rest as long as it may take.
+    async fn let_jobs_finish(&mut self) {
+        let finished = async {
+            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
+            self.parts.shared.runs.wait().await;
+        };
+        tokio::select! {
+            () = finished => {}
+            () = tokio::time::sleep(self.process.settings.process.shutdown_timeout) => {}
+            () = self.stop.asked_at_once() => {}
+            _lost = &mut self.parts.heartbeat => {}
+            _ended = &mut self.parts.writer => {}
+        }
+    }
+
+    /// Interrupts what still runs, and drops it after a period of grace. The grace ends before
+    /// others may take the jobs over.
+    async fn let_go(&mut self) {
+        let jobs = self.parts.shared.runs.len();
+        if jobs > 0 {
+            tracing::warn!(jobs, "interrupting what still runs");
+        }
+        self.parts.holdings.stop_all(StopReason::Interrupted);
+        let settings = &self.process.settings.process;
+        let grace = settings.cancel_grace.min(settings.dead_after / 4);
+        let ended = async {
+            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
+            self.parts.shared.runs.wait().await;
+        };
+        tokio::pin!(ended);
+        tokio::select! {
+            () = &mut ended => return,
+            () = tokio::time::sleep(grace) => {}
+            () = self.stop.asked_at_once() => {}
+        }
+        self.runs.at_once();
+        let _some_block_their_thread = timeout(LAST_WORDS / 2, ended).await;
+    }
+
+    /// Lets the writer write what is left, gives back what never reported, and takes its leave.
+    async fn part(mut self) {
+        for other in &self.parts.others {
+            other.abort();
+        }
+        self.parts.closing.cancel();
+        let stop = self.stop.clone();
+        let grace = self.process.settings.process.cancel_grace;
+        let is_written = tokio::select! {
+            () = ended(&mut self.parts.writer) => true,
+            // Without a stop the process lives on, and can wait for the database.
+            () = patience_with_the_database(&stop, grace) => false,
+        };
+        self.parts.heartbeat.abort();
+        if !is_written {
+            self.parts.writer.abort();
+            tracing::error!(
+                "the database did not take the ends of all runs; their jobs are recovered by \
+                 other processes"
+            );
+            return;
+        }
+        self.release_the_rest().await;
+        self.process.deregister(self.id).await;
+    }
+
+    async fn release_the_rest(&self) {
+        let claims = self.parts.holdings.claims();
+        if claims.is_empty() {
+            return;
+        }
+        let mut link = self.process.link();
+        let schema = self.process.queue.schema();
+        let given_back = link.run(async |conn| release(conn, schema, self.id, &claims).await);
+        match timeout(LAST_WORDS, given_back).await {
+            Ok(Ok(jobs)) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
+            Ok(Err(error)) => tracing::warn!(%error, "could not give back jobs that did not stop"),
+            Err(_elapsed) => tracing::warn!("could not give back jobs that did not stop in time"),
+        }
+        link.close().await;
+    }
+}
+
+/// Waits for the claims that are under way, then gives back what waits for a slot.
+async fn give_back<S>(loops: &mut Vec<JoinHandle<()>>, workers: &[Arc<Worker<S>>])
+where
+    S: Send + Sync + 'static,
+{
+    while let Some(last) = loops.last_mut() {
+        let _ended = last.await;
+        loops.pop();
+    }
+    for worker in workers {
+        worker.give_back_reserve().await;
+    }
+}
+
+/// Waits for a task that may have been waited for already.
+async fn ended(task: &mut JoinHandle<()>) {
+    if !task.is_finished() {
+        let _however = task.await;
+    }
+}
+
+async fn patience_with_the_database(stop: &Stop, grace: Duration) {
+    stop.asked().await;
+    tokio::select! {
+        () = tokio::time::sleep(grace) => {}
+        () = async {
+            stop.asked_at_once().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        } => {}
+    }
+}
+
+/// A heartbeat that panicked cannot say that we live.
+fn lost_or_dead(lost: Result<Lost, JoinError>) -> Over {
+    Over::Lost(lost.unwrap_or(Lost::Silent))
+}
+
+fn report(lost: Lost) {
+    match lost {
+        Lost::DeclaredDead => tracing::error!(
+            "this process was declared dead by another: its jobs are stopped, and it starts over"
+        ),
+        Lost::Silent => tracing::error!(
+            "no heartbeat could be written for so long that others may take the jobs of this \
+             process: they are stopped, and it starts over"
+        ),
+    }
+}

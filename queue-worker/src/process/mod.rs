@@ -1,0 +1,269 @@
+//! A process: its workers, dispatcher and maintenance, from its registration to its end.
+//!
+//! A process lives under one id until it stops, is declared dead by others, or must assume that
+//! it will be; in the latter cases it lets go of everything and takes up a new life.
+
+mod life;
+mod parts;
+
+use std::mem;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
+use queue_core::{InvalidName, Queue};
+use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::timeout;
+
+use crate::app::{App, InvalidApp};
+use crate::config::{InvalidSetting, Settings};
+use crate::hooks::{self, ProcessEvent};
+use crate::link::{Link, Patience};
+use crate::panics;
+use crate::signals::{Stop, stop_on_signals};
+
+/// How long a process that must end at once still tries to give back its jobs, and to take its
+/// leave.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Everything one process runs: workers, a dispatcher, and maintenance.
+///
+/// ```no_run
+/// # use queue_worker::{App, Process, Queue, Settings};
+/// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let process = Process::new(Queue::new(pool), App::new(()), Settings::default())?;
+/// process.run_until_signal().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Process<S> {
+    queue: Queue,
+    app: Arc<App<S>>,
+    settings: Settings,
+    options: Arc<PgConnectOptions>,
+    name: String,
+}
+
+/// Why a process cannot be started: everything that is wrong, at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", listed(problems))]
+pub struct InvalidProcess {
+    /// Each thing that is wrong.
+    pub problems: Vec<ProcessProblem>,
+}
+
+/// One reason why a process cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessProblem {
+    /// The application was put together wrongly.
+    #[error(transparent)]
+    App(#[from] InvalidApp),
+    /// A setting is out of range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// A name is refused.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
+fn listed(problems: &[ProcessProblem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl<S: Send + Sync + 'static> Process<S> {
+    /// Makes a process for an application.
+    ///
+    /// # Errors
+    /// Reports everything that is wrong with the application and the settings.
+    pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
+        let mut problems: Vec<ProcessProblem> =
+            app.problems().iter().cloned().map(Into::into).collect();
+        problems.extend(settings.problems().into_iter().map(Into::into));
+        if !problems.is_empty() {
+            return Err(InvalidProcess { problems });
+        }
+        let name = settings.process.name.clone().unwrap_or_else(default_name);
+        let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
+        Ok(Self {
+            queue,
+            app: Arc::new(app),
+            settings,
+            options,
+            name,
+        })
+    }
+
+    /// Runs until the operating system says stop: TERM and INT let running jobs finish within
+    /// the shutdown timeout, a second signal or QUIT ends the process at once.
+    pub async fn run_until_signal(self) {
+        let stop = Stop::new();
+        let signals = tokio::spawn(stop_on_signals(stop.clone()));
+        self.run(stop).await;
+        signals.abort();
+    }
+
+    /// Runs until a future is ready, then stops like on TERM. This is how a web service runs its
+    /// workers inside its own process, with the shutdown signal it has anyway.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let stop = Stop::new();
+        let asked = stop.clone();
+        let waiting = tokio::spawn(async move {
+            shutdown.await;
+            asked.gracefully();
+        });
+        self.run(stop).await;
+        waiting.abort();
+    }
+
+    /// Runs until told to stop. If the returned future is dropped before that, the process stops
+    /// like on TERM, by itself.
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
+    pub async fn run(self, stop: Stop) {
+        let _stops_when_dropped = StopOnDrop(stop.clone());
+        if let Err(ended) = tokio::spawn(self.run_lives(stop)).await
+            && let Ok(panic) = ended.try_into_panic()
+        {
+            resume_unwind(panic);
+        }
+    }
+
+    async fn run_lives(self, stop: Stop) {
+        panics::install_hook();
+        tracing::info!(process = self.name, kinds = ?self.app.kinds(), "starting");
+        let hooks = &self.app.hooks;
+        let event = ProcessEvent { name: &self.name };
+        let mut has_started = false;
+        while !stop.is_asked() {
+            let id = ProcessId::new();
+            if !self.register(id, &stop).await {
+                break;
+            }
+            if !mem::replace(&mut has_started, true) {
+                hooks::tell_of_process(&hooks.started, &event);
+            }
+            life::live(&self, id, &stop).await;
+        }
+        if has_started {
+            hooks::tell_of_process(&hooks.stopped, &event);
+        }
+        tracing::info!(process = self.name, "stopped");
+    }
+
+    /// Registers the process, however long the database takes to be there. Tells whether it did
+    /// before it was told to stop.
+    async fn register(&self, process: ProcessId, stop: &Stop) -> bool {
+        let mut patience = Patience::default();
+        let mut link = self.link();
+        let info = self.info();
+        loop {
+            let registered = tokio::select! {
+                () = stop.asked() => {
+                    // It may have been written all the same.
+                    self.deregister(process).await;
+                    return false;
+                }
+                registered = link.run(async |conn| {
+                    register(conn, self.queue.schema(), process, &info).await
+                }) => registered,
+            };
+            let Err(error) = registered else {
+                link.close().await;
+                return true;
+            };
+            let wait = patience.next_wait();
+            if queue_core::is_not_migrated(&error) {
+                tracing::error!("the tables of the queue are missing: run `queue migrate`");
+            } else {
+                tracing::warn!(%error, "could not register with the database; trying again");
+            }
+            tokio::select! {
+                () = stop.asked() => return false,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Removes the row of a life that is over.
+    async fn deregister(&self, process: ProcessId) {
+        let mut link = self.link();
+        let left = link.run(async |conn| deregister(conn, self.queue.schema(), process).await);
+        match timeout(LAST_WORDS, left).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "could not remove the row of this process"),
+            Err(_elapsed) => tracing::warn!("could not remove the row of this process in time"),
+        }
+        link.close().await;
+    }
+
+    fn link(&self) -> Link {
+        Link::new(Arc::clone(&self.options))
+    }
+
+    fn info(&self) -> ProcessInfo {
+        let workers = &self.settings.workers;
+        let queues: Vec<String> = workers
+            .iter()
+            .map(|worker| worker.queues.to_string())
+            .collect();
+        let concurrency: usize = workers.iter().map(|worker| worker.concurrency).sum();
+        ProcessInfo {
+            name: self.name.clone(),
+            host: host_name(),
+            pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            details: json!({
+                "queues": queues,
+                "kinds": self.app.kinds(),
+                "concurrency": concurrency,
+                "dispatcher": self.settings.dispatcher.enabled,
+                "maintenance": self.settings.maintenance.enabled,
+            }),
+        }
+    }
+}
+
+/// Asks a process to stop once nobody waits for it any more.
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.gracefully();
+    }
+}
+
+/// Plans of the hot statements must not depend on statistics taken while a table was empty: on
+/// our own connections, indexes are used wherever there is one.
+#[doc(hidden)]
+pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
+
+fn planned(options: PgConnectOptions, name: &str) -> PgConnectOptions {
+    let name: String = name.chars().take(50).collect();
+    options
+        .application_name(&format!("queue {name}"))
+        .options(PLANNER_SETTINGS)
+}
+
+fn default_name() -> String {
+    format!("{}.{}", host_name(), std::process::id())
+}
+
+fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map_or_else(|| "localhost".to_owned(), |name| name.trim().to_owned())
+}

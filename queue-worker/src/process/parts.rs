@@ -1,0 +1,239 @@
+//! The parts of a process, and how they are started for one life.
+
+use std::sync::Arc;
+
+use queue_core::process::ProcessId;
+use tokio::sync::{RwLock, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Process;
+use crate::attempt::Runner;
+use crate::dispatcher;
+use crate::heartbeat::{Heartbeat, Lost};
+use crate::link::Link;
+use crate::listener;
+use crate::maintenance;
+use crate::running::Holdings;
+use crate::signals::Stop;
+use crate::sleepers::Sleepers;
+use crate::supervise::supervise;
+use crate::worker::{Shared, Worker};
+use crate::writer::{self, Writer};
+
+/// Everything that runs in one life.
+pub(super) struct Parts<S> {
+    /// Cancelled when no more jobs are to be claimed or begun.
+    pub(super) stopping: CancellationToken,
+    /// Cancelled when no more verdicts are to be awaited.
+    pub(super) closing: CancellationToken,
+    pub(super) holdings: Arc<Holdings>,
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) workers: Vec<Arc<Worker<S>>>,
+    /// The loops of the workers, which end by themselves once stopping.
+    pub(super) worker_loops: Vec<JoinHandle<()>>,
+    /// What may be aborted at any time: each of its statements stands for itself.
+    pub(super) others: Vec<JoinHandle<()>>,
+    pub(super) heartbeat: JoinHandle<Lost>,
+    pub(super) writer: JoinHandle<()>,
+}
+
+/// Starts all parts of a process.
+pub(super) fn start<S>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Parts<S>
+where
+    S: Send + Sync + 'static,
+{
+    let stopping = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let holdings = Arc::new(Holdings::default());
+    let (verdicts, ended) = mpsc::channel(writer::QUEUE_MAX);
+    let writer = new_writer(process, id, &holdings);
+    let shared = Arc::new(new_shared(
+        process, id, &holdings, verdicts, &stopping, runs,
+    ));
+    let workers = new_workers(process, &shared);
+    let starter = Starter {
+        process,
+        stopping: &stopping,
+    };
+    let heartbeat = Heartbeat {
+        link: process.link(),
+        schema: process.queue.schema().clone(),
+        process: id,
+        settings: process.settings.process.clone(),
+        holdings: Arc::clone(&holdings),
+        stopping: stopping.clone(),
+    };
+    Parts {
+        worker_loops: workers
+            .iter()
+            .flat_map(|worker| starter.worker(worker))
+            .collect(),
+        others: starter.others(&shared, &workers),
+        heartbeat: tokio::spawn(heartbeat.run()),
+        writer: tokio::spawn(writer.run(ended, closing.clone())),
+        stopping: stopping.clone(),
+        closing,
+        holdings,
+        shared,
+        workers,
+    }
+}
+
+fn new_writer<S>(process: &Process<S>, id: ProcessId, holdings: &Arc<Holdings>) -> Writer {
+    Writer {
+        schema: process.queue.schema().clone(),
+        process: id,
+        process_name: process.name.clone(),
+        link: Link::new(Arc::clone(&process.options)),
+        holdings: Arc::clone(holdings),
+        hooks: process.app.hooks.clone(),
+    }
+}
+
+fn new_shared<S: Send + Sync + 'static>(
+    process: &Process<S>,
+    id: ProcessId,
+    holdings: &Arc<Holdings>,
+    verdicts: mpsc::Sender<writer::Ended>,
+    stopping: &CancellationToken,
+    runs: &Stop,
+) -> Shared<S> {
+    let schema = process.queue.schema().clone();
+    Shared {
+        runner: Runner {
+            app: Arc::clone(&process.app),
+            queue: process.queue.clone(),
+            process: id,
+            cancel_grace: process.settings.process.cancel_grace,
+            stop: runs.clone(),
+        },
+        process: id,
+        kinds: process.app.kinds(),
+        holdings: Arc::clone(holdings),
+        sleepers: Sleepers::new(schema.clone(), id, process.link()),
+        schema,
+        verdicts,
+        claiming: RwLock::new(()),
+        runs: TaskTracker::new(),
+        stopping: stopping.clone(),
+    }
+}
+
+/// Makes the workers. A process that knows no kind has none: it could only look.
+fn new_workers<S: Send + Sync + 'static>(
+    process: &Process<S>,
+    shared: &Arc<Shared<S>>,
+) -> Vec<Arc<Worker<S>>> {
+    if shared.kinds.is_empty() {
+        tracing::warn!("no kind of job is registered, so this process runs none");
+        return Vec::new();
+    }
+    let settings = process.settings.workers.iter();
+    settings
+        .map(|settings| Arc::new(Worker::new(settings.clone(), Arc::clone(shared))))
+        .collect()
+}
+
+struct Starter<'a, S> {
+    process: &'a Process<S>,
+    stopping: &'a CancellationToken,
+}
+
+impl<S: Send + Sync + 'static> Starter<'_, S> {
+    /// Keeps a part going that has a connection of its own.
+    fn keep<F>(
+        &self,
+        name: &'static str,
+        part: impl Fn(Link) -> F + Send + 'static,
+    ) -> JoinHandle<()>
+    where
+        F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+    {
+        let options = Arc::clone(&self.process.options);
+        let start = move || part(Link::new(Arc::clone(&options)));
+        tokio::spawn(supervise(name, self.stopping.clone(), start))
+    }
+
+    fn worker(&self, worker: &Arc<Worker<S>>) -> [JoinHandle<()>; 3] {
+        let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
+        [
+            self.keep("claims", move |link| claims.clone().claim_loop(link)),
+            self.keep("sweeps", move |link| sweeps.clone().sweep_loop(link)),
+            tokio::spawn(supervise("starts", self.stopping.clone(), move || {
+                let worker = starts.clone();
+                async move {
+                    worker.start_loop().await;
+                    Ok(())
+                }
+            })),
+        ]
+    }
+
+    fn others(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> Vec<JoinHandle<()>> {
+        let settings = &self.process.settings;
+        let mut others = vec![self.recovery(), self.withdrawal(shared)];
+        if settings.dispatcher.enabled {
+            others.push(self.dispatcher());
+        }
+        if settings.maintenance.enabled {
+            others.push(self.clearing());
+        }
+        if settings.process.notifications {
+            others.push(self.listener(shared, workers));
+        }
+        others
+    }
+
+    fn dispatcher(&self) -> JoinHandle<()> {
+        let schema = self.process.queue.schema().clone();
+        let settings = self.process.settings.dispatcher.clone();
+        let stopping = self.stopping.clone();
+        self.keep("dispatcher", move |link| {
+            dispatcher::dispatch(link, schema.clone(), settings.clone(), stopping.clone())
+        })
+    }
+
+    fn recovery(&self) -> JoinHandle<()> {
+        let schema = self.process.queue.schema().clone();
+        let settings = self.process.settings.process.clone();
+        let stopping = self.stopping.clone();
+        self.keep("recovery", move |link| {
+            maintenance::recover_dead(link, schema.clone(), settings.clone(), stopping.clone())
+        })
+    }
+
+    fn clearing(&self) -> JoinHandle<()> {
+        let schema = self.process.queue.schema().clone();
+        let settings = self.process.settings.maintenance.clone();
+        let retention = self.process.settings.retention.clone();
+        let stopping = self.stopping.clone();
+        self.keep("clearing", move |link| {
+            let (schema, settings) = (schema.clone(), settings.clone());
+            maintenance::clear_old(link, schema, settings, retention.clone(), stopping.clone())
+        })
+    }
+
+    fn withdrawal(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
+        let shared = Arc::clone(shared);
+        tokio::spawn(supervise("sleepers", self.stopping.clone(), move || {
+            let shared = Arc::clone(&shared);
+            async move {
+                tokio::select! {
+                    () = shared.stopping.cancelled() => Ok(()),
+                    failed = shared.sleepers.withdraw_when_busy() => failed,
+                }
+            }
+        }))
+    }
+
+    /// The listener goes on while jobs finish, so that they can still be cancelled.
+    fn listener(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> JoinHandle<()> {
+        let (shared, workers) = (Arc::clone(shared), workers.to_vec());
+        let options = Arc::clone(&self.process.options);
+        tokio::spawn(supervise("listener", self.stopping.clone(), move || {
+            listener::listen(Arc::clone(&options), Arc::clone(&shared), workers.clone())
+        }))
+    }
+}
