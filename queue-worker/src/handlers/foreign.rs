@@ -1,0 +1,138 @@
+//! Makes a kind of job out of a command or an endpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use queue_core::Options;
+use queue_core::transitions::Ending;
+use reqwest::Client;
+use serde_json::value::RawValue;
+
+use super::{HandlerInput, HandlerOutcome, command, http};
+use crate::app::App;
+use crate::backoff::Backoff;
+use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
+use crate::cx::Cx;
+use crate::handler::Handler;
+use crate::perform::Next;
+use crate::perform::Policy;
+use crate::problem::Problem;
+use crate::slots::Slot;
+
+/// Where the waits of a handler begin whose backoff is exponential.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+impl<S: Send + Sync + 'static> App<S> {
+    /// Adds the kinds that are run by commands and endpoints.
+    ///
+    /// # Errors
+    /// Says when an endpoint needs certificates and the system has none.
+    pub fn with_handlers(
+        self,
+        handlers: &BTreeMap<String, HandlerSettings>,
+    ) -> Result<Self, String> {
+        let endpoints = handlers.values().filter_map(|handler| match &handler.run {
+            HandlerRun::Http(endpoint) => Some(endpoint),
+            HandlerRun::Command(_) => None,
+        });
+        let client = http::http_client(endpoints)?;
+        Ok(handlers.iter().fold(self, |app, (kind, settings)| {
+            app.add(kind, Arc::new(Foreign::new(settings, &client)))
+        }))
+    }
+}
+
+/// How jobs of the kind are enqueued by this program, unless the call says otherwise.
+pub(crate) fn options(settings: &HandlerSettings) -> Options {
+    let mut options = Options::new();
+    if let Some(queue) = &settings.queue {
+        options = options.queue(queue.clone());
+    }
+    if let Some(attempts) = settings.attempts {
+        options = options.attempts(i16::try_from(attempts).unwrap_or(i16::MAX));
+    }
+    options
+}
+
+/// A kind whose work is done outside of this program.
+struct Foreign {
+    run: Arc<HandlerRun>,
+    client: Client,
+    policy: Policy,
+}
+
+impl Foreign {
+    fn new(settings: &HandlerSettings, client: &Client) -> Self {
+        Self {
+            run: Arc::new(settings.run.clone()),
+            client: client.clone(),
+            policy: Policy {
+                backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
+                timeout: settings.timeout,
+            },
+        }
+    }
+}
+
+fn backoff(settings: &BackoffSettings) -> Backoff {
+    match settings {
+        BackoffSettings::Exponential => Backoff::exponential(FIRST_WAIT),
+        BackoffSettings::Polynomial => Backoff::default(),
+        BackoffSettings::Fixed(wait) => Backoff::fixed(*wait),
+        BackoffSettings::List(waits) => Backoff::list(waits.clone()),
+    }
+}
+
+impl<S: Send + Sync + 'static> Handler<S> for Foreign {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn start(
+        &self,
+        args: &RawValue,
+        cx: Cx<S>,
+        slot: Arc<Slot>,
+    ) -> Result<BoxFuture<'static, Result<(), Problem>>, Problem> {
+        let run = Arc::clone(&self.run);
+        let client = self.client.clone();
+        let args = args.get().to_owned();
+        Ok(async move {
+            let _slot = slot;
+            let attempt = cx.attempt();
+            let input = HandlerInput {
+                job_id: attempt.job_id.0,
+                kind: &attempt.kind,
+                queue: &attempt.queue,
+                attempt: attempt.number,
+                attempts_max: attempt.attempts_max,
+                args: &args,
+            };
+            let stop = cx.token().clone();
+            judge(match &*run {
+                HandlerRun::Command(spec) => command::run_command(spec, input, stop).await,
+                HandlerRun::Http(spec) => http::call_http(spec, &client, input, stop).await,
+            })
+        }
+        .boxed())
+    }
+}
+
+fn judge(outcome: HandlerOutcome) -> Result<(), Problem> {
+    let (next, message) = match outcome {
+        HandlerOutcome::Done => return Ok(()),
+        HandlerOutcome::Retry { error } => (Next::Retry, error),
+        HandlerOutcome::RetryAfter { after, error } => (Next::RetryAfter(after), error),
+        HandlerOutcome::Discard { error } => (Next::Discard, error),
+        HandlerOutcome::Fail { error } => (Next::Fail, error),
+    };
+    Err(Problem {
+        ending: Ending::Error,
+        next,
+        message,
+        backtrace: None,
+    })
+}
