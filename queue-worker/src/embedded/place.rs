@@ -1,0 +1,218 @@
+//! Where the embedded Postgres keeps its data, its log, its lock and its socket.
+//!
+//! Everything is in directories that only the user who runs the server may enter: the server
+//! trusts whoever reaches its socket.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::account::Account;
+use super::error::{At, EmbeddedError};
+
+/// The directories of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    home: PathBuf,
+    pub(super) data: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+impl Place {
+    /// Makes what is missing of the directories for a server of this major version, below
+    /// `base` or below the place that belongs to the current project.
+    pub(super) fn prepare(
+        base: Option<&Path>,
+        major: u32,
+        durable: bool,
+        account: &Account,
+    ) -> Result<Place, EmbeddedError> {
+        let base = match base {
+            Some(base) => given_base(base, account)?,
+            None => project_base(account)?,
+        };
+        // Data that may be lost never shares a directory with data that may not.
+        let suffix = if durable { "" } else { "-unsynced" };
+        let home = base.join(format!("pg{major}{suffix}"));
+        account.check_reach(&home)?;
+        private_directory(&home, account)?;
+
+        // A socket's whole path must fit into about 100 bytes, whatever the data's path is.
+        let name = format!(".queue-{}-{}", account.uid, fingerprint(home.as_os_str()));
+        let socket = Path::new("/tmp").join(name);
+        Ok(Place {
+            data: home.join("data"),
+            log: home.join("server.log"),
+            home,
+            socket,
+        })
+    }
+
+    /// Makes the directory of the socket. The caller holds the lock.
+    pub(super) fn open_socket_dir(&self, account: &Account) -> Result<(), EmbeddedError> {
+        private_directory(&self.socket, account)
+    }
+
+    /// Removes the directory of the socket, unless another process has a server here by now or
+    /// is starting one.
+    pub(super) fn close_socket_dir(&self) {
+        let lock = self.open_lock();
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir(&self.socket);
+        }
+    }
+
+    /// Waits until no other process is starting a server here, and keeps others from it until
+    /// the file is closed, also by the end of this process.
+    pub(super) async fn lock(&self) -> Result<File, EmbeddedError> {
+        let file = self.open_lock().at(&self.home)?;
+        let locking = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+        let locked = locking.await.map_err(io::Error::other).flatten();
+        locked.at(&self.home)
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
+        open_own(&self.home.join("lock"), false)
+    }
+
+    /// Opens the log for a new run of the server; what an earlier run wrote is gone.
+    pub(super) fn open_log(&self) -> Result<File, EmbeddedError> {
+        open_own(&self.log, true).at(&self.log)
+    }
+
+    /// Reads the last lines of the log, as far as they can be read.
+    pub(super) fn log_tail(&self) -> String {
+        read_tail(&self.log).unwrap_or_else(|error| format!("({error})"))
+    }
+}
+
+const TAIL_BYTES: u64 = 2_000;
+
+fn read_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+/// Opens a file of the launcher's own. Root does this in another user's directory, so a link
+/// that this user may have left there is not followed.
+fn open_own(path: &Path, truncate: bool) -> io::Result<File> {
+    let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(truncate)
+        .mode(0o600)
+        .custom_flags(no_follow)
+        .open(path)
+}
+
+/// Takes the directory that the caller chose; one that exists stays as it is.
+fn given_base(base: &Path, account: &Account) -> Result<PathBuf, EmbeddedError> {
+    if !base.exists() {
+        if let Some(parent) = base.parent() {
+            fs::create_dir_all(parent).at(parent)?;
+        }
+        private_directory(base, account)?;
+    }
+    base.canonicalize().at(base)
+}
+
+/// Chooses the directory that belongs to the current project.
+fn project_base(account: &Account) -> Result<PathBuf, EmbeddedError> {
+    let shared = match personal_directory(account) {
+        Some(personal) => {
+            fs::create_dir_all(&personal).at(&personal)?;
+            personal.join("queue-dev")
+        }
+        None => PathBuf::from(format!("/var/tmp/queue-dev-{}", account.uid)),
+    };
+    private_directory(&shared, account)?;
+    let base = shared.join(fingerprint(project()?.as_os_str()));
+    private_directory(&base, account)?;
+    base.canonicalize().at(&base)
+}
+
+/// The place for the caller's own data; none if the caller has no home, as services have, or if
+/// another user runs the server, for whom that home is closed.
+fn personal_directory(account: &Account) -> Option<PathBuf> {
+    if account.borrowed {
+        return None;
+    }
+    let named = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let home = || named("HOME").filter(|home| home.is_dir());
+    named("XDG_DATA_HOME").or_else(|| Some(home()?.join(".local/share")))
+}
+
+/// The nearest directory at or above the current one that looks like the top of a project, so
+/// that every command given within it meets the same database.
+fn project() -> Result<PathBuf, EmbeddedError> {
+    let here = Path::new(".");
+    let here = here.canonicalize().at(here)?;
+    let top = here.ancestors().find(|directory| {
+        ["queue.toml", ".git", "Cargo.lock"]
+            .iter()
+            .any(|mark| directory.join(mark).exists())
+    });
+    Ok(top.unwrap_or(&here).to_owned())
+}
+
+/// Makes a directory that only `account` may enter, or checks that it is one.
+fn private_directory(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).at(path),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path).at(path)?;
+    let own = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || ![own, account.uid].contains(&found.uid()) {
+        return Err(EmbeddedError::NotOurs {
+            path: path.to_owned(),
+            owner: found.uid(),
+            expected: account.uid,
+        });
+    }
+    if found.uid() != account.uid {
+        lchown(path, Some(account.uid), Some(account.gid)).at(path)?;
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).at(path)?;
+    }
+    Ok(())
+}
+
+/// Names a path in 16 letters that stay the same from run to run and from version to version,
+/// which the standard library's hasher does not promise (64-bit FNV-1a).
+fn fingerprint(path: &OsStr) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in path.as_bytes() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_fingerprint_stays_the_same() {
+        assert_eq!(fingerprint(OsStr::new("")), "cbf29ce484222325");
+        assert_eq!(fingerprint(OsStr::new("a")), "af63dc4c8601ec8c");
+    }
+}
