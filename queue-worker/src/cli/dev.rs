@@ -1,0 +1,82 @@
+//! `queue dev`: everything on one machine, for development.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::database::Database;
+use super::exit::{Exit, Failure};
+use super::global::Global;
+use super::migrate;
+use super::output::say;
+use super::start::{Flags, run_process};
+use crate::App;
+use crate::config::Config;
+use crate::embedded::{Embedded, EmbeddedOptions};
+
+const HELP: &str = "\
+Starts a private Postgres with the programs of one that is installed, on a Unix socket, with its
+data kept between runs; brings its tables up to date; and runs jobs as `queue start` would. It
+says where the data is, and how to let other commands use the same database.
+
+With DATABASE_URL set, that database is used instead, and no Postgres is started.";
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Dev {
+    /// Where to keep the database
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Dev {
+    pub(super) async fn run<S: Send + Sync + 'static>(
+        self,
+        global: &Global,
+        app: App<S>,
+    ) -> Result<Exit, Failure> {
+        let mut config = global.load_with(self.flags.overrides())?;
+        let embedded = match config.database.url {
+            Some(_) => None,
+            None => Some(start_postgres(self.data).await?),
+        };
+        if let Some(embedded) = &embedded {
+            announce(embedded);
+            config.database.url = Some(embedded.url());
+        }
+        let ended = run(app, config).await;
+        if let Some(embedded) = embedded {
+            embedded.stop().await.map_err(anyhow::Error::new)?;
+        }
+        ended
+    }
+}
+
+async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
+    let options = EmbeddedOptions {
+        data,
+        ..EmbeddedOptions::default()
+    };
+    Embedded::start(options).await.map_err(|error| {
+        Failure::new(
+            Exit::Unreachable,
+            anyhow::Error::new(error).context("could not start a Postgres for development"),
+        )
+    })
+}
+
+fn announce(embedded: &Embedded) {
+    say(embedded.announcement());
+    say(format!(
+        "for other commands: export DATABASE_URL='{}'",
+        embedded.url()
+    ));
+}
+
+async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {
+    let database = Database::configured(&config)?;
+    migrate::apply(&database).await?;
+    run_process(&database, app, config).await
+}

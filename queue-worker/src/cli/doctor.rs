@@ -1,0 +1,99 @@
+//! `queue doctor`: what stops jobs now.
+
+use std::io::{IsTerminal, stdout};
+
+use clap::Args;
+use queue_core::inspect::doctor::{self, Finding, Severity};
+use serde::Serialize;
+
+use super::database::Database;
+use super::exit::{Exit, Failure};
+use super::global::Global;
+use super::output::{one_line, print, print_json};
+
+const HELP: &str = "\
+It looks for: tables that are missing or of another version; processes that are not there, dead
+or stopping; queues that nobody serves, paused queues with jobs in them, kinds that no process
+knows; jobs that are late, overdue or failed; sessions, replication slots and prepared
+transactions that hold dead rows in place; tables full of dead rows; settings of the server that
+lose jobs or slow them down; connections and ids that run out.
+
+An ordinary database role is enough. Exits with 1 when something is found; for programs, --json
+gives every finding a `check` that does not change, such as `no_live_process`.";
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Doctor {}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    healthy: bool,
+    findings: &'a [Finding],
+}
+
+impl Doctor {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let config = global.load()?;
+        let database = Database::configured(&config)?;
+        let mut conn = database.connect().await?;
+        let dead_after = config.settings.process.dead_after;
+        let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
+        let healthy = findings.is_empty();
+        if global.json {
+            print_json(&Report {
+                healthy,
+                findings: &findings,
+            })?;
+        } else if healthy {
+            print("nothing stops the jobs")?;
+        } else {
+            print(report(&findings, stdout().is_terminal()))?;
+        }
+        Ok(if healthy { Exit::Fine } else { Exit::Failed })
+    }
+}
+
+fn report(findings: &[Finding], coloured: bool) -> String {
+    let parts: Vec<String> = findings
+        .iter()
+        .map(|finding| {
+            format!(
+                "{}: {}\n  so:   {}\n  next: {}\n",
+                label(finding.severity, coloured),
+                one_line(&finding.what),
+                one_line(&finding.why),
+                one_line(&finding.next)
+            )
+        })
+        .collect();
+    parts.join("\n")
+}
+
+fn label(severity: Severity, coloured: bool) -> &'static str {
+    match (severity, coloured) {
+        (Severity::Error, false) => "error",
+        (Severity::Warning, false) => "warning",
+        (Severity::Error, true) => "\u{1b}[1;31merror\u{1b}[0m",
+        (Severity::Warning, true) => "\u{1b}[1;33mwarning\u{1b}[0m",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_says_what_why_and_what_next() {
+        let finding = Finding {
+            severity: Severity::Error,
+            check: "no_live_process",
+            what: "no process is alive".to_owned(),
+            why: "no job is run".to_owned(),
+            next: "start one".to_owned(),
+        };
+        assert_eq!(
+            report(&[finding], false),
+            "error: no process is alive\n  so:   no job is run\n  next: start one\n"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! One line of a file of jobs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use queue_core::NewJob;
+use serde::Deserialize;
+
+use super::OptionsOf;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    kind: String,
+    #[serde(default = "no_args")]
+    args: serde_json::Value,
+    queue: Option<String>,
+    priority: Option<i16>,
+    attempts: Option<i16>,
+    delay: Option<String>,
+    at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+fn no_args() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// Reads a line, or says what is wrong with it.
+pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, String> {
+    let line: Line = serde_json::from_slice(text).map_err(|error| column_only(&error))?;
+    let mut options = options_of(&line.kind);
+    if let Some(queue) = line.queue {
+        options = options.queue(queue);
+    }
+    if let Some(priority) = line.priority {
+        options = options.priority(priority);
+    }
+    if let Some(attempts) = line.attempts {
+        options = options.attempts(attempts);
+    }
+    for tag in line.tags {
+        options = options.tag(tag);
+    }
+    let delay = line.delay.as_deref().map(duration).transpose()?;
+    match (delay, line.at) {
+        (Some(_), Some(_)) => return Err("it has both `delay` and `at`: keep one".to_owned()),
+        (Some(delay), None) => options = options.delay(delay),
+        (None, Some(at)) => options = options.at(at),
+        (None, None) => {}
+    }
+    Ok(NewJob::untyped(line.kind, &line.args, options))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("`delay` is {text:?}: {error}"))
+}
+
+/// Each line is read by itself, so that serde always speaks of line 1 of it.
+fn column_only(error: &serde_json::Error) -> String {
+    error
+        .to_string()
+        .replace(" at line 1 column ", ", at column ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use queue_core::Options;
+
+    fn read(text: &[u8]) -> Result<NewJob, String> {
+        super::read(text, &|_kind| Options::new())
+    }
+
+    #[test]
+    fn a_line_needs_a_kind_only() {
+        assert!(read(br#"{"kind": "send"}"#).unwrap().is_copyable());
+        let all = br#"{"kind": "send", "args": [1], "queue": "mail", "priority": -3,
+            "attempts": 2, "delay": "10m", "tags": ["a"]}"#;
+        assert!(!read(all).unwrap().is_copyable());
+        let at = br#"{"kind": "s", "at": "2030-01-31T09:00:00Z"}"#;
+        assert!(!read(at).unwrap().is_copyable());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told() {
+        let wrong: [(&[u8], &str); 6] = [
+            (b"{", "EOF while parsing an object, at column 1"),
+            (b"{\"args\": 1}", "missing field `kind`, at column 11"),
+            (b"{\"kind\": \"s\", \"prio\": 1}", "unknown field `prio`"),
+            (
+                b"{\"kind\": \"s\", \"delay\": \"soon\"}",
+                "`delay` is \"soon\"",
+            ),
+            (
+                b"{\"kind\":\"s\",\"delay\":\"1s\",\"at\":\"2030-01-31T09:00:00Z\"}",
+                "both `delay` and `at`",
+            ),
+            (b"{\"kind\": \"\xff\"}", "invalid unicode code point"),
+        ];
+        for (line, message) in wrong {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The flags that say which jobs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
+use queue_core::inspect::JobFilter;
+use queue_core::{JobId, JobState};
+
+use super::exit::Failure;
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which jobs")]
+pub(super) struct FilterArgs {
+    /// Those in this state; several with commas
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state_parser())]
+    pub(super) state: Vec<JobState>,
+    /// Those of this queue
+    #[arg(long, value_name = "NAME")]
+    pub(super) queue: Option<String>,
+    /// Those of this kind
+    #[arg(long, value_name = "KIND")]
+    pub(super) kind: Option<String>,
+    /// Those with this tag
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: Option<String>,
+    /// Those enqueued longer ago than this, such as `10m` or `2days`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) older_than: Option<Duration>,
+}
+
+impl FilterArgs {
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_empty()
+            && self.queue.is_none()
+            && self.kind.is_none()
+            && self.tag.is_none()
+            && self.older_than.is_none()
+    }
+
+    /// Makes the filter, as of now.
+    pub(super) fn filter(&self) -> Result<JobFilter, Failure> {
+        check_names(self)?;
+        Ok(JobFilter {
+            states: self.state.clone(),
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            tag: self.tag.clone(),
+            enqueued_before: self.older_than.map(before).transpose()?,
+            ids: None,
+        })
+    }
+
+    /// Says what it stands for, to be read after "jobs".
+    pub(super) fn describe(&self, states: &[JobState]) -> String {
+        let mut text = format!(" that are {}", either(states));
+        let named = [
+            ("in queue", &self.queue),
+            ("of kind", &self.kind),
+            ("with tag", &self.tag),
+        ];
+        for (what, value) in named {
+            if let Some(value) = value {
+                text.push_str(&format!(", {what} {value}"));
+            }
+        }
+        if let Some(age) = self.older_than {
+            text.push_str(&format!(
+                ", enqueued more than {} ago",
+                humantime::format_duration(age)
+            ));
+        }
+        text
+    }
+}
+
+/// Writes `a`, `a or b`, `a, b or c`.
+fn either(states: &[JobState]) -> String {
+    let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    match words.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+/// A name that no job can have finds nothing, and is more likely a slip.
+fn check_names(args: &FilterArgs) -> Result<(), Failure> {
+    let checks = [
+        args.queue.as_deref().map(queue_core::check_queue),
+        args.kind.as_deref().map(queue_core::check_kind),
+        args.tag.as_deref().map(queue_core::check_tag),
+    ];
+    checks
+        .into_iter()
+        .flatten()
+        .collect::<Result<(), _>>()
+        .map_err(|invalid| Failure::usage(invalid.to_string()))
+}
+
+fn before(age: Duration) -> Result<DateTime<Utc>, Failure> {
+    TimeDelta::from_std(age)
+        .ok()
+        .and_then(|age| Utc::now().checked_sub_signed(age))
+        .ok_or_else(|| Failure::usage("--older-than reaches before all calendars"))
+}
+
+fn state_parser() -> impl clap::builder::TypedValueParser<Value = JobState> {
+    let words = JobState::ALL.map(|state| state.as_str());
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<JobState>())
+}
+
+/// Reads the id of a job, with the `#` that people put before it or without.
+pub(super) fn job_id(text: &str) -> Result<JobId, String> {
+    text.trim_start_matches('#')
+        .parse()
+        .ok()
+        .filter(|id: &JobId| id.0 > 0)
+        .ok_or_else(|| "the id of a job is a whole number from 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_people_write_them() {
+        assert_eq!(job_id("7"), Ok(JobId(7)));
+        assert_eq!(job_id("#7"), Ok(JobId(7)));
+        assert!(job_id("0").is_err() && job_id("seven").is_err());
+    }
+
+    #[test]
+    fn a_filter_is_described_as_a_sentence() {
+        let args = FilterArgs {
+            queue: Some("mail".to_owned()),
+            older_than: Some(Duration::from_secs(600)),
+            ..FilterArgs::default()
+        };
+        assert_eq!(
+            args.describe(&[JobState::Scheduled, JobState::Ready, JobState::Failed]),
+            " that are scheduled, ready or failed, in queue mail, enqueued more than 10m ago"
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_job_can_have_is_refused() {
+        let args = FilterArgs {
+            kind: Some("two words".to_owned()),
+            ..FilterArgs::default()
+        };
+        assert!(args.filter().is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! `queue jobs show`
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use queue_core::inspect::{AttemptDetails, JobDetails, jobs, spell_duration};
+use queue_core::{JobId, JobState};
+
+use crate::cli::database::Database;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::filter::job_id;
+use crate::cli::global::Global;
+use crate::cli::output::{absolute, lines, one_line, print, print_json};
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The job
+    #[arg(value_parser = job_id)]
+    id: JobId,
+    /// Shows its arguments too; they may hold data of people
+    #[arg(long)]
+    args: bool,
+}
+
+impl Show {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let Some(job) = jobs::show(&mut conn, &database.schema, self.id).await? else {
+            return Err(unknown(self.id));
+        };
+        if global.json {
+            print_json(&self.json(&job)?)?;
+        } else {
+            print(self.text(&job))?;
+        }
+        Ok(Exit::Fine)
+    }
+
+    fn json(&self, job: &JobDetails) -> Result<serde_json::Value, Failure> {
+        let mut value = serde_json::to_value(job)
+            .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
+        if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
+            fields.remove("args");
+        }
+        Ok(value)
+    }
+
+    fn text(&self, job: &JobDetails) -> String {
+        let mut text = String::new();
+        for (name, value) in facts(job) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<10} {}", one_line(&value));
+        }
+        if self.args {
+            let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
+            let _ = writeln!(text, "\narguments\n{}", indented(&args));
+        } else {
+            let _ = writeln!(text, "{:<10} not shown; add --args", "arguments");
+        }
+        for attempt in &job.attempts {
+            text.push('\n');
+            text.push_str(&attempt_text(attempt));
+        }
+        text
+    }
+}
+
+fn unknown(id: JobId) -> Failure {
+    Failure::new(
+        Exit::NotFound,
+        anyhow::anyhow!(
+            "there is no job {id}: it never was, or it was cleared some time after it finished"
+        ),
+    )
+}
+
+fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("job", format!("{} {}", job.id, job.kind)),
+        ("state", state(job)),
+        ("queue", format!("{}, priority {}", job.queue, job.priority)),
+        ("attempts", attempts(job)),
+        ("enqueued", absolute(job.enqueued_at)),
+    ];
+    let times = [
+        ("due", job.due_at),
+        ("ready", job.ready_at),
+        ("claimed", job.claimed_at),
+        ("asked to stop", job.cancel_requested_at),
+        ("failed", job.failed_at),
+        ("started", job.started_at),
+        ("finished", job.finished_at),
+    ];
+    facts.extend(
+        times
+            .into_iter()
+            .filter_map(|(name, time)| Some((name, absolute(time?)))),
+    );
+    facts.push(("waited", spell_duration(job.wait_seconds)));
+    facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
+    if !job.tags.is_empty() {
+        facts.push(("tags", job.tags.join(", ")));
+    }
+    if job.is_unique {
+        let holds = if job.holds_key { "holds" } else { "has freed" };
+        facts.push(("unique", format!("{holds} its key")));
+    }
+    facts
+}
+
+fn state(job: &JobDetails) -> String {
+    match (job.state, &job.outcome, job.process_id) {
+        (JobState::Finished, Some(outcome), _) => format!("finished, {outcome}"),
+        (JobState::Claimed, _, Some(id)) => match &job.process {
+            Some(process) => format!("running in process {process}"),
+            None => format!("running in process {id}, which is gone"),
+        },
+        (state, ..) => state.to_string(),
+    }
+}
+
+fn attempts(job: &JobDetails) -> String {
+    let mut text = match job.attempts_spent {
+        Some(spent) => format!(
+            "{} begun, {spent} of {} spent",
+            job.attempt, job.attempts_max
+        ),
+        None => format!("{} begun, {} allowed", job.attempt, job.attempts_max),
+    };
+    if let Some(crashes @ 1..) = job.crashes {
+        let _ = write!(
+            text,
+            "; its process died {crashes} of {} times",
+            job.crashes_max
+        );
+    }
+    text
+}
+
+fn attempt_text(attempt: &AttemptDetails) -> String {
+    let took = (attempt.ended_at - attempt.started_at).as_seconds_f64();
+    let mut text = format!(
+        "attempt {}: {} after {}, in process {}, {}\n{}\n",
+        attempt.attempt,
+        attempt.ending,
+        spell_duration(took),
+        one_line(&attempt.process),
+        absolute(attempt.ended_at),
+        indented(&attempt.error),
+    );
+    if let Some(backtrace) = &attempt.backtrace {
+        text.push_str(&indented(backtrace));
+        text.push('\n');
+    }
+    text
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<String> = lines(text.trim_end())
+        .lines()
+        .map(|line| format!("  {line}"))
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,40 @@
+//! The log of a command: lines on the standard error.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+use super::exit::Failure;
+use super::global::Global;
+
+const VARIABLE: &str = "QUEUE_LOG";
+
+/// Starts logging: as `QUEUE_LOG` says, else by `-v` and by whether the command runs jobs. An
+/// application that has set up a log of its own keeps it.
+pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
+    let set = std::env::var(VARIABLE).ok().filter(|set| !set.is_empty());
+    let filter = match &set {
+        Some(set) => EnvFilter::try_new(set)
+            .map_err(|error| Failure::usage(format!("{VARIABLE} cannot be understood: {error}")))?,
+        None => EnvFilter::new(level(global.verbose, runs_jobs)),
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    let _taken = if global.json {
+        lines.json().try_init()
+    } else {
+        lines.try_init()
+    };
+    Ok(())
+}
+
+fn level(verbose: u8, runs_jobs: bool) -> &'static str {
+    match (verbose, runs_jobs) {
+        (0, false) => "warn,sqlx=error",
+        (0, true) | (1, false) => "info,sqlx=warn",
+        (1, true) | (2, false) => "debug,sqlx=info",
+        _ => "trace",
+    }
+}

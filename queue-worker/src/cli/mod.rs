@@ -1,0 +1,220 @@
+//! The command line: run jobs, enqueue them, see them, change them, and find out what stops them.
+//!
+//! An application hands its [`App`] to [`run`] and so has every command for its own jobs:
+//!
+//! ```no_run
+//! # use queue_worker::{App, Cx, Job, Perform};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize)]
+//! # struct SendWelcome { user_id: i64 }
+//! # impl Job for SendWelcome { const KIND: &'static str = "send_welcome"; }
+//! # impl Perform<()> for SendWelcome {
+//! #     type Error = std::io::Error;
+//! #     async fn perform(self, _cx: Cx<()>) -> Result<(), std::io::Error> { Ok(()) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     queue_worker::cli::run(App::new(()).register::<SendWelcome>())
+//! }
+//! ```
+//!
+//! Results go to the standard output, everything else to the standard error.
+
+mod check;
+mod completions;
+mod confirm;
+mod database;
+mod dev;
+mod doctor;
+mod enqueue;
+mod exit;
+mod filter;
+mod global;
+mod jobs;
+mod log;
+mod migrate;
+mod output;
+mod processes;
+mod progress;
+mod queues;
+mod start;
+mod stats;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::App;
+use exit::{Exit, Failure};
+use global::Global;
+
+const ABOUT: &str = "Durable background jobs on Postgres";
+
+const LONG_ABOUT: &str = "\
+Durable background jobs on Postgres.
+
+A job is a row: it has a kind, arguments in JSON, and waits in a queue. It is in one state at a
+time: scheduled (for later, or for another attempt), ready, running, failed, or finished.
+A process runs jobs; any number of processes may run at once.";
+
+const EXAMPLES: &str = "\
+First steps:
+  queue dev                                       a database and a process, for development
+  queue enqueue greet --args '{\"name\": \"Ada\"}'    one job
+  queue jobs                                      what became of it
+
+In production:
+  export DATABASE_URL=postgres://user:password@host/name
+  queue migrate                                   make or update the tables
+  queue start                                     run jobs until told to stop
+  queue doctor                                    what stops jobs now, and what to do
+
+Exit codes:
+  0  it worked, and nothing is wrong
+  1  it failed, or something is wrong (doctor, check, migrate status)
+  2  the command line or the configuration is wrong
+  3  the database cannot be reached
+  4  there is no such job
+
+The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration file (queue.toml
+in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
+`queue_worker=debug`). Flags beat the environment, which beats the file.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "queue",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = "`--help` tells more, with examples and exit codes.",
+    after_long_help = EXAMPLES,
+    arg_required_else_help = true,
+    infer_subcommands = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs jobs until told to stop
+    Start(start::Start),
+    /// Checks the configuration, without a database
+    Check(check::Check),
+    /// Makes or updates the tables, or tells whether that is needed
+    Migrate(migrate::Migrate),
+    /// Enqueues a job, or a file of them
+    Enqueue(enqueue::Enqueue),
+    /// Lists, shows, retries, discards and cancels jobs
+    Jobs(jobs::Jobs),
+    /// Lists, pauses, resumes and clears queues
+    Queues(queues::Queues),
+    /// Lists the processes that run jobs
+    Processes(processes::Processes),
+    /// Tells how many jobs there are, how fast they go, and what goes wrong
+    Stats(stats::Stats),
+    /// Tells what stops jobs now, why, and what to do
+    Doctor(doctor::Doctor),
+    /// Starts a private Postgres, migrates it, and runs jobs: for development
+    Dev(dev::Dev),
+    /// Prints a script that completes commands in a shell
+    Completions(completions::Completions),
+}
+
+/// Runs the command line of this process, on a runtime of its own.
+pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => {
+            let exit = runtime.block_on(run_async(app));
+            // A blocking job that does not stop when asked must not keep the program from ending.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            output::say(format!("error: could not start the runtime: {error}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Runs the command line of this process, inside a runtime.
+pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
+    run_with(app, std::env::args_os()).await.into()
+}
+
+async fn run_with<S: Send + Sync + 'static>(
+    app: App<S>,
+    args: impl IntoIterator<Item = OsString>,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done when the reader of the help text is gone.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            };
+        }
+    };
+    match dispatch(app, cli).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    log::start(&global, command.runs_jobs())?;
+    match command {
+        Command::Start(command) => command.run(&global, app).await,
+        Command::Check(command) => command.run(&global, app),
+        Command::Migrate(command) => command.run(&global).await,
+        Command::Enqueue(command) => command.run(&global, &app).await,
+        Command::Jobs(command) => command.run(&global).await,
+        Command::Queues(command) => command.run(&global).await,
+        Command::Processes(command) => command.run(&global).await,
+        Command::Stats(command) => command.run(&global).await,
+        Command::Doctor(command) => command.run(&global).await,
+        Command::Dev(command) => command.run(&global, app).await,
+        Command::Completions(command) => command.run(),
+    }
+}
+
+impl Command {
+    /// Whether its log lines are what people run it for.
+    fn runs_jobs(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Dev(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_put_together_rightly() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for args in [
+            ["queue", "--json", "jobs", "list"],
+            ["queue", "jobs", "--json", "list"],
+            ["queue", "jobs", "list", "--json"],
+        ] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.global.json, "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What commands print: tables for people, JSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use chrono::{DateTime, Local, Utc};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
+use queue_core::inspect::{Count, spell_duration};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+
+/// Prints lines to the standard output. A reader that has gone away ends the command quietly.
+pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
+    let text = text.as_ref();
+    let mut out = io::stdout().lock();
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| match text.ends_with('\n') {
+            true => Ok(()),
+            false => out.write_all(b"\n"),
+        })
+        .and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+        _ => Failure::new(
+            Exit::Failed,
+            anyhow::Error::new(error).context("could not write the result"),
+        ),
+    })
+}
+
+/// Says something to the person at the terminal, on the standard error.
+pub(super) fn say(text: impl AsRef<str>) {
+    // When nobody can read it, there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Prints one JSON value: on lines of its own for a person, on one line for a program.
+pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
+    let text = if io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)
+    } else {
+        serde_json::to_string(value)
+    };
+    let text = text.map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
+    print(text)
+}
+
+/// A table without lines. Columns whose title begins with `#` are numbers, and stand to the right.
+pub(super) struct Rows {
+    table: Table,
+    fits_terminal: bool,
+}
+
+impl Rows {
+    pub(super) fn new(titles: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(titles.iter().map(|title| title.trim_start_matches('#')));
+        let last = titles.len().saturating_sub(1);
+        for (position, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, if position == last { 0 } else { 2 }));
+            if titles[position].starts_with('#') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            if position != last {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        let fits_terminal = io::stdout().is_terminal();
+        if fits_terminal {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        Self {
+            table,
+            fits_terminal,
+        }
+    }
+
+    /// Adds a row. On a terminal it takes one line: the last column is cut to fit.
+    pub(super) fn add(&mut self, cells: impl IntoIterator<Item = String>) {
+        let mut row = Row::from(
+            cells
+                .into_iter()
+                .map(|text| Cell::new(one_line(&text)))
+                .collect::<Vec<_>>(),
+        );
+        if self.fits_terminal {
+            row.max_height(1);
+        }
+        self.table.add_row(row);
+    }
+
+    pub(super) fn print(&self) -> Result<(), Failure> {
+        print(self.table.trim_fmt())
+    }
+}
+
+/// Replaces what would move the cursor or change the terminal, line breaks included.
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Replaces what would move the cursor or change the terminal, and keeps line breaks.
+pub(super) fn lines(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
+}
+
+/// Spells a time relative to now: `3m ago`, `in 2h 5m`.
+pub(super) fn relative(time: DateTime<Utc>) -> String {
+    let seconds = (Utc::now() - time).as_seconds_f64();
+    match seconds {
+        ahead if ahead <= -1.0 => format!("in {}", spell_duration(-ahead)),
+        ago => format!("{} ago", spell_duration(ago.max(0.0))),
+    }
+}
+
+/// Writes a time by the local clock, with how long ago it was.
+pub(super) fn absolute(time: DateTime<Utc>) -> String {
+    let local = time
+        .with_timezone(&Local)
+        .format("%Y-%m-%d %H:%M:%S%.3f %:z");
+    format!("{local} ({})", relative(time))
+}
+
+/// Writes a number with what it counts: `1 job`, `2 jobs`, `12,000 jobs`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+/// Writes how many jobs were counted: `1 job`, `more than 1,000,000 jobs`.
+pub(super) fn count_of_jobs(count: Count) -> String {
+    let more = if count.at_least { "more than " } else { "" };
+    format!("{more}{}", counted(count.count, "job", "jobs"))
+}
+
+/// Writes a number with its thousands apart.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_with_what_they_count() {
+        assert_eq!(counted(1, "job", "jobs"), "1 job");
+        assert_eq!(counted(1_234_567, "job", "jobs"), "1,234,567 jobs");
+        assert_eq!(counted(100, "job", "jobs"), "100 jobs");
+    }
+
+    #[test]
+    fn a_text_cannot_command_the_terminal() {
+        assert_eq!(one_line("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(lines("a\u{1b}[2Jb\nc"), "a [2Jb\nc");
+    }
+
+    #[test]
+    fn a_table_lines_up_without_lines() {
+        let mut rows = Rows::new(&["NAME", "#COUNT", "ERROR"]);
+        rows.add(["mail".to_owned(), "7".to_owned(), String::new()]);
+        rows.add(["a".to_owned(), "1200".to_owned(), "no such host".to_owned()]);
+        assert_eq!(
+            rows.table.trim_fmt(),
+            "NAME  COUNT  ERROR\nmail      7\na      1200  no such host"
+        );
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let hour = chrono::TimeDelta::minutes(60);
+        assert_eq!(relative(Utc::now() - hour), "1h ago");
+        assert!(relative(Utc::now() + hour).starts_with("in "));
+    }
+}

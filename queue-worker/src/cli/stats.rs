@@ -1,0 +1,116 @@
+//! `queue stats`
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use queue_core::JobState;
+use queue_core::inspect::stats::{self, Endings, KindCount};
+use queue_core::inspect::{Count, Stats as Figures, spell_duration};
+
+use super::database::Database;
+use super::exit::{Exit, Failure};
+use super::global::Global;
+use super::output::{grouped, print, print_json};
+
+const HELP: &str = "\
+Jobs are counted up to a million in each state, so that this is cheap on a full database too.
+Finished jobs are cleared after a while (a day, unless configured), and then count no more.";
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Stats {}
+
+impl Stats {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let figures = stats::gather(&mut conn, &database.schema).await?;
+        if global.json {
+            print_json(&figures)?;
+        } else {
+            print(report(&figures))?;
+        }
+        Ok(Exit::Fine)
+    }
+}
+
+fn report(figures: &Figures) -> String {
+    let mut text = String::from("Jobs\n");
+    for state in JobState::ALL {
+        line(&mut text, state.as_str(), &number(figures.jobs.of(state)));
+    }
+    if let Some(seconds) = figures.oldest_ready_seconds {
+        line(&mut text, "oldest ready", &spell_duration(seconds));
+    }
+    text.push_str("\nEnded               last minute      last hour\n");
+    for (name, of) in ENDINGS {
+        let minute = grouped(of(&figures.last_minute).unsigned_abs());
+        let hour = grouped(of(&figures.last_hour).unsigned_abs());
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<15} {minute:>13} {hour:>14}");
+    }
+    kinds(&mut text, "Failed jobs by kind", &figures.failed_by_kind);
+    kinds(
+        &mut text,
+        "Errors of the last hour by kind",
+        &figures.errors_by_kind,
+    );
+    text
+}
+
+type Ending = fn(&Endings) -> i64;
+
+const ENDINGS: [(&str, Ending); 5] = [
+    ("done", |endings| endings.done),
+    ("discarded", |endings| endings.discarded),
+    ("cancelled", |endings| endings.cancelled),
+    ("failed", |endings| endings.failed),
+    ("attempt errors", |endings| endings.errors),
+];
+
+fn line(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<15} {value:>13}");
+}
+
+fn number(count: Count) -> String {
+    let more = if count.at_least { ">" } else { "" };
+    format!("{more}{}", grouped(count.count))
+}
+
+fn kinds(text: &mut String, title: &str, kinds: &[KindCount]) {
+    if kinds.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}");
+    for each in kinds {
+        let count = grouped(each.count.unsigned_abs());
+        let _ = writeln!(text, "  {:<28} {count:>13}", each.kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_stand_in_columns() {
+        let mut figures = Figures::default();
+        figures.jobs.ready = Count {
+            count: 1_000_000,
+            at_least: true,
+        };
+        figures.last_minute.done = 12_000;
+        figures.failed_by_kind.push(KindCount {
+            kind: "send".to_owned(),
+            count: 2,
+        });
+        let text = report(&figures);
+        assert!(text.contains("  ready              >1,000,000\n"), "{text}");
+        assert!(
+            text.contains("  done                   12,000              0\n"),
+            "{text}"
+        );
+        assert!(text.contains("Failed jobs by kind\n  send "), "{text}");
+        assert!(!text.contains("Errors of the last hour"), "{text}");
+    }
+}
