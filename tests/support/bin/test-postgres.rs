@@ -1,0 +1,56 @@
+//! Runs a command with a Postgres for tests: `test-postgres cargo test` starts a server, names
+//! it to the command in `TEST_DATABASE_URL`, stops it when the command has ended, and ends as
+//! the command did.
+
+use std::env;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::{Context, Result, bail};
+use queue_tests::postgres::TestServer;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let mut arguments = env::args_os().skip(1);
+    let Some(program) = arguments.next() else {
+        bail!("name a command to run, such as: test-postgres cargo test");
+    };
+    let server = TestServer::start().await?;
+    let child = Command::new(&program)
+        .args(arguments)
+        .env("TEST_DATABASE_URL", server.url())
+        .spawn()
+        .with_context(|| format!("could not run {}", program.display()))?;
+    let status = wait(child).await?;
+    server.stop().await?;
+    Ok(exit_code(status))
+}
+
+/// Waits for the command, and hands on the request to end. An interrupt from the terminal goes
+/// to the command by itself.
+async fn wait(mut child: Child) -> Result<ExitStatus> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(status?),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => hand_on_terminate(&child),
+        }
+    }
+}
+
+fn hand_on_terminate(child: &Child) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}

@@ -1,0 +1,38 @@
+//! A worker process to send signals to. Its only argument is its orders, as JSON.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use queue_tests::deeds;
+use queue_tests::victim::Orders;
+use queue_worker::{Process, Queue};
+use sqlx::postgres::PgPoolOptions;
+
+fn main() -> Result<()> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt::init();
+    }
+    let orders = std::env::args().nth(1).context("no orders were given")?;
+    let orders: Orders = serde_json::from_str(&orders).context("could not read the orders")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(work(&orders))?;
+    // Threads of jobs that block for ever would be waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    Ok(())
+}
+
+async fn work(orders: &Orders) -> Result<()> {
+    let pool = PgPoolOptions::new()
+        .max_connections(5)
+        .connect_lazy(&orders.url)?;
+    let process = Process::new(
+        Queue::new(pool.clone()),
+        deeds::app(pool),
+        orders.settings(),
+    )?;
+    process.run_until_signal().await;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! What the tests of the queue share.
+
+pub mod deeds;
+pub mod lossy;
+pub mod postgres;
+mod slot;
+pub mod soundness;
+pub mod stage;
+pub mod victim;
+pub mod world;

@@ -1,0 +1,97 @@
+//! What must be true of the tables at any moment, whatever has happened.
+
+use sqlx::PgPool;
+
+/// Each is a question whose every answer is a problem.
+const QUESTIONS: [&str; 5] = [
+    "with places as (
+        select job_id, 'scheduled' as place from queue.scheduled
+        union all select job_id, 'ready' from queue.ready
+        union all select job_id, 'claimed' from queue.claimed
+        union all select job_id, 'failed' from queue.failed
+        union all select job_id, 'finished' from queue.finished
+    )
+    select format('job %s is in %s', coalesce(id, job_id),
+        coalesce(string_agg(place, ' and '), 'no state'))
+    from queue.jobs
+    full join places on job_id = id
+    group by id, job_id
+    having count(id) <> 1 or count(place) <> 1",
+    "with places as (
+        select job_id, 1 as bit from queue.scheduled
+        union all select job_id, 2 from queue.ready
+        union all select job_id, 4 from queue.claimed
+        union all select job_id, 16 from queue.failed
+        union all select job_id, 32 from queue.finished
+    )
+    select format('job %s holds a key in a state that does not count', held.job_id)
+    from queue.unique_keys as held
+    left join places on places.job_id = held.job_id
+    where coalesce(bit & held_in, 0) = 0",
+    "select format('two keys are held by job %s', job_id)
+    from queue.unique_keys group by job_id having count(*) > 1",
+    "with places as (
+        select job_id, attempt from queue.scheduled
+        union all select job_id, attempt from queue.ready
+        union all select job_id, attempt from queue.claimed
+        union all select job_id, attempt from queue.failed
+        union all select job_id, attempt from queue.finished
+    )
+    select format('job %s has attempt %s on record and is at attempt %s', attempts.job_id,
+        attempts.attempt, places.attempt)
+    from queue.attempts
+    left join places on places.job_id = attempts.job_id
+    where places.job_id is null or places.attempt < attempts.attempt",
+    "select format('job %s has attempt %s on record, and finished with it', job_id, attempt)
+    from queue.attempts
+    join queue.finished using (job_id, attempt)
+    where outcome = 'done'",
+];
+
+/// The same, for the record of runs that deeds keep.
+const QUESTIONS_ABOUT_RUNS: [&str; 3] = [
+    "select format('job %s ran attempt %s %s times', job_id, attempt, count(*))
+    from ledger.runs group by job_id, attempt having count(*) > 1",
+    "select format('job %s ran attempt %s after it had finished with %s', job_id, runs.attempt,
+        finished.attempt)
+    from ledger.runs join queue.finished using (job_id)
+    where runs.attempt > finished.attempt",
+    "select format('job %s is done by attempt %s, which never ran', job_id, finished.attempt)
+    from queue.finished
+    where outcome = 'done'
+        and not exists (
+            select from ledger.runs
+            where runs.job_id = finished.job_id and runs.attempt = finished.attempt
+        )",
+];
+
+/// Finds everything that is wrong with the tables.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn problems(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    answers(pool, &QUESTIONS).await
+}
+
+/// Checks the tables, and the record of runs.
+///
+/// # Panics
+/// When anything is wrong.
+pub async fn assert_sound(pool: &PgPool) {
+    let mut found = problems(pool).await.expect("answers about the tables");
+    let about_runs = answers(pool, &QUESTIONS_ABOUT_RUNS).await;
+    found.extend(about_runs.expect("answers about the runs"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+async fn answers(pool: &PgPool, questions: &[&'static str]) -> Result<Vec<String>, sqlx::Error> {
+    let mut found = Vec::new();
+    for question in questions {
+        found.extend(
+            sqlx::query_scalar::<_, String>(*question)
+                .fetch_all(pool)
+                .await?,
+        );
+    }
+    Ok(found)
+}

@@ -1,0 +1,296 @@
+//! One test's world: a database with the queue in it, processes that run in the test itself, and
+//! a way to wait for what they do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use queue_core::{JobId, Queue, Schema};
+use queue_worker::{App, Process, Settings, Stop};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Decode, FromRow, PgPool, Type};
+use tokio::task::JoinHandle;
+
+use crate::postgres::{TestDatabase, database};
+
+/// The longest that anything may take before a test gives up waiting for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A database with the queue in it.
+pub struct World {
+    /// The queue, on a pool of its own.
+    pub queue: Queue,
+    database: TestDatabase,
+}
+
+/// A process that runs inside the test.
+#[must_use = "the process should be stopped before the test ends"]
+pub struct Running {
+    stop: Stop,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    /// Makes a new one.
+    pub async fn new() -> Self {
+        let database = database().await;
+        Self {
+            queue: Queue::new(database.pool()),
+            database,
+        }
+    }
+
+    /// Makes a new one whose queue is in another schema than usual.
+    ///
+    /// # Panics
+    /// When the schema cannot be made.
+    pub async fn in_schema(name: &str) -> Self {
+        let database = database().await;
+        let queue = Queue::new(database.pool()).in_schema(name);
+        let world = Self {
+            queue: queue.expect("a name for a schema"),
+            database,
+        };
+        world.sql("drop schema queue cascade").await;
+        let schema = Schema::named(name).expect("a name for a schema");
+        queue_core::migrate::migrate(&mut world.connect().await, &schema)
+            .await
+            .expect("the schema should be made");
+        world
+    }
+
+    /// Returns the pool.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        self.queue.pool()
+    }
+
+    /// Returns the database's URL, for processes outside the test.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.database.url()
+    }
+
+    /// Returns how to connect to the database.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.database.connect_options()
+    }
+
+    /// Opens a connection of the test's own.
+    ///
+    /// # Panics
+    /// When the database refuses.
+    pub async fn connect(&self) -> PgConnection {
+        let connecting = self.database.connect_options().connect().await;
+        connecting.expect("a connection to the test's database")
+    }
+
+    /// Starts a process.
+    ///
+    /// # Panics
+    /// When the application or the settings are wrong.
+    pub fn start<S: Send + Sync + 'static>(&self, app: App<S>, settings: Settings) -> Running {
+        let process = Process::new(self.queue.clone(), app, settings).expect("a valid process");
+        let stop = Stop::new();
+        let task = tokio::spawn(process.run(stop.clone()));
+        Running { stop, task }
+    }
+
+    /// Executes a statement, and returns how many rows it touched.
+    ///
+    /// # Panics
+    /// When the statement is wrong.
+    pub async fn sql(&self, statement: &str) -> u64 {
+        sqlx::query(AssertSqlSafe(statement.to_owned()))
+            .execute(self.pool())
+            .await
+            .expect("a statement that the database takes")
+            .rows_affected()
+    }
+
+    /// Returns the one value that a query finds.
+    ///
+    /// # Panics
+    /// When it finds none, or one of another type.
+    pub async fn value<T>(&self, query: &str) -> T
+    where
+        T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_one(self.pool())
+            .await
+            .expect("a query that finds a value")
+    }
+
+    /// Returns the rows that a query finds.
+    ///
+    /// # Panics
+    /// When they are of another shape.
+    pub async fn rows<T>(&self, query: &str) -> Vec<T>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        sqlx::query_as(AssertSqlSafe(query.to_owned()))
+            .fetch_all(self.pool())
+            .await
+            .expect("a query that finds rows")
+    }
+
+    /// Names the table that a job's narrow row is in: its state. A job that is in none is `gone`.
+    ///
+    /// # Panics
+    /// When it is in more than one.
+    pub async fn state(&self, job: JobId) -> String {
+        let schema = self.queue.schema().name();
+        let tables = ["scheduled", "ready", "claimed", "failed", "finished"];
+        let found: Vec<String> = tables
+            .iter()
+            .map(|table| {
+                format!("select '{table}' as state from {schema}.{table} where job_id = {job}")
+            })
+            .collect();
+        let states: Vec<(String,)> = self.rows(&found.join(" union all ")).await;
+        assert!(states.len() <= 1, "job {job} is in {states:?}");
+        let state = states.into_iter().next();
+        state.map_or_else(|| "gone".to_owned(), |(state,)| state)
+    }
+
+    /// Waits until a job is in a state.
+    ///
+    /// # Panics
+    /// When that does not come to pass.
+    pub async fn until_state(&self, job: JobId, state: &str) {
+        let what = format!("job {job} is {state}");
+        eventually(&what, async || self.state(job).await == state).await;
+    }
+
+    /// Lets all scheduled jobs be due.
+    pub async fn hasten(&self) {
+        let schema = self.queue.schema().name();
+        self.sql(&format!(
+            "update {schema}.scheduled set due_at = clock_timestamp() - interval '1 second'"
+        ))
+        .await;
+    }
+
+    /// Counts rows: `count("ready where queue = 'mail'")`.
+    ///
+    /// # Panics
+    /// When the statement is wrong.
+    pub async fn count(&self, of: &str) -> i64 {
+        let schema = self.queue.schema().name();
+        self.value(&format!("select count(*) from {schema}.{of}"))
+            .await
+    }
+
+    /// Waits until there are so many rows.
+    ///
+    /// # Panics
+    /// When that does not come to pass.
+    pub async fn until(&self, of: &str, count: i64) {
+        let mut seen = -1;
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            seen = self.count(of).await;
+            if seen == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("waited for {count} rows in {of}, and saw {seen}");
+    }
+}
+
+impl Running {
+    /// Stops the process as TERM does, and waits for its end.
+    ///
+    /// # Panics
+    /// When the process panicked or does not end.
+    pub async fn stop(self) {
+        self.stop.gracefully();
+        self.ended().await;
+    }
+
+    /// Stops the process as QUIT does, and waits for its end.
+    ///
+    /// # Panics
+    /// When the process panicked or does not end.
+    pub async fn stop_at_once(self) {
+        self.stop.at_once();
+        self.ended().await;
+    }
+
+    /// Asks the process to stop as TERM does, and returns at once.
+    pub fn ask_to_stop(&self) {
+        self.stop.gracefully();
+    }
+
+    /// Waits for the end of a process that was asked to stop.
+    ///
+    /// # Panics
+    /// When the process panicked or does not end.
+    pub async fn ended(self) {
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("the process should end")
+            .expect("the process should not panic");
+    }
+
+    /// Ends the process without any farewell, as KILL would.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// When that does not come to pass.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain until {what}");
+}
+
+/// Does something that must wait for nobody.
+///
+/// # Panics
+/// When it takes too long.
+pub async fn promptly<T>(doing: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, doing)
+        .await
+        .expect("what waits for nobody should not take long")
+}
+
+/// Settings with one worker for some queues. With `QUEUE_TEST_NOTIFICATIONS=off` in the
+/// environment nothing is notified: what holds with notifications must hold by looking alone.
+///
+/// # Panics
+/// When the list of queues is wrong.
+#[must_use]
+pub fn worker(queues: &str, concurrency: usize) -> Settings {
+    let mut settings = Settings::default();
+    settings.workers[0].queues = queues.parse().expect("a list of queues");
+    settings.workers[0].concurrency = concurrency;
+    settings.dispatcher.poll_interval = Duration::from_millis(50);
+    if !notifications() {
+        settings.process.notifications = false;
+        settings.process.heartbeat_interval = Duration::from_millis(100);
+        settings.workers[0].poll_interval = Duration::from_millis(50);
+    }
+    settings
+}
+
+/// Whether workers of tests may be woken; `QUEUE_TEST_NOTIFICATIONS=off` makes them poll.
+#[must_use]
+pub fn notifications() -> bool {
+    std::env::var("QUEUE_TEST_NOTIFICATIONS").as_deref() != Ok("off")
+}
+
+/// Something that tests and their jobs look at together.
+pub type Seen<T> = Arc<std::sync::Mutex<Vec<T>>>;
