@@ -1,0 +1,181 @@
+//! Jobs that nobody wants any more: waiting ones end at once, running ones are asked to stop.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
+use queue_core::{JobId, Outcome};
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::world::{World, worker};
+use queue_worker::{Cx, Job, Perform};
+use serde::{Deserialize, Serialize};
+
+async fn cancel(world: &World, jobs: &[JobId]) -> Vec<JobId> {
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    cancel_waiting(&mut conn, schema, jobs, Outcome::Cancelled)
+        .await
+        .unwrap()
+}
+
+async fn ask(world: &World, jobs: &[JobId]) -> Vec<JobId> {
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    request_cancel(&mut conn, schema, jobs).await.unwrap()
+}
+
+async fn outcome(world: &World, job: JobId) -> String {
+    let query = format!("select outcome::text from queue.finished where job_id = {job}");
+    world.value(&query).await
+}
+
+#[tokio::test]
+async fn waiting_jobs_are_cancelled_and_running_ones_are_not_touched() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    let running = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+    let ready = world.queue.enqueue(Note::new("a")).await.unwrap().id();
+    let later = world
+        .queue
+        .enqueue(Note::new("b"))
+        .delay(Duration::from_secs(60));
+    let later = later.await.unwrap().id();
+
+    let mut cancelled = cancel(&world, &[running, ready, later, JobId(999_999)]).await;
+
+    cancelled.sort();
+    assert_eq!(cancelled, [ready, later]);
+    assert_eq!(outcome(&world, ready).await, "cancelled");
+    assert_eq!(outcome(&world, later).await, "cancelled");
+    assert_eq!(world.state(running).await, "claimed");
+    stage.open("g");
+    world.until_state(running, "finished").await;
+    process.stop().await;
+    assert_eq!(stage.times("a"), 0);
+}
+
+/// A job that stops when it is asked to.
+#[derive(Serialize, Deserialize)]
+struct Polite;
+
+impl Job for Polite {
+    const KIND: &'static str = "polite";
+}
+
+impl Perform<Stage> for Polite {
+    type Error = std::io::Error;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), std::io::Error> {
+        cx.state().note("polite begins");
+        cx.cancelled().await;
+        Err(std::io::Error::other("stopped as asked"))
+    }
+}
+
+/// A job that is asked to stop, and ends well all the same.
+#[derive(Serialize, Deserialize)]
+struct Diligent;
+
+impl Job for Diligent {
+    const KIND: &'static str = "diligent";
+}
+
+impl Perform<Stage> for Diligent {
+    type Error = Infallible;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
+        cx.state().note("diligent begins");
+        cx.cancelled().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_running_job_that_stops_when_asked_is_cancelled() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Polite>(), worker("*", 1));
+    let id = world.queue.enqueue(Polite).await.unwrap().id();
+    stage.noted("polite begins").await;
+
+    assert_eq!(ask(&world, &[id]).await, [id]);
+    assert_eq!(ask(&world, &[JobId(999_999)]).await, []);
+
+    world.until_state(id, "finished").await;
+    process.stop().await;
+    assert_eq!(outcome(&world, id).await, "cancelled");
+    let kept: Vec<(String, String)> = world.rows("select ending, error from queue.attempts").await;
+    assert_eq!(
+        kept,
+        [("cancelled".to_owned(), "stopped as asked".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn a_running_job_that_does_not_stop_is_dropped_after_the_grace() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.cancel_grace = Duration::from_millis(50);
+    let process = world.start(stage.app(), settings);
+    let id = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    ask(&world, &[id]).await;
+
+    world.until_state(id, "finished").await;
+    process.stop().await;
+    assert_eq!(outcome(&world, id).await, "cancelled");
+    assert_eq!(stage.times("g ends"), 0);
+}
+
+#[tokio::test]
+async fn a_job_that_ends_well_although_it_was_asked_to_stop_is_done() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Diligent>(), worker("*", 1));
+    let id = world.queue.enqueue(Diligent).await.unwrap().id();
+    stage.noted("diligent begins").await;
+
+    ask(&world, &[id]).await;
+
+    world.until_state(id, "finished").await;
+    process.stop().await;
+    assert_eq!(outcome(&world, id).await, "done");
+}
+
+#[tokio::test]
+async fn a_request_whose_notification_was_lost_is_read_with_the_next_heartbeat() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    let process = world.start(stage.app().register::<Polite>(), settings);
+    let id = world.queue.enqueue(Polite).await.unwrap().id();
+    stage.noted("polite begins").await;
+
+    world
+        .sql("update queue.claimed set cancel_requested_at = now()")
+        .await;
+
+    world.until_state(id, "finished").await;
+    process.stop().await;
+    assert_eq!(outcome(&world, id).await, "cancelled");
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_another_attempt_can_be_cancelled() {
+    let world = World::new().await;
+    let id = world.queue.enqueue(Note::new("a")).await.unwrap().id();
+    world.sql("delete from queue.ready").await;
+    world
+        .sql(
+            "insert into queue.scheduled (job_id, due_at, attempt, spent, priority, queue, kind)
+              select id, now(), 3, 3, 0, queue, kind from queue.jobs",
+        )
+        .await;
+
+    assert_eq!(cancel(&world, &[id]).await, [id]);
+
+    assert_eq!(world.count("finished where attempt = 3").await, 1);
+}

@@ -1,0 +1,722 @@
+//! How runs end, and what becomes of their jobs.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use queue_core::transitions::cancel::request_cancel;
+use queue_core::{JobId, Options};
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::world::{World, worker};
+use queue_worker::{Attempt, Backoff, Cx, Job, Next, Perform, PerformBlocking, Settings};
+use serde::{Deserialize, Serialize};
+
+/// A job that ends as its arguments say.
+#[derive(Clone, Serialize, Deserialize)]
+enum Act {
+    Err(Wish),
+    PanicStr,
+    PanicString,
+    PanicOther,
+    /// Fails so many times, then is done.
+    FailTimes(i32),
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Wish {
+    Retry,
+    RetryAfter,
+    Snooze,
+    Discard,
+    Cancel,
+    Fail,
+}
+
+#[derive(Debug)]
+struct ActError(Wish, std::fmt::Error);
+
+impl std::fmt::Display for ActError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it wants {:?}", self.0)
+    }
+}
+
+impl std::error::Error for ActError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.1)
+    }
+}
+
+impl Job for Act {
+    const KIND: &'static str = "act";
+}
+
+impl Perform<Stage> for Act {
+    type Error = ActError;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), ActError> {
+        cx.state().note(format!("run {}", cx.attempt().number));
+        match self {
+            Act::Err(wish) => Err(ActError(wish, std::fmt::Error)),
+            Act::PanicStr => panic!("a plain text"),
+            Act::PanicString => panic!("a text with {}", 7),
+            Act::PanicOther => std::panic::panic_any(7),
+            Act::FailTimes(times) if cx.attempt().number <= times => {
+                Err(ActError(Wish::Retry, std::fmt::Error))
+            }
+            Act::FailTimes(_) => Ok(()),
+        }
+    }
+
+    fn on_error(error: &ActError, _: &Attempt) -> Next {
+        match error.0 {
+            Wish::Retry => Next::Retry,
+            Wish::RetryAfter => Next::RetryAfter(Duration::from_secs(77)),
+            Wish::Snooze => Next::Snooze(Duration::from_secs(300)),
+            Wish::Discard => Next::Discard,
+            Wish::Cancel => Next::Cancel,
+            Wish::Fail => Next::Fail,
+        }
+    }
+
+    fn backoff() -> Backoff {
+        Backoff::exponential(Duration::from_secs(100)).jitter(0.1)
+    }
+}
+
+async fn act(world: &World, act: Act, attempts: i16) -> JobId {
+    let request = world.queue.enqueue(act).attempts(attempts);
+    request.await.unwrap().id()
+}
+
+/// Runs one job until it has left `ready` and `claimed`, and returns the state it is in.
+async fn act_alone(world: &World, job: Act, attempts: i16) -> String {
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.dispatcher.enabled = false;
+    let process = world.start(stage.app().register::<Act>(), settings);
+    let id = act(world, job, attempts).await;
+    stage.noted("run 1").await;
+    process.stop().await;
+    world.state(id).await
+}
+
+/// Returns the attempts that did not end well: number, ending, error, backtrace.
+async fn attempts(world: &World) -> Vec<(i32, String, String, Option<String>)> {
+    world
+        .rows("select attempt, ending, error, backtrace from queue.attempts order by attempt")
+        .await
+}
+
+async fn due_in(world: &World) -> f64 {
+    world
+        .value(
+            "select extract(epoch from due_at - ended_at)::float8
+             from queue.scheduled join queue.attempts using (job_id, attempt)",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn a_job_that_ends_well_leaves_nothing_but_its_finished_row() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+
+    let id = world.queue.enqueue(Note::new("a")).await.unwrap().id();
+    world.until_state(id, "finished").await;
+    process.stop().await;
+
+    let finished: Vec<(i32, String, bool)> = world
+        .rows("select attempt, outcome::text, started_at <= finished_at from queue.finished")
+        .await;
+    assert_eq!(finished, [(1, "done".to_owned(), true)]);
+    assert_eq!(world.count("attempts").await, 0);
+    assert_eq!(world.count("claimed").await, 0);
+}
+
+#[tokio::test]
+async fn an_error_is_kept_with_its_causes_and_the_job_waits_for_its_backoff() {
+    let world = World::new().await;
+
+    let state = act_alone(&world, Act::Err(Wish::Retry), 5).await;
+
+    assert_eq!(state, "scheduled");
+    let [(1, ending, error, None)] = &attempts(&world).await[..] else {
+        panic!("{:?}", attempts(&world).await);
+    };
+    assert_eq!(ending, "error");
+    let cause = std::fmt::Error.to_string();
+    assert_eq!(*error, format!("it wants Retry: {cause}"));
+    let wait = due_in(&world).await;
+    assert!((89.0..111.0).contains(&wait), "{wait}");
+    let counted: Vec<(i32, i16)> = world
+        .rows("select attempt, spent from queue.scheduled")
+        .await;
+    assert_eq!(counted, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn the_wait_grows_with_the_attempts_that_failed() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+    act(&world, Act::Err(Wish::Retry), 5).await;
+
+    for run in ["run 1", "run 2"] {
+        stage.noted(run).await;
+        world.until("scheduled", 1).await;
+        world.hasten().await;
+    }
+    stage.noted("run 3").await;
+    world.until("scheduled", 1).await;
+    process.stop().await;
+
+    let wait = due_in(&world).await;
+    assert!((359.0..441.0).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn an_error_may_say_when_to_try_again() {
+    let world = World::new().await;
+
+    let state = act_alone(&world, Act::Err(Wish::RetryAfter), 5).await;
+
+    assert_eq!(state, "scheduled");
+    let wait = due_in(&world).await;
+    assert!((76.5..77.5).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn a_snooze_costs_no_attempt_and_is_no_error() {
+    let world = World::new().await;
+
+    let state = act_alone(&world, Act::Err(Wish::Snooze), 1).await;
+
+    assert_eq!(state, "scheduled");
+    assert_eq!(attempts(&world).await, []);
+    let snoozed: Vec<(i32, i16, bool)> = world
+        .rows(
+            "select attempt, spent,
+                due_at - clock_timestamp() between interval '290 s' and interval '300 s'
+             from queue.scheduled",
+        )
+        .await;
+    assert_eq!(snoozed, [(1, 0, true)]);
+}
+
+#[tokio::test]
+async fn a_snoozed_job_runs_again_under_the_next_number() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+    act(&world, Act::Err(Wish::Snooze), 1).await;
+    stage.noted("run 1").await;
+    world.until("scheduled", 1).await;
+
+    world.hasten().await;
+
+    stage.noted("run 2").await;
+    world
+        .until("scheduled where attempt = 2 and spent = 0", 1)
+        .await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn rules_by_error_end_a_job_as_they_say() {
+    for (wish, state, outcome) in [
+        (Wish::Discard, "finished", Some("discarded")),
+        (Wish::Cancel, "finished", Some("cancelled")),
+        (Wish::Fail, "failed", None),
+    ] {
+        let world = World::new().await;
+        assert_eq!(act_alone(&world, Act::Err(wish), 5).await, state);
+        let outcomes: Vec<(String,)> = world.rows("select outcome::text from queue.finished").await;
+        let found = outcomes.first().map(|(outcome,)| outcome.as_str());
+        assert_eq!(found, outcome);
+        assert_eq!(
+            attempts(&world).await[0].2,
+            format!("it wants {wish:?}: {}", std::fmt::Error)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_succeeds_at_last_keeps_the_errors_before() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+    let id = act(&world, Act::FailTimes(2), 3).await;
+
+    for attempt in 1..=2 {
+        let failed = format!("scheduled where attempt = {attempt}");
+        world.until(&failed, 1).await;
+        world.hasten().await;
+    }
+    world.until_state(id, "finished").await;
+    process.stop().await;
+
+    assert_eq!(stage.notes(), ["run 1", "run 2", "run 3"]);
+    let numbers: Vec<i32> = attempts(&world).await.iter().map(|row| row.0).collect();
+    assert_eq!(numbers, [1, 2]);
+    assert_eq!(world.count("finished where attempt = 3").await, 1);
+}
+
+#[tokio::test]
+async fn a_job_whose_attempts_are_exhausted_fails_and_keeps_every_attempt() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.name = Some("the one".to_owned());
+    let process = world.start(stage.app().register::<Act>(), settings);
+    let id = act(&world, Act::Err(Wish::Retry), 3).await;
+
+    for run in ["run 1", "run 2"] {
+        stage.noted(run).await;
+        world.until("scheduled", 1).await;
+        world.hasten().await;
+    }
+    world.until_state(id, "failed").await;
+    process.stop().await;
+
+    let kept: Vec<(i32, String, bool)> = world
+        .rows(
+            "select attempt, process, started_at <= ended_at
+             from queue.attempts order by attempt",
+        )
+        .await;
+    let attempt = |number| (number, "the one".to_owned(), true);
+    assert_eq!(kept, [attempt(1), attempt(2), attempt(3)]);
+    let failed: Vec<(i32, i16, i16)> = world
+        .rows("select attempt, spent, crashes from queue.failed")
+        .await;
+    assert_eq!(failed, [(3, 3, 0)]);
+}
+
+#[tokio::test]
+async fn panics_of_any_sort_are_errors_that_say_where() {
+    for (job, error) in [
+        (Act::PanicStr, "panicked: a plain text"),
+        (Act::PanicString, "panicked: a text with 7"),
+        (Act::PanicOther, "panicked: a value that is no text"),
+    ] {
+        let world = World::new().await;
+        assert_eq!(act_alone(&world, job, 5).await, "scheduled");
+        let kept = attempts(&world).await;
+        assert_eq!((kept[0].1.as_str(), kept[0].2.as_str()), ("panic", error));
+        let backtrace = kept[0].3.as_deref().unwrap();
+        let first_line = backtrace.lines().next().unwrap();
+        assert!(first_line.contains("outcomes.rs:"), "{first_line}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_leaves_the_worker_working() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+
+    let id = act(&world, Act::PanicStr, 1).await;
+    world.until_state(id, "failed").await;
+    let _ = world.queue.enqueue(Note::new("next")).await.unwrap();
+
+    stage.noted("next").await;
+    process.stop().await;
+}
+
+/// A job whose errors are anyhow's.
+#[derive(Serialize, Deserialize)]
+struct Anyhow;
+
+impl Job for Anyhow {
+    const KIND: &'static str = "anyhow";
+}
+
+impl Perform<Stage> for Anyhow {
+    type Error = anyhow::Error;
+
+    async fn perform(self, _: Cx<Stage>) -> anyhow::Result<()> {
+        "seven"
+            .parse::<i32>()
+            .context("could not read the number")?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn errors_of_anyhow_are_kept_with_their_causes() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Anyhow>(), worker("*", 1));
+
+    let id = world.queue.enqueue(Anyhow).attempts(1).await.unwrap().id();
+    world.until_state(id, "failed").await;
+    process.stop().await;
+
+    let error = &attempts(&world).await[0].2;
+    assert_eq!(
+        *error,
+        "could not read the number: invalid digit found in string"
+    );
+}
+
+/// A job that has 100 ms, and takes for ever: until its token is cancelled, or really.
+#[derive(Serialize, Deserialize)]
+struct Slow {
+    heeds_its_token: bool,
+}
+
+impl Job for Slow {
+    const KIND: &'static str = "slow";
+}
+
+impl Perform<Stage> for Slow {
+    type Error = std::io::Error;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), std::io::Error> {
+        let _dropped = NoteOnDrop(cx.state().clone(), "slow is dropped");
+        cx.state().note("slow begins");
+        if self.heeds_its_token {
+            cx.cancelled().await;
+            return Err(std::io::Error::other("stopped by its token"));
+        }
+        std::future::pending().await
+    }
+
+    fn timeout() -> Option<Duration> {
+        Some(Duration::from_millis(100))
+    }
+}
+
+struct NoteOnDrop(Stage, &'static str);
+
+impl Drop for NoteOnDrop {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
+fn impatient() -> Settings {
+    let mut settings = worker("*", 1);
+    settings.process.cancel_grace = Duration::from_millis(100);
+    settings
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_is_asked_to_stop_and_its_error_is_a_timeout() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Slow>(), worker("*", 1));
+
+    let slow = Slow {
+        heeds_its_token: true,
+    };
+    let id = world.queue.enqueue(slow).attempts(1).await.unwrap().id();
+    world.until_state(id, "failed").await;
+    process.stop().await;
+
+    let kept = attempts(&world).await;
+    let found = (kept[0].1.as_str(), kept[0].2.as_str());
+    assert_eq!(found, ("timeout", "stopped by its token"));
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_stop_in_time_is_dropped_after_its_grace() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Slow>(), impatient());
+
+    let slow = Slow {
+        heeds_its_token: false,
+    };
+    let id = world.queue.enqueue(slow).attempts(1).await.unwrap().id();
+    world.until_state(id, "failed").await;
+
+    assert_eq!(stage.times("slow is dropped"), 1);
+    let kept = attempts(&world).await;
+    let found = (kept[0].1.as_str(), kept[0].2.as_str());
+    assert_eq!(found, ("timeout", "ran longer than its 100ms"));
+    let _ = world.queue.enqueue(Note::new("next")).await.unwrap();
+    stage.noted("next").await;
+    process.stop().await;
+}
+
+/// A job that blocks its thread until the gate `thread` is open.
+#[derive(Serialize, Deserialize)]
+struct Blocking;
+
+impl Job for Blocking {
+    const KIND: &'static str = "blocking";
+}
+
+impl PerformBlocking<Stage> for Blocking {
+    type Error = Infallible;
+
+    fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
+        cx.state()
+            .note(format!("blocking begins {}", cx.attempt().number));
+        while !cx.state().is_open("thread") {
+            std::thread::yield_now();
+        }
+        cx.state().note("blocking ends");
+        Ok(())
+    }
+
+    fn timeout() -> Option<Duration> {
+        Some(Duration::from_secs(3600))
+    }
+}
+
+#[tokio::test]
+async fn a_blocking_job_runs_away_from_the_asynchronous_threads() {
+    // The test's runtime has one thread: if the job had it, nothing else would go on.
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage.app().register_blocking::<Blocking>();
+    let process = world.start(app, worker("*", 2));
+
+    let id = world.queue.enqueue(Blocking).await.unwrap().id();
+    stage.noted("blocking begins 1").await;
+    let _ = world.queue.enqueue(Note::new("meanwhile")).await.unwrap();
+    stage.noted("meanwhile").await;
+    stage.open("thread");
+
+    world.until_state(id, "finished").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_blocking_job_that_cannot_be_stopped_keeps_its_slot_and_what_it_returns_is_ignored() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage.app().register_blocking::<Blocking>();
+    let process = world.start(app, impatient());
+    let id = world.queue.enqueue(Blocking).await.unwrap().id();
+    stage.noted("blocking begins 1").await;
+
+    request_cancel(&mut world.connect().await, world.queue.schema(), &[id])
+        .await
+        .unwrap();
+    world.until_state(id, "finished").await;
+    let next = world.queue.enqueue(Note::new("next")).await.unwrap().id();
+
+    // The only slot is still taken by the thread, so the next job cannot have begun.
+    assert_eq!(stage.times("next"), 0);
+    assert_ne!(world.state(next).await, "finished");
+    stage.open("thread");
+    stage.noted("next").await;
+    process.stop().await;
+    assert_eq!(world.count("finished where outcome = 'cancelled'").await, 1);
+    assert_eq!(stage.times("blocking ends"), 1);
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_fail_the_job_at_once_with_a_clear_error() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    let misfit = queue_core::NewJob::untyped(
+        "note",
+        &serde_json::json!({"no": "text"}),
+        queue_core::Options::new(),
+    );
+
+    let id = world.queue.enqueue_all([misfit]).await.unwrap()[0].id();
+    world.until_state(id, "failed").await;
+    process.stop().await;
+
+    let kept = attempts(&world).await;
+    assert_eq!(kept[0].1, "undecodable");
+    assert!(
+        kept[0]
+            .2
+            .starts_with("the arguments do not fit the job's type: ")
+    );
+}
+
+#[tokio::test]
+async fn hooks_hear_of_finished_failed_and_discarded_jobs_even_after_one_panicked() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (finished, failed, discarded) = (stage.clone(), stage.clone(), stage.clone());
+    let app = stage
+        .app()
+        .register::<Act>()
+        .on_finished(|_| panic!("a hook of no use"))
+        .on_finished(move |job| finished.note(format!("finished {} {:?}", job.kind, job.error)))
+        .on_failed(move |job| failed.note(format!("failed {}", job.error.unwrap())))
+        .on_discarded(move |job| discarded.note(format!("discarded {}", job.error.unwrap())));
+    let process = world.start(app, worker("*", 1));
+
+    let _ = world.queue.enqueue(Note::new("a")).await.unwrap();
+    act(&world, Act::Err(Wish::Fail), 5).await;
+    act(&world, Act::Err(Wish::Discard), 5).await;
+
+    let cause = std::fmt::Error;
+    stage.noted("finished note None").await;
+    stage.noted(&format!("failed it wants Fail: {cause}")).await;
+    stage
+        .noted(&format!("discarded it wants Discard: {cause}"))
+        .await;
+    let _ = world.queue.enqueue(Note::new("b")).await.unwrap();
+    stage.noted_times("finished note None", 2).await;
+    process.stop().await;
+}
+
+/// Gives what is claimed to another process, which lives, so that nobody recovers it.
+async fn take_away(world: &World) {
+    world
+        .sql(
+            "insert into queue.processes (id, pid, name, host, version, details)
+            values (gen_random_uuid(), 1, 'heir', 'here', '1', '{}')",
+        )
+        .await;
+    world
+        .sql(
+            "update queue.claimed set attempt = 2,
+                process_id = (select id from queue.processes where name = 'heir')",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_late_end_of_a_run_whose_job_was_taken_away_changes_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let heard = stage.clone();
+    let app = stage.app().on_finished(move |_| heard.note("heard"));
+    let process = world.start(app, worker("*", 1));
+    let id = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    take_away(&world).await;
+    stage.open("g");
+    stage.noted("g ends").await;
+    let _ = world.queue.enqueue(Note::new("next")).await.unwrap();
+    // Ends are written in their order, so that of the gated job has been tried by then.
+    stage.noted("heard").await;
+
+    assert_eq!(stage.times("heard"), 1);
+    assert_eq!(world.state(id).await, "claimed");
+    assert_eq!(world.count("finished where attempt = 1").await, 1);
+    process.stop().await;
+    assert_eq!(world.state(id).await, "claimed");
+}
+
+#[tokio::test]
+async fn a_late_error_of_a_run_whose_job_was_taken_away_is_not_kept() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<LateError>(), worker("*", 1));
+    let id = world.queue.enqueue(LateError).await.unwrap().id();
+    stage.noted("begins").await;
+
+    world.sql("delete from queue.claimed").await;
+    world
+        .sql(
+            "insert into queue.failed (job_id, attempt, spent, crashes, queue, kind)
+              select id, 1, 0, 1, queue, kind from queue.jobs",
+        )
+        .await;
+    stage.open("late");
+    process.stop().await;
+
+    assert_eq!(world.state(id).await, "failed");
+    assert_eq!(attempts(&world).await, []);
+}
+
+/// A job that fails once the gate `late` is open.
+#[derive(Serialize, Deserialize)]
+struct LateError;
+
+impl Job for LateError {
+    const KIND: &'static str = "late_error";
+}
+
+impl Perform<Stage> for LateError {
+    type Error = std::fmt::Error;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), std::fmt::Error> {
+        cx.state().note("begins");
+        cx.state().pass("late").await;
+        Err(std::fmt::Error)
+    }
+}
+
+/// A job that holds its thread until a gate opens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct HoldThread;
+
+impl Job for HoldThread {
+    const KIND: &'static str = "hold_thread";
+}
+
+impl PerformBlocking<Stage> for HoldThread {
+    type Error = Infallible;
+
+    fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
+        cx.state().note("holds");
+        tokio::runtime::Handle::current().block_on(cx.state().pass("gate"));
+        Ok(())
+    }
+}
+
+/// A job that has little time to find a thread.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct NeedThread;
+
+impl Job for NeedThread {
+    const KIND: &'static str = "need_thread";
+
+    fn options() -> Options {
+        Options::new().attempts(1)
+    }
+}
+
+impl PerformBlocking<Stage> for NeedThread {
+    type Error = Infallible;
+
+    fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
+        cx.state().note("begun");
+        Ok(())
+    }
+
+    fn timeout() -> Option<Duration> {
+        Some(Duration::from_millis(100))
+    }
+}
+
+async fn is_withdrawn() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage
+        .app()
+        .register_blocking::<HoldThread>()
+        .register_blocking::<NeedThread>();
+    let process = world.start(app, worker("default", 3));
+    world.queue.enqueue(HoldThread).await.unwrap();
+    stage.noted("holds").await;
+    let late = world.queue.enqueue(NeedThread).await.unwrap().id();
+    world.until_state(late, "failed").await;
+
+    stage.open("gate");
+    world.until("finished", 1).await;
+    // The next to get the thread, behind any that still waits for it.
+    let next = world.queue.enqueue(NeedThread).await.unwrap().id();
+    world.until_state(next, "finished").await;
+
+    assert_eq!(stage.times("begun"), 1);
+    process.stop().await;
+}
+
+#[test]
+fn a_blocking_job_whose_run_ended_before_it_had_a_thread_never_begins() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(is_withdrawn());
+}

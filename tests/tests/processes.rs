@@ -1,0 +1,495 @@
+//! Processes come, live and go: what they leave to others, and what they never leave behind.
+
+use std::time::{Duration, Instant};
+
+use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
+use queue_core::transitions::cancel::request_cancel;
+use queue_core::transitions::promote::promote;
+use queue_core::transitions::recover::{Recovered, recover};
+use queue_core::{JobId, Outcome};
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::{Process, Settings};
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// Puts a process into the database that runs nothing.
+async fn ghost(world: &World, name: &str) -> ProcessId {
+    let process = ProcessId::new();
+    let info = ProcessInfo {
+        name: name.to_owned(),
+        host: "h".to_owned(),
+        pid: 1,
+        version: "0".to_owned(),
+        details: json!({}),
+    };
+    register(
+        &mut world.connect().await,
+        world.queue.schema(),
+        process,
+        &info,
+    )
+    .await
+    .unwrap();
+    process
+}
+
+/// Claims all ready jobs for a process that runs nothing.
+async fn claim_for(world: &World, process: ProcessId) {
+    world
+        .sql(&format!(
+            "with taken as (delete from queue.ready returning *)
+             insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
+             select job_id, seq, '{process}', attempt + 1, spent, crashes from taken"
+        ))
+        .await;
+}
+
+async fn silence(world: &World, process: ProcessId) {
+    world
+        .sql(&format!(
+            "update queue.processes set heartbeat_at = now() - interval '1 minute'
+             where id = '{process}'"
+        ))
+        .await;
+}
+
+async fn bury(world: &World) -> Vec<Recovered> {
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    recover(&mut conn, schema, DEAD_AFTER, false).await.unwrap()
+}
+
+async fn note(world: &World, text: &str) -> JobId {
+    let request = world.queue.enqueue(Note::new(text));
+    request.await.unwrap().id()
+}
+
+async fn nothing_is_left(world: &World) {
+    assert_eq!(world.count("processes").await, 0);
+    assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("claimed").await, 0);
+}
+
+#[tokio::test]
+async fn a_process_tells_about_itself_in_its_row() {
+    let world = World::new().await;
+    let mut settings = worker("mail,report*,*", 3);
+    settings.workers.push(settings.workers[0].clone());
+    settings.process.name = Some("the one".to_owned());
+    settings.dispatcher.enabled = false;
+    let process = world.start(Stage::default().app(), settings);
+    world.until("processes", 1).await;
+
+    type Row = (String, i32, String, serde_json::Value, bool);
+    let rows: Vec<Row> = world
+        .rows("select name, pid, version, details, stopping_at is null from queue.processes")
+        .await;
+
+    let (name, pid, version, details, is_going) = &rows[0];
+    assert_eq!(name, "the one");
+    assert_eq!(*pid, i32::try_from(std::process::id()).unwrap());
+    assert!(!version.is_empty() && *is_going);
+    let wanted = json!({
+        "queues": ["mail,report*,*", "mail,report*,*"],
+        "kinds": ["gated", "note"],
+        "concurrency": 6,
+        "dispatcher": false,
+        "maintenance": true,
+    });
+    assert_eq!(*details, wanted);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn the_heartbeat_moves_and_says_when_the_process_is_stopping() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    let process = world.start(stage.app(), settings);
+    let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
+    stage.noted("g begins").await;
+
+    world
+        .sql("update queue.processes set heartbeat_at = now() - interval '10 s'")
+        .await;
+    world
+        .until("processes where heartbeat_at > now() - interval '5 s'", 1)
+        .await;
+    process.ask_to_stop();
+    world
+        .until("processes where stopping_at is not null", 1)
+        .await;
+
+    stage.open("g");
+    process.ended().await;
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn the_heartbeat_of_a_process_without_a_row_says_so() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let process = ghost(&world, "p").await;
+
+    assert!(heartbeat(&mut conn, schema, process, false).await.unwrap());
+    world.sql("delete from queue.processes").await;
+    assert!(!heartbeat(&mut conn, schema, process, false).await.unwrap());
+}
+
+#[tokio::test]
+async fn unlike_in_solid_queue_a_process_whose_row_is_gone_starts_a_new_life() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    settings.process.cancel_grace = Duration::from_millis(50);
+    let process = world.start(stage.app(), settings);
+    let job = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+    let first: String = world.value("select id::text from queue.processes").await;
+
+    world.sql("delete from queue.processes").await;
+
+    stage.noted_times("g begins", 2).await;
+    let second: String = world.value("select id::text from queue.processes").await;
+    assert_ne!(first, second);
+    stage.open("g");
+    world.until_state(job, "finished").await;
+    process.stop().await;
+    assert_eq!(stage.times("g ends"), 1);
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
+    let world = World::new().await;
+    let job = note(&world, "a").await;
+    let (dead, living) = (ghost(&world, "dead").await, ghost(&world, "living").await);
+    claim_for(&world, dead).await;
+    let safe = note(&world, "b").await;
+    claim_for(&world, living).await;
+    assert!(bury(&world).await.is_empty());
+
+    silence(&world, dead).await;
+    let recovered = bury(&world).await;
+
+    assert_eq!(recovered.len(), 1);
+    let told = &recovered[0];
+    assert_eq!(
+        (told.job_id, told.process.as_str(), told.next.as_str()),
+        (job, "dead", "ready")
+    );
+    let ready: Vec<(i64, bool, i32, i16, i16)> = world
+        .rows("select job_id, seq > job_id, attempt, spent, crashes from queue.ready")
+        .await;
+    assert_eq!(ready, [(job.0, true, 1, 0, 1)]);
+    let attempts: Vec<(i32, String, String, String)> = world
+        .rows("select attempt, ending, process, error from queue.attempts")
+        .await;
+    let error = "process dead died while it held this job".to_owned();
+    assert_eq!(
+        attempts,
+        [(1, "crash".to_owned(), "dead".to_owned(), error)]
+    );
+    assert_eq!(world.state(safe).await, "claimed");
+    let left: String = world.value("select name from queue.processes").await;
+    assert_eq!(left, "living");
+}
+
+#[tokio::test]
+async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
+    let world = World::new().await;
+    let job = note(&world, "a").await;
+
+    for state in ["ready", "scheduled", "failed"] {
+        let process = ghost(&world, "p").await;
+        claim_for(&world, process).await;
+        silence(&world, process).await;
+        bury(&world).await;
+        assert_eq!(world.state(job).await, state);
+        world.hasten().await;
+        let mut conn = world.connect().await;
+        promote(&mut conn, world.queue.schema(), None, 10)
+            .await
+            .unwrap();
+    }
+
+    let failed: Vec<(i32, i16, i16)> = world
+        .rows("select attempt, spent, crashes from queue.failed")
+        .await;
+    assert_eq!(failed, [(3, 0, 3)]);
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 3);
+}
+
+#[tokio::test]
+async fn a_job_that_may_crash_once_is_not_run_again_after_a_crash() {
+    let world = World::new().await;
+    let request = world.queue.enqueue_many([Note::new("a")]);
+    let request = request.with(|options| options.crashes(1));
+    let job = request.await.unwrap()[0].id();
+    let process = ghost(&world, "p").await;
+    claim_for(&world, process).await;
+    silence(&world, process).await;
+
+    bury(&world).await;
+
+    assert_eq!(world.state(job).await, "failed");
+}
+
+#[tokio::test]
+async fn a_job_that_was_asked_to_stop_is_cancelled_when_its_process_dies() {
+    let world = World::new().await;
+    let job = note(&world, "a").await;
+    let process = ghost(&world, "p").await;
+    claim_for(&world, process).await;
+    request_cancel(&mut world.connect().await, world.queue.schema(), &[job])
+        .await
+        .unwrap();
+    silence(&world, process).await;
+
+    bury(&world).await;
+
+    let outcome: String = world
+        .value("select outcome::text from queue.finished")
+        .await;
+    assert_eq!(outcome, Outcome::Cancelled.as_str());
+    assert_eq!(world.state(job).await, "finished");
+}
+
+#[tokio::test]
+async fn two_who_recover_at_once_do_not_recover_a_job_twice() {
+    let world = World::new().await;
+    let jobs = (0..300).map(|n| Note::new(n.to_string()));
+    let _ = world.queue.enqueue_many(jobs).await.unwrap();
+    let process = ghost(&world, "p").await;
+    claim_for(&world, process).await;
+    silence(&world, process).await;
+
+    let mut reapers = JoinSet::new();
+    for _ in 0..8 {
+        let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+        reapers.spawn(async move {
+            let recovered = recover(&mut conn, &schema, DEAD_AFTER, true).await;
+            recovered.unwrap().len()
+        });
+    }
+    let recovered: usize = reapers.join_all().await.into_iter().sum();
+
+    assert_eq!(recovered, 300);
+    assert_eq!(world.count("ready where crashes = 1").await, 300);
+    assert_eq!(world.count("attempts").await, 300);
+}
+
+#[tokio::test]
+async fn claims_without_a_process_are_recovered_when_another_process_starts() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    note(&world, "orphan").await;
+    claim_for(&world, ProcessId::new()).await;
+
+    let process = world.start(stage.app(), worker("*", 1));
+
+    stage.noted("orphan").await;
+    world.until("finished where attempt = 2", 1).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_living_process_recovers_the_jobs_of_a_dead_one_and_runs_them() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    let process = world.start(stage.app(), settings);
+    stage_is_set(&world, &stage).await;
+    world
+        .sql("insert into queue.queues (name, paused_at) values ('default', now())")
+        .await;
+    note(&world, "left").await;
+    let dead = ghost(&world, "dead").await;
+    claim_for(&world, dead).await;
+    world.sql("delete from queue.queues").await;
+
+    silence(&world, dead).await;
+
+    stage.noted("left").await;
+    process.stop().await;
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
+}
+
+async fn stage_is_set(world: &World, stage: &Stage) {
+    note(world, "ready").await;
+    stage.noted("ready").await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_running_jobs_and_claims_no_more() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
+    stage.noted("g begins").await;
+    let behind = note(&world, "behind").await;
+
+    process.ask_to_stop();
+    stage.open("g");
+    process.ended().await;
+
+    assert_eq!(stage.notes(), ["g begins", "g ends"]);
+    assert_eq!(world.count("finished").await, 1);
+    assert_eq!(world.state(behind).await, "ready");
+    nothing_is_left(&world).await;
+}
+
+fn hasty() -> Settings {
+    let mut settings = worker("*", 1);
+    settings.process.shutdown_timeout = Duration::from_millis(100);
+    settings.process.cancel_grace = Duration::from_millis(100);
+    settings
+}
+
+#[tokio::test]
+async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), hasty());
+    let job = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    process.stop().await;
+
+    let ready: Vec<(i64, i64, i32, i16, i16)> = world
+        .rows("select job_id, seq, attempt, spent, crashes from queue.ready")
+        .await;
+    assert_eq!(ready, [(job.0, job.0, 1, 0, 0)]);
+    assert_eq!(world.count("attempts").await, 0);
+    nothing_is_left(&world).await;
+    let process = world.start(stage.app(), worker("*", 1));
+    stage.open("g");
+    world
+        .until("finished where attempt = 2 and outcome = 'done'", 1)
+        .await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_must_end_at_once_gives_its_jobs_back_within_two_seconds() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 2));
+    let short = note(&world, "short").await;
+    world.until_state(short, "finished").await;
+    let long = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    let began = Instant::now();
+    process.stop_at_once().await;
+
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(world.state(long).await, "ready");
+    assert_eq!(world.state(short).await, "finished");
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_second_request_to_stop_ends_a_stop_that_waits() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    let job = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    process.ask_to_stop();
+    let began = Instant::now();
+    process.stop_at_once().await;
+
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(world.state(job).await, "ready");
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn an_idle_process_stops_immediately() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    stage_is_set(&world, &stage).await;
+    world.until("finished", 1).await;
+
+    let began = Instant::now();
+    process.stop().await;
+
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_told_to_stop_while_it_starts_claims_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let job = note(&world, "a").await;
+
+    let process = world.start(stage.app(), worker("*", 1));
+    process.stop().await;
+
+    assert_eq!(world.state(job).await, "ready");
+    assert_eq!(stage.notes(), Vec::<String>::new());
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_web_service_runs_a_process_inside_itself_until_its_own_shutdown() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = Process::new(world.queue.clone(), stage.app(), worker("*", 1)).unwrap();
+    let (shut_down, shutdown) = oneshot::channel::<()>();
+
+    let service = async {
+        note(&world, "from a request").await;
+        stage.noted("from a request").await;
+        world.until("finished", 1).await;
+        shut_down.send(()).unwrap();
+    };
+    let running = process.run_until(async {
+        let _either_way = shutdown.await;
+    });
+    tokio::join!(running, service);
+
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_process_that_starts_before_the_tables_are_there_waits_for_them() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    world.sql("alter schema queue rename to not_yet").await;
+    let process = world.start(stage.app(), worker("*", 1));
+    let connected = "select exists (select from pg_stat_activity
+        where datname = current_database() and application_name like 'queue %')";
+    eventually("the process has looked", async || {
+        world.value::<bool>(connected).await
+    })
+    .await;
+
+    world.sql("alter schema not_yet rename to queue").await;
+
+    note(&world, "at last").await;
+    stage.noted("at last").await;
+    process.stop().await;
+}

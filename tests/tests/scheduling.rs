@@ -1,0 +1,183 @@
+//! Jobs that wait for their time become ready: in their order, once, and not before.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use queue_core::JobId;
+use queue_core::transitions::promote::{next_due, promote};
+use queue_tests::stage::{Note, Stage};
+use queue_tests::world::{World, promptly, worker};
+use tokio::task::JoinSet;
+
+async fn enqueue_at(world: &World, text: &str, time: &str) -> JobId {
+    let request = world.queue.enqueue(Note::new(text));
+    let time: DateTime<Utc> = time.parse().unwrap();
+    request.at(time).await.unwrap().id()
+}
+
+#[tokio::test]
+async fn jobs_are_promoted_in_the_order_in_which_they_are_due_whatever_their_ids() {
+    let world = World::new().await;
+    for (text, time) in [
+        ("third", "2100-01-03T00:00:00Z"),
+        ("first", "2100-01-01T00:00:00Z"),
+        ("second", "2100-01-02T00:00:00Z"),
+    ] {
+        enqueue_at(&world, text, time).await;
+    }
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = "2100-02-01T00:00:00Z".parse().unwrap();
+
+    assert_eq!(promote(&mut conn, schema, Some(now), 2).await.unwrap(), 2);
+    assert_eq!(promote(&mut conn, schema, Some(now), 2).await.unwrap(), 1);
+
+    let lined_up: Vec<(String,)> = world
+        .rows("select args #>> '{}' from queue.ready join queue.jobs on id = job_id order by seq")
+        .await;
+    let texts: Vec<&str> = lined_up.iter().map(|(text,)| text.as_str()).collect();
+    assert_eq!(texts, ["first", "second", "third"]);
+}
+
+#[tokio::test]
+async fn a_job_for_tomorrow_is_promoted_tomorrow_and_one_for_later_is_not() {
+    let world = World::new().await;
+    let tomorrow = enqueue_at(&world, "a", "2100-01-02T00:00:00Z").await;
+    let later = enqueue_at(&world, "b", "2100-01-04T00:00:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+
+    let at = |time: &str| Some(time.parse::<DateTime<Utc>>().unwrap());
+    let early = at("2100-01-01T23:59:59Z");
+    assert_eq!(promote(&mut conn, schema, early, 10).await.unwrap(), 0);
+    assert_eq!(promote(&mut conn, schema, None, 10).await.unwrap(), 0);
+    let on_time = at("2100-01-02T00:00:00Z");
+    assert_eq!(promote(&mut conn, schema, on_time, 10).await.unwrap(), 1);
+
+    assert_eq!(world.state(tomorrow).await, "ready");
+    assert_eq!(world.state(later).await, "scheduled");
+}
+
+#[tokio::test]
+async fn a_promoted_job_stands_behind_those_that_were_ready_before() {
+    let world = World::new().await;
+    let scheduled = enqueue_at(&world, "a", "2100-01-02T00:00:00Z").await;
+    let ready = world.queue.enqueue(Note::new("b")).await.unwrap().id();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+
+    world.hasten().await;
+    promote(&mut conn, schema, None, 10).await.unwrap();
+
+    let order: Vec<(i64,)> = world
+        .rows("select job_id from queue.ready order by seq")
+        .await;
+    assert_eq!(order, [(ready.0,), (scheduled.0,)]);
+}
+
+#[tokio::test]
+async fn dispatchers_that_run_at_once_promote_every_job_once() {
+    let world = World::new().await;
+    let jobs = (0..600).map(|n| Note::new(n.to_string()));
+    let request = world.queue.enqueue_many(jobs);
+    let later = request.with(|options| options.delay(Duration::from_secs(3600)));
+    let _ = later.await.unwrap();
+    world.hasten().await;
+
+    let mut dispatchers = JoinSet::new();
+    for _ in 0..4 {
+        let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+        dispatchers.spawn(async move {
+            let mut promoted = 0;
+            loop {
+                match promote(&mut conn, &schema, None, 7).await.unwrap() {
+                    0 => return promoted,
+                    some => promoted += some,
+                }
+            }
+        });
+    }
+    let promoted: u64 = dispatchers.join_all().await.into_iter().sum();
+
+    assert_eq!(promoted, 600);
+    assert_eq!(world.count("ready").await, 600);
+    assert_eq!(world.count("scheduled").await, 0);
+    let places: i64 = world
+        .value("select count(distinct seq) from queue.ready")
+        .await;
+    assert_eq!(places, 600);
+}
+
+#[tokio::test]
+async fn a_dispatcher_does_not_wait_for_what_another_is_promoting() {
+    let world = World::new().await;
+    let held = enqueue_at(&world, "a", "2100-01-01T00:00:00Z").await;
+    let free = enqueue_at(&world, "b", "2100-01-02T00:00:00Z").await;
+    world.hasten().await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("select from queue.scheduled where job_id = $1 for update")
+        .bind(held.0)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let promoted = promptly(promote(&mut conn, schema, None, 10)).await;
+    assert_eq!(promoted.unwrap(), 1);
+
+    assert_eq!(world.state(free).await, "ready");
+    assert_eq!(world.state(held).await, "scheduled");
+}
+
+#[tokio::test]
+async fn the_wait_for_the_next_job_is_told_and_never_negative() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    assert_eq!(next_due(&mut conn, schema).await.unwrap(), None);
+
+    let request = world.queue.enqueue(Note::new("a"));
+    let _ = request.delay(Duration::from_secs(1000)).await.unwrap();
+
+    let wait = next_due(&mut conn, schema).await.unwrap().unwrap();
+    assert!((990..=1000).contains(&wait.as_secs()));
+    world.hasten().await;
+    assert_eq!(
+        next_due(&mut conn, schema).await.unwrap(),
+        Some(Duration::ZERO)
+    );
+}
+
+#[tokio::test]
+async fn a_delayed_job_is_run_by_a_process_that_dispatches() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+
+    let request = world.queue.enqueue(Note::new("later"));
+    let _ = request.delay(Duration::from_millis(30)).await.unwrap();
+
+    stage.noted("later").await;
+    process.stop().await;
+    let waited = "select ready_at >= created_at + interval '30 ms'
+                  from (select max(finished_at) as ready_at from queue.finished) as f, queue.jobs";
+    assert!(world.value::<bool>(waited).await);
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_dispatch_leaves_due_jobs_where_they_are() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let later = enqueue_at(&world, "later", "2100-01-01T00:00:00Z").await;
+    world.hasten().await;
+    let mut settings = worker("*", 1);
+    settings.dispatcher.enabled = false;
+    let process = world.start(stage.app(), settings);
+
+    let _ = world.queue.enqueue(Note::new("now")).await.unwrap();
+    stage.noted("now").await;
+    process.stop().await;
+
+    assert_eq!(world.state(later).await, "scheduled");
+    let mut dispatcher = worker("*", 1);
+    dispatcher.workers.clear();
+    let process = world.start(stage.app(), dispatcher);
+    world.until_state(later, "ready").await;
+    process.stop().await;
+}
