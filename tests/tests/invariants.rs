@@ -1,0 +1,632 @@
+//! Random transitions, one after another and all at once: whatever is done to jobs, and whoever
+//! does it too late, each job is in one state, none is lost, and none runs under a number twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::Utc;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use queue_core::process::{ProcessId, ProcessInfo, register};
+use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
+use queue_core::transitions::claim::{Lane, claim};
+use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
+use queue_core::transitions::discard::{Discarded, discard};
+use queue_core::transitions::fail::{Failed, fail};
+use queue_core::transitions::finish::finish;
+use queue_core::transitions::promote::promote;
+use queue_core::transitions::recover::recover;
+use queue_core::transitions::release::{release, release_unknown};
+use queue_core::transitions::retry::{Retried, retry};
+use queue_core::transitions::revive::revive;
+use queue_core::transitions::snooze::snooze;
+use queue_core::transitions::{AttemptError, Claim, Ending, Run};
+use queue_core::{JobId, NewJob, OnConflict, Options, Outcome, Queue, Schema, States, Unique};
+use queue_tests::soundness::problems;
+use queue_tests::world::World;
+use serde_json::json;
+use sqlx::PgConnection;
+
+const PROCESSES: usize = 3;
+
+/// Something that a producer, a process or an operator may do at any moment. Numbers that choose
+/// among jobs and claims wrap around, so that every one of them means something.
+#[derive(Clone, Debug)]
+enum Step {
+    Enqueue {
+        key: Option<u8>,
+        counts: Counts,
+        on_conflict: OnConflict,
+        within: bool,
+        later: bool,
+        many: usize,
+    },
+    Promote {
+        hours: i64,
+    },
+    Claim {
+        process: usize,
+        limit: usize,
+    },
+    /// Ends any run that was ever claimed: most of them are over.
+    End {
+        claim: usize,
+        by: Option<usize>,
+        how: End,
+    },
+    Cancel {
+        job: usize,
+    },
+    RequestCancel {
+        job: usize,
+    },
+    Revive {
+        job: usize,
+    },
+    Die {
+        process: usize,
+    },
+    ReleaseUnknown {
+        process: usize,
+        known: bool,
+    },
+    ClearFinished,
+    ClearFailed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Counts {
+    Waiting,
+    Unfinished,
+    UnlessDone,
+    Always,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Finish,
+    Retry,
+    Snooze,
+    Fail,
+    Discard,
+    Release,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let counts = prop_oneof![
+        Just(Counts::Waiting),
+        Just(Counts::Unfinished),
+        Just(Counts::UnlessDone),
+        Just(Counts::Always),
+    ];
+    let on_conflict = prop_oneof![
+        Just(OnConflict::Keep),
+        Just(OnConflict::Replace),
+        Just(OnConflict::Reject),
+    ];
+    let how = prop_oneof![
+        3 => Just(End::Finish),
+        3 => Just(End::Retry),
+        2 => Just(End::Snooze),
+        3 => Just(End::Fail),
+        1 => Just(End::Discard),
+        4 => Just(End::Release),
+    ];
+    let key = prop_oneof![2 => Just(None), 3 => (0..3_u8).prop_map(Some)];
+    let process = 0..PROCESSES;
+    prop_oneof![
+        6 => (key, counts, on_conflict, proptest::bool::weighted(0.1), any::<bool>(), 1..4_usize).prop_map(
+            |(key, counts, on_conflict, within, later, many)| Step::Enqueue {
+                key, counts, on_conflict, within, later, many,
+            }
+        ),
+        3 => (0..3_i64).prop_map(|hours| Step::Promote { hours }),
+        6 => (process.clone(), 1..4_usize)
+            .prop_map(|(process, limit)| Step::Claim { process, limit }),
+        12 => (any::<usize>(), proptest::option::weighted(0.2, process.clone()), how)
+            .prop_map(|(claim, by, how)| Step::End { claim, by, how }),
+        2 => any::<usize>().prop_map(|job| Step::Cancel { job }),
+        2 => any::<usize>().prop_map(|job| Step::RequestCancel { job }),
+        3 => any::<usize>().prop_map(|job| Step::Revive { job }),
+        2 => process.clone().prop_map(|process| Step::Die { process }),
+        1 => (process, any::<bool>())
+            .prop_map(|(process, known)| Step::ReleaseUnknown { process, known }),
+        1 => Just(Step::ClearFinished),
+        1 => Just(Step::ClearFailed),
+    ]
+}
+
+/// Carries out steps, and knows which runs are not over yet.
+struct Actor {
+    queue: Queue,
+    schema: Schema,
+    conn: PgConnection,
+    processes: Vec<ProcessId>,
+    jobs: Vec<JobId>,
+    claims: Vec<(ProcessId, Claim)>,
+    /// The claims that are still to be ended, by their place in `claims`.
+    open: BTreeSet<usize>,
+    /// The jobs that were asked to stop, and have not been failed and revived since.
+    asked: BTreeSet<JobId>,
+}
+
+impl Actor {
+    async fn new(world: &World) -> Self {
+        let mut actor = Self {
+            queue: world.queue.clone(),
+            schema: world.queue.schema().clone(),
+            conn: world.connect().await,
+            processes: Vec::new(),
+            jobs: Vec::new(),
+            claims: Vec::new(),
+            open: BTreeSet::new(),
+            asked: BTreeSet::new(),
+        };
+        for _ in 0..PROCESSES {
+            let process = actor.register().await.expect("a process");
+            actor.processes.push(process);
+        }
+        actor
+    }
+
+    async fn register(&mut self) -> Result<ProcessId, sqlx::Error> {
+        let process = ProcessId::new();
+        let info = ProcessInfo {
+            name: format!("process {process}"),
+            host: "here".to_owned(),
+            pid: 1,
+            version: "1".to_owned(),
+            details: json!({}),
+        };
+        register(&mut self.conn, &self.schema, process, &info).await?;
+        Ok(process)
+    }
+
+    /// Carries out a step, and checks what it answers against what is open.
+    async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Enqueue { .. } => self.enqueue(step).await,
+            Step::Promote { hours } => {
+                let now = Utc::now() + chrono::Duration::hours(*hours);
+                ok(promote(&mut self.conn, &self.schema, Some(now), 3).await)?;
+                Ok(())
+            }
+            Step::Claim { process, limit } => self.claim(*process, *limit).await,
+            Step::End { claim, by, how } => self.end(*claim, *by, *how).await,
+            Step::Cancel { job } => {
+                let jobs = self.pick(*job);
+                ok(cancel_waiting(&mut self.conn, &self.schema, &jobs, Outcome::Cancelled).await)?;
+                Ok(())
+            }
+            Step::RequestCancel { job } => {
+                let jobs = self.pick(*job);
+                let asked = ok(request_cancel(&mut self.conn, &self.schema, &jobs).await)?;
+                self.asked.extend(asked);
+                Ok(())
+            }
+            Step::Revive { job } => {
+                let jobs = self.pick(*job);
+                let revived = ok(revive(&mut self.conn, &self.schema, &jobs).await)?;
+                self.asked.retain(|job| !revived.contains(job));
+                Ok(())
+            }
+            Step::Die { process } => self.die(*process).await,
+            Step::ReleaseUnknown { process, known } => self.give_back(*process, *known).await,
+            Step::ClearFinished => {
+                let (which, keep) = (Cleared::default(), Duration::ZERO);
+                ok(clear_finished(&mut self.conn, &self.schema, &which, keep, None, 3).await)?;
+                Ok(())
+            }
+            Step::ClearFailed => {
+                ok(clear_failed(&mut self.conn, &self.schema, Duration::ZERO, 3).await)?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn enqueue(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        let Step::Enqueue {
+            key,
+            counts,
+            on_conflict,
+            within,
+            later,
+            many,
+        } = step
+        else {
+            return Ok(());
+        };
+        let mut options = Options::new().attempts(3).crashes(2);
+        if *later {
+            options = options.delay(Duration::from_secs(3_600));
+        }
+        if let Some(key) = key {
+            let mut unique = Unique::by_key(format!("key {key}"))
+                .while_in(match counts {
+                    Counts::Waiting => States::WAITING,
+                    Counts::Unfinished => States::UNFINISHED,
+                    Counts::UnlessDone => States::UNFINISHED | States::FAILED,
+                    Counts::Always => States::UNFINISHED | States::FAILED | States::FINISHED,
+                })
+                .on_conflict(*on_conflict);
+            if *within {
+                unique = unique.within(Duration::from_millis(20));
+            }
+            options = options.unique(unique);
+        }
+        let jobs = (0..*many).map(|_| NewJob::untyped("k", &json!(1), options.clone()));
+        let enqueued = ok(self.queue.enqueue_all(jobs).tx(&mut self.conn).await)?;
+        let new = enqueued.iter().filter(|each| each.is_new());
+        self.jobs.extend(new.map(|each| each.id()));
+        Ok(())
+    }
+
+    async fn claim(&mut self, process: usize, limit: usize) -> Result<(), TestCaseError> {
+        let process = self.processes[process];
+        let lane = Lane {
+            queue: "default".to_owned(),
+            priority: 0,
+            above: 0,
+            up_to: i64::MAX,
+        };
+        let kinds = ["k".to_owned()];
+        let lanes = [lane];
+        let schema = &self.schema;
+        let claimed = claim(&mut self.conn, schema, process, &lanes, &kinds, limit).await;
+        for job in ok(claimed)? {
+            let name = (process, job.claim.job_id(), job.claim.attempt());
+            let known = |(process, claim): &(ProcessId, Claim)| {
+                (*process, claim.job_id(), claim.attempt()) == name
+            };
+            prop_assert!(!self.claims.iter().any(known), "{name:?} was claimed twice");
+            self.open.insert(self.claims.len());
+            self.claims.push((process, job.claim));
+        }
+        Ok(())
+    }
+
+    async fn end(
+        &mut self,
+        which: usize,
+        by: Option<usize>,
+        how: End,
+    ) -> Result<(), TestCaseError> {
+        if self.claims.is_empty() {
+            return Ok(());
+        }
+        let which = which % self.claims.len();
+        let (owner, claim) = self.claims[which];
+        let process = by.map_or(owner, |by| self.processes[by]);
+        let is_open = self.open.contains(&which) && process == owner;
+        let before = self.places().await?;
+        let ended = ok(end_run(&mut self.conn, &self.schema, process, claim, how).await)?;
+        if is_open {
+            prop_assert_eq!(&ended, &[claim.job_id()]);
+            self.open.remove(&which);
+        } else {
+            prop_assert!(ended.is_empty(), "{claim:?} was ended twice");
+            prop_assert_eq!(before, self.places().await?);
+        }
+        Ok(())
+    }
+
+    /// Lets a process be silent for long, recovers its jobs, and gives it a new life.
+    async fn die(&mut self, process: usize) -> Result<(), TestCaseError> {
+        let dead = self.processes[process];
+        let silence = "update queue.processes
+            set heartbeat_at = clock_timestamp() - interval '1 hour' where id = $1";
+        let silenced = sqlx::query(silence).bind(dead.0).execute(&mut self.conn);
+        ok(silenced.await)?;
+        let threshold = Duration::from_secs(600);
+        let recovered = ok(recover(&mut self.conn, &self.schema, threshold, true).await)?;
+        let recovered: BTreeSet<JobId> = recovered.iter().map(|job| job.job_id).collect();
+        prop_assert_eq!(recovered, self.forget_claims_of(dead));
+        self.processes[process] = ok(self.register().await)?;
+        Ok(())
+    }
+
+    /// Gives back what a process does not know of: nothing, when it knows all that it has.
+    async fn give_back(&mut self, process: usize, knows_all: bool) -> Result<(), TestCaseError> {
+        let process = self.processes[process];
+        let known: Vec<Claim> = match knows_all {
+            true => self.claims.iter().map(|(_, claim)| *claim).collect(),
+            false => Vec::new(),
+        };
+        let released = ok(release_unknown(&mut self.conn, &self.schema, process, &known).await)?;
+        let released: BTreeSet<JobId> = released.into_iter().collect();
+        if knows_all {
+            prop_assert!(released.is_empty());
+        } else {
+            prop_assert_eq!(released, self.forget_claims_of(process));
+        }
+        Ok(())
+    }
+
+    fn forget_claims_of(&mut self, process: ProcessId) -> BTreeSet<JobId> {
+        let gone: Vec<usize> = self
+            .open
+            .iter()
+            .copied()
+            .filter(|which| self.claims[*which].0 == process)
+            .collect();
+        gone.iter()
+            .map(|which| {
+                self.open.remove(which);
+                self.claims[*which].1.job_id()
+            })
+            .collect()
+    }
+
+    fn pick(&self, job: usize) -> Vec<JobId> {
+        match self.jobs.len() {
+            0 => Vec::new(),
+            // Two at once, one of which is often in a state that the step does not apply to.
+            jobs => vec![self.jobs[job % jobs], self.jobs[(job / 7) % jobs]],
+        }
+    }
+
+    async fn places(&mut self) -> Result<Places, TestCaseError> {
+        let rows: Vec<(i64, String, i32, String)> = ok(sqlx::query_as(
+            "select job_id, 'scheduled', attempt, scheduled::text from queue.scheduled
+             union all select job_id, 'ready', attempt, ready::text from queue.ready
+             union all select job_id, 'claimed', attempt, claimed::text from queue.claimed
+             union all select job_id, 'failed', attempt, failed::text from queue.failed
+             union all select job_id, 'finished', attempt, finished::text from queue.finished",
+        )
+        .fetch_all(&mut self.conn)
+        .await)?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, place, attempt, row)| {
+                (
+                    id,
+                    Place {
+                        place,
+                        attempt,
+                        row,
+                    },
+                )
+            })
+            .collect())
+    }
+}
+
+/// Where each job is.
+type Places = BTreeMap<i64, Place>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Place {
+    place: String,
+    attempt: i32,
+    row: String,
+}
+
+async fn end_run(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    claim: Claim,
+    how: End,
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let run = Run {
+        claim,
+        ran: Duration::from_millis(1),
+    };
+    let error = AttemptError {
+        ending: Ending::Error,
+        message: "no".to_owned(),
+        backtrace: None,
+    };
+    let delay = Duration::from_secs(600);
+    match how {
+        End::Finish => finish(conn, schema, process, &[run]).await,
+        End::Retry => retry(conn, schema, process, "p", &[Retried { run, error, delay }]).await,
+        End::Snooze => snooze(conn, schema, process, &[(claim, delay)]).await,
+        End::Fail => fail(conn, schema, process, "p", &[Failed { run, error }]).await,
+        End::Discard => {
+            let outcome = Outcome::Discarded;
+            let discarded = Discarded {
+                run,
+                error,
+                outcome,
+            };
+            discard(conn, schema, process, "p", &[discarded]).await
+        }
+        End::Release => release(conn, schema, process, &[claim]).await,
+    }
+}
+
+/// Compares where jobs were before a step with where they are after it.
+fn check_progress(step: &Step, before: &Places, after: &Places) -> Result<(), TestCaseError> {
+    for (job, old) in before {
+        let Some(new) = after.get(job) else {
+            let may_go = match step {
+                Step::ClearFinished => old.place == "finished",
+                Step::ClearFailed => old.place == "failed",
+                _ => false,
+            };
+            prop_assert!(may_go, "job {job} was lost");
+            continue;
+        };
+        prop_assert!(new.attempt >= old.attempt, "job {job} went back an attempt");
+        if old.place == "finished" {
+            prop_assert_eq!(old, new, "job {} left finished", job);
+        }
+    }
+    Ok(())
+}
+
+/// Jobs whose key counts in the state they are in, and does not run out: one for each key, and
+/// those that were replaced.
+const RIVALS: &str = "with places as (
+        select job_id, 1 as bit from queue.scheduled
+        union all select job_id, 2 from queue.ready
+        union all select job_id, 4 from queue.claimed
+        union all select job_id, 16 from queue.failed
+        union all select job_id, 32 from queue.finished where outcome <> 'cancelled'
+    )
+    select format('jobs %s are rivals', string_agg(id::text, ' and '))
+    from queue.jobs
+    join places on job_id = id
+    where unique_states & bit <> 0 and unique_states & 4 <> 0
+    group by unique_key
+    having count(*) > 1";
+
+async fn play(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
+    let tables = "queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
+        queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.sleepers";
+    world.sql(&format!("truncate {tables}")).await;
+    let mut actor = Actor::new(world).await;
+    let keys_run_out = steps
+        .iter()
+        .any(|step| matches!(step, Step::Enqueue { within: true, .. }));
+    let mut before = Places::new();
+    for step in steps {
+        actor.take(step).await?;
+        let after = actor.places().await?;
+        check_progress(step, &before, &after)?;
+        for job in &actor.asked {
+            let place = after.get(&job.0).map(|now| now.place.as_str());
+            let waits = matches!(place, Some("ready" | "scheduled"));
+            prop_assert!(
+                !waits,
+                "job {job} is to run again although it was asked to stop"
+            );
+        }
+        let found = ok(problems(world.pool()).await)?;
+        prop_assert!(found.is_empty(), "{}", found.join("\n"));
+        if !keys_run_out {
+            let rivals = sqlx::query_scalar::<_, String>(RIVALS);
+            let rivals = ok(rivals.fetch_all(world.pool()).await)?;
+            prop_assert!(rivals.is_empty(), "{}", rivals.join("\n"));
+        }
+        before = after;
+    }
+    Ok(())
+}
+
+fn ok<T, E: std::error::Error>(result: Result<T, E>) -> Result<T, TestCaseError> {
+    result.map_err(|error| {
+        let cause = error.source().map(ToString::to_string);
+        TestCaseError::fail(format!("{error}: {}", cause.unwrap_or_default()))
+    })
+}
+
+/// As many cases as `PROPTEST_CASES` says, or few enough for every day.
+fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    Config {
+        cases: cases.and_then(|cases| cases.parse().ok()).unwrap_or(48),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+#[test]
+fn no_sequence_of_transitions_loses_or_doubles_a_job() {
+    let runtime = runtime();
+    let world = runtime.block_on(World::new());
+    let steps = proptest::collection::vec(step(), 1..40);
+
+    let played =
+        TestRunner::new(config()).run(&steps, |steps| runtime.block_on(play(&world, &steps)));
+
+    let _inside = runtime.enter();
+    drop(world);
+    if let Err(failure) = played {
+        panic!("{failure}");
+    }
+}
+
+/// Transitions that are taken by each of several actors at once.
+const STEPS_AT_ONCE: usize = 400;
+
+/// Takes steps as they come, whatever others do to the same jobs meanwhile. What an actor claimed
+/// may be taken from it by a recovery, so only errors are looked at here.
+///
+/// Returns how many runs the actor ended.
+async fn act(mut actor: Actor, steps: Vec<Step>) -> usize {
+    let mut ended = 0;
+    for step in &steps {
+        let taken = match step {
+            Step::End { claim, by, how } => {
+                let tried = actor.try_to_end(*claim, *by, *how).await;
+                tried.map(|count| ended += count)
+            }
+            Step::Die { process } => actor.try_to_die(*process).await,
+            // The jobs of others are among those that are picked.
+            Step::ReleaseUnknown { .. } => Ok(()),
+            step => actor.take(step).await,
+        };
+        if let Err(problem) = taken {
+            panic!("{step:?}: {problem}");
+        }
+    }
+    ended
+}
+
+impl Actor {
+    async fn try_to_end(
+        &mut self,
+        which: usize,
+        by: Option<usize>,
+        how: End,
+    ) -> Result<usize, TestCaseError> {
+        // One of the latest, which most likely is not over yet.
+        let latest = self.claims.len().saturating_sub(8);
+        let Some((owner, claim)) = self.claims[latest..].iter().cycle().nth(which % 8) else {
+            return Ok(0);
+        };
+        let (owner, claim) = (*owner, *claim);
+        let process = by.map_or(owner, |by| self.processes[by]);
+        let ended = ok(end_run(&mut self.conn, &self.schema, process, claim, how).await)?;
+        Ok(ended.len())
+    }
+
+    async fn try_to_die(&mut self, process: usize) -> Result<(), TestCaseError> {
+        let silence = "update queue.processes
+            set heartbeat_at = clock_timestamp() - interval '1 hour' where id = $1";
+        let dead = self.processes[process].0;
+        ok(sqlx::query(silence)
+            .bind(dead)
+            .execute(&mut self.conn)
+            .await)?;
+        ok(recover(&mut self.conn, &self.schema, Duration::from_secs(600), true).await)?;
+        self.processes[process] = ok(self.register().await)?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
+    let world = World::new().await;
+    let mut runner = TestRunner::deterministic();
+    let strategy = proptest::collection::vec(step(), STEPS_AT_ONCE);
+
+    let mut acting = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let steps = strategy.new_tree(&mut runner).expect("steps").current();
+        // Ids are given out in order, so that everybody knows of everybody's jobs.
+        let mut actor = Actor::new(&world).await;
+        actor.jobs = (1..1_000).map(JobId).collect();
+        acting.spawn(act(actor, steps));
+    }
+    let mut ended = 0;
+    while let Some(acted) = acting.join_next().await {
+        ended += acted.expect("no transition should fail");
+    }
+
+    assert!(ended > 100, "only {ended} runs were ended");
+    let found = problems(world.pool()).await.expect("answers");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -1,0 +1,287 @@
+//! Worker processes are killed, stopped and held up in the middle of their jobs.
+
+use std::time::{Duration, Instant};
+
+use queue_core::Options;
+use queue_tests::deeds::{Block, Deed, Ledger};
+use queue_tests::soundness::assert_sound;
+use queue_tests::victim::{Orders, Victim};
+use queue_tests::world::{World, eventually};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
+
+async fn world() -> World {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    world
+}
+
+fn orders(world: &World) -> Orders {
+    Orders::to(world.url())
+}
+
+async fn enqueue(world: &World, deeds: impl IntoIterator<Item = Deed>) {
+    enqueue_with(world, deeds, |options| options).await;
+}
+
+async fn enqueue_with(
+    world: &World,
+    deeds: impl IntoIterator<Item = Deed>,
+    change: impl Fn(Options) -> Options,
+) {
+    let request = world.queue.enqueue_many(deeds).with(change);
+    request.await.expect("jobs should be enqueued");
+}
+
+fn gated(count: usize) -> Vec<Deed> {
+    vec![Deed::Gate("gate".to_owned()); count]
+}
+
+/// Waits until so many runs are on record that meet a condition.
+async fn until_runs(world: &World, of: &str, count: i64) {
+    eventually(&format!("{count} runs have {of}"), async || {
+        Ledger::runs_where(world.pool(), of).await.unwrap() == count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_killed_process_are_run_again_by_another() {
+    let world = world().await;
+    let mut victim = Victim::start(WORKER, &orders(&world));
+    enqueue(&world, gated(4)).await;
+    until_runs(&world, "true", 4).await;
+    let heir = Victim::start(WORKER, &orders(&world));
+
+    victim.kill().await;
+    until_runs(&world, &format!("attempt = 2 and pid = {}", heir.pid()), 4).await;
+    Ledger::open_gate(world.pool(), "gate").await;
+
+    world
+        .until("finished where outcome = 'done' and attempt = 2", 4)
+        .await;
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 4);
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
+    let world = world().await;
+    let orders = orders(&world);
+    let bystander = Victim::start(WORKER, &orders.clone().queues("good"));
+    enqueue_with(&world, gated(1), |options| options.queue("good")).await;
+    until_runs(&world, "true", 1).await;
+    enqueue_with(&world, [Deed::Abort], |options| options.queue("bad")).await;
+
+    for _ in 0..3 {
+        let crashes = world.count("attempts where ending = 'crash'").await;
+        let mut victim = Victim::start(WORKER, &orders.clone().queues("bad"));
+        assert!(!victim.ended().await.success());
+        world
+            .until("attempts where ending = 'crash'", crashes + 1)
+            .await;
+    }
+
+    world
+        .until("failed where crashes = 3 and spent = 0", 1)
+        .await;
+    enqueue_with(&world, vec![Deed::Quick; 20], |options| {
+        options.queue("good")
+    })
+    .await;
+    Ledger::open_gate(world.pool(), "gate").await;
+    world.until("finished where attempt = 1", 21).await;
+    until_runs(&world, &format!("pid = {}", bystander.pid()), 21).await;
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn jobs_beside_one_that_exits_their_process_are_finished_by_another() {
+    let world = world().await;
+    let mut victim = Victim::start(WORKER, &orders(&world));
+    enqueue(&world, gated(3)).await;
+    until_runs(&world, "true", 3).await;
+
+    enqueue_with(&world, [Deed::Exit], |options| options.crashes(1)).await;
+    assert_eq!(victim.ended().await.code(), Some(1));
+    let _heir = Victim::start(WORKER, &orders(&world));
+    Ledger::open_gate(world.pool(), "gate").await;
+
+    world.until("finished where attempt = 2", 3).await;
+    world.until("failed where crashes = 1", 1).await;
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again() {
+    let world = world().await;
+    enqueue_with(&world, vec![Deed::Quick; 1_500], |options| {
+        options.crashes(100)
+    })
+    .await;
+    let orders = orders(&world);
+    let mut victims = [(); 2].map(|()| Victim::start(WORKER, &orders));
+
+    for round in 1..=5 {
+        eventually("some more jobs are done", async || {
+            world.count("finished").await >= round * 150
+        })
+        .await;
+        let mut killed = Victim::start(WORKER, &orders);
+        std::mem::swap(&mut victims[round as usize % 2], &mut killed);
+        killed.kill().await;
+    }
+
+    world.until("finished where outcome = 'done'", 1_500).await;
+    assert_sound(world.pool()).await;
+    for victim in &mut victims {
+        victim.terminate();
+        assert!(victim.ended().await.success());
+    }
+    assert_eq!(world.count("sleepers").await, 0);
+}
+
+#[tokio::test]
+async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
+    let world = world().await;
+    let mut victim = Victim::start(WORKER, &orders(&world));
+    enqueue(&world, gated(6)).await;
+    until_runs(&world, "true", 4).await;
+
+    victim.terminate();
+    world
+        .until("processes where stopping_at is not null", 1)
+        .await;
+    Ledger::open_gate(world.pool(), "gate").await;
+
+    assert!(victim.ended().await.success());
+    assert_eq!(world.count("finished where attempt = 1").await, 4);
+    assert_eq!(world.count("ready").await, 2);
+    assert_eq!(world.count("claimed").await, 0);
+    assert_eq!(world.count("processes").await, 0);
+    assert_eq!(world.count("sleepers").await, 0);
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn jobs_that_outlast_the_shutdown_timeout_are_ready_again() {
+    let world = world().await;
+    let mut orders = orders(&world);
+    orders.shutdown_timeout = Duration::from_millis(300);
+    let mut victim = Victim::start(WORKER, &orders);
+    enqueue(&world, [Deed::Long, Deed::Stubborn, Deed::Long]).await;
+    world.queue.enqueue(Block).await.unwrap();
+    until_runs(&world, "true", 4).await;
+
+    victim.terminate();
+
+    assert!(victim.ended().await.success());
+    assert_ready_again(&world, 4).await;
+}
+
+#[tokio::test]
+async fn a_second_term_ends_a_process_at_once() {
+    let world = world().await;
+    let mut victim = Victim::start(WORKER, &patient(&world));
+    enqueue(&world, [Deed::Long, Deed::Stubborn, Deed::Long]).await;
+    world.queue.enqueue(Block).await.unwrap();
+    until_runs(&world, "true", 4).await;
+    victim.terminate();
+    world
+        .until("processes where stopping_at is not null", 1)
+        .await;
+
+    let asked = Instant::now();
+    victim.terminate();
+
+    assert!(victim.ended().await.success());
+    assert!(asked.elapsed() < Duration::from_secs(4));
+    assert_ready_again(&world, 4).await;
+}
+
+#[tokio::test]
+async fn quit_ends_a_process_at_once_and_what_was_done_stays_done() {
+    let world = world().await;
+    let mut victim = Victim::start(WORKER, &patient(&world));
+    enqueue(&world, [Deed::Quick, Deed::Long, Deed::Stubborn]).await;
+    world.queue.enqueue(Block).await.unwrap();
+    until_runs(&world, "true", 4).await;
+    world.until("finished", 1).await;
+
+    let asked = Instant::now();
+    victim.quit();
+
+    assert!(victim.ended().await.success());
+    assert!(asked.elapsed() < Duration::from_secs(4));
+    assert_ready_again(&world, 3).await;
+    assert_eq!(world.count("finished").await, 1);
+}
+
+/// Orders for a worker that has more patience with its jobs than these tests have.
+fn patient(world: &World) -> Orders {
+    let mut orders = orders(world);
+    orders.heartbeat = Duration::from_millis(200);
+    orders.dead_after = Duration::from_secs(60);
+    orders.shutdown_timeout = Duration::from_secs(60);
+    orders.cancel_grace = Duration::from_secs(60);
+    orders
+}
+
+async fn assert_ready_again(world: &World, jobs: i64) {
+    assert_eq!(
+        world.count("ready where spent = 0 and crashes = 0").await,
+        jobs
+    );
+    assert_eq!(world.count("claimed").await, 0);
+    assert_eq!(world.count("attempts").await, 0);
+    assert_eq!(world.count("processes").await, 0);
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() {
+    let world = world().await;
+    let sleeper = Victim::start(WORKER, &orders(&world).queues("shared,own"));
+    enqueue_with(&world, gated(4), |options| options.queue("shared")).await;
+    until_runs(&world, "true", 4).await;
+
+    sleeper.pause();
+    let heir = Victim::start(WORKER, &orders(&world).queues("shared"));
+    until_runs(&world, &format!("attempt = 2 and pid = {}", heir.pid()), 4).await;
+    Ledger::open_gate(world.pool(), "gate").await;
+    world.until("finished where attempt = 2", 4).await;
+    sleeper.resume();
+    enqueue_with(&world, gated(8), |options| options.queue("own")).await;
+
+    world.until("finished", 12).await;
+    // What it claimed before it knew of its death may run under a later number.
+    let own = format!("pid = {}", sleeper.pid());
+    assert!(Ledger::runs_where(world.pool(), &own).await.unwrap() >= 12);
+    world
+        .until(&format!("processes where pid = {}", sleeper.pid()), 1)
+        .await;
+    let shared = "finished join queue.jobs on id = job_id where queue = 'shared' and attempt = 2";
+    assert_eq!(world.count(shared).await, 4);
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_process_whose_row_is_gone_lets_go_of_its_jobs_and_registers_anew() {
+    let world = world().await;
+    let victim = Victim::start(WORKER, &orders(&world));
+    enqueue(&world, gated(2)).await;
+    until_runs(&world, "true", 2).await;
+
+    sqlx::query("delete from queue.processes")
+        .execute(world.pool())
+        .await
+        .unwrap();
+
+    until_runs(&world, "attempt = 2", 2).await;
+    Ledger::open_gate(world.pool(), "gate").await;
+    world.until("finished where attempt = 2", 2).await;
+    world
+        .until(&format!("processes where pid = {}", victim.pid()), 1)
+        .await;
+    assert_sound(world.pool()).await;
+}

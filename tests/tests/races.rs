@@ -1,0 +1,596 @@
+//! Two hands on one job: one holds its lock, the other comes too late or passes it by, and
+//! exactly one of them changes its state.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
+use queue_core::transitions::cancel::{Cancelled, cancel, cancel_waiting, request_cancel};
+use queue_core::transitions::claim::{Lane, claim};
+use queue_core::transitions::fail::{Failed, fail};
+use queue_core::transitions::finish::{finish, was_written};
+use queue_core::transitions::promote::promote;
+use queue_core::transitions::recover::recover;
+use queue_core::transitions::release::{release, release_unknown};
+use queue_core::transitions::retry::{Retried, retry};
+use queue_core::transitions::revive::revive;
+use queue_core::transitions::snooze::snooze;
+use queue_core::transitions::{AttemptError, Claim, Ending, Run};
+use queue_core::{Enqueued, JobId, NewJob, Options, Outcome, Schema, States, Unique};
+use queue_tests::soundness::problems;
+use queue_tests::world::{World, eventually};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+
+/// Processes that were silent for longer than this are dead.
+const DEAD_AFTER: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn enqueue(world: &World, options: Options) -> JobId {
+    let job = NewJob::untyped("k", &json!(1), options);
+    world.queue.enqueue_all([job]).await.unwrap()[0].id()
+}
+
+async fn process(world: &World) -> ProcessId {
+    let process = ProcessId::new();
+    let info = ProcessInfo {
+        name: "p".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        version: "1".to_owned(),
+        details: json!({}),
+    };
+    let mut conn = world.connect().await;
+    register(&mut conn, &Schema::default(), process, &info)
+        .await
+        .unwrap();
+    process
+}
+
+/// Enqueues a job, and claims it for a new process.
+async fn claimed(world: &World, options: Options) -> (ProcessId, Claim) {
+    enqueue(world, options).await;
+    let process = process(world).await;
+    let mut claims = take(&mut world.connect().await, process).await;
+    (process, claims.remove(0))
+}
+
+/// Enqueues a job, claims it for a process, and lets the process be silent for long.
+async fn orphaned(world: &World) -> (ProcessId, Claim) {
+    let claimed = claimed(world, Options::new()).await;
+    silence(world).await;
+    claimed
+}
+
+/// Lets a second job be claimed and recovered, while a first one waits.
+async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
+    enqueue(world, Options::new()).await;
+    let process = process(world).await;
+    let mut conn = world.connect().await;
+    let claims = take(&mut conn, process).await;
+    silence(world).await;
+    assert_eq!(recovered(&mut conn).await.len(), claims.len());
+    let mut others = claims
+        .into_iter()
+        .filter(|claim| claim.job_id() != first.job_id());
+    (process, others.next().expect("a second claim"))
+}
+
+async fn silence(world: &World) {
+    let silence = "update queue.processes set heartbeat_at = now() - interval '1 hour'";
+    world.sql(silence).await;
+}
+
+async fn failed(world: &World, options: Options) -> JobId {
+    let (process, claim) = claimed(world, options).await;
+    let mut conn = world.connect().await;
+    let ended = fail(
+        &mut conn,
+        &Schema::default(),
+        process,
+        "p",
+        &[failure(claim)],
+    )
+    .await;
+    assert_eq!(ended.unwrap(), [claim.job_id()]);
+    claim.job_id()
+}
+
+async fn take(conn: &mut PgConnection, process: ProcessId) -> Vec<Claim> {
+    let lane = Lane {
+        queue: "default".to_owned(),
+        priority: 0,
+        above: 0,
+        up_to: i64::MAX,
+    };
+    let kinds = ["k".to_owned()];
+    let jobs = claim(conn, &Schema::default(), process, &[lane], &kinds, 10).await;
+    jobs.unwrap().into_iter().map(|job| job.claim).collect()
+}
+
+async fn recovered(conn: &mut PgConnection) -> Vec<JobId> {
+    let jobs = recover(conn, &Schema::default(), DEAD_AFTER, true).await;
+    jobs.unwrap().into_iter().map(|job| job.job_id).collect()
+}
+
+async fn finished(conn: &mut PgConnection, process: ProcessId, claim: Claim) -> Vec<JobId> {
+    finish(conn, &Schema::default(), process, &[run(claim)])
+        .await
+        .unwrap()
+}
+
+async fn cancelled(conn: &mut PgConnection, job: JobId) -> Vec<JobId> {
+    cancel_waiting(conn, &Schema::default(), &[job], Outcome::Cancelled)
+        .await
+        .unwrap()
+}
+
+async fn asked_to_stop(conn: &mut PgConnection, job: JobId) -> Vec<JobId> {
+    request_cancel(conn, &Schema::default(), &[job])
+        .await
+        .unwrap()
+}
+
+async fn promoted(conn: &mut PgConnection, limit: u32) -> u64 {
+    let tomorrow = Utc::now() + 2 * DAY;
+    promote(conn, &Schema::default(), Some(tomorrow), limit)
+        .await
+        .unwrap()
+}
+
+async fn revived(conn: &mut PgConnection, job: JobId) -> Vec<JobId> {
+    revive(conn, &Schema::default(), &[job]).await.unwrap()
+}
+
+fn run(claim: Claim) -> Run {
+    Run {
+        claim,
+        ran: Duration::from_millis(1),
+    }
+}
+
+fn error() -> AttemptError {
+    AttemptError {
+        ending: Ending::Error,
+        message: "no".to_owned(),
+        backtrace: None,
+    }
+}
+
+fn failure(claim: Claim) -> Failed {
+    Failed {
+        run: run(claim),
+        error: error(),
+    }
+}
+
+fn retried(claim: Claim) -> Retried {
+    Retried {
+        run: run(claim),
+        error: error(),
+        delay: Duration::ZERO,
+    }
+}
+
+fn unique() -> Options {
+    Options::new().unique(Unique::by_key("key").while_in(States::UNFINISHED))
+}
+
+async fn until_one_waits(world: &World) {
+    eventually("a statement waits for a lock", async || {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        world.value::<i64>(waiting).await == 1
+    })
+    .await;
+}
+
+async fn assert_ends(world: &World, job: JobId, state: &str) {
+    assert_eq!(world.state(job).await, state);
+    assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
+}
+
+// ---- the end of a run, and the death of its process
+
+#[tokio::test]
+async fn a_job_that_is_being_finished_is_not_recovered() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = orphaned(&world).await;
+
+    let mut finishing = one.begin().await.unwrap();
+    assert_eq!(
+        finished(&mut finishing, process, claim).await,
+        [claim.job_id()]
+    );
+    assert_eq!(recovered(&mut other).await, []);
+    finishing.commit().await.unwrap();
+
+    assert_eq!(recovered(&mut other).await, []);
+    assert_ends(&world, claim.job_id(), "finished").await;
+    assert_eq!(world.count("attempts").await, 0);
+}
+
+#[tokio::test]
+async fn a_finish_that_was_rolled_back_leaves_the_job_to_the_next_recovery() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = orphaned(&world).await;
+
+    let mut finishing = one.begin().await.unwrap();
+    assert_eq!(
+        finished(&mut finishing, process, claim).await,
+        [claim.job_id()]
+    );
+    assert_eq!(recovered(&mut other).await, []);
+    finishing.rollback().await.unwrap();
+
+    assert_eq!(recovered(&mut other).await, [claim.job_id()]);
+    assert_ends(&world, claim.job_id(), "ready").await;
+}
+
+#[tokio::test]
+async fn an_end_that_comes_while_the_job_is_being_recovered_is_lost() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = orphaned(&world).await;
+
+    let mut recovering = one.begin().await.unwrap();
+    assert_eq!(recovered(&mut recovering).await, [claim.job_id()]);
+    let late = tokio::spawn(async move { finished(&mut other, process, claim).await });
+    until_one_waits(&world).await;
+    recovering.commit().await.unwrap();
+
+    assert_eq!(late.await.unwrap(), []);
+    assert_ends(&world, claim.job_id(), "ready").await;
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
+}
+
+#[tokio::test]
+async fn an_end_stands_when_the_recovery_before_it_is_rolled_back() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = orphaned(&world).await;
+
+    let mut recovering = one.begin().await.unwrap();
+    assert_eq!(recovered(&mut recovering).await, [claim.job_id()]);
+    let late = tokio::spawn(async move { finished(&mut other, process, claim).await });
+    until_one_waits(&world).await;
+    recovering.rollback().await.unwrap();
+
+    assert_eq!(late.await.unwrap(), [claim.job_id()]);
+    assert_ends(&world, claim.job_id(), "finished").await;
+}
+
+#[tokio::test]
+async fn of_two_recoveries_at_once_one_gets_the_job_and_one_crash_is_counted() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (_, claim) = orphaned(&world).await;
+
+    let mut recovering = one.begin().await.unwrap();
+    assert_eq!(recovered(&mut recovering).await, [claim.job_id()]);
+    assert_eq!(recovered(&mut other).await, []);
+    recovering.commit().await.unwrap();
+
+    assert_eq!(recovered(&mut other).await, []);
+    assert_eq!(
+        world.count("ready where crashes = 1 and attempt = 1").await,
+        1
+    );
+    assert_ends(&world, claim.job_id(), "ready").await;
+}
+
+#[tokio::test]
+async fn a_process_whose_heartbeat_is_under_way_is_not_declared_dead() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = orphaned(&world).await;
+
+    let mut beating = one.begin().await.unwrap();
+    let beat = heartbeat(&mut beating, &Schema::default(), process, false).await;
+    assert!(beat.unwrap());
+    assert_eq!(recovered(&mut other).await, []);
+    beating.commit().await.unwrap();
+
+    assert_eq!(recovered(&mut other).await, []);
+    assert_ends(&world, claim.job_id(), "claimed").await;
+}
+
+#[tokio::test]
+async fn no_late_end_of_any_sort_changes_a_job_that_was_recovered() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = Schema::default();
+    let (process, claim) = orphaned(&world).await;
+    assert_eq!(recovered(&mut conn).await, [claim.job_id()]);
+    let heir = self::process(&world).await;
+    let inherited = take(&mut conn, heir).await;
+
+    assert_eq!(finished(&mut conn, process, claim).await, []);
+    let ends = retry(&mut conn, &schema, process, "p", &[retried(claim)]).await;
+    assert_eq!(ends.unwrap(), []);
+    let ends = snooze(&mut conn, &schema, process, &[(claim, DAY)]).await;
+    assert_eq!(ends.unwrap(), []);
+    let ends = release(&mut conn, &schema, process, &[claim]).await;
+    assert_eq!(ends.unwrap(), []);
+
+    assert_ends(&world, claim.job_id(), "claimed").await;
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
+    assert_eq!(
+        finished(&mut conn, heir, inherited[0]).await,
+        [claim.job_id()]
+    );
+}
+
+#[tokio::test]
+async fn a_claim_whose_process_has_no_row_is_recovered() {
+    let world = World::new().await;
+    let (_, claim) = claimed(&world, Options::new()).await;
+    world.sql("delete from queue.processes").await;
+
+    assert_eq!(
+        recovered(&mut world.connect().await).await,
+        [claim.job_id()]
+    );
+
+    assert_ends(&world, claim.job_id(), "ready").await;
+}
+
+// ---- what a process does twice, because an answer was lost
+
+#[tokio::test]
+async fn a_release_that_is_repeated_does_not_take_the_job_from_its_next_run() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = Schema::default();
+    let (process, claim) = claimed(&world, Options::new()).await;
+    let released = release(&mut conn, &schema, process, &[claim]).await;
+    assert_eq!(released.unwrap(), [claim.job_id()]);
+    let again = take(&mut conn, process).await;
+
+    let repeated = release(&mut conn, &schema, process, &[claim]).await;
+
+    assert_eq!(repeated.unwrap(), []);
+    assert_ne!(again[0].attempt(), claim.attempt());
+    assert_ends(&world, claim.job_id(), "claimed").await;
+}
+
+#[tokio::test]
+async fn a_claim_that_its_process_does_not_know_of_is_given_back_even_if_it_knew_an_earlier_one() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = Schema::default();
+    let (process, claim) = claimed(&world, Options::new()).await;
+    let released = release(&mut conn, &schema, process, &[claim]).await;
+    assert_eq!(released.unwrap(), [claim.job_id()]);
+    let again = take(&mut conn, process).await;
+
+    let kept = release_unknown(&mut conn, &schema, process, &again).await;
+    assert_eq!(kept.unwrap(), []);
+    let given_back = release_unknown(&mut conn, &schema, process, &[claim]).await;
+
+    assert_eq!(given_back.unwrap(), [claim.job_id()]);
+    assert_ends(&world, claim.job_id(), "ready").await;
+}
+
+#[tokio::test]
+async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_instead() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = Schema::default();
+    let (process, written) = claimed(&world, Options::new()).await;
+    let ended = retry(&mut conn, &schema, process, "p", &[retried(written)]).await;
+    assert_eq!(ended.unwrap(), [written.job_id()]);
+    assert_eq!(promoted(&mut conn, 10).await, 1);
+    assert_eq!(take(&mut conn, process).await.len(), 1);
+    silence(&world).await;
+    assert_eq!(recovered(&mut conn).await, [written.job_id()]);
+    let (_, lost) = orphaned_beside(&world, written).await;
+
+    let runs = [run(written), run(lost)];
+    let found = was_written(&mut conn, &schema, &runs).await;
+
+    assert_eq!(found.unwrap(), [written.job_id()]);
+    assert_ends(&world, lost.job_id(), "ready").await;
+}
+
+// ---- operators in between
+
+#[tokio::test]
+async fn a_job_that_is_being_claimed_is_not_cancelled_but_can_be_asked_to_stop() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let job = enqueue(&world, Options::new()).await;
+    let process = process(&world).await;
+
+    let mut claiming = one.begin().await.unwrap();
+    assert_eq!(take(&mut claiming, process).await.len(), 1);
+    assert_eq!(cancelled(&mut other, job).await, []);
+    claiming.commit().await.unwrap();
+
+    assert_eq!(cancelled(&mut other, job).await, []);
+    assert_eq!(asked_to_stop(&mut other, job).await, [job]);
+    assert_ends(&world, job, "claimed").await;
+}
+
+#[tokio::test]
+async fn a_job_that_moves_is_cancelled_where_it_arrives() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let schema = Schema::default();
+    let claimed = enqueue(&world, Options::new()).await;
+    let due = enqueue(&world, Options::new().delay(DAY)).await;
+    let process = process(&world).await;
+
+    let mut moving = one.begin().await.unwrap();
+    assert_eq!(take(&mut moving, process).await.len(), 1);
+    assert_eq!(promoted(&mut moving, 10).await, 1);
+    let cancelling =
+        tokio::spawn(async move { cancel(&mut other, &schema, &[due, claimed]).await.unwrap() });
+    until_one_waits(&world).await;
+    moving.commit().await.unwrap();
+
+    let expected = Cancelled {
+        ended: vec![due],
+        asked: vec![claimed],
+    };
+    assert_eq!(cancelling.await.unwrap(), expected);
+    assert_ends(&world, claimed, "claimed").await;
+    assert_ends(&world, due, "finished").await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_cancelled_is_not_claimed() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let job = enqueue(&world, Options::new()).await;
+    let process = process(&world).await;
+
+    let mut cancelling = one.begin().await.unwrap();
+    assert_eq!(cancelled(&mut cancelling, job).await, [job]);
+    assert_eq!(take(&mut other, process).await, []);
+    cancelling.commit().await.unwrap();
+
+    assert_eq!(take(&mut other, process).await, []);
+    assert_ends(&world, job, "finished").await;
+}
+
+#[tokio::test]
+async fn a_job_is_either_promoted_or_cancelled() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let first = enqueue(&world, Options::new().delay(DAY)).await;
+
+    let mut promoting = one.begin().await.unwrap();
+    assert_eq!(promoted(&mut promoting, 10).await, 1);
+    assert_eq!(cancelled(&mut other, first).await, []);
+    promoting.commit().await.unwrap();
+    assert_ends(&world, first, "ready").await;
+
+    let second = enqueue(&world, Options::new().delay(DAY)).await;
+    let mut cancelling = one.begin().await.unwrap();
+    assert_eq!(cancelled(&mut cancelling, second).await, [second]);
+    assert_eq!(promoted(&mut other, 10).await, 0);
+    cancelling.commit().await.unwrap();
+    assert_ends(&world, second, "finished").await;
+}
+
+#[tokio::test]
+async fn two_dispatchers_promote_each_due_job_once() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    for _ in 0..15 {
+        enqueue(&world, Options::new().delay(DAY)).await;
+    }
+
+    let mut promoting = one.begin().await.unwrap();
+    assert_eq!(promoted(&mut promoting, 10).await, 10);
+    assert_eq!(promoted(&mut other, 10).await, 5);
+    promoting.commit().await.unwrap();
+
+    assert_eq!(world.count("ready").await, 15);
+    assert_eq!(world.count("scheduled").await, 0);
+    assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_failed_job_is_not_revived_while_another_takes_its_key() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let old = failed(&world, unique()).await;
+
+    let mut enqueueing = one.begin().await.unwrap();
+    let job = NewJob::untyped("k", &json!(2), unique());
+    let enqueued = world.queue.enqueue_all([job]).tx(&mut enqueueing).await;
+    assert!(enqueued.unwrap()[0].is_new());
+    let reviving = tokio::spawn(async move { revived(&mut other, old).await });
+    until_one_waits(&world).await;
+    enqueueing.commit().await.unwrap();
+
+    assert_eq!(reviving.await.unwrap(), []);
+    assert_ends(&world, old, "failed").await;
+}
+
+#[tokio::test]
+async fn a_job_whose_key_a_revived_one_takes_is_not_enqueued() {
+    let world = World::new().await;
+    let (mut one, queue) = (world.connect().await, world.queue.clone());
+    let old = failed(&world, unique()).await;
+
+    let mut reviving = one.begin().await.unwrap();
+    assert_eq!(revived(&mut reviving, old).await, [old]);
+    let enqueueing = tokio::spawn(async move {
+        let job = NewJob::untyped("k", &json!(2), unique());
+        queue.enqueue_all([job]).await.unwrap()
+    });
+    until_one_waits(&world).await;
+    reviving.commit().await.unwrap();
+
+    assert_eq!(enqueueing.await.unwrap(), [Enqueued::Kept(old)]);
+    assert_ends(&world, old, "ready").await;
+}
+
+#[tokio::test]
+async fn a_job_that_ends_well_while_it_is_asked_to_stop_is_done() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = claimed(&world, Options::new()).await;
+
+    let mut asking = one.begin().await.unwrap();
+    assert_eq!(
+        asked_to_stop(&mut asking, claim.job_id()).await,
+        [claim.job_id()]
+    );
+    let ending = tokio::spawn(async move { finished(&mut other, process, claim).await });
+    until_one_waits(&world).await;
+    asking.commit().await.unwrap();
+
+    assert_eq!(ending.await.unwrap(), [claim.job_id()]);
+    assert_eq!(world.count("finished where outcome = 'done'").await, 1);
+    assert_ends(&world, claim.job_id(), "finished").await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_asked_to_stop_while_its_process_is_declared_dead_is_cancelled() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (_, claim) = orphaned(&world).await;
+
+    let mut asking = one.begin().await.unwrap();
+    assert_eq!(
+        asked_to_stop(&mut asking, claim.job_id()).await,
+        [claim.job_id()]
+    );
+    assert_eq!(recovered(&mut other).await, []);
+    asking.commit().await.unwrap();
+
+    assert_eq!(recovered(&mut other).await, [claim.job_id()]);
+    assert_eq!(world.count("finished where outcome = 'cancelled'").await, 1);
+    assert_ends(&world, claim.job_id(), "finished").await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_asked_to_stop_is_over_however_its_run_ends() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = Schema::default();
+    for end in ["retry", "snooze", "release", "fail", "release unknown"] {
+        let (process, claim) = claimed(&world, unique()).await;
+        asked_to_stop(&mut conn, claim.job_id()).await;
+
+        let ended = match end {
+            "retry" => retry(&mut conn, &schema, process, "p", &[retried(claim)]).await,
+            "snooze" => snooze(&mut conn, &schema, process, &[(claim, DAY)]).await,
+            "release" => release(&mut conn, &schema, process, &[claim]).await,
+            "fail" => fail(&mut conn, &schema, process, "p", &[failure(claim)]).await,
+            _ => release_unknown(&mut conn, &schema, process, &[]).await,
+        };
+
+        assert_eq!(ended.unwrap(), [claim.job_id()], "{end}");
+        assert_ends(&world, claim.job_id(), "finished").await;
+    }
+    let cancelled = world.count("finished where outcome = 'cancelled'").await;
+    assert_eq!(cancelled, 5);
+    assert_eq!(world.count("unique_keys").await, 0);
+}
