@@ -1,0 +1,118 @@
+//! What people see: everything goes to the standard error, around the bar if there is one. The
+//! standard output is for the paths of manifests.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::tables::Tally;
+
+/// How often something is said where there is no bar.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+const BAR: &str = "{bar:30} {human_pos} of {human_len} files  {msg}";
+
+/// The standard error, shared by everybody who writes to it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Console {
+    bars: MultiProgress,
+}
+
+impl Console {
+    pub(crate) fn new() -> Self {
+        Self {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+        }
+    }
+
+    /// Writes a text, and the end of its line.
+    pub(crate) fn say(&self, text: impl std::fmt::Display) {
+        // Nothing can be done when nobody reads any more.
+        self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+    }
+
+    /// Logs what goes wrong in the queue itself; `QUEUE_LOG` says what else. How each job ends is
+    /// told by the run it belongs to.
+    pub(crate) fn start_log(&self) {
+        let wanted = std::env::var("QUEUE_LOG").unwrap_or_default();
+        let wanted = if wanted.is_empty() {
+            "warn,queue_worker::writer=off"
+        } else {
+            &wanted
+        };
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(wanted))
+            .with_writer(self.clone())
+            .with_ansi(false)
+            .init();
+    }
+
+    /// Begins to show how far something is.
+    pub(crate) fn progress(&self) -> Progress {
+        let style = ProgressStyle::with_template(BAR)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        let bar = self.bars.add(ProgressBar::no_length().with_style(style));
+        Progress {
+            console: self.clone(),
+            bar,
+            said: Instant::now(),
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Console {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A bar on a terminal, elsewhere a line now and then.
+pub(crate) struct Progress {
+    console: Console,
+    bar: ProgressBar,
+    said: Instant,
+}
+
+impl Progress {
+    pub(crate) fn show(&mut self, tally: &Tally) {
+        let done = tally.hashed + tally.given_up;
+        self.bar.set_length(tally.files);
+        self.bar.set_position(done);
+        let failed = match tally.given_up {
+            0 => String::new(),
+            number => format!(", {} failed", HumanCount(number)),
+        };
+        self.bar.set_message(format!(
+            "{} files/s{failed}",
+            HumanCount(tally.per_second())
+        ));
+        if self.bar.is_hidden() && self.said.elapsed() >= LINE_INTERVAL {
+            self.said = Instant::now();
+            let (done, files) = (HumanCount(done), HumanCount(tally.files));
+            self.console
+                .say(format!("  {done} of {files} files{failed}"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be done from another terminal, as commands to copy.
+
+use std::path::{Path, PathBuf};
+
+use crate::console::Console;
+use crate::folder::ScanFolder;
+use crate::follow::Ended;
+use crate::path::AnyPath;
+
+/// Tells how to look at the database with the command line.
+pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
+    let here = std::env::current_dir().unwrap_or_default();
+    let queue = queue_program(&here);
+    let queue = quoted(&queue.to_string_lossy());
+    let args = serde_json::to_string(&scan_of(folder)).unwrap_or_default();
+    console.say(format!(
+        "To look at it, in another terminal:
+  cd {here}
+  export DATABASE_URL={url}
+  {queue} stats
+  {queue} jobs list --state failed
+  {queue} jobs show ID
+  {queue} enqueue scan_folder --args {args}",
+        here = quoted(&here.to_string_lossy()),
+        url = quoted(url),
+        args = quoted(&args),
+    ));
+}
+
+/// Tells how to prove a manifest.
+pub(crate) fn say_how_to_verify(console: &Console, ended: &Ended) {
+    let folder = ended.run.folder.to_string_lossy();
+    let manifest = ended.manifest.to_string_lossy();
+    console.say(format!(
+        "To verify: (cd {} && sha256sum --check --quiet {})",
+        quoted(&folder),
+        quoted(&manifest)
+    ));
+}
+
+/// The job that scans a folder.
+pub(crate) fn scan_of(folder: &Path) -> ScanFolder {
+    ScanFolder {
+        folder: AnyPath(folder.to_owned()),
+    }
+}
+
+/// Finds the program `queue` that was built with this one, as seen from the current folder.
+fn queue_program(here: &Path) -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|program| Some(program.parent()?.parent()?.join("queue")))
+        .filter(|program| program.is_file())
+        .map(|program| {
+            program
+                .strip_prefix(here)
+                .map(Path::to_owned)
+                .unwrap_or(program)
+        })
+        .unwrap_or_else(|| "queue".into())
+}
+
+/// Writes a text as one word of a shell's command line.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

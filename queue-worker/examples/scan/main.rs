@@ -1,0 +1,268 @@
+//! An example service: hashes every file of a folder, one job per file.
+//!
+//! A job `scan_folder` walks the folder and, in one transaction, records the run and enqueues a
+//! job `hash_file` for each file. Each of these stores its digest in the transaction that
+//! finishes it. When all have ended, a manifest is written that `sha256sum --check` takes.
+//!
+//! `bin/dev` runs it.
+
+mod console;
+mod database;
+mod folder;
+mod follow;
+mod hash;
+mod hints;
+mod interrupt;
+mod manifest;
+mod path;
+mod tables;
+mod walk;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use queue_worker::config::WorkerSettings;
+use queue_worker::{App, Process, Queue, Settings, Stop};
+use tokio::sync::mpsc;
+
+use console::Console;
+use database::Database;
+use folder::ScanFolder;
+use follow::{Ended, Follower, count};
+use hash::HashFile;
+use hints::{say_how_to_look, say_how_to_verify, scan_of};
+use path::{one_line, shown};
+
+/// What the jobs share.
+struct Scanner {
+    /// Where manifests are written; left out when a folder above it is scanned.
+    manifests: PathBuf,
+}
+
+/// Hashes every file of a folder as a job of its own, and writes a manifest for sha256sum.
+///
+/// Left out are what a .gitignore names, .git, and everything that is no regular file. Without
+/// --once it stays up until Ctrl-C, and scans the folder again when Enter is pressed.
+#[derive(Debug, Parser)]
+#[command(name = "scan", after_help = EXIT_CODES)]
+struct Args {
+    /// The folder to scan
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+
+    /// Ends with the run, after sha256sum has verified the manifest; prints its path at last
+    #[arg(long)]
+    once: bool,
+
+    /// The database; without one, a private Postgres is started
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// The folder for the manifests
+    #[arg(long, value_name = "FOLDER", default_value = "tmp/scan")]
+    manifests: PathBuf,
+
+    /// The files that are hashed at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=500))]
+    concurrency: u16,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes, with --once:
+  0  every file was hashed, and sha256sum agrees
+  1  some file was not, sha256sum does not agree, or the run was interrupted
+  2  the command line is wrong";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let console = Console::new();
+    console.start_log();
+    match scan(args, &console).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            console.say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything, and tells whether all went well.
+async fn scan(args: Args, console: &Console) -> Result<bool> {
+    let folder = find_folder(&args.folder)?;
+    let manifests = make_folder(&args.manifests)?;
+    let stop = Stop::new();
+    let asked = interrupt::listen(&stop, console)?;
+
+    let connections = u32::from(args.concurrency) + 4;
+    let database = Database::open(args.database_url, connections, console).await?;
+    let queue = Queue::new(database.pool.clone());
+    let follower = Follower {
+        pool: database.pool.clone(),
+        console: console.clone(),
+        manifests: manifests.clone(),
+    };
+    let process = Process::new(
+        queue.clone(),
+        app(manifests, console),
+        settings(args.concurrency.into())?,
+    )?;
+    let process = tokio::spawn(process.run(stop.clone()));
+
+    let scanned = if args.once {
+        tokio::select! {
+            ended = once(&queue, &follower, &folder) => ended,
+            () = asked.cancelled() => Ok(false),
+        }
+    } else {
+        say_how_to_look(console, &database.url, &folder);
+        tokio::select! {
+            failed = again_and_again(&queue, &follower, &folder) => failed,
+            () = asked.cancelled() => Ok(true),
+        }
+    };
+    stop.gracefully();
+    process.await?;
+    database.close().await?;
+    let is_well = scanned?;
+    Ok(is_well)
+}
+
+fn find_folder(folder: &Path) -> Result<PathBuf> {
+    let found = folder
+        .canonicalize()
+        .with_context(|| format!("cannot scan {}", shown(folder)))?;
+    if !found.is_dir() {
+        bail!("cannot scan {}: it is not a folder", shown(folder));
+    }
+    std::fs::read_dir(&found).with_context(|| format!("cannot scan {}", shown(folder)))?;
+    Ok(found)
+}
+
+fn make_folder(folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| folder.canonicalize())
+        .with_context(|| format!("cannot write manifests to {}", shown(folder)))
+}
+
+fn app(manifests: PathBuf, console: &Console) -> App<Scanner> {
+    let console = console.clone();
+    App::new(Scanner { manifests })
+        .register::<ScanFolder>()
+        .register::<HashFile>()
+        .on_failed(move |job| {
+            if job.kind == <ScanFolder as queue_worker::Job>::KIND {
+                let error = one_line(job.error.unwrap_or_default());
+                console.say(format!("Job {} failed: {error}", job.job_id));
+            }
+        })
+}
+
+/// A worker for the folders of its own, so that a new scan does not wait for the files of others.
+fn settings(concurrency: usize) -> Result<Settings> {
+    let folders = WorkerSettings {
+        queues: folder::QUEUE.parse()?,
+        concurrency: 2,
+        ..WorkerSettings::default()
+    };
+    let files = WorkerSettings {
+        queues: hash::QUEUE.parse()?,
+        concurrency,
+        ..WorkerSettings::default()
+    };
+    let mut settings = Settings {
+        workers: vec![folders, files],
+        ..Settings::default()
+    };
+    settings.dispatcher.poll_interval = Duration::from_millis(200);
+    settings.process.shutdown_timeout = Duration::from_secs(5);
+    settings.process.cancel_grace = Duration::from_secs(1);
+    settings.process.notifications = std::env::var("QUEUE_NOTIFICATIONS").as_deref() != Ok("false");
+    Ok(settings)
+}
+
+/// Scans the folder, waits for the end of the run, and proves it.
+async fn once(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
+    follower.console.say(format!("Scanning {}", shown(folder)));
+    let enqueued = queue.enqueue(scan_of(folder)).await?;
+    let run = follower.run_of(enqueued.id()).await?;
+    let ended = follower.follow(run).await?;
+    verify(&ended, &follower.console).await?;
+    print(&ended.manifest)?;
+    Ok(ended.failed == 0)
+}
+
+async fn verify(ended: &Ended, console: &Console) -> Result<()> {
+    if ended.hashed == 0 {
+        console.say("There is nothing to verify");
+        return Ok(());
+    }
+    manifest::verify(&ended.run.folder, &ended.manifest).await?;
+    let files = count(ended.hashed, "file");
+    console.say(format!("Verified with sha256sum: {files}"));
+    Ok(())
+}
+
+/// Scans the folder now and whenever Enter is pressed, and tells of every run, whoever wanted it.
+async fn again_and_again(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
+    let mut presses = presses_of_enter(&follower.console);
+    let enqueueing = async {
+        loop {
+            let _no_kind_of_ours_is_unique = queue.enqueue(scan_of(folder)).await?;
+            if presses.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let telling = async {
+        loop {
+            let run = follower.next_run().await?;
+            follower
+                .console
+                .say(format!("\nRun {}: {}", run.id, shown(&run.folder)));
+            let ended = follower.follow(run).await?;
+            say_how_to_verify(&follower.console, &ended);
+            print(&ended.manifest)?;
+        }
+    };
+    tokio::select! {
+        failed = enqueueing => failed,
+        failed = telling => failed,
+    }
+}
+
+/// Reads from the terminal, if there is one; every line is a press of Enter.
+fn presses_of_enter(console: &Console) -> mpsc::UnboundedReceiver<()> {
+    let (press, presses) = mpsc::unbounded_channel();
+    if io::stdin().is_terminal() {
+        console.say("Enter scans the folder again, Ctrl-C stops.");
+        // No task of the runtime: its end would wait for a line that may never come.
+        std::thread::spawn(move || {
+            let lines = io::stdin().lock().lines();
+            for _ in lines.map_while(Result::ok) {
+                if press.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+    } else {
+        console.say("Ctrl-C stops.");
+    }
+    presses
+}
+
+/// Prints a path as it is, whatever its bytes.
+fn print(path: &Path) -> Result<()> {
+    let mut line = path.as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line)
+        .and_then(|()| out.flush())
+        .context("could not print the path of the manifest")
+}

@@ -1,0 +1,109 @@
+//! The manifest of a run: what `sha256sum` would write, and its proof by `sha256sum --check`.
+
+use std::borrow::Cow;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::path::{hex, one_line, shown};
+use crate::tables::{Failure, Run};
+
+/// Writes the manifest of a run, whole or not at all, and returns where it is.
+pub(crate) fn write(
+    directory: &Path,
+    run: &Run,
+    digests: &[(Vec<u8>, Vec<u8>)],
+    failures: &[Failure],
+) -> Result<PathBuf> {
+    let path = directory.join(format!("run-{}.sha256", run.id));
+    write_to(&path, directory, run, digests, failures)
+        .with_context(|| format!("could not write the manifest {}", path.display()))?;
+    Ok(path)
+}
+
+fn write_to(
+    path: &Path,
+    directory: &Path,
+    run: &Run,
+    digests: &[(Vec<u8>, Vec<u8>)],
+    failures: &[Failure],
+) -> Result<()> {
+    let temporary = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o644))
+        .tempfile_in(directory)?;
+    let mut out = BufWriter::new(temporary);
+    writeln!(out, "# {} files of {}", digests.len(), shown(&run.folder))?;
+    for Failure { path, error, .. } in failures {
+        writeln!(out, "# NOT HASHED: {}: {}", shown(path), one_line(error))?;
+    }
+    for (path, digest) in digests {
+        out.write_all(&line(path, digest))?;
+    }
+    let temporary = out.into_inner()?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
+/// Writes a line as GNU `sha256sum` does: where a name has a backslash or the end of a line in
+/// it, these are escaped, and a backslash at the beginning of the line says so.
+fn line(path: &[u8], digest: &[u8]) -> Vec<u8> {
+    let name = escaped(not_stdin(path));
+    let mut line = Vec::with_capacity(name.len() + 70);
+    if matches!(name, Cow::Owned(_)) {
+        line.push(b'\\');
+    }
+    line.extend_from_slice(hex(digest).as_bytes());
+    line.extend_from_slice(b"  ");
+    line.extend_from_slice(&name);
+    line.push(b'\n');
+    line
+}
+
+/// `sha256sum` takes the name `-` for its standard input.
+fn not_stdin(path: &[u8]) -> &[u8] {
+    if path == b"-" { b"./-" } else { path }
+}
+
+fn escaped(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'))
+    {
+        return Cow::Borrowed(name);
+    }
+    let mut escaped = Vec::with_capacity(name.len() + 8);
+    for byte in name {
+        match byte {
+            b'\\' => escaped.extend_from_slice(br"\\"),
+            b'\n' => escaped.extend_from_slice(br"\n"),
+            b'\r' => escaped.extend_from_slice(br"\r"),
+            other => escaped.push(*other),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Lets `sha256sum` read every file again and compare.
+pub(crate) async fn verify(folder: &Path, manifest: &Path) -> Result<()> {
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--quiet", "--strict", "--"])
+        .arg(manifest)
+        .current_dir(folder)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("could not run sha256sum; install GNU coreutils")?;
+    if !checked.status.success() {
+        bail!(
+            "sha256sum does not agree with the manifest {}:\n{}{}",
+            manifest.display(),
+            String::from_utf8_lossy(&checked.stdout),
+            String::from_utf8_lossy(&checked.stderr).trim_end(),
+        );
+    }
+    Ok(())
+}

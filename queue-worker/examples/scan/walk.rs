@@ -1,0 +1,92 @@
+//! The files of a folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ignore::{DirEntry, WalkBuilder};
+use tokio_util::sync::CancellationToken;
+
+/// What a walk through a folder found. Paths are relative to the folder.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// The regular files, in the order of their paths.
+    pub(crate) files: Vec<PathBuf>,
+    /// What could not be listed, and why.
+    pub(crate) unlisted: Vec<(PathBuf, String)>,
+}
+
+/// Walks a folder. Left out are what a `.gitignore` names, `.git` itself, and the folder `but`;
+/// links are not followed, and only regular files are listed.
+///
+/// # Errors
+/// When the folder itself cannot be listed, or the walk is stopped. What is wrong further down is
+/// part of the listing.
+pub(crate) fn walk(folder: &Path, but: &Path, stop: &CancellationToken) -> io::Result<Listing> {
+    std::fs::read_dir(folder)?;
+    let but = but.to_owned();
+    // Only the folder's own rules count, so that everybody gets the same list.
+    let walker = WalkBuilder::new(folder)
+        .hidden(false)
+        .ignore(false)
+        .git_global(false)
+        .require_git(false)
+        .follow_links(false)
+        .filter_entry(move |entry| entry.depth() == 0 || !is_left_out(entry, &but))
+        .build();
+
+    let mut listing = Listing::default();
+    for found in walker {
+        if stop.is_cancelled() {
+            return Err(io::Error::other("the walk was stopped"));
+        }
+        match found {
+            Ok(entry) => listing.add(folder, &entry),
+            Err(error) => listing.add_error(folder, &error),
+        }
+    }
+    listing.files.sort_unstable();
+    Ok(listing)
+}
+
+fn is_left_out(entry: &DirEntry, but: &Path) -> bool {
+    entry.file_name() == ".git" || entry.path() == but
+}
+
+impl Listing {
+    fn add(&mut self, folder: &Path, entry: &DirEntry) {
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
+            self.files.push(relative(folder, entry.path()));
+        }
+    }
+
+    fn add_error(&mut self, folder: &Path, error: &ignore::Error) {
+        let (path, cause) = described(error);
+        let path = path.map_or_else(PathBuf::new, |path| relative(folder, path));
+        self.unlisted.push((path, cause));
+    }
+}
+
+/// Takes an error of the walk apart into where it happened and what it was.
+fn described(error: &ignore::Error) -> (Option<&Path>, String) {
+    match error {
+        ignore::Error::WithPath { path, err } => (Some(path), described(err).1),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            described(err)
+        }
+        ignore::Error::Io(error) => (None, format!("could not list it: {}", root_cause(error))),
+        other => (None, other.to_string()),
+    }
+}
+
+/// Finds what the operating system said; the errors around it repeat the path.
+fn root_cause(error: &io::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn relative(folder: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(folder).unwrap_or(path).to_owned()
+}

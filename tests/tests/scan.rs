@@ -1,0 +1,407 @@
+//! The example service: what a user sees of it, from the folder to the manifest.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use queue_core::NewJob;
+use queue_tests::world::World;
+use queue_worker::Options;
+use serde_json::json;
+use tempfile::TempDir;
+
+const STRANGE_NAMES: &[&[u8]] = &[
+    b"plain",
+    b"empty",
+    b"two words",
+    b" leading space",
+    b"trailing space ",
+    b"back\\slash",
+    b"new\nline",
+    b"carriage\rreturn",
+    b"return at the end\r",
+    b"all \\ of \n them \r",
+    b"\\",
+    b"-",
+    b"--check",
+    b"#comment",
+    b"*star",
+    b"quote'\"quote",
+    b"\xff\xfe not utf-8",
+    b"\x1b[31mred",
+    "umlaut \u{fc}".as_bytes(),
+    b".hidden",
+    b"folder/inside",
+    b"folder with \n line/inside",
+    b"\xff folder/\\",
+];
+
+/// A folder to scan, and a place for manifests beside it.
+struct Fixture {
+    world: World,
+    directory: TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let fixture = Self {
+            world: World::new().await,
+            directory: TempDir::new().unwrap(),
+        };
+        fs::create_dir(fixture.folder()).unwrap();
+        fixture
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.directory.path().join("some folder")
+    }
+
+    fn write(&self, name: &[u8]) {
+        let path = self.folder().join(OsStr::from_bytes(name));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = if name == b"empty" { b"" } else { name };
+        fs::write(path, text).unwrap();
+    }
+
+    fn scan(&self, args: &[&OsStr]) -> Command {
+        let mut command = Command::new(example());
+        command
+            .args(["--database-url", &self.world.url(), "--manifests"])
+            .arg(self.directory.path().join("manifests"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if std::env::var("QUEUE_TEST_NOTIFICATIONS").as_deref() == Ok("off") {
+            command.env("QUEUE_NOTIFICATIONS", "false");
+        }
+        command
+    }
+
+    fn scan_once(&self) -> Output {
+        let folder = self.folder();
+        self.scan(&["--once".as_ref(), folder.as_os_str()])
+            .output()
+            .unwrap()
+    }
+
+    /// Keeps the files of the next scan from being hashed.
+    async fn pause(&self) {
+        sqlx::query("insert into queue.queues (name, paused_at) values ('scan.files', now())")
+            .execute(self.world.pool())
+            .await
+            .unwrap();
+    }
+
+    async fn resume(&self) {
+        sqlx::query("delete from queue.queues where name = 'scan.files'")
+            .execute(self.world.pool())
+            .await
+            .unwrap();
+    }
+}
+
+/// The example, as it was built together with the tests.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let example = test.ancestors().nth(2).unwrap().join("examples/scan");
+    assert!(
+        example.exists(),
+        "{} is missing: run the tests with bin/test, or build it with \
+         `cargo build --workspace --examples`",
+        example.display()
+    );
+    example
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The manifest that a scan printed the path of.
+fn manifest(output: &Output) -> PathBuf {
+    let stdout = text(&output.stdout);
+    let last = stdout.lines().last();
+    PathBuf::from(last.unwrap_or_else(|| panic!("no manifest: {}", text(&output.stderr))))
+}
+
+/// The lines with digests, whatever their order.
+fn digests(manifest: &[u8]) -> BTreeSet<Vec<u8>> {
+    manifest
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// What sha256sum itself writes about these files.
+fn sha256sum(folder: &Path, names: &[&[u8]]) -> Vec<u8> {
+    let names = names.iter().map(|name| match *name {
+        b"-" => OsStr::new("./-"),
+        name => OsStr::from_bytes(name),
+    });
+    let output = Command::new("sha256sum")
+        .arg("--")
+        .args(names)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    output.stdout
+}
+
+fn is_verified(folder: &Path, manifest: &Path) -> bool {
+    Command::new("sha256sum")
+        .args(["--check", "--quiet", "--strict"])
+        .arg(manifest)
+        .current_dir(folder)
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[tokio::test]
+async fn the_manifest_is_what_sha256sum_writes_whatever_the_names() {
+    let fixture = Fixture::new().await;
+    for name in STRANGE_NAMES {
+        fixture.write(name);
+    }
+
+    let output = fixture.scan_once();
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let manifest = manifest(&output);
+    assert_eq!(
+        digests(&fs::read(&manifest).unwrap()),
+        digests(&sha256sum(&fixture.folder(), STRANGE_NAMES))
+    );
+    assert!(is_verified(&fixture.folder(), &manifest));
+    let jobs = STRANGE_NAMES.len() as i64 + 1;
+    assert_eq!(
+        fixture.world.count("finished where outcome = 'done'").await,
+        jobs
+    );
+    assert_eq!(fixture.world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn only_regular_files_that_are_not_ignored_are_hashed() {
+    let fixture = Fixture::new().await;
+    let folder = fixture.folder();
+    for name in [
+        "kept",
+        "noise.log",
+        "build/output",
+        "sub/also.log",
+        ".git/config",
+    ] {
+        fixture.write(name.as_bytes());
+    }
+    fs::write(folder.join(".gitignore"), "*.log\n/build\n").unwrap();
+    fs::write(fixture.directory.path().join("outside"), "outside").unwrap();
+    symlink("../outside", folder.join("link")).unwrap();
+    symlink("..", folder.join("link to a folder")).unwrap();
+    let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+    let made = Command::new("mkfifo").arg(folder.join("pipe")).status();
+    assert!(made.unwrap().success());
+
+    let output = fixture.scan_once();
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        digests(&fs::read(manifest(&output)).unwrap()),
+        digests(&sha256sum(&folder, &[b".gitignore", b"kept"]))
+    );
+}
+
+#[tokio::test]
+async fn a_folder_may_be_empty() {
+    let fixture = Fixture::new().await;
+
+    let output = fixture.scan_once();
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(digests(&fs::read(manifest(&output)).unwrap()).is_empty());
+}
+
+#[tokio::test]
+async fn manifests_in_the_folder_are_not_part_of_it() {
+    let fixture = Fixture::new().await;
+    fixture.write(b"file");
+    let everything = fixture.directory.path();
+    let scan = || {
+        fixture
+            .scan(&["--once".as_ref(), everything.as_os_str()])
+            .output()
+            .unwrap()
+    };
+
+    assert!(scan().status.success());
+    let output = scan();
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let manifest = fs::read(manifest(&output)).unwrap();
+    assert_eq!(
+        digests(&manifest),
+        digests(&sha256sum(everything, &[b"some folder/file"]))
+    );
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_any_more_fail_after_their_attempts_and_are_named() {
+    let fixture = Fixture::new().await;
+    let folder = fixture.folder();
+    let vanishing = [
+        "gone",
+        "now a folder",
+        "now a link",
+        "now a pipe",
+        "now\na line",
+    ];
+    for name in vanishing.iter().chain(&["stays"]) {
+        fixture.write(name.as_bytes());
+    }
+    fixture.pause().await;
+
+    let scan = fixture
+        .scan(&["--once".as_ref(), folder.as_os_str()])
+        .spawn()
+        .unwrap();
+    fixture.world.until("ready", 6).await;
+    for name in vanishing {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    fs::create_dir(folder.join("now a folder")).unwrap();
+    symlink("stays", folder.join("now a link")).unwrap();
+    let pipe = Command::new("mkfifo")
+        .arg(folder.join("now a pipe"))
+        .status();
+    assert!(pipe.unwrap().success());
+    fixture.resume().await;
+    let output = scan.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fixture.world.count("failed").await, 5);
+    assert_eq!(fixture.world.count("attempts").await, 15);
+    let manifest = manifest(&output);
+    let written = text(&fs::read(&manifest).unwrap());
+    let told = text(&output.stderr);
+    for (name, error) in [
+        ("gone", "could not open it: No such file or directory"),
+        ("now a folder", "it is not a regular file any more"),
+        ("now a link", "it is not a regular file any more"),
+        ("now a pipe", "it is not a regular file any more"),
+        (
+            "now\\na line",
+            "could not open it: No such file or directory",
+        ),
+    ] {
+        assert!(told.contains(&format!("  {name}: {error}")), "{told}");
+        assert!(written.contains(&format!("# NOT HASHED: {name}: {error}")));
+    }
+    assert_eq!(
+        digests(written.as_bytes()),
+        digests(&sha256sum(&folder, &[b"stays"]))
+    );
+    assert!(is_verified(&folder, &manifest));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_named_in_the_error() {
+    let fixture = Fixture::new().await;
+    fs::remove_dir(fixture.folder()).unwrap();
+
+    let output = fixture.scan_once();
+
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains("cannot scan"), "{told}");
+    assert!(told.contains("some folder: No such file"), "{told}");
+    assert_eq!(fixture.world.count("jobs").await, 0);
+}
+
+/// A service that stays up; killed with the test.
+struct Service {
+    child: Child,
+    manifests: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Service {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let manifests = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, manifests }
+    }
+
+    /// Waits for the path of the next manifest.
+    fn next_manifest(&mut self) -> PathBuf {
+        let line = self.manifests.next().expect("a manifest");
+        line.unwrap().into()
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_scans_any_folder_for_which_a_job_is_enqueued() {
+    let fixture = Fixture::new().await;
+    fixture.write(b"file");
+    let other = TempDir::new().unwrap();
+    fs::write(other.path().join("other file"), "other").unwrap();
+    let folder = fixture.folder();
+    let mut service = Service::start(fixture.scan(&[folder.as_os_str()]));
+    let own = service.next_manifest();
+
+    let args = json!({ "folder": other.path().canonicalize().unwrap() });
+    let job = NewJob::untyped("scan_folder", &args, Options::new());
+    fixture.world.queue.enqueue_all([job]).await.unwrap();
+    let others = service.next_manifest();
+
+    assert!(is_verified(&folder, &own));
+    assert_eq!(
+        digests(&fs::read(others).unwrap()),
+        digests(&sha256sum(other.path(), &[b"other file"]))
+    );
+    assert_eq!(service.terminate(), Some(0));
+    assert_eq!(fixture.world.count("processes").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_outlives_the_process_that_began_it() {
+    let fixture = Fixture::new().await;
+    for number in 0..50 {
+        fixture.write(format!("file {number}").as_bytes());
+    }
+    let folder = fixture.folder();
+    fixture.pause().await;
+    let first = Service::start(fixture.scan(&[folder.as_os_str()]));
+    fixture.world.until("ready", 50).await;
+    drop(first);
+    fixture.resume().await;
+
+    let mut second = Service::start(fixture.scan(&[folder.as_os_str()]));
+    let manifests = [second.next_manifest(), second.next_manifest()];
+
+    for manifest in manifests {
+        assert_eq!(digests(&fs::read(&manifest).unwrap()).len(), 50);
+        assert!(is_verified(&folder, &manifest));
+    }
+    assert_eq!(second.terminate(), Some(0));
+}
