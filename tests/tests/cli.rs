@@ -1,0 +1,492 @@
+//! The command line, as people and scripts use it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+
+use queue_core::{NewJob, Options};
+use queue_tests::world::World;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder to run the program in, and the database it is given.
+struct Shell {
+    folder: TempDir,
+    url: Option<String>,
+}
+
+impl Shell {
+    fn on(world: &World) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            url: Some(world.url()),
+        }
+    }
+
+    fn without_database() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            url: None,
+        }
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_test-queue"));
+        command
+            .args(line)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_remove("DATABASE_URL")
+            .env_remove("QUEUE_CONFIG")
+            .env_remove("QUEUE_SCHEMA")
+            .env_remove("QUEUE_LOG");
+        if let Some(url) = &self.url {
+            command.env("DATABASE_URL", url);
+        }
+        command
+    }
+
+    /// Runs a command line, and waits for its end off the test's own thread.
+    async fn run(&self, line: &[&str]) -> Output {
+        let mut command = self.command(line);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Runs a command that must end well, and returns what it printed.
+    async fn print(&self, line: &[&str]) -> String {
+        let output = self.run(line).await;
+        assert!(output.status.success(), "{line:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    async fn json(&self, line: &[&str]) -> Value {
+        let text = self.print(&[line, &["--json"]].concat()).await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Runs a command that must end with a code, and returns what it said.
+    async fn refused(&self, code: i32, line: &[&str]) -> String {
+        let output = self.run(line).await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{line:?}: {}",
+            said(&output)
+        );
+        said(&output)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn without_a_database_the_next_step_is_named() {
+    let shell = Shell::without_database();
+    let said = shell.refused(2, &["jobs"]).await;
+    assert_eq!(
+        said,
+        "error: no database given: set DATABASE_URL, or `queue dev` starts one\n"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_has_an_exit_code_of_its_own() {
+    let mut shell = Shell::without_database();
+    shell.url = Some("postgres://ada:secret@127.0.0.1:1/app".to_owned());
+    for line in [["queues"], ["doctor"], ["stats"]] {
+        let said = shell.refused(3, &line).await;
+        assert!(
+            said.contains("`app` at 127.0.0.1, port 1, as `ada`"),
+            "{said}"
+        );
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn tables_are_made_by_migrate_and_their_lack_is_told() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let elsewhere = |line: &[&'static str]| [line, &["--schema", "elsewhere"]].concat();
+
+    let said = shell.refused(1, &elsewhere(&["jobs"])).await;
+    assert!(said.contains("run `queue migrate`"), "{said}");
+    shell.refused(1, &elsewhere(&["migrate", "status"])).await;
+    shell.print(&elsewhere(&["migrate"])).await;
+    let status = shell.json(&elsewhere(&["migrate", "status"])).await;
+    assert!(
+        status
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|each| each["applied_at"].is_string())
+    );
+    assert_eq!(shell.json(&elsewhere(&["jobs"])).await, json!([]));
+}
+
+#[tokio::test]
+async fn migrate_sql_is_a_script_that_needs_no_database() {
+    let shell = Shell::without_database();
+    let script = shell
+        .print(&["migrate", "sql", "--schema", "elsewhere"])
+        .await;
+    assert!(script.contains("create table elsewhere.jobs"), "{script}");
+}
+
+#[tokio::test]
+async fn a_job_is_enqueued_with_its_options_and_its_id_is_printed() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let line = [
+        "enqueue",
+        "greet",
+        "--args",
+        "{\"name\": \"Ada\"}",
+        "--queue",
+        "mail",
+        "--priority",
+        "-5",
+        "--attempts",
+        "3",
+        "--delay",
+        "1h",
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+    ];
+
+    let id = shell.print(&line).await;
+
+    let job = shell.json(&["jobs", "show", id.trim(), "--args"]).await;
+    let expected = json!({
+        "kind": "greet", "args": {"name": "Ada"}, "queue": "mail", "priority": -5,
+        "attempts_max": 3, "state": "scheduled", "tags": ["a", "b"],
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&job[field], value, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_enqueued_as_its_kind_says_unless_told_otherwise() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write("jobs.jsonl", "{\"kind\": \"send\", \"attempts\": 2}\n");
+
+    shell.print(&["enqueue", "send"]).await;
+    shell.print(&["enqueue", "send", "--queue", "slow"]).await;
+    shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
+
+    assert_eq!(
+        world
+            .count("jobs where queue = 'mail' and attempts_max = 8")
+            .await,
+        1
+    );
+    assert_eq!(
+        world
+            .count("jobs where queue = 'slow' and attempts_max = 8")
+            .await,
+        1
+    );
+    assert_eq!(
+        world
+            .count("jobs where queue = 'mail' and attempts_max = 2")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_job_is_enqueued_as_its_handler_says() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write(
+        "queue.toml",
+        "[handlers.thumbnail]\ncommand = [\"true\"]\nqueue = \"images\"\nattempts = 2\n",
+    );
+
+    shell.print(&["enqueue", "thumbnail"]).await;
+
+    let as_configured = "jobs where queue = 'images' and attempts_max = 2";
+    assert_eq!(world.count(as_configured).await, 1);
+}
+
+#[tokio::test]
+async fn a_unique_key_that_is_taken_keeps_the_job_that_has_it() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let line = ["enqueue", "reindex", "--unique-key", "reindex/7"];
+
+    let first = shell.json(&line).await;
+    let second = shell.json(&line).await;
+
+    assert_eq!(
+        (&first["result"], &second["result"]),
+        (&json!("new"), &json!("kept"))
+    );
+    assert_eq!(first["id"], second["id"]);
+}
+
+#[tokio::test]
+async fn arguments_are_shown_only_when_asked_for() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let id = shell
+        .print(&["enqueue", "greet", "--args", "{\"name\": \"Ada\"}"])
+        .await;
+    let id = id.trim();
+
+    for line in [
+        vec!["jobs"],
+        vec!["jobs", "--json"],
+        vec!["jobs", "show", id],
+        vec!["jobs", "show", id, "--json"],
+    ] {
+        let text = shell.print(&line).await;
+        assert!(!text.contains("Ada"), "{line:?}: {text}");
+    }
+    assert!(
+        shell
+            .print(&["jobs", "show", id, "--args"])
+            .await
+            .contains("Ada")
+    );
+}
+
+#[tokio::test]
+async fn a_bad_line_ends_a_file_with_everything_before_it_enqueued() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write(
+        "jobs.jsonl",
+        "{\"kind\": \"a\"}\n\n{\"kind\": \"b\", \"delay\": \"1h\", \"tags\": [\"x\"]}\n\
+         {\"kind\": \"two words\"}\n{\"kind\": \"c\"}\n",
+    );
+
+    let said = shell.refused(2, &["enqueue", "--file", "jobs.jsonl"]).await;
+
+    assert!(
+        said.contains("line 4 of jobs.jsonl: the kind \"two words\""),
+        "{said}"
+    );
+    assert!(said.contains("2 jobs were enqueued"), "{said}");
+    assert_eq!(world.count("ready where kind = 'a'").await, 1);
+    assert_eq!(world.count("scheduled where kind = 'b'").await, 1);
+    assert_eq!(world.count("jobs").await, 2);
+}
+
+#[tokio::test]
+async fn a_long_file_is_read_from_the_standard_input_in_order() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let mut child = shell
+        .command(&["enqueue", "--file", "-", "--json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let output = tokio::task::spawn_blocking(move || {
+        for number in 0..12_000 {
+            writeln!(input, "{{\"kind\": \"import\", \"args\": {number}}}").unwrap();
+        }
+        drop(input);
+        child.wait_with_output().unwrap()
+    });
+
+    let output = output.await.unwrap();
+
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(output.stdout, b"{\"enqueued\":12000}\n");
+    let in_order: bool = sqlx::query_scalar(
+        "select array_agg(args::text::integer order by id) = array(select generate_series(0, 11999))
+         from queue.jobs",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    assert!(in_order);
+}
+
+#[tokio::test]
+async fn many_jobs_are_changed_only_with_yes_when_nobody_can_be_asked() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let jobs = (0..2_500).map(|_| NewJob::untyped("old", &json!(null), Options::new()));
+    world.queue.enqueue_all(jobs).await.unwrap();
+    let discard = ["jobs", "discard", "--kind", "old"];
+
+    let said = shell.refused(2, &discard).await;
+    assert!(said.contains("discard 2,500 jobs"), "{said}");
+    assert!(said.contains("add --yes"), "{said}");
+    assert_eq!(world.count("ready").await, 2_500);
+
+    let report = shell.json(&[&discard[..], &["--yes"]].concat()).await;
+    assert_eq!(
+        report,
+        json!({"changed": 2500, "asked_to_stop": 0, "unchanged": []})
+    );
+    assert_eq!(
+        world.count("finished where outcome = 'discarded'").await,
+        2_500
+    );
+}
+
+#[tokio::test]
+async fn jobs_that_cannot_be_changed_are_named_with_the_reason() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let ready = shell.print(&["enqueue", "a"]).await;
+    let later = shell.print(&["enqueue", "a", "--delay", "1h"]).await;
+
+    let said = shell
+        .refused(1, &["jobs", "retry", ready.trim(), later.trim()])
+        .await;
+    assert!(said.contains("it is ready already"), "{said}");
+    assert!(said.contains("scheduled for its first attempt"), "{said}");
+
+    let said = shell
+        .refused(4, &["jobs", "cancel", ready.trim(), "9999"])
+        .await;
+    assert!(said.contains("cancelled 1 job"), "{said}");
+    assert!(said.contains("there is no such job"), "{said}");
+    shell.refused(4, &["jobs", "show", "9999"]).await;
+
+    let said = shell
+        .refused(2, &["jobs", "discard", "--state", "running"])
+        .await;
+    assert!(said.contains("use `queue jobs cancel`"), "{said}");
+    let said = shell.refused(2, &["jobs", "retry"]).await;
+    assert!(said.contains("which jobs?"), "{said}");
+}
+
+#[tokio::test]
+async fn queues_are_paused_resumed_and_cleared() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.print(&["enqueue", "a", "--queue", "mail"]).await;
+
+    shell.print(&["queues", "pause", "mail"]).await;
+    let queues = shell.json(&["queues"]).await;
+    assert!(queues[0]["paused_at"].is_string(), "{queues}");
+    assert_eq!(queues[0]["ready"], json!(1));
+    let resumed = shell.json(&["queues", "resume", "mail"]).await;
+    assert_eq!(resumed, json!([{"queue": "mail", "changed": true}]));
+    shell.refused(2, &["queues", "clear", "mail"]).await;
+    let cleared = shell.json(&["queues", "clear", "mail", "--yes"]).await;
+    assert_eq!(cleared, json!({"queue": "mail", "discarded": 1}));
+    shell.refused(2, &["queues", "pause", "mail*"]).await;
+}
+
+#[tokio::test]
+async fn the_doctor_ends_with_one_when_something_is_wrong() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let output = shell.run(&["doctor", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["healthy"], json!(false));
+    let checks: Vec<&Value> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| &each["check"])
+        .collect();
+    assert!(checks.contains(&&json!("no_live_process")), "{report}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_enough_ends_a_list_quietly() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let jobs = (0..5_000).map(|_| NewJob::untyped("a", &json!(null), Options::new()));
+    world.queue.enqueue_all(jobs).await.unwrap();
+    let mut child = shell.command(&["jobs", "-n", "5000"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+
+    let output = tokio::task::spawn_blocking(move || {
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        drop(lines);
+        child.wait_with_output().unwrap()
+    });
+
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!said(&output).contains("panicked"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn a_configuration_is_checked_without_a_database() {
+    let shell = Shell::without_database();
+    shell.write(
+        "queue.toml",
+        "[[workers]]\nqueues = [\"mail\", \"*\"]\nconcurrency = 4\n\n\
+         [handlers.greet]\ncommand = [\"cat\"]\n",
+    );
+    let checked = shell.json(&["check"]).await;
+    assert_eq!(
+        checked["workers"],
+        json!([{"queues": ["mail", "*"], "concurrency": 4}])
+    );
+    assert_eq!(checked["kinds"], json!(["greet", "send"]));
+
+    let said = shell
+        .refused(2, &["check", "--concurrency", "0", "--queues", "*,mail"])
+        .await;
+    assert!(
+        said.contains("--concurrency") && said.contains("--queues"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn start_runs_the_handlers_of_the_configuration_until_told_to_stop() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write(
+        "queue.toml",
+        "[handlers.greet]\ncommand = [\"true\"]\n\n[handlers.flaky]\ncommand = [\"false\"]\n",
+    );
+    shell.print(&["enqueue", "greet"]).await;
+    shell.print(&["enqueue", "flaky", "--attempts", "1"]).await;
+    let child = shell
+        .command(&["start", "--name", "under-test"])
+        .spawn()
+        .unwrap();
+
+    world.until("finished where outcome = 'done'", 1).await;
+    world.until("failed", 1).await;
+    let processes = shell.json(&["processes"]).await;
+    assert_eq!(processes[0]["name"], json!("under-test"));
+    shell
+        .print(&["jobs", "retry", "--state", "failed", "--yes"])
+        .await;
+    world.until("attempts", 2).await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn completions_are_written_for_every_command() {
+    let shell = Shell::without_database();
+    let script = shell.print(&["completions", "bash"]).await;
+    for command in ["start", "enqueue", "doctor", "retry"] {
+        assert!(script.contains(command), "{command}");
+    }
+}

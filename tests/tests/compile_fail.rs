@@ -1,0 +1,9 @@
+//! Mistakes that the compiler finds, and what it says of them.
+
+/// The messages are those of the toolchain named in `rust-toolchain.toml`; `TRYBUILD=overwrite`
+/// writes them anew.
+#[test]
+fn mistakes_get_short_messages_that_name_the_next_step() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/compile_fail/*.rs");
+}

@@ -1,0 +1,293 @@
+//! The schema: made once, however many make it, and always the same.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use queue_core::Schema;
+use queue_core::migrate::{MIGRATIONS, MigrateError, migrate, script, status};
+use queue_tests::world::World;
+use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::task::JoinSet;
+
+async fn bare() -> World {
+    let world = World::new().await;
+    world.sql("drop schema queue cascade").await;
+    world
+}
+
+#[tokio::test]
+async fn processes_that_migrate_at_once_apply_each_migration_once() {
+    let world = bare().await;
+
+    let mut migrating = JoinSet::new();
+    for _ in 0..8 {
+        let mut conn = world.connect().await;
+        migrating.spawn(async move { migrate(&mut conn, &Schema::default()).await.unwrap() });
+    }
+    let applied = migrating.join_all().await;
+
+    let mut versions: Vec<i32> = applied.iter().flatten().map(|m| m.version).collect();
+    versions.sort_unstable();
+    let known: Vec<i32> = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
+    assert_eq!(versions, known);
+    assert_eq!(world.count("migrations").await, known.len() as i64);
+}
+
+#[tokio::test]
+async fn migrating_again_changes_nothing() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+
+    let applied = migrate(&mut conn, &Schema::default()).await.unwrap();
+
+    assert!(applied.is_empty());
+}
+
+#[tokio::test]
+async fn a_database_that_is_newer_than_the_program_is_left_alone() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    world
+        .sql("insert into queue.migrations (version, name) values (9999, 'future')")
+        .await;
+
+    let answer = migrate(&mut conn, &Schema::default()).await;
+
+    let Err(MigrateError::Newer { found, known, .. }) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(found, 9999);
+    assert_eq!(
+        Some(known),
+        MIGRATIONS.last().map(|migration| migration.version)
+    );
+}
+
+#[tokio::test]
+async fn a_schema_that_exists_needs_no_right_to_create_schemas() {
+    let world = bare().await;
+    let mut conn = world.connect().await;
+    let role: String = world
+        .value("select current_database()::text || '_migrator'")
+        .await;
+    world.sql(&format!("create role {role}")).await;
+    world
+        .sql(&format!("create schema queue authorization {role}"))
+        .await;
+    conn.execute(AssertSqlSafe(format!("set role {role}")))
+        .await
+        .unwrap();
+
+    let applied = migrate(&mut conn, &Schema::default()).await.unwrap();
+
+    assert_eq!(applied.len(), MIGRATIONS.len());
+    world.sql(&format!("drop owned by {role}")).await;
+    world.sql(&format!("drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_no_trace_and_says_which() {
+    let world = bare().await;
+    let mut conn = world.connect().await;
+    world.sql("create schema queue").await;
+    world.sql("create table queue.finished ()").await;
+
+    let answer = migrate(&mut conn, &Schema::default()).await;
+
+    let Err(MigrateError::Failed { version, name, .. }) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((version, name), (2, "states"));
+    let left = "select to_regclass('queue.ready') is null";
+    assert!(world.value::<bool>(left).await);
+    world.sql("drop table queue.finished").await;
+    let rest = migrate(&mut conn, &Schema::default()).await.unwrap();
+    assert_eq!(rest[0].version, 2);
+}
+
+#[tokio::test]
+async fn the_status_tells_what_has_been_applied() {
+    let world = bare().await;
+    let mut conn = world.connect().await;
+
+    let before = status(&mut conn, &Schema::default()).await.unwrap();
+    migrate(&mut conn, &Schema::default()).await.unwrap();
+    let after = status(&mut conn, &Schema::default()).await.unwrap();
+
+    assert_eq!(before.version, 0);
+    assert!(before.known.iter().all(|known| known.applied_at.is_none()));
+    assert_eq!(after.version, MIGRATIONS.len() as i32);
+    assert!(after.known.iter().all(|known| known.applied_at.is_some()));
+}
+
+#[tokio::test]
+async fn the_applications_own_migrations_are_not_touched() {
+    let world = bare().await;
+    let mut conn = world.connect().await;
+    world
+        .sql("create table public._sqlx_migrations (version bigint primary key)")
+        .await;
+    world
+        .sql("insert into public._sqlx_migrations values (1), (2)")
+        .await;
+
+    migrate(&mut conn, &Schema::default()).await.unwrap();
+
+    let theirs: i64 = world
+        .value("select count(*) from public._sqlx_migrations")
+        .await;
+    assert_eq!(theirs, 2);
+    let others: i64 = world
+        .value(
+            "select count(*) from pg_class where relnamespace = 'public'::regnamespace
+                and relkind = 'r'",
+        )
+        .await;
+    assert_eq!(others, 1);
+}
+
+#[tokio::test]
+async fn the_script_applied_by_hand_makes_the_same_schema() {
+    let by_hand = bare().await;
+    let migrated = World::new().await;
+
+    let script = script(&Schema::default());
+    let mut conn = by_hand.connect().await;
+    conn.execute(AssertSqlSafe(script)).await.unwrap();
+
+    assert_eq!(
+        shape(&by_hand, "queue").await,
+        shape(&migrated, "queue").await
+    );
+    assert!(
+        migrate(&mut conn, &Schema::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_schema_differs_in_nothing_but_its_name() {
+    let usual = World::new().await;
+    let renamed = World::in_schema("ours").await;
+
+    let shape_of_ours = shape(&renamed, "ours").await;
+
+    assert_eq!(shape_of_ours, shape(&usual, "queue").await);
+    let schema = Schema::named("ours").unwrap();
+    assert!(!script(&schema).contains("queue."));
+}
+
+/// Describes all that a schema holds, without its name.
+async fn shape(world: &World, schema: &str) -> Vec<String> {
+    let query = "
+        select format('%s %s %s %s %s', relname, attname, format_type(atttypid, atttypmod),
+            attnotnull, pg_get_expr(adbin, adrelid))
+        from pg_class
+        join pg_attribute on attrelid = pg_class.oid
+        left join pg_attrdef on adrelid = attrelid and adnum = attnum
+        where relnamespace = 'SCHEMA'::regnamespace and attnum > 0
+        union all
+        select format('%s %s', conname, pg_get_constraintdef(oid))
+        from pg_constraint
+        where connamespace = 'SCHEMA'::regnamespace
+        union all
+        select pg_get_indexdef(oid)
+        from pg_class
+        where relnamespace = 'SCHEMA'::regnamespace and relkind = 'i'
+        order by 1";
+    let rows: Vec<(String,)> = world.rows(&query.replace("SCHEMA", schema)).await;
+    let plain = |(row,): (String,)| row.replace(&format!("{schema}."), "");
+    rows.into_iter().map(plain).collect()
+}
+
+/// The golden schema: what `migrations/` amount to, to be read and to be compared. With
+/// `UPDATE_SCHEMA=1` in the environment it is written anew. It is as Postgres 15 prints it, so
+/// where there is no `pg_dump` of that version there is nothing to compare.
+#[tokio::test]
+async fn the_golden_schema_is_what_the_migrations_make() {
+    let Some(pg_dump) = pg_dump_15() else {
+        eprintln!("there is no pg_dump 15 here; the golden schema is not compared");
+        return;
+    };
+    let world = World::new().await;
+    let server: String = world.value("show server_version_num").await;
+    if !server.starts_with("15") {
+        eprintln!("the server is not Postgres 15; the golden schema is not compared");
+        return;
+    }
+
+    let options = world.connect_options();
+    let host = options
+        .get_socket()
+        .map(|socket| socket.display().to_string());
+    let dumped = Command::new(pg_dump)
+        .args([
+            "--schema-only",
+            "--no-owner",
+            "--no-privileges",
+            "--schema=queue",
+        ])
+        .env("PGHOST", host.as_deref().unwrap_or(options.get_host()))
+        .env("PGPORT", options.get_port().to_string())
+        .env("PGUSER", options.get_username())
+        .env("PGDATABASE", options.get_database().unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        dumped.status.success(),
+        "{}",
+        String::from_utf8_lossy(&dumped.stderr)
+    );
+    let made = normalised(&String::from_utf8(dumped.stdout).unwrap());
+
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../migrations/schema.sql");
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        golden == made,
+        "migrations/schema.sql is not what the migrations make; \
+         write it anew with: UPDATE_SCHEMA=1 bin/test golden_schema"
+    );
+}
+
+fn pg_dump_15() -> Option<PathBuf> {
+    let named = std::env::var_os("QUEUE_PG_BIN").map(PathBuf::from);
+    let debian = PathBuf::from("/usr/lib/postgresql/15/bin");
+    [named, Some(debian)]
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join("pg_dump"))
+        .find(|pg_dump| {
+            Command::new(pg_dump)
+                .arg("--version")
+                .output()
+                .is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(" 15."))
+        })
+}
+
+/// Leaves out what says nothing about the schema: versions, settings, comments, blank lines.
+fn normalised(dump: &str) -> String {
+    let mut lines =
+        vec!["-- What the migrations make, as pg_dump 15 prints it. Compared by the tests."];
+    let mut was_blank = false;
+    for line in dump.lines() {
+        let is_noise = line.starts_with("--")
+            || line.starts_with("SET ")
+            || line.starts_with("SELECT pg_catalog.set_config")
+            || line.starts_with('\\');
+        let is_blank = line.is_empty();
+        if is_noise || (is_blank && was_blank) {
+            continue;
+        }
+        was_blank = is_blank;
+        lines.push(line);
+    }
+    lines.join("\n").trim_end().to_owned() + "\n"
+}

@@ -1,0 +1,202 @@
+//! The statements: all of them valid, and planned onto their indexes whatever the statistics say.
+
+use queue_core::{read_statements, transition_statements};
+use queue_tests::world::World;
+use queue_worker::PLANNER_SETTINGS;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+
+/// Tables with a handful of rows, a sequence, and statements that read one whole on purpose: recovery looks
+/// for jobs of processes without a row, a process through all that is claimed, and failed jobs
+/// are cleared seldom.
+const MAY_READ_WHOLE: &[(&str, &str)] = &[
+    ("claim", "queues"),
+    ("recover", "processes"),
+    ("recover", "sleepers"),
+    ("recover", "claimed"),
+    ("cancel_requests", "claimed"),
+    ("release_unknown", "claimed"),
+    ("clear_failed", "failed"),
+    ("last_place", "job_seq"),
+];
+
+/// The index that a hot statement must find its rows by, and the condition it must look with.
+const INDEXES: &[(&str, &str, &str)] = &[
+    (
+        "claim",
+        "ready_claim",
+        "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (seq > ",
+    ),
+    ("claim", "jobs_pkey", "Index Cond: (id = taken.job_id"),
+    (
+        "lanes",
+        "ready_claim",
+        "Index Cond: (ROW(queue, priority) > ",
+    ),
+    ("finish", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
+    ("retry", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
+    ("snooze", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
+    (
+        "discard",
+        "claimed_pkey",
+        "Index Cond: (job_id = run.job_id",
+    ),
+    ("fail", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
+    (
+        "release",
+        "claimed_pkey",
+        "Index Cond: (job_id = run.job_id",
+    ),
+    ("promote", "scheduled_promote", "Index Cond: (due_at <= "),
+    ("next_due", "scheduled_promote", ""),
+    (
+        "clear_finished",
+        "finished_clear",
+        "Index Cond: ((finished_at < ",
+    ),
+    ("cancel", "ready_pkey", "Index Cond: (job_id = ANY"),
+    ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
+];
+
+/// What people ask now and then, on ordinary connections: it may read whole tables, and has
+/// limits of its own.
+const LOOKS: &[&str] = &[
+    "backlog",
+    "count_jobs",
+    "endings",
+    "error_kinds",
+    "failed_kinds",
+    "horizon",
+    "job_attempts",
+    "job_ids",
+    "list_jobs",
+    "orphans",
+    "overdue",
+    "processes",
+    "queues",
+    "server",
+    "show_job",
+    "stats",
+    "tables",
+];
+
+/// Statements that look for each run in `claimed`: as long as that is empty, the planner may go
+/// through it by its index instead.
+const JOINS_CLAIMED: &[&str] = &["finish", "retry", "snooze", "discard", "fail", "release"];
+
+async fn execute(conn: &mut PgConnection, statement: String) {
+    conn.execute(AssertSqlSafe(statement)).await.unwrap();
+}
+
+/// Explains a statement as a worker's connection plans it: without knowing its values.
+async fn explain(conn: &mut PgConnection, name: &str, sql: &str) -> String {
+    let count = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
+    let values = match count {
+        0 => String::new(),
+        count => format!("({})", vec!["null"; count].join(", ")),
+    };
+    execute(conn, format!("prepare explained as {sql}")).await;
+    let query = format!("explain (costs off) execute explained{values}");
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    execute(conn, "deallocate explained".into()).await;
+    lines.join("\n")
+}
+
+fn check(name: &str, plan: &str) {
+    if LOOKS.contains(&name) {
+        return;
+    }
+    for line in plan.lines() {
+        let Some((_, table)) = line.split_once("Seq Scan on ") else {
+            continue;
+        };
+        let table = table.split_whitespace().next().unwrap();
+        let on_purpose = MAY_READ_WHOLE.contains(&(name, table));
+        assert!(on_purpose, "{name} reads all of {table}:\n{plan}");
+    }
+}
+
+fn check_indexes(name: &str, plan: &str) {
+    let lines: Vec<&str> = plan.lines().chain([""]).collect();
+    for (statement, index, condition) in INDEXES {
+        if *statement == name {
+            let found = lines.windows(2).any(|pair| {
+                pair[0].contains(&format!("using {index} ")) && pair[1].contains(condition)
+            });
+            assert!(
+                found,
+                "{name} does not look for {condition:?} in {index}:\n{plan}"
+            );
+        }
+    }
+}
+
+async fn as_a_worker(world: &World) -> PgConnection {
+    let mut conn = world.connect().await;
+    for (setting, value) in PLANNER_SETTINGS {
+        execute(&mut conn, format!("set {setting} = {value}")).await;
+    }
+    conn
+}
+
+#[tokio::test]
+async fn every_statement_can_be_prepared() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+
+    for (name, sql) in transition_statements().iter().chain(read_statements()) {
+        let prepared = conn.prepare(sqlx::SqlStr::from_static(sql)).await;
+        assert!(prepared.is_ok(), "{name}: {prepared:?}");
+    }
+}
+
+#[tokio::test]
+async fn plans_made_on_empty_tables_read_no_table_whole() {
+    let world = World::new().await;
+    world.sql("analyze").await;
+    let mut conn = as_a_worker(&world).await;
+
+    for (name, sql) in transition_statements() {
+        let plan = explain(&mut conn, name, sql).await;
+        check(name, &plan);
+        if !JOINS_CLAIMED.contains(name) {
+            check_indexes(name, &plan);
+        }
+    }
+}
+
+#[tokio::test]
+async fn plans_made_with_the_statistics_of_empty_tables_use_the_indexes() {
+    let world = World::new().await;
+    world.sql("analyze").await;
+    fill(&world).await;
+    let mut conn = as_a_worker(&world).await;
+
+    for (name, sql) in transition_statements() {
+        let plan = explain(&mut conn, name, sql).await;
+        check(name, &plan);
+        check_indexes(name, &plan);
+    }
+}
+
+/// Fills the tables behind the back of the statistics.
+async fn fill(world: &World) {
+    for statement in [
+        "insert into queue.jobs (id, priority, attempts_max, crashes_max, kind, queue, args)
+         select n, n % 3, 5, 3, 'k', 'q' || n % 5, '{}' from generate_series(1, 100000) n",
+        "insert into queue.ready (job_id, seq, priority, queue, kind)
+         select id, id, priority, queue, kind from queue.jobs where id <= 40000",
+        "insert into queue.scheduled (job_id, due_at, priority, queue, kind)
+         select id, now(), priority, queue, kind from queue.jobs where id between 40001 and 60000",
+        "insert into queue.finished (job_id, attempt, outcome)
+         select id, 1, 'done' from queue.jobs where id between 60001 and 98000",
+        "insert into queue.failed (job_id, attempt, spent, crashes, queue, kind)
+         select id, 1, 1, 0, queue, kind from queue.jobs where id between 98001 and 99000",
+        "insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
+         select id, id, gen_random_uuid(), 1, 0, 0 from queue.jobs where id > 99000",
+    ] {
+        world.sql(statement).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! What the README and the sample configuration show is so. The README's Rust code is compiled
+//! with the documentation of queue-worker.
+
+use std::fs;
+
+use queue_worker::Settings;
+use queue_worker::config::{Config, Overrides, load};
+
+const README: &str = include_str!("../../README.md");
+const SAMPLE: &str = include_str!("../../config/queue.toml");
+
+fn block(language: &str) -> &'static str {
+    let (_, from_start) = README
+        .split_once(&format!("```{language}\n"))
+        .expect("a block in this language");
+    from_start.split_once("```").expect("its end").0
+}
+
+fn loaded(text: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("queue.toml");
+    fs::write(&file, text).unwrap();
+    let flags = Overrides {
+        config: Some(file),
+        ..Overrides::default()
+    };
+    load(&flags, |_| None).unwrap_or_else(|invalid| panic!("{invalid}"))
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_valid() {
+    let config = loaded(block("toml"));
+
+    assert_eq!(config.settings.workers.len(), 2);
+    assert!(config.handlers.contains_key("thumbnail"));
+}
+
+#[test]
+fn the_sample_configuration_says_what_holds_without_it() {
+    let config = loaded(SAMPLE);
+
+    assert_eq!(config.settings, Settings::default());
+    assert_eq!(config.database.schema, "queue");
+}
+
+#[test]
+fn what_the_sample_configuration_comments_out_is_valid() {
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.starts_with('[') || setting.contains(" = ") => setting,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+
+    let config = loaded(&uncommented);
+
+    assert_eq!(config.handlers.len(), 2);
+    assert_eq!(config.settings.retention.kinds.len(), 1);
+}
