@@ -1,0 +1,125 @@
+//! A database of the benchmark's own, made before the measures and dropped after them.
+
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result};
+use queue_core::{NewJob, Queue, Schema, migrate};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
+};
+
+use crate::jobs::Noop;
+use crate::server::Server;
+
+const LIMIT_TABLES: &str = include_str!("../sql/limit_tables.sql");
+const CONNECTIONS_MAX: u32 = 40;
+
+pub(crate) struct BenchDatabase {
+    server: PgConnectOptions,
+    options: PgConnectOptions,
+    pool: PgPool,
+}
+
+impl BenchDatabase {
+    pub(crate) async fn create(server: &Server) -> Result<Self> {
+        let server =
+            PgConnectOptions::from_str(&server.url()).context("could not read the database URL")?;
+        let name = format!("queue_bench_{}", std::process::id());
+        let options = server.clone().database(&name);
+        let mut conn = server
+            .connect()
+            .await
+            .context("could not connect to the server")?;
+        conn.execute(AssertSqlSafe(format!("create database {name}")))
+            .await?;
+        conn.close().await?;
+        let database = Self {
+            pool: PgPoolOptions::new()
+                .max_connections(CONNECTIONS_MAX)
+                .connect_lazy_with(options.clone()),
+            server,
+            options,
+        };
+        database.create_tables().await?;
+        Ok(database)
+    }
+
+    async fn create_tables(&self) -> Result<()> {
+        let mut conn = self.connect().await?;
+        migrate::migrate(&mut conn, &Schema::default()).await?;
+        sqlx::raw_sql(LIMIT_TABLES).execute(&mut conn).await?;
+        Ok(())
+    }
+
+    /// Removes the database again.
+    pub(crate) async fn drop(self) -> Result<()> {
+        self.pool.close().await;
+        let mut conn = self.server.connect().await?;
+        let name = self.options.get_database().unwrap_or_default();
+        conn.execute(AssertSqlSafe(format!("drop database {name} with (force)")))
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn connect(&self) -> Result<PgConnection> {
+        Ok(self.options.connect().await?)
+    }
+
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Makes a pool of its own for a few producers.
+    pub(crate) fn pool_of(&self, connections: usize, tested: bool) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(u32::try_from(connections).unwrap_or(u32::MAX))
+            .test_before_acquire(tested)
+            .connect_lazy_with(self.options.clone())
+    }
+
+    pub(crate) fn queue(&self) -> Queue {
+        Queue::new(self.pool.clone())
+    }
+
+    /// Puts jobs into the queue by COPY, and makes ready what an idle hour would have.
+    pub(crate) async fn fill(&self, jobs: usize) -> Result<()> {
+        self.copy_jobs(jobs).await?;
+        self.settle().await
+    }
+
+    pub(crate) async fn copy_jobs(&self, jobs: usize) -> Result<()> {
+        self.queue()
+            .copy_jobs((0..jobs as i64).map(|id| NewJob::of(&Noop::new(id))))
+            .await?;
+        Ok(())
+    }
+
+    /// Sees to what autovacuum does after a burst of inserts. There is no checkpoint between
+    /// filling and draining: it would make the drain write an image of every page of `ready`.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        sqlx::query("vacuum queue.jobs, queue.ready")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Empties all tables and writes a checkpoint, so that every contestant starts alike and no
+    /// checkpoint of another falls into its time.
+    pub(crate) async fn reset(&self) -> Result<()> {
+        sqlx::query(
+            "truncate queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
+                queue.finished, queue.attempts, queue.unique_keys,
+                queue_limit.ready, queue_limit.claimed, queue_limit.finished,
+                queue_limit.new_jobs, queue_limit.new_ready",
+        )
+        .execute(&self.pool)
+        .await?;
+        sqlx::query("checkpoint").execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Measures the queue against the least SQL that could do its work, on the same server, in turns.
+
+mod measures;
+
+mod database;
+mod jobs;
+mod options;
+mod pgbench;
+mod process;
+mod rate;
+mod report;
+mod rounds;
+mod server;
+mod wal;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+use crate::database::BenchDatabase;
+use crate::measures::{backlog, drain, enqueue, horizon, latency, limit, memory};
+use crate::options::{Measure, Options};
+use crate::report::Report;
+use crate::server::Server;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    if options.measure == Measure::IdleWorker {
+        return memory::idle_worker(&options).await;
+    }
+    let mut report = Report::new(options.json);
+    let server = Server::start(options.database_url.as_deref()).await?;
+    let measured = measure_on(&server, &options, &mut report).await;
+    server.stop().await?;
+    report.finish();
+    measured
+}
+
+async fn measure_on(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
+    let database = BenchDatabase::create(server).await?;
+    let mut measured = Ok(());
+    for measure in options.measures() {
+        if measured.is_ok() {
+            measured = run(measure, options, &database, report).await;
+        }
+    }
+    database.drop().await?;
+    measured
+}
+
+async fn run(
+    measure: Measure,
+    options: &Options,
+    database: &BenchDatabase,
+    report: &mut Report,
+) -> Result<()> {
+    match measure {
+        Measure::Limit => limit::run(options, database, report).await,
+        Measure::Drain => drain::run(options, database, report).await,
+        Measure::Enqueue => enqueue::run(options, database, report).await,
+        Measure::Latency => latency::run(options, database, report).await,
+        Measure::Backlog => backlog::run(options, database, report).await,
+        Measure::Horizon => horizon::run(options, database, report).await,
+        Measure::Memory => memory::run(database, report).await,
+        Measure::All | Measure::IdleWorker => Ok(()),
+    }
+}

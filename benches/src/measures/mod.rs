@@ -1,0 +1,9 @@
+//! A file per measure.
+
+pub(crate) mod backlog;
+pub(crate) mod drain;
+pub(crate) mod enqueue;
+pub(crate) mod horizon;
+pub(crate) mod latency;
+pub(crate) mod limit;
+pub(crate) mod memory;

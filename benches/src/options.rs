@@ -1,0 +1,78 @@
+//! What to measure, where, and how long.
+
+use clap::{Parser, ValueEnum};
+
+/// Measures the queue against the least SQL that could do its work.
+#[derive(Debug, Parser)]
+#[command(name = "queue-benches", version)]
+pub(crate) struct Options {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub(crate) measure: Measure,
+
+    /// The server to measure on, in a database made and dropped there; without one, a durable
+    /// server is started for the occasion.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+
+    /// Jobs per round.
+    #[arg(long, default_value_t = 300_000)]
+    pub(crate) jobs: usize,
+
+    /// Jobs the worker runs at once.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) concurrency: usize,
+
+    /// Rounds in which the contestants take turns; the figures are medians over them.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+
+    /// Jobs in the long backlog.
+    #[arg(long, default_value_t = 5_000_000)]
+    pub(crate) backlog: usize,
+
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measure {
+    /// Everything.
+    All,
+    /// The limit by itself.
+    Limit,
+    /// Running jobs that do nothing.
+    Drain,
+    /// Enqueueing in bulk, and one at a time.
+    Enqueue,
+    /// The time from enqueueing a job to its start by an idle worker.
+    Latency,
+    /// Draining from a long backlog.
+    Backlog,
+    /// Draining while an old snapshot is held open.
+    Horizon,
+    /// The memory and the processor time of an idle process.
+    Memory,
+    /// The process whose memory is measured.
+    #[value(hide = true)]
+    IdleWorker,
+}
+
+impl Options {
+    pub(crate) fn measures(&self) -> Vec<Measure> {
+        match self.measure {
+            Measure::All => vec![
+                Measure::Limit,
+                Measure::Enqueue,
+                Measure::Drain,
+                Measure::Latency,
+                Measure::Horizon,
+                Measure::Backlog,
+                Measure::Memory,
+            ],
+            one => vec![one],
+        }
+    }
+}

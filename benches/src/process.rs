@@ -1,0 +1,187 @@
+//! A worker process inside the benchmark, and what it tells of its progress.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use queue_core::Queue;
+use queue_worker::config::WorkerSettings;
+use queue_worker::{App, Cx, Perform, Process, Settings, Stop};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::database::BenchDatabase;
+use crate::jobs::Noop;
+
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A process that runs jobs until it is stopped.
+pub(crate) struct Running {
+    stop: Stop,
+    task: JoinHandle<()>,
+    started_at: Instant,
+    finishes: Arc<Finishes>,
+    starts: mpsc::UnboundedReceiver<(i64, Instant)>,
+}
+
+/// How many jobs are durably finished, and when each so many were.
+struct Finishes {
+    count: AtomicUsize,
+    step: usize,
+    times: Mutex<Vec<Instant>>,
+    news: Notify,
+}
+
+/// The application's state: where the start of each job is told, if anyone listens.
+pub(crate) struct Starts(Option<mpsc::UnboundedSender<(i64, Instant)>>);
+
+impl Perform<Starts> for Noop {
+    type Error = std::convert::Infallible;
+
+    async fn perform(self, cx: Cx<Starts>) -> Result<(), Self::Error> {
+        if let Some(starts) = &cx.state().0 {
+            let _nobody_listens = starts.send((self.id(), Instant::now()));
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Starts a process that only counts, and notes the time whenever `step` more jobs are
+    /// finished.
+    pub(crate) fn counting(
+        database: &BenchDatabase,
+        concurrency: usize,
+        step: usize,
+    ) -> Result<Self> {
+        Self::start(database, concurrency, step, false)
+    }
+
+    /// Starts a process that tells when it starts each job.
+    pub(crate) fn telling_starts(database: &BenchDatabase, concurrency: usize) -> Result<Self> {
+        Self::start(database, concurrency, 1, true)
+    }
+
+    fn start(
+        database: &BenchDatabase,
+        concurrency: usize,
+        step: usize,
+        tells_starts: bool,
+    ) -> Result<Self> {
+        let (sender, starts) = mpsc::unbounded_channel();
+        let finishes = Arc::new(Finishes::every(step));
+        let noting = Arc::clone(&finishes);
+        let app = App::new(Starts(tells_starts.then_some(sender)))
+            .register::<Noop>()
+            .on_finished(move |_| noting.note());
+        let started_at = Instant::now();
+        let process = process(database.queue(), app, concurrency)?;
+        let stop = Stop::new();
+        let task = tokio::spawn(process.run(stop.clone()));
+        Ok(Self {
+            stop,
+            task,
+            started_at,
+            finishes,
+            starts,
+        })
+    }
+
+    /// Waits until `steps` times as many jobs are finished as make a step, and returns the time
+    /// this took from the process's start.
+    pub(crate) async fn finished(&self, steps: usize) -> Result<Duration> {
+        let times = self.finish_times(steps).await?;
+        Ok(times[steps - 1] - self.started_at)
+    }
+
+    /// Waits for so many steps, and returns the time each took: the first from the process's
+    /// start.
+    pub(crate) async fn step_durations(&self, steps: usize) -> Result<Vec<Duration>> {
+        let times = self.finish_times(steps).await?;
+        let before = std::iter::once(self.started_at).chain(times.iter().copied());
+        Ok(times
+            .iter()
+            .zip(before)
+            .map(|(end, start)| *end - start)
+            .collect())
+    }
+
+    async fn finish_times(&self, steps: usize) -> Result<Vec<Instant>> {
+        tokio::time::timeout(PATIENCE, self.finishes.reach(steps))
+            .await
+            .context("the worker did not finish its jobs in ten minutes")
+    }
+
+    /// Waits for the start of a job, and returns when it was.
+    pub(crate) async fn start_of(&mut self, id: i64) -> Result<Instant> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.starts.recv()).await {
+                Ok(Some((started, at))) if started == id => return Ok(at),
+                Ok(Some(_another)) => {}
+                Ok(None) | Err(_) => bail!("job {id} was not started"),
+            }
+        }
+    }
+
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop.gracefully();
+        self.task.await?;
+        Ok(())
+    }
+}
+
+impl Finishes {
+    fn every(step: usize) -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            step,
+            times: Mutex::default(),
+            news: Notify::new(),
+        }
+    }
+
+    fn note(&self) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_multiple_of(self.step) {
+            self.times
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Instant::now());
+            self.news.notify_one();
+        }
+    }
+
+    async fn reach(&self, steps: usize) -> Vec<Instant> {
+        loop {
+            {
+                let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+                if times.len() >= steps {
+                    return times[..steps].to_vec();
+                }
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+/// Makes a process with the settings a user starts with, apart from the concurrency.
+pub(crate) fn process(
+    queue: Queue,
+    app: App<Starts>,
+    concurrency: usize,
+) -> Result<Process<Starts>> {
+    let settings = Settings {
+        workers: vec![WorkerSettings {
+            concurrency,
+            ..WorkerSettings::default()
+        }],
+        ..Settings::default()
+    };
+    Ok(Process::new(queue, app, settings)?)
+}
+
+/// The application of a process that nobody watches.
+pub(crate) fn quiet_app() -> App<Starts> {
+    App::new(Starts(None)).register::<Noop>()
+}

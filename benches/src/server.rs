@@ -1,0 +1,61 @@
+//! The server that is measured on: the caller's, or a durable one started for the occasion.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use queue_worker::embedded::{Embedded, EmbeddedOptions};
+
+/// What is not as Postgres comes: room for the clients, and for a round without a checkpoint.
+const SETTINGS: [(&str, &str); 3] = [
+    ("max_connections", "200"),
+    ("max_wal_size", "8GB"),
+    ("checkpoint_timeout", "30min"),
+];
+
+pub(crate) enum Server {
+    Given(String),
+    Started {
+        embedded: Box<Embedded>,
+        data: PathBuf,
+    },
+}
+
+impl Server {
+    pub(crate) async fn start(url: Option<&str>) -> Result<Self> {
+        if let Some(url) = url {
+            return Ok(Self::Given(url.to_owned()));
+        }
+        // Not /tmp: it is often kept in memory, where making data durable costs nothing.
+        let data = PathBuf::from(format!("/var/tmp/queue-benches-{}", std::process::id()));
+        let embedded = Embedded::start(EmbeddedOptions {
+            data: Some(data.clone()),
+            durable: true,
+            settings: SETTINGS
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+        })
+        .await?;
+        eprintln!("{}", embedded.announcement());
+        Ok(Self::Started {
+            embedded: Box::new(embedded),
+            data,
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Given(url) => url.clone(),
+            Self::Started { embedded, .. } => embedded.url(),
+        }
+    }
+
+    /// Stops the server and removes its data, unless it is the caller's.
+    pub(crate) async fn stop(self) -> Result<()> {
+        let Self::Started { embedded, data } = self else {
+            return Ok(());
+        };
+        embedded.stop().await?;
+        std::fs::remove_dir_all(&data)
+            .with_context(|| format!("could not remove {}", data.display()))
+    }
+}
