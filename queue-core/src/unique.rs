@@ -41,8 +41,8 @@ pub enum OnConflict {
     /// The job that has the key is kept, and its id returned.
     #[default]
     Keep,
-    /// The job that has the key is cancelled if it is still waiting, and the new one takes its
-    /// place. One that runs, or has run, is kept.
+    /// The job that has the key is cancelled if it waits or has failed, and the new one takes its
+    /// place. One that runs, or is finished, is kept.
     Replace,
     /// Nothing is enqueued, and the answer says so.
     Reject,
