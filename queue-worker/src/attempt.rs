@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
@@ -15,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::cx::{Attempt, Cx};
-use crate::handler::Handler;
+use crate::handler::{Handler, Work};
 use crate::judge::{Verdict, dropped, judge, uncommitted};
 use crate::panics::{self, Caught};
 use crate::problem::Problem;
@@ -33,8 +32,6 @@ pub(crate) struct Runner<S> {
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
 }
-
-type Outcome = Result<(), Problem>;
 
 impl<S: Send + Sync + 'static> Runner<S> {
     /// Runs a job to its end, and says what is to be written about it.
@@ -114,10 +111,10 @@ impl<S: Send + Sync + 'static> Runner<S> {
     /// period of grace, and drops it.
     async fn see_through(
         &self,
-        work: BoxFuture<'static, Outcome>,
+        work: Work,
         handler: &dyn Handler<S>,
         held: &Held,
-    ) -> Outcome {
+    ) -> Result<(), Problem> {
         let mut work = Caught(work);
         let limit = handler.policy().timeout;
         tokio::select! {

@@ -12,8 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cx::{Attempt, Cx};
 use crate::panics;
 use crate::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
-use crate::problem::Problem;
+use crate::problem::{Problem, with_causes};
 use crate::slots::Slot;
+
+/// A run under way.
+pub(crate) type Work = BoxFuture<'static, Result<(), Problem>>;
 
 /// One kind of job, as a worker sees it.
 pub(crate) trait Handler<S>: Send + Sync {
@@ -21,12 +24,7 @@ pub(crate) trait Handler<S>: Send + Sync {
 
     /// Decodes the arguments and starts the run. Dropping the future stops it where it can be
     /// stopped. The slot is let go when the run is truly over.
-    fn start(
-        &self,
-        args: &RawValue,
-        cx: Cx<S>,
-        slot: Arc<Slot>,
-    ) -> Result<BoxFuture<'static, Result<(), Problem>>, Problem>;
+    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem>;
 }
 
 pub(crate) struct AsyncHandler<J> {
@@ -58,12 +56,7 @@ where
         &self.policy
     }
 
-    fn start(
-        &self,
-        args: &RawValue,
-        cx: Cx<S>,
-        slot: Arc<Slot>,
-    ) -> Result<BoxFuture<'static, Result<(), Problem>>, Problem> {
+    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
         let job: J = decode(args)?;
         Ok(async move {
             let _slot = slot;
@@ -103,12 +96,7 @@ where
         &self.policy
     }
 
-    fn start(
-        &self,
-        args: &RawValue,
-        cx: Cx<S>,
-        slot: Arc<Slot>,
-    ) -> Result<BoxFuture<'static, Result<(), Problem>>, Problem> {
+    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
         let job: J = decode(args)?;
         let work = move || {
             let _slot = slot;
@@ -159,15 +147,4 @@ fn backtrace_of(error: &impl std::fmt::Debug) -> Option<String> {
     let shown = format!("{error:?}");
     let (_, backtrace) = shown.split_once("Stack backtrace:\n")?;
     Some(backtrace.to_owned())
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    message
 }

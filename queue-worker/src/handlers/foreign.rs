@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use queue_core::Options;
 use queue_core::transitions::Ending;
 use reqwest::Client;
@@ -16,7 +15,7 @@ use crate::app::App;
 use crate::backoff::Backoff;
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 use crate::cx::Cx;
-use crate::handler::Handler;
+use crate::handler::{Handler, Work};
 use crate::perform::Next;
 use crate::perform::Policy;
 use crate::problem::Problem;
@@ -91,12 +90,7 @@ impl<S: Send + Sync + 'static> Handler<S> for Foreign {
         &self.policy
     }
 
-    fn start(
-        &self,
-        args: &RawValue,
-        cx: Cx<S>,
-        slot: Arc<Slot>,
-    ) -> Result<BoxFuture<'static, Result<(), Problem>>, Problem> {
+    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
         let run = Arc::clone(&self.run);
         let client = self.client.clone();
         let args = args.get().to_owned();

@@ -14,7 +14,6 @@
 //! Redirects are not followed: a `POST` that is redirected tends to arrive as a `GET`. A `4xx` is
 //! tried again too, for it mostly means that one side was deployed before the other.
 
-use std::error::Error;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{HandlerInput, HandlerOutcome, storable};
 use crate::config::HttpHandler;
+use crate::problem::with_causes;
 
 /// How much of the start of an answer becomes part of the error.
 const BODY_BYTES: usize = 2 * 1024;
@@ -202,20 +202,6 @@ fn address(spec: &HttpHandler) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat the cause in their own message.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
