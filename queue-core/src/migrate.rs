@@ -39,6 +39,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "processes",
         include_str!("../../migrations/0004_processes.sql"),
     ),
+    migration(
+        5,
+        "limits",
+        include_str!("../../migrations/0005_limits.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -19,6 +19,7 @@ mod dispatcher;
 mod heartbeat;
 mod listener;
 mod maintenance;
+mod unblocker;
 
 mod worker;
 
@@ -42,6 +43,7 @@ mod app;
 mod handler;
 mod hooks;
 mod slots;
+mod vacated;
 
 mod panics;
 
@@ -64,7 +66,9 @@ pub use perform::{BoxError, Next, Perform, PerformBlocking};
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
-pub use queue_core::{Enqueued, Job, JobId, NewJob, OnConflict, Options, Queue, States, Unique};
+pub use queue_core::{
+    Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
+};
 pub use signals::Stop;
 
 /// Compiles the example in the README.

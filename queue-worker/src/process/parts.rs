@@ -19,6 +19,8 @@ use crate::running::Holdings;
 use crate::signals::Stop;
 use crate::sleepers::Sleepers;
 use crate::supervise::supervise;
+use crate::unblocker;
+use crate::vacated::Vacated;
 use crate::worker::{Shared, Worker};
 use crate::writer::{self, Writer};
 
@@ -48,9 +50,10 @@ where
     let closing = CancellationToken::new();
     let holdings = Arc::new(Holdings::default());
     let (verdicts, ended) = mpsc::channel(writer::QUEUE_MAX);
-    let writer = new_writer(process, id, &holdings);
+    let vacated = Arc::new(Vacated::default());
+    let writer = new_writer(process, id, &holdings, &vacated);
     let shared = Arc::new(new_shared(
-        process, id, &holdings, verdicts, &stopping, runs,
+        process, id, &holdings, verdicts, &vacated, &stopping, runs,
     ));
     let workers = new_workers(process, &shared);
     let starter = Starter {
@@ -81,7 +84,12 @@ where
     }
 }
 
-fn new_writer<S>(process: &Process<S>, id: ProcessId, holdings: &Arc<Holdings>) -> Writer {
+fn new_writer<S>(
+    process: &Process<S>,
+    id: ProcessId,
+    holdings: &Arc<Holdings>,
+    vacated: &Arc<Vacated>,
+) -> Writer {
     Writer {
         schema: process.queue.schema().clone(),
         process: id,
@@ -89,6 +97,7 @@ fn new_writer<S>(process: &Process<S>, id: ProcessId, holdings: &Arc<Holdings>) 
         link: Link::new(Arc::clone(&process.options)),
         holdings: Arc::clone(holdings),
         hooks: process.app.hooks.clone(),
+        vacated: Arc::clone(vacated),
     }
 }
 
@@ -97,6 +106,7 @@ fn new_shared<S: Send + Sync + 'static>(
     id: ProcessId,
     holdings: &Arc<Holdings>,
     verdicts: mpsc::Sender<writer::Ended>,
+    vacated: &Arc<Vacated>,
     stopping: &CancellationToken,
     runs: &Stop,
 ) -> Shared<S> {
@@ -115,6 +125,7 @@ fn new_shared<S: Send + Sync + 'static>(
         sleepers: Sleepers::new(schema.clone(), id, process.link()),
         schema,
         verdicts,
+        vacated: Arc::clone(vacated),
         claiming: RwLock::new(()),
         runs: TaskTracker::new(),
         stopping: stopping.clone(),
@@ -173,7 +184,11 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
 
     fn others(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> Vec<JoinHandle<()>> {
         let settings = &self.process.settings;
-        let mut others = vec![self.recovery(), self.withdrawal(shared)];
+        let mut others = vec![
+            self.recovery(),
+            self.unblocker(shared),
+            self.withdrawal(shared),
+        ];
         if settings.dispatcher.enabled {
             others.push(self.dispatcher());
         }
@@ -192,6 +207,23 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let stopping = self.stopping.clone();
         self.keep("dispatcher", move |link| {
             dispatcher::dispatch(link, schema.clone(), settings.clone(), stopping.clone())
+        })
+    }
+
+    fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
+        let vacated = Arc::clone(&shared.vacated);
+        let schema = self.process.queue.schema().clone();
+        let settings = self.process.settings.dispatcher.clone();
+        let stopping = self.stopping.clone();
+        self.keep("unblocker", move |link| {
+            let (schema, settings) = (schema.clone(), settings.clone());
+            unblocker::unblock_keys(
+                link,
+                schema,
+                settings,
+                Arc::clone(&vacated),
+                stopping.clone(),
+            )
         })
     }
 
