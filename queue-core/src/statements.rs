@@ -20,6 +20,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("claim_limited", claim_limited::CLAIM_LIMITED),
     ("clear_failed", clear::CLEAR_FAILED),
     ("clear_finished", clear::CLEAR_FINISHED),
+    ("clear_rates", clear::CLEAR_RATES),
     ("deregister", DEREGISTER),
     ("discard", discard::DISCARD),
     ("enqueue", enqueue::ENQUEUE),

@@ -18,6 +18,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("cancel_requests", "claimed"),
     ("release_unknown", "claimed"),
     ("clear_failed", "failed"),
+    ("clear_rates", "rates"),
     ("last_place", "job_seq"),
 ];
 
@@ -33,7 +34,11 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "ready_claim",
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
     ),
-    ("claim_limited", "slots_pkey", "Index Cond: (key = brought.key)"),
+    (
+        "claim_limited",
+        "slots_pkey",
+        "Index Cond: (key = brought.key)",
+    ),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
     (
         "unblock",
