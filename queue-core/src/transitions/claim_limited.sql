@@ -14,7 +14,9 @@
 --
 -- Locks rows of ready with skip locked. Slots are taken in the order of keys and numbers, and then
 -- starts in the order of keys, so that no two claims wait for each other.
-with front as (
+with setting as (
+    select exists (select from queue.limits) as has_any
+), front as (
     select lane.position, front.*
     from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[], $5::bigint[])
         with ordinality as lane (queue, priority, track, above, up_to, position)
@@ -60,9 +62,12 @@ with front as (
         select name, name, slots, space, burst, null, null
         from queue.limits
         where name in ('@queue/' || front.queue, '@kind/' || front.kind)
+            and (select has_any from setting)
     ) as own on true
     left join queue.limits as of_key on of_key.name = own.key
+        and (select has_any from setting)
     left join queue.limits as of_group on of_group.name = own.name
+        and (select has_any from setting)
     cross join lateral (
         select coalesce(of_key.space, of_group.space, own.space) as space,
             coalesce(of_key.burst, of_group.burst, own.burst) as burst

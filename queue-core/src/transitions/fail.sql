@@ -29,11 +29,19 @@ with closed as (
     where is_cancelled
 ), vacated as (
     delete from queue.slots
-    using closed
-    cross join lateral unnest(closed.keys, closed.slots) as held (key, number)
-    where slots.key = held.key
-        and slots.number = held.number
-        and slots.job_id = closed.job_id
+    where ctid = any (array(
+        select slot.place
+        from closed
+        cross join lateral unnest(closed.keys, closed.slots) as held (key, number)
+        cross join lateral (
+            select ctid as place
+            from queue.slots
+            where slots.key = held.key
+                and slots.number = held.number
+                and slots.job_id = closed.job_id
+            limit 1
+        ) as slot
+    ))
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))

@@ -76,11 +76,19 @@ with dead as (
     where next = 'finished'
 ), vacated as (
     delete from queue.slots
-    using orphaned
-    cross join lateral unnest(orphaned.keys, orphaned.slots) as held (key, number)
-    where slots.key = held.key
-        and slots.number = held.number
-        and slots.job_id = orphaned.job_id
+    where ctid = any (array(
+        select slot.place
+        from orphaned
+        cross join lateral unnest(orphaned.keys, orphaned.slots) as held (key, number)
+        cross join lateral (
+            select ctid as place
+            from queue.slots
+            where slots.key = held.key
+                and slots.number = held.number
+                and slots.job_id = orphaned.job_id
+            limit 1
+        ) as slot
+    ))
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from judged where next in ('failed', 'finished')))
