@@ -20,6 +20,7 @@ pub mod process;
 mod new_job;
 
 mod job;
+pub mod schedule;
 mod sql;
 mod state;
 
@@ -33,6 +34,7 @@ pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_tag}
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 pub use queue::Queue;
 pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};
 #[doc(hidden)]
