@@ -13,6 +13,7 @@ mod queue;
 pub mod inspect;
 pub mod migrate;
 pub mod queues;
+pub mod recurring;
 pub mod transitions;
 
 pub mod process;
@@ -30,7 +31,7 @@ mod unique;
 
 pub use db::{begin, is_not_migrated, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
-pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_tag};
+pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_schedule, check_tag};
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 pub use queue::Queue;
 pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};

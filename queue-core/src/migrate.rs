@@ -39,6 +39,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "processes",
         include_str!("../../migrations/0004_processes.sql"),
     ),
+    migration(
+        6,
+        "recurring",
+        include_str!("../../migrations/0006_recurring.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

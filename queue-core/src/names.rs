@@ -49,6 +49,14 @@ pub fn check_kind(name: &str) -> Result<(), InvalidName> {
     check("kind", name)
 }
 
+/// Checks the name of a schedule, by the rule of [`check_queue`].
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses.
+pub fn check_schedule(name: &str) -> Result<(), InvalidName> {
+    check("schedule", name)
+}
+
 /// Checks a tag, by the rule of [`check_queue`].
 ///
 /// # Errors

@@ -1,8 +1,11 @@
 //! Every statement of this crate by name, for tests that prepare and explain them.
 
-use crate::inspect::{doctor, jobs, processes, queues as inspect_queues, stats};
+use crate::inspect::{
+    doctor, jobs, processes, queues as inspect_queues, recurring as inspect_recurring, stats,
+};
 use crate::process::{DEREGISTER, HEARTBEAT, REGISTER, SLEEP, WAKE};
 use crate::queues;
+use crate::recurring;
 use crate::transitions::{
     cancel, claim, clear, discard, enqueue, fail, finish, promote, recover, release, retry, revive,
     snooze,
@@ -10,11 +13,13 @@ use crate::transitions::{
 
 /// What producers and processes run: these must find their rows by an index.
 const TRANSITIONS: &[(&str, &str)] = &[
+    ("add_schedule", recurring::ADD),
     ("await_movers", cancel::AWAIT_MOVERS),
     ("cancel", cancel::CANCEL),
     ("cancel_requests", cancel::CANCEL_REQUESTS),
     ("claim", claim::CLAIM),
     ("clear_failed", clear::CLEAR_FAILED),
+    ("clear_firings", recurring::CLEAR_FIRINGS),
     ("clear_finished", clear::CLEAR_FINISHED),
     ("deregister", DEREGISTER),
     ("discard", discard::DISCARD),
@@ -27,21 +32,34 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("key_holders", enqueue::KEY_HOLDERS),
     ("lanes", claim::LANES),
     ("last_place", claim::LAST_PLACE),
+    ("lock_due", recurring::LOCK_DUE),
+    ("lock_schedule", recurring::LOCK_NAMED),
+    ("move_schedule", recurring::MOVE),
     ("next_due", promote::NEXT_DUE),
+    ("next_due_schedule", recurring::NEXT_DUE),
+    ("owner", recurring::OWNER),
     ("pause", queues::PAUSE),
+    ("pause_schedule", recurring::PAUSE),
     ("promote", promote::PROMOTE),
+    ("record_firings", recurring::RECORD),
+    ("record_run", recurring::RECORD_RUN),
     ("recover", recover::RECOVER),
     ("register", REGISTER),
     ("release", release::RELEASE),
     ("release_unknown", release::RELEASE_UNKNOWN),
+    ("remove_schedule", recurring::REMOVE),
     ("request_cancel", cancel::REQUEST_CANCEL),
     ("reserve_ids", enqueue::RESERVE_IDS),
     ("resume", queues::RESUME),
+    ("resume_schedule", recurring::RESUME),
     ("retry", retry::RETRY),
     ("revive", revive::REVIVE),
+    ("settle_firing", recurring::SETTLE),
     ("sleep", SLEEP),
     ("snooze", snooze::SNOOZE),
     ("still_claimed", finish::STILL_CLAIMED),
+    ("store_schedule", recurring::STORE),
+    ("undeclare", recurring::UNDECLARE),
     ("wake", WAKE),
     ("wake_queues", enqueue::WAKE_QUEUES),
     ("was_written", finish::WAS_WRITTEN),
@@ -54,17 +72,21 @@ const READS: &[(&str, &str)] = &[
     ("endings", stats::ENDINGS),
     ("error_kinds", stats::ERROR_KINDS),
     ("failed_kinds", stats::FAILED_KINDS),
+    ("firings", inspect_recurring::FIRINGS),
     ("front", queues::FRONT),
     ("horizon", doctor::HORIZON),
     ("job_attempts", jobs::ATTEMPTS),
     ("job_ids", jobs::IDS),
     ("list_jobs", jobs::LIST),
+    ("list_schedules", inspect_recurring::LIST),
     ("orphans", doctor::ORPHANS),
     ("overdue", doctor::OVERDUE),
+    ("overdue_schedules", doctor::OVERDUE_SCHEDULES),
     ("processes", processes::PROCESSES),
     ("queues", inspect_queues::QUEUES),
     ("server", doctor::SERVER),
     ("show_job", jobs::SHOW),
+    ("show_schedule", inspect_recurring::SHOW),
     ("stats", stats::STATS),
     ("tables", doctor::TABLES),
 ];

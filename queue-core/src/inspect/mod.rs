@@ -1,4 +1,4 @@
-//! What operators and programs ask: jobs, queues, processes, figures, and what is wrong.
+//! What operators and programs ask: jobs, queues, schedules, processes, figures, and what is wrong.
 //!
 //! Nothing here locks or changes a row. Results serialize with stable field names; times are
 //! UTC, durations are seconds. All of it works for an ordinary role that may use the tables.
@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod jobs;
 pub mod processes;
 pub mod queues;
+pub mod recurring;
 pub mod stats;
 
 mod spell;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use jobs::{AttemptDetails, JobDetails, JobFilter, JobSummary};
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;
+pub use recurring::{FiringDetails, ScheduleDetails, ScheduleSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
 

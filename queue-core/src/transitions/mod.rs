@@ -36,4 +36,5 @@ pub mod snooze;
 
 mod run;
 
+pub(crate) use run::millis;
 pub use run::{AttemptError, Claim, Ending, Run};

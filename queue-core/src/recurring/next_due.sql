@@ -1,0 +1,7 @@
+-- Finds how many milliseconds remain until the next schedule is due; none when there is none.
+select ceil(extract(epoch from next_at - clock_timestamp()) * 1000)::bigint
+from queue.schedules
+where paused_at is null
+    and next_at is not null
+order by next_at
+limit 1
