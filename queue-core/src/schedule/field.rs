@@ -104,6 +104,18 @@ impl Field {
         self.values.len() == unit.count() as usize
     }
 
+    /// Returns the value, if there is only one.
+    pub(super) fn only(&self) -> Option<u32> {
+        match self.first_and_last() {
+            Some((first, last)) if first == last => Some(first),
+            _ => None,
+        }
+    }
+
+    pub(super) fn first_and_last(&self) -> Option<(u32, u32)> {
+        Some((*self.values.first()?, *self.values.last()?))
+    }
+
     /// Returns the step of values that are the same distance apart all the way round, from the
     /// end of one hour (or day) to the beginning of the next.
     pub(super) fn step(&self, unit: &Unit) -> Option<u32> {
