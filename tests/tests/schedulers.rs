@@ -8,12 +8,20 @@ use queue_core::recurring::{
     Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
 };
 use queue_core::schedule::Tz;
-use queue_core::{NewJob, Options, Schema};
+use queue_core::{NewJob, Options, Queue, Schema};
+use queue_tests::deeds::{self, Deed, Ledger};
+use queue_tests::lossy::Lossy;
 use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{World, eventually, worker};
-use queue_worker::{App, Attempt, BoxError, Cx, InvalidApp, Job, Next, Perform, Settings};
+use queue_worker::{
+    App, Attempt, BoxError, Cx, InvalidApp, Job, Next, Perform, Process, Settings, Stop,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
 /// Settings of a process that declares its schedules by a source.
 fn by(source: &str) -> Settings {
@@ -64,15 +72,71 @@ async fn many_processes_enqueue_each_second_of_a_schedule_once() {
         process.stop().await;
     }
 
-    let enqueued = world.count("firings where outcome = 'enqueued'").await;
-    assert_eq!(world.count("firings").await, enqueued);
-    assert_eq!(world.count("jobs").await, enqueued);
+    assert_one_job_a_second(&world).await;
+}
+
+/// Asserts that a schedule of every second left no due time out, and enqueued none twice.
+async fn assert_one_job_a_second(world: &World) {
     let due: Vec<(DateTime<Utc>,)> = world
-        .rows("select due_at from queue.firings order by due_at")
+        .rows("select due_at from queue.firings where outcome = 'enqueued' order by due_at")
         .await;
     for pair in due.windows(2) {
         assert_eq!((pair[1].0 - pair[0].0).num_milliseconds(), 1_000);
     }
+    assert_eq!(world.count("firings").await, due.len() as i64);
+    assert_eq!(world.count("jobs").await, due.len() as i64);
+}
+
+#[tokio::test]
+async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let mut conn = world.connect().await;
+    add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
+        .await
+        .unwrap();
+    let orders = Orders::to(world.url());
+
+    for _ in 0..3 {
+        let fired = world.count("firings").await;
+        let mut victims = [(); 2].map(|()| Victim::start(WORKER, &orders));
+        eventually("both are there, and have fired", async || {
+            world.count("processes").await >= 2 && world.count("firings").await > fired
+        })
+        .await;
+        for victim in &mut victims {
+            victim.kill().await;
+        }
+        world.sql("delete from queue.processes").await;
+    }
+
+    assert_one_job_a_second(&world).await;
+}
+
+#[tokio::test]
+async fn a_scheduler_whose_answers_get_lost_enqueues_no_due_time_twice() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    let lossy = Lossy::before(&world.connect_options());
+    let pool = PgPoolOptions::new().connect_lazy_with(lossy.connect_options());
+    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let app = deeds::app(world.pool().clone()).recurring(recurring);
+    let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
+    let stop = Stop::new();
+    lossy.lose_one_in(10);
+
+    let running = tokio::spawn(process.run(stop.clone()));
+    eventually(
+        "some answers are lost, and some times are fired",
+        async || lossy.lost() > 10 && world.count("firings").await > 3,
+    )
+    .await;
+    lossy.lose_one_in(0);
+    stop.gracefully();
+    running.await.unwrap();
+
+    assert_one_job_a_second(&world).await;
 }
 
 #[tokio::test]
