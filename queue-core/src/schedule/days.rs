@@ -49,12 +49,34 @@ pub(super) struct Days {
 /// Years that have every kind: each weekday as 1 January, with and without a 29 February.
 pub(super) const SAMPLE: RangeInclusive<u32> = 2000..=2027;
 
-/// The lengths of months, with the months that have them, and in which years.
-const LENGTHS: [(u32, &[u32], fn(u32) -> bool); 4] = [
-    (31, &[1, 3, 5, 7, 8, 10, 12], |_| true),
-    (30, &[4, 6, 9, 11], |_| true),
-    (29, &[2], is_leap),
-    (28, &[2], |year| !is_leap(year)),
+/// Months of one length.
+struct Length {
+    days: u32,
+    months: &'static [u32],
+    has_year: fn(u32) -> bool,
+}
+
+const LENGTHS: [Length; 4] = [
+    Length {
+        days: 31,
+        months: &[1, 3, 5, 7, 8, 10, 12],
+        has_year: |_| true,
+    },
+    Length {
+        days: 30,
+        months: &[4, 6, 9, 11],
+        has_year: |_| true,
+    },
+    Length {
+        days: 29,
+        months: &[2],
+        has_year: is_leap,
+    },
+    Length {
+        days: 28,
+        months: &[2],
+        has_year: |year| !is_leap(year),
+    },
 ];
 
 /// True to the calendar in [`SAMPLE`].
@@ -124,7 +146,7 @@ impl Weekdays {
 }
 
 impl Days {
-    /// Combines the three day fields of a line.
+    /// Combines the three day fields of a line. What has no day at all is left out.
     pub(super) fn of(month_days: &MonthDays, months: &Field, weekdays: &Weekdays) -> Vec<Self> {
         let either = [month_days.days(), weekdays.days()];
         let days = if is_either(month_days, weekdays) {
@@ -138,7 +160,15 @@ impl Days {
             months: months.values.clone(),
             ..Self::all()
         };
-        days.iter().map(|days| days.and(&months)).collect()
+        days.iter()
+            .map(|days| days.and(&months))
+            .filter(|days| !days.is_empty())
+            .collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        let parts = [&self.month_days, &self.months, &self.weekdays, &self.years];
+        parts.iter().any(|part| part.is_empty())
     }
 
     fn all() -> Self {
@@ -175,10 +205,10 @@ fn week_of_month(nth: u32) -> Days {
 fn last_of_month(count: u32) -> Vec<Days> {
     LENGTHS
         .iter()
-        .map(|(length, months, is_in)| Days {
-            month_days: (length - count + 1..=*length).collect(),
-            months: months.iter().copied().collect(),
-            years: SAMPLE.filter(|year| is_in(*year)).collect(),
+        .map(|length| Days {
+            month_days: (length.days - count + 1..=length.days).collect(),
+            months: length.months.iter().copied().collect(),
+            years: SAMPLE.filter(|year| (length.has_year)(*year)).collect(),
             ..Days::all()
         })
         .collect()

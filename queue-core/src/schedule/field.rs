@@ -123,7 +123,7 @@ impl Field {
         let step = unit.count() / count;
         let first = self.values.first()?;
         let even = (0..count).all(|index| self.values.contains(&(first + index * step)));
-        (unit.count() % count == 0 && even).then_some(step)
+        (unit.count().is_multiple_of(count) && even).then_some(step)
     }
 }
 
@@ -211,11 +211,11 @@ fn is_in(unit: &Unit, number: u32) -> bool {
 /// Finds `mon`, `Monday` and what lies between.
 pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
     let (first, names) = unit.names;
-    let is_prefix = |full: &&str| {
+    let is_prefix = |full: &str| {
         full.get(..name.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
-    let index = names.iter().position(|full| is_prefix(&full))?;
+    let index = names.iter().position(|full| is_prefix(full))?;
     (name.len() >= 3).then_some(first + index as u32)
 }
 

@@ -23,9 +23,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Returns none if the line can never fire.
-    ///
-    /// `times` are the seconds, minutes and hours.
+    /// Takes seconds, minutes and hours, and days. Returns none if the line can never fire.
     pub(super) fn new(times: [&BTreeSet<u32>; 3], days: &Days) -> Option<Self> {
         let [seconds, minutes, hours] = times.map(list);
         let (month_days, months) = (list(&days.month_days), list(&days.months));
@@ -33,7 +31,6 @@ impl Line {
         let years = list(&days.years);
         let text = format!("{seconds} {minutes} {hours} {month_days} {months} {weekdays} {years}");
 
-        // A part without values makes no line that the crate reads: its days do not exist.
         let cron = text.parse().ok()?;
         let line = Self { cron };
         let begin = eve_of(SAMPLE.start().cast_signed())?;

@@ -76,7 +76,7 @@ use crontab::Crontab;
 /// # Time zones
 /// Behind the schedule (`0 9 * * * Europe/Berlin`, `every day at 9am in Europe/Berlin`) or before
 /// it (`TZ=Europe/Berlin 0 9 * * *`), by the names of the IANA database. Its rules are known
-/// until 2099; from then on each zone keeps its winter time.
+/// until 2099; from then on each zone keeps its last offset from UTC.
 ///
 /// # When the clocks are set
 /// A fixed time fires the first time that the clock reaches or passes it: one that is left out

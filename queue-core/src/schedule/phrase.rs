@@ -94,6 +94,8 @@ impl<'a> Words<'a> {
 /// Reads `5 minutes`, `minute` and the like. What has a place in the calendar is left: a day
 /// without a number, a week, a month.
 fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSchedule> {
+    // Every 1 day is every day.
+    words.take("1");
     let number = words.read(|word| word.parse::<u32>().ok());
     let unit = words.next().and_then(Unit::of_word);
     match (number, unit) {
@@ -229,23 +231,21 @@ fn parse_time(words: &mut Words<'_>) -> Option<String> {
         return Some(named.to_owned());
     }
     let word = words.next()?;
-    let attached = ["am", "pm"]
-        .into_iter()
-        .find_map(|half| Some((word.strip_suffix(half)?, half)));
-    let follows = || {
-        let half = words.left.iter().nth_back(1).copied();
-        half.filter(|half| ["am", "pm"].contains(half))
-    };
-    let (clock, half, count) = match attached {
-        Some((clock, half)) => (clock, Some(half), 1),
-        None => match follows() {
-            Some(half) => (word, Some(half), 2),
-            None => (word, None, 1),
-        },
+    let follows = words.left.iter().nth_back(1).copied();
+    let (clock, half, count) = match (split_half(word), follows) {
+        (Some((clock, half)), _) => (clock, Some(half), 1),
+        (None, Some(half @ ("am" | "pm"))) => (word, Some(half), 2),
+        (None, _) => (word, None, 1),
     };
     let time = clock_time(clock, half)?;
     words.left.truncate(words.left.len() - count);
     Some(time)
+}
+
+/// Splits `9am` before the half of the day.
+fn split_half(word: &str) -> Option<(&str, &str)> {
+    let (clock, half) = word.split_at_checked(word.len().checked_sub(2)?)?;
+    matches!(half, "am" | "pm").then_some((clock, half))
 }
 
 /// Reads `9`, `9:30` and `9:30:15`, of twelve hours if the half of the day is given.
