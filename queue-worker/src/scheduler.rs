@@ -57,15 +57,15 @@ impl Scheduler {
         }
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
+        let poll_interval = self.settings.poll_interval;
         while !self.stopping.is_cancelled() {
-            let fired = self.fire_all(&mut link, &mut reported).await?;
-            let wait = link
-                .run(async |conn| next_due(conn, &self.schema).await)
+            let left_alone = self.fire_all(&mut link, &mut reported).await?;
+            let due = link
+                .run(async |conn| next_due(conn, &self.schema, &left_alone).await)
                 .await?;
-            let poll_interval = self.settings.poll_interval;
-            let wait = wait.unwrap_or(poll_interval);
-            // What is due and yet left is locked, perhaps for long, or is not understood.
-            sleep_min = if fired == 0 && wait < sleep_min {
+            let wait = due.unwrap_or(poll_interval);
+            // What is due all the same is locked, perhaps for long.
+            sleep_min = if wait < sleep_min {
                 (sleep_min * 2).min(poll_interval)
             } else {
                 SLEEP_MIN.min(poll_interval)
@@ -102,14 +102,13 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Fires every schedule that is due, and returns how many there were. One that is not
-    /// understood is reported once, and holds up no other.
+    /// Fires every schedule that is due, and returns the names of those that are not understood.
+    /// They are reported once, and hold up no other.
     async fn fire_all(
         &self,
         link: &mut Link,
         reported: &mut HashSet<String>,
-    ) -> Result<usize, sqlx::Error> {
-        let mut fired = 0;
+    ) -> Result<Vec<String>, sqlx::Error> {
         let mut left_alone = Vec::new();
         while !self.stopping.is_cancelled() {
             let tick = link
@@ -117,10 +116,9 @@ impl Scheduler {
                 .await?;
             match tick {
                 Tick::Idle => break,
-                Tick::Fired(schedule) => {
-                    report_fired(&schedule);
-                    reported.remove(&schedule.name);
-                    fired += 1;
+                Tick::Fired(fired) => {
+                    report_fired(&fired);
+                    reported.remove(&fired.name);
                 }
                 Tick::NotUnderstood { name, reason } => {
                     if reported.insert(name.clone()) {
@@ -134,7 +132,7 @@ impl Scheduler {
                 }
             }
         }
-        Ok(fired)
+        Ok(left_alone)
     }
 }
 

@@ -582,7 +582,7 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
     let Tick::NotUnderstood { name, reason } = first else {
         panic!("{first:?}");
     };
-    let second = fire_next(&mut conn, schema, now, &[name.clone()])
+    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
         .await
         .unwrap();
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 
 use super::definition::Row;
-use super::fire::{Template, send};
+use super::template::{Template, Unreadable, send};
 use super::{InvalidRecurring, Recurring};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
@@ -196,9 +196,12 @@ pub async fn run(
         .fetch_optional(&mut *tx)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let template = Template::read(&row)?.map_err(|reason| RecurringError::NotUnderstood {
-        name: name.to_owned(),
-        reason,
+    let template = Template::read(&row).map_err(|unreadable| match unreadable {
+        Unreadable::Database(error) => RecurringError::Database(error),
+        Unreadable::NotUnderstood(reason) => RecurringError::NotUnderstood {
+            name: name.to_owned(),
+            reason,
+        },
     })?;
     let mut enqueued = send(&mut tx, schema, &template.job()).await?;
     if !enqueued.is_new() {

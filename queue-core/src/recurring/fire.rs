@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
+use super::Missed;
 use super::plan::{Decision, Plan, Verdict, plan};
-use super::{Missed, Overlap};
+use super::template::{Template, Unreadable, jitter, send};
 use crate::db::is_transient;
-use crate::job::{JobId, Options};
-use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+use crate::job::JobId;
+use crate::new_job::{EnqueueError, NewJob};
 use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
-use crate::transitions::enqueue::{Enqueued, enqueue};
-use crate::unique::{OnConflict, Unique};
+use crate::transitions::enqueue::Enqueued;
 
 pub(crate) const LOCK_DUE: &str = include_str!("lock_due.sql");
 pub(crate) const RECORD: &str = include_str!("record.sql");
@@ -100,9 +99,10 @@ pub async fn fire_next(
     let Some(row) = row else {
         return Ok(Tick::Idle);
     };
-    let due = match DueSchedule::read(&row)? {
+    let due = match DueSchedule::read(&row) {
         Ok(due) => due,
-        Err(reason) => {
+        Err(Unreadable::Database(error)) => return Err(error),
+        Err(Unreadable::NotUnderstood(reason)) => {
             let name = row.try_get("name")?;
             return Ok(Tick::NotUnderstood { name, reason });
         }
@@ -112,16 +112,18 @@ pub async fn fire_next(
     Ok(Tick::Fired(fired))
 }
 
-/// Returns how long it is until the next schedule is due, nothing being left when one is due
-/// already; nothing at all, when none will be.
+/// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
+/// none will be.
 ///
 /// # Errors
 /// Returns what the server answered.
 pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,
+    except: &[String],
 ) -> Result<Option<Duration>, sqlx::Error> {
     let wait: Option<i64> = sqlx::query_scalar(schema.sql(NEXT_DUE))
+        .bind(except)
         .fetch_optional(conn)
         .await?;
     Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
@@ -139,38 +141,22 @@ struct DueSchedule {
 }
 
 impl DueSchedule {
-    /// Reads a row of `lock_due.sql`, or says what in it is not understood.
-    fn read(row: &PgRow) -> Result<Result<Self, String>, sqlx::Error> {
+    /// Reads a row of `lock_due.sql`.
+    fn read(row: &PgRow) -> Result<Self, Unreadable> {
         let text: &str = row.try_get("schedule")?;
-        let zone: &str = row.try_get("zone")?;
-        let zone = match parse_zone(zone) {
-            Ok(zone) => zone,
-            Err(unknown) => return Ok(Err(unknown.to_string())),
-        };
-        let schedule = match Schedule::parse(text, zone) {
-            Ok(schedule) => schedule,
-            Err(invalid) => return Ok(Err(format!("`{text}`: {invalid}"))),
-        };
+        let zone = parse_zone(row.try_get("zone")?).map_err(Unreadable::because)?;
         let missed: &str = row.try_get("missed")?;
-        let missed = match missed.parse() {
-            Ok(missed) => missed,
-            Err(unknown) => return Ok(Err(format!("{unknown}"))),
-        };
-        let template = match Template::read(row)? {
-            Ok(template) => template,
-            Err(reason) => return Ok(Err(reason)),
-        };
         let missed_max: i32 = row.try_get("missed_max")?;
         let jitter_ms: i64 = row.try_get("jitter_ms")?;
-        Ok(Ok(Self {
-            template,
-            schedule,
-            missed,
+        Ok(Self {
+            template: Template::read(row)?,
+            schedule: Schedule::parse(text, zone).map_err(Unreadable::because)?,
+            missed: missed.parse().map_err(Unreadable::because)?,
             missed_max: usize::try_from(missed_max).unwrap_or(1),
             jitter: Duration::from_millis(jitter_ms.unsigned_abs()),
             next_at: row.try_get("next_at")?,
             now: row.try_get("now")?,
-        }))
+        })
     }
 
     fn plan(&self) -> Plan {
@@ -288,19 +274,6 @@ async fn enqueue_one(
     }
 }
 
-/// Enqueues one job as everything is enqueued.
-pub(super) async fn send(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    job: &NewJob,
-) -> Result<Enqueued, EnqueueError> {
-    job.check(ARGS_BYTES_MAX)?;
-    let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
-    enqueued.first().copied().ok_or_else(|| {
-        EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
-    })
-}
-
 async fn settle(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -331,91 +304,5 @@ fn with_cause(error: &EnqueueError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    }
-}
-
-/// What a schedule enqueues.
-pub(super) struct Template {
-    pub(super) name: String,
-    overlap: Overlap,
-    job: NewJob,
-}
-
-impl Template {
-    /// Reads the columns that all who enqueue read, or says what in them is not understood. The
-    /// arguments stay the text they are: no number in them is rounded on its way.
-    pub(super) fn read(row: &PgRow) -> Result<Result<Self, String>, sqlx::Error> {
-        let overlap: &str = row.try_get("overlap")?;
-        let overlap = match overlap.parse() {
-            Ok(overlap) => overlap,
-            Err(unknown) => return Ok(Err(format!("{unknown}"))),
-        };
-        let tags: Vec<String> = row.try_get("tags")?;
-        let options = Options::new()
-            .queue(row.try_get::<String, _>("queue")?)
-            .priority(row.try_get("priority")?)
-            .attempts(row.try_get("attempts_max")?)
-            .crashes(row.try_get("crashes_max")?);
-        let kind: String = row.try_get("kind")?;
-        Ok(Ok(Self {
-            name: row.try_get("name")?,
-            overlap,
-            job: NewJob {
-                kind: kind.into(),
-                args: row.try_get("args")?,
-                options: tags.into_iter().fold(options, Options::tag),
-            },
-        }))
-    }
-
-    /// Makes a job that keeps to the schedule's policy about overlapping.
-    pub(super) fn job(&self) -> NewJob {
-        let job = self.job_that_overlaps();
-        match self.overlap {
-            Overlap::Skip => {
-                let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
-                job.with(|options| options.unique(alone))
-            }
-            Overlap::Allow | Overlap::Queue => job,
-        }
-    }
-
-    /// Makes a job that is enqueued whatever others of the schedule there are.
-    pub(super) fn job_that_overlaps(&self) -> NewJob {
-        self.job.clone()
-    }
-}
-
-/// Draws how long after its due time a job starts: the same for everybody who asks.
-fn jitter(name: &str, due_at: DateTime<Utc>, max: Duration) -> Duration {
-    let digest = Sha256::new()
-        .chain_update(due_at.timestamp_millis().to_be_bytes())
-        .chain_update(name)
-        .finalize();
-    let drawn = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(drawn % max.saturating_add(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_is_the_same_whenever_it_is_drawn_and_differs_from_time_to_time() {
-        let max = Duration::from_secs(60);
-        let due_at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).unwrap();
-        let draw = || -> Vec<Duration> { (0..50).map(|n| jitter("a", due_at(n), max)).collect() };
-
-        let drawn = draw();
-
-        assert_eq!(drawn, draw());
-        assert!(drawn.iter().all(|jitter| *jitter <= max));
-        assert!(drawn.iter().any(|jitter| *jitter > max / 2));
-        assert!(drawn.iter().any(|jitter| *jitter < max / 2));
-        assert_ne!(jitter("a", due_at(1), max), jitter("b", due_at(1), max));
     }
 }

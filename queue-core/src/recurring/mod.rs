@@ -18,15 +18,16 @@ mod definition;
 mod edit;
 mod fire;
 mod plan;
+mod policy;
 mod register;
+mod template;
 
 pub use clear::clear_firings;
-pub use definition::{
-    InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring, UnknownPolicy,
-};
+pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, Tick, fire_next, next_due};
 pub use plan::GRACE;
+pub use policy::{Missed, Overlap, UnknownPolicy};
 pub use register::{Collision, Registered, register};
 
 pub(crate) use clear::CLEAR_FIRINGS;

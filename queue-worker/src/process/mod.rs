@@ -270,8 +270,8 @@ fn default_name() -> String {
 /// What schedules are declared by unless the settings say otherwise: it is the same for every
 /// process of a program, wherever it runs.
 fn program_name() -> String {
-    let program = std::env::current_exe().ok();
-    let name = program.as_deref().and_then(std::path::Path::file_stem);
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_stem();
     name.map_or_else(
         || "program".to_owned(),
         |name| name.to_string_lossy().into_owned(),
