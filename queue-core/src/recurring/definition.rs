@@ -54,15 +54,15 @@ pub enum InvalidRecurring {
     Name(#[from] InvalidName),
     /// Its text says no times.
     #[error("the times of the schedule `{name}` cannot be understood")]
-    Schedule {
+    Times {
         /// The schedule's name.
         name: String,
         /// What is wrong with the text.
         source: InvalidSchedule,
     },
-    /// Its job is refused.
+    /// Its job could not be enqueued.
     #[error("the job of the schedule `{name}` is refused")]
-    Job {
+    Unfit {
         /// The schedule's name.
         name: String,
         /// What is wrong with the job.
@@ -205,7 +205,7 @@ impl Recurring {
     /// Refuses a text that says no times; one that [`Recurring::of`] took says some in any zone.
     pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurring> {
         Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone)).map_err(|source| {
-            InvalidRecurring::Schedule {
+            InvalidRecurring::Times {
                 name: self.name.clone(),
                 source,
             }
@@ -241,7 +241,7 @@ impl Recurring {
 
 impl InvalidRecurring {
     fn job(name: &str, source: EnqueueError) -> Self {
-        Self::Job {
+        Self::Unfit {
             name: name.to_owned(),
             source: Box::new(source),
         }

@@ -57,7 +57,7 @@ pub enum RecurringError {
     },
     /// Its job could not be enqueued.
     #[error(transparent)]
-    Enqueue(#[from] EnqueueError),
+    NotEnqueued(#[from] EnqueueError),
     /// The database refused, or could not be reached.
     #[error("could not change the schedule")]
     Database(#[from] sqlx::Error),

@@ -29,7 +29,8 @@ pub enum Overlap {
     /// was enqueued before the schedule said this does not count.
     Skip,
     /// Another job is enqueued, and starts when the earlier one has ended.
-    Queue,
+    #[serde(rename = "queue")]
+    Queued,
 }
 
 /// A word that stands for no policy this program knows.
@@ -73,7 +74,7 @@ impl Overlap {
         match self {
             Self::Allow => "allow",
             Self::Skip => "skip",
-            Self::Queue => "queue",
+            Self::Queued => "queue",
         }
     }
 }
@@ -82,7 +83,7 @@ impl FromStr for Overlap {
     type Err = UnknownPolicy;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Allow, Self::Skip, Self::Queue]
+        [Self::Allow, Self::Skip, Self::Queued]
             .into_iter()
             .find(|policy| policy.as_str() == word)
             .ok_or_else(|| UnknownPolicy {
@@ -103,7 +104,7 @@ mod tests {
             assert_eq!(missed.as_str().parse(), Ok(missed));
             assert_eq!(serde_json::to_value(missed).unwrap(), missed.as_str());
         }
-        for overlap in [Overlap::Allow, Overlap::Skip, Overlap::Queue] {
+        for overlap in [Overlap::Allow, Overlap::Skip, Overlap::Queued] {
             assert_eq!(overlap.as_str().parse(), Ok(overlap));
             assert_eq!(serde_json::to_value(overlap).unwrap(), overlap.as_str());
         }

@@ -72,7 +72,7 @@ impl Template {
                 let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
                 job.with(|options| options.unique(alone))
             }
-            Overlap::Allow | Overlap::Queue => job,
+            Overlap::Allow | Overlap::Queued => job,
         }
     }
 

@@ -127,7 +127,7 @@ impl From<queue_core::recurring::RecurringError> for Failure {
 
         match error {
             RecurringError::Database(error) => error.into(),
-            RecurringError::Enqueue(error) => error.into(),
+            RecurringError::NotEnqueued(error) => error.into(),
             RecurringError::Invalid(refused) => Self::new(Exit::Usage, refused),
             unknown @ RecurringError::Unknown(_) => Self::new(Exit::NotFound, unknown),
             other => Self::new(Exit::Failed, other),

@@ -84,9 +84,12 @@ impl Settings {
             CLEARING_BATCH,
         );
         check.retention(&self.retention);
-        let SchedulerSettings { enabled, .. } = self.scheduler;
-        let any_part = self.dispatcher.enabled || enabled || self.maintenance.enabled;
-        if self.workers.is_empty() && !any_part {
+        let parts = [
+            self.dispatcher.enabled,
+            self.scheduler.enabled,
+            self.maintenance.enabled,
+        ];
+        if self.workers.is_empty() && !parts.contains(&true) {
             check.problems.push(InvalidSetting {
                 other_key: Some("dispatcher.enabled".to_owned()),
                 ..InvalidSetting::new(

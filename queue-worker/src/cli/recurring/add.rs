@@ -16,7 +16,7 @@ use crate::App;
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
-use crate::cli::output::{absolute, print, print_json, say};
+use crate::cli::output::{absolute_coming, print, print_json, say};
 use crate::handlers;
 
 const HELP: &str = "\
@@ -160,7 +160,11 @@ fn answer(global: &Global, answer: &Answer) -> Result<Exit, Failure> {
     if global.json {
         print_json(answer)?;
     } else {
-        let times: Vec<String> = answer.upcoming.iter().map(|time| absolute(*time)).collect();
+        let times: Vec<String> = answer
+            .upcoming
+            .iter()
+            .map(|time| absolute_coming(*time))
+            .collect();
         print(times.join("\n"))?;
     }
     Ok(Exit::Fine)

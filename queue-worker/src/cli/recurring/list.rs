@@ -5,7 +5,7 @@ use queue_core::inspect::{ScheduleSummary, recurring};
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
-use crate::cli::output::{Rows, print_json, relative, say};
+use crate::cli::output::{Rows, coming, print_json, relative, say};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let database = Database::of(global)?;
@@ -41,7 +41,7 @@ fn table(schedules: &[ScheduleSummary]) -> Result<(), Failure> {
 
 fn next(schedule: &ScheduleSummary) -> String {
     match (schedule.paused_at, schedule.next_at) {
-        (None, Some(next_at)) => relative(next_at),
+        (None, Some(next_at)) => coming(next_at),
         _ => "-".to_owned(),
     }
 }

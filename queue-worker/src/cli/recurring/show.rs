@@ -9,7 +9,7 @@ use queue_core::recurring::RecurringError;
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
-use crate::cli::output::{absolute, lines, one_line, print, print_json, relative};
+use crate::cli::output::{absolute, absolute_coming, lines, one_line, print, print_json, relative};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -64,7 +64,7 @@ impl Show {
         if schedule.paused_at.is_none() && !schedule.upcoming.is_empty() {
             text.push_str("\nnext times\n");
             for time in &schedule.upcoming {
-                let _ = writeln!(text, "  {}", absolute(*time));
+                let _ = writeln!(text, "  {}", absolute_coming(*time));
             }
         }
         if !schedule.firings.is_empty() {
