@@ -166,30 +166,37 @@ fn report_fired(fired: &Fired) {
             "due times were decided about before"
         );
     }
+    report_missed(schedule, &fired.firings);
     for firing in &fired.firings {
         report_firing(schedule, firing);
     }
 }
 
+/// After a long standstill there may be many: they are told in one line.
+fn report_missed(schedule: &str, firings: &[Firing]) {
+    let missed = || {
+        firings
+            .iter()
+            .filter(|firing| matches!(firing.outcome, FiringOutcome::Missed))
+    };
+    if let (Some(first), Some(last)) = (missed().next(), missed().next_back()) {
+        let since = first.since.unwrap_or(first.due_at);
+        tracing::warn!(
+            schedule,
+            %since,
+            until = %last.due_at,
+            "due times were missed, and nothing is enqueued for them",
+        );
+    }
+}
+
 fn report_firing(schedule: &str, firing: &Firing) {
-    let Firing {
-        due_at,
-        since,
-        outcome,
-    } = firing;
-    match outcome {
+    let due_at = firing.due_at;
+    match &firing.outcome {
         FiringOutcome::Enqueued(job_id) => {
             tracing::debug!(schedule, %due_at, %job_id, "enqueued what was due");
         }
-        FiringOutcome::Missed => match since {
-            Some(since) => tracing::warn!(
-                schedule,
-                %since,
-                until = %due_at,
-                "due times were missed, more than are made up for one by one",
-            ),
-            None => tracing::warn!(schedule, %due_at, "a due time was missed"),
-        },
+        FiringOutcome::Missed => {}
         FiringOutcome::Overlapped(job_id) => tracing::info!(
             schedule,
             %due_at,

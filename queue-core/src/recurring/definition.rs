@@ -111,7 +111,8 @@ impl Recurring {
         }
     }
 
-    /// Makes one of a job of whatever kind.
+    /// Makes one of a job of whatever kind, or of one with options of its own:
+    /// `NewJob::of(&job)?.with(|options| options.queue("night"))`.
     ///
     /// # Errors
     /// Refuses what [`Recurring::new`] refuses.

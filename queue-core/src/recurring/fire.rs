@@ -48,8 +48,6 @@ pub struct Fired {
     pub firings: Vec<Firing>,
     /// How many due times somebody had decided about before. Nothing was enqueued for them.
     pub lost: usize,
-    /// When it is due next, if ever.
-    pub next_at: Option<DateTime<Utc>>,
 }
 
 /// What became of one due time.
@@ -215,7 +213,6 @@ async fn fire(
         lost: decisions.len() - firings.len(),
         name: due.template.name,
         firings,
-        next_at,
     })
 }
 
