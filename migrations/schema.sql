@@ -20,6 +20,26 @@ CREATE TABLE queue.attempts (
     CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
 );
 
+CREATE TABLE queue.blocked (
+    job_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    blocked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempt integer NOT NULL,
+    priority smallint NOT NULL,
+    spent smallint NOT NULL,
+    crashes smallint NOT NULL,
+    frees_key boolean NOT NULL,
+    replaces boolean NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C"
+);
+
+CREATE TABLE queue.bypasses (
+    job_id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
 CREATE TABLE queue.claimed (
     job_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -28,7 +48,10 @@ CREATE TABLE queue.claimed (
     attempt integer NOT NULL,
     spent smallint NOT NULL,
     crashes smallint NOT NULL,
-    cancel_requested_at timestamp with time zone
+    cancel_requested_at timestamp with time zone,
+    slots integer[],
+    keys text[] COLLATE pg_catalog."C",
+    CONSTRAINT claimed_slots_whole CHECK ((cardinality(keys) = cardinality(slots)))
 );
 
 CREATE TABLE queue.failed (
@@ -90,9 +113,24 @@ CREATE TABLE queue.jobs (
     unique_key bytea,
     tags text[],
     args jsonb NOT NULL,
+    limits jsonb,
     CONSTRAINT jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT jobs_unique_whole CHECK (((unique_key IS NULL) = (unique_states IS NULL)))
+);
+
+CREATE TABLE queue.limits (
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    space interval,
+    slots integer,
+    burst integer,
+    declared boolean NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT limits_burst_check CHECK ((burst > 0)),
+    CONSTRAINT limits_rate_whole CHECK (((space IS NULL) = (burst IS NULL))),
+    CONSTRAINT limits_slots_check CHECK ((slots >= 0)),
+    CONSTRAINT limits_something CHECK (((slots IS NOT NULL) OR (space IS NOT NULL))),
+    CONSTRAINT limits_space_check CHECK ((space > '00:00:00'::interval))
 );
 
 CREATE TABLE queue.migrations (
@@ -120,6 +158,15 @@ CREATE TABLE queue.queues (
     paused_at timestamp with time zone
 );
 
+CREATE TABLE queue.rates (
+    next_at timestamp with time zone NOT NULL,
+    space interval NOT NULL,
+    burst integer NOT NULL,
+    granted integer NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50');
+
 CREATE TABLE queue.ready (
     job_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -130,7 +177,9 @@ CREATE TABLE queue.ready (
     crashes smallint DEFAULT 0 NOT NULL,
     frees_key boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    kind text NOT NULL COLLATE pg_catalog."C"
+    kind text NOT NULL COLLATE pg_catalog."C",
+    track smallint DEFAULT 0 NOT NULL,
+    waited_for text COLLATE pg_catalog."C"
 );
 
 CREATE TABLE queue.scheduled (
@@ -142,7 +191,8 @@ CREATE TABLE queue.scheduled (
     crashes smallint DEFAULT 0 NOT NULL,
     frees_key boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    kind text NOT NULL COLLATE pg_catalog."C"
+    kind text NOT NULL COLLATE pg_catalog."C",
+    limited boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE queue.schedules (
@@ -177,6 +227,14 @@ CREATE TABLE queue.sleepers (
     process_id uuid NOT NULL
 );
 
+CREATE TABLE queue.slots (
+    job_id bigint NOT NULL,
+    expires_at timestamp with time zone,
+    number integer NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT slots_number_check CHECK ((number > 0))
+);
+
 CREATE TABLE queue.unique_keys (
     key bytea NOT NULL,
     job_id bigint NOT NULL,
@@ -186,6 +244,12 @@ CREATE TABLE queue.unique_keys (
 
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
+
+ALTER TABLE ONLY queue.blocked
+    ADD CONSTRAINT blocked_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.bypasses
+    ADD CONSTRAINT bypasses_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY queue.claimed
     ADD CONSTRAINT claimed_pkey PRIMARY KEY (job_id);
@@ -205,6 +269,9 @@ ALTER TABLE ONLY queue.firings
 ALTER TABLE ONLY queue.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY queue.limits
+    ADD CONSTRAINT limits_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY queue.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
 
@@ -213,6 +280,9 @@ ALTER TABLE ONLY queue.processes
 
 ALTER TABLE ONLY queue.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY queue.rates
+    ADD CONSTRAINT rates_pkey PRIMARY KEY (key);
 
 ALTER TABLE ONLY queue.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (job_id);
@@ -226,16 +296,25 @@ ALTER TABLE ONLY queue.schedules
 ALTER TABLE ONLY queue.sleepers
     ADD CONSTRAINT sleepers_pkey PRIMARY KEY (process_id);
 
+ALTER TABLE ONLY queue.slots
+    ADD CONSTRAINT slots_pkey PRIMARY KEY (key, number);
+
 ALTER TABLE ONLY queue.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 
 CREATE INDEX attempts_recent ON queue.attempts USING btree (ended_at);
 
+CREATE INDEX blocked_line ON queue.blocked USING btree (key, queue, kind, priority, seq);
+
+CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHERE replaces;
+
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
 CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
 
-CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, seq);
+CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
+
+CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, track, seq);
 
 CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
 

@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result};
-use queue_core::{NewJob, Queue, Schema, migrate};
+use queue_core::{EnqueueError, NewJob, Queue, Schema, migrate};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
@@ -93,16 +93,22 @@ impl BenchDatabase {
     }
 
     pub(crate) async fn copy_jobs(&self, jobs: usize) -> Result<()> {
-        self.queue()
-            .copy_jobs((0..jobs as i64).map(|id| NewJob::of(&Noop::new(id))))
-            .await?;
+        self.copy((0..jobs as i64).map(|id| NewJob::of(&Noop::new(id))))
+            .await
+    }
+
+    pub(crate) async fn copy(
+        &self,
+        jobs: impl Iterator<Item = Result<NewJob, EnqueueError>> + Send,
+    ) -> Result<()> {
+        self.queue().copy_jobs(jobs).await?;
         Ok(())
     }
 
     /// Sees to what autovacuum does after a burst of inserts. There is no checkpoint between
     /// filling and draining: it would make the drain write an image of every page of `ready`.
     pub(crate) async fn settle(&self) -> Result<()> {
-        sqlx::query("vacuum queue.jobs, queue.ready")
+        sqlx::query("vacuum queue.jobs, queue.ready, queue.blocked")
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -112,8 +118,8 @@ impl BenchDatabase {
     /// checkpoint of another falls into its time.
     pub(crate) async fn reset(&self) -> Result<()> {
         sqlx::query(
-            "truncate queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
-                queue.finished, queue.attempts, queue.unique_keys,
+            "truncate queue.jobs, queue.scheduled, queue.ready, queue.blocked, queue.claimed, queue.failed,
+                queue.finished, queue.attempts, queue.unique_keys, queue.slots, queue.rates,
                 queue_limit.ready, queue_limit.claimed, queue_limit.finished,
                 queue_limit.new_jobs, queue_limit.new_ready",
         )

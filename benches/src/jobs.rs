@@ -1,4 +1,5 @@
-//! The job that is enqueued and run: it does nothing, and has arguments of 100 bytes.
+//! The job that is enqueued and run: it does nothing, and has arguments of 100 bytes. And one that
+//! takes long.
 
 use queue_core::Job;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,14 @@ pub(crate) struct Noop {
 
 impl Job for Noop {
     const KIND: &'static str = "noop";
+}
+
+/// A job that keeps what it holds until it is asked to stop.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Hold;
+
+impl Job for Hold {
+    const KIND: &'static str = "hold";
 }
 
 impl Noop {

@@ -17,7 +17,7 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use crate::database::BenchDatabase;
-use crate::measures::{backlog, drain, enqueue, horizon, latency, limit, memory};
+use crate::measures::{backlog, drain, enqueue, horizon, keys, latency, limit, memory};
 use crate::options::{Measure, Options};
 use crate::report::Report;
 use crate::server::Server;
@@ -61,6 +61,7 @@ async fn run(
         Measure::Latency => latency::run(options, database, report).await,
         Measure::Backlog => backlog::run(options, database, report).await,
         Measure::Horizon => horizon::run(options, database, report).await,
+        Measure::Keys => keys::run(options, database, report).await,
         Measure::Memory => memory::run(database, report).await,
         Measure::All | Measure::IdleWorker => Ok(()),
     }

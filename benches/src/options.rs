@@ -53,6 +53,8 @@ pub(crate) enum Measure {
     Backlog,
     /// Draining while an old snapshot is held open.
     Horizon,
+    /// Limits per key: draining, enqueueing, one hot key, and a million jobs waiting for one.
+    Keys,
     /// The memory and the processor time of an idle process.
     Memory,
     /// The process whose memory is measured.
@@ -70,6 +72,7 @@ impl Options {
                 Measure::Latency,
                 Measure::Horizon,
                 Measure::Backlog,
+                Measure::Keys,
                 Measure::Memory,
             ],
             one => vec![one],

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::database::BenchDatabase;
-use crate::jobs::Noop;
+use crate::jobs::{Hold, Noop};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -47,6 +47,16 @@ impl Perform<Starts> for Noop {
     }
 }
 
+/// Runs until it is asked to stop.
+impl Perform<Starts> for Hold {
+    type Error = std::convert::Infallible;
+
+    async fn perform(self, cx: Cx<Starts>) -> Result<(), Self::Error> {
+        cx.cancelled().await;
+        Ok(())
+    }
+}
+
 impl Running {
     /// Starts a process that only counts, and notes the time whenever `step` more jobs are
     /// finished.
@@ -74,6 +84,7 @@ impl Running {
         let noting = Arc::clone(&finishes);
         let app = App::new(Starts(tells_starts.then_some(sender)))
             .register::<Noop>()
+            .register::<Hold>()
             .on_finished(move |_| noting.note());
         let started_at = Instant::now();
         let process = process(database.queue(), app, concurrency)?;
@@ -122,6 +133,13 @@ impl Running {
                 Ok(None) | Err(_) => bail!("job {id} was not started"),
             }
         }
+    }
+
+    /// Stops the process without waiting for jobs that take long.
+    pub(crate) async fn stop_at_once(self) -> Result<()> {
+        self.stop.at_once();
+        self.task.await?;
+        Ok(())
     }
 
     pub(crate) async fn stop(self) -> Result<()> {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::limit::Limits;
 use crate::unique::Unique;
 
 /// The number that names one job for its whole life, in order of insertion.
@@ -70,6 +71,12 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     fn unique(&self) -> Option<Unique> {
         None
     }
+
+    /// Returns how many jobs like this one may run at once, and start in a period; as many as
+    /// there are, unless overridden.
+    fn limits(&self) -> Limits {
+        Limits::none()
+    }
 }
 
 /// How a job is enqueued: where it waits, how soon its turn comes, how often it is tried.
@@ -82,6 +89,7 @@ pub struct Options {
     pub(crate) tags: Vec<String>,
     pub(crate) due: Due,
     pub(crate) unique: Option<Unique>,
+    pub(crate) limits: Limits,
 }
 
 /// When a job may start.
@@ -103,6 +111,7 @@ impl Options {
             tags: Vec::new(),
             due: Due::Now,
             unique: None,
+            limits: Limits::none(),
         }
     }
 
@@ -160,6 +169,13 @@ impl Options {
     #[must_use]
     pub fn unique(mut self, unique: Unique) -> Self {
         self.unique = Some(unique);
+        self
+    }
+
+    /// Sets the limits, instead of those of the job.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 }

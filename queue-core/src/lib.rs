@@ -11,6 +11,7 @@ mod statements;
 mod queue;
 
 pub mod inspect;
+pub mod limits;
 pub mod migrate;
 pub mod queues;
 pub mod recurring;
@@ -21,6 +22,7 @@ pub mod process;
 mod new_job;
 
 mod job;
+mod limit;
 pub mod schedule;
 mod sql;
 mod state;
@@ -31,6 +33,7 @@ mod unique;
 
 pub use db::{begin, is_not_migrated, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
+pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_schedule, check_tag};
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 pub use queue::Queue;

@@ -40,6 +40,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/0004_processes.sql"),
     ),
     migration(
+        5,
+        "limits",
+        include_str!("../../migrations/0005_limits.sql"),
+    ),
+    migration(
         6,
         "recurring",
         include_str!("../../migrations/0006_recurring.sql"),

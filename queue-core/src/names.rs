@@ -49,6 +49,14 @@ pub fn check_kind(name: &str) -> Result<(), InvalidName> {
     check("kind", name)
 }
 
+/// Checks the name of a group of limits, by the rule of [`check_queue`].
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses.
+pub(crate) fn check_group(name: &str) -> Result<(), InvalidName> {
+    check("group", name)
+}
+
 /// Checks the name of a schedule, by the rule of [`check_queue`].
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::mem;
 
 use crate::job::{Job, Options};
+use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
 
 /// The most bytes of arguments a job may have, unless a [`Queue`](crate::Queue) says otherwise.
@@ -25,6 +26,9 @@ pub enum EnqueueError {
     /// The queue, the kind or a tag has a name that is refused.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// A limit is refused.
+    #[error(transparent)]
+    Limit(#[from] InvalidLimit),
     /// The arguments cannot be written as JSON.
     #[error("could not write the arguments of `{kind}` as JSON")]
     Unserializable {
@@ -96,6 +100,10 @@ impl NewJob {
         if let Some(unique) = job.unique() {
             options.unique = Some(unique);
         }
+        let limits = job.limits();
+        if !limits.is_empty() {
+            options.limits = limits;
+        }
         let args = serde_json::to_string(job).map_err(|source| EnqueueError::Unserializable {
             kind: J::KIND.to_owned(),
             source,
@@ -134,6 +142,7 @@ impl NewJob {
         for tag in &self.options.tags {
             check_tag(tag)?;
         }
+        self.options.limits.check(&self.kind)?;
         self.check_at_least_one("attempts", self.options.attempts_max)?;
         self.check_at_least_one("crashes", self.options.crashes_max)?;
         self.check_args(args_bytes_max)

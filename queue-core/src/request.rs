@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db;
 use crate::job::{Due, Job, Options};
+use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
 use crate::transitions::enqueue::{self, Enqueued};
@@ -119,6 +120,11 @@ impl<'a> Enqueue<'a> {
     /// Says what makes the job a duplicate, instead of what its kind says.
     pub fn unique(self, unique: Unique) -> Self {
         self.with(|options| options.unique(unique.clone()))
+    }
+
+    /// Sets the limits, instead of those of the job.
+    pub fn limits(self, limits: Limits) -> Self {
+        self.with(|options| options.limits(limits.clone()))
     }
 
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled

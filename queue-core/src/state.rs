@@ -12,6 +12,8 @@ pub enum JobState {
     Scheduled,
     /// It waits for a worker.
     Ready,
+    /// It waits because a limit leaves no room for it.
+    Blocked,
     /// A process has claimed it, and runs it or is about to. People and programs read `running`.
     #[serde(rename = "running")]
     Claimed,
@@ -23,16 +25,17 @@ pub enum JobState {
 
 /// A word that names no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is not a state: use scheduled, ready, running, failed or finished")]
+#[error("`{word}` is not a state: use scheduled, ready, blocked, running, failed or finished")]
 pub struct UnknownState {
     word: String,
 }
 
 impl JobState {
     /// Every state, in the order in which a job passes through them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Scheduled,
         Self::Ready,
+        Self::Blocked,
         Self::Claimed,
         Self::Failed,
         Self::Finished,
@@ -43,6 +46,7 @@ impl JobState {
         match self {
             Self::Scheduled => "scheduled",
             Self::Ready => "ready",
+            Self::Blocked => "blocked",
             Self::Claimed => "running",
             Self::Failed => "failed",
             Self::Finished => "finished",

@@ -1,29 +1,32 @@
 //! Every statement of this crate by name, for tests that prepare and explain them.
 
 use crate::inspect::{
-    doctor, jobs, processes, queues as inspect_queues, recurring as inspect_recurring, stats,
+    doctor, jobs, limits as inspect_limits, processes, queues as inspect_queues,
+    recurring as inspect_recurring, stats,
 };
 use crate::process::{DEREGISTER, HEARTBEAT, REGISTER, SLEEP, WAKE};
-use crate::queues;
-use crate::recurring;
 use crate::transitions::{
-    cancel, claim, clear, discard, enqueue, fail, finish, promote, recover, release, retry, revive,
-    snooze,
+    cancel, claim, claim_limited, clear, discard, enqueue, fail, finish, promote, recover, release,
+    retry, revive, snooze, unblock,
 };
+use crate::{limits, queues, recurring};
 
 /// What producers and processes run: these must find their rows by an index.
 const TRANSITIONS: &[(&str, &str)] = &[
     ("add_schedule", recurring::ADD),
     ("await_movers", cancel::AWAIT_MOVERS),
+    ("blocked_keys", unblock::BLOCKED_KEYS),
     ("cancel", cancel::CANCEL),
     ("cancel_requests", cancel::CANCEL_REQUESTS),
     ("claim", claim::CLAIM),
+    ("claim_limited", claim_limited::CLAIM_LIMITED),
     ("clear_failed", clear::CLEAR_FAILED),
     ("clear_firings", recurring::CLEAR_FIRINGS),
     ("clear_finished", clear::CLEAR_FINISHED),
     ("deregister", DEREGISTER),
     ("discard", discard::DISCARD),
     ("enqueue", enqueue::ENQUEUE),
+    ("enqueue_limited", enqueue::ENQUEUE_LIMITED),
     ("enqueue_one", enqueue::ENQUEUE_ONE),
     ("enqueue_ready", enqueue::ENQUEUE_READY),
     ("fail", fail::FAIL),
@@ -50,16 +53,21 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("remove_schedule", recurring::REMOVE),
     ("request_cancel", cancel::REQUEST_CANCEL),
     ("reserve_ids", enqueue::RESERVE_IDS),
+    ("reset_limit", limits::RESET),
     ("resume", queues::RESUME),
     ("resume_schedule", recurring::RESUME),
     ("retry", retry::RETRY),
     ("revive", revive::REVIVE),
+    ("run_anyway", unblock::RUN_ANYWAY),
+    ("set_limit", limits::SET),
     ("settle_firing", recurring::SETTLE),
     ("sleep", SLEEP),
     ("snooze", snooze::SNOOZE),
     ("still_claimed", finish::STILL_CLAIMED),
     ("store_schedule", recurring::STORE),
+    ("unblock", unblock::UNBLOCK),
     ("undeclare", recurring::UNDECLARE),
+    ("waiting_keys", limits::WAITING_KEYS),
     ("wake", WAKE),
     ("wake_queues", enqueue::WAKE_QUEUES),
     ("was_written", finish::WAS_WRITTEN),
@@ -77,6 +85,7 @@ const READS: &[(&str, &str)] = &[
     ("horizon", doctor::HORIZON),
     ("job_attempts", jobs::ATTEMPTS),
     ("job_ids", jobs::IDS),
+    ("limits", inspect_limits::LIMITS),
     ("list_jobs", jobs::LIST),
     ("list_schedules", inspect_recurring::LIST),
     ("orphans", doctor::ORPHANS),

@@ -18,6 +18,7 @@ use crate::hooks::{self, Hooks, JobEvent};
 use crate::judge::Verdict;
 use crate::link::Link;
 use crate::running::{Held, Holdings};
+use crate::vacated::Vacated;
 
 /// A run that is over, and what is to be written about it.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) link: Link,
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) hooks: Hooks,
+    /// Told of the keys whose slots have been freed.
+    pub(crate) vacated: Arc<Vacated>,
 }
 
 impl Writer {
@@ -56,6 +59,7 @@ impl Writer {
             link: self.link.another(),
             holdings: Arc::clone(&self.holdings),
             hooks: self.hooks.clone(),
+            vacated: Arc::clone(&self.vacated),
         }
     }
 
@@ -97,6 +101,8 @@ impl Writer {
 
     /// Forgets the runs and tells of them. Returns those that have another end to be written.
     pub(crate) fn settle(&self, group: Vec<Ended>, written: &[JobId]) -> Vec<Ended> {
+        self.vacated
+            .add(group.iter().flat_map(|ended| &ended.held.keys));
         if let Some(Verdict::Completed { .. }) = group.first().map(|ended| &ended.verdict) {
             return self.settle_completed(group, written);
         }

@@ -1,36 +1,57 @@
 //! Where a worker looks for jobs, in which order, and from which place in line.
 //!
-//! Lanes are one priority of one queue each. For each lane the worker remembers its *floor*: the
+//! Lanes are one priority and track of one queue each. For each lane the worker remembers its *floor*: the
 //! place up to which it has claimed. A claim looks above the floors, and so never walks over what
 //! was claimed before. Places are not committed in order, and jobs that are given back keep
 //! theirs: what appears below a floor is found by a sweep, which looks there alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use queue_core::transitions::claim::{ClaimedJob, Lane};
+use queue_core::transitions::claim::{FoundLane, Lane, Track};
 
 use crate::config::{QueueList, QueuePattern};
 
 /// The lanes that are remembered although they are empty.
 const LANES_KEPT: usize = 64;
 
+/// What tells a lane from the others: its queue, its priority and its track.
+type Name = (String, i16, Track);
+
 #[derive(Debug)]
 pub(crate) struct Lanes {
     queues: QueueList,
-    floors: BTreeMap<(String, i16), i64>,
+    known: BTreeMap<Name, Known>,
     turn: usize,
 }
+
+/// What is known of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    floor: i64,
+    is_gated: bool,
+}
+
+/// Lanes that one statement claims from, in their order.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// Whether limits have to be looked at.
+    pub(crate) is_gated: bool,
+    pub(crate) lanes: Vec<Lane>,
+}
+
+/// The order of a lane: those that compare less are claimed from first.
+type Urgency = (usize, usize, i16, bool, usize, Track);
 
 impl Lanes {
     /// Starts with the queues that are named in full, at the ordinary priority.
     pub(crate) fn new(queues: QueueList) -> Self {
-        let floors = queues
+        let known = queues
             .exact_names()
-            .map(|name| ((name.to_owned(), 0), 0))
+            .map(|name| ((name.to_owned(), 0, Track::Open), Known::default()))
             .collect();
         Self {
             queues,
-            floors,
+            known,
             turn: 0,
         }
     }
@@ -40,110 +61,151 @@ impl Lanes {
         self.queues.matches(queue).is_some()
     }
 
-    /// Takes note of a lane, and tells whether it was new and is ours.
-    pub(crate) fn learn(&mut self, queue: &str, priority: i16) -> bool {
-        if !self.serves(queue) {
+    /// Takes note that a queue has something new, at the ordinary priority.
+    pub(crate) fn learn(&mut self, queue: &str, is_limited: bool) {
+        let tracks: &[Track] = match is_limited {
+            true => &[Track::Limited, Track::Unblocked],
+            false => &[Track::Open],
+        };
+        for track in tracks {
+            self.learn_lane(&FoundLane {
+                queue: queue.to_owned(),
+                priority: 0,
+                track: *track,
+                is_gated: is_limited,
+            });
+        }
+    }
+
+    /// Takes note of a lane, and tells whether it was new and is ours. One that was gated stays so
+    /// until all lanes are looked at.
+    fn learn_lane(&mut self, found: &FoundLane) -> bool {
+        if !self.serves(&found.queue) {
             return false;
         }
-        let lane = (queue.to_owned(), priority);
-        let is_new = !self.floors.contains_key(&lane);
-        self.floors.entry(lane).or_insert(0);
+        let name = (found.queue.clone(), found.priority, found.track);
+        let is_new = !self.known.contains_key(&name);
+        self.known.entry(name).or_default().is_gated |= found.is_gated;
         is_new
     }
 
     /// Takes note of all lanes that have jobs now, and tells whether one of ours was new. When
     /// there are very many, those without jobs are forgotten.
-    pub(crate) fn learn_all(&mut self, found: &[(String, i16)]) -> bool {
+    pub(crate) fn learn_all(&mut self, found: &[FoundLane]) -> bool {
         let mut is_new = false;
-        for (queue, priority) in found {
-            is_new |= self.learn(queue, *priority);
+        for lane in found {
+            is_new |= self.learn_lane(lane);
+            let name = (lane.queue.clone(), lane.priority, lane.track);
+            if let Some(known) = self.known.get_mut(&name) {
+                known.is_gated = lane.is_gated;
+            }
         }
-        if self.floors.len() > LANES_KEPT {
-            let found: HashSet<&(String, i16)> = found.iter().collect();
+        if self.known.len() > LANES_KEPT {
+            let found: HashSet<(&str, i16, Track)> = found
+                .iter()
+                .map(|lane| (lane.queue.as_str(), lane.priority, lane.track))
+                .collect();
             let named: HashSet<&str> = self.queues.exact_names().collect();
-            self.floors
-                .retain(|lane, _| found.contains(lane) || named.contains(lane.0.as_str()));
+            self.known.retain(|(queue, priority, track), _| {
+                found.contains(&(queue.as_str(), *priority, *track))
+                    || named.contains(queue.as_str())
+            });
         }
         is_new
     }
 
-    /// Raises the floors above what was claimed.
-    pub(crate) fn advance(&mut self, claimed: &[ClaimedJob]) {
-        for job in claimed {
-            if let Some(floor) = self.floors.get_mut(&(job.queue.clone(), job.priority)) {
-                *floor = (*floor).max(job.seq);
-            }
+    /// Raises the floor of a lane above a job that was claimed or parked.
+    pub(crate) fn advance(&mut self, queue: &str, priority: i16, track: Track, seq: i64) {
+        if let Some(known) = self.known.get_mut(&(queue.to_owned(), priority, track)) {
+            known.floor = known.floor.max(seq);
         }
     }
 
     /// Raises all floors to a place, below which there is nothing for this worker.
     pub(crate) fn raise(&mut self, place: i64) {
-        for floor in self.floors.values_mut() {
-            *floor = (*floor).max(place);
+        for known in self.known.values_mut() {
+            known.floor = known.floor.max(place);
         }
     }
 
     /// Returns the lanes above their floors, the most urgent first.
-    pub(crate) fn above(&mut self) -> Vec<Lane> {
+    pub(crate) fn above(&mut self) -> Vec<Round> {
         self.turn = self.turn.wrapping_add(1);
-        self.ordered()
-            .into_iter()
-            .map(|((queue, priority), floor)| Lane {
-                queue,
-                priority,
-                above: floor,
-                up_to: i64::MAX,
-            })
-            .collect()
+        self.rounds(|floor| Some((floor, i64::MAX)))
     }
 
     /// Returns the lanes below their floors, the most urgent first.
-    pub(crate) fn below(&self) -> Vec<Lane> {
-        self.ordered()
-            .into_iter()
-            .filter(|(_, floor)| *floor > 0)
-            .map(|((queue, priority), floor)| Lane {
-                queue,
-                priority,
-                above: 0,
-                up_to: floor,
-            })
-            .collect()
+    pub(crate) fn below(&self) -> Vec<Round> {
+        self.rounds(|floor| (floor > 0).then_some((0, floor)))
     }
 
-    fn ordered(&self) -> Vec<((String, i16), i64)> {
+    /// Puts the lanes in order, and those together that one statement can claim from.
+    fn rounds(&self, between: impl Fn(i64) -> Option<(i64, i64)>) -> Vec<Round> {
+        let mut rounds: Vec<Round> = Vec::new();
+        for ((queue, priority, track), known) in self.ordered() {
+            let Some((above, up_to)) = between(known.floor) else {
+                continue;
+            };
+            let lane = Lane {
+                queue,
+                priority,
+                track,
+                above,
+                up_to,
+            };
+            match rounds.last_mut() {
+                Some(last) if last.is_gated == known.is_gated => last.lanes.push(lane),
+                _ => rounds.push(Round {
+                    is_gated: known.is_gated,
+                    lanes: vec![lane],
+                }),
+            }
+        }
+        rounds
+    }
+
+    fn ordered(&self) -> Vec<(Name, Known)> {
         let mut lanes: Vec<_> = self
-            .floors
+            .known
             .iter()
-            .map(|(lane, floor)| (lane.clone(), *floor))
+            .map(|(lane, known)| (lane.clone(), *known))
             .collect();
         let places = self.places();
-        lanes.sort_by_cached_key(|((queue, priority), _)| self.urgency(queue, *priority, &places));
+        lanes.sort_by_cached_key(|(name, known)| self.urgency(name, known.is_gated, &places));
         lanes
     }
 
     /// Named queues come in the order of the list, each by priority. The rest come by priority
     /// across queues; those of equal priority take turns, so that none starves the others.
+    ///
+    /// Lanes with and without limits take turns as well, those of equal urgency; and of a queue's
+    /// jobs with limits, those that have been blocked before come first.
     fn urgency(
         &self,
-        queue: &str,
-        priority: i16,
+        (queue, priority, track): &Name,
+        is_gated: bool,
         places: &HashMap<&str, usize>,
-    ) -> (usize, i16, usize, i16) {
+    ) -> Urgency {
         let position = self.queues.matches(queue).unwrap_or(usize::MAX);
-        let place = places.get(queue).copied().unwrap_or(0);
+        let place = places.get(queue.as_str()).copied().unwrap_or(0);
+        let waits = is_gated == self.turn.is_multiple_of(2);
+        let track = match track {
+            Track::Unblocked => Track::Open,
+            Track::Limited => Track::Limited,
+            Track::Open => Track::Unblocked,
+        };
         match self.queues.patterns().get(position) {
             Some(QueuePattern::Any) => {
                 let turn = (place + self.turn) % places.len().max(1);
-                (position, priority, turn, 0)
+                (position, 0, *priority, waits, turn, track)
             }
-            _ => (position, 0, place, priority),
+            _ => (position, place, *priority, waits, 0, track),
         }
     }
 
     /// Returns the place of each queue in the order of their names.
     fn places(&self) -> HashMap<&str, usize> {
-        let mut names: Vec<&str> = self.floors.keys().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> = self.known.keys().map(|(name, ..)| name.as_str()).collect();
         names.dedup();
         names.into_iter().zip(0..).collect()
     }
@@ -155,16 +217,28 @@ mod tests {
 
     fn lanes(list: &str, known: &[(&str, i16)]) -> Lanes {
         let mut lanes = Lanes::new(list.parse().unwrap());
-        for (queue, priority) in known {
-            lanes.learn(queue, *priority);
-        }
+        lanes.learn_all(&known.iter().map(|lane| found(*lane)).collect::<Vec<_>>());
         lanes
+    }
+
+    fn found((queue, priority): (&str, i16)) -> FoundLane {
+        on_track(queue, priority, Track::Open)
+    }
+
+    fn on_track(queue: &str, priority: i16, track: Track) -> FoundLane {
+        FoundLane {
+            queue: queue.to_owned(),
+            priority,
+            track,
+            is_gated: track != Track::Open,
+        }
     }
 
     fn order(lanes: &mut Lanes) -> Vec<String> {
         let above = lanes.above();
         above
             .iter()
+            .flat_map(|round| &round.lanes)
             .map(|lane| format!("{}:{}", lane.queue, lane.priority))
             .collect()
     }
@@ -206,19 +280,60 @@ mod tests {
     fn queues_of_others_are_not_learned() {
         let mut lanes = lanes("a", &[("b", 0)]);
         assert_eq!(order(&mut lanes), ["a:0"]);
-        assert!(!lanes.learn("b", 0));
-        assert!(lanes.learn("a", 1));
-        assert!(!lanes.learn("a", 1));
+        assert!(!lanes.learn_all(&[found(("b", 0))]));
+        assert!(lanes.learn_all(&[found(("a", 1))]));
+        assert!(!lanes.learn_all(&[found(("a", 1))]));
     }
 
     #[test]
     fn a_sweep_looks_below_the_floors_and_a_claim_above_them() {
         let mut lanes = lanes("a,b", &[]);
-        *lanes.floors.get_mut(&("a".to_owned(), 0)).unwrap() = 40;
-        let above = lanes.above();
+        lanes.advance("a", 0, Track::Open, 40);
+        let above = &lanes.above()[0].lanes;
         assert_eq!((above[0].above, above[0].up_to), (40, i64::MAX));
-        let below = lanes.below();
+        let below = &lanes.below()[0].lanes;
         assert_eq!(below.len(), 1);
         assert_eq!((below[0].above, below[0].up_to), (0, 40));
+    }
+
+    fn rounds(lanes: &mut Lanes) -> Vec<String> {
+        let described = |round: &Round| {
+            let lanes: Vec<String> = round
+                .lanes
+                .iter()
+                .map(|lane| format!("{}:{} {:?}", lane.queue, lane.priority, lane.track))
+                .collect();
+            format!("{} {}", round.is_gated, lanes.join(", "))
+        };
+        lanes.above().iter().map(described).collect()
+    }
+
+    #[test]
+    fn jobs_with_limits_take_turns_with_those_without_at_each_priority() {
+        let mut lanes = lanes("a", &[("a", 0), ("a", 5)]);
+        lanes.learn_all(&[
+            on_track("a", 0, Track::Limited),
+            on_track("a", 0, Track::Unblocked),
+        ]);
+        let gated = "true a:0 Unblocked, a:0 Limited";
+        assert_eq!(rounds(&mut lanes), [gated, "false a:0 Open, a:5 Open"]);
+        assert_eq!(
+            rounds(&mut lanes),
+            ["false a:0 Open", gated, "false a:5 Open"]
+        );
+    }
+
+    #[test]
+    fn a_queue_whose_limit_was_lifted_is_claimed_from_like_any_other() {
+        let mut lanes = lanes("a", &[]);
+        let gated = FoundLane {
+            is_gated: true,
+            ..found(("a", 0))
+        };
+        lanes.learn_all(&[gated]);
+        lanes.learn("a", false);
+        assert_eq!(rounds(&mut lanes), ["true a:0 Open"]);
+        lanes.learn_all(&[found(("a", 0))]);
+        assert_eq!(rounds(&mut lanes), ["false a:0 Open"]);
     }
 }

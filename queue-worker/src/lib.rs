@@ -20,6 +20,7 @@ mod heartbeat;
 mod listener;
 mod maintenance;
 mod scheduler;
+mod unblocker;
 
 mod worker;
 
@@ -43,6 +44,7 @@ mod app;
 mod handler;
 mod hooks;
 mod slots;
+mod vacated;
 
 mod panics;
 
@@ -66,7 +68,9 @@ pub use perform::{BoxError, Next, Perform, PerformBlocking};
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
 pub use queue_core::recurring::{InvalidRecurring, Missed, Overlap, Recurring};
-pub use queue_core::{Enqueued, Job, JobId, NewJob, OnConflict, Options, Queue, States, Unique};
+pub use queue_core::{
+    Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
+};
 pub use signals::Stop;
 
 /// Compiles the example in the README.

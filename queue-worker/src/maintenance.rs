@@ -7,6 +7,7 @@ use queue_core::Schema;
 use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
+use queue_core::transitions::unblock::unblock;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KeepFor, MaintenanceSettings, ProcessSettings, Retention};
@@ -28,7 +29,13 @@ pub(crate) async fn recover_dead(
         let mut strays = look.is_multiple_of(STRAYS_EVERY);
         loop {
             let recovered = link
-                .run(async |conn| recover(conn, &schema, settings.dead_after, strays).await)
+                .run(async |conn| {
+                    let recovered = recover(conn, &schema, settings.dead_after, strays).await?;
+                    let keys: Vec<String> =
+                        recovered.iter().flat_map(|job| job.keys.clone()).collect();
+                    unblock(conn, &schema, &keys).await?;
+                    Ok(recovered)
+                })
                 .await?;
             report(&recovered);
             if recovered.len() < RECOVERED_MAX || stopping.is_cancelled() {

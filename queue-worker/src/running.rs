@@ -26,6 +26,8 @@ pub(crate) struct Held {
     pub(crate) claim: Claim,
     pub(crate) kind: String,
     pub(crate) queue: String,
+    /// The keys whose slots it holds.
+    pub(crate) keys: Vec<String>,
     token: CancellationToken,
     reason: OnceLock<StopReason>,
 }
@@ -36,6 +38,7 @@ impl Held {
             claim: job.claim,
             kind: job.kind.clone(),
             queue: job.queue.clone(),
+            keys: job.keys.clone(),
             token: CancellationToken::new(),
             reason: OnceLock::new(),
         }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use queue_core::Schema;
 use queue_core::process::ProcessId;
 use queue_core::transitions::Run;
-use queue_core::transitions::claim::{ClaimedJob, Lane, claim, lanes, last_place};
+use queue_core::transitions::claim::{ClaimedJob, claim, lanes, last_place};
+use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
 use queue_core::transitions::release::release_unknown;
-use tokio::sync::{Notify, RwLock, mpsc};
+use tokio::sync::{Notify, RwLock, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,12 +24,13 @@ use crate::attempt::Runner;
 use crate::config::WorkerSettings;
 use crate::doubts::Doubts;
 use crate::judge::Verdict;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Round};
 use crate::link::Link;
 use crate::reserve::{Pace, Reserve, Waiting};
 use crate::running::Holdings;
 use crate::sleepers::Sleepers;
 use crate::slots::Slots;
+use crate::vacated::Vacated;
 use crate::writer::Ended;
 
 /// How often a busy worker sweeps, and how much longer than a sweep it then waits.
@@ -38,6 +40,10 @@ const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
 
 /// The stragglers a sweep may claim although there is no room for them.
 const STRAGGLERS_MAX: usize = 16;
+
+/// The most jobs with limits that one claim looks at: more than it has room for while some of them
+/// have to be parked.
+const WINDOW_MAX: usize = 1_000;
 
 /// How many bytes of arguments one claim should bring, and the reserve should hold.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
@@ -64,6 +70,7 @@ pub(crate) struct Shared<S> {
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) sleepers: Sleepers,
     pub(crate) verdicts: mpsc::Sender<Ended>,
+    pub(crate) vacated: Arc<Vacated>,
     /// Held for reading by every claim, and for writing by whoever must know that none is under
     /// way.
     pub(crate) claiming: RwLock<()>,
@@ -93,6 +100,8 @@ pub(crate) struct Worker<S> {
     owes_sweep: AtomicBool,
     /// The size of a job's arguments lately, in bytes.
     args_size: AtomicUsize,
+    /// How many jobs with limits the next claim looks at, if it has room for fewer.
+    window: AtomicUsize,
     /// How long sweeps rest, after the last.
     rest: Mutex<Duration>,
 }
@@ -114,18 +123,24 @@ impl<S: Send + Sync + 'static> Worker<S> {
             given_back: AtomicUsize::new(usize::MAX),
             owes_sweep: false.into(),
             args_size: AtomicUsize::new(0),
+            window: AtomicUsize::new(0),
             rest: Mutex::default(),
         }
     }
 
-    /// Wakes the worker, because a queue has something new, or any queue may have.
-    pub(crate) fn wake(&self, queue: Option<&str>) {
-        if let Some(queue) = queue {
+    /// Wakes the worker, because a queue has something new, or any queue may have. A `@` before the
+    /// name stands for jobs with limits.
+    pub(crate) fn wake(&self, news: Option<&str>) {
+        if let Some(news) = news {
+            let (queue, is_limited) = match news.strip_prefix('@') {
+                Some(queue) => (queue, true),
+                None => (news, false),
+            };
             let mut lanes = self.lanes();
             if !lanes.serves(queue) {
                 return;
             }
-            lanes.learn(queue, 0);
+            lanes.learn(queue, is_limited);
         }
         self.wake.notify_one();
     }
@@ -145,6 +160,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let mut pace = Pace::new(Instant::now());
         let mut looks = 0;
         let mut was_woken = false;
+        let mut vacated = self.shared.vacated.looks();
         // Without knowing what there is, the first claim would not take the most urgent.
         self.learn_lanes(&mut link).await?;
         while !self.is_stopping() {
@@ -152,6 +168,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if self.is_stopping() {
                 break;
             }
+            vacated.mark_unchanged();
             if self.owes_sweep.swap(false, Ordering::Relaxed)
                 && self.claim_below(&mut link, room).await? > 0
             {
@@ -165,7 +182,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if was_woken || looks == FIRST_LOOKS.len() {
                 self.sweep.notify_one();
             }
-            was_woken = self.doze(&mut link, room, &mut looks).await?;
+            was_woken = self.doze(&mut link, room, &mut looks, &mut vacated).await?;
         }
         link.close().await;
         Ok(())
@@ -176,49 +193,112 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// When that finds nothing and still took long, it walked over many jobs of kinds that this
     /// worker does not know: the floors are raised above them, and only sweeps see them again.
     async fn claim_above(&self, link: &mut Link, limit: usize) -> Result<usize, sqlx::Error> {
-        let lanes = self.lanes().above();
+        let rounds = self.lanes().above();
         let began = Instant::now();
-        let count = self.claim(link, &lanes, limit, false).await?;
+        let count = self.claim(link, &rounds, limit, false).await?;
         if count == 0 && began.elapsed() > LONG_WALK {
             let schema = &self.shared.schema;
             let place = link
                 .run(async |conn| last_place(conn, schema).await)
                 .await?;
-            if self.claim(link, &lanes, limit, false).await? == 0 {
+            if self.claim(link, &rounds, limit, false).await? == 0 {
                 self.lanes().raise(place);
             }
         }
         Ok(count)
     }
 
-    /// Claims up to `limit` jobs, and puts them into the reserve.
+    /// Claims up to `limit` jobs from lanes in their order, and puts them into the reserve. Returns
+    /// how many were claimed or parked.
     async fn claim(
         &self,
         link: &mut Link,
-        lanes: &[Lane],
+        rounds: &[Round],
         limit: usize,
         are_stragglers: bool,
     ) -> Result<usize, sqlx::Error> {
-        let shared = &*self.shared;
         let limit = limit.min(self.affordable());
-        let _no_doubts_meanwhile = shared.claiming.read().await;
-        let claimed = link
-            .run(async |conn| {
-                let kinds = &shared.kinds;
-                claim(conn, &shared.schema, shared.process, lanes, kinds, limit).await
-            })
-            .await
-            .inspect_err(|_| self.doubts.raise(Instant::now()))?;
-        let count = claimed.len();
-        if count > 0 {
-            self.take_in(claimed, are_stragglers);
+        let _no_doubts_meanwhile = self.shared.claiming.read().await;
+        let (mut count, mut room) = (0, limit);
+        for round in rounds {
+            let LimitedClaim { jobs, parked } = self
+                .claim_round(link, round, room)
+                .await
+                .inspect_err(|_| self.doubts.raise(Instant::now()))?;
+            count += jobs.len() + parked.len();
+            room -= jobs.len();
+            self.put_aside(&parked);
+            if !jobs.is_empty() {
+                self.take_in(jobs, are_stragglers);
+            }
+            if room == 0 {
+                break;
+            }
         }
         Ok(count)
     }
 
+    async fn claim_round(
+        &self,
+        link: &mut Link,
+        round: &Round,
+        room: usize,
+    ) -> Result<LimitedClaim, sqlx::Error> {
+        let Shared {
+            schema,
+            process,
+            kinds,
+            ..
+        } = &*self.shared;
+        let lanes = &round.lanes;
+        if !round.is_gated {
+            let jobs = link
+                .run(async |conn| claim(conn, schema, *process, lanes, kinds, room).await)
+                .await?;
+            return Ok(LimitedClaim {
+                jobs,
+                parked: Vec::new(),
+            });
+        }
+        let window = room.max(self.window.load(Ordering::Relaxed));
+        let claimed = link
+            .run(async |conn| {
+                claim_limited(conn, schema, *process, lanes, kinds, room, window).await
+            })
+            .await?;
+        let next_window = match claimed.parked.is_empty() {
+            true => 0,
+            false => (4 * window).min(WINDOW_MAX),
+        };
+        self.window.store(next_window, Ordering::Relaxed);
+        Ok(claimed)
+    }
+
+    /// Takes note of jobs that were parked: they are behind this worker.
+    fn put_aside(&self, parked: &[Parked]) {
+        let mut lanes = self.lanes();
+        for job in parked {
+            lanes.advance(&job.queue, job.priority, job.track, job.seq);
+            if job.fate != "blocked" {
+                let Parked {
+                    job_id,
+                    kind,
+                    key,
+                    fate,
+                    ..
+                } = job;
+                tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
+            }
+        }
+    }
+
     fn take_in(&self, claimed: Vec<ClaimedJob>, are_stragglers: bool) {
         self.note_sizes(&claimed);
-        self.lanes().advance(&claimed);
+        let mut lanes = self.lanes();
+        for job in &claimed {
+            lanes.advance(&job.queue, job.priority, job.track, job.seq);
+        }
+        drop(lanes);
         let held = self.shared.holdings.add(&claimed);
         let waiting = claimed.into_iter().zip(held).collect();
         self.reserve.fill(waiting, are_stragglers);
@@ -301,6 +381,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         link: &mut Link,
         room: usize,
         looks: &mut usize,
+        vacated: &mut watch::Receiver<()>,
     ) -> Result<bool, sqlx::Error> {
         let (_doze, is_news) = self.shared.sleepers.announce().await?;
         if is_news && self.claim_above(link, room).await? > 0 {
@@ -316,6 +397,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.dozing.store(true, Ordering::Relaxed);
         let woken = tokio::select! {
             () = self.wake.notified() => true,
+            Ok(()) = vacated.changed() => false,
             () = tokio::time::sleep(wait) => false,
             () = self.shared.stopping.cancelled() => false,
         };

@@ -3,10 +3,11 @@
 use sqlx::PgPool;
 
 /// Each is a question whose every answer is a problem.
-const QUESTIONS: [&str; 5] = [
+const QUESTIONS: [&str; 7] = [
     "with places as (
         select job_id, 'scheduled' as place from queue.scheduled
         union all select job_id, 'ready' from queue.ready
+        union all select job_id, 'blocked' from queue.blocked
         union all select job_id, 'claimed' from queue.claimed
         union all select job_id, 'failed' from queue.failed
         union all select job_id, 'finished' from queue.finished
@@ -21,6 +22,7 @@ const QUESTIONS: [&str; 5] = [
         select job_id, 1 as bit from queue.scheduled
         union all select job_id, 2 from queue.ready
         union all select job_id, 4 from queue.claimed
+        union all select job_id, 8 from queue.blocked
         union all select job_id, 16 from queue.failed
         union all select job_id, 32 from queue.finished
     )
@@ -34,6 +36,7 @@ const QUESTIONS: [&str; 5] = [
         select job_id, attempt from queue.scheduled
         union all select job_id, attempt from queue.ready
         union all select job_id, attempt from queue.claimed
+        union all select job_id, attempt from queue.blocked
         union all select job_id, attempt from queue.failed
         union all select job_id, attempt from queue.finished
     )
@@ -46,6 +49,28 @@ const QUESTIONS: [&str; 5] = [
     from queue.attempts
     join queue.finished using (job_id, attempt)
     where outcome = 'done'",
+    "select format('slot %s of %s is held by job %s, which is not claimed with it', number, key,
+        slots.job_id)
+    from queue.slots
+    where not exists (
+        select
+        from queue.claimed
+        cross join lateral unnest(claimed.keys, claimed.slots) as held (key, number)
+        where claimed.job_id = slots.job_id
+            and held.key = slots.key
+            and held.number = slots.number
+    )",
+    "select format('job %s is claimed with slot %s of %s, which it does not hold', claimed.job_id,
+        held.number, held.key)
+    from queue.claimed
+    cross join lateral unnest(claimed.keys, claimed.slots) as held (key, number)
+    where not exists (
+        select
+        from queue.slots
+        where slots.job_id = claimed.job_id
+            and slots.key = held.key
+            and slots.number = held.number
+    )",
 ];
 
 /// The same, for the record of runs that deeds keep.

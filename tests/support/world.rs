@@ -142,7 +142,14 @@ impl World {
     /// When it is in more than one.
     pub async fn state(&self, job: JobId) -> String {
         let schema = self.queue.schema().name();
-        let tables = ["scheduled", "ready", "claimed", "failed", "finished"];
+        let tables = [
+            "scheduled",
+            "ready",
+            "blocked",
+            "claimed",
+            "failed",
+            "finished",
+        ];
         let found: Vec<String> = tables
             .iter()
             .map(|table| {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Claim;
-use queue_core::transitions::claim::{Lane, claim};
+use queue_core::transitions::claim::{Lane, Track, claim};
 use queue_core::transitions::release::release;
 use queue_core::{JobId, NewJob, Options, Schema};
 use queue_tests::stage::{Gated, Note, Stage};
@@ -388,6 +388,7 @@ async fn a_process_without_a_row_claims_nothing() {
     let lane = Lane {
         queue: "a".to_owned(),
         priority: 0,
+        track: Track::Open,
         above: 0,
         up_to: i64::MAX,
     };
@@ -422,6 +423,7 @@ async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_puts_them_back(
     let lanes = [-1, 0].map(|priority| Lane {
         queue: "a".to_owned(),
         priority,
+        track: Track::Open,
         above: 0,
         up_to: i64::MAX,
     });

@@ -362,7 +362,7 @@ async fn figures_count_jobs_endings_and_errors() {
         .unwrap();
 
     let counts = JobState::ALL.map(|state| figures.jobs.of(state).count);
-    assert_eq!(counts, [1, 0, 0, 1, 1]);
+    assert_eq!(counts, [1, 0, 0, 0, 1, 1]);
     let hour = figures.last_hour;
     assert_eq!(
         (hour.done, hour.failed, hour.errors, hour.discarded),

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
-use queue_core::transitions::claim::{Lane, claim};
+use queue_core::transitions::claim::{Lane, Track, claim};
 use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
 use queue_core::transitions::discard::{Discarded, discard};
 use queue_core::transitions::fail::{Failed, fail};
@@ -267,6 +267,7 @@ impl Actor {
         let lane = Lane {
             queue: "default".to_owned(),
             priority: 0,
+            track: Track::Open,
             above: 0,
             up_to: i64::MAX,
         };

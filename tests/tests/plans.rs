@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 /// are cleared seldom.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim", "queues"),
+    ("claim_limited", "queues"),
+    ("unblock", "queues"),
     ("recover", "processes"),
     ("recover", "sleepers"),
     ("recover", "claimed"),
@@ -25,13 +27,35 @@ const INDEXES: &[(&str, &str, &str)] = &[
     (
         "claim",
         "ready_claim",
-        "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (seq > ",
+        "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = 0) AND (seq > ",
     ),
+    (
+        "claim_limited",
+        "ready_claim",
+        "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
+    ),
+    (
+        "claim_limited",
+        "slots_pkey",
+        "Index Cond: (key = brought.key)",
+    ),
+    ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
+    (
+        "unblock",
+        "blocked_line",
+        "Index Cond: ((key = room.key) AND (queue = room.queue) AND (kind = room.kind))",
+    ),
+    (
+        "unblock",
+        "ready_admitted",
+        "Index Cond: ((waited_for = room.key) AND (queue = room.queue) AND (kind = room.kind))",
+    ),
+    ("blocked_keys", "blocked_line", "Index Cond: (key > line"),
     ("claim", "jobs_pkey", "Index Cond: (id = taken.job_id"),
     (
         "lanes",
         "ready_claim",
-        "Index Cond: (ROW(queue, priority) > ",
+        "Index Cond: (ROW(queue, priority, track) > ",
     ),
     ("finish", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
     ("retry", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
@@ -73,6 +97,7 @@ const LOOKS: &[&str] = &[
     "horizon",
     "job_attempts",
     "job_ids",
+    "limits",
     "list_jobs",
     "list_schedules",
     "orphans",

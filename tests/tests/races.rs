@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
 use queue_core::transitions::cancel::{Cancelled, cancel, cancel_waiting, request_cancel};
-use queue_core::transitions::claim::{Lane, claim};
+use queue_core::transitions::claim::{Lane, Track, claim};
 use queue_core::transitions::fail::{Failed, fail};
 use queue_core::transitions::finish::{finish, was_written};
 use queue_core::transitions::promote::promote;
@@ -100,6 +100,7 @@ async fn take(conn: &mut PgConnection, process: ProcessId) -> Vec<Claim> {
     let lane = Lane {
         queue: "default".to_owned(),
         priority: 0,
+        track: Track::Open,
         above: 0,
         up_to: i64::MAX,
     };

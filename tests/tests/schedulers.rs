@@ -470,6 +470,37 @@ async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
 }
 
 #[tokio::test]
+async fn jobs_that_queue_up_run_one_after_another() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let recurring = Recurring::new("in_turn", "every second", Gated::new("g")).unwrap();
+    let app = stage.app().recurring(recurring.overlap(Overlap::Queued));
+    let process = world.start(app, by("app"));
+    stage.noted("g begins").await;
+
+    eventually("others wait for their turn", async || {
+        world.count("blocked").await >= 2
+    })
+    .await;
+    let begun = stage.times("g begins");
+    let mut conn = world.connect().await;
+    pause(&mut conn, world.queue.schema(), "in_turn")
+        .await
+        .unwrap();
+    stage.open("g");
+    world.until("finished", world.count("jobs").await).await;
+    process.stop().await;
+
+    assert_eq!(begun, 1);
+    assert_eq!(world.count("firings where outcome <> 'enqueued'").await, 0);
+    let notes = stage.notes();
+    assert!(
+        notes.chunks(2).all(|pair| pair == ["g begins", "g ends"]),
+        "{notes:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_typed_job_is_enqueued_as_its_kind_says() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());

@@ -5,21 +5,34 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, jobs.tags, jobs.args, jobs
     case
         when scheduled.job_id is not null then 'scheduled'
         when ready.job_id is not null then 'ready'
+        when blocked.job_id is not null then 'blocked'
         when claimed.job_id is not null then 'running'
         when failed.job_id is not null then 'failed'
         else 'finished'
     end as state,
     coalesce(
-        scheduled.attempt, ready.attempt, claimed.attempt, failed.attempt, finished.attempt
+        scheduled.attempt, ready.attempt, blocked.attempt, claimed.attempt, failed.attempt,
+        finished.attempt
     ) as attempt,
-    coalesce(scheduled.spent, ready.spent, claimed.spent, failed.spent) as spent,
-    coalesce(scheduled.crashes, ready.crashes, claimed.crashes, failed.crashes) as crashes,
+    coalesce(scheduled.spent, ready.spent, blocked.spent, claimed.spent, failed.spent) as spent,
+    coalesce(
+        scheduled.crashes, ready.crashes, blocked.crashes, claimed.crashes, failed.crashes
+    ) as crashes,
+    jobs.limits, blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
+    claimed.keys as holds_slots_of, (
+        select jsonb_agg(jsonb_build_object('job_id', slots.job_id, 'since', holder.claimed_at) order by number)
+        from queue.slots
+        left join queue.claimed as holder on holder.job_id = slots.job_id
+        where slots.key = blocked.key
+    ) as blocked_by,
     scheduled.due_at, ready.ready_at, claimed.claimed_at, claimed.cancel_requested_at,
     claimed.process_id, processes.name as process, failed.failed_at, finished.started_at,
     finished.finished_at, finished.outcome::text as outcome, clock_timestamp() as now
 from queue.jobs
 left join queue.scheduled on scheduled.job_id = jobs.id
 left join queue.ready on ready.job_id = jobs.id
+left join queue.blocked on blocked.job_id = jobs.id
+left join queue.bypasses on bypasses.job_id = jobs.id
 left join queue.claimed on claimed.job_id = jobs.id
 left join queue.failed on failed.job_id = jobs.id
 left join queue.finished on finished.job_id = jobs.id

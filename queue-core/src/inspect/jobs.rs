@@ -1,8 +1,9 @@
 //! Jobs, many at a glance or one with everything.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
@@ -115,6 +116,18 @@ pub struct JobDetails {
     pub due_at: Option<DateTime<Utc>>,
     /// When it became ready, while it is.
     pub ready_at: Option<DateTime<Utc>>,
+    /// The limits it was enqueued with, as they are kept.
+    pub limits: Option<serde_json::Value>,
+    /// The key that has no room for it, while it is blocked.
+    pub blocked_on: Option<String>,
+    /// Since when it is blocked, while it is.
+    pub blocked_at: Option<DateTime<Utc>>,
+    /// The jobs that hold the slots of that key.
+    pub blocked_by: Vec<Holder>,
+    /// The keys whose slots it holds, while it is running.
+    pub holds_slots_of: Vec<String>,
+    /// When an operator let it run without regard to its limits.
+    pub let_run_at: Option<DateTime<Utc>>,
     /// When it was claimed, while it is running.
     pub claimed_at: Option<DateTime<Utc>>,
     /// The process that runs it.
@@ -136,6 +149,15 @@ pub struct JobDetails {
     pub run_seconds: Option<f64>,
     /// The attempts that did not end well, first to last.
     pub attempts: Vec<AttemptDetails>,
+}
+
+/// A job that holds a slot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// The job.
+    pub job_id: JobId,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// An attempt that did not end well.
@@ -289,6 +311,8 @@ fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sql
             .last()
             .map(|attempt| (attempt.started_at, attempt.ended_at)),
     };
+    let blocked_by: Option<Json<Vec<Holder>>> = row.try_get("blocked_by")?;
+    let holds_slots_of: Option<Vec<String>> = row.try_get("holds_slots_of")?;
     Ok(JobDetails {
         id: JobId(row.try_get("id")?),
         kind: row.try_get("kind")?,
@@ -308,6 +332,12 @@ fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sql
         enqueued_at: times.enqueued_at,
         due_at: row.try_get("due_at")?,
         ready_at: row.try_get("ready_at")?,
+        limits: row.try_get("limits")?,
+        blocked_on: row.try_get("blocked_on")?,
+        blocked_at: row.try_get("blocked_at")?,
+        blocked_by: blocked_by.map(|Json(holders)| holders).unwrap_or_default(),
+        holds_slots_of: holds_slots_of.unwrap_or_default(),
+        let_run_at: row.try_get("let_run_at")?,
         claimed_at: times.claimed_at,
         process_id: row.try_get("process_id")?,
         process: row.try_get("process")?,

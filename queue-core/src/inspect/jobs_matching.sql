@@ -45,6 +45,26 @@ with matching as (
     )
     union all
     (
+        select job_id, 'blocked' as state, blocked_at as at, attempt, null::text as outcome
+        from queue.blocked
+        cross join lateral (
+            select
+            from queue.jobs
+            where jobs.id = job_id
+                and ($2::text is null or jobs.queue = $2)
+                and ($3::text is null or jobs.kind = $3)
+                and ($4::text is null or $4 = any (jobs.tags))
+                and ($5::timestamptz is null or jobs.created_at < $5)
+            limit 1
+        ) as job
+        where 'blocked' = any ($1)
+            and ($6::bigint[] is null or job_id = any ($6))
+            and ($7::bigint is null or job_id < $7)
+        order by job_id desc
+        limit $8
+    )
+    union all
+    (
         select job_id, 'running' as state, claimed_at as at, attempt, null::text as outcome
         from queue.claimed
         cross join lateral (

@@ -8,6 +8,7 @@
 
 pub mod doctor;
 pub mod jobs;
+pub mod limits;
 pub mod processes;
 pub mod queues;
 pub mod recurring;
@@ -18,7 +19,8 @@ mod times;
 
 use serde::Serialize;
 
-pub use jobs::{AttemptDetails, JobDetails, JobFilter, JobSummary};
+pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobSummary};
+pub use limits::LimitSummary;
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, ScheduleDetails, ScheduleSummary};

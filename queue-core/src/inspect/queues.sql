@@ -1,4 +1,4 @@
--- Tells of every queue that is known. Reads all rows of ready, scheduled and failed, which are
+-- Tells of every queue that is known. Reads all rows of ready, scheduled, blocked and failed, which are
 -- narrow; the payloads are not touched.
 with standing as (
     select queue as name, count(*) as ready, min(ready_at) as oldest
@@ -7,6 +7,10 @@ with standing as (
 ), postponed as (
     select queue as name, count(*) as scheduled
     from queue.scheduled
+    group by queue
+), parked as (
+    select queue as name, count(*) as blocked
+    from queue.blocked
     group by queue
 ), running as (
     select job.queue as name, count(*) as running
@@ -26,17 +30,21 @@ with standing as (
     union
     select name from postponed
     union
+    select name from parked
+    union
     select name from running
     union
     select name from fallen
 )
 select name, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled,
+    coalesce(blocked, 0) as blocked,
     coalesce(running, 0) as running, coalesce(failed, 0) as failed,
     extract(epoch from clock_timestamp() - oldest)::float8 as latency_seconds,
     paused_at
 from known
 left join standing using (name)
 left join postponed using (name)
+left join parked using (name)
 left join running using (name)
 left join fallen using (name)
 left join queue.queues using (name)

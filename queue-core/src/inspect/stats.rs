@@ -36,6 +36,8 @@ pub struct StateCounts {
     pub scheduled: Count,
     /// Waiting for a worker.
     pub ready: Count,
+    /// Waiting because a limit leaves no room.
+    pub blocked: Count,
     /// Claimed by a process.
     pub running: Count,
     /// Given up.
@@ -50,6 +52,7 @@ impl StateCounts {
         match state {
             JobState::Scheduled => self.scheduled,
             JobState::Ready => self.ready,
+            JobState::Blocked => self.blocked,
             JobState::Claimed => self.running,
             JobState::Failed => self.failed,
             JobState::Finished => self.finished,
@@ -117,6 +120,7 @@ async fn counts(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx:
         jobs: StateCounts {
             scheduled: count("scheduled")?,
             ready: count("ready")?,
+            blocked: count("blocked")?,
             running: count("running")?,
             failed: count("failed")?,
             finished: count("finished")?,

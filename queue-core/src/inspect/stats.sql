@@ -2,6 +2,7 @@
 select
     (select count(*) from (select from queue.scheduled limit $1) as counted) as scheduled,
     (select count(*) from (select from queue.ready limit $1) as counted) as ready,
+    (select count(*) from (select from queue.blocked limit $1) as counted) as blocked,
     (select count(*) from (select from queue.claimed limit $1) as counted) as running,
     (select count(*) from (select from queue.failed limit $1) as counted) as failed,
     (select count(*) from (select from queue.finished limit $1) as counted) as finished,

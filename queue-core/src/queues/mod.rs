@@ -62,6 +62,7 @@ pub async fn resume(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     priority: i16,
+    track: i16,
     seq: i64,
 }
 
@@ -69,6 +70,7 @@ impl Place {
     /// Before every job.
     pub const FRONT: Self = Self {
         priority: i16::MIN,
+        track: i16::MIN,
         seq: i64::MIN,
     };
 }
@@ -83,7 +85,7 @@ pub struct ClearedBatch {
 }
 
 /// Discards up to `limit` ready jobs of a queue, those behind `from` in its line. Scheduled,
-/// running and failed jobs are left alone.
+/// blocked, running and failed jobs are left alone.
 ///
 /// # Errors
 /// Refuses a name that no queue can have; returns what the server answered.
@@ -95,17 +97,20 @@ pub async fn clear(
     limit: u32,
 ) -> Result<ClearedBatch, QueueError> {
     check_queue(queue)?;
-    let front: Vec<(i64, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
+    let front: Vec<(i64, i16, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
         .bind(queue)
         .bind(from.priority)
+        .bind(from.track)
         .bind(from.seq)
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
     let jobs: Vec<JobId> = front.iter().map(|(id, ..)| JobId(*id)).collect();
-    let next = front
-        .last()
-        .map(|&(_, priority, seq)| Place { priority, seq });
+    let next = front.last().map(|&(_, priority, track, seq)| Place {
+        priority,
+        track,
+        seq,
+    });
     let discarded = cancel_waiting(conn, schema, &jobs, Outcome::Discarded).await?;
     Ok(ClearedBatch { discarded, next })
 }

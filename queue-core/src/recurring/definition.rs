@@ -68,7 +68,7 @@ pub enum InvalidRecurring {
         /// What is wrong with the job.
         source: Box<EnqueueError>,
     },
-    /// Its job is unique or delayed, which a schedule decides by itself.
+    /// Its job is unique, limited or delayed, which a schedule decides by itself.
     #[error(
         "the job of the schedule `{name}` is {what}, which would be lost: \
          say it with the schedule's own {instead}"
@@ -76,7 +76,7 @@ pub enum InvalidRecurring {
     NotKept {
         /// The schedule's name.
         name: String,
-        /// `unique` or `delayed`.
+        /// `unique`, `limited` or `delayed`.
         what: &'static str,
         /// What to say instead.
         instead: &'static str,
@@ -98,7 +98,7 @@ impl Recurring {
     ///
     /// # Errors
     /// Refuses a name like [`check_schedule`], times that cannot be understood, and a job that
-    /// could not be enqueued, or is unique or delayed.
+    /// could not be enqueued, or is unique, limited or delayed.
     pub fn new<J: Job>(
         name: impl Into<String>,
         schedule: impl Into<String>,
@@ -222,6 +222,9 @@ impl Recurring {
         if self.job.options.unique.is_some() {
             return Err(not_kept("unique", "`overlap`"));
         }
+        if !self.job.options.limits.is_empty() {
+            return Err(not_kept("limited", "`overlap`"));
+        }
         if self.job.options.due != Due::Now {
             return Err(not_kept("delayed", "times"));
         }
@@ -285,6 +288,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::limit::Limits;
     use crate::unique::Unique;
 
     fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
@@ -303,6 +307,7 @@ mod tests {
                 Options::new().unique(Unique::by_args()),
             ),
             of("a", "every minute", Options::new().delay(JITTER_MAX)),
+            of("a", "every minute", Options::new().limits(Limits::key("k"))),
             of("a", "every minute", Options::new()).and_then(|good| good.missed_max(0)),
             of("a", "every minute", Options::new()).and_then(|good| good.jitter(JITTER_MAX * 2)),
         ];

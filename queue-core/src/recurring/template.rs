@@ -9,10 +9,14 @@ use sqlx::{PgConnection, Row as _};
 
 use super::Overlap;
 use crate::job::Options;
+use crate::limit::Limits;
 use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
+
+/// The group of the limits by which jobs of one schedule run one after another.
+const GROUP: &str = "recurring";
 
 /// Why the row of a schedule could not be read.
 pub(super) enum Unreadable {
@@ -72,7 +76,11 @@ impl Template {
                 let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
                 job.with(|options| options.unique(alone))
             }
-            Overlap::Allow | Overlap::Queued => job,
+            Overlap::Queued => {
+                let in_turn = Limits::key(self.name.as_str()).group(GROUP);
+                job.with(|options| options.limits(in_turn))
+            }
+            Overlap::Allow => job,
         }
     }
 

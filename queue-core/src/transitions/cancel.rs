@@ -1,4 +1,4 @@
-//! scheduled, ready, failed → finished (discarded, cancelled); claimed jobs are asked to stop
+//! scheduled, ready, blocked, failed → finished (discarded, cancelled); claimed jobs are asked to stop
 
 use sqlx::PgConnection;
 
@@ -58,7 +58,7 @@ pub async fn cancel(
     Ok(cancelled)
 }
 
-/// Ends jobs that are not running: scheduled, ready and failed ones. Returns those it ended.
+/// Ends jobs that are not running: scheduled, ready, blocked and failed ones. Returns those it ended.
 ///
 /// # Errors
 /// Returns what the server answered.

@@ -1,4 +1,4 @@
--- scheduled, ready or failed → finished ($2, discarded or cancelled), for the jobs named.
+-- scheduled, ready, blocked or failed → finished ($2, discarded or cancelled), for the jobs named.
 -- Waits for nobody: what a worker is claiming at this moment counts as claimed.
 with waiting as (
     delete from queue.scheduled
@@ -14,6 +14,13 @@ with waiting as (
         where job_id = any ($1) order by job_id for update skip locked
     ))
     returning job_id, attempt
+), parked as (
+    delete from queue.blocked
+    where job_id = any (array(
+        select job_id from queue.blocked
+        where job_id = any ($1) order by job_id for update skip locked
+    ))
+    returning job_id, attempt
 ), fallen as (
     delete from queue.failed
     where job_id = any (array(
@@ -25,6 +32,8 @@ with waiting as (
     select * from waiting
     union all
     select * from standing
+    union all
+    select * from parked
     union all
     select * from fallen
 ), finished as (

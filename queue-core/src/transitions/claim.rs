@@ -15,13 +15,41 @@ pub(crate) const CLAIM: &str = include_str!("claim.sql");
 pub(crate) const LANES: &str = include_str!("lanes.sql");
 pub(crate) const LAST_PLACE: &str = "select last_value from queue.job_seq";
 
-/// One priority of one queue, between two places in line: what a claim looks through.
+/// The kinds of lines that the ready jobs of a queue stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Track {
+    /// Jobs without limits.
+    Open = 0,
+    /// Jobs with limits.
+    Limited = 1,
+    /// Jobs with limits that were blocked, and now may start before the others.
+    Unblocked = 2,
+}
+
+impl TryFrom<i16> for Track {
+    type Error = sqlx::Error;
+
+    fn try_from(number: i16) -> Result<Self, sqlx::Error> {
+        match number {
+            0 => Ok(Self::Open),
+            1 => Ok(Self::Limited),
+            2 => Ok(Self::Unblocked),
+            _ => Err(sqlx::Error::Decode(
+                format!("there is no track {number}").into(),
+            )),
+        }
+    }
+}
+
+/// One priority and track of one queue, between two places in line: what a claim looks through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// The queue's name.
     pub queue: String,
     /// The priority.
     pub priority: i16,
+    /// The track.
+    pub track: Track,
     /// The place above which to look.
     pub above: i64,
     /// The last place to look at.
@@ -55,14 +83,19 @@ pub struct ClaimedJob {
     pub ready_at: DateTime<Utc>,
     /// Its labels.
     pub tags: Vec<String>,
+    /// The track it stood on.
+    pub track: Track,
+    /// The keys whose slots it holds.
+    pub keys: Vec<String>,
     /// Its arguments, as JSON.
     pub args: Box<RawValue>,
 }
 
 /// Reads a row of the claim, by position: this is the hot path.
-fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
+pub(super) fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
     let tags: Option<Vec<String>> = row.try_get(13)?;
     let args: Json<Box<RawValue>> = row.try_get(14)?;
+    let keys: Option<Vec<String>> = row.try_get(17)?;
     Ok(ClaimedJob {
         claim: Claim {
             job_id: JobId(row.try_get(0)?),
@@ -80,12 +113,15 @@ fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
         crashes_max: row.try_get(10)?,
         created_at: row.try_get(11)?,
         tags: tags.unwrap_or_default(),
+        track: Track::try_from(row.try_get::<i16, _>(15)?)?,
+        keys: keys.unwrap_or_default(),
         args: args.0,
     })
 }
 
 /// Claims up to `limit` jobs of the given kinds for a process, from the lanes in their order, and
-/// returns them in that order. Paused queues are passed over.
+/// returns them in that order. Paused queues are passed over, and so are queues and kinds that have
+/// a limit: see [`claim_limited`](super::claim_limited::claim_limited).
 ///
 /// # Errors
 /// Returns what the server answered. The claim may have been committed all the same if the
@@ -117,25 +153,53 @@ pub async fn claim(
         .iter()
         .map(claimed_job)
         .collect::<Result<Vec<_>, _>>()?;
-    jobs.sort_by_key(|job| (position(lanes, job), job.seq));
+    in_lane_order(lanes, &mut jobs);
     Ok(jobs)
 }
 
-fn position(lanes: &[Lane], job: &ClaimedJob) -> Option<usize> {
-    lanes
-        .iter()
-        .position(|lane| lane.priority == job.priority && lane.queue == job.queue)
+pub(super) fn in_lane_order(lanes: &[Lane], jobs: &mut [ClaimedJob]) {
+    jobs.sort_by_key(|job| (position(lanes, job), job.seq));
 }
 
-/// Finds the queues and priorities that have ready jobs.
+fn position(lanes: &[Lane], job: &ClaimedJob) -> Option<usize> {
+    lanes.iter().position(|lane| {
+        lane.priority == job.priority && lane.track == job.track && lane.queue == job.queue
+    })
+}
+
+/// A lane that has ready jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLane {
+    /// The queue's name.
+    pub queue: String,
+    /// The priority.
+    pub priority: i16,
+    /// The track.
+    pub track: Track,
+    /// Whether its jobs have limits: their own, or one of their queue or of some kind.
+    pub is_gated: bool,
+}
+
+/// Finds the lanes that have ready jobs.
 ///
 /// # Errors
 /// Returns what the server answered.
 pub async fn lanes(
     conn: &mut PgConnection,
     schema: &Schema,
-) -> Result<Vec<(String, i16)>, sqlx::Error> {
-    sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await
+) -> Result<Vec<FoundLane>, sqlx::Error> {
+    let rows: Vec<(String, i16, i16, bool)> =
+        sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await?;
+    rows.into_iter()
+        .map(|(queue, priority, track, is_gated)| {
+            Ok(FoundLane {
+                queue,
+                priority,
+                track: track.try_into()?,
+                is_gated,
+            })
+        })
+        .collect()
 }
 
 /// Returns the last place in line that has been given out.

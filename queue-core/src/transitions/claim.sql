@@ -6,6 +6,9 @@
 -- equality on (queue, priority) and a range on seq, and the rows are addressed by ctid, so that
 -- the plan does not depend on statistics.
 --
+-- Jobs with limits have lanes of their own (tracks 1 and 2), and jobs of a queue or kind that is limited
+-- are left alone: those are claimed by claim_limited.sql.
+--
 -- A process that has been declared dead claims nothing, even if it does not know it yet.
 --
 -- Locks rows of ready with skip locked: two claims never wait for each other.
@@ -18,14 +21,21 @@ with picked as (
         from queue.ready
         where ready.queue = lane.queue
             and ready.priority = lane.priority
+            and ready.track = 0
             and ready.seq > lane.above
             and ready.seq <= lane.up_to
             and ready.kind = any ($5)
+            and ready.kind <> all (array(
+                select substr(name, 7) from queue.limits where name > '@kind/' and name < '@kind0'
+            ))
         order by ready.seq
         limit $6
         for update skip locked
     ) as front
     where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
+        and lane.queue <> all (array(
+            select substr(name, 8) from queue.limits where name > '@queue/' and name < '@queue0'
+        ))
         and exists (select from queue.processes where id = $7)
     limit $6
 ), taken as (
@@ -43,7 +53,8 @@ with picked as (
         and held_in & 4 = 0
 )
 select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
-    attempts_max, crashes_max, created_at, has_key, tags, args
+    attempts_max, crashes_max, created_at, has_key, tags, args, 0::smallint as track,
+    null as fate, null::text[] as keys
 from taken
 cross join lateral (
     select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args

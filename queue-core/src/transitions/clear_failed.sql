@@ -11,6 +11,8 @@ with old as (
     delete from queue.attempts where job_id = any (array(select job_id from old))
 ), freed as (
     delete from queue.unique_keys where job_id = any (array(select job_id from old))
+), unmarked as (
+    delete from queue.bypasses where job_id = any (array(select job_id from old))
 ), gone as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )

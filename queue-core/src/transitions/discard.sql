@@ -8,7 +8,7 @@ with closed as (
         and claimed.attempt = run.attempt
         and claimed.process_id = $1
     returning claimed.job_id, claimed.attempt, run.ran_us, run.ending, run.error, run.backtrace,
-        run.outcome, clock_timestamp() - run.ran_us * interval '1 microsecond' as started_at
+        run.outcome, claimed.keys, claimed.slots, clock_timestamp() - run.ran_us * interval '1 microsecond' as started_at
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
     select job_id, attempt, started_at, $9, ending, error, backtrace
@@ -17,6 +17,13 @@ with closed as (
     insert into queue.finished (job_id, started_at, attempt, outcome)
     select job_id, started_at, attempt, outcome::queue.outcome
     from closed
+), vacated as (
+    delete from queue.slots
+    using closed
+    cross join lateral unnest(closed.keys, closed.slots) as held (key, number)
+    where slots.key = held.key
+        and slots.number = held.number
+        and slots.job_id = closed.job_id
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))

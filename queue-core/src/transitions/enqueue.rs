@@ -1,7 +1,11 @@
-//! new → ready, new → scheduled
+//! new → ready, scheduled or blocked
 //!
-//! A job with nothing special about it, alone or in a chunk, goes the short way. Delays, tags and
-//! unique keys take the long statement, which does all of it in the same single round trip.
+//! A job with nothing special about it, alone or in a chunk, goes the short way, and one with
+//! limits nearly so. Delays, tags and unique keys take the long statement, which does all of it in
+//! the same single round trip.
+//!
+//! No key of a limit is looked at or locked here. Only what jobs of the same chunk take from each
+//! other is known, and those that would have to wait for others before them are blocked at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
@@ -19,6 +23,7 @@ use crate::unique::OnConflict;
 
 pub(crate) const ENQUEUE_ONE: &str = include_str!("enqueue_one.sql");
 pub(crate) const ENQUEUE_READY: &str = include_str!("enqueue_ready.sql");
+pub(crate) const ENQUEUE_LIMITED: &str = include_str!("enqueue_limited.sql");
 pub(crate) const ENQUEUE: &str = include_str!("enqueue.sql");
 pub(crate) const KEY_HOLDERS: &str = include_str!("key_holders.sql");
 pub(crate) const RESERVE_IDS: &str =
@@ -70,14 +75,19 @@ pub(crate) async fn enqueue(
     match jobs {
         [] => Ok(Vec::new()),
         [job] if is_plain(job) => Ok(vec![enqueue_one(conn, schema, job).await?]),
-        jobs if jobs.iter().all(is_plain) => enqueue_ready(conn, schema, jobs).await,
-        jobs => enqueue_any(conn, schema, jobs).await,
+        jobs if !jobs.iter().all(is_plain) => enqueue_any(conn, schema, jobs).await,
+        jobs if jobs.iter().any(is_limited) => enqueue_limited(conn, schema, jobs).await,
+        jobs => enqueue_ready(conn, schema, jobs).await,
     }
 }
 
 fn is_plain(job: &NewJob) -> bool {
     let options = &job.options;
     options.due == Due::Now && options.unique.is_none() && options.tags.is_empty()
+}
+
+fn is_limited(job: &NewJob) -> bool {
+    !job.options.limits.is_empty()
 }
 
 async fn enqueue_one(
@@ -92,6 +102,7 @@ async fn enqueue_one(
         .bind(job.options.attempts_max)
         .bind(job.options.crashes_max)
         .bind(&job.args)
+        .bind(limits(job))
         .fetch_one(conn)
         .await?;
     let id = sqlx::Row::try_get(&row, 0)?;
@@ -117,6 +128,56 @@ async fn enqueue_ready(
         .into_iter()
         .map(|(id, _notified)| Enqueued::New(JobId(id)))
         .collect())
+}
+
+async fn enqueue_limited(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(schema.sql(ENQUEUE_LIMITED))
+        .bind(column(jobs, |job| &*job.kind))
+        .bind(column(jobs, |job| &*job.options.queue))
+        .bind(column(jobs, |job| job.options.priority))
+        .bind(column(jobs, |job| job.options.attempts_max))
+        .bind(column(jobs, |job| job.options.crashes_max))
+        .bind(column(jobs, |job| job.args.as_str()))
+        .bind(column(jobs, limits))
+        .bind(waits_for(jobs))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, _notified)| Enqueued::New(JobId(id)))
+        .collect())
+}
+
+fn limits(job: &NewJob) -> Option<String> {
+    job.options.limits.to_json(&job.kind)
+}
+
+/// Returns for each job the key that the jobs before it leave no room in, if there is one. Jobs
+/// with a unique key may turn out not to be enqueued, and are not counted.
+fn waits_for(jobs: &[NewJob]) -> Vec<Option<String>> {
+    let mut taken: HashMap<String, u32> = HashMap::new();
+    let mut wait_for = |job: &NewJob| {
+        let options = &job.options;
+        if options.limits.is_empty() || options.unique.is_some() || options.due != Due::Now {
+            return None;
+        }
+        let blocking: Vec<(String, u32)> = options.limits.blocking(&job.kind).collect();
+        let full = blocking
+            .iter()
+            .find(|(key, room)| taken.get(key).is_some_and(|taken| taken >= room));
+        if let Some((key, _)) = full {
+            return Some(key.clone());
+        }
+        for (key, _) in blocking {
+            *taken.entry(key).or_default() += 1;
+        }
+        None
+    };
+    jobs.iter().map(&mut wait_for).collect()
 }
 
 async fn enqueue_any(
@@ -175,6 +236,8 @@ async fn admit(
         .bind(keys)
         .bind(column(jobs, unique_states))
         .bind(column(jobs, unique_for_ms))
+        .bind(column(jobs, limits))
+        .bind(waits_for(jobs))
         .fetch_all(conn)
         .await?;
     Ok(rows
@@ -300,23 +363,37 @@ pub(crate) async fn copy(
         .fetch_one(&mut *conn)
         .await?;
     let name = schema.name();
+    let waits_for = waits_for(jobs);
     copy_rows(
         conn,
         &format!(
             "copy {name}.jobs (id, created_at, kind, queue, priority, attempts_max, crashes_max, \
-             args, tags) from stdin"
+             args, tags, limits) from stdin"
         ),
         job_lines(&ids, &now, jobs),
     )
     .await?;
     copy_rows(
         conn,
-        &format!("copy {name}.ready (job_id, seq, ready_at, priority, queue, kind) from stdin"),
-        ready_lines(&ids, &now, jobs),
+        &format!(
+            "copy {name}.ready (job_id, seq, ready_at, priority, queue, kind, track) from stdin"
+        ),
+        ready_lines(&ids, &now, jobs, &waits_for),
     )
     .await?;
+    if waits_for.iter().any(Option::is_some) {
+        copy_rows(
+            conn,
+            &format!(
+                "copy {name}.blocked (job_id, seq, blocked_at, attempt, priority, spent, crashes, \
+                 frees_key, replaces, key, queue, kind) from stdin"
+            ),
+            blocked_lines(&ids, &now, jobs, &waits_for),
+        )
+        .await?;
+    }
     sqlx::query(schema.sql(WAKE_QUEUES))
-        .bind(queues(jobs))
+        .bind(woken(jobs))
         .execute(conn)
         .await?;
     Ok(())
@@ -348,24 +425,49 @@ fn job_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
         );
         escape(&mut lines, &job.args);
         match &options.tags[..] {
-            [] => lines.extend(b"\t\\N\n"),
+            [] => lines.extend(b"\t\\N\t"),
             tags => {
-                let _infallible = writeln!(lines, "\t{{{}}}", tags.join(","));
+                let _infallible = write!(lines, "\t{{{}}}\t", tags.join(","));
             }
         }
+        match limits(job) {
+            Some(limits) => escape(&mut lines, &limits),
+            None => lines.extend(b"\\N"),
+        }
+        lines.push(b'\n');
     }
     lines
 }
 
-fn ready_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
+fn ready_lines(ids: &[i64], now: &str, jobs: &[NewJob], waits_for: &[Option<String>]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(jobs.len() * 60);
-    for (id, job) in ids.iter().zip(jobs) {
+    for ((id, job), key) in ids.iter().zip(jobs).zip(waits_for) {
+        if key.is_some() {
+            continue;
+        }
         let options = &job.options;
+        let track = i16::from(is_limited(job));
         let _infallible = writeln!(
             lines,
-            "{id}\t{id}\t{now}\t{}\t{}\t{}",
+            "{id}\t{id}\t{now}\t{}\t{}\t{}\t{track}",
             options.priority, options.queue, job.kind
         );
+    }
+    lines
+}
+
+fn blocked_lines(ids: &[i64], now: &str, jobs: &[NewJob], waits_for: &[Option<String>]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for ((id, job), key) in ids.iter().zip(jobs).zip(waits_for) {
+        let Some(key) = key else { continue };
+        let options = &job.options;
+        let _infallible = write!(
+            lines,
+            "{id}\t{id}\t{now}\t0\t{}\t0\t0\tf\tf\t",
+            options.priority
+        );
+        escape(&mut lines, key);
+        let _infallible = writeln!(lines, "\t{}\t{}", options.queue, job.kind);
     }
     lines
 }
@@ -386,6 +488,19 @@ fn escape(lines: &mut Vec<u8>, field: &str) {
 
 fn column<'a, T>(jobs: &'a [NewJob], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
     jobs.iter().map(of).collect()
+}
+
+/// Returns what workers are woken with: the names of the queues, and `@` before them where jobs with
+/// limits have come.
+fn woken(jobs: &[NewJob]) -> Vec<String> {
+    let woken: BTreeSet<String> = jobs
+        .iter()
+        .map(|job| match is_limited(job) {
+            true => format!("@{}", job.options.queue),
+            false => job.options.queue.to_string(),
+        })
+        .collect();
+    woken.into_iter().collect()
 }
 
 fn queues(jobs: &[NewJob]) -> Vec<&str> {

@@ -1,4 +1,6 @@
--- new → ready or scheduled, a chunk of jobs in one round trip, with delays, tags and unique keys.
+-- new → ready, scheduled or blocked, a chunk of jobs in one round trip, with delays, tags, unique keys and
+-- limits. A job that would exceed a limit ($14 names its key) together with those before it in the
+-- chunk is blocked at once.
 -- Takes free keys first and keys whose period is over second, each in key order, so that two
 -- chunks with the same keys cannot deadlock. Leaves a key that it does not get unlocked: its
 -- holder ends without waiting for this transaction.
@@ -10,10 +12,12 @@ with wanted as materialized (
         coalesce(given.at > clock_timestamp(), given.delay_ms > 0, false) as later
     from unnest(
         $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[],
-        $7::text[], $8::bigint[], $9::timestamptz[], $10::bytea[], $11::smallint[], $12::bigint[]
+        $7::text[], $8::bigint[], $9::timestamptz[], $10::bytea[], $11::smallint[], $12::bigint[],
+        $13::text[], $14::text[]
     ) with ordinality as given (
         kind, queue, priority, attempts_max, crashes_max, args,
-        tags, delay_ms, at, unique_key, unique_states, unique_for_ms, position
+        tags, delay_ms, at, unique_key, unique_states, unique_for_ms,
+        limits, waits_for, position
     )
 ), first as (
     select distinct on (unique_key) unique_key as key, id, unique_states, unique_until
@@ -53,27 +57,40 @@ with wanted as materialized (
 ), job as (
     insert into queue.jobs
         (id, kind, queue, priority, attempts_max, crashes_max, args, tags, unique_key, unique_states,
-        unique_until)
+        unique_until, limits)
     select id, kind, queue, priority, attempts_max, crashes_max, args::jsonb,
         (select array_agg(tag) from jsonb_array_elements_text(tags::jsonb) as tag),
-        unique_key, unique_states, unique_until
+        unique_key, unique_states, unique_until, limits::jsonb
     from admitted
 ), placed as (
-    insert into queue.ready (job_id, seq, priority, frees_key, queue, kind)
-    select id, id, priority, coalesce(unique_states & 4 = 0, false), queue, kind
+    insert into queue.ready (job_id, seq, priority, frees_key, queue, kind, track)
+    select id, id, priority, coalesce(unique_states & 4 = 0, false), queue, kind,
+        (limits is not null)::integer
     from admitted
     where not later
+        and waits_for is null
+), parked as (
+    insert into queue.blocked
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
+    select id, id, 0, priority, 0, 0, coalesce(unique_states & 4 = 0, false), false, waits_for,
+        queue, kind
+    from admitted
+    where not later
+        and waits_for is not null
 ), postponed as (
-    insert into queue.scheduled (job_id, due_at, priority, frees_key, queue, kind)
-    select id, due_at, priority, coalesce(unique_states & 4 = 0, false), queue, kind
+    insert into queue.scheduled (job_id, due_at, priority, frees_key, queue, kind, limited)
+    select id, due_at, priority, coalesce(unique_states & 4 = 0, false), queue, kind,
+        limits is not null
     from admitted
     where later
 )
 select wanted.id, admitted.id is not null as admitted, (
     select count(*)
     from (
-        select pg_notify('queue.wake', queue)
-        from (select distinct queue from admitted where not later) as woken
+        select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+        from (
+            select distinct queue, limits is not null as limited from admitted where not later
+        ) as woken
         where exists (select from queue.sleepers)
     ) as notified
 )

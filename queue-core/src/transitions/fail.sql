@@ -10,7 +10,7 @@ with closed as (
         and claimed.process_id = $1
     returning claimed.job_id, claimed.attempt, claimed.spent, claimed.crashes, claimed.claimed_at,
         cancel_requested_at is not null as is_cancelled,
-        run.ran_us, run.ending, run.error, run.backtrace
+        run.ran_us, run.ending, run.error, run.backtrace, claimed.keys, claimed.slots
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
     select job_id, attempt, clock_timestamp() - ran_us * interval '1 microsecond', $8,
@@ -27,6 +27,13 @@ with closed as (
     select job_id, claimed_at, attempt, 'cancelled'
     from closed
     where is_cancelled
+), vacated as (
+    delete from queue.slots
+    using closed
+    cross join lateral unnest(closed.keys, closed.slots) as held (key, number)
+    where slots.key = held.key
+        and slots.number = held.number
+        and slots.job_id = closed.job_id
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))

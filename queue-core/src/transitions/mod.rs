@@ -2,9 +2,11 @@
 //!
 //! | file | arrow |
 //! | --- | --- |
-//! | [`enqueue`] | new → ready, new → scheduled |
+//! | [`enqueue`] | new → ready, scheduled or blocked |
 //! | [`promote`] | scheduled → ready |
 //! | [`claim`] | ready → claimed |
+//! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
+//! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
 //! | [`discard`] | claimed → finished (discarded, cancelled) |
 //! | [`retry`] | claimed → scheduled, after an error |
@@ -12,7 +14,7 @@
 //! | [`fail`] | claimed → failed |
 //! | [`release`] | claimed → ready, given back |
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, of dead processes |
-//! | [`cancel`] | scheduled, ready, failed → finished; claimed jobs are asked to stop |
+//! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to stop |
 //! | [`revive`] | failed → ready, by an operator |
 //! | [`clear`] | finished, failed → gone |
 //!
@@ -22,6 +24,7 @@
 
 pub mod cancel;
 pub mod claim;
+pub mod claim_limited;
 pub mod clear;
 pub mod discard;
 pub mod enqueue;
@@ -33,6 +36,7 @@ pub mod release;
 pub mod retry;
 pub mod revive;
 pub mod snooze;
+pub mod unblock;
 
 mod run;
 

@@ -14,16 +14,16 @@ with due as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind)
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind, track)
     select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue,
-        kind
+        kind, limited::integer
     from (select * from due order by due_at, job_id) as due
 )
 select (select count(*) from due) as promoted, (
     select count(*)
     from (
-        select pg_notify('queue.wake', queue)
-        from (select distinct queue from due) as woken
+        select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+        from (select distinct queue, limited from due) as woken
         where exists (select from queue.sleepers)
     ) as notified
 )

@@ -27,7 +27,19 @@ pub struct Recovered {
     pub process: String,
     /// Where the job went: `ready`, `scheduled`, `failed` or `finished`.
     pub next: String,
+    /// The keys whose slots it held.
+    pub keys: Vec<String>,
 }
+
+type Row = (
+    String,
+    i64,
+    String,
+    String,
+    String,
+    Option<Vec<String>>,
+    i64,
+);
 
 /// Takes up to [`RECOVERED_MAX`] jobs of processes that were silent for too long, and removes the rows of those
 /// processes. With `strays`, also takes jobs whose process has no row; that reads all claims.
@@ -40,7 +52,7 @@ pub async fn recover(
     dead_after: Duration,
     strays: bool,
 ) -> Result<Vec<Recovered>, sqlx::Error> {
-    let rows: Vec<(String, i64, String, String, String, i64)> = sqlx::query_as(schema.sql(RECOVER))
+    let rows: Vec<Row> = sqlx::query_as(schema.sql(RECOVER))
         .bind(millis(dead_after))
         .bind(strays)
         .bind(i64::try_from(RECOVERED_MAX).unwrap_or(i64::MAX))
@@ -49,12 +61,13 @@ pub async fn recover(
     Ok(rows
         .into_iter()
         .map(
-            |(process, job_id, kind, queue, next, _notified)| Recovered {
+            |(process, job_id, kind, queue, next, keys, _notified)| Recovered {
                 job_id: JobId(job_id),
                 kind,
                 queue,
                 process,
                 next,
+                keys: keys.unwrap_or_default(),
             },
         )
         .collect())

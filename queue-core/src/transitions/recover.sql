@@ -36,7 +36,7 @@ with dead as (
     ))
     returning *
 ), judged as (
-    select orphaned.*, jobs.priority, jobs.queue, jobs.kind,
+    select orphaned.*, jobs.priority, jobs.queue, jobs.kind, jobs.limits is not null as limited,
         coalesce((select name from dead where id = process_id), process_id::text) as process,
         case
             when cancel_requested_at is not null then 'finished'
@@ -52,13 +52,16 @@ with dead as (
         'process ' || process || ' died while it held this job'
     from judged
 ), placed as (
-    insert into queue.ready (job_id, seq, attempt, priority, spent, crashes, queue, kind)
-    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes + 1, queue, kind
+    insert into queue.ready
+        (job_id, seq, attempt, priority, spent, crashes, queue, kind, track)
+    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes + 1, queue, kind,
+        limited::integer
     from (select * from judged where next = 'ready' order by seq) as next_in_line
 ), postponed as (
-    insert into queue.scheduled (job_id, due_at, attempt, priority, spent, crashes, queue, kind)
+    insert into queue.scheduled
+        (job_id, due_at, attempt, priority, spent, crashes, queue, kind, limited)
     select job_id, clock_timestamp() + random() * interval '10 seconds', attempt, priority, spent,
-        crashes + 1, queue, kind
+        crashes + 1, queue, kind, limited
     from judged
     where next = 'scheduled'
 ), failed as (
@@ -71,6 +74,13 @@ with dead as (
     select job_id, claimed_at, attempt, 'cancelled'
     from judged
     where next = 'finished'
+), vacated as (
+    delete from queue.slots
+    using orphaned
+    cross join lateral unnest(orphaned.keys, orphaned.slots) as held (key, number)
+    where slots.key = held.key
+        and slots.number = held.number
+        and slots.job_id = orphaned.job_id
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from judged where next in ('failed', 'finished')))
@@ -78,11 +88,11 @@ with dead as (
             select job_id from judged where next = 'failed'
         )) then 16 else 32 end) = 0
 )
-select process, job_id, kind, queue, next, (
+select process, job_id, kind, queue, next, keys, (
     select count(*)
     from (
-        select pg_notify('queue.wake', queue)
-        from (select distinct queue from judged where next = 'ready') as woken
+        select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+        from (select distinct queue, limited from judged where next = 'ready') as woken
         where exists (select from queue.sleepers)
     ) as notified
 )

@@ -41,18 +41,19 @@ with fallen as (
     union all
     select * from hastened
 ), placed as (
-    insert into queue.ready (job_id, seq, attempt, priority, queue, kind)
+    insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track)
     select revived.job_id, nextval('queue.job_seq'), revived.attempt, jobs.priority, revived.queue,
-        revived.kind
+        revived.kind, (jobs.limits is not null)::integer
     from revived
     join queue.jobs on jobs.id = revived.job_id
     order by revived.job_id
+    returning queue, track
 )
 select job_id, (
     select count(*)
     from (
-        select pg_notify('queue.wake', queue)
-        from (select distinct queue from revived) as woken
+        select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
+        from (select distinct queue, track from placed) as woken
         where exists (select from queue.sleepers)
     ) as notified
 )

@@ -7,11 +7,14 @@ with closed as (
         and claimed.attempt = run.attempt
         and claimed.process_id = $1
     returning claimed.job_id, claimed.attempt, claimed.spent, claimed.crashes, claimed.claimed_at,
-        cancel_requested_at is not null as is_cancelled, run.delay_ms
+        cancel_requested_at is not null as is_cancelled, run.delay_ms,
+        claimed.keys, claimed.slots
 ), postponed as (
-    insert into queue.scheduled (job_id, due_at, attempt, priority, spent, crashes, queue, kind)
+    insert into queue.scheduled
+        (job_id, due_at, attempt, priority, spent, crashes, queue, kind, limited)
     select closed.job_id, clock_timestamp() + closed.delay_ms * interval '1 millisecond',
-        closed.attempt, jobs.priority, closed.spent, closed.crashes, jobs.queue, jobs.kind
+        closed.attempt, jobs.priority, closed.spent, closed.crashes, jobs.queue, jobs.kind,
+        jobs.limits is not null
     from closed
     join queue.jobs on jobs.id = closed.job_id
     where not is_cancelled
@@ -20,6 +23,13 @@ with closed as (
     select job_id, claimed_at, attempt, 'cancelled'
     from closed
     where is_cancelled
+), vacated as (
+    delete from queue.slots
+    using closed
+    cross join lateral unnest(closed.keys, closed.slots) as held (key, number)
+    where slots.key = held.key
+        and slots.number = held.number
+        and slots.job_id = closed.job_id
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed where is_cancelled))

@@ -26,5 +26,10 @@ where coalesce(
         from queue.ready
         where ready.job_id = run.job_id and ready.attempt = run.attempt
     ),
+    (
+        select 'blocked'
+        from queue.blocked
+        where blocked.job_id = run.job_id and blocked.attempt = run.attempt
+    ),
     'crash'
 ) <> 'crash'

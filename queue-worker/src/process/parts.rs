@@ -20,6 +20,8 @@ use crate::scheduler::Scheduler;
 use crate::signals::Stop;
 use crate::sleepers::Sleepers;
 use crate::supervise::supervise;
+use crate::unblocker;
+use crate::vacated::Vacated;
 use crate::worker::{Shared, Worker};
 use crate::writer::{self, Writer};
 
@@ -49,9 +51,10 @@ where
     let closing = CancellationToken::new();
     let holdings = Arc::new(Holdings::default());
     let (verdicts, ended) = mpsc::channel(writer::QUEUE_MAX);
-    let writer = new_writer(process, id, &holdings);
+    let vacated = Arc::new(Vacated::default());
+    let writer = new_writer(process, id, &holdings, &vacated);
     let shared = Arc::new(new_shared(
-        process, id, &holdings, verdicts, &stopping, runs,
+        process, id, &holdings, verdicts, &vacated, &stopping, runs,
     ));
     let workers = new_workers(process, &shared);
     let starter = Starter {
@@ -82,7 +85,12 @@ where
     }
 }
 
-fn new_writer<S>(process: &Process<S>, id: ProcessId, holdings: &Arc<Holdings>) -> Writer {
+fn new_writer<S>(
+    process: &Process<S>,
+    id: ProcessId,
+    holdings: &Arc<Holdings>,
+    vacated: &Arc<Vacated>,
+) -> Writer {
     Writer {
         schema: process.queue.schema().clone(),
         process: id,
@@ -90,6 +98,7 @@ fn new_writer<S>(process: &Process<S>, id: ProcessId, holdings: &Arc<Holdings>) 
         link: Link::new(Arc::clone(&process.options)),
         holdings: Arc::clone(holdings),
         hooks: process.app.hooks.clone(),
+        vacated: Arc::clone(vacated),
     }
 }
 
@@ -98,6 +107,7 @@ fn new_shared<S: Send + Sync + 'static>(
     id: ProcessId,
     holdings: &Arc<Holdings>,
     verdicts: mpsc::Sender<writer::Ended>,
+    vacated: &Arc<Vacated>,
     stopping: &CancellationToken,
     runs: &Stop,
 ) -> Shared<S> {
@@ -116,6 +126,7 @@ fn new_shared<S: Send + Sync + 'static>(
         sleepers: Sleepers::new(schema.clone(), id, process.link()),
         schema,
         verdicts,
+        vacated: Arc::clone(vacated),
         claiming: RwLock::new(()),
         runs: TaskTracker::new(),
         stopping: stopping.clone(),
@@ -174,7 +185,11 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
 
     fn others(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> Vec<JoinHandle<()>> {
         let settings = &self.process.settings;
-        let mut others = vec![self.recovery(), self.withdrawal(shared)];
+        let mut others = vec![
+            self.recovery(),
+            self.unblocker(shared),
+            self.withdrawal(shared),
+        ];
         if settings.dispatcher.enabled {
             others.push(self.dispatcher());
         }
@@ -207,6 +222,23 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
             stopping: self.stopping.clone(),
         });
         self.keep("scheduler", move |link| Arc::clone(&scheduler).run(link))
+    }
+
+    fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
+        let vacated = Arc::clone(&shared.vacated);
+        let schema = self.process.queue.schema().clone();
+        let settings = self.process.settings.dispatcher.clone();
+        let stopping = self.stopping.clone();
+        self.keep("unblocker", move |link| {
+            let (schema, settings) = (schema.clone(), settings.clone());
+            unblocker::unblock_keys(
+                link,
+                schema,
+                settings,
+                Arc::clone(&vacated),
+                stopping.clone(),
+            )
+        })
     }
 
     fn recovery(&self) -> JoinHandle<()> {

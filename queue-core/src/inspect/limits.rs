@@ -1,0 +1,76 @@
+//! Limits: which keys are in use, by whom, and who waits.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::Count;
+use crate::job::JobId;
+use crate::sql::Schema;
+
+pub(crate) const LIMITS: &str = include_str!("limits.sql");
+
+/// The most jobs waiting for one key that are counted.
+const WAITING_MAX: u32 = 10_000;
+
+/// A key that jobs hold or wait for, or a name with a setting of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct LimitSummary {
+    /// The key, or the name of a group, queue or kind.
+    pub key: String,
+    /// How many may run at once; nothing when only starts are limited, or when it is a group whose
+    /// jobs are counted by their own keys.
+    pub to: Option<i32>,
+    /// The time between two starts that are evenly spaced, when starts are limited.
+    pub space_seconds: Option<f64>,
+    /// How many may start at once after a pause, when starts are limited.
+    pub burst: Option<i32>,
+    /// Who said so: `job`, `operator`, `operator, for GROUP`, or `configuration`.
+    pub set_by: String,
+    /// The slots in use.
+    pub in_use: i64,
+    /// The jobs that hold them, up to ten.
+    pub holders: Vec<JobId>,
+    /// The jobs that wait.
+    pub waiting: Count,
+    /// Since when one of those that were looked at waits.
+    pub waiting_since: Option<DateTime<Utc>>,
+    /// When the next start would be due if all were evenly spaced, when starts are limited.
+    pub next_start_at: Option<DateTime<Utc>>,
+}
+
+/// Lists up to `limit` keys in their order, behind the key `after`.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn list(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<LimitSummary>, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(LIMITS))
+        .bind(after)
+        .bind(i64::from(limit))
+        .bind(i64::from(WAITING_MAX) + 1)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(summary).collect()
+}
+
+fn summary(row: &PgRow) -> Result<LimitSummary, sqlx::Error> {
+    let holders: Option<Vec<i64>> = row.try_get("holders")?;
+    Ok(LimitSummary {
+        key: row.try_get("key")?,
+        to: row.try_get("slots")?,
+        space_seconds: row.try_get("space_seconds")?,
+        burst: row.try_get("burst")?,
+        set_by: row.try_get("set_by")?,
+        in_use: row.try_get("in_use")?,
+        holders: holders.unwrap_or_default().into_iter().map(JobId).collect(),
+        waiting: Count::up_to(WAITING_MAX, row.try_get("waiting")?),
+        waiting_since: row.try_get("waiting_since")?,
+        next_start_at: row.try_get("next_start_at")?,
+    })
+}

@@ -1,0 +1,132 @@
+//! ready → claimed, blocked or finished, from lanes with limits
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::claim::{ClaimedJob, Lane, Track, claimed_job, in_lane_order};
+use super::release::release;
+use super::run::Claim;
+use super::unblock::unblock;
+use crate::job::JobId;
+use crate::process::ProcessId;
+use crate::sql::Schema;
+
+pub(crate) const CLAIM_LIMITED: &str = include_str!("claim_limited.sql");
+
+/// What a claim from lanes with limits did.
+#[derive(Debug, Default)]
+pub struct LimitedClaim {
+    /// The jobs that may run, in the order of the lanes.
+    pub jobs: Vec<ClaimedJob>,
+    /// The jobs for which there was no room.
+    pub parked: Vec<Parked>,
+}
+
+/// A job for which a limit left no room.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// The queue it stood in.
+    pub queue: String,
+    /// Its priority.
+    pub priority: i16,
+    /// The track it stood on.
+    pub track: Track,
+    /// The place it stood at.
+    pub seq: i64,
+    /// The key that has no room.
+    pub key: String,
+    /// What became of it: `blocked`, `discarded` or `cancelled`.
+    pub fate: String,
+}
+
+/// Claims up to `limit` jobs as [`claim`](super::claim::claim) does, from lanes whose jobs have
+/// limits, looking at up to `window` of them. Those for which there is no room are parked.
+///
+/// # Errors
+/// Returns what the server answered. The claim may have been committed all the same.
+pub async fn claim_limited(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    lanes: &[Lane],
+    kinds: &[String],
+    limit: usize,
+    window: usize,
+) -> Result<LimitedClaim, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(CLAIM_LIMITED))
+        .bind(column(lanes, |lane| lane.queue.as_str()))
+        .bind(column(lanes, |lane| lane.priority))
+        .bind(column(lanes, |lane| lane.track as i16))
+        .bind(column(lanes, |lane| lane.above))
+        .bind(column(lanes, |lane| lane.up_to))
+        .bind(kinds)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(i64::try_from(window).unwrap_or(i64::MAX))
+        .bind(process.0)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut claim = LimitedClaim::default();
+    let mut partial = Vec::new();
+    for row in &rows {
+        match row.try_get(FATE)? {
+            "claimed" => claim.jobs.push(claimed_job(row)?),
+            "partial" => partial.push(claimed_job(row)?.claim),
+            _ => claim.parked.push(parked(row)?),
+        }
+    }
+    in_lane_order(lanes, &mut claim.jobs);
+    give_up(conn, schema, process, &partial).await?;
+    look_once_more(conn, schema, &claim.parked).await?;
+    Ok(claim)
+}
+
+const FATE: usize = 16;
+
+fn parked(row: &PgRow) -> Result<Parked, sqlx::Error> {
+    Ok(Parked {
+        job_id: JobId(row.try_get(0)?),
+        seq: row.try_get(1)?,
+        priority: row.try_get(4)?,
+        queue: row.try_get(7)?,
+        kind: row.try_get(8)?,
+        track: Track::try_from(row.try_get::<i16, _>(15)?)?,
+        fate: row.try_get(FATE)?,
+        key: row.try_get(18)?,
+    })
+}
+
+/// Gives back jobs of which another claim took a slot at the same moment.
+async fn give_up(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    partial: &[Claim],
+) -> Result<(), sqlx::Error> {
+    if !partial.is_empty() {
+        release(conn, schema, process, partial).await?;
+    }
+    Ok(())
+}
+
+/// Looks for room that was made while the jobs were being parked.
+async fn look_once_more(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    parked: &[Parked],
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<String> = parked
+        .iter()
+        .filter(|job| job.fate == "blocked")
+        .map(|job| job.key.clone())
+        .collect();
+    unblock(conn, schema, &keys).await?;
+    Ok(())
+}
+
+fn column<'a, T>(lanes: &'a [Lane], of: impl Fn(&'a Lane) -> T) -> Vec<T> {
+    lanes.iter().map(of).collect()
+}

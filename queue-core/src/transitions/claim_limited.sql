@@ -1,0 +1,241 @@
+-- ready → claimed, blocked or finished (discarded, cancelled), from lanes with limits: looks at up to
+-- $8 jobs in the order of the lanes, claims up to $7 of those that get all their slots and starts,
+-- and parks those that cannot get them. What cannot be decided now stays where it is.
+--
+-- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue.
+-- A slot is a row whose number goes from 1 to the limit, and the lowest free numbers are taken: two
+-- claims that want the same one meet at the primary key, where the second waits for the first to
+-- commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
+-- claim that got only some of its slots or starts is made all the same, and reported as partial: the
+-- caller releases it at once, and whatever happens to the caller, the slots go with the claim.
+--
+-- A job is parked only when jobs that fit and stand before it fill a gate. A queue that has all its
+-- slots in use parks nothing: its lanes are looked at only as far as there is room.
+--
+-- Locks rows of ready with skip locked. Slots are taken in the order of keys and numbers, and then
+-- starts in the order of keys, so that no two claims wait for each other.
+with front as (
+    select lane.position, front.*
+    from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[], $5::bigint[])
+        with ordinality as lane (queue, priority, track, above, up_to, position)
+    left join queue.limits on limits.name = '@queue/' || lane.queue
+    cross join lateral (select count(*) as used from queue.slots where key = limits.name) as held
+    cross join lateral (
+        select ready.ctid as place, ready.*
+        from queue.ready
+        where ready.queue = lane.queue
+            and ready.priority = lane.priority
+            and ready.track = lane.track
+            and ready.seq > lane.above
+            and ready.seq <= lane.up_to
+            and ready.kind = any ($6)
+        order by ready.seq
+        limit least($8::bigint, greatest(0, coalesce(limits.slots, $8::bigint) - held.used))
+        for update skip locked
+    ) as front
+    where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
+        and exists (select from queue.processes where id = $9)
+    limit $8::bigint
+), gate as (
+    select front.*, own.key, own.conflict, own.hold, held.used, held.numbers,
+        coalesce(of_key.slots, of_group.slots, own.slots) - held.used as free_slots,
+        meter.space, meter.burst,
+        case when meter.space is not null then meter.burst - ceil(extract(epoch from coalesce((
+            select greatest(interval '0', least(
+                next_at - statement_timestamp(), meter.burst * meter.space
+            ))
+            from queue.rates
+            where rates.key = own.key
+        ), interval '0')) / extract(epoch from meter.space)) end as free_starts,
+        row_number() over (partition by own.key order by front.position, front.seq) as rank
+    from front
+    cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
+    left join lateral (
+        select key, name, slots, space, burst, conflict, hold
+        from jsonb_to_recordset(case when front.track > 0 then job.limits end) as brought (
+            key text, name text, slots integer, space interval, burst integer, conflict text,
+            hold interval
+        )
+        union all
+        select name, name, slots, space, burst, null, null
+        from queue.limits
+        where name in ('@queue/' || front.queue, '@kind/' || front.kind)
+    ) as own on true
+    left join queue.limits as of_key on of_key.name = own.key
+    left join queue.limits as of_group on of_group.name = own.name
+    cross join lateral (
+        select coalesce(of_key.space, of_group.space, own.space) as space,
+            coalesce(of_key.burst, of_group.burst, own.burst) as burst
+    ) as meter
+    cross join lateral (
+        select count(*)::integer as used, array_agg(number) as numbers
+        from queue.slots
+        where slots.key = own.key
+            and (expires_at is null or expires_at > statement_timestamp())
+    ) as held
+), judged as (
+    select gate.*,
+        bool_and(
+            key is null or coalesce(rank <= least(free_slots, free_starts), true)
+        ) over (partition by position, seq) as fits
+    from gate
+), seated as materialized (
+    select judged.*,
+        count(*) filter (where fits) over (partition by key order by position, seq) as nth,
+        dense_rank() over (order by fits desc, position, seq) as seat
+    from judged
+), numbered as materialized (
+    select seated.*, case
+        when free_slots is null then null
+        when used = 0 then nth
+        else (
+            select number
+            from generate_series(1, used + nth) as number
+            where number <> all (numbers)
+            order by number
+            offset nth - 1
+            limit 1
+        )
+    end as number
+    from seated
+    where fits
+        and seat <= $7::bigint
+), grabbed as (
+    insert into queue.slots as held (key, number, job_id, expires_at)
+    select key, number, job_id, statement_timestamp() + hold
+    from numbered
+    where number is not null
+    order by key, number
+    on conflict (key, number) do update
+    set job_id = excluded.job_id, expires_at = excluded.expires_at
+    where held.expires_at <= statement_timestamp()
+    returning job_id, key
+), metered as (
+    insert into queue.rates as rate (key, next_at, space, burst, granted)
+    select key, statement_timestamp() + count(*) * min(space), min(space), min(burst), count(*)
+    from numbered
+    where space is not null
+        and (select count(*) from grabbed) >= 0
+    group by key
+    order by key
+    on conflict (key) do update
+    set (next_at, space, burst, granted) = (
+        select due.at + got.starts * excluded.space, excluded.space, excluded.burst, got.starts
+        from (
+            select greatest(statement_timestamp(), least(
+                rate.next_at, statement_timestamp() + excluded.burst * excluded.space
+            )) as at
+        ) as due
+        cross join lateral (
+            select greatest(0, least(excluded.granted, excluded.burst - ceil(
+                extract(epoch from due.at - statement_timestamp())
+                / extract(epoch from excluded.space)
+            )))::integer as starts
+        ) as got
+    )
+    returning key, granted
+), checked as (
+    select numbered.*,
+        number is null or (job_id, key) in (select job_id, key from grabbed) as has_slot,
+        space is null or nth <= (
+            select granted from metered where metered.key = numbered.key
+        ) as has_start
+    from numbered
+), won as materialized (
+    select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, spent, crashes,
+        frees_key, queue, kind, track,
+        array_agg(key) filter (where number is not null) as keys,
+        array_agg(number) filter (where number is not null) as numbers,
+        bool_and(has_slot and has_start) as is_whole
+    from checked
+    group by position, seq, place, job_id, ready_at, attempt, priority, spent, crashes, frees_key,
+        queue, kind, track
+    having bool_or(has_slot)
+), taken as (
+    delete from queue.ready
+    where ctid = any (array(select place from won))
+), held as (
+    insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes, keys, slots)
+    select job_id, seq, $9, attempt, spent, crashes, keys, numbers
+    from won
+), stuck as materialized (
+    select distinct on (position, seq) seated.*,
+        attempt = 0 and coalesce(conflict = 'discard', false) as is_refused,
+        attempt = 0 and coalesce(conflict = 'replace', false) as replaces
+    from seated
+    where not fits
+        and (nth >= free_starts or (nth >= free_slots and key not like '@queue/%'))
+    order by position, seq, key
+), ranked as materialized (
+    select stuck.*, case
+        when is_refused then 'discarded'
+        when replaces and job_id < max(job_id) filter (where replaces) over (partition by key)
+            then 'cancelled'
+        else 'blocked'
+    end as fate
+    from stuck
+), parked as (
+    delete from queue.ready
+    where ctid = any (array(select place from ranked))
+), blocked as (
+    insert into queue.blocked
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
+    select job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind
+    from ranked
+    where fate = 'blocked'
+), overtaken as (
+    delete from queue.blocked
+    where job_id = any (array(
+        select older.job_id
+        from ranked
+        cross join lateral (
+            select older.job_id
+            from queue.blocked as older
+            where older.key = ranked.key
+                and older.replaces
+                and older.job_id < ranked.job_id
+            order by older.job_id
+            for update skip locked
+        ) as older
+        where ranked.fate = 'blocked'
+            and ranked.replaces
+    ))
+    returning job_id, attempt
+), closed as (
+    select job_id, attempt, fate
+    from ranked
+    where fate <> 'blocked'
+    union all
+    select job_id, attempt, 'cancelled'
+    from overtaken
+), finished as (
+    insert into queue.finished (job_id, attempt, outcome)
+    select job_id, attempt, fate::queue.outcome
+    from closed
+), freed_by_claim as (
+    delete from queue.unique_keys
+    where job_id = any (array(select job_id from won where frees_key))
+        and held_in & 4 = 0
+), freed_by_end as (
+    delete from queue.unique_keys
+    where job_id = any (array(select job_id from closed))
+        and held_in & 32 = 0
+)
+select met.job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
+    attempts_max, crashes_max, created_at, has_key, tags, args, track, fate, keys, key
+from (
+    select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
+        case when is_whole then 'claimed' else 'partial' end as fate, keys, null as key
+    from won
+    union all
+    select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
+        fate, null, key
+    from ranked
+) as met
+left join lateral (
+    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
+    from queue.jobs
+    where jobs.id = met.job_id
+        and fate in ('claimed', 'partial')
+    limit 1
+) as job on true

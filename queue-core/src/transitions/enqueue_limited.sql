@@ -1,0 +1,34 @@
+-- new → ready or blocked, a chunk of jobs in one round trip, for jobs with limits and nothing else
+-- special about them. A job that would exceed a limit ($8 names its key) together with those before
+-- it in the chunk is blocked at once. Locks nothing but its own new rows: no key is looked at.
+with wanted as materialized (
+    select nextval('queue.job_seq') as id, given.*
+    from unnest(
+        $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[],
+        $7::text[], $8::text[]
+    ) as given (kind, queue, priority, attempts_max, crashes_max, args, limits, waits_for)
+), job as (
+    insert into queue.jobs (id, kind, queue, priority, attempts_max, crashes_max, args, limits)
+    select id, kind, queue, priority, attempts_max, crashes_max, args::jsonb, limits::jsonb
+    from wanted
+), placed as (
+    insert into queue.ready (job_id, seq, priority, queue, kind, track)
+    select id, id, priority, queue, kind, (limits is not null)::integer
+    from wanted
+    where waits_for is null
+), parked as (
+    insert into queue.blocked
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
+    select id, id, 0, priority, 0, 0, false, false, waits_for, queue, kind
+    from wanted
+    where waits_for is not null
+)
+select id, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+        from (select distinct queue, limits is not null as limited from wanted) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
+from wanted

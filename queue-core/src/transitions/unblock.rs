@@ -1,0 +1,96 @@
+//! blocked → ready
+//!
+//! A job is blocked when its key has no room, and a key has room again when one of its slots is
+//! freed. Both may happen at the same moment, and neither locks the key. Therefore whoever frees a
+//! slot looks for blocked jobs after that is committed, and whoever blocks a job looks once more
+//! after that: each writes before it looks, so that one of them sees the other. Whatever they both
+//! miss, because a process died in between or a limit was changed, is found by the next pass over
+//! all keys that jobs wait for.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::run::notified_job_ids;
+use crate::job::JobId;
+use crate::sql::Schema;
+
+pub(crate) const UNBLOCK: &str = include_str!("unblock.sql");
+pub(crate) const BLOCKED_KEYS: &str = include_str!("blocked_keys.sql");
+pub(crate) const RUN_ANYWAY: &str = include_str!("run_anyway.sql");
+
+/// The most jobs of one key that one call moves.
+const UNBLOCKED_MAX: i32 = 1_000;
+
+/// What a look at some keys did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unblocked {
+    /// The jobs that were made ready.
+    pub jobs: u64,
+    /// How long it is until a key that jobs wait for may have its next start, if one of the keys
+    /// has used up its rate.
+    pub next_start: Option<Duration>,
+}
+
+/// Makes as many jobs ready as the keys have room for. It costs no attempt. Asked after the slots
+/// of the keys were freed, in another transaction.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn unblock(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    keys: &[String],
+) -> Result<Unblocked, sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(Unblocked::default());
+    }
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    let (jobs, next_start_ms, _notified): (i64, Option<i64>, i64) =
+        sqlx::query_as(schema.sql(UNBLOCK))
+            .bind(keys)
+            .bind(UNBLOCKED_MAX)
+            .fetch_one(conn)
+            .await?;
+    Ok(Unblocked {
+        jobs: jobs.unsigned_abs(),
+        next_start: next_start_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
+    })
+}
+
+/// Finds up to `limit` keys that jobs wait for, in their order, behind the key `after`.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn blocked_keys(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(schema.sql(BLOCKED_KEYS))
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
+}
+
+/// Makes blocked jobs ready although their keys have no room, once and marked as such, and returns
+/// them. They hold no slot; if they are tried again, their limits count again.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn run_anyway(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[JobId],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query_as(schema.sql(RUN_ANYWAY))
+        .bind(ids)
+        .fetch_all(conn)
+        .await
+        .map(notified_job_ids)
+}

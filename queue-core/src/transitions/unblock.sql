@@ -1,0 +1,138 @@
+-- blocked → ready (track 2), as many jobs of each key named as it has room for, the most urgent
+-- first. Whether they may start is decided when they are claimed.
+--
+-- Those who wait for a key are looked at by queue and kind. Of each such crowd no more are moved than
+-- there is room for beyond those that were moved before and have not been claimed yet: one whose
+-- queue is paused, or whose kind nobody runs any more, waits in ready without standing in the way of
+-- the others.
+--
+-- Answers how many were moved, and in how many milliseconds a key whose starts have been used up by
+-- then has its next one. Locks rows of blocked with skip locked.
+with crowd as (
+    select asked.key, crowd.queue, crowd.kind
+    from unnest($1::text[]) as asked (key)
+    cross join lateral (
+        with recursive crowd as (
+            (
+                select queue, kind
+                from queue.blocked
+                where key = asked.key
+                order by queue, kind
+                limit 1
+            )
+            union all
+            select next.queue, next.kind
+            from crowd
+            cross join lateral (
+                select blocked.queue, blocked.kind
+                from queue.blocked
+                where blocked.key = asked.key
+                    and (blocked.queue, blocked.kind) > (crowd.queue, crowd.kind)
+                order by blocked.queue, blocked.kind
+                limit 1
+            ) as next
+        )
+        select queue, kind from crowd
+    ) as crowd
+    where crowd.queue <> all (array(select name from queue.queues where paused_at is not null))
+), room as (
+    select crowd.*, greatest(0, least($2, slots.free, starts.free)) as free,
+        case when starts.free <= coalesce(slots.free, $2)
+            then meter.next_in + (starts.free - meter.burst + 1) * meter.space
+        end as next_start_in
+    from crowd
+    cross join lateral (
+        select limits
+        from queue.blocked
+        cross join lateral (
+            select limits from queue.jobs where jobs.id = blocked.job_id limit 1
+        ) as job
+        where blocked.key = crowd.key
+            and blocked.queue = crowd.queue
+            and blocked.kind = crowd.kind
+        order by priority, seq
+        limit 1
+    ) as head
+    left join lateral (
+        select name, slots, space, burst
+        from jsonb_to_recordset(head.limits) as brought (
+            key text, name text, slots integer, space interval, burst integer
+        )
+        where brought.key = crowd.key
+        limit 1
+    ) as own on true
+    left join queue.limits as of_key on of_key.name = crowd.key
+    left join queue.limits as of_group on of_group.name = own.name
+    cross join lateral (
+        select coalesce(of_key.slots, of_group.slots, own.slots) - count(*) as free
+        from queue.slots
+        where slots.key = crowd.key
+            and (expires_at is null or expires_at > statement_timestamp())
+    ) as slots
+    cross join lateral (
+        select coalesce(of_key.space, of_group.space, own.space) as space,
+            coalesce(of_key.burst, of_group.burst, own.burst) as burst
+    ) as rate
+    cross join lateral (
+        select rate.space, rate.burst, coalesce((
+            select greatest(interval '0', least(
+                next_at - statement_timestamp(), rate.burst * rate.space
+            ))
+            from queue.rates
+            where rates.key = crowd.key
+        ), interval '0') as next_in
+    ) as meter
+    cross join lateral (
+        select case when meter.space is not null then
+            meter.burst - ceil(extract(epoch from meter.next_in) / extract(epoch from meter.space))
+        end::integer as free
+    ) as starts
+), candidate as (
+    select room.key, room.free, next.*
+    from room
+    cross join lateral (
+        select count(*) as jobs
+        from queue.ready
+        where waited_for = room.key
+            and ready.queue = room.queue
+            and ready.kind = room.kind
+    ) as moved
+    cross join lateral (
+        select blocked.ctid as place, priority, seq
+        from queue.blocked
+        where blocked.key = room.key
+            and blocked.queue = room.queue
+            and blocked.kind = room.kind
+        order by priority, seq
+        limit greatest(0, room.free - moved.jobs)
+        for update skip locked
+    ) as next
+), chosen as (
+    select place
+    from (
+        select place, free, row_number() over (partition by key order by priority, seq) as rank
+        from candidate
+    ) as candidate
+    where rank <= free
+), freed as (
+    delete from queue.blocked
+    where ctid = any (array(select place from chosen))
+    returning *
+), placed as (
+    insert into queue.ready
+        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind, track, waited_for)
+    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue,
+        kind, 2, key
+    from (select * from freed order by priority, seq) as freed
+)
+select (select count(*) from freed) as unblocked, (
+    select min(ceil(extract(epoch from next_start_in) * 1000))::bigint
+    from room
+) as next_start_ms, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', '@' || queue)
+        from (select distinct queue from freed) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
