@@ -23,6 +23,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("clear_failed", clear::CLEAR_FAILED),
     ("clear_firings", recurring::CLEAR_FIRINGS),
     ("clear_finished", clear::CLEAR_FINISHED),
+    ("clear_rates", clear::CLEAR_RATES),
     ("deregister", DEREGISTER),
     ("discard", discard::DISCARD),
     ("enqueue", enqueue::ENQUEUE),

@@ -25,6 +25,10 @@ const WRITING: [(&str, &str); 2] = [
     ("lock_timeout", "500ms"),
 ];
 
+/// What may be forgotten by a server that crashes, because it is done again then: it need not wait
+/// for the disk.
+const RELAXED: [(&str, &str); 1] = [("synchronous_commit", "off")];
+
 /// A connection of one component's own. After an error, when it takes too long, or when the
 /// operation is dropped, it is thrown away: a statement that was abandoned half-way leaves
 /// nothing behind for the next.
@@ -48,6 +52,11 @@ impl Link {
     /// Turns it into one for writing the ends of runs.
     pub(crate) fn for_writing(self) -> Self {
         Self::with((*self.options).clone().options(WRITING))
+    }
+
+    /// Turns it into one for what may be forgotten, and is done again then.
+    pub(crate) fn relaxed(self) -> Self {
+        Self::with((*self.options).clone().options(RELAXED))
     }
 
     /// Makes another link like this one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::recurring::clear_firings;
-use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
+use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished, clear_rates};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
 use queue_core::transitions::unblock::unblock;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +107,13 @@ pub(crate) async fn clear_old(
                 && !stopping.is_cancelled()
             {}
         }
+        let limit = settings.batch_size;
+        while link
+            .run(async |conn| clear_rates(conn, &schema, limit).await)
+            .await?
+            == u64::from(limit)
+            && !stopping.is_cancelled()
+        {}
         pause(settings.interval, &stopping).await;
     }
     link.close().await;

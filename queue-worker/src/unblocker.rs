@@ -34,6 +34,7 @@ pub(crate) async fn unblock_keys(
     vacated: Arc<Vacated>,
     stopping: CancellationToken,
 ) -> Result<(), sqlx::Error> {
+    link = link.relaxed();
     let mut starts = Starts::default();
     let mut next_pass = Instant::now();
     while !stopping.is_cancelled() {

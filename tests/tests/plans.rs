@@ -18,6 +18,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("cancel_requests", "claimed"),
     ("release_unknown", "claimed"),
     ("clear_failed", "failed"),
+    ("clear_rates", "rates"),
     ("last_place", "job_seq"),
     ("undeclare", "schedules"),
 ];

@@ -71,7 +71,6 @@ with front as (
         select count(*)::integer as used, array_agg(number) as numbers
         from queue.slots
         where slots.key = own.key
-            and (expires_at is null or expires_at > statement_timestamp())
     ) as held
 ), judged as (
     select gate.*,
@@ -101,14 +100,12 @@ with front as (
     where fits
         and seat <= $7::bigint
 ), grabbed as (
-    insert into queue.slots as held (key, number, job_id, expires_at)
+    insert into queue.slots (key, number, job_id, expires_at)
     select key, number, job_id, statement_timestamp() + hold
     from numbered
     where number is not null
     order by key, number
-    on conflict (key, number) do update
-    set job_id = excluded.job_id, expires_at = excluded.expires_at
-    where held.expires_at <= statement_timestamp()
+    on conflict (key, number) do nothing
     returning job_id, key
 ), metered as (
     insert into queue.rates as rate (key, next_at, space, burst, granted)

@@ -1,4 +1,4 @@
-//! finished, failed → gone
+//! finished, failed → gone; and what has been left behind
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use crate::sql::Schema;
 
 pub(crate) const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
 pub(crate) const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
+
+pub(crate) const CLEAR_RATES: &str = include_str!("clear_rates.sql");
 
 /// Which finished jobs a clearing is about.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,23 @@ pub async fn clear_failed(
 ) -> Result<u64, sqlx::Error> {
     let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_FAILED))
         .bind(millis(keep))
+        .bind(i64::from(limit))
+        .fetch_one(conn)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
+/// Forgets up to `limit` rates of limits that nobody has used for so long that they say nothing any
+/// more, and returns how many.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn clear_rates(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_RATES))
         .bind(i64::from(limit))
         .fetch_one(conn)
         .await?;

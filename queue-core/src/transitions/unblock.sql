@@ -6,9 +6,20 @@
 -- queue is paused, or whose kind nobody runs any more, waits in ready without standing in the way of
 -- the others.
 --
+-- Slots that have been held for longer than their limit lets them be are freed first.
+--
 -- Answers how many were moved, and in how many milliseconds a key whose starts have been used up by
 -- then has its next one. Locks rows of blocked with skip locked.
-with crowd as (
+with expired as (
+    delete from queue.slots
+    where ctid = any (array(
+        select ctid
+        from queue.slots
+        where key = any ($1)
+            and expires_at <= statement_timestamp()
+        for update skip locked
+    ))
+), crowd as (
     select asked.key, crowd.queue, crowd.kind
     from unnest($1::text[]) as asked (key)
     cross join lateral (
