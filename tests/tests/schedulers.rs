@@ -124,15 +124,17 @@ async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() 
     let app = deeds::app(world.pool().clone()).recurring(recurring);
     let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
     let stop = Stop::new();
-    lossy.lose_one_in(6);
-
     let running = tokio::spawn(process.run(stop.clone()));
-    eventually(
-        "some answers are lost, and some times are fired",
-        async || lossy.lost() > 4 && world.count("firings").await > 3,
-    )
-    .await;
-    lossy.lose_one_in(0);
+
+    for lost in 1..=3 {
+        lossy.lose_one("insert into queue.firings");
+        eventually("an answer is lost", async || lossy.lost() == lost).await;
+        let fired = world.count("firings").await;
+        eventually("more is fired", async || {
+            world.count("firings").await > fired
+        })
+        .await;
+    }
     stop.gracefully();
     running.await.unwrap();
 
