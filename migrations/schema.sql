@@ -72,6 +72,27 @@ CREATE TABLE queue.finished (
     outcome queue.outcome NOT NULL
 );
 
+CREATE TABLE queue.firings (
+    id bigint NOT NULL,
+    due_at timestamp with time zone,
+    since timestamp with time zone,
+    fired_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    job_id bigint,
+    schedule text NOT NULL COLLATE pg_catalog."C",
+    outcome text NOT NULL,
+    reason text,
+    CONSTRAINT firings_outcome_check CHECK ((outcome = ANY (ARRAY['enqueued'::text, 'missed'::text, 'overlap'::text, 'failed'::text])))
+);
+
+ALTER TABLE queue.firings ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.firings_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE queue.job_seq
     START WITH 1
     INCREMENT BY 1
@@ -174,6 +195,34 @@ CREATE TABLE queue.scheduled (
     limited boolean DEFAULT false NOT NULL
 );
 
+CREATE TABLE queue.schedules (
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    paused_at timestamp with time zone,
+    next_at timestamp with time zone,
+    jitter_ms bigint NOT NULL,
+    missed_max integer NOT NULL,
+    priority smallint NOT NULL,
+    attempts_max smallint NOT NULL,
+    crashes_max smallint NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    schedule text NOT NULL,
+    zone text NOT NULL,
+    missed text NOT NULL,
+    overlap text NOT NULL,
+    source text,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    tags text[] NOT NULL,
+    args jsonb NOT NULL,
+    CONSTRAINT schedules_attempts_max_check CHECK ((attempts_max > 0)),
+    CONSTRAINT schedules_crashes_max_check CHECK ((crashes_max > 0)),
+    CONSTRAINT schedules_jitter_ms_check CHECK ((jitter_ms >= 0)),
+    CONSTRAINT schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
+    CONSTRAINT schedules_missed_max_check CHECK ((missed_max > 0)),
+    CONSTRAINT schedules_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'queue'::text])))
+);
+
 CREATE TABLE queue.sleepers (
     process_id uuid NOT NULL
 );
@@ -211,6 +260,12 @@ ALTER TABLE ONLY queue.failed
 ALTER TABLE ONLY queue.finished
     ADD CONSTRAINT finished_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY queue.firings
+    ADD CONSTRAINT firings_once UNIQUE (schedule, due_at);
+
+ALTER TABLE ONLY queue.firings
+    ADD CONSTRAINT firings_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY queue.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 
@@ -235,6 +290,9 @@ ALTER TABLE ONLY queue.ready
 ALTER TABLE ONLY queue.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY queue.schedules
+    ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY queue.sleepers
     ADD CONSTRAINT sleepers_pkey PRIMARY KEY (process_id);
 
@@ -252,10 +310,14 @@ CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHER
 
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
+CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
+
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 
 CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, track, seq);
 
 CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
+
+CREATE INDEX schedules_due ON queue.schedules USING btree (next_at) WHERE (paused_at IS NULL);
 
 CREATE INDEX unique_keys_release ON queue.unique_keys USING btree (job_id);

@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod limits;
 pub mod migrate;
 pub mod queues;
+pub mod recurring;
 pub mod transitions;
 
 pub mod process;
@@ -22,6 +23,7 @@ mod new_job;
 
 mod job;
 mod limit;
+pub mod schedule;
 mod sql;
 mod state;
 
@@ -32,10 +34,11 @@ mod unique;
 pub use db::{begin, is_not_migrated, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
-pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_tag};
+pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_schedule, check_tag};
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 pub use queue::Queue;
 pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};
 #[doc(hidden)]

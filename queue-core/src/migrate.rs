@@ -44,6 +44,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "limits",
         include_str!("../../migrations/0005_limits.sql"),
     ),
+    migration(
+        6,
+        "recurring",
+        include_str!("../../migrations/0006_recurring.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -57,6 +57,14 @@ pub(crate) fn check_group(name: &str) -> Result<(), InvalidName> {
     check("group", name)
 }
 
+/// Checks the name of a schedule, by the rule of [`check_queue`].
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses.
+pub fn check_schedule(name: &str) -> Result<(), InvalidName> {
+    check("schedule", name)
+}
+
 /// Checks a tag, by the rule of [`check_queue`].
 ///
 /// # Errors

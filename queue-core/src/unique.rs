@@ -33,6 +33,7 @@ pub struct Unique {
 enum Key {
     Args,
     Text(String),
+    Schedule(String),
 }
 
 /// What becomes of a job whose key is taken.
@@ -82,6 +83,11 @@ impl Unique {
         Self::by(Key::Text(key.into()))
     }
 
+    /// Jobs that the same schedule enqueues are the same job.
+    pub(crate) fn of_schedule(name: &str) -> Self {
+        Self::by(Key::Schedule(name.to_owned()))
+    }
+
     fn by(key: Key) -> Self {
         Self {
             key,
@@ -127,6 +133,10 @@ impl Unique {
                 hash.update(u64::MAX.to_be_bytes());
                 hash.update(text);
             }
+            Key::Schedule(name) => {
+                hash.update((u64::MAX - 1).to_be_bytes());
+                hash.update(name);
+            }
         }
         hash.finalize().to_vec()
     }
@@ -157,6 +167,11 @@ mod tests {
         let args = Unique::by_args();
         assert_ne!(args.digest("ab", "\"c\""), args.digest("a", "\"c\""));
         assert_ne!(Unique::by_key("k1").digest("k", "1"), args.digest("k", "1"));
+        let scheduled = Unique::of_schedule("k1");
+        assert_ne!(
+            Unique::by_key("k1").digest("k", "1"),
+            scheduled.digest("k", "1")
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use queue_core::recurring::Recurring;
 use queue_core::{InvalidName, Options, check_kind};
 
 use crate::handler::{AsyncHandler, BlockingHandler, Handler};
@@ -31,6 +32,7 @@ pub struct App<S> {
     pub(crate) handlers: BTreeMap<String, Arc<dyn Handler<S>>>,
     pub(crate) hooks: Hooks,
     options: BTreeMap<String, Options>,
+    schedules: Vec<Recurring>,
     problems: Vec<InvalidApp>,
 }
 
@@ -44,6 +46,9 @@ pub enum InvalidApp {
     /// Two jobs have the same kind.
     #[error("the kind `{0}` is registered twice: give each job a kind of its own")]
     Duplicate(String),
+    /// Two schedules have the same name.
+    #[error("the schedule `{0}` is declared twice: give each a name of its own")]
+    DuplicateSchedule(String),
 }
 
 impl<S: Send + Sync + 'static> App<S> {
@@ -54,6 +59,7 @@ impl<S: Send + Sync + 'static> App<S> {
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
             options: BTreeMap::new(),
+            schedules: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -77,6 +83,39 @@ impl<S: Send + Sync + 'static> App<S> {
             self.problems.push(problem.into());
         } else if self.handlers.insert(kind.to_owned(), handler).is_some() {
             self.problems.push(InvalidApp::Duplicate(kind.to_owned()));
+        }
+        self
+    }
+
+    /// Declares a job that is enqueued again and again. It is stored when a process with a
+    /// scheduler starts, and removed when one starts that does not declare it any more.
+    ///
+    /// ```
+    /// # use queue_worker::{App, Cx, Job, Perform, Recurring};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Rescan { folder: String }
+    /// # impl Job for Rescan { const KIND: &'static str = "rescan"; }
+    /// # impl Perform<()> for Rescan {
+    /// #     type Error = std::io::Error;
+    /// #     async fn perform(self, _cx: Cx<()>) -> Result<(), std::io::Error> { Ok(()) }
+    /// # }
+    /// # fn app() -> Result<App<()>, queue_worker::InvalidRecurring> {
+    /// let rescan = Rescan { folder: "/srv".to_owned() };
+    /// let app = App::new(())
+    ///     .register::<Rescan>()
+    ///     .recurring(Recurring::new("rescan", "every 5 minutes", rescan)?);
+    /// # Ok(app)
+    /// # }
+    /// # app().unwrap();
+    /// ```
+    #[must_use]
+    pub fn recurring(mut self, recurring: Recurring) -> Self {
+        let name = recurring.name();
+        if self.schedules.iter().any(|other| other.name() == name) {
+            let problem = InvalidApp::DuplicateSchedule(name.to_owned());
+            self.problems.push(problem);
+        } else {
+            self.schedules.push(recurring);
         }
         self
     }
@@ -125,6 +164,11 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Returns the kinds this application can run, sorted.
     pub fn kinds(&self) -> Vec<String> {
         self.handlers.keys().cloned().collect()
+    }
+
+    /// Returns the schedules this application declares.
+    pub fn schedules(&self) -> &[Recurring] {
+        &self.schedules
     }
 
     /// Returns how jobs of a kind are enqueued; the defaults for kinds that are not known here.

@@ -19,6 +19,7 @@ mod dispatcher;
 mod heartbeat;
 mod listener;
 mod maintenance;
+mod scheduler;
 mod unblocker;
 
 mod worker;
@@ -66,6 +67,7 @@ pub use perform::{BoxError, Next, Perform, PerformBlocking};
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
+pub use queue_core::recurring::{InvalidRecurring, Missed, Overlap, Recurring};
 pub use queue_core::{
     Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
 };

@@ -1,9 +1,10 @@
-//! Cleaning up: jobs of processes that died, and jobs that have been kept long enough.
+//! Cleaning up: jobs of processes that died, and jobs and firings that have been kept long enough.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
+use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished, clear_rates};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
 use queue_core::transitions::unblock::unblock;
@@ -75,7 +76,7 @@ struct Rule {
 /// when a pass came by. All others skip what is kept for longer.
 const PASSES: u32 = 60;
 
-/// Clears ended jobs in small batches until the process stops.
+/// Clears ended jobs and old firings in small batches until the process stops.
 pub(crate) async fn clear_old(
     mut link: Link,
     schema: Schema,
@@ -92,6 +93,15 @@ pub(crate) async fn clear_old(
             let limit = settings.batch_size;
             while link
                 .run(async |conn| clear_failed(conn, &schema, keep, limit).await)
+                .await?
+                == u64::from(limit)
+                && !stopping.is_cancelled()
+            {}
+        }
+        if let Some(keep) = retention.firings {
+            let limit = settings.batch_size;
+            while link
+                .run(async |conn| clear_firings(conn, &schema, keep, limit).await)
                 .await?
                 == u64::from(limit)
                 && !stopping.is_cancelled()

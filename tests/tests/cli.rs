@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
 use queue_core::{NewJob, Options};
-use queue_tests::world::World;
+use queue_tests::world::{World, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -388,6 +388,212 @@ async fn queues_are_paused_resumed_and_cleared() {
     shell.refused(2, &["queues", "pause", "mail*"]).await;
 }
 
+/// A schedule that is not due while the test runs.
+const NIGHTLY: [&str; 7] = [
+    "recurring",
+    "add",
+    "nightly",
+    "--schedule",
+    "every day at 9am in Asia/Tokyo",
+    "--kind",
+    "send",
+];
+
+#[tokio::test]
+async fn a_schedule_is_added_as_its_kind_says_and_its_next_times_are_shown() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let more = [
+        "--args",
+        "{\"to\": 7}",
+        "--tag",
+        "a",
+        "--overlap",
+        "skip",
+        "--jitter",
+        "30s",
+    ];
+
+    let added = shell.json(&[&NIGHTLY[..], &more].concat()).await;
+
+    assert_eq!(added["result"], json!("added"));
+    assert_eq!(added["words"], json!("every day at 09:00 (Asia/Tokyo)"));
+    assert_eq!(added["upcoming"].as_array().unwrap().len(), 5);
+    let shown = shell
+        .json(&["recurring", "show", "nightly", "--args"])
+        .await;
+    let expected = json!({
+        "name": "nightly", "schedule": "every day at 9am in Asia/Tokyo", "zone": "Asia/Tokyo",
+        "kind": "send", "queue": "mail", "attempts_max": 8, "priority": 0, "tags": ["a"],
+        "args": {"to": 7}, "missed": "once", "overlap": "skip", "jitter_seconds": 30.0,
+        "source": null, "paused_at": null, "firings": [],
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&shown[field], value, "{field}");
+    }
+    assert_eq!(shown["upcoming"], added["upcoming"]);
+    assert_eq!(shown["next_at"], added["upcoming"][0]);
+}
+
+#[tokio::test]
+async fn the_arguments_of_a_schedule_are_shown_only_when_asked_for() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell
+        .print(&[&NIGHTLY[..], &["--args", "{\"secret\": 1}"]].concat())
+        .await;
+
+    for line in [&["recurring", "show", "nightly"][..], &["recurring"]] {
+        assert!(!shell.print(line).await.contains("secret"));
+        assert!(!shell.json(line).await.to_string().contains("secret"));
+    }
+    let shown = shell
+        .print(&["recurring", "show", "nightly", "--args"])
+        .await;
+    assert!(shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let add = |name, times, more: [&'static str; 2]| {
+        [
+            &[
+                "recurring",
+                "add",
+                name,
+                "--kind",
+                "send",
+                "--schedule",
+                times,
+            ][..],
+            &more,
+        ]
+        .concat()
+    };
+    for (line, reason) in [
+        (add("a", "every blue moon", ["--tag", "x"]), "`blue"),
+        (add("a", "0 0 31 2 *", ["--tag", "x"]), "never fire"),
+        (add("a", "@daily", ["--zone", "Berlin"]), "Europe/Berlin"),
+        (add("a b", "@daily", ["--tag", "x"]), "' ' is not allowed"),
+        (add("a", "@daily", ["--queue", "a b"]), "' ' is not allowed"),
+        (add("a", "@daily", ["--args", "{"]), "it is not JSON"),
+        (
+            add("a", "@daily", ["--missed", "never"]),
+            "[possible values: skip, once, all]",
+        ),
+        (add("a", "@daily", ["--missed-max", "0"]), "1 to 1000"),
+        (add("a", "@daily", ["--jitter", "2days"]), "86400 s at most"),
+    ] {
+        let said = shell.refused(2, &line).await;
+        assert!(said.contains(reason), "{line:?}: {said}");
+    }
+    assert_eq!(world.count("schedules").await, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_is_replaced_only_when_asked_for() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.print(&NIGHTLY).await;
+
+    let said = shell.refused(1, &NIGHTLY).await;
+    assert!(
+        said.contains("there is a schedule `nightly` already"),
+        "{said}"
+    );
+    let replacing = [&NIGHTLY[..], &["--replace", "--queue", "slow"]].concat();
+    let replaced = shell.json(&replacing).await;
+
+    assert_eq!(replaced["result"], json!("replaced"));
+    assert_eq!(world.count("schedules where queue = 'slow'").await, 1);
+}
+
+#[tokio::test]
+async fn schedules_are_paused_resumed_run_and_removed() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let said = shell.print(&["recurring"]).await;
+    assert_eq!(said, "");
+    shell.print(&NIGHTLY).await;
+
+    let paused = shell.json(&["recurring", "pause", "nightly"]).await;
+    assert_eq!(paused, json!([{"schedule": "nightly", "changed": true}]));
+    let again = shell.json(&["recurring", "pause", "nightly"]).await;
+    assert_eq!(again[0]["changed"], json!(false));
+    assert!(shell.json(&["recurring"]).await[0]["paused_at"].is_string());
+    let id = shell.print(&["recurring", "run", "nightly"]).await;
+    let job = shell.json(&["jobs", "show", id.trim()]).await;
+    assert_eq!(
+        (&job["kind"], &job["state"]),
+        (&json!("send"), &json!("ready"))
+    );
+    let shown = shell.json(&["recurring", "show", "nightly"]).await;
+    assert_eq!(shown["firings"][0]["job_id"], job["id"]);
+    assert_eq!(shown["firings"][0]["due_at"], json!(null));
+    let text = shell.print(&["recurring", "show", "nightly"]).await;
+    assert!(text.contains("by hand"), "{text}");
+    shell.print(&["recurring", "resume", "nightly"]).await;
+    assert_eq!(
+        shell.json(&["recurring"]).await[0]["paused_at"],
+        json!(null)
+    );
+
+    shell.refused(2, &["recurring", "remove", "nightly"]).await;
+    assert_eq!(world.count("schedules").await, 1);
+    shell
+        .print(&["recurring", "remove", "nightly", "--yes"])
+        .await;
+    assert_eq!(world.count("schedules").await, 0);
+    for verb in ["show", "pause", "resume", "run"] {
+        let said = shell.refused(4, &["recurring", verb, "nightly"]).await;
+        assert!(said.contains("there is no schedule `nightly`"), "{said}");
+    }
+    shell
+        .refused(4, &["recurring", "remove", "nightly", "--yes"])
+        .await;
+}
+
+#[tokio::test]
+async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_declared() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write(
+        "queue.toml",
+        "[scheduler]\nsource = \"shop\"\n\n\
+         [recurring.beat]\nschedule = \"every second\"\ncommand = [\"true\"]\n\n\
+         [handlers.greet]\ncommand = [\"cat\"]\nqueue = \"greetings\"\n\n\
+         [recurring.daily]\nschedule = \"@daily\"\nkind = \"greet\"\n",
+    );
+    let checked = shell.json(&["check"]).await;
+    assert_eq!(checked["schedules"], json!(["beat", "daily"]));
+    assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
+    let mut child = shell.command(&["start"]).spawn().unwrap();
+
+    world.until("schedules where source = 'shop'", 2).await;
+    let done = "finished join queue.jobs on id = job_id where kind = 'beat' and outcome = 'done'";
+    eventually("the command was run", async || world.count(done).await > 0).await;
+
+    assert_eq!(
+        world
+            .count("schedules where kind = 'greet' and queue = 'greetings'")
+            .await,
+        1
+    );
+    let said = shell
+        .refused(1, &["recurring", "remove", "daily", "--yes"])
+        .await;
+    assert!(said.contains("declared by `shop`"), "{said}");
+    shell.print(&["recurring", "pause", "daily"]).await;
+    let listed = shell.print(&["recurring", "list"]).await;
+    assert!(listed.contains("enqueued"), "{listed}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(ended.await.unwrap().success());
+}
+
 #[tokio::test]
 async fn the_doctor_ends_with_one_when_something_is_wrong() {
     let world = World::new().await;
@@ -486,7 +692,7 @@ async fn start_runs_the_handlers_of_the_configuration_until_told_to_stop() {
 async fn completions_are_written_for_every_command() {
     let shell = Shell::without_database();
     let script = shell.print(&["completions", "bash"]).await;
-    for command in ["start", "enqueue", "doctor", "retry"] {
+    for command in ["start", "enqueue", "doctor", "retry", "recurring"] {
         assert!(script.contains(command), "{command}");
     }
 }

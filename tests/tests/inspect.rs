@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use queue_core::inspect::{Count, JobFilter, doctor, jobs, processes, queues, stats};
+use queue_core::inspect::{Count, JobFilter, doctor, jobs, processes, queues, recurring, stats};
 use queue_core::queues::{Place, clear, pause, resume};
+use queue_core::recurring::{Recurring, add};
+use queue_core::schedule::Tz;
 use queue_core::transitions::revive::revive;
 use queue_core::{JobId, JobState, NewJob, Options, Schema};
 use queue_tests::world::{World, worker};
@@ -418,6 +420,111 @@ async fn the_doctor_tells_unserved_queues_unknown_kinds_and_failed_jobs_apart() 
 }
 
 #[tokio::test]
+async fn schedules_tell_when_they_are_due_and_what_became_of_the_last_time() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    schedule(&world, "hourly").await;
+    world
+        .sql(
+            "insert into queue.firings (schedule, due_at, fired_at, outcome, job_id, reason)
+             values ('hourly', '2030-01-01T08:00Z', '2030-01-01T08:00:01Z', 'enqueued', 7, null),
+                ('hourly', '2030-01-01T09:00Z', '2030-01-01T09:00:01Z', 'failed', null, 'why'),
+                ('hourly', null, '2030-01-01T08:30Z', 'enqueued', 8, null)",
+        )
+        .await;
+
+    let listed = recurring::list(&mut conn, schema).await.unwrap();
+    let shown = recurring::show(&mut conn, schema, "hourly", 2)
+        .await
+        .unwrap()
+        .unwrap();
+
+    assert_eq!(listed[0].last_outcome.as_deref(), Some("failed"));
+    assert_eq!(listed[0].words, shown.words);
+    assert_eq!(shown.upcoming.len(), 5);
+    assert_eq!(shown.next_at, shown.upcoming.first().copied());
+    let firings: Vec<_> = shown
+        .firings
+        .iter()
+        .map(|firing| {
+            (
+                firing.outcome.as_str(),
+                firing.due_at.is_some(),
+                firing.job_id,
+            )
+        })
+        .collect();
+    assert_eq!(
+        firings,
+        [("failed", true, None), ("enqueued", false, Some(JobId(8)))]
+    );
+    assert_eq!(shown.firings[0].reason.as_deref(), Some("why"));
+    assert!(
+        recurring::show(&mut conn, schema, "other", 2)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_schedule_that_this_program_does_not_understand_is_told_all_the_same() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    schedule(&world, "strange").await;
+    world
+        .sql("update queue.schedules set schedule = 'every blue moon'")
+        .await;
+
+    let listed = recurring::list(&mut conn, schema).await.unwrap();
+    let shown = recurring::show(&mut conn, schema, "strange", 2)
+        .await
+        .unwrap()
+        .unwrap();
+
+    assert_eq!((&listed[0].words, &shown.words), (&None, &None));
+    assert_eq!(shown.schedule, "every blue moon");
+    assert!(shown.upcoming.is_empty());
+}
+
+#[tokio::test]
+async fn the_doctor_tells_schedules_that_nobody_decides_about() {
+    let world = World::new().await;
+    for name in ["late", "paused", "coming"] {
+        schedule(&world, name).await;
+    }
+    world
+        .sql(
+            "update queue.schedules set next_at = now() - interval '1 hour' where name <> 'coming'",
+        )
+        .await;
+    world
+        .sql("update queue.schedules set paused_at = now() where name = 'paused'")
+        .await;
+    let mut conn = world.connect().await;
+
+    let findings = doctor::examine(&mut conn, world.queue.schema(), DEAD_AFTER)
+        .await
+        .unwrap();
+
+    let finding = findings
+        .iter()
+        .find(|finding| finding.check == "overdue_schedules")
+        .unwrap();
+    assert!(finding.what.contains("late"), "{}", finding.what);
+    assert!(!finding.what.contains("paused") && !finding.what.contains("coming"));
+}
+
+async fn schedule(world: &World, name: &str) {
+    let job = NewJob::untyped("good", &json!({}), Options::new());
+    let recurring = Recurring::of(name, "@hourly", job).unwrap();
+    let mut conn = world.connect().await;
+    add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn the_doctor_says_when_there_are_no_tables() {
     let world = World::new().await;
     let mut conn = world.pool().acquire().await.unwrap();
@@ -461,6 +568,8 @@ async fn an_ordinary_role_may_ask_everything() {
     stats::gather(&mut conn, schema).await.unwrap();
     queues::list(&mut conn, schema).await.unwrap();
     processes::list(&mut conn, schema).await.unwrap();
+    recurring::list(&mut conn, schema).await.unwrap();
+    recurring::show(&mut conn, schema, "a", 9).await.unwrap();
     let listed = jobs::list(&mut conn, schema, &JobFilter::default(), None, 9).await;
     assert_eq!(listed.unwrap().len(), 1);
     conn.close().await.unwrap();

@@ -20,6 +20,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
     ("last_place", "job_seq"),
+    ("undeclare", "schedules"),
 ];
 
 /// The index that a hot statement must find its rows by, and the condition it must look with.
@@ -73,6 +74,9 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ),
     ("promote", "scheduled_promote", "Index Cond: (due_at <= "),
     ("next_due", "scheduled_promote", ""),
+    ("lock_due", "schedules_due", "Index Cond: (next_at <= "),
+    ("next_due_schedule", "schedules_due", ""),
+    ("clear_firings", "firings_clear", "Index Cond: (fired_at < "),
     (
         "clear_finished",
         "finished_clear",
@@ -90,17 +94,21 @@ const LOOKS: &[&str] = &[
     "endings",
     "error_kinds",
     "failed_kinds",
+    "firings",
     "horizon",
     "job_attempts",
     "job_ids",
     "limits",
     "list_jobs",
+    "list_schedules",
     "orphans",
     "overdue",
+    "overdue_schedules",
     "processes",
     "queues",
     "server",
     "show_job",
+    "show_schedule",
     "stats",
     "tables",
 ];

@@ -97,6 +97,7 @@ async fn a_process_tells_about_itself_in_its_row() {
         "kinds": ["gated", "note"],
         "concurrency": 6,
         "dispatcher": false,
+        "scheduler": true,
         "maintenance": true,
     });
     assert_eq!(*details, wanted);

@@ -1,4 +1,4 @@
-//! What operators and programs ask: jobs, queues, processes, figures, and what is wrong.
+//! What operators and programs ask: jobs, queues, schedules, processes, figures, and what is wrong.
 //!
 //! Nothing here locks or changes a row. Results serialize with stable field names; times are
 //! UTC, durations are seconds. All of it works for an ordinary role that may use the tables.
@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod limits;
 pub mod processes;
 pub mod queues;
+pub mod recurring;
 pub mod stats;
 
 mod spell;
@@ -22,6 +23,7 @@ pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobSummary};
 pub use limits::LimitSummary;
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;
+pub use recurring::{FiringDetails, ScheduleDetails, ScheduleSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
 

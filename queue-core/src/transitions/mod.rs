@@ -40,4 +40,5 @@ pub mod unblock;
 
 mod run;
 
+pub(crate) use run::millis;
 pub use run::{AttemptError, Claim, Ending, Run};

@@ -130,7 +130,7 @@ fn storable(text: &str) -> String {
 /// would be one that Postgres refuses.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-pub(super) fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.min(CENTURY).as_millis()).unwrap_or(i64::MAX)
 }
 

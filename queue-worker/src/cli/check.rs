@@ -29,8 +29,10 @@ struct Summary {
     database_given: bool,
     workers: Vec<Worker>,
     dispatcher: bool,
+    scheduler: bool,
     maintenance: bool,
     kinds: Vec<String>,
+    schedules: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -73,8 +75,14 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Summary {
         database_given: config.database.url.is_some(),
         workers: workers.collect(),
         dispatcher: config.settings.dispatcher.enabled,
+        scheduler: config.settings.scheduler.enabled,
         maintenance: config.settings.maintenance.enabled,
         kinds: app.kinds(),
+        schedules: app
+            .schedules()
+            .iter()
+            .map(|each| each.name().to_owned())
+            .collect(),
     }
 }
 
@@ -89,6 +97,7 @@ fn text(summary: &Summary) -> String {
         ));
     }
     lines.push(format!("dispatcher   {}", on(summary.dispatcher)));
+    lines.push(format!("scheduler    {}", on(summary.scheduler)));
     lines.push(format!("maintenance  {}", on(summary.maintenance)));
     lines.push(format!("schema       {}", summary.schema));
     lines.push(format!(
@@ -99,6 +108,9 @@ fn text(summary: &Summary) -> String {
             false => summary.kinds.join(", "),
         }
     ));
+    if !summary.schedules.is_empty() {
+        lines.push(format!("schedules    {}", summary.schedules.join(", ")));
+    }
     if !summary.database_given {
         lines.push("database     none given: set DATABASE_URL before `queue start`".to_owned());
     }

@@ -90,6 +90,7 @@ mod tests {
                 schema: "queue".to_owned(),
             },
             handlers: std::collections::BTreeMap::new(),
+            recurring: std::collections::BTreeMap::new(),
             source: crate::config::Source::Defaults,
         }
     }

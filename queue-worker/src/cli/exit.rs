@@ -121,6 +121,20 @@ impl From<queue_core::queues::QueueError> for Failure {
     }
 }
 
+impl From<queue_core::recurring::RecurringError> for Failure {
+    fn from(error: queue_core::recurring::RecurringError) -> Self {
+        use queue_core::recurring::RecurringError;
+
+        match error {
+            RecurringError::Database(error) => error.into(),
+            RecurringError::NotEnqueued(error) => error.into(),
+            RecurringError::Invalid(refused) => Self::new(Exit::Usage, refused),
+            unknown @ RecurringError::Unknown(_) => Self::new(Exit::NotFound, unknown),
+            other => Self::new(Exit::Failed, other),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,7 @@ mod output;
 mod processes;
 mod progress;
 mod queues;
+mod recurring;
 mod start;
 mod stats;
 
@@ -74,7 +75,7 @@ Exit codes:
   1  it failed, or something is wrong (doctor, check, migrate status)
   2  the command line or the configuration is wrong
   3  the database cannot be reached
-  4  there is no such job
+  4  there is no such job or schedule
 
 The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration file (queue.toml
 in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
@@ -112,6 +113,8 @@ enum Command {
     Jobs(jobs::Jobs),
     /// Lists, pauses, resumes and clears queues
     Queues(queues::Queues),
+    /// Lists, shows, adds, pauses, resumes, runs and removes schedules
+    Recurring(recurring::Recurring),
     /// Lists the processes that run jobs
     Processes(processes::Processes),
     /// Tells how many jobs there are, how fast they go, and what goes wrong
@@ -180,6 +183,7 @@ async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exi
         Command::Enqueue(command) => command.run(&global, &app).await,
         Command::Jobs(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
+        Command::Recurring(command) => command.run(&global, &app).await,
         Command::Processes(command) => command.run(&global).await,
         Command::Stats(command) => command.run(&global).await,
         Command::Doctor(command) => command.run(&global).await,

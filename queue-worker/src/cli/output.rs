@@ -115,12 +115,29 @@ pub(super) fn relative(time: DateTime<Utc>) -> String {
     }
 }
 
+/// Spells how long it is until a time that is to come; once it has come, how long ago it was.
+pub(super) fn coming(time: DateTime<Utc>) -> String {
+    let seconds = (time - Utc::now()).as_seconds_f64();
+    if seconds > 0.0 {
+        format!("in {}", spell_duration(seconds))
+    } else {
+        relative(time)
+    }
+}
+
 /// Writes a time by the local clock, with how long ago it was.
 pub(super) fn absolute(time: DateTime<Utc>) -> String {
-    let local = time
-        .with_timezone(&Local)
-        .format("%Y-%m-%d %H:%M:%S%.3f %:z");
-    format!("{local} ({})", relative(time))
+    format!("{} ({})", local(time), relative(time))
+}
+
+/// Writes a time that is to come by the local clock, with how long it is until then.
+pub(super) fn absolute_coming(time: DateTime<Utc>) -> String {
+    format!("{} ({})", local(time), coming(time))
+}
+
+fn local(time: DateTime<Utc>) -> impl std::fmt::Display {
+    time.with_timezone(&Local)
+        .format("%Y-%m-%d %H:%M:%S%.3f %:z")
 }
 
 /// Writes a number with what it counts: `1 job`, `2 jobs`, `12,000 jobs`.
@@ -180,5 +197,8 @@ mod tests {
         let hour = chrono::TimeDelta::minutes(60);
         assert_eq!(relative(Utc::now() - hour), "1h ago");
         assert!(relative(Utc::now() + hour).starts_with("in "));
+        let soon = chrono::TimeDelta::milliseconds(900);
+        assert!(coming(Utc::now() + soon).starts_with("in "));
+        assert_eq!(coming(Utc::now() - hour), "1h ago");
     }
 }

@@ -6,6 +6,7 @@ use super::database::Database;
 use super::exit::{Exit, Failure};
 use super::global::Global;
 use crate::config::{Config, Overrides};
+use crate::handlers;
 use crate::{App, Process};
 
 const HELP: &str = "\
@@ -16,7 +17,8 @@ Examples:
 
 A process claims jobs from its queues, the ones named first before the others (`reports*` is every
 queue that begins so, `*` is the rest). Its dispatcher moves scheduled jobs to ready when they are
-due, and its maintenance clears what is kept no longer.
+due, its scheduler enqueues what is due again and again, and its maintenance clears what is kept
+no longer.
 
 TERM or INT: no new job is started, and running ones may finish within the shutdown timeout; what
 was not started is given back. A second signal, or QUIT, ends it at once.";
@@ -47,6 +49,9 @@ pub(super) struct Flags {
     /// Whether it clears jobs that are kept no longer [env: QUEUE_MAINTENANCE]
     #[arg(long, value_name = "BOOL")]
     maintenance: Option<String>,
+    /// Whether it enqueues what is due again and again [env: QUEUE_SCHEDULER]
+    #[arg(long, value_name = "BOOL")]
+    scheduler: Option<String>,
     /// What people call it [env: QUEUE_PROCESS_NAME]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -66,6 +71,7 @@ impl Flags {
             poll_interval: self.poll_interval,
             dispatcher: self.dispatcher,
             maintenance: self.maintenance,
+            scheduler: self.scheduler,
             name: self.name,
             shutdown_timeout: self.shutdown_timeout,
             notifications: self.notifications,
@@ -99,7 +105,7 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     Ok(Exit::Fine)
 }
 
-/// Adds the kinds of the configuration to those of the program, and refuses the whole if it was
+/// Adds the kinds and schedules of the configuration to those of the program, and refuses the whole if it was
 /// put together wrongly.
 pub(super) fn complete<S: Send + Sync + 'static>(
     app: App<S>,
@@ -108,6 +114,7 @@ pub(super) fn complete<S: Send + Sync + 'static>(
     let app = app
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;
+    let app = with_schedules(app, config)?;
     if app.problems().is_empty() {
         return Ok(app);
     }
@@ -117,7 +124,22 @@ pub(super) fn complete<S: Send + Sync + 'static>(
         .map(|problem| format!("\n  {problem}"))
         .collect();
     Err(Failure::usage(format!(
-        "the kinds of jobs do not fit together:{}",
+        "the kinds of jobs and schedules do not fit together:{}",
         problems.concat()
     )))
+}
+
+fn with_schedules<S: Send + Sync + 'static>(
+    app: App<S>,
+    config: &Config,
+) -> Result<App<S>, Failure> {
+    let mut app = app;
+    for (name, settings) in &config.recurring {
+        let options = handlers::options_of(&settings.kind, &config.handlers, &app);
+        let recurring = settings
+            .named(name, options)
+            .map_err(|invalid| Failure::new(Exit::Usage, invalid))?;
+        app = app.recurring(recurring);
+    }
+    Ok(app)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::settings::DAY;
 use queue_core::{check_kind, check_queue};
 
-use super::{KeepFor, ProcessSettings, Retention, Settings};
+use super::{KeepFor, ProcessSettings, Retention, SchedulerSettings, Settings};
 
 pub(super) const CONCURRENCY: RangeInclusive<u64> = 1..=10_000;
 pub(super) const DISPATCH_BATCH: RangeInclusive<u64> = 1..=10_000;
@@ -18,6 +18,8 @@ pub(super) const HEARTBEAT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
 pub(super) const DEAD_AFTER: RangeInclusive<Duration> = Duration::from_millis(300)..=DAY;
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+/// Firings keep a due time from being enqueued twice after the database's clock was set back.
+pub(super) const KEEP_FIRINGS: RangeInclusive<Duration> = DAY..=*KEEP.end();
 pub(super) const CLEARING: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 /// A century: what a Postgres interval added to any sensible date can still hold.
 pub(super) const KEEP: RangeInclusive<Duration> =
@@ -73,6 +75,7 @@ impl Settings {
             self.dispatcher.batch_size.into(),
             DISPATCH_BATCH,
         );
+        check.scheduler(&self.scheduler);
         check.process(&self.process);
         check.duration("maintenance.interval", self.maintenance.interval, CLEARING);
         check.number(
@@ -81,12 +84,18 @@ impl Settings {
             CLEARING_BATCH,
         );
         check.retention(&self.retention);
-        if self.workers.is_empty() && !self.dispatcher.enabled && !self.maintenance.enabled {
+        let parts = [
+            self.dispatcher.enabled,
+            self.scheduler.enabled,
+            self.maintenance.enabled,
+        ];
+        if self.workers.is_empty() && !parts.contains(&true) {
             check.problems.push(InvalidSetting {
                 other_key: Some("dispatcher.enabled".to_owned()),
                 ..InvalidSetting::new(
                     "workers",
-                    "there is nothing to run: no worker, and dispatcher and maintenance are off",
+                    "there is nothing to run: no worker, and dispatcher, scheduler and maintenance are \
+                     off",
                 )
             });
         }
@@ -117,6 +126,15 @@ impl Check {
                 key,
                 expected_duration(&range, humantime::format_duration(found)),
             );
+        }
+    }
+
+    fn scheduler(&mut self, scheduler: &SchedulerSettings) {
+        self.duration("scheduler.poll_interval", scheduler.poll_interval, POLL);
+        if let Some(source) = &scheduler.source
+            && let Err(message) = check_process_name(source)
+        {
+            self.refuse("scheduler.source", message);
         }
     }
 
@@ -156,6 +174,9 @@ impl Check {
         ];
         for (key, keep) in defaults {
             self.keep(format!("retention.{key}"), keep.into());
+        }
+        if let Some(keep) = retention.firings {
+            self.duration("retention.firings", keep, KEEP_FIRINGS);
         }
         for (queue, keep) in &retention.queues {
             let key = format!("retention.queues.{queue}");
@@ -264,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_may_only_dispatch_but_must_do_something() {
+    fn a_process_may_only_dispatch_or_schedule_but_must_do_something() {
         let mut settings = Settings {
             workers: Vec::new(),
             ..Settings::default()
@@ -273,9 +294,15 @@ mod tests {
         assert_eq!(told(&settings), Vec::<String>::new());
 
         settings.dispatcher.enabled = false;
+        assert_eq!(told(&settings), Vec::<String>::new());
+
+        settings.scheduler.enabled = false;
         assert_eq!(
             told(&settings),
-            ["workers: there is nothing to run: no worker, and dispatcher and maintenance are off"]
+            [
+                "workers: there is nothing to run: no worker, and dispatcher, scheduler and \
+                 maintenance are off"
+            ]
         );
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use queue_core::schedule::{Tz, parse_zone};
 use toml::de::DeValue;
 
 use super::KeepFor;
@@ -47,6 +48,28 @@ impl<'a> Given<'a> {
             .ok_or_else(|| expected_number(range, self))
     }
 
+    pub(super) fn priority(self) -> Result<i16, String> {
+        let number = match self {
+            Self::Text(text) => text.parse().ok(),
+            Self::Value(DeValue::Integer(integer)) => {
+                i16::from_str_radix(integer.as_str(), integer.radix()).ok()
+            }
+            Self::Value(_) => None,
+        };
+        number.ok_or_else(|| {
+            let (least, most) = (i16::MIN, i16::MAX);
+            format!("expected a whole number from {least} to {most}, found {self}")
+        })
+    }
+
+    /// Reads any value as the JSON that says the same.
+    pub(super) fn json(self) -> Result<serde_json::Value, String> {
+        match self {
+            Self::Text(text) => serde_json::from_str(text).map_err(|error| error.to_string()),
+            Self::Value(value) => json(value),
+        }
+    }
+
     pub(super) fn duration(self, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
         let Ok(text) = self.text() else {
             return Err(format!(
@@ -62,6 +85,10 @@ impl<'a> Given<'a> {
         }
     }
 
+    pub(super) fn zone(self) -> Result<Tz, String> {
+        parse_zone(self.text()?).map_err(|unknown| unknown.to_string())
+    }
+
     pub(super) fn keep(self, range: &RangeInclusive<Duration>) -> Result<KeepFor, String> {
         match self.text() {
             Ok("forever") => Ok(KeepFor::Forever),
@@ -71,6 +98,36 @@ impl<'a> Given<'a> {
                 .map_err(|message| message.replacen("expected ", "expected \"forever\" or ", 1)),
         }
     }
+}
+
+fn json(value: &DeValue<'_>) -> Result<serde_json::Value, String> {
+    use serde_json::Value;
+
+    let no_json = || format!("{} is no JSON", Given::Value(value));
+    Ok(match value {
+        DeValue::String(text) => Value::String(text.clone().into_owned()),
+        DeValue::Boolean(boolean) => Value::Bool(*boolean),
+        DeValue::Datetime(time) => Value::String(time.to_string()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map(Value::from)
+            .map_err(|_| no_json())?,
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().ok();
+            let number = number.and_then(serde_json::Number::from_f64);
+            Value::Number(number.ok_or_else(no_json)?)
+        }
+        DeValue::Array(array) => {
+            let elements = array.iter().map(|element| json(element.get_ref()));
+            Value::Array(elements.collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => {
+            let fields = table.iter().map(|(key, value)| {
+                let key = key.get_ref().clone().into_owned();
+                Ok::<_, String>((key, json(value.get_ref())?))
+            });
+            Value::Object(fields.collect::<Result<_, _>>()?)
+        }
+    })
 }
 
 /// Shows a value in a message: what was written for a plain one, its type for what holds others.
@@ -127,6 +184,19 @@ mod tests {
             let duration = Given::Text(text).duration(&POLL).ok();
             assert_eq!(duration, seconds.map(Duration::from_secs), "{text}");
         }
+    }
+
+    #[test]
+    fn any_value_is_read_as_the_json_that_says_the_same() {
+        let read = |text: &str| {
+            let table = toml::de::DeTable::parse(text).unwrap();
+            Given::Value(&DeValue::Table(table.into_inner())).json()
+        };
+        let text = "a = 0x10\nb = [1.5, true, 'x']\nc.d = 2030-01-31\n";
+        let expected =
+            serde_json::json!({"a": 16, "b": [1.5, true, "x"], "c": {"d": "2030-01-31"}});
+        assert_eq!(read(text), Ok(expected));
+        assert_eq!(read("a = nan"), Err("nan is no JSON".to_owned()));
     }
 
     #[test]

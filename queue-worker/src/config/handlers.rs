@@ -124,21 +124,17 @@ fn read_handler(entry: &Entry<'_>) -> Result<HandlerSettings, Vec<Problem>> {
 }
 
 /// Reads the keys of one handler and collects what is wrong with them.
-struct Reader<'r, 'a> {
-    section: &'r mut Section<'a>,
-    problems: Vec<Problem>,
+pub(super) struct Reader<'r, 'a> {
+    pub(super) section: &'r mut Section<'a>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'_, 'a> {
-    fn handler(&mut self, entry: &Entry<'_>) -> Option<HandlerSettings> {
+    pub(super) fn handler(&mut self, entry: &Entry<'_>) -> Option<HandlerSettings> {
         let run = self.run(entry);
         let timeout = self.optional("timeout", |entry| entry.given().duration(&HANDLER_TIMEOUT));
-        let queue = self.optional("queue", |entry| {
-            let queue = entry.given().text()?;
-            check_queue(queue).map_err(|refused| refused.reason().to_owned())?;
-            Ok(queue.to_owned())
-        });
-        let attempts = self.optional("attempts", |entry| entry.given().whole_number(&ATTEMPTS));
+        let queue = self.queue();
+        let attempts = self.attempts();
         let backoff = self.section.get("backoff").and_then(|entry| {
             backoff::read(&entry)
                 .map_err(|problems| self.problems.extend(problems))
@@ -148,9 +144,22 @@ impl<'a> Reader<'_, 'a> {
             run: run?,
             timeout,
             queue,
-            attempts: attempts.map(|attempts| attempts as u16),
+            attempts,
             backoff,
         })
+    }
+
+    pub(super) fn queue(&mut self) -> Option<String> {
+        self.optional("queue", |entry| {
+            let queue = entry.given().text()?;
+            check_queue(queue).map_err(|refused| refused.reason().to_owned())?;
+            Ok(queue.to_owned())
+        })
+    }
+
+    pub(super) fn attempts(&mut self) -> Option<u16> {
+        let attempts = self.optional("attempts", |entry| entry.given().whole_number(&ATTEMPTS));
+        attempts.map(|attempts| attempts as u16)
     }
 
     /// Reads `command` or `http` with what belongs to it. A key of the other one is told apart
@@ -258,7 +267,7 @@ impl<'a> Reader<'_, 'a> {
         pairs
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Entry<'a>) -> Result<T, String>,
@@ -267,7 +276,7 @@ impl<'a> Reader<'_, 'a> {
         self.checked(&entry, read)
     }
 
-    fn checked<T>(
+    pub(super) fn checked<T>(
         &mut self,
         entry: &Entry<'a>,
         read: impl FnOnce(&Entry<'a>) -> Result<T, String>,
@@ -277,7 +286,7 @@ impl<'a> Reader<'_, 'a> {
             .ok()
     }
 
-    fn refuse(&mut self, entry: Option<Entry<'a>>, message: &str) {
+    pub(super) fn refuse(&mut self, entry: Option<Entry<'a>>, message: &str) {
         self.problems
             .extend(entry.map(|entry| entry.problem(message)));
     }

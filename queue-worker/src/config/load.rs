@@ -12,7 +12,9 @@ use super::document::{Document, Section};
 use super::draft::Draft;
 use super::problem::{InvalidConfig, Place, Problem};
 use super::scalars::{FILE_VARIABLE, Overrides, VARIABLES};
-use super::{HandlerSettings, Settings, handlers, retention, scalars, workers};
+use super::{
+    HandlerSettings, RecurringSettings, Settings, handlers, recurring, retention, scalars, workers,
+};
 
 /// The file that is read when none is named, if it is there.
 const DEFAULT_FILE: &str = "queue.toml";
@@ -26,6 +28,8 @@ pub struct Config {
     pub database: DatabaseSettings,
     /// The kinds that run without Rust code.
     pub handlers: BTreeMap<String, HandlerSettings>,
+    /// The schedules, by name.
+    pub recurring: BTreeMap<String, RecurringSettings>,
     /// Where the rest came from.
     pub source: Source,
 }
@@ -94,6 +98,7 @@ pub fn load(
         settings: Settings::default(),
         database: DatabaseSettings::default(),
         handlers: BTreeMap::new(),
+        recurring: BTreeMap::new(),
         source: Source::Defaults,
     });
     let variables = read_environment(variable, &mut draft);
@@ -184,7 +189,13 @@ fn read_sections(mut root: Section<'_>, draft: &mut Draft) {
     if let Some(entry) = root.get("workers") {
         workers::read(&entry, draft);
     }
-    for name in ["database", "dispatcher", "process", "maintenance"] {
+    for name in [
+        "database",
+        "dispatcher",
+        "scheduler",
+        "process",
+        "maintenance",
+    ] {
         read_section(&mut root, name, draft, |section, draft| {
             scalars::read_section(name, section, draft);
         });
@@ -193,6 +204,12 @@ fn read_sections(mut root: Section<'_>, draft: &mut Draft) {
     if let Some(entry) = root.get("handlers") {
         match entry.table() {
             Ok(section) => handlers::read(&section, draft),
+            Err(problem) => draft.problems.push(problem),
+        }
+    }
+    if let Some(entry) = root.get("recurring") {
+        match entry.table() {
+            Ok(section) => recurring::read(&section, draft),
             Err(problem) => draft.problems.push(problem),
         }
     }

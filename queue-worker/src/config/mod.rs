@@ -30,6 +30,8 @@ mod load;
 #[cfg(feature = "cli")]
 mod problem;
 #[cfg(feature = "cli")]
+mod recurring;
+#[cfg(feature = "cli")]
 mod retention;
 #[cfg(feature = "cli")]
 mod scalars;
@@ -42,8 +44,8 @@ mod tests;
 pub use check::InvalidSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use settings::{
-    DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention, Settings,
-    WorkerSettings,
+    DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
+    SchedulerSettings, Settings, WorkerSettings,
 };
 
 #[cfg(feature = "cli")]
@@ -52,5 +54,6 @@ pub use {
     handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler},
     load::{Config, DatabaseSettings, Source, load},
     problem::{InvalidConfig, Place, Problem},
+    recurring::RecurringSettings,
     scalars::{Overrides, VARIABLES},
 };

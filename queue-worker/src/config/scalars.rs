@@ -42,6 +42,22 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "how often to look for due jobs",
     ),
     ("QUEUE_DISPATCHER_BATCH_SIZE", "due jobs moved at once"),
+    (
+        "QUEUE_SCHEDULER",
+        "whether to enqueue what is due again and again",
+    ),
+    (
+        "QUEUE_SCHEDULER_POLL_INTERVAL",
+        "how often to look for new and changed schedules",
+    ),
+    (
+        "QUEUE_TIME_ZONE",
+        "the time zone of schedules that name none",
+    ),
+    (
+        "QUEUE_SCHEDULER_SOURCE",
+        "what schedules are declared by, instead of the program's name",
+    ),
     ("QUEUE_PROCESS_NAME", "what people call this process"),
     (
         "QUEUE_HEARTBEAT_INTERVAL",
@@ -77,6 +93,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "QUEUE_RETENTION_FAILED",
         "how long failed jobs are kept, or `forever`",
     ),
+    (
+        "QUEUE_RETENTION_FIRINGS",
+        "how long it is known what became of due times, or `forever`",
+    ),
 ];
 
 /// What flags say, as it was typed; it beats environment and file.
@@ -96,6 +116,8 @@ pub struct Overrides {
     pub poll_interval: Option<String>,
     /// `--dispatcher`: true or false.
     pub dispatcher: Option<String>,
+    /// `--scheduler`: true or false.
+    pub scheduler: Option<String>,
     /// `--maintenance`: true or false.
     pub maintenance: Option<String>,
     /// `--name` of the process.
@@ -162,6 +184,46 @@ const SCALARS: &[Scalar] = &[
         set: |config, given| {
             let size = given.whole_number(&check::DISPATCH_BATCH)?;
             put(&mut config.settings.dispatcher.batch_size, Ok(size as u32))
+        },
+    },
+    Scalar {
+        section: "scheduler",
+        key: "enabled",
+        variable: "QUEUE_SCHEDULER",
+        flag: Some(("--scheduler", |flags| flags.scheduler.as_deref())),
+        set: |config, given| put(&mut config.settings.scheduler.enabled, given.boolean()),
+    },
+    Scalar {
+        section: "scheduler",
+        key: "poll_interval",
+        variable: "QUEUE_SCHEDULER_POLL_INTERVAL",
+        flag: None,
+        set: |config, given| {
+            put(
+                &mut config.settings.scheduler.poll_interval,
+                given.duration(&check::POLL),
+            )
+        },
+    },
+    Scalar {
+        section: "scheduler",
+        key: "time_zone",
+        variable: "QUEUE_TIME_ZONE",
+        flag: None,
+        set: |config, given| put(&mut config.settings.scheduler.time_zone, given.zone()),
+    },
+    Scalar {
+        section: "scheduler",
+        key: "source",
+        variable: "QUEUE_SCHEDULER_SOURCE",
+        flag: None,
+        set: |config, given| {
+            let source = given.text()?;
+            check::check_process_name(source)?;
+            put(
+                &mut config.settings.scheduler.source,
+                Ok(Some(source.to_owned())),
+            )
         },
     },
     Scalar {
@@ -277,6 +339,16 @@ const SCALARS: &[Scalar] = &[
         set: |config, given| {
             let keep = given.keep(&check::KEEP)?;
             put(&mut config.settings.retention.failed, Ok(keep.into()))
+        },
+    },
+    Scalar {
+        section: "retention",
+        key: "firings",
+        variable: "QUEUE_RETENTION_FIRINGS",
+        flag: None,
+        set: |config, given| {
+            let keep = given.keep(&check::KEEP_FIRINGS)?;
+            put(&mut config.settings.retention.firings, Ok(keep.into()))
         },
     },
 ];

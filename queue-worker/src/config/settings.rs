@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use queue_core::schedule::Tz;
+
 use super::QueueList;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
@@ -11,10 +13,12 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The workers; one that serves every queue by default. May be empty in a process that only
-    /// dispatches or clears.
+    /// dispatches, schedules or clears.
     pub workers: Vec<WorkerSettings>,
     /// The part that moves due jobs to ready.
     pub dispatcher: DispatcherSettings,
+    /// The part that enqueues what is due again and again.
+    pub scheduler: SchedulerSettings,
     /// The process itself: its liveness and its end.
     pub process: ProcessSettings,
     /// The part that clears what is kept no longer.
@@ -43,6 +47,23 @@ pub struct DispatcherSettings {
     pub poll_interval: Duration,
     /// Jobs moved by one statement, from 1 to 10,000; 1,000 by default.
     pub batch_size: u32,
+}
+
+/// The part that enqueues what is due again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Whether this process enqueues what is due, and registers the schedules it declares; true by
+    /// default. Some process must.
+    pub enabled: bool,
+    /// How often it looks for schedules that were added or changed; 1 second by default. What is
+    /// due sooner is enqueued sooner.
+    pub poll_interval: Duration,
+    /// The zone whose clock schedules are by that name none; UTC by default.
+    pub time_zone: Tz,
+    /// What the schedules are declared by; the name of the program by default. When a process
+    /// starts, schedules of its source that it does not declare are removed: all processes of one
+    /// source declare the same ones.
+    pub source: Option<String>,
 }
 
 /// The process itself: its liveness and its end.
@@ -83,6 +104,9 @@ pub struct Retention {
     pub finished: Option<Duration>,
     /// How long failed jobs are kept; until someone decides, by default.
     pub failed: Option<Duration>,
+    /// How long it is known what became of a due time of a schedule; 30 days by default, at least
+    /// one. The last one of each schedule is always known.
+    pub firings: Option<Duration>,
     /// Queues whose finished jobs are kept for another time.
     pub queues: BTreeMap<String, KeepFor>,
     /// Kinds whose finished jobs are kept for another time, whatever their queue says.
@@ -128,6 +152,7 @@ impl Default for Settings {
         Self {
             workers: vec![WorkerSettings::default()],
             dispatcher: DispatcherSettings::default(),
+            scheduler: SchedulerSettings::default(),
             process: ProcessSettings::default(),
             maintenance: MaintenanceSettings::default(),
             retention: Retention::default(),
@@ -151,6 +176,17 @@ impl Default for DispatcherSettings {
             enabled: true,
             poll_interval: Duration::from_secs(1),
             batch_size: 1000,
+        }
+    }
+}
+
+impl Default for SchedulerSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            poll_interval: Duration::from_secs(1),
+            time_zone: Tz::UTC,
+            source: None,
         }
     }
 }
@@ -183,6 +219,7 @@ impl Default for Retention {
         Self {
             finished: Some(DAY),
             failed: None,
+            firings: Some(30 * DAY),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }

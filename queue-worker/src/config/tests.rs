@@ -6,6 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use queue_core::recurring::{Missed, Overlap};
+use queue_core::schedule::Tz;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
@@ -92,6 +95,12 @@ fn a_whole_file_is_read() {
             poll_interval = "2s"
             batch_size = 500
 
+            [scheduler]
+            enabled = false
+            poll_interval = "3s"
+            time_zone = "Europe/Berlin"
+            source = "app"
+
             [process]
             name = "one"
             heartbeat_interval = "2s"
@@ -107,6 +116,7 @@ fn a_whole_file_is_read() {
             [retention]
             finished = "forever"
             failed = "30d"
+            firings = "90d"
             queues."mail" = "7d"
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
@@ -151,6 +161,12 @@ fn a_whole_file_is_read() {
                 poll_interval: seconds(2),
                 batch_size: 500,
             },
+            scheduler: SchedulerSettings {
+                enabled: false,
+                poll_interval: seconds(3),
+                time_zone: Tz::Europe__Berlin,
+                source: Some("app".to_owned()),
+            },
             process: ProcessSettings {
                 name: Some("one".to_owned()),
                 heartbeat_interval: seconds(2),
@@ -167,6 +183,7 @@ fn a_whole_file_is_read() {
             retention: Retention {
                 finished: None,
                 failed: Some(seconds(30 * 86_400)),
+                firings: Some(seconds(90 * 86_400)),
                 queues: BTreeMap::from([("mail".to_owned(), KeepFor::For(seconds(7 * 86_400)))]),
                 kinds: BTreeMap::from([
                     ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),
@@ -240,6 +257,11 @@ fn every_scalar_can_be_set_by_its_variable() {
         .variable("QUEUE_MAINTENANCE_BATCH_SIZE", "9")
         .variable("QUEUE_RETENTION_FINISHED", "forever")
         .variable("QUEUE_RETENTION_FAILED", "10s")
+        .variable("QUEUE_RETENTION_FIRINGS", "forever")
+        .variable("QUEUE_SCHEDULER", "off")
+        .variable("QUEUE_SCHEDULER_POLL_INTERVAL", "2s")
+        .variable("QUEUE_SCHEDULER_SOURCE", "app")
+        .variable("QUEUE_TIME_ZONE", "Asia/Tokyo")
         .config();
 
     assert_eq!(config.database.url.as_deref(), Some("postgresql:///app"));
@@ -252,6 +274,12 @@ fn every_scalar_can_be_set_by_its_variable() {
                 enabled: false,
                 poll_interval: seconds(2),
                 batch_size: 3,
+            },
+            scheduler: SchedulerSettings {
+                enabled: false,
+                poll_interval: seconds(2),
+                time_zone: Tz::Asia__Tokyo,
+                source: Some("app".to_owned()),
             },
             process: ProcessSettings {
                 name: Some("one".to_owned()),
@@ -269,9 +297,132 @@ fn every_scalar_can_be_set_by_its_variable() {
             retention: Retention {
                 finished: None,
                 failed: Some(seconds(10)),
+                firings: None,
                 ..Retention::default()
             },
         }
+    );
+}
+
+#[test]
+fn a_schedule_names_a_kind_or_is_one_by_its_command() {
+    let config = Told::by(
+        r#"
+            [recurring.report]
+            schedule = "every weekday at 9am"
+            zone = "Europe/Berlin"
+            kind = "send_report"
+            args = { to = ["ada", "bob"], pages = 3 }
+            queue = "reports"
+            priority = -5
+            attempts = 2
+            crashes = 1
+            tags = ["nightly"]
+            missed = "all"
+            missed_max = 5
+            overlap = "skip"
+            jitter = "30s"
+
+            [recurring.tidy]
+            schedule = "0 3 * * *"
+            command = ["./tidy"]
+            queue = "slow"
+            timeout = "1h"
+        "#,
+    )
+    .config();
+
+    assert_eq!(
+        config.recurring["report"],
+        RecurringSettings {
+            schedule: "every weekday at 9am".to_owned(),
+            zone: Some(Tz::Europe__Berlin),
+            kind: "send_report".to_owned(),
+            args: json!({"to": ["ada", "bob"], "pages": 3}),
+            queue: Some("reports".to_owned()),
+            priority: Some(-5),
+            attempts: Some(2),
+            crashes: Some(1),
+            tags: vec!["nightly".to_owned()],
+            missed: Missed::All,
+            missed_max: Some(5),
+            overlap: Overlap::Skip,
+            jitter: seconds(30),
+        }
+    );
+    assert_eq!(config.recurring["tidy"].kind, "tidy");
+    assert_eq!(config.recurring["tidy"].queue.as_deref(), Some("slow"));
+    assert_eq!(config.handlers["tidy"].timeout, Some(seconds(3600)));
+    assert!(!config.handlers.contains_key("report"));
+}
+
+#[test]
+fn what_is_wrong_with_schedules_is_told_with_its_place() {
+    let told = Told::by(
+        r#"[handlers.taken]
+command = ["true"]
+
+[recurring.taken]
+schedule = "every minute"
+command = ["true"]
+
+[recurring."two words"]
+schedule = "every minute"
+kind = "a"
+
+[recurring.empty]
+
+[recurring.both]
+schedule = "0 25 * * *"
+kind = "a"
+command = ["true"]
+
+[recurring.wrong]
+schedule = "every minute"
+zone = "Berlin"
+kind = "a b"
+args = nan
+priority = 100_000
+attempts = 0
+crashes = 0
+tags = ["a b"]
+missed = "never"
+missed_max = 0
+overlap = "maybe"
+jitter = "2days"
+timeout = "1m"
+retries = 3
+
+[scheduler]
+time_zone = "Mars/Base"
+"#,
+    )
+    .variable("QUEUE_TIME_ZONE", "Tokyo");
+
+    assert_eq!(
+        told.problems(),
+        r#"the configuration has 21 problems:
+  queue.toml:4:1: recurring.taken: [handlers.taken] is a kind of this name already
+  queue.toml:8:1: recurring.two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:12:1: recurring.empty: a schedule needs `kind`, `command` or `http`
+  queue.toml:12:1: recurring.empty: a schedule needs `schedule`, such as "every 5 minutes" or "0 9 * * *"
+  queue.toml:15:12: recurring.both.schedule: `25` in the hour field: hours go from 0 to 23
+  queue.toml:16:8: recurring.both.kind: a schedule has `kind`, or `command` or `http`, not both
+  queue.toml:21:8: recurring.wrong.zone: unknown time zone `Berlin`; did you mean `Europe/Berlin`?
+  queue.toml:22:8: recurring.wrong.kind: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:23:8: recurring.wrong.args: nan is no JSON
+  queue.toml:24:12: recurring.wrong.priority: expected a whole number from -32768 to 32767, found 100000
+  queue.toml:25:12: recurring.wrong.attempts: expected a whole number from 1 to 1000, found 0
+  queue.toml:26:11: recurring.wrong.crashes: expected a whole number from 1 to 1000, found 0
+  queue.toml:27:9: recurring.wrong.tags[0]: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:28:10: recurring.wrong.missed: `never` is no way to treat missed times: use skip, once or all
+  queue.toml:29:14: recurring.wrong.missed_max: expected a whole number from 1 to 1000, found 0
+  queue.toml:30:11: recurring.wrong.overlap: `maybe` is no way to treat overlapping jobs: use allow, skip or queue
+  queue.toml:31:10: recurring.wrong.jitter: expected a duration from 0s to 1day, found "2days"
+  queue.toml:32:11: recurring.wrong.timeout: belongs to a schedule with `command` or `http`
+  queue.toml:33:1: recurring.wrong.retries: unknown key; known here: kind, command, http, env, cwd, headers, timeout, backoff, queue, attempts, zone, schedule, args, priority, crashes, tags, missed, missed_max, overlap, jitter
+  queue.toml:36:13: scheduler.time_zone: unknown time zone `Mars/Base`; use a name of the IANA database, such as `Europe/Berlin`
+  QUEUE_TIME_ZONE: unknown time zone `Tokyo`; did you mean `Asia/Tokyo`?"#
     );
 }
 
@@ -411,7 +562,7 @@ schema = "My Schema"
     assert_eq!(
         told.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, process, maintenance, retention, handlers
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, handlers, recurring
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` stands after `*`, which already takes every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; keep the place where it should be served

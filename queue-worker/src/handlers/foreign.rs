@@ -44,8 +44,19 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 }
 
-/// How jobs of the kind are enqueued by this program, unless the call says otherwise.
-pub(crate) fn options(settings: &HandlerSettings) -> Options {
+/// How jobs of a kind are enqueued by this program, unless the call says otherwise.
+pub(crate) fn options_of<S: Send + Sync + 'static>(
+    kind: &str,
+    handlers: &BTreeMap<String, HandlerSettings>,
+    app: &App<S>,
+) -> Options {
+    match handlers.get(kind) {
+        Some(handler) => options(handler),
+        None => app.options_of(kind),
+    }
+}
+
+fn options(settings: &HandlerSettings) -> Options {
     let mut options = Options::new();
     if let Some(queue) = &settings.queue {
         options = options.queue(queue.clone());

@@ -5,7 +5,7 @@ mod foreign;
 mod command;
 mod http;
 
-pub(crate) use foreign::options;
+pub(crate) use foreign::options_of;
 
 use std::time::Duration;
 

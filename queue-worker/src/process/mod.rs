@@ -1,4 +1,4 @@
-//! A process: its workers, dispatcher and maintenance, from its registration to its end.
+//! A process: its workers, dispatcher, scheduler and maintenance, from its registration to its end.
 //!
 //! A process lives under one id until it stops, is declared dead by others, or must assume that
 //! it will be; in the latter cases it lets go of everything and takes up a new life.
@@ -22,13 +22,14 @@ use crate::config::{InvalidSetting, Settings};
 use crate::hooks::{self, ProcessEvent};
 use crate::link::{Link, Patience};
 use crate::panics;
+use crate::scheduler::Declared;
 use crate::signals::{Stop, stop_on_signals};
 
 /// How long a process that must end at once still tries to give back its jobs, and to take its
 /// leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Everything one process runs: workers, a dispatcher, and maintenance.
+/// Everything one process runs: workers, a dispatcher, a scheduler, and maintenance.
 ///
 /// ```no_run
 /// # use queue_worker::{App, Process, Queue, Settings};
@@ -44,6 +45,7 @@ pub struct Process<S> {
     settings: Settings,
     options: Arc<PgConnectOptions>,
     name: String,
+    declared: Arc<Declared>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -87,6 +89,9 @@ impl<S: Send + Sync + 'static> Process<S> {
             return Err(InvalidProcess { problems });
         }
         let name = settings.process.name.clone().unwrap_or_else(default_name);
+        let source = settings.scheduler.source.clone();
+        let source = source.unwrap_or_else(program_name);
+        let declared = Declared::by(source, app.schedules().to_vec());
         let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
         Ok(Self {
             queue,
@@ -94,6 +99,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             settings,
             options,
             name,
+            declared: Arc::new(declared),
         })
     }
 
@@ -222,6 +228,7 @@ impl<S: Send + Sync + 'static> Process<S> {
                 "kinds": self.app.kinds(),
                 "concurrency": concurrency,
                 "dispatcher": self.settings.dispatcher.enabled,
+                "scheduler": self.settings.scheduler.enabled,
                 "maintenance": self.settings.maintenance.enabled,
             }),
         }
@@ -258,6 +265,17 @@ fn planned(options: PgConnectOptions, name: &str) -> PgConnectOptions {
 
 fn default_name() -> String {
     format!("{}.{}", host_name(), std::process::id())
+}
+
+/// What schedules are declared by unless the settings say otherwise: it is the same for every
+/// process of a program, wherever it runs.
+fn program_name() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_stem();
+    name.map_or_else(
+        || "program".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn host_name() -> String {

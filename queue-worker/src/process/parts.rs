@@ -16,6 +16,7 @@ use crate::link::Link;
 use crate::listener;
 use crate::maintenance;
 use crate::running::Holdings;
+use crate::scheduler::Scheduler;
 use crate::signals::Stop;
 use crate::sleepers::Sleepers;
 use crate::supervise::supervise;
@@ -35,7 +36,7 @@ pub(super) struct Parts<S> {
     pub(super) workers: Vec<Arc<Worker<S>>>,
     /// The loops of the workers, which end by themselves once stopping.
     pub(super) worker_loops: Vec<JoinHandle<()>>,
-    /// What may be aborted at any time: each of its statements stands for itself.
+    /// What may be aborted at any time: each of its statements or transactions stands for itself.
     pub(super) others: Vec<JoinHandle<()>>,
     pub(super) heartbeat: JoinHandle<Lost>,
     pub(super) writer: JoinHandle<()>,
@@ -192,6 +193,9 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         if settings.dispatcher.enabled {
             others.push(self.dispatcher());
         }
+        if settings.scheduler.enabled {
+            others.push(self.scheduler());
+        }
         if settings.maintenance.enabled {
             others.push(self.clearing());
         }
@@ -208,6 +212,16 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         self.keep("dispatcher", move |link| {
             dispatcher::dispatch(link, schema.clone(), settings.clone(), stopping.clone())
         })
+    }
+
+    fn scheduler(&self) -> JoinHandle<()> {
+        let scheduler = Arc::new(Scheduler {
+            schema: self.process.queue.schema().clone(),
+            settings: self.process.settings.scheduler.clone(),
+            declared: Arc::clone(&self.process.declared),
+            stopping: self.stopping.clone(),
+        });
+        self.keep("scheduler", move |link| Arc::clone(&scheduler).run(link))
     }
 
     fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {

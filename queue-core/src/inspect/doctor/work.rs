@@ -11,10 +11,13 @@ use crate::sql::Schema;
 
 pub(crate) const BACKLOG: &str = include_str!("backlog.sql");
 pub(crate) const OVERDUE: &str = include_str!("overdue.sql");
+pub(crate) const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
 pub(crate) const ORPHANS: &str = include_str!("orphans.sql");
 
-/// How late a dispatcher may be: several of its polls.
+/// How late a dispatcher or a scheduler may be: several of its polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
+/// How many overdue schedules are read.
+const SCHEDULES_MAX: i64 = 100;
 
 pub(super) struct Work {
     pub(super) dead_after: Duration,
@@ -22,6 +25,7 @@ pub(super) struct Work {
     pub(super) backlog: Vec<Backlog>,
     pub(super) overdue: Count,
     pub(super) overdue_seconds: f64,
+    pub(super) overdue_schedules: Vec<OverdueSchedule>,
     pub(super) orphans: i64,
     pub(super) failed: Vec<KindCount>,
 }
@@ -33,6 +37,12 @@ pub(super) struct Backlog {
     pub(super) ready: i64,
     pub(super) oldest_seconds: f64,
     pub(super) paused: bool,
+}
+
+/// A schedule that nobody decides about.
+pub(super) struct OverdueSchedule {
+    pub(super) name: String,
+    pub(super) overdue_seconds: f64,
 }
 
 pub(super) async fn read(
@@ -47,6 +57,7 @@ pub(super) async fn read(
         backlog: backlog(conn, schema).await?,
         overdue,
         overdue_seconds,
+        overdue_schedules: overdue_schedules(conn, schema).await?,
         orphans: sqlx::query_scalar(schema.sql(ORPHANS))
             .fetch_one(&mut *conn)
             .await?,
@@ -76,4 +87,20 @@ async fn overdue(conn: &mut PgConnection, schema: &Schema) -> Result<(Count, f64
         .fetch_one(conn)
         .await?;
     Ok((Count::up_to(COUNT_MAX, count), seconds.unwrap_or_default()))
+}
+
+async fn overdue_schedules(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<OverdueSchedule>, sqlx::Error> {
+    let rows: Vec<(String, f64)> = sqlx::query_as(schema.sql(OVERDUE_SCHEDULES))
+        .bind(OVERDUE_AFTER_MS)
+        .bind(SCHEDULES_MAX)
+        .fetch_all(conn)
+        .await?;
+    let schedule = |(name, overdue_seconds)| OverdueSchedule {
+        name,
+        overdue_seconds,
+    };
+    Ok(rows.into_iter().map(schedule).collect())
 }

@@ -87,10 +87,7 @@ impl Enqueue {
     ) -> Result<Exit, Failure> {
         let config = global.load()?;
         let database = Database::configured(&config)?;
-        let options_of = |kind: &str| match config.handlers.get(kind) {
-            Some(handler) => handlers::options(handler),
-            None => app.options_of(kind),
-        };
+        let options_of = |kind: &str| handlers::options_of(kind, &config.handlers, app);
         if let Some(path) = &self.file {
             return file::run(global, &database, path, &options_of).await;
         }

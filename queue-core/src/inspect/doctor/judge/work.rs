@@ -13,8 +13,8 @@ use crate::inspect::spell_duration as spell;
 
 /// For how long a job may be ready before somebody should look.
 const LATE_SECONDS: f64 = 60.0;
-/// How many kinds of failed jobs are named.
-const KINDS_NAMED: usize = 5;
+/// How many kinds of failed jobs, or overdue schedules, are named.
+const NAMED: usize = 5;
 
 pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     let (live, dead): (Vec<_>, Vec<_>) = work
@@ -37,6 +37,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     findings.extend(unserved(&work.backlog, &serving));
     findings.extend(late(&work.backlog, &serving));
     findings.extend(overdue(work));
+    findings.extend(overdue_schedules(work));
     findings.extend(failed(work));
     findings
 }
@@ -212,16 +213,36 @@ fn overdue(work: &Work) -> Option<Finding> {
     })
 }
 
+fn overdue_schedules(work: &Work) -> Option<Finding> {
+    let schedules = &work.overdue_schedules;
+    let first = schedules.first()?;
+    let mut names: Vec<&str> = schedules.iter().map(|each| each.name.as_str()).collect();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    names.truncate(NAMED);
+    Some(error(
+        "overdue_schedules",
+        format!(
+            "schedules that are due and not decided about: {}{more}, the first for {}",
+            names.join(", "),
+            spell(first.overdue_seconds)
+        ),
+        "nothing is enqueued for them",
+        "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
+         runs, its log names the schedules that it does not understand"
+            .to_owned(),
+    ))
+}
+
 fn failed(work: &Work) -> Option<Finding> {
     let count: i64 = work.failed.iter().map(|kind| kind.count).sum();
     (count > 0).then(|| {
         let kinds: Vec<String> = work
             .failed
             .iter()
-            .take(KINDS_NAMED)
+            .take(NAMED)
             .map(|kind| format!("{} {}", kind.count, kind.kind))
             .collect();
-        let more = if work.failed.len() > KINDS_NAMED {
+        let more = if work.failed.len() > NAMED {
             ", …"
         } else {
             ""

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::inspect::Count;
+use crate::inspect::doctor::work::OverdueSchedule;
 use crate::inspect::stats::KindCount;
 
 fn healthy() -> Work {
@@ -19,6 +20,7 @@ fn healthy() -> Work {
         backlog: vec![backlog("mail", "send")],
         overdue: Count::default(),
         overdue_seconds: 0.0,
+        overdue_schedules: Vec::new(),
         orphans: 0,
         failed: Vec::new(),
     }
@@ -121,12 +123,22 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
         count: 4,
         at_least: false,
     };
+    work.overdue_schedules = vec![OverdueSchedule {
+        name: "nightly".to_owned(),
+        overdue_seconds: 60.0,
+    }];
     work.failed = vec![KindCount {
         kind: "send".to_owned(),
         count: 2,
     }];
     assert_eq!(
         checks(&work),
-        ["orphaned_jobs", "late_jobs", "overdue_jobs", "failed_jobs"]
+        [
+            "orphaned_jobs",
+            "late_jobs",
+            "overdue_jobs",
+            "overdue_schedules",
+            "failed_jobs"
+        ]
     );
 }

@@ -1,0 +1,55 @@
+-- What is enqueued again and again, and what became of each time at which it was due.
+--
+-- schedule, zone  when, as text, and by which clock; only our programs understand them
+-- missed          what becomes of due times that nobody looked at in time; the newest missed_max
+--                 of them are looked at one by one
+-- overlap         what becomes of a due time while an earlier job has not ended
+-- source          the program or configuration that declares it; null when it was added at run time
+-- next_at         the first due time that has not been decided about; null when there is none
+
+create table queue.schedules (
+    created_at   timestamptz not null default statement_timestamp(),
+    updated_at   timestamptz not null default statement_timestamp(),
+    paused_at    timestamptz,
+    next_at      timestamptz,
+    jitter_ms    bigint      not null check (jitter_ms >= 0),
+    missed_max   integer     not null check (missed_max > 0),
+    priority     smallint    not null,
+    attempts_max smallint    not null check (attempts_max > 0),
+    crashes_max  smallint    not null check (crashes_max > 0),
+    name         text collate "C" not null,
+    schedule     text        not null,
+    zone         text        not null,
+    missed       text        not null check (missed in ('skip', 'once', 'all')),
+    overlap      text        not null check (overlap in ('allow', 'skip', 'queue')),
+    source       text,
+    kind         text collate "C" not null,
+    queue        text collate "C" not null,
+    tags         text[]      not null,
+    args         jsonb       not null,
+    constraint schedules_pkey primary key (name)
+);
+
+-- Serves recurring/lock_due.sql and recurring/next_due.sql.
+create index schedules_due on queue.schedules (next_at) where paused_at is null;
+
+-- One row per schedule and due time, for ever unique: whoever writes it decides. It does not know
+-- whether its job still exists, so that clearing jobs makes nothing due again.
+--
+-- due_at  null when it was run by hand
+-- since   set when the row stands for all due times from this one to due_at
+create table queue.firings (
+    id       bigint      not null generated always as identity,
+    due_at   timestamptz,
+    since    timestamptz,
+    fired_at timestamptz not null default clock_timestamp(),
+    job_id   bigint,
+    schedule text collate "C" not null,
+    outcome  text        not null check (outcome in ('enqueued', 'missed', 'overlap', 'failed')),
+    reason   text,
+    constraint firings_pkey primary key (id),
+    constraint firings_once unique (schedule, due_at)
+);
+
+-- Serves recurring/clear_firings.sql.
+create index firings_clear on queue.firings (fired_at);

@@ -1,0 +1,222 @@
+//! Schedules: when each is due, and what became of it when it was.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use crate::job::JobId;
+use crate::schedule::{Schedule, parse_zone};
+use crate::sql::Schema;
+
+pub(crate) const LIST: &str = include_str!("schedules_list.sql");
+pub(crate) const SHOW: &str = include_str!("schedule_show.sql");
+pub(crate) const FIRINGS: &str = include_str!("schedule_firings.sql");
+
+/// How many coming due times are told.
+const UPCOMING: usize = 5;
+
+/// A schedule at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScheduleSummary {
+    /// Its name.
+    pub name: String,
+    /// Its times, as they were written.
+    pub schedule: String,
+    /// The zone whose clock they are by.
+    pub zone: String,
+    /// Its times in words; nothing when this program does not understand them.
+    pub words: Option<String>,
+    /// The kind of its jobs.
+    pub kind: String,
+    /// The queue of its jobs.
+    pub queue: String,
+    /// The source that declares it; nothing when it was added at run time.
+    pub source: Option<String>,
+    /// When it was paused, if it is.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// The first due time that has not been decided about. While it is paused that may be past.
+    pub next_at: Option<DateTime<Utc>>,
+    /// The last due time that was decided about.
+    pub last_due_at: Option<DateTime<Utc>>,
+    /// What became of it: `enqueued`, `missed`, `overlap` or `failed`.
+    pub last_outcome: Option<String>,
+    /// The job that was enqueued for it.
+    pub last_job_id: Option<JobId>,
+}
+
+/// Everything that is known of a schedule.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScheduleDetails {
+    /// Its name.
+    pub name: String,
+    /// Its times, as they were written.
+    pub schedule: String,
+    /// The zone whose clock they are by.
+    pub zone: String,
+    /// Its times in words; nothing when this program does not understand them.
+    pub words: Option<String>,
+    /// The kind of its jobs.
+    pub kind: String,
+    /// The queue of its jobs.
+    pub queue: String,
+    /// The priority of its jobs; smaller is sooner.
+    pub priority: i16,
+    /// How many attempts of a job may end in an error.
+    pub attempts_max: i16,
+    /// How many times the process of a job may die under it.
+    pub crashes_max: i16,
+    /// The labels of its jobs.
+    pub tags: Vec<String>,
+    /// The arguments of its jobs, which may hold data of people.
+    pub args: serde_json::Value,
+    /// What becomes of missed due times: `skip`, `once` or `all`.
+    pub missed: String,
+    /// How many of them are looked at one by one.
+    pub missed_max: i32,
+    /// What becomes of a due time while an earlier job has not ended: `allow`, `skip` or `queue`.
+    pub overlap: String,
+    /// How much later than its due time a job may start.
+    pub jitter_seconds: f64,
+    /// The source that declares it; nothing when it was added at run time.
+    pub source: Option<String>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When what it says was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it was paused, if it is.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// The first due time that has not been decided about. While it is paused that may be past.
+    pub next_at: Option<DateTime<Utc>>,
+    /// The next due times after now.
+    pub upcoming: Vec<DateTime<Utc>>,
+    /// The last firings, newest first.
+    pub firings: Vec<FiringDetails>,
+}
+
+/// What became of a due time, or of a wish to run a schedule by hand.
+#[derive(Clone, Debug, Serialize)]
+pub struct FiringDetails {
+    /// The due time; nothing when it was run by hand.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Set when it is about all due times from this one on.
+    pub since: Option<DateTime<Utc>>,
+    /// When it was decided.
+    pub fired_at: DateTime<Utc>,
+    /// What became of it: `enqueued`, `missed`, `overlap` or `failed`.
+    pub outcome: String,
+    /// The job that was enqueued, which may have been cleared since.
+    pub job_id: Option<JobId>,
+    /// Why none was.
+    pub reason: Option<String>,
+}
+
+/// Lists every schedule, by name.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn list(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<ScheduleSummary>, sqlx::Error> {
+    let rows = sqlx::query(schema.sql(LIST)).fetch_all(conn).await?;
+    rows.iter().map(summary).collect()
+}
+
+/// Tells everything about one schedule, with up to `firings` of its last firings; nothing when
+/// there is no such schedule.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn show(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+    firings: u32,
+) -> Result<Option<ScheduleDetails>, sqlx::Error> {
+    let row = sqlx::query(schema.sql(SHOW))
+        .bind(name)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let rows = sqlx::query(schema.sql(FIRINGS))
+        .bind(name)
+        .bind(i64::from(firings))
+        .fetch_all(conn)
+        .await?;
+    let firings = rows.iter().map(firing).collect::<Result<_, _>>()?;
+    details(&row, firings).map(Some)
+}
+
+fn summary(row: &PgRow) -> Result<ScheduleSummary, sqlx::Error> {
+    let last_job_id: Option<i64> = row.try_get("last_job_id")?;
+    Ok(ScheduleSummary {
+        name: row.try_get("name")?,
+        schedule: row.try_get("schedule")?,
+        zone: row.try_get("zone")?,
+        words: understood(row)?.map(|schedule| schedule.describe()),
+        kind: row.try_get("kind")?,
+        queue: row.try_get("queue")?,
+        source: row.try_get("source")?,
+        paused_at: row.try_get("paused_at")?,
+        next_at: row.try_get("next_at")?,
+        last_due_at: row.try_get("last_due_at")?,
+        last_outcome: row.try_get("last_outcome")?,
+        last_job_id: last_job_id.map(JobId),
+    })
+}
+
+fn details(row: &PgRow, firings: Vec<FiringDetails>) -> Result<ScheduleDetails, sqlx::Error> {
+    let schedule = understood(row)?;
+    let now = row.try_get("now")?;
+    let jitter_ms: i64 = row.try_get("jitter_ms")?;
+    Ok(ScheduleDetails {
+        name: row.try_get("name")?,
+        schedule: row.try_get("schedule")?,
+        zone: row.try_get("zone")?,
+        words: schedule.as_ref().map(Schedule::describe),
+        kind: row.try_get("kind")?,
+        queue: row.try_get("queue")?,
+        priority: row.try_get("priority")?,
+        attempts_max: row.try_get("attempts_max")?,
+        crashes_max: row.try_get("crashes_max")?,
+        tags: row.try_get("tags")?,
+        args: row.try_get("args")?,
+        missed: row.try_get("missed")?,
+        missed_max: row.try_get("missed_max")?,
+        overlap: row.try_get("overlap")?,
+        jitter_seconds: jitter_ms as f64 / 1000.0,
+        source: row.try_get("source")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+        paused_at: row.try_get("paused_at")?,
+        next_at: row.try_get("next_at")?,
+        upcoming: schedule.map_or_else(Vec::new, |schedule| {
+            schedule.upcoming(now).take(UPCOMING).collect()
+        }),
+        firings,
+    })
+}
+
+fn firing(row: &PgRow) -> Result<FiringDetails, sqlx::Error> {
+    let job_id: Option<i64> = row.try_get("job_id")?;
+    Ok(FiringDetails {
+        due_at: row.try_get("due_at")?,
+        since: row.try_get("since")?,
+        fired_at: row.try_get("fired_at")?,
+        outcome: row.try_get("outcome")?,
+        job_id: job_id.map(JobId),
+        reason: row.try_get("reason")?,
+    })
+}
+
+/// Reads the times of a row; nothing when another version wrote what this one does not
+/// understand.
+fn understood(row: &PgRow) -> Result<Option<Schedule>, sqlx::Error> {
+    let zone: &str = row.try_get("zone")?;
+    let text: &str = row.try_get("schedule")?;
+    let zone = parse_zone(zone).ok();
+    Ok(zone.and_then(|zone| Schedule::parse(text, zone).ok()))
+}

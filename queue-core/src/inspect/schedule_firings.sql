@@ -1,0 +1,23 @@
+-- Finds the last $2 firings of a schedule, newest first: of its plan and by hand.
+select due_at, since, fired_at, outcome, job_id, reason
+from (
+    (
+        select *
+        from queue.firings
+        where schedule = $1
+            and due_at is not null
+        order by due_at desc
+        limit $2
+    )
+    union all
+    (
+        select *
+        from queue.firings
+        where schedule = $1
+            and due_at is null
+        order by fired_at desc
+        limit $2
+    )
+) as recent
+order by fired_at desc, due_at desc
+limit $2

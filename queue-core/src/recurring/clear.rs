@@ -1,0 +1,29 @@
+//! firings → gone
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::sql::Schema;
+use crate::transitions::millis;
+
+pub(crate) const CLEAR_FIRINGS: &str = include_str!("clear_firings.sql");
+
+/// Clears up to `limit` firings that are older than `keep`, oldest first, and returns how many.
+/// The last due time of every schedule stays.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn clear_firings(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    keep: Duration,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_FIRINGS))
+        .bind(millis(keep))
+        .bind(i64::from(limit))
+        .fetch_one(conn)
+        .await?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,23 @@
+-- firings → gone: up to $2 that are older than $1 ms, oldest first. The last due time of each
+-- schedule that is still there stays, however old: it tells what became of it.
+with old as (
+    select id
+    from queue.firings
+    where fired_at < statement_timestamp() - $1 * interval '1 millisecond'
+        and (
+            due_at is null
+            or exists (
+                select
+                from queue.firings as later
+                where later.schedule = firings.schedule
+                    and later.due_at > firings.due_at
+            )
+            or not exists (select from queue.schedules where name = firings.schedule)
+        )
+    order by fired_at
+    limit $2
+    for update of firings skip locked
+), cleared as (
+    delete from queue.firings where id = any (array(select id from old))
+)
+select count(*) from old

@@ -1,0 +1,332 @@
+//! What a schedule says: when, what to enqueue, and what to do when times are missed or overlap.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Missed, Overlap};
+use crate::job::{Due, Job, Options};
+use crate::names::{InvalidName, check_schedule};
+use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+use crate::schedule::{InvalidSchedule, Schedule, Tz};
+
+/// How many missed due times may be looked at one by one.
+pub const MISSED_MAX: RangeInclusive<u32> = 1..=1_000;
+/// The longest jitter.
+pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
+
+/// A job that is enqueued whenever a schedule says so.
+///
+/// ```
+/// use queue_core::recurring::{Missed, Overlap, Recurring};
+/// # use queue_core::Job;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Rescan { folder: String }
+/// # impl Job for Rescan { const KIND: &'static str = "rescan"; }
+///
+/// # fn example() -> Result<(), queue_core::recurring::InvalidRecurring> {
+/// let rescan = Rescan { folder: "/srv".to_owned() };
+/// let recurring = Recurring::new("rescan", "every 5 minutes", rescan)?
+///     .missed(Missed::Skip)
+///     .overlap(Overlap::Skip);
+/// # let _ = recurring;
+/// # Ok(())
+/// # }
+/// # example().unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recurring {
+    name: String,
+    schedule: String,
+    zone: Option<Tz>,
+    job: NewJob,
+    missed: Missed,
+    missed_max: u32,
+    overlap: Overlap,
+    jitter: Duration,
+}
+
+/// Why a schedule is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRecurring {
+    /// Its name is refused.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Its text says no times.
+    #[error("the times of the schedule `{name}` cannot be understood")]
+    Times {
+        /// The schedule's name.
+        name: String,
+        /// What is wrong with the text.
+        source: InvalidSchedule,
+    },
+    /// Its job could not be enqueued.
+    #[error("the job of the schedule `{name}` is refused")]
+    Unfit {
+        /// The schedule's name.
+        name: String,
+        /// What is wrong with the job.
+        source: Box<EnqueueError>,
+    },
+    /// Its job is unique, limited or delayed, which a schedule decides by itself.
+    #[error(
+        "the job of the schedule `{name}` is {what}, which would be lost: \
+         say it with the schedule's own {instead}"
+    )]
+    NotKept {
+        /// The schedule's name.
+        name: String,
+        /// `unique`, `limited` or `delayed`.
+        what: &'static str,
+        /// What to say instead.
+        instead: &'static str,
+    },
+    /// A number or a duration is out of range.
+    #[error("the schedule `{name}` {what}: {expected}")]
+    OutOfRange {
+        /// The schedule's name.
+        name: String,
+        /// What it says.
+        what: String,
+        /// What it may say.
+        expected: String,
+    },
+}
+
+impl Recurring {
+    /// Makes one of a typed job, with the options of its kind.
+    ///
+    /// # Errors
+    /// Refuses a name like [`check_schedule`], times that cannot be understood, and a job that
+    /// could not be enqueued, or is unique, limited or delayed.
+    pub fn new<J: Job>(
+        name: impl Into<String>,
+        schedule: impl Into<String>,
+        job: J,
+    ) -> Result<Self, InvalidRecurring> {
+        let name = name.into();
+        match NewJob::of(&job) {
+            Ok(job) => Self::of(name, schedule, job),
+            Err(error) => Err(InvalidRecurring::job(&name, error)),
+        }
+    }
+
+    /// Makes one of a job of whatever kind, or of one with options of its own:
+    /// `NewJob::of(&job)?.with(|options| options.queue("night"))`.
+    ///
+    /// # Errors
+    /// Refuses what [`Recurring::new`] refuses.
+    pub fn of(
+        name: impl Into<String>,
+        schedule: impl Into<String>,
+        job: NewJob,
+    ) -> Result<Self, InvalidRecurring> {
+        let recurring = Self {
+            name: name.into(),
+            schedule: schedule.into(),
+            zone: None,
+            job,
+            missed: Missed::default(),
+            missed_max: 100,
+            overlap: Overlap::default(),
+            jitter: Duration::ZERO,
+        };
+        check_schedule(&recurring.name)?;
+        recurring.schedule_in(Tz::UTC)?;
+        recurring.check_job()?;
+        Ok(recurring)
+    }
+
+    /// Sets the zone whose clock the times are by, unless the text of the schedule names one; that
+    /// of whoever registers it, unless set.
+    #[must_use]
+    pub fn zone(mut self, zone: Tz) -> Self {
+        self.zone = Some(zone);
+        self
+    }
+
+    /// Sets what becomes of missed due times; [`Missed::Once`] unless set.
+    #[must_use]
+    pub fn missed(mut self, missed: Missed) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// Sets how many missed due times are looked at one by one, the newest; 100 unless set. Those
+    /// before them are recorded together, and nothing is enqueued for them.
+    ///
+    /// # Errors
+    /// Refuses a number outside of [`MISSED_MAX`].
+    pub fn missed_max(mut self, count: u32) -> Result<Self, InvalidRecurring> {
+        if !MISSED_MAX.contains(&count) {
+            return Err(InvalidRecurring::OutOfRange {
+                name: self.name,
+                what: format!("makes up for {count} missed times"),
+                expected: format!("{} to {} can be", MISSED_MAX.start(), MISSED_MAX.end()),
+            });
+        }
+        self.missed_max = count;
+        Ok(self)
+    }
+
+    /// Sets what becomes of a due time while an earlier job has not ended; [`Overlap::Allow`]
+    /// unless set.
+    #[must_use]
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// Lets each job start up to this much after its due time, so that not all schedules of a full
+    /// hour start at once. How much is drawn from the name and the due time: whoever draws it
+    /// again gets the same.
+    ///
+    /// # Errors
+    /// Refuses more than [`JITTER_MAX`].
+    pub fn jitter(mut self, jitter: Duration) -> Result<Self, InvalidRecurring> {
+        if jitter > JITTER_MAX {
+            return Err(InvalidRecurring::OutOfRange {
+                name: self.name,
+                what: format!("has a jitter of {} s", jitter.as_secs()),
+                expected: format!("{} s at most", JITTER_MAX.as_secs()),
+            });
+        }
+        self.jitter = jitter;
+        Ok(self)
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns its times, by the clock of `default_zone` unless it says another.
+    ///
+    /// # Errors
+    /// Refuses a text that says no times; one that [`Recurring::of`] took says some in any zone.
+    pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurring> {
+        Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone)).map_err(|source| {
+            InvalidRecurring::Times {
+                name: self.name.clone(),
+                source,
+            }
+        })
+    }
+
+    fn check_job(&self) -> Result<(), InvalidRecurring> {
+        let not_kept = |what, instead| InvalidRecurring::NotKept {
+            name: self.name.clone(),
+            what,
+            instead,
+        };
+        if self.job.options.unique.is_some() {
+            return Err(not_kept("unique", "`overlap`"));
+        }
+        if !self.job.options.limits.is_empty() {
+            return Err(not_kept("limited", "`overlap`"));
+        }
+        if self.job.options.due != Due::Now {
+            return Err(not_kept("delayed", "times"));
+        }
+        self.job
+            .check(ARGS_BYTES_MAX)
+            .map_err(|error| InvalidRecurring::job(&self.name, error))
+    }
+
+    /// Writes it as a row, with its times by the clock of its zone.
+    pub(super) fn row(&self, default_zone: Tz) -> Result<Row<'_>, InvalidRecurring> {
+        let schedule = self.schedule_in(default_zone)?;
+        Ok(Row {
+            recurring: self,
+            schedule,
+        })
+    }
+}
+
+impl InvalidRecurring {
+    fn job(name: &str, source: EnqueueError) -> Self {
+        Self::Unfit {
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// A schedule as a row.
+pub(super) struct Row<'a> {
+    recurring: &'a Recurring,
+    pub(super) schedule: Schedule,
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+impl Row<'_> {
+    /// Binds the first fourteen values of `insert.sql`.
+    pub(super) fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
+        let Recurring { job, .. } = self.recurring;
+        let options: &Options = &job.options;
+        query
+            .bind(self.recurring.name.clone())
+            .bind(self.recurring.schedule.clone())
+            .bind(self.schedule.zone().name())
+            .bind(job.kind.to_string())
+            .bind(job.args.clone())
+            .bind(options.queue.to_string())
+            .bind(options.priority)
+            .bind(options.attempts_max)
+            .bind(options.crashes_max)
+            .bind(options.tags.clone())
+            .bind(self.recurring.missed.as_str())
+            .bind(i32::try_from(self.recurring.missed_max).unwrap_or(i32::MAX))
+            .bind(self.recurring.overlap.as_str())
+            .bind(i64::try_from(self.recurring.jitter.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::limit::Limits;
+    use crate::unique::Unique;
+
+    fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
+        Recurring::of(name, schedule, NewJob::untyped("k", &json!({}), options))
+    }
+
+    #[test]
+    fn what_could_never_be_enqueued_is_refused_at_once() {
+        let refused = [
+            of("two words", "every minute", Options::new()),
+            of("a", "every blue moon", Options::new()),
+            of("a", "every minute", Options::new().queue("")),
+            of(
+                "a",
+                "every minute",
+                Options::new().unique(Unique::by_args()),
+            ),
+            of("a", "every minute", Options::new().delay(JITTER_MAX)),
+            of("a", "every minute", Options::new().limits(Limits::key("k"))),
+            of("a", "every minute", Options::new()).and_then(|good| good.missed_max(0)),
+            of("a", "every minute", Options::new()).and_then(|good| good.jitter(JITTER_MAX * 2)),
+        ];
+        for answer in refused {
+            assert!(answer.is_err(), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn its_own_zone_wins_over_that_of_whoever_registers_it() {
+        let plain = of("a", "0 9 * * *", Options::new()).unwrap();
+        assert_eq!(
+            plain.schedule_in(Tz::Asia__Tokyo).unwrap().zone(),
+            Tz::Asia__Tokyo
+        );
+        let zoned = plain.zone(Tz::Europe__Berlin);
+        assert_eq!(
+            zoned.schedule_in(Tz::Asia__Tokyo).unwrap().zone(),
+            Tz::Europe__Berlin
+        );
+    }
+}

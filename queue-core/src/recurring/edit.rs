@@ -1,0 +1,276 @@
+//! What an operator or an application does to one schedule.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection as _, PgConnection};
+
+use super::definition::Row;
+use super::template::{Template, Unreadable, send};
+use super::{InvalidRecurring, Recurring};
+use crate::job::JobId;
+use crate::new_job::EnqueueError;
+use crate::schedule::Tz;
+use crate::sql::Schema;
+
+pub(crate) const ADD: &str = concat!(
+    include_str!("insert.sql"),
+    "on conflict (name) do nothing\nreturning true"
+);
+pub(crate) const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
+pub(crate) const OWNER: &str = include_str!("owner.sql");
+pub(crate) const PAUSE: &str = include_str!("pause.sql");
+pub(crate) const RESUME: &str = include_str!("resume.sql");
+pub(crate) const REMOVE: &str = include_str!("remove.sql");
+pub(crate) const LOCK_NAMED: &str = include_str!("lock_named.sql");
+pub(crate) const RECORD_RUN: &str = include_str!("record_run.sql");
+
+/// Why a schedule was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecurringError {
+    /// What it says is refused.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRecurring),
+    /// The name is taken.
+    #[error("there is a schedule `{0}` already: replace it, or choose another name")]
+    Taken(String),
+    /// There is no such schedule.
+    #[error("there is no schedule `{0}`")]
+    Unknown(String),
+    /// A program or its configuration declares it.
+    #[error(
+        "the schedule `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
+         change it there; it can be paused here"
+    )]
+    Declared {
+        /// The schedule's name.
+        name: String,
+        /// The source that declares it.
+        source_name: String,
+    },
+    /// This program does not understand what another one stored.
+    #[error("the schedule `{name}` is not understood by this program: {reason}")]
+    NotUnderstood {
+        /// The schedule's name.
+        name: String,
+        /// What is not understood.
+        reason: String,
+    },
+    /// Its job could not be enqueued.
+    #[error(transparent)]
+    NotEnqueued(#[from] EnqueueError),
+    /// The database refused, or could not be reached.
+    #[error("could not change the schedule")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Adds a schedule at run time. It is due for the first time after now. Its times are by the clock
+/// of `default_zone` unless it says another.
+///
+/// # Errors
+/// Refuses a name that is taken; returns what the server answered.
+pub async fn add(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    recurring: &Recurring,
+    default_zone: Tz,
+) -> Result<(), RecurringError> {
+    let row = recurring.row(default_zone)?;
+    let now = now(conn).await?;
+    let added = row
+        .bind(sqlx::query(schema.sql(ADD)))
+        .bind(None::<&str>)
+        .bind(row.schedule.next_after(now))
+        .fetch_optional(conn)
+        .await?;
+    match added {
+        Some(_) => Ok(()),
+        None => Err(RecurringError::Taken(recurring.name().to_owned())),
+    }
+}
+
+/// Adds a schedule at run time, or changes one that was added so. Another text or another zone
+/// takes effect from now; all else leaves its next due time, and whether it is paused, as it was.
+/// Returns whether it was not there.
+///
+/// # Errors
+/// Refuses a schedule that a program declares; returns what the server answered.
+pub async fn replace(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    recurring: &Recurring,
+    default_zone: Tz,
+) -> Result<bool, RecurringError> {
+    let row = recurring.row(default_zone)?;
+    let now = now(conn).await?;
+    if let Some(is_new) = store(conn, schema, &row, None, now).await? {
+        return Ok(is_new);
+    }
+    match owner(conn, schema, recurring.name()).await? {
+        Some(source) => Err(declared(recurring.name(), source)),
+        None => Ok(false),
+    }
+}
+
+/// Pauses a schedule: while it is, nothing is enqueued for it. Returns whether it was not paused
+/// already.
+///
+/// # Errors
+/// Says when there is no such schedule; returns what the server answered.
+pub async fn pause(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<bool, RecurringError> {
+    change(conn, schema, PAUSE, name).await
+}
+
+/// Resumes a schedule. The due times since it was paused were missed, and are treated so. Returns
+/// whether it was paused.
+///
+/// # Errors
+/// Says when there is no such schedule; returns what the server answered.
+pub async fn resume(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<bool, RecurringError> {
+    change(conn, schema, RESUME, name).await
+}
+
+async fn change(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    statement: &'static str,
+    name: &str,
+) -> Result<bool, RecurringError> {
+    let changed = sqlx::query(schema.sql(statement))
+        .bind(name)
+        .execute(&mut *conn)
+        .await?;
+    if changed.rows_affected() == 1 {
+        return Ok(true);
+    }
+    match is_there(conn, schema, name).await? {
+        true => Ok(false),
+        false => Err(RecurringError::Unknown(name.to_owned())),
+    }
+}
+
+/// Removes a schedule that was added at run time. What it enqueued stays.
+///
+/// # Errors
+/// Says when there is no such schedule, and when a program declares it; returns what the server
+/// answered.
+pub async fn remove(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<(), RecurringError> {
+    let removed = sqlx::query(schema.sql(REMOVE))
+        .bind(name)
+        .execute(&mut *conn)
+        .await?;
+    if removed.rows_affected() == 1 {
+        return Ok(());
+    }
+    match owner(conn, schema, name).await? {
+        Some(source) => Err(declared(name, source)),
+        None => Err(RecurringError::Unknown(name.to_owned())),
+    }
+}
+
+/// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
+/// does not move. It is enqueued although an earlier one may not have ended.
+///
+/// # Errors
+/// Says when there is no such schedule, and why its job is refused; returns what the server
+/// answered.
+pub async fn run(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<JobId, RecurringError> {
+    let mut tx = conn.begin().await?;
+    let row = sqlx::query(schema.sql(LOCK_NAMED))
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
+    let template = Template::read(&row).map_err(|unreadable| match unreadable {
+        Unreadable::Database(error) => RecurringError::Database(error),
+        Unreadable::NotUnderstood(reason) => RecurringError::NotUnderstood {
+            name: name.to_owned(),
+            reason,
+        },
+    })?;
+    let mut enqueued = send(&mut tx, schema, &template.job()).await?;
+    if !enqueued.is_new() {
+        enqueued = send(&mut tx, schema, &template.job_that_overlaps()).await?;
+    }
+    sqlx::query(schema.sql(RECORD_RUN))
+        .bind(name)
+        .bind(enqueued.id().0)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(enqueued.id())
+}
+
+fn declared(name: &str, source: String) -> RecurringError {
+    RecurringError::Declared {
+        name: name.to_owned(),
+        source_name: source,
+    }
+}
+
+/// Adds a schedule, or changes the one of its name and source. Tells whether it was not there;
+/// nothing, when nothing was changed: it says the same already, or belongs to somebody else.
+pub(super) async fn store(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    row: &Row<'_>,
+    source: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<bool>, sqlx::Error> {
+    let stored = row
+        .bind(sqlx::query(schema.sql(STORE)))
+        .bind(source)
+        .bind(row.schedule.next_after(now))
+        .fetch_optional(conn)
+        .await?;
+    stored
+        .map(|stored| sqlx::Row::try_get(&stored, 0))
+        .transpose()
+}
+
+/// Returns the source that declares a schedule, if one does.
+pub(super) async fn owner(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(OWNER))
+        .bind(name)
+        .fetch_optional(conn)
+        .await?;
+    Ok(source.flatten())
+}
+
+async fn is_there(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query(schema.sql(OWNER))
+        .bind(name)
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Reads the database's clock.
+pub(super) async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(conn)
+        .await
+}

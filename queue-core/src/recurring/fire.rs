@@ -1,0 +1,305 @@
+//! Decides about due times, and enqueues what is due.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use super::Missed;
+use super::plan::{Decision, Plan, Verdict, plan};
+use super::template::{Template, Unreadable, jitter, send};
+use crate::db::is_transient;
+use crate::job::JobId;
+use crate::new_job::{EnqueueError, NewJob};
+use crate::schedule::{Schedule, parse_zone};
+use crate::sql::Schema;
+use crate::transitions::enqueue::Enqueued;
+
+pub(crate) const LOCK_DUE: &str = include_str!("lock_due.sql");
+pub(crate) const RECORD: &str = include_str!("record.sql");
+pub(crate) const SETTLE: &str = include_str!("settle.sql");
+pub(crate) const MOVE: &str = include_str!("move.sql");
+pub(crate) const NEXT_DUE: &str = include_str!("next_due.sql");
+
+/// What one look at the schedules came to.
+#[derive(Debug)]
+pub enum Tick {
+    /// No schedule is due that nobody else decides about.
+    Idle,
+    /// One schedule was due, and all its due times until now have been decided about.
+    Fired(Fired),
+    /// One schedule is due that this program does not understand. It was left alone: a program of
+    /// another version may understand it.
+    NotUnderstood {
+        /// Its name.
+        name: String,
+        /// What is not understood.
+        reason: String,
+    },
+}
+
+/// What became of the due times of one schedule.
+#[derive(Debug)]
+pub struct Fired {
+    /// The schedule's name.
+    pub name: String,
+    /// What was decided, oldest first.
+    pub firings: Vec<Firing>,
+    /// How many due times somebody had decided about before. Nothing was enqueued for them.
+    pub lost: usize,
+}
+
+/// What became of one due time.
+#[derive(Debug)]
+pub struct Firing {
+    /// The due time.
+    pub due_at: DateTime<Utc>,
+    /// Set when it is about all due times from this one on.
+    pub since: Option<DateTime<Utc>>,
+    /// What became of it.
+    pub outcome: FiringOutcome,
+}
+
+/// What became of a due time.
+#[derive(Debug)]
+pub enum FiringOutcome {
+    /// A job was enqueued.
+    Enqueued(JobId),
+    /// It was missed, and not made up for.
+    Missed,
+    /// An earlier job of the schedule had not ended: this one.
+    Overlapped(JobId),
+    /// The job could not be enqueued.
+    Failed(EnqueueError),
+}
+
+/// Decides about all due times until now of the schedule that has been due for longest, in one
+/// transaction. Now is the database's clock unless given. Schedules named in `except` are left
+/// alone: those that were not understood a moment ago.
+///
+/// Any number may do this at once: each takes a schedule that no other decides about.
+///
+/// # Errors
+/// Returns what the server answered; then nothing has been decided.
+pub async fn fire_next(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    now: Option<DateTime<Utc>>,
+    except: &[String],
+) -> Result<Tick, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let row = sqlx::query(schema.sql(LOCK_DUE))
+        .bind(now)
+        .bind(except)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(row) = row else {
+        return Ok(Tick::Idle);
+    };
+    let due = match DueSchedule::read(&row) {
+        Ok(due) => due,
+        Err(Unreadable::Database(error)) => return Err(error),
+        Err(Unreadable::NotUnderstood(reason)) => {
+            let name = row.try_get("name")?;
+            return Ok(Tick::NotUnderstood { name, reason });
+        }
+    };
+    let fired = fire(&mut tx, schema, due).await?;
+    tx.commit().await?;
+    Ok(Tick::Fired(fired))
+}
+
+/// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
+/// none will be.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn next_due(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    except: &[String],
+) -> Result<Option<Duration>, sqlx::Error> {
+    let wait: Option<i64> = sqlx::query_scalar(schema.sql(NEXT_DUE))
+        .bind(except)
+        .fetch_optional(conn)
+        .await?;
+    Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
+}
+
+/// A schedule that is due, and locked.
+struct DueSchedule {
+    template: Template,
+    schedule: Schedule,
+    missed: Missed,
+    missed_max: usize,
+    jitter: Duration,
+    next_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+}
+
+impl DueSchedule {
+    /// Reads a row of `lock_due.sql`.
+    fn read(row: &PgRow) -> Result<Self, Unreadable> {
+        let text: &str = row.try_get("schedule")?;
+        let zone = parse_zone(row.try_get("zone")?).map_err(Unreadable::because)?;
+        let missed: &str = row.try_get("missed")?;
+        let missed_max: i32 = row.try_get("missed_max")?;
+        let jitter_ms: i64 = row.try_get("jitter_ms")?;
+        Ok(Self {
+            template: Template::read(row)?,
+            schedule: Schedule::parse(text, zone).map_err(Unreadable::because)?,
+            missed: missed.parse().map_err(Unreadable::because)?,
+            missed_max: usize::try_from(missed_max).unwrap_or(1),
+            jitter: Duration::from_millis(jitter_ms.unsigned_abs()),
+            next_at: row.try_get("next_at")?,
+            now: row.try_get("now")?,
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        plan(
+            &self.schedule,
+            self.next_at,
+            self.now,
+            self.missed,
+            self.missed_max,
+        )
+    }
+
+    fn job_for(&self, due_at: DateTime<Utc>) -> NewJob {
+        let job = self.template.job();
+        if self.jitter.is_zero() {
+            return job;
+        }
+        let jitter = jitter(&self.template.name, due_at, self.jitter);
+        job.with(|options| options.at(due_at + jitter))
+    }
+}
+
+async fn fire(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    due: DueSchedule,
+) -> Result<Fired, sqlx::Error> {
+    let Plan { decisions, next_at } = due.plan();
+    let name = &due.template.name;
+    let decided = record(conn, schema, name, &decisions).await?;
+    let mut firings = Vec::with_capacity(decided.len());
+    for decision in decisions
+        .iter()
+        .filter(|each| decided.contains(&each.due_at))
+    {
+        let outcome = match decision.verdict {
+            Verdict::Miss => FiringOutcome::Missed,
+            Verdict::Enqueue => {
+                let outcome = enqueue_one(conn, schema, &due, decision.due_at).await?;
+                settle(conn, schema, name, decision.due_at, &outcome).await?;
+                outcome
+            }
+        };
+        firings.push(Firing {
+            due_at: decision.due_at,
+            since: decision.since,
+            outcome,
+        });
+    }
+    sqlx::query(schema.sql(MOVE))
+        .bind(name)
+        .bind(next_at)
+        .execute(conn)
+        .await?;
+    Ok(Fired {
+        lost: decisions.len() - firings.len(),
+        name: due.template.name,
+        firings,
+    })
+}
+
+/// Writes the decisions, and returns the due times that nobody had decided about before.
+async fn record(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+    decisions: &[Decision],
+) -> Result<Vec<DateTime<Utc>>, sqlx::Error> {
+    let due: Vec<_> = decisions.iter().map(|each| each.due_at).collect();
+    let since: Vec<_> = decisions.iter().map(|each| each.since).collect();
+    let outcomes: Vec<_> = decisions
+        .iter()
+        .map(|each| match each.verdict {
+            Verdict::Enqueue => "enqueued",
+            Verdict::Miss => "missed",
+        })
+        .collect();
+    sqlx::query_scalar(schema.sql(RECORD))
+        .bind(name)
+        .bind(due)
+        .bind(since)
+        .bind(outcomes)
+        .fetch_all(conn)
+        .await
+}
+
+/// Enqueues the job of one due time. What the queue or the server refuses leaves no trace in the
+/// transaction, and is an outcome; only what may succeed the next time is an error.
+async fn enqueue_one(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    due: &DueSchedule,
+    due_at: DateTime<Utc>,
+) -> Result<FiringOutcome, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    match send(&mut savepoint, schema, &due.job_for(due_at)).await {
+        Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
+            savepoint.commit().await?;
+            Ok(FiringOutcome::Enqueued(id))
+        }
+        Ok(Enqueued::Kept(holder) | Enqueued::Rejected(holder)) => {
+            savepoint.commit().await?;
+            Ok(FiringOutcome::Overlapped(holder))
+        }
+        Err(EnqueueError::Database(error) | EnqueueError::NotMigrated(error))
+            if is_transient(&error) =>
+        {
+            Err(error)
+        }
+        Err(error) => {
+            savepoint.rollback().await?;
+            Ok(FiringOutcome::Failed(error))
+        }
+    }
+}
+
+async fn settle(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+    due_at: DateTime<Utc>,
+    outcome: &FiringOutcome,
+) -> Result<(), sqlx::Error> {
+    let (word, job_id, reason) = match outcome {
+        FiringOutcome::Enqueued(id) => ("enqueued", Some(id.0), None),
+        FiringOutcome::Missed => ("missed", None, None),
+        FiringOutcome::Overlapped(job) => {
+            ("overlap", None, Some(format!("job {job} had not ended")))
+        }
+        FiringOutcome::Failed(error) => ("failed", None, Some(with_cause(error))),
+    };
+    sqlx::query(schema.sql(SETTLE))
+        .bind(name)
+        .bind(due_at)
+        .bind(word)
+        .bind(job_id)
+        .bind(reason)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn with_cause(error: &EnqueueError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,12 @@
+-- Locks the schedule that has been due for longest at $1 (now, when null), and is not among $2.
+-- Skips what another scheduler decides about: any number may run at once.
+select name, schedule, zone, kind, args::text as args, queue, priority, attempts_max, crashes_max,
+    tags, missed, missed_max, overlap, jitter_ms, next_at,
+    coalesce($1, statement_timestamp()) as now
+from queue.schedules
+where next_at <= coalesce($1, statement_timestamp())
+    and paused_at is null
+    and name <> all ($2::text[])
+order by next_at
+limit 1
+for update skip locked

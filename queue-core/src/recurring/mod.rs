@@ -1,0 +1,36 @@
+//! Schedules: what is enqueued again and again, when, and what became of each time it was due.
+//!
+//! A schedule is a row with the next due time that nobody has decided about. Whoever wants to
+//! decide locks the row, asks the plan what is to become of the due times until now, writes a
+//! firing for each, enqueues the jobs of those firings that were new, and moves the row on: all of
+//! it in one transaction. So any number of schedulers may do it at once, and one that is killed
+//! half-way leaves everything or nothing.
+//!
+//! Two things keep a due time from becoming two jobs. The lock lets one scheduler decide at a
+//! time; and a firing is unique for its schedule and due time, so that even a plan that was set
+//! back (a clock that was, a schedule that was removed and added again) decides nothing twice.
+//!
+//! Now is always the database's now, as the transaction itself reads it. The clock of the machine
+//! that a scheduler runs on decides only how long it sleeps.
+
+mod clear;
+mod definition;
+mod edit;
+mod fire;
+mod plan;
+mod policy;
+mod register;
+mod template;
+
+pub use clear::clear_firings;
+pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
+pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
+pub use fire::{Fired, Firing, FiringOutcome, Tick, fire_next, next_due};
+pub use plan::GRACE;
+pub use policy::{Missed, Overlap, UnknownPolicy};
+pub use register::{Collision, Registered, register};
+
+pub(crate) use clear::CLEAR_FIRINGS;
+pub(crate) use edit::{ADD, LOCK_NAMED, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE};
+pub(crate) use fire::{LOCK_DUE, MOVE, NEXT_DUE, RECORD, SETTLE};
+pub(crate) use register::UNDECLARE;

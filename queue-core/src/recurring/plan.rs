@@ -1,0 +1,228 @@
+//! Decides which due times become jobs. Pure: the plan and the database's now come in.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Missed;
+use crate::schedule::Schedule;
+
+/// For how long after its due time a job is on time. What nobody looked at for longer was missed.
+pub const GRACE: TimeDelta = TimeDelta::seconds(60);
+
+/// What is to become of the due times until now, oldest first, and which one is next.
+#[derive(Debug, PartialEq)]
+pub(super) struct Plan {
+    pub(super) decisions: Vec<Decision>,
+    pub(super) next_at: Option<DateTime<Utc>>,
+}
+
+/// What is to become of one due time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Decision {
+    pub(super) due_at: DateTime<Utc>,
+    /// Set when the decision is about all due times from this one on.
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Enqueue,
+    Miss,
+}
+
+/// Decides about all due times from `first`, the one that the plan says is next, until `now`.
+///
+/// The `missed_max` newest of those that were missed are decided about one by one, by the policy;
+/// all before them in one decision, so that a schedule that stood still for years is quickly done.
+pub(super) fn plan(
+    schedule: &Schedule,
+    first: DateTime<Utc>,
+    now: DateTime<Utc>,
+    policy: Missed,
+    missed_max: usize,
+) -> Plan {
+    let on_time_from = now - GRACE;
+    let on_time: Vec<_> = due_from(schedule, first, on_time_from)
+        .take_while(|due_at| *due_at <= now)
+        .collect();
+    let (last_older, missed) = newest(schedule, first, on_time_from, missed_max);
+    let older = last_older.map(|last| Decision {
+        due_at: last,
+        since: Some(first),
+        verdict: Verdict::Miss,
+    });
+    // The newest are made up for.
+    let made_up = match policy {
+        Missed::Skip => 0,
+        Missed::Once => usize::from(on_time.is_empty()).min(missed.len()),
+        Missed::All => missed.len(),
+    };
+    let (passed_over, made_up) = missed.split_at(missed.len() - made_up);
+    let missed = decisions(passed_over, Verdict::Miss).chain(decisions(made_up, Verdict::Enqueue));
+    let on_time = decisions(&on_time, Verdict::Enqueue);
+    Plan {
+        decisions: older.into_iter().chain(missed).chain(on_time).collect(),
+        next_at: schedule.next_after(now),
+    }
+}
+
+fn decisions(times: &[DateTime<Utc>], verdict: Verdict) -> impl Iterator<Item = Decision> {
+    times.iter().map(move |due_at| Decision {
+        due_at: *due_at,
+        since: None,
+        verdict,
+    })
+}
+
+/// Returns the `max` newest due times from `first` until before `end`, oldest first, and the last
+/// of those before them, if there are more.
+///
+/// It looks back further and further, rather than walking from the first: from there it may be
+/// millions.
+fn newest(
+    schedule: &Schedule,
+    first: DateTime<Utc>,
+    end: DateTime<Utc>,
+    max: usize,
+) -> (Option<DateTime<Utc>>, Vec<DateTime<Utc>>) {
+    let mut back = TimeDelta::hours(1);
+    loop {
+        let from = first.max(end - back);
+        let mut times = VecDeque::new();
+        for due_at in due_from(schedule, first, from).take_while(|due_at| *due_at < end) {
+            if times.len() > max {
+                times.pop_front();
+            }
+            times.push_back(due_at);
+        }
+        if times.len() > max {
+            return (times.pop_front(), times.into());
+        }
+        if from == first {
+            return (None, times.into());
+        }
+        back = back * 2;
+    }
+}
+
+/// Returns the due times at or after `from`. The first of all is one whatever the schedule says
+/// of it today: it was planned.
+fn due_from(
+    schedule: &Schedule,
+    first: DateTime<Utc>,
+    from: DateTime<Utc>,
+) -> impl Iterator<Item = DateTime<Utc>> {
+    let planned = (first >= from).then_some(first);
+    let after = planned.unwrap_or(from - TimeDelta::microseconds(1));
+    planned.into_iter().chain(schedule.upcoming(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Tz;
+
+    fn at(time: &str) -> DateTime<Utc> {
+        format!("2030-06-01T{time}Z").parse().unwrap()
+    }
+
+    fn planned(text: &str, first: &str, now: &str, policy: Missed, max: usize) -> Plan {
+        let schedule = Schedule::parse(text, Tz::UTC).unwrap();
+        plan(&schedule, at(first), at(now), policy, max)
+    }
+
+    /// Writes a plan as `09:00:00-` for what is missed, `09:05:00+` for what is enqueued, and
+    /// `08:00:00..09:00:00-` for what is missed together.
+    fn spelled(plan: &Plan) -> String {
+        let time = |time: DateTime<Utc>| time.format("%H:%M:%S").to_string();
+        let decisions: Vec<String> = plan
+            .decisions
+            .iter()
+            .map(|decision| {
+                let sign = match decision.verdict {
+                    Verdict::Enqueue => '+',
+                    Verdict::Miss => '-',
+                };
+                let since = decision.since.map(|since| format!("{}..", time(since)));
+                format!(
+                    "{}{}{sign}",
+                    since.unwrap_or_default(),
+                    time(decision.due_at)
+                )
+            })
+            .collect();
+        decisions.join(" ")
+    }
+
+    #[test]
+    fn policies_decide_about_missed_times_and_never_about_those_on_time() {
+        let every_hour = "0 * * * *";
+        for (now, policy, max, expected) in [
+            ("08:00:00", Missed::Skip, 9, "08:00:00+"),
+            ("08:01:00", Missed::Skip, 9, "08:00:00+"),
+            ("08:01:01", Missed::Skip, 9, "08:00:00-"),
+            ("08:01:01", Missed::Once, 9, "08:00:00+"),
+            ("08:01:01", Missed::All, 9, "08:00:00+"),
+            ("10:30:00", Missed::Skip, 9, "08:00:00- 09:00:00- 10:00:00-"),
+            ("10:30:00", Missed::Once, 9, "08:00:00- 09:00:00- 10:00:00+"),
+            ("10:30:00", Missed::All, 9, "08:00:00+ 09:00:00+ 10:00:00+"),
+            ("10:00:30", Missed::Skip, 9, "08:00:00- 09:00:00- 10:00:00+"),
+            ("10:00:30", Missed::Once, 9, "08:00:00- 09:00:00- 10:00:00+"),
+            ("10:00:30", Missed::All, 9, "08:00:00+ 09:00:00+ 10:00:00+"),
+            (
+                "10:30:00",
+                Missed::All,
+                2,
+                "08:00:00..08:00:00- 09:00:00+ 10:00:00+",
+            ),
+            (
+                "11:30:00",
+                Missed::Once,
+                2,
+                "08:00:00..09:00:00- 10:00:00- 11:00:00+",
+            ),
+            ("11:30:00", Missed::Skip, 1, "08:00:00..10:00:00- 11:00:00-"),
+        ] {
+            let plan = planned(every_hour, "08:00:00", now, policy, max);
+            assert_eq!(spelled(&plan), expected, "{now} {policy:?} {max}");
+        }
+    }
+
+    #[test]
+    fn the_next_due_time_is_the_first_after_now() {
+        for (now, next) in [("08:00:00", "09:00:00"), ("10:59:59", "11:00:00")] {
+            let plan = planned("0 * * * *", "08:00:00", now, Missed::Once, 9);
+            assert_eq!(plan.next_at, Some(at(next)));
+        }
+    }
+
+    #[test]
+    fn a_short_standstill_of_a_frequent_schedule_loses_nothing() {
+        let plan = planned("* * * * * *", "08:00:00", "08:00:03", Missed::Skip, 9);
+        assert_eq!(spelled(&plan), "08:00:00+ 08:00:01+ 08:00:02+ 08:00:03+");
+    }
+
+    #[test]
+    fn a_time_that_was_planned_counts_whatever_the_schedule_says_of_it_today() {
+        let plan = planned("0 * * * *", "07:30:00", "08:00:00", Missed::All, 9);
+        assert_eq!(spelled(&plan), "07:30:00+ 08:00:00+");
+    }
+
+    #[test]
+    fn years_of_missed_seconds_are_decided_about_in_a_few_decisions() {
+        let schedule = Schedule::parse("* * * * * *", Tz::UTC).unwrap();
+        let first = at("08:00:00") - TimeDelta::days(3_650);
+        let now = at("08:00:00") + TimeDelta::minutes(2);
+
+        let plan = plan(&schedule, first, now, Missed::Skip, 5);
+
+        let older = plan.decisions[0];
+        assert_eq!(older.since, Some(first));
+        assert_eq!(older.due_at, at("08:00:54"));
+        let times: Vec<_> = plan.decisions[1..].iter().map(|each| each.due_at).collect();
+        assert_eq!(times.first(), Some(&at("08:00:55")));
+        assert_eq!(times.len(), 5 + 61);
+    }
+}

@@ -1,0 +1,113 @@
+//! What becomes of due times that were missed, and of jobs that would overlap.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What becomes of due times that nobody looked at within [`GRACE`](super::GRACE): while no
+/// scheduler ran, or while the schedule was paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// Nothing is enqueued for them.
+    Skip,
+    /// One job is enqueued for all of them, unless the next one is enqueued on time anyway.
+    #[default]
+    Once,
+    /// A job is enqueued for each, oldest first, but for no more than [`Recurring::missed_max`](super::Recurring::missed_max).
+    All,
+}
+
+/// What becomes of a due time while an earlier job of the schedule has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// Another job is enqueued all the same.
+    #[default]
+    Allow,
+    /// Nothing is enqueued. A job that waits for another attempt has not ended either; one that
+    /// was enqueued before the schedule said this does not count.
+    Skip,
+    /// Another job is enqueued, and starts when the earlier one has ended.
+    #[serde(rename = "queue")]
+    Queued,
+}
+
+/// A word that stands for no policy this program knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is no way to treat {what}: use {known}")]
+pub struct UnknownPolicy {
+    word: String,
+    what: &'static str,
+    known: &'static str,
+}
+
+impl Missed {
+    /// Returns the word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Once => "once",
+            Self::All => "all",
+        }
+    }
+}
+
+impl FromStr for Missed {
+    type Err = UnknownPolicy;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Skip, Self::Once, Self::All]
+            .into_iter()
+            .find(|policy| policy.as_str() == word)
+            .ok_or_else(|| UnknownPolicy {
+                word: word.to_owned(),
+                what: "missed times",
+                known: "skip, once or all",
+            })
+    }
+}
+
+impl Overlap {
+    /// Returns the word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Skip => "skip",
+            Self::Queued => "queue",
+        }
+    }
+}
+
+impl FromStr for Overlap {
+    type Err = UnknownPolicy;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Allow, Self::Skip, Self::Queued]
+            .into_iter()
+            .find(|policy| policy.as_str() == word)
+            .ok_or_else(|| UnknownPolicy {
+                word: word.to_owned(),
+                what: "overlapping jobs",
+                known: "allow, skip or queue",
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_is_read_back_from_its_word() {
+        for missed in [Missed::Skip, Missed::Once, Missed::All] {
+            assert_eq!(missed.as_str().parse(), Ok(missed));
+            assert_eq!(serde_json::to_value(missed).unwrap(), missed.as_str());
+        }
+        for overlap in [Overlap::Allow, Overlap::Skip, Overlap::Queued] {
+            assert_eq!(overlap.as_str().parse(), Ok(overlap));
+            assert_eq!(serde_json::to_value(overlap).unwrap(), overlap.as_str());
+        }
+        assert!("sometimes".parse::<Missed>().is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Brings the schedules of a source to what it declares.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::Recurring;
+use super::edit::{RecurringError, now, owner, store};
+use crate::schedule::Tz;
+use crate::sql::Schema;
+
+pub(crate) const UNDECLARE: &str = include_str!("undeclare.sql");
+
+/// What registering changed, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registered {
+    /// Schedules that were not there.
+    pub added: Vec<String>,
+    /// Schedules that said something else.
+    pub changed: Vec<String>,
+    /// Schedules that the source does not declare any more.
+    pub removed: Vec<String>,
+    /// Schedules whose name belongs to somebody else. They were left alone.
+    pub collisions: Vec<Collision>,
+}
+
+/// A name that belongs to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collision {
+    /// The name.
+    pub name: String,
+    /// The source that declares it; nothing when it was added at run time.
+    pub owner: Option<String>,
+}
+
+/// Brings the schedules of a source to what it declares, in one transaction: adds what is missing,
+/// changes what says something else, and removes what is not declared any more. Whether they are
+/// paused is not touched, nor is the next due time of one whose text and zone are the same.
+///
+/// # Errors
+/// Refuses a schedule that says no times; returns what the server answered.
+pub async fn register(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    source: &str,
+    declared: &[Recurring],
+    default_zone: Tz,
+) -> Result<Registered, RecurringError> {
+    let mut tx = conn.begin().await?;
+    // One at a time: two that are started at once would add and remove in each other's way.
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("{}.schedules", schema.name()))
+        .execute(&mut *tx)
+        .await?;
+    let mut registered = Registered::default();
+    let now = now(&mut tx).await?;
+    for recurring in declared {
+        let row = recurring.row(default_zone)?;
+        let name = recurring.name().to_owned();
+        match store(&mut tx, schema, &row, Some(source), now).await? {
+            Some(true) => registered.added.push(name),
+            Some(false) => registered.changed.push(name),
+            None => {
+                let owner = owner(&mut tx, schema, &name).await?;
+                if owner.as_deref() != Some(source) {
+                    registered.collisions.push(Collision { name, owner });
+                }
+            }
+        }
+    }
+    registered.removed = undeclare(&mut tx, schema, source, declared).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+async fn undeclare(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    source: &str,
+    declared: &[Recurring],
+) -> Result<Vec<String>, sqlx::Error> {
+    let names: Vec<&str> = declared.iter().map(Recurring::name).collect();
+    sqlx::query_scalar(schema.sql(UNDECLARE))
+        .bind(source)
+        .bind(names)
+        .fetch_all(conn)
+        .await
+}

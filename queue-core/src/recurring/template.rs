@@ -1,0 +1,138 @@
+//! The jobs that a schedule enqueues.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::Overlap;
+use crate::job::Options;
+use crate::limit::Limits;
+use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+use crate::sql::Schema;
+use crate::transitions::enqueue::{Enqueued, enqueue};
+use crate::unique::{OnConflict, Unique};
+
+/// The group of the limits by which jobs of one schedule run one after another.
+const GROUP: &str = "recurring";
+
+/// Why the row of a schedule could not be read.
+pub(super) enum Unreadable {
+    /// A program of another version wrote it.
+    NotUnderstood(String),
+    /// The database did not hand it over.
+    Database(sqlx::Error),
+}
+
+impl Unreadable {
+    pub(super) fn because(reason: impl ToString) -> Self {
+        Self::NotUnderstood(reason.to_string())
+    }
+}
+
+impl From<sqlx::Error> for Unreadable {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What a schedule enqueues.
+pub(super) struct Template {
+    pub(super) name: String,
+    overlap: Overlap,
+    job: NewJob,
+}
+
+impl Template {
+    /// Reads the columns that all who enqueue read. The arguments stay the text they are: no
+    /// number in them is rounded on its way.
+    pub(super) fn read(row: &PgRow) -> Result<Self, Unreadable> {
+        let overlap: &str = row.try_get("overlap")?;
+        let tags: Vec<String> = row.try_get("tags")?;
+        let options = Options::new()
+            .queue(row.try_get::<String, _>("queue")?)
+            .priority(row.try_get("priority")?)
+            .attempts(row.try_get("attempts_max")?)
+            .crashes(row.try_get("crashes_max")?);
+        let kind: String = row.try_get("kind")?;
+        Ok(Self {
+            name: row.try_get("name")?,
+            overlap: overlap.parse().map_err(Unreadable::because)?,
+            job: NewJob {
+                kind: kind.into(),
+                args: row.try_get("args")?,
+                options: tags.into_iter().fold(options, Options::tag),
+            },
+        })
+    }
+
+    /// Makes a job that keeps to the schedule's policy about overlapping.
+    pub(super) fn job(&self) -> NewJob {
+        let job = self.job_that_overlaps();
+        match self.overlap {
+            Overlap::Skip => {
+                let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
+                job.with(|options| options.unique(alone))
+            }
+            Overlap::Queued => {
+                let in_turn = Limits::key(self.name.as_str()).group(GROUP);
+                job.with(|options| options.limits(in_turn))
+            }
+            Overlap::Allow => job,
+        }
+    }
+
+    /// Makes a job that is enqueued whatever others of the schedule there are.
+    pub(super) fn job_that_overlaps(&self) -> NewJob {
+        self.job.clone()
+    }
+}
+
+/// Enqueues one job as everything is enqueued.
+pub(super) async fn send(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+) -> Result<Enqueued, EnqueueError> {
+    job.check(ARGS_BYTES_MAX)?;
+    let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
+    enqueued.first().copied().ok_or_else(|| {
+        EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
+    })
+}
+
+/// Draws how long after its due time a job starts: the same for everybody who asks.
+pub(super) fn jitter(name: &str, due_at: DateTime<Utc>, max: Duration) -> Duration {
+    let digest = Sha256::new()
+        .chain_update(due_at.timestamp_millis().to_be_bytes())
+        .chain_update(name)
+        .finalize();
+    let drawn = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(drawn % max.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_the_same_whenever_it_is_drawn_and_differs_from_time_to_time() {
+        let max = Duration::from_secs(60);
+        let due_at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).unwrap();
+        let draw = || -> Vec<Duration> { (0..50).map(|n| jitter("a", due_at(n), max)).collect() };
+
+        let drawn = draw();
+
+        assert_eq!(drawn, draw());
+        assert!(drawn.iter().all(|jitter| *jitter <= max));
+        assert!(drawn.iter().any(|jitter| *jitter > max / 2));
+        assert!(drawn.iter().any(|jitter| *jitter < max / 2));
+        assert_ne!(jitter("a", due_at(1), max), jitter("b", due_at(1), max));
+    }
+}

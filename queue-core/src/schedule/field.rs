@@ -1,0 +1,360 @@
+//! One field of crontab: `*`, `5`, `1-5`, `*/10`, `fri-mon`, and lists of these.
+
+use std::collections::BTreeSet;
+
+use super::invalid::InvalidSchedule;
+
+/// What a field counts.
+pub(super) struct Unit {
+    pub(super) name: &'static str,
+    plural: &'static str,
+    min: u32,
+    max: u32,
+    /// The number of the first name, and the names.
+    names: (u32, &'static [&'static str]),
+}
+
+pub(super) const SECOND: Unit = plain("second", "seconds", 0, 59);
+pub(super) const MINUTE: Unit = plain("minute", "minutes", 0, 59);
+pub(super) const HOUR: Unit = plain("hour", "hours", 0, 23);
+pub(super) const MONTH_DAY: Unit = plain("day-of-month", "days of the month", 1, 31);
+pub(super) const MONTH: Unit = Unit {
+    names: (1, &MONTHS),
+    ..plain("month", "months", 1, 12)
+};
+/// Sunday is 0, and 7 in crontab; a field has it as 0.
+pub(super) const WEEKDAY: Unit = Unit {
+    names: (0, &WEEKDAYS),
+    ..plain("weekday", "weekdays", 0, 6)
+};
+
+pub(super) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+pub(super) const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
+
+const fn plain(name: &'static str, plural: &'static str, min: u32, max: u32) -> Unit {
+    Unit {
+        name,
+        plural,
+        min,
+        max,
+        names: (0, &[]),
+    }
+}
+
+impl Unit {
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> + use<> {
+        self.min..=self.max
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.max - self.min + 1
+    }
+
+    pub(super) fn refuse(&self, part: &str, reason: impl Into<String>) -> InvalidSchedule {
+        InvalidSchedule::Field {
+            field: self.name,
+            part: part.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The values of a field, and whether it was written with a `*` in front, which decides how the
+/// two day fields combine and whether the schedule ticks or has fixed times.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Field {
+    pub(super) values: BTreeSet<u32>,
+    pub(super) star: bool,
+}
+
+impl Field {
+    pub(super) fn parse(text: &str, unit: &Unit) -> Result<Self, InvalidSchedule> {
+        let mut values = BTreeSet::new();
+        for part in text.split(',') {
+            values.extend(parse_part(part, text, unit)?);
+        }
+        Ok(Self {
+            values,
+            star: text.starts_with(['*', '?']),
+        })
+    }
+
+    pub(super) fn is_all(&self, unit: &Unit) -> bool {
+        self.values.len() == unit.count() as usize
+    }
+
+    /// Returns the value, if there is only one.
+    pub(super) fn only(&self) -> Option<u32> {
+        match self.first_and_last() {
+            Some((first, last)) if first == last => Some(first),
+            _ => None,
+        }
+    }
+
+    pub(super) fn first_and_last(&self) -> Option<(u32, u32)> {
+        Some((*self.values.first()?, *self.values.last()?))
+    }
+
+    /// Returns the step of values that are the same distance apart all the way round, from the
+    /// end of one hour (or day) to the beginning of the next.
+    pub(super) fn step(&self, unit: &Unit) -> Option<u32> {
+        let count = u32::try_from(self.values.len()).ok()?;
+        let step = unit.count() / count;
+        let first = self.values.first()?;
+        let even = (0..count).all(|index| self.values.contains(&(first + index * step)));
+        (unit.count().is_multiple_of(count) && even).then_some(step)
+    }
+}
+
+fn parse_part(
+    part: &str,
+    field: &str,
+    unit: &Unit,
+) -> Result<impl Iterator<Item = u32> + use<>, InvalidSchedule> {
+    if part.is_empty() {
+        return Err(unit.refuse(field, "a list has an empty entry"));
+    }
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, Some(parse_step(part, step, unit)?)),
+        None => (part, None),
+    };
+    let (first, last) = parse_range(part, range, step.is_some(), unit)?;
+    let step = step.unwrap_or(1);
+    if step > 1 && step > last - first {
+        return Err(unit.refuse(part, "the step is larger than the range"));
+    }
+    let (min, count) = (unit.min, unit.count());
+    let round = move |value: u32| min + (value - min) % count;
+    Ok((first..=last).step_by(step as usize).map(round))
+}
+
+fn parse_step(part: &str, step: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
+    match parse_number(step) {
+        Some(0) => Err(unit.refuse(part, "a step is at least 1")),
+        Some(step) => Ok(step),
+        None => Err(unit.refuse(part, "behind the `/` there must be a number")),
+    }
+}
+
+/// Reads `*`, `a-b`, `a`, or `a` with a step behind it, which goes on to the end. A range that
+/// wraps round, such as 22-2, ends behind the unit's largest value.
+fn parse_range(
+    part: &str,
+    range: &str,
+    has_step: bool,
+    unit: &Unit,
+) -> Result<(u32, u32), InvalidSchedule> {
+    if range == "*" || (range == "?" && is_day(unit)) {
+        return Ok((unit.min, unit.max));
+    }
+    if let Some((first, last)) = range.split_once('-') {
+        let (first, last) = (
+            parse_value(part, first, unit)?,
+            parse_value(part, last, unit)?,
+        );
+        let wraps = last < first;
+        return Ok((first, if wraps { last + unit.count() } else { last }));
+    }
+    let first = parse_value(part, range, unit)?;
+    Ok((first, if has_step { unit.max.max(first) } else { first }))
+}
+
+/// Some dialects write `?` in the day field that is left open.
+fn is_day(unit: &Unit) -> bool {
+    unit.name == MONTH_DAY.name || unit.name == WEEKDAY.name
+}
+
+fn parse_value(part: &str, value: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
+    if value.starts_with(|c: char| c.is_ascii_digit()) {
+        return match parse_number(value) {
+            Some(number) if is_in(unit, number) => Ok(number),
+            _ => Err(unit.refuse(part, bounds(unit))),
+        };
+    }
+    match number_of_name(unit, value) {
+        Some(number) => Ok(number),
+        None => Err(unit.refuse(part, unknown(unit, value))),
+    }
+}
+
+fn parse_number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+fn is_in(unit: &Unit, number: u32) -> bool {
+    let is_sunday = unit.name == WEEKDAY.name && number == 7;
+    (unit.min..=unit.max).contains(&number) || is_sunday
+}
+
+/// Finds `mon`, `Monday` and what lies between.
+pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
+    let (first, names) = unit.names;
+    let is_prefix = |full: &str| {
+        full.get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let index = names.iter().position(|full| is_prefix(full))?;
+    (name.len() >= 3).then_some(first + index as u32)
+}
+
+fn bounds(unit: &Unit) -> String {
+    let max = if unit.name == WEEKDAY.name {
+        7
+    } else {
+        unit.max
+    };
+    format!("{} go from {} to {max}", unit.plural, unit.min)
+}
+
+fn unknown(unit: &Unit, value: &str) -> String {
+    match unit.name {
+        "weekday" => format!("unknown weekday `{value}`, use mon to sun or 0 to 7"),
+        "month" => format!("unknown month `{value}`, use jan to dec or 1 to 12"),
+        _ if value.is_empty() => format!("a number is missing; {}", bounds(unit)),
+        _ => format!("`{value}` is not a number; {}", bounds(unit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(text: &str, unit: &Unit) -> Vec<u32> {
+        let field = Field::parse(text, unit).unwrap_or_else(|refused| panic!("{refused}"));
+        field.values.into_iter().collect()
+    }
+
+    #[test]
+    fn a_field_is_a_list_of_values_ranges_and_steps() {
+        assert_eq!(values("5,1,3", &MINUTE), [1, 3, 5]);
+        assert_eq!(values("10-40/10", &MINUTE), [10, 20, 30, 40]);
+        assert_eq!(values("5/15", &MINUTE), [5, 20, 35, 50]);
+        assert_eq!(values("*/20,7", &MINUTE), [0, 7, 20, 40]);
+        assert_eq!(values("*/10", &MONTH_DAY), [1, 11, 21, 31]);
+        assert_eq!(values("jan,MAR-may,9", &MONTH), [1, 3, 4, 5, 9]);
+        assert_eq!(values("?", &MONTH_DAY).len(), 31);
+    }
+
+    #[test]
+    fn sunday_is_zero_and_seven() {
+        assert_eq!(values("0", &WEEKDAY), values("7", &WEEKDAY));
+        assert_eq!(values("5-7", &WEEKDAY), [0, 5, 6]);
+        assert_eq!(values("0-7", &WEEKDAY).len(), 7);
+        assert_eq!(values("Sunday,tues", &WEEKDAY), [0, 2]);
+    }
+
+    #[test]
+    fn a_range_may_wrap_round() {
+        assert_eq!(values("FRI-MON", &WEEKDAY), [0, 1, 5, 6]);
+        assert_eq!(values("7-2", &WEEKDAY), [0, 1, 2]);
+        assert_eq!(values("22-2", &HOUR), [0, 1, 2, 22, 23]);
+        assert_eq!(values("22-4/3", &HOUR), [1, 4, 22]);
+        assert_eq!(values("nov-feb", &MONTH), [1, 2, 11, 12]);
+    }
+
+    #[test]
+    fn a_step_is_recognised_when_it_goes_all_the_way_round() {
+        let step = |text, unit: &Unit| Field::parse(text, unit).unwrap().step(unit);
+        assert_eq!(step("*/5", &MINUTE), Some(5));
+        assert_eq!(step("2/5", &MINUTE), Some(5));
+        assert_eq!(step("*", &HOUR), Some(1));
+        assert_eq!(step("*/7", &MINUTE), None);
+        assert_eq!(step("0,1", &MINUTE), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_field() {
+        for (text, unit, message) in [
+            (
+                "61",
+                &MINUTE,
+                "`61` in the minute field: minutes go from 0 to 59",
+            ),
+            (
+                "1,99999999999",
+                &SECOND,
+                "`99999999999` in the second field: seconds go from 0 to 59",
+            ),
+            (
+                "*/90",
+                &MINUTE,
+                "`*/90` in the minute field: the step is larger than the range",
+            ),
+            (
+                "10-20/15",
+                &HOUR,
+                "`10-20/15` in the hour field: the step is larger than the range",
+            ),
+            (
+                "*/0",
+                &HOUR,
+                "`*/0` in the hour field: a step is at least 1",
+            ),
+            (
+                "*/x",
+                &HOUR,
+                "`*/x` in the hour field: behind the `/` there must be a number",
+            ),
+            (
+                "foo",
+                &WEEKDAY,
+                "`foo` in the weekday field: unknown weekday `foo`, use mon to sun or 0 to 7",
+            ),
+            (
+                "8",
+                &WEEKDAY,
+                "`8` in the weekday field: weekdays go from 0 to 7",
+            ),
+            (
+                "jan-foo",
+                &MONTH,
+                "`jan-foo` in the month field: unknown month `foo`, use jan to dec or 1 to 12",
+            ),
+            (
+                "1,,2",
+                &MINUTE,
+                "`1,,2` in the minute field: a list has an empty entry",
+            ),
+            (
+                "-5",
+                &MINUTE,
+                "`-5` in the minute field: a number is missing; minutes go from 0 to 59",
+            ),
+            (
+                "?",
+                &HOUR,
+                "`?` in the hour field: `?` is not a number; hours go from 0 to 23",
+            ),
+            (
+                "0",
+                &MONTH_DAY,
+                "`0` in the day-of-month field: days of the month go from 1 to 31",
+            ),
+        ] {
+            let refused = Field::parse(text, unit).expect_err(text);
+            assert_eq!(refused.to_string(), message);
+        }
+    }
+}

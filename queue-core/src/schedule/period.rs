@@ -1,0 +1,157 @@
+//! Periods: a schedule that counts in real time, whatever the clocks do.
+//!
+//! A period is counted from 1970-01-01 00:00:00 UTC, not from when the schedule was made, so that
+//! every scheduler comes to the same instants, before and after a restart.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::invalid::InvalidSchedule;
+
+const PERIOD_MAX: TimeDelta = TimeDelta::days(366);
+
+/// A unit of a period, by its length.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Unit {
+    name: &'static str,
+    plural: &'static str,
+    letter: char,
+    seconds: u32,
+}
+
+/// From the longest to the shortest.
+const UNITS: [Unit; 5] = [
+    unit("week", "weeks", 'w', 604_800),
+    unit("day", "days", 'd', 86_400),
+    unit("hour", "hours", 'h', 3_600),
+    unit("minute", "minutes", 'm', 60),
+    unit("second", "seconds", 's', 1),
+];
+
+const fn unit(name: &'static str, plural: &'static str, letter: char, seconds: u32) -> Unit {
+    Unit {
+        name,
+        plural,
+        letter,
+        seconds,
+    }
+}
+
+impl Unit {
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        UNITS
+            .into_iter()
+            .find(|unit| word == unit.name || word == unit.plural)
+    }
+
+    pub(super) fn plural(self) -> &'static str {
+        self.plural
+    }
+
+    /// Returns whether the unit is shorter than a day.
+    pub(super) fn is_clock(self) -> bool {
+        self.seconds < 86_400
+    }
+
+    pub(super) fn times(self, number: u32) -> TimeDelta {
+        TimeDelta::seconds(i64::from(number) * i64::from(self.seconds))
+    }
+}
+
+/// Reads `90s` and `1h30m`.
+pub(super) fn parse(text: &str) -> Result<TimeDelta, InvalidSchedule> {
+    let refuse = || InvalidSchedule::Period {
+        period: text.to_owned(),
+        reason: "write numbers with w, d, h, m or s, such as `90s` or `1h30m`",
+    };
+    let mut total = TimeDelta::zero();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(refuse)?;
+        let number: u32 = rest[..end].parse().map_err(|_| refuse())?;
+        let mut behind = rest[end..].chars();
+        let letter = behind.next().map(|letter| letter.to_ascii_lowercase());
+        let unit = UNITS.iter().find(|unit| Some(unit.letter) == letter);
+        let more = unit.ok_or_else(refuse)?.times(number);
+        total = total.checked_add(&more).unwrap_or(TimeDelta::MAX);
+        rest = behind.as_str();
+    }
+    check(total, text)
+}
+
+/// Refuses a period that is too short or too long, under the name it was written with.
+pub(super) fn check(period: TimeDelta, written: &str) -> Result<TimeDelta, InvalidSchedule> {
+    let reason = if period <= TimeDelta::zero() {
+        "it is at least 1 second"
+    } else if period > PERIOD_MAX {
+        "it is at most 366 days; use crontab for a date in the year"
+    } else {
+        return Ok(period);
+    };
+    Err(InvalidSchedule::Period {
+        period: written.to_owned(),
+        reason,
+    })
+}
+
+/// Returns the first instant later than `after` that is a multiple of the period.
+pub(super) fn next_after(period: TimeDelta, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let seconds = period.num_seconds();
+    let next = (after.timestamp().div_euclid(seconds) + 1).checked_mul(seconds)?;
+    DateTime::from_timestamp(next, 0)
+}
+
+/// Writes a period in its largest unit that leaves no rest: `90 minutes`, or `hour` for one.
+pub(super) fn describe(period: TimeDelta) -> String {
+    let seconds = period.num_seconds();
+    let unit = UNITS
+        .into_iter()
+        .find(|unit| seconds % i64::from(unit.seconds) == 0)
+        .unwrap_or(UNITS[UNITS.len() - 1]);
+    match seconds / i64::from(unit.seconds) {
+        1 => unit.name.to_owned(),
+        number => format!("{number} {}", unit.plural),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_written_with_units() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("5m", 300),
+            ("1h30m", 5_400),
+            ("1D", 86_400),
+            ("2w", 1_209_600),
+        ] {
+            assert_eq!(parse(text), Ok(TimeDelta::seconds(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_period_or_too_short_or_too_long_is_refused() {
+        for text in [
+            "", "90", "s", "5x", "1.5h", "0s", "-5m", "5é", "500ms", "60w",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse(&"4000000000w".repeat(40)).is_err());
+    }
+
+    #[test]
+    fn a_period_is_described_in_its_largest_unit() {
+        for (seconds, words) in [
+            (90, "90 seconds"),
+            (5_400, "90 minutes"),
+            (3_600, "hour"),
+            (172_800, "2 days"),
+            (604_800, "week"),
+        ] {
+            assert_eq!(describe(TimeDelta::seconds(seconds)), words);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What is refused, and why.
+
+use super::*;
+
+#[test]
+fn what_is_refused_says_why() {
+    for row in table("
+        0 9 * *                     | `0 9 * *` has the wrong number of fields (4); crontab has 5
+        0 0 0 9 * * *               | has the wrong number of fields (7)
+        61 * * * *                  | `61` in the minute field: minutes go from 0 to 59
+        0 24 * * *                  | `24` in the hour field: hours go from 0 to 23
+        60 0 0 * * *                | `60` in the second field: seconds go from 0 to 59
+        */90 * * * *                | `*/90` in the minute field: the step is larger than the range
+        0 0 * * foo                 | unknown weekday `foo`, use mon to sun or 0 to 7
+        0 0 * foo *                 | unknown month `foo`, use jan to dec or 1 to 12
+        0 0 15W * *                 | `15W` in the day-of-month field: the nearest weekday (`W`) is not
+        0 0 LW * *                  | `LW` in the day-of-month field: the nearest weekday
+        0 0 * * L                   | `L` in the weekday field: say which weekday
+        0 0 * * 1#6                 | `1#6` in the weekday field: behind the `#` there must be 1 to 5
+        0 0 * * 1-3#2               | only one weekday can count within the month
+        0 0 L, * *                  | a list has an empty entry
+        0 0 30 2 *                  | `0 0 30 2 *` can never fire
+        0 0 31 4,6,9,11 *           | can never fire
+        @reboot                     | `@reboot` is refused: a schedule tells times
+        @fortnightly                | `@fortnightly` is refused: use @yearly
+        @every                      | the period `` is refused: it is at least 1 second
+        @every 5x                   | the period `5x` is refused: write numbers with w, d, h, m or s
+        every 0 minutes             | the period `0 minutes` is refused: it is at least 1 second
+        every 500 days              | the period `500 days` is refused: it is at most 366 days
+        0 9 * * * Europe/Berln      | did you mean `Europe/Berlin`?
+        every day at 9am in Berlin  | unknown time zone `Berlin`; did you mean `Europe/Berlin`?
+        TZ=UTC 0 9 * * * Asia/Tokyo | names two time zones, `UTC` and `Asia/Tokyo`
+        tomorrow                    | `tomorrow` in `tomorrow` is not understood; write for example `every 5
+        every blue moon             | `blue` in `every blue moon` is not understood
+        every                       | `every` in `every` is not understood
+        every day at 25:00          | `25:00` in `every day at 25:00` is not understood
+        every day at 13pm           | `13pm` in
+        every day at 9am sharp      | `sharp` in
+        every 2 days at 9am         | `at` in
+        every 32nd of the month     | `32nd` in
+        every monday and at noon    | `at` in
+    ") {
+        let [text, message] = row[..] else {
+            panic!("{row:?}");
+        };
+        let refused = Schedule::parse(text, Tz::UTC).expect_err(text).to_string();
+        assert!(refused.contains(message), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn a_text_without_a_schedule_is_refused() {
+    for text in ["", "  ", "TZ=UTC", "TZ=UTC "] {
+        assert_eq!(Schedule::parse(text, Tz::UTC), Err(InvalidSchedule::Empty));
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_is_refused() {
+    let long = "* ".repeat(SCHEDULE_BYTES_MAX);
+    let refused = Schedule::parse(&long, Tz::UTC).unwrap_err();
+    assert_eq!(refused, InvalidSchedule::TooLong { bytes: 1_000 });
+}

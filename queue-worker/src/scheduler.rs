@@ -1,0 +1,213 @@
+//! Enqueues what is due again and again. Any number may run at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use queue_core::Schema;
+use queue_core::recurring::{
+    Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, fire_next, next_due,
+    register,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::SchedulerSettings;
+use crate::link::Link;
+use crate::problem::with_causes;
+
+/// The shortest sleep, so that what another scheduler decides about is not asked for in a tight
+/// loop.
+const SLEEP_MIN: Duration = Duration::from_millis(5);
+
+/// The schedules that a process declares. They are registered once in its life, as soon as the
+/// database is there; not again when a connection was lost, because a newer program may have
+/// declared others meanwhile.
+pub(crate) struct Declared {
+    source: String,
+    schedules: Vec<Recurring>,
+    are_registered: AtomicBool,
+}
+
+impl Declared {
+    pub(crate) fn by(source: String, schedules: Vec<Recurring>) -> Self {
+        Self {
+            source,
+            schedules,
+            are_registered: AtomicBool::new(false),
+        }
+    }
+}
+
+pub(crate) struct Scheduler {
+    pub(crate) schema: Schema,
+    pub(crate) settings: SchedulerSettings,
+    pub(crate) declared: Arc<Declared>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Scheduler {
+    /// Registers what the process declares, and enqueues what is due until the process stops. It
+    /// sleeps until the next schedule is due, and looks every `poll_interval` for those that were
+    /// added or changed meanwhile.
+    pub(crate) async fn run(self: Arc<Self>, mut link: Link) -> Result<(), sqlx::Error> {
+        if !self.declared.are_registered.load(Ordering::Acquire) {
+            self.register(&mut link).await?;
+            self.declared.are_registered.store(true, Ordering::Release);
+        }
+        let mut reported = HashSet::new();
+        let mut sleep_min = SLEEP_MIN;
+        let poll_interval = self.settings.poll_interval;
+        while !self.stopping.is_cancelled() {
+            let left_alone = self.fire_all(&mut link, &mut reported).await?;
+            let due = link
+                .run(async |conn| next_due(conn, &self.schema, &left_alone).await)
+                .await?;
+            let wait = due.unwrap_or(poll_interval);
+            // What is due all the same is locked, perhaps for long.
+            sleep_min = if wait < sleep_min {
+                (sleep_min * 2).min(poll_interval)
+            } else {
+                SLEEP_MIN.min(poll_interval)
+            };
+            tokio::select! {
+                () = self.stopping.cancelled() => {}
+                () = tokio::time::sleep(wait.clamp(sleep_min, poll_interval)) => {}
+            }
+        }
+        link.close().await;
+        Ok(())
+    }
+
+    async fn register(&self, link: &mut Link) -> Result<(), sqlx::Error> {
+        let Declared {
+            source, schedules, ..
+        } = &*self.declared;
+        let zone = self.settings.time_zone;
+        let registered = link
+            .run(
+                async |conn| match register(conn, &self.schema, source, schedules, zone).await {
+                    Err(RecurringError::Database(error)) => Err(error),
+                    answer => Ok(answer),
+                },
+            )
+            .await?;
+        match registered {
+            Ok(registered) => report_registered(source, &registered),
+            Err(refused) => tracing::error!(
+                error = with_causes(&refused),
+                "the schedules of this program are refused: none was changed",
+            ),
+        }
+        Ok(())
+    }
+
+    /// Fires every schedule that is due, and returns the names of those that are not understood.
+    /// They are reported once, and hold up no other.
+    async fn fire_all(
+        &self,
+        link: &mut Link,
+        reported: &mut HashSet<String>,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let mut left_alone = Vec::new();
+        while !self.stopping.is_cancelled() {
+            let tick = link
+                .run(async |conn| fire_next(conn, &self.schema, None, &left_alone).await)
+                .await?;
+            match tick {
+                Tick::Idle => break,
+                Tick::Fired(fired) => {
+                    report_fired(&fired);
+                    reported.remove(&fired.name);
+                }
+                Tick::NotUnderstood { name, reason } => {
+                    if reported.insert(name.clone()) {
+                        tracing::error!(
+                            schedule = name,
+                            reason,
+                            "a schedule is due that this program does not understand",
+                        );
+                    }
+                    left_alone.push(name);
+                }
+            }
+        }
+        Ok(left_alone)
+    }
+}
+
+fn report_registered(source: &str, registered: &Registered) {
+    let Registered {
+        added,
+        changed,
+        removed,
+        collisions,
+    } = registered;
+    if !(added.is_empty() && changed.is_empty() && removed.is_empty()) {
+        tracing::info!(source, ?added, ?changed, ?removed, "registered schedules");
+    }
+    for collision in collisions {
+        let owner = collision.owner.as_deref();
+        tracing::error!(
+            source,
+            schedule = collision.name,
+            owner = owner.unwrap_or("nobody: it was added at run time"),
+            "a schedule of this name belongs to somebody else, and was left alone: rename one",
+        );
+    }
+}
+
+fn report_fired(fired: &Fired) {
+    let schedule = fired.name.as_str();
+    if fired.lost > 0 {
+        tracing::info!(
+            schedule,
+            count = fired.lost,
+            "due times were decided about before"
+        );
+    }
+    report_missed(schedule, &fired.firings);
+    for firing in &fired.firings {
+        report_firing(schedule, firing);
+    }
+}
+
+/// After a long standstill there may be many: they are told in one line.
+fn report_missed(schedule: &str, firings: &[Firing]) {
+    let missed = || {
+        firings
+            .iter()
+            .filter(|firing| matches!(firing.outcome, FiringOutcome::Missed))
+    };
+    if let (Some(first), Some(last)) = (missed().next(), missed().next_back()) {
+        let since = first.since.unwrap_or(first.due_at);
+        tracing::warn!(
+            schedule,
+            %since,
+            until = %last.due_at,
+            "due times were missed, and nothing is enqueued for them",
+        );
+    }
+}
+
+fn report_firing(schedule: &str, firing: &Firing) {
+    let due_at = firing.due_at;
+    match &firing.outcome {
+        FiringOutcome::Enqueued(job_id) => {
+            tracing::debug!(schedule, %due_at, %job_id, "enqueued what was due");
+        }
+        FiringOutcome::Missed => {}
+        FiringOutcome::Overlapped(job_id) => tracing::info!(
+            schedule,
+            %due_at,
+            %job_id,
+            "nothing was enqueued: an earlier job has not ended",
+        ),
+        FiringOutcome::Failed(error) => tracing::error!(
+            schedule,
+            %due_at,
+            error = with_causes(error),
+            "what was due could not be enqueued",
+        ),
+    }
+}

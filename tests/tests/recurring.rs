@@ -1,0 +1,634 @@
+//! What is due becomes a job: once, as its schedule says, whatever happens to clocks and
+//! schedulers.
+//!
+//! The tests tick by themselves, at times of their own.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use queue_core::recurring::{
+    Fired, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings, fire_next, pause,
+    remove, replace, resume, run,
+};
+use queue_core::schedule::Tz;
+use queue_core::{NewJob, Options};
+use queue_tests::world::{World, eventually};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+/// A schedule of jobs that nobody runs here.
+fn schedule(name: &str, times: &str) -> Recurring {
+    let job = NewJob::untyped("work", &json!({}), Options::new());
+    Recurring::of(name, times, job).unwrap()
+}
+
+/// Adds a schedule, with its plan beginning at a time.
+async fn planned(world: &World, recurring: Recurring, first: &str) {
+    let mut conn = world.connect().await;
+    add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
+        .await
+        .unwrap();
+    plan_from(world, recurring.name(), first).await;
+}
+
+async fn plan_from(world: &World, name: &str, first: &str) {
+    let schema = world.queue.schema().name();
+    let statement =
+        format!("update {schema}.schedules set next_at = '{first}' where name = '{name}'");
+    assert_eq!(world.sql(&statement).await, 1);
+}
+
+/// Decides about everything that is due at a time.
+async fn tick(world: &World, now: &str) -> Vec<Fired> {
+    let mut conn = world.connect().await;
+    let now: DateTime<Utc> = now.parse().unwrap();
+    let mut fired = Vec::new();
+    loop {
+        match fire_next(&mut conn, world.queue.schema(), Some(now), &[])
+            .await
+            .unwrap()
+        {
+            Tick::Idle => return fired,
+            Tick::Fired(schedule) => fired.push(schedule),
+            Tick::NotUnderstood { name, reason } => panic!("{name}: {reason}"),
+        }
+    }
+}
+
+/// Tells what became of each due time, by the clock of UTC: `08:00 enqueued`.
+async fn outcomes(world: &World, name: &str) -> Vec<String> {
+    let rows: Vec<(String,)> = world
+        .rows(&format!(
+            "select to_char(due_at at time zone 'UTC', 'HH24:MI') || ' ' || outcome
+             from queue.firings where schedule = '{name}' and due_at is not null order by due_at"
+        ))
+        .await;
+    rows.into_iter().map(|(row,)| row).collect()
+}
+
+async fn next_at(world: &World, name: &str) -> DateTime<Utc> {
+    world
+        .value(&format!(
+            "select next_at from queue.schedules where name = '{name}'"
+        ))
+        .await
+}
+
+#[tokio::test]
+async fn a_due_time_becomes_a_job_as_its_schedule_says() {
+    let world = World::new().await;
+    let options = Options::new()
+        .queue("night")
+        .priority(-3)
+        .attempts(2)
+        .crashes(4)
+        .tag("a")
+        .tag("b");
+    // A number that no float holds.
+    let args: serde_json::Value =
+        serde_json::from_str(r#"{"id": 9007199254740993, "to": ["ada"]}"#).unwrap();
+    let job = NewJob::untyped("report", &args, options);
+    planned(
+        &world,
+        Recurring::of("report", "0 * * * *", job).unwrap(),
+        "2100-01-01T08:00Z",
+    )
+    .await;
+
+    assert!(tick(&world, "2100-01-01T07:59:59Z").await.is_empty());
+    let fired = tick(&world, "2100-01-01T08:00:01Z").await;
+
+    assert_eq!(fired[0].firings.len(), 1);
+    let as_it_says = "jobs join queue.ready on job_id = id where jobs.kind = 'report' and
+        jobs.queue = 'night' and jobs.priority = -3 and attempts_max = 2 and crashes_max = 4 and
+        tags = '{a,b}' and args = '{\"id\": 9007199254740993, \"to\": [\"ada\"]}'";
+    assert_eq!(world.count(as_it_says).await, 1);
+    let job: i64 = world.value("select id from queue.jobs").await;
+    assert_eq!(
+        world.count(&format!("firings where job_id = {job}")).await,
+        1
+    );
+    assert_eq!(
+        next_at(&world, "report").await,
+        "2100-01-01T09:00:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+    assert!(tick(&world, "2100-01-01T08:00:01Z").await.is_empty());
+}
+
+#[tokio::test]
+async fn schedules_work_in_a_schema_of_another_name() {
+    let world = World::in_schema("jobs").await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+
+    assert_eq!(world.count("ready").await, 1);
+}
+
+#[tokio::test]
+async fn schedulers_that_tick_at_once_enqueue_each_due_time_once() {
+    let world = World::new().await;
+    for name in ["a", "b", "c", "d"] {
+        planned(
+            &world,
+            schedule(name, "* * * * *").missed(Missed::All),
+            "2100-01-01T08:00Z",
+        )
+        .await;
+    }
+
+    let mut schedulers = JoinSet::new();
+    for _ in 0..6 {
+        let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+        schedulers.spawn(async move {
+            let begin: DateTime<Utc> = "2100-01-01T08:00:00Z".parse().unwrap();
+            for minute in 0..30 {
+                let now = Some(begin + TimeDelta::minutes(minute));
+                while !matches!(
+                    fire_next(&mut conn, &schema, now, &[]).await.unwrap(),
+                    Tick::Idle
+                ) {}
+            }
+        });
+    }
+    schedulers.join_all().await;
+    tick(&world, "2100-01-01T08:29:00Z").await;
+
+    assert_eq!(
+        world.count("firings where outcome = 'enqueued'").await,
+        4 * 30
+    );
+    assert_eq!(world.count("jobs").await, 4 * 30);
+    let jobs = "firings join queue.jobs on jobs.id = job_id";
+    assert_eq!(world.count(jobs).await, 4 * 30);
+}
+
+#[tokio::test]
+async fn a_scheduler_that_dies_between_the_firing_and_the_commit_leaves_nothing() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    world
+        .sql(
+            "create function stand_still() returns trigger language plpgsql as $$
+             begin perform pg_advisory_xact_lock(7); return new; end $$",
+        )
+        .await;
+    world
+        .sql(
+            "create trigger stand_still before insert on queue.jobs for each row
+             execute function stand_still()",
+        )
+        .await;
+    let mut gate = world.connect().await;
+    sqlx::query("select pg_advisory_lock(7)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+    let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
+    let scheduler = tokio::spawn(async move { fire_next(&mut conn, &schema, now, &[]).await });
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event = 'advisory'";
+    eventually("the scheduler stands still", async || {
+        world.value::<i64>(waiting).await == 1
+    })
+    .await;
+
+    world
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and wait_event = 'advisory'",
+        )
+        .await;
+
+    assert!(scheduler.await.unwrap().is_err());
+    assert_eq!(world.count("firings").await, 0);
+    assert_eq!(world.count("jobs").await, 0);
+    drop(gate);
+    world.sql("drop trigger stand_still on queue.jobs").await;
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    assert_eq!(world.count("jobs").await, 1);
+}
+
+#[tokio::test]
+async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
+    let world = World::new().await;
+    for (name, missed) in [
+        ("skip", Missed::Skip),
+        ("once", Missed::Once),
+        ("all", Missed::All),
+    ] {
+        planned(
+            &world,
+            schedule(name, "0 * * * *").missed(missed),
+            "2100-01-01T08:00Z",
+        )
+        .await;
+    }
+
+    tick(&world, "2100-01-01T10:30:00Z").await;
+
+    let three = |became: [&str; 3]| -> Vec<String> {
+        let hours = ["08:00", "09:00", "10:00"].iter().zip(became);
+        hours
+            .map(|(hour, became)| format!("{hour} {became}"))
+            .collect()
+    };
+    assert_eq!(outcomes(&world, "skip").await, three(["missed"; 3]));
+    assert_eq!(
+        outcomes(&world, "once").await,
+        three(["missed", "missed", "enqueued"])
+    );
+    assert_eq!(outcomes(&world, "all").await, three(["enqueued"; 3]));
+    assert_eq!(world.count("jobs").await, 4);
+    let missed_have_no_job = "firings where outcome = 'missed' and job_id is null";
+    assert_eq!(world.count(missed_have_no_job).await, 5);
+}
+
+#[tokio::test]
+async fn no_policy_takes_a_time_for_missed_that_is_looked_at_within_a_minute() {
+    let world = World::new().await;
+    planned(
+        &world,
+        schedule("hourly", "0 * * * *").missed(Missed::Skip),
+        "2100-01-01T08:00Z",
+    )
+    .await;
+
+    tick(&world, "2100-01-01T08:01:00Z").await;
+
+    assert_eq!(outcomes(&world, "hourly").await, ["08:00 enqueued"]);
+}
+
+#[tokio::test]
+async fn missed_times_beyond_the_bound_share_one_record() {
+    let world = World::new().await;
+    let recurring = schedule("hourly", "0 * * * *")
+        .missed(Missed::All)
+        .missed_max(2)
+        .unwrap();
+    planned(&world, recurring, "2100-01-01T01:00Z").await;
+
+    tick(&world, "2100-01-01T10:30:00Z").await;
+
+    let became = ["08:00 missed", "09:00 enqueued", "10:00 enqueued"];
+    assert_eq!(outcomes(&world, "hourly").await, became);
+    let together = "firings where since = '2100-01-01T01:00Z' and due_at = '2100-01-01T08:00Z'";
+    assert_eq!(world.count(together).await, 1);
+}
+
+#[tokio::test]
+async fn a_database_clock_that_is_set_back_enqueues_nothing_twice() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    tick(&world, "2100-01-01T09:00:00Z").await;
+
+    assert!(tick(&world, "2100-01-01T07:30:00Z").await.is_empty());
+    assert!(tick(&world, "2100-01-01T09:00:00Z").await.is_empty());
+    // Even if the plan itself is set back.
+    plan_from(&world, "hourly", "2100-01-01T08:00Z").await;
+    let fired = tick(&world, "2100-01-01T08:00:00Z").await;
+
+    assert_eq!((fired[0].lost, fired[0].firings.len()), (1, 0));
+    assert_eq!(world.count("jobs").await, 2);
+    assert_eq!(world.count("firings").await, 2);
+}
+
+#[tokio::test]
+async fn a_database_clock_that_jumps_ahead_has_missed_the_times_between() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    tick(&world, "2100-01-01T11:00:00Z").await;
+
+    let became = [
+        "08:00 enqueued",
+        "09:00 missed",
+        "10:00 missed",
+        "11:00 enqueued",
+    ];
+    assert_eq!(outcomes(&world, "hourly").await, became);
+}
+
+#[tokio::test]
+async fn clearing_all_jobs_makes_no_due_time_due_again() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    world.sql("delete from queue.ready").await;
+    world.sql("delete from queue.jobs").await;
+
+    plan_from(&world, "hourly", "2100-01-01T08:00Z").await;
+    tick(&world, "2100-01-01T08:00:00Z").await;
+
+    assert_eq!(world.count("jobs").await, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    tick(&world, "2100-01-01T08:00:00Z").await;
+
+    let mut conn = world.connect().await;
+    remove(&mut conn, world.queue.schema(), "hourly")
+        .await
+        .unwrap();
+    assert!(tick(&world, "2100-01-01T09:00:00Z").await.is_empty());
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    tick(&world, "2100-01-01T09:00:00Z").await;
+
+    assert_eq!(
+        outcomes(&world, "hourly").await,
+        ["08:00 enqueued", "09:00 enqueued"]
+    );
+    assert_eq!(world.count("jobs").await, 2);
+}
+
+#[tokio::test]
+async fn while_a_job_has_not_ended_no_other_overlaps_if_the_schedule_says_so() {
+    let world = World::new().await;
+    planned(
+        &world,
+        schedule("alone", "0 * * * *").overlap(Overlap::Skip),
+        "2100-01-01T08:00Z",
+    )
+    .await;
+    planned(&world, schedule("any", "0 * * * *"), "2100-01-01T08:00Z").await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    tick(&world, "2100-01-01T09:00:00Z").await;
+
+    assert_eq!(
+        outcomes(&world, "alone").await,
+        ["08:00 enqueued", "09:00 overlap"]
+    );
+    assert_eq!(
+        outcomes(&world, "any").await,
+        ["08:00 enqueued", "09:00 enqueued"]
+    );
+    let named = "firings as later join queue.firings as earlier on earlier.outcome = 'enqueued'
+        and later.reason = 'job ' || earlier.job_id || ' had not ended'
+        where later.outcome = 'overlap' and later.job_id is null";
+    assert_eq!(world.count(named).await, 1);
+}
+
+#[tokio::test]
+async fn of_missed_times_that_may_not_overlap_the_first_is_made_up_for() {
+    let world = World::new().await;
+    let recurring = schedule("alone", "0 * * * *")
+        .overlap(Overlap::Skip)
+        .missed(Missed::All);
+    planned(&world, recurring, "2100-01-01T08:00Z").await;
+
+    tick(&world, "2100-01-01T09:30:00Z").await;
+
+    assert_eq!(
+        outcomes(&world, "alone").await,
+        ["08:00 enqueued", "09:00 overlap"]
+    );
+}
+
+#[tokio::test]
+async fn a_paused_schedule_enqueues_nothing_and_makes_up_for_the_gap_as_it_says() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+
+    assert!(pause(&mut conn, schema, "hourly").await.unwrap());
+    assert!(!pause(&mut conn, schema, "hourly").await.unwrap());
+    assert!(tick(&world, "2100-01-01T10:30:00Z").await.is_empty());
+    assert!(resume(&mut conn, schema, "hourly").await.unwrap());
+    assert!(!resume(&mut conn, schema, "hourly").await.unwrap());
+    tick(&world, "2100-01-01T10:30:00Z").await;
+
+    let became = ["08:00 missed", "09:00 missed", "10:00 enqueued"];
+    assert_eq!(outcomes(&world, "hourly").await, became);
+}
+
+#[tokio::test]
+async fn running_a_schedule_by_hand_is_recorded_apart_from_its_plan() {
+    let world = World::new().await;
+    let alone = schedule("alone", "0 * * * *").overlap(Overlap::Skip);
+    planned(&world, alone, "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    pause(&mut conn, schema, "alone").await.unwrap();
+    let before = next_at(&world, "alone").await;
+
+    let first = run(&mut conn, schema, "alone").await.unwrap();
+    let second = run(&mut conn, schema, "alone").await.unwrap();
+
+    assert_ne!(first, second);
+    assert_eq!(
+        (world.state(first).await, world.state(second).await),
+        ("ready".into(), "ready".into())
+    );
+    assert_eq!(next_at(&world, "alone").await, before);
+    assert_eq!(
+        world
+            .count("firings where due_at is null and outcome = 'enqueued'")
+            .await,
+        2
+    );
+    resume(&mut conn, schema, "alone").await.unwrap();
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    assert_eq!(outcomes(&world, "alone").await, ["08:00 overlap"]);
+}
+
+#[tokio::test]
+async fn jitter_delays_a_job_and_moves_no_due_time() {
+    let world = World::new().await;
+    let spread = schedule("spread", "0 * * * *")
+        .jitter(Duration::from_secs(600))
+        .unwrap();
+    planned(&world, spread, "2100-01-01T08:00Z").await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    tick(&world, "2100-01-01T09:00:00Z").await;
+
+    let delayed = "firings join queue.scheduled using (job_id)
+        where scheduled.due_at between firings.due_at and firings.due_at + interval '10 minutes'";
+    assert_eq!(world.count(delayed).await, 2);
+    assert_eq!(
+        outcomes(&world, "spread").await,
+        ["08:00 enqueued", "09:00 enqueued"]
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them() {
+    let world = World::new().await;
+    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let planned_at = next_at(&world, "a").await;
+
+    let job = NewJob::untyped("other", &json!([1]), Options::new().queue("slow"));
+    let other_job = Recurring::of("a", "0 * * * *", job).unwrap();
+    assert!(
+        !replace(&mut conn, schema, &other_job, Tz::UTC)
+            .await
+            .unwrap()
+    );
+    assert_eq!(next_at(&world, "a").await, planned_at);
+    assert_eq!(
+        world
+            .count("schedules where kind = 'other' and queue = 'slow'")
+            .await,
+        1
+    );
+
+    // It is long overdue, and still fires nothing in the past.
+    plan_from(&world, "a", "2020-01-01T08:00Z").await;
+    let other_times = schedule("a", "30 * * * *");
+    assert!(
+        !replace(&mut conn, schema, &other_times, Tz::UTC)
+            .await
+            .unwrap()
+    );
+    assert_eq!(world.count("schedules where next_at > now()").await, 1);
+
+    plan_from(&world, "a", "2020-01-01T08:00Z").await;
+    let other_zone = other_times.zone(Tz::Asia__Kolkata);
+    assert!(
+        !replace(&mut conn, schema, &other_zone, Tz::UTC)
+            .await
+            .unwrap()
+    );
+    assert_eq!(world.count("schedules where next_at > now()").await, 1);
+    assert_eq!(world.count("firings").await, 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_or_unknown_is_told() {
+    let world = World::new().await;
+    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+
+    let again = add(&mut conn, schema, &schedule("a", "30 * * * *"), Tz::UTC).await;
+
+    assert!(matches!(again, Err(RecurringError::Taken(name)) if name == "a"));
+    assert_eq!(
+        next_at(&world, "a").await.to_rfc3339(),
+        "2100-01-01T08:00:00+00:00"
+    );
+    for answer in [
+        pause(&mut conn, schema, "b").await.err(),
+        resume(&mut conn, schema, "b").await.err(),
+        remove(&mut conn, schema, "b").await.err(),
+        run(&mut conn, schema, "b").await.err(),
+    ] {
+        assert!(matches!(answer, Some(RecurringError::Unknown(name)) if name == "b"));
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_goes_on() {
+    let world = World::new().await;
+    for name in ["refused", "rejected", "good"] {
+        planned(&world, schedule(name, "0 * * * *"), "2100-01-01T08:00Z").await;
+    }
+    // Refused by us, and by the server.
+    world
+        .sql("update queue.schedules set queue = 'two words' where name = 'refused'")
+        .await;
+    world
+        .sql("update queue.schedules set kind = 'cursed' where name = 'rejected'")
+        .await;
+    world
+        .sql("alter table queue.jobs add constraint no_curse check (kind <> 'cursed')")
+        .await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+    world
+        .sql("alter table queue.jobs drop constraint no_curse")
+        .await;
+    tick(&world, "2100-01-01T09:00:00Z").await;
+
+    assert_eq!(
+        outcomes(&world, "refused").await,
+        ["08:00 failed", "09:00 failed"]
+    );
+    assert_eq!(
+        outcomes(&world, "rejected").await,
+        ["08:00 failed", "09:00 enqueued"]
+    );
+    assert_eq!(
+        outcomes(&world, "good").await,
+        ["08:00 enqueued", "09:00 enqueued"]
+    );
+    let told = "firings where reason like '%two words%' or reason like '%no_curse%'";
+    assert_eq!(world.count(told).await, 3);
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other() {
+    let world = World::new().await;
+    planned(
+        &world,
+        schedule("strange", "0 * * * *"),
+        "2100-01-01T07:00Z",
+    )
+    .await;
+    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    world
+        .sql("update queue.schedules set schedule = 'every blue moon' where name = 'strange'")
+        .await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
+
+    let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
+    let Tick::NotUnderstood { name, reason } = first else {
+        panic!("{first:?}");
+    };
+    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
+        .await
+        .unwrap();
+
+    assert_eq!(name, "strange");
+    assert!(reason.contains("blue moon"), "{reason}");
+    assert!(matches!(second, Tick::Fired(fired) if fired.name == "plain"));
+    // A program that understands it finds it as it was.
+    assert_eq!(
+        next_at(&world, "strange").await.to_rfc3339(),
+        "2100-01-01T07:00:00+00:00"
+    );
+    assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+}
+
+#[tokio::test]
+async fn old_firings_are_cleared_but_for_the_last_due_time_of_each_schedule() {
+    let world = World::new().await;
+    for name in ["stays", "goes"] {
+        planned(
+            &world,
+            schedule(name, "0 * * * *").missed(Missed::All),
+            "2100-01-01T08:00Z",
+        )
+        .await;
+    }
+    tick(&world, "2100-01-01T10:30:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    run(&mut conn, schema, "stays").await.unwrap();
+    remove(&mut conn, schema, "goes").await.unwrap();
+    world
+        .sql("update queue.firings set fired_at = fired_at - interval '40 days'")
+        .await;
+    let month = Duration::from_secs(30 * 86_400);
+
+    assert_eq!(
+        clear_firings(&mut conn, schema, month * 2, 100)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(clear_firings(&mut conn, schema, month, 4).await.unwrap(), 4);
+    assert_eq!(
+        clear_firings(&mut conn, schema, month, 100).await.unwrap(),
+        2
+    );
+
+    assert_eq!(outcomes(&world, "stays").await, ["10:00 enqueued"]);
+    assert_eq!(world.count("firings").await, 1);
+}

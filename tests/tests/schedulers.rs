@@ -1,0 +1,557 @@
+//! Schedulers: what processes declare, what is added while they run, and that any number of them
+//! enqueue each due time once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use queue_core::recurring::{
+    Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
+};
+use queue_core::schedule::Tz;
+use queue_core::{NewJob, Options, Queue, Schema};
+use queue_tests::deeds::{self, Deed, Ledger};
+use queue_tests::lossy::Lossy;
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::victim::{Orders, Victim};
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::{
+    App, Attempt, BoxError, Cx, InvalidApp, Job, Next, Perform, Process, Settings, Stop,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
+
+/// Settings of a process that declares its schedules by a source.
+fn by(source: &str) -> Settings {
+    let mut settings = worker("*", 4);
+    settings.scheduler.source = Some(source.to_owned());
+    settings
+}
+
+fn schedule(name: &str, times: &str) -> Recurring {
+    Recurring::new(name, times, Note::new(name)).unwrap()
+}
+
+async fn names(world: &World) -> Vec<String> {
+    let rows: Vec<(String,)> = world
+        .rows("select name from queue.schedules order by name")
+        .await;
+    rows.into_iter().map(|(name,)| name).collect()
+}
+
+async fn until_names(world: &World, expected: &[&str]) {
+    let what = format!("the schedules are {expected:?}");
+    eventually(&what, async || names(world).await == expected).await;
+}
+
+/// Sets all plans back to a time so many seconds ago, which is on time as long as it is less than
+/// a minute.
+async fn plan_from_ago(world: &World, seconds: u32) {
+    let statement = format!(
+        "update queue.schedules
+         set next_at = date_trunc('second', now()) - interval '{seconds} seconds'"
+    );
+    world.sql(&statement).await;
+}
+
+#[tokio::test]
+async fn many_processes_enqueue_each_second_of_a_schedule_once() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let processes: Vec<_> = (0..3)
+        .map(|_| {
+            let app = stage.app().recurring(schedule("tick", "every second"));
+            world.start(app, by("app"))
+        })
+        .collect();
+
+    stage.noted_times("tick", 4).await;
+    for process in processes {
+        process.stop().await;
+    }
+
+    assert_one_job_a_second(&world).await;
+}
+
+/// Asserts that a schedule of every second left no due time out, and enqueued none twice.
+async fn assert_one_job_a_second(world: &World) {
+    let due: Vec<(DateTime<Utc>,)> = world
+        .rows("select due_at from queue.firings where outcome = 'enqueued' order by due_at")
+        .await;
+    for pair in due.windows(2) {
+        assert_eq!((pair[1].0 - pair[0].0).num_milliseconds(), 1_000);
+    }
+    assert_eq!(world.count("firings").await, due.len() as i64);
+    assert_eq!(world.count("jobs").await, due.len() as i64);
+}
+
+#[tokio::test]
+async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let mut conn = world.connect().await;
+    add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
+        .await
+        .unwrap();
+    let orders = Orders::to(world.url());
+
+    for _ in 0..3 {
+        let fired = world.count("firings").await;
+        let mut victims = [(); 2].map(|()| Victim::start(WORKER, &orders));
+        eventually("both are there, and have fired", async || {
+            world.count("processes").await >= 2 && world.count("firings").await > fired
+        })
+        .await;
+        for victim in &mut victims {
+            victim.kill().await;
+        }
+        world.sql("delete from queue.processes").await;
+    }
+
+    assert_one_job_a_second(&world).await;
+}
+
+#[tokio::test]
+async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    let lossy = Lossy::before(&world.connect_options());
+    let pool = PgPoolOptions::new().connect_lazy_with(lossy.connect_options());
+    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let app = deeds::app(world.pool().clone()).recurring(recurring);
+    let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
+    let stop = Stop::new();
+    let running = tokio::spawn(process.run(stop.clone()));
+
+    for lost in 1..=3 {
+        lossy.lose_one("insert into queue.firings");
+        eventually("an answer is lost", async || lossy.lost() == lost).await;
+        let fired = world.count("firings").await;
+        eventually("more is fired", async || {
+            world.count("firings").await > fired
+        })
+        .await;
+    }
+    stop.gracefully();
+    running.await.unwrap();
+
+    assert_one_job_a_second(&world).await;
+}
+
+#[tokio::test]
+async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_does_so_no_more() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let yearly = |name| schedule(name, "@yearly");
+    let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
+    let process = world.start(first, by("app"));
+    until_names(&world, &["a", "b"]).await;
+    process.stop().await;
+    assert_eq!(names(&world).await, ["a", "b"]);
+
+    let second = stage.app().recurring(yearly("b")).recurring(yearly("c"));
+    let process = world.start(second, by("app"));
+    until_names(&world, &["b", "c"]).await;
+    process.stop().await;
+
+    let process = world.start(stage.app(), by("app"));
+    until_names(&world, &[]).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = by("app");
+    settings.scheduler.enabled = false;
+    let app = stage.app().recurring(schedule("tick", "every second"));
+
+    let process = world.start(app, settings);
+    world.queue.enqueue(Note::new("by hand")).await.unwrap();
+    stage.noted("by hand").await;
+    process.stop().await;
+
+    assert_eq!(names(&world).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn registering_again_what_is_stored_already_moves_no_plan() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [schedule("a", "@hourly")];
+    let first = register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(first.added, ["a"]);
+    world
+        .sql("update queue.schedules set next_at = '2020-01-01'")
+        .await;
+    pause(&mut conn, schema, "a").await.unwrap();
+    let row = "select schedules::text from queue.schedules";
+    let before: String = world.value(row).await;
+
+    let again = register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(again, queue_core::recurring::Registered::default());
+    assert_eq!(world.value::<String>(row).await, before);
+
+    let changed = [declared[0].clone().overlap(Overlap::Skip)];
+    let changed = register(&mut conn, schema, "app", &changed, Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(changed.changed, ["a"]);
+    let kept = "schedules where next_at = '2020-01-01' and paused_at is not null";
+    assert_eq!(world.count(kept).await, 1);
+}
+
+#[tokio::test]
+async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedulers() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [
+        schedule("by_default", "0 9 * * *"),
+        schedule("own", "0 9 * * *").zone(Tz::Asia__Tokyo),
+        schedule("text", "0 9 * * * America/Lima").zone(Tz::Asia__Tokyo),
+    ];
+
+    register(&mut conn, schema, "app", &declared, Tz::Europe__Berlin)
+        .await
+        .unwrap();
+
+    let zones: Vec<(String, String)> = world
+        .rows("select zone, schedule from queue.schedules order by name")
+        .await;
+    let zones: Vec<_> = zones
+        .iter()
+        .map(|(zone, text)| (zone.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(
+        zones,
+        [
+            ("Europe/Berlin", "0 9 * * *"),
+            ("Asia/Tokyo", "0 9 * * *"),
+            ("America/Lima", "0 9 * * * America/Lima"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_name_of_somebody_else_is_left_alone_and_told() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("dynamic", "@daily"), Tz::UTC)
+        .await
+        .unwrap();
+    let theirs = [schedule("theirs", "@daily")];
+    register(&mut conn, schema, "them", &theirs, Tz::UTC)
+        .await
+        .unwrap();
+
+    let ours = ["dynamic", "ours", "theirs"].map(|name| schedule(name, "@weekly"));
+    let registered = register(&mut conn, schema, "us", &ours, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(registered.added, ["ours"]);
+    let owners: Vec<_> = registered
+        .collisions
+        .iter()
+        .map(|collision| (collision.name.as_str(), collision.owner.as_deref()))
+        .collect();
+    assert_eq!(owners, [("dynamic", None), ("theirs", Some("them"))]);
+    assert_eq!(world.count("schedules where schedule = '@daily'").await, 2);
+    // Nor is anything of somebody else removed.
+    register(&mut conn, schema, "us", &[], Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(names(&world).await, ["dynamic", "theirs"]);
+}
+
+#[tokio::test]
+async fn what_a_program_declares_cannot_be_removed_or_replaced_at_run_time() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [schedule("a", "@daily")];
+    register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+
+    let removed = remove(&mut conn, schema, "a").await;
+    let replaced = replace(&mut conn, schema, &schedule("a", "@weekly"), Tz::UTC).await;
+
+    for refused in [removed.err(), replaced.err()] {
+        let refused = refused.unwrap();
+        assert!(
+            matches!(refused, RecurringError::Declared { .. }),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("`app`"), "{refused}");
+    }
+    assert_eq!(world.count("schedules where schedule = '@daily'").await, 1);
+}
+
+#[tokio::test]
+async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_those_who_run() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), by("app"));
+    world.until("processes", 1).await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let saying = |text: &str| Recurring::new("dynamic", "every second", Note::new(text)).unwrap();
+
+    add(&mut conn, schema, &saying("first"), Tz::UTC)
+        .await
+        .unwrap();
+    stage.noted("first").await;
+    replace(&mut conn, schema, &saying("second"), Tz::UTC)
+        .await
+        .unwrap();
+    stage.noted("second").await;
+    remove(&mut conn, schema, "dynamic").await.unwrap();
+    add(&mut conn, schema, &saying("third"), Tz::UTC)
+        .await
+        .unwrap();
+    stage.noted("third").await;
+    remove(&mut conn, schema, "dynamic").await.unwrap();
+    let enqueued = world.count("firings").await;
+    add(
+        &mut conn,
+        schema,
+        &schedule("probe", "every second"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
+    stage.noted_times("probe", 2).await;
+    process.stop().await;
+
+    assert_eq!(
+        world.count("firings where schedule = 'dynamic'").await,
+        enqueued
+    );
+    assert_eq!(world.count("firings").await, world.count("jobs").await);
+}
+
+#[tokio::test]
+async fn schedules_are_registered_once_the_tables_are_there() {
+    let world = World::new().await;
+    world.sql("drop schema queue cascade").await;
+    let stage = Stage::default();
+    let app = stage.app().recurring(schedule("tick", "every second"));
+    let process = world.start(app, by("app"));
+    let refused = "select xact_rollback from pg_stat_database where datname = current_database()";
+    let before: i64 = world.value(refused).await;
+    eventually("the process has looked for the tables", async || {
+        world.value::<i64>(refused).await > before
+    })
+    .await;
+
+    queue_core::migrate::migrate(&mut world.connect().await, &Schema::default())
+        .await
+        .unwrap();
+
+    stage.noted("tick").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_scheduler_goes_on_after_its_connection_broke_and_registers_nothing_again() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage.app().recurring(schedule("tick", "every second"));
+    let process = world.start(app, by("app"));
+    stage.noted("tick").await;
+    // A newer program has taken over what is declared.
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let newer = [schedule("tock", "every second")];
+    register(&mut conn, schema, "app", &newer, Tz::UTC)
+        .await
+        .unwrap();
+
+    world
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name like 'queue %'",
+        )
+        .await;
+    let before = stage.times("tock");
+    stage.noted_times("tock", before + 2).await;
+    process.stop().await;
+
+    assert_eq!(names(&world).await, ["tock"]);
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("strange", "@daily"), Tz::UTC)
+        .await
+        .unwrap();
+    world
+        .sql("update queue.schedules set schedule = 'every blue moon', next_at = now()")
+        .await;
+    let app = stage.app().recurring(schedule("tick", "every second"));
+
+    let process = world.start(app, by("app"));
+
+    stage.noted_times("tick", 2).await;
+    process.stop().await;
+    assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+}
+
+/// A job that fails, and is tried again much later.
+#[derive(Serialize, Deserialize)]
+struct Flaky;
+
+impl Job for Flaky {
+    const KIND: &'static str = "flaky";
+
+    fn options() -> Options {
+        Options::new().queue("flaky").attempts(7)
+    }
+}
+
+impl Perform<Stage> for Flaky {
+    type Error = BoxError;
+
+    async fn perform(self, _cx: Cx<Stage>) -> Result<(), BoxError> {
+        Err("not yet".into())
+    }
+
+    fn on_error(_: &BoxError, _: &Attempt) -> Next {
+        Next::RetryAfter(Duration::from_secs(3_600))
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage
+        .app()
+        .register::<Flaky>()
+        .recurring(
+            Recurring::new("runs", "@yearly", Gated::new("g"))
+                .unwrap()
+                .overlap(Overlap::Skip),
+        )
+        .recurring(
+            Recurring::new("waits", "@yearly", Flaky)
+                .unwrap()
+                .overlap(Overlap::Skip),
+        );
+    let process = world.start(app, by("app"));
+    until_names(&world, &["runs", "waits"]).await;
+    plan_from_ago(&world, 10).await;
+    stage.noted("g begins").await;
+    world.until("scheduled where attempt = 1", 1).await;
+
+    plan_from_ago(&world, 20).await;
+    world.until("firings where outcome = 'overlap'", 2).await;
+    stage.open("g");
+    world.until("finished", 1).await;
+    plan_from_ago(&world, 30).await;
+    world.until("firings where outcome = 'overlap'", 3).await;
+
+    world.until("finished", 2).await;
+    assert_eq!(
+        world
+            .count("firings where outcome = 'enqueued' and schedule = 'runs'")
+            .await,
+        2
+    );
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_that_queue_up_run_one_after_another() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let recurring = Recurring::new("in_turn", "every second", Gated::new("g")).unwrap();
+    let app = stage.app().recurring(recurring.overlap(Overlap::Queued));
+    let process = world.start(app, by("app"));
+    stage.noted("g begins").await;
+
+    eventually("others wait for their turn", async || {
+        world.count("blocked").await >= 2
+    })
+    .await;
+    let begun = stage.times("g begins");
+    let mut conn = world.connect().await;
+    pause(&mut conn, world.queue.schema(), "in_turn")
+        .await
+        .unwrap();
+    stage.open("g");
+    world.until("finished", world.count("jobs").await).await;
+    process.stop().await;
+
+    assert_eq!(begun, 1);
+    assert_eq!(world.count("firings where outcome <> 'enqueued'").await, 0);
+    let notes = stage.notes();
+    assert!(
+        notes.chunks(2).all(|pair| pair == ["g begins", "g ends"]),
+        "{notes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_typed_job_is_enqueued_as_its_kind_says() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [Recurring::new("flaky", "@daily", Flaky).unwrap()];
+
+    register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+
+    let as_it_says = "schedules where kind = 'flaky' and queue = 'flaky' and attempts_max = 7";
+    assert_eq!(world.count(as_it_says).await, 1);
+}
+
+#[test]
+fn two_schedules_of_one_name_are_refused() {
+    let job = || NewJob::untyped("k", &json!({}), Options::new());
+    let twice = || Recurring::of("twice", "@daily", job()).unwrap();
+
+    let app = App::new(()).recurring(twice()).recurring(twice());
+
+    assert_eq!(
+        app.problems(),
+        [InvalidApp::DuplicateSchedule("twice".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn maintenance_clears_firings_that_are_kept_no_longer() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("a", "@yearly"), Tz::UTC)
+        .await
+        .unwrap();
+    world
+        .sql(
+            "insert into queue.firings (schedule, due_at, fired_at, outcome)
+             select 'a', at, at, 'missed'
+             from generate_series(now() - interval '33 days', now(), interval '1 day') as at",
+        )
+        .await;
+    let mut settings = by("app");
+    settings.maintenance.interval = Duration::from_millis(100);
+    settings.maintenance.batch_size = 2;
+
+    let process = world.start(Stage::default().app(), settings);
+    world
+        .until("firings where fired_at < now() - interval '30 days'", 0)
+        .await;
+    process.stop().await;
+
+    assert_eq!(world.count("firings").await, 30);
+}
