@@ -26,7 +26,8 @@ pub struct LimitSummary {
     pub space_seconds: Option<f64>,
     /// How many may start at once after a pause, when starts are limited.
     pub burst: Option<i32>,
-    /// Who said so: `job`, `operator`, `operator, for GROUP`, or `configuration`.
+    /// Who said so: `job`, `operator` or `configuration`, or one of these for the group, as in
+    /// `operator, for import`.
     pub set_by: String,
     /// The slots in use.
     pub in_use: i64,
@@ -36,7 +37,7 @@ pub struct LimitSummary {
     pub waiting: Count,
     /// Since when one of those that were looked at waits.
     pub waiting_since: Option<DateTime<Utc>>,
-    /// When the next start would be due if all were evenly spaced, when starts are limited.
+    /// When it has its next start, if those of its rate are used up.
     pub next_start_at: Option<DateTime<Utc>>,
 }
 
