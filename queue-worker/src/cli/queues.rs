@@ -22,6 +22,7 @@ Examples:
   queue queues pause mail         no job of it starts; those that run go on
   queue queues resume mail
   queue queues clear mail         discards its ready jobs, after asking
+  queue limits set --queue mail --to 5    how many of its jobs run at once, everywhere
 
 Latency is the time for which the oldest ready job has been waiting.";
 
@@ -48,7 +49,7 @@ enum Command {
         #[arg(required = true, value_name = "QUEUE")]
         queues: Vec<String>,
     },
-    /// Discards the ready jobs of a queue; scheduled, running and failed ones stay
+    /// Discards the ready jobs of a queue; scheduled, blocked, running and failed ones stay
     Clear {
         /// The queue
         queue: String,
@@ -101,6 +102,7 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
         "#READY",
         "#LATENCY",
         "#SCHEDULED",
+        "#BLOCKED",
         "#RUNNING",
         "#FAILED",
         "PAUSED",
@@ -112,6 +114,7 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
             number(queue.ready),
             queue.latency_seconds.map_or("-".to_owned(), spell_duration),
             number(queue.scheduled),
+            number(queue.blocked),
             number(queue.running),
             number(queue.failed),
             queue.paused_at.map_or(String::new(), relative),
