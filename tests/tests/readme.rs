@@ -58,4 +58,5 @@ fn what_the_sample_configuration_comments_out_is_valid() {
 
     assert_eq!(config.handlers.len(), 2);
     assert_eq!(config.settings.retention.kinds.len(), 1);
+    assert_eq!(config.settings.limits.len(), 4);
 }

@@ -159,11 +159,11 @@ pub struct JobLimit {
     /// The key, with its group.
     pub key: String,
     /// How many may run at once, unless only starts are limited.
-    pub to: Option<i32>,
+    pub to: Option<u32>,
     /// The time between two starts that are evenly spaced, when starts are limited.
     pub space_seconds: Option<f64>,
     /// How many may start at once after a pause, when starts are limited.
-    pub burst: Option<i32>,
+    pub burst: Option<u32>,
     /// For how long it keeps its slot, unless it keeps it until it ends.
     pub duration_seconds: Option<f64>,
     /// What becomes of it when there is no room: `block`, `discard` or `replace`.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::settings::DAY;
-use queue_core::{check_kind, check_queue};
+use queue_core::{check_kind, check_queue, limits};
 
 use super::{KeepFor, ProcessSettings, Retention, Settings};
 
@@ -81,6 +81,11 @@ impl Settings {
             CLEARING_BATCH,
         );
         check.retention(&self.retention);
+        for (name, limit) in &self.limits {
+            if let Err(invalid) = limits::check(name, *limit) {
+                check.refuse(format!("limits.{name}"), invalid.reason());
+            }
+        }
         if self.workers.is_empty() && !self.dispatcher.enabled && !self.maintenance.enabled {
             check.problems.push(InvalidSetting {
                 other_key: Some("dispatcher.enabled".to_owned()),
@@ -249,6 +254,12 @@ mod tests {
             .retention
             .queues
             .insert("a b".to_owned(), KeepFor::Forever);
+        settings
+            .limits
+            .insert("@mail".to_owned(), limits::LimitSetting::default());
+        settings
+            .limits
+            .insert("import".to_owned(), limits::LimitSetting::default());
 
         assert_eq!(
             told(&settings),
@@ -259,6 +270,8 @@ mod tests {
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
                  a process would be taken for dead after one late heartbeat",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
+                "limits.@mail: a name with `@` is `@queue/NAME` or `@kind/NAME`",
+                "limits.import: say how many at once, or at which rate",
             ]
         );
     }

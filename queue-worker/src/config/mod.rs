@@ -26,6 +26,8 @@ mod given;
 #[cfg(feature = "cli")]
 mod handlers;
 #[cfg(feature = "cli")]
+mod limits;
+#[cfg(feature = "cli")]
 mod load;
 #[cfg(feature = "cli")]
 mod problem;

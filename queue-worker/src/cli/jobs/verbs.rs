@@ -169,7 +169,7 @@ impl Verb {
     /// Says what was done to jobs: `retried 2 jobs`.
     pub(super) fn done(self, jobs: &str) -> String {
         match self {
-            Self::Run => format!("let {jobs} run in spite of their limits"),
+            Self::Run => format!("let {jobs} run in spite of limits"),
             verb => format!("{} {jobs}", verb.past()),
         }
     }

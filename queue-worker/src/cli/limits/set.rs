@@ -82,11 +82,9 @@ impl Set {
 
 fn say_set(name: &str, set: &LimitSet) {
     let holds = changed(name, set);
-    let to = holds.to.and_then(|to| i32::try_from(to).ok());
-    let burst = holds.burst.and_then(|burst| i32::try_from(burst).ok());
     say(format!(
         "the limit of {name} is now: {}",
-        limit_words(to, holds.space_seconds, burst)
+        limit_words(holds.to, holds.space_seconds, holds.burst)
     ));
     if set.beyond > 0 {
         say(format!(

@@ -18,13 +18,13 @@ const CUT_SECONDS: f64 = 1.1e-6;
 /// Says how many jobs may run at once, and start in a period: `2 at once; 10 starts per second,
 /// bursts of 20`. Nothing said is `-`.
 pub(in crate::cli) fn limit_words(
-    to: Option<i32>,
+    to: Option<u32>,
     space_seconds: Option<f64>,
-    burst: Option<i32>,
+    burst: Option<u32>,
 ) -> String {
     let at_once = to.map(|to| match to {
         0 => "none at once".to_owned(),
-        to => format!("{} at once", grouped(to.unsigned_abs().into())),
+        to => format!("{} at once", grouped(to.into())),
     });
     let rate = space_seconds
         .zip(burst)
@@ -36,10 +36,10 @@ pub(in crate::cli) fn limit_words(
     }
 }
 
-fn rate_words(space: f64, burst: i32) -> String {
+fn rate_words(space: f64, burst: u32) -> String {
     let bursts = match burst {
         1 => "one by one".to_owned(),
-        burst => format!("bursts of {}", grouped(burst.unsigned_abs().into())),
+        burst => format!("bursts of {}", grouped(burst.into())),
     };
     let whole = PERIODS.iter().find_map(|(period, seconds)| {
         let starts = (seconds / space).round();
@@ -74,9 +74,8 @@ mod tests {
         ] {
             let rate = parse_rate(rate, None).unwrap();
             let kept = Duration::from_micros(rate.space().as_micros() as u64);
-            let burst = i32::try_from(rate.burst).unwrap();
             assert_eq!(
-                limit_words(None, Some(kept.as_secs_f64()), Some(burst)),
+                limit_words(None, Some(kept.as_secs_f64()), Some(rate.burst)),
                 words
             );
         }
