@@ -32,6 +32,7 @@ fn the_configuration_of_the_readme_is_valid() {
     let config = loaded(block("toml"));
 
     assert_eq!(config.settings.workers.len(), 2);
+    assert_eq!(config.settings.limits.len(), 2);
     assert!(config.handlers.contains_key("thumbnail"));
 }
 
