@@ -4,11 +4,12 @@ mod shell;
 
 use std::time::Duration;
 
-use queue_core::limits::{LimitSetting, parse_rate};
+use queue_core::limits::parse_rate;
 use queue_core::{JobId, Limits, NewJob, Options};
 use queue_tests::stage::{Gated, Stage};
 use queue_tests::world::{Running, World};
 use queue_worker::Settings;
+use queue_worker::config::LimitSetting;
 use serde_json::{Value, json};
 use shell::Shell;
 
@@ -97,7 +98,7 @@ async fn the_next_start_of_a_job_that_waits_for_one_is_told() {
     let second: i64 = world.value("select job_id from queue.blocked").await;
     let shown = shell.print(&["jobs", "show", &second.to_string()]).await;
     assert!(
-        shown.contains("gated/7: 1 start every 1h 30m, one by one"),
+        shown.contains("gated/7: 16 starts per day, one by one"),
         "{shown}"
     );
     assert!(shown.contains("next start of this key in 1h"), "{shown}");
@@ -256,7 +257,7 @@ async fn a_limit_that_cannot_be_is_refused_with_the_reason() {
             &["a", "--queue", "mail", "--to", "1"],
             "cannot be used with",
         ),
-        (&["a"], "--to <JOBS>"),
+        (&["a"], "Say how many at once (`--to 5`)"),
         (&["a", "--to", "1", "--burst", "3"], "--rate"),
     ] {
         let said = shell.refused(2, &[&["limits", "set"], line].concat()).await;
@@ -303,6 +304,29 @@ async fn a_process_declares_its_limits_where_no_operator_has_set_any() {
 }
 
 #[tokio::test]
+async fn a_process_that_starts_over_declares_its_limits_no_more() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let mut settings = Settings::default();
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    let closed = LimitSetting {
+        to: Some(0),
+        rate: None,
+    };
+    settings.limits.insert("import".to_owned(), closed);
+    let process = world.start(Stage::default().app(), settings);
+    world.until("processes", 1).await;
+    assert_eq!(world.count("limits where declared").await, 1);
+
+    shell.print(&["limits", "reset", "import"]).await;
+    world.sql("delete from queue.processes").await;
+    world.until("processes", 1).await;
+
+    assert_eq!(world.count("limits").await, 0);
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn limits_of_the_configuration_are_checked_and_told() {
     let shell = Shell::without_database();
     shell.write(
@@ -318,4 +342,25 @@ async fn limits_of_the_configuration_are_checked_and_told() {
     shell.write("queue.toml", "[limits]\n\"@mail\" = { to = 2 }\n");
     let said = shell.refused(2, &["check"]).await;
     assert!(said.contains("queue.toml:2:11: limits.@mail"), "{said}");
+}
+
+#[tokio::test]
+async fn the_doctor_finds_limits_that_let_no_job_start() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let closed = async |shell: &Shell| {
+        let output = shell.run(&["doctor"]).await;
+        let report = String::from_utf8(output.stdout).unwrap();
+        report.matches("is 0, with").count()
+    };
+    let limited = Options::new().limits(Limits::key("7"));
+    let jobs = (0..3).map(|_| NewJob::untyped("import", &json!(null), limited.clone()));
+    world.queue.enqueue_all(jobs).await.unwrap();
+    assert_eq!(closed(&shell).await, 0);
+
+    for name in ["import", "@queue/default", "@kind/other"] {
+        shell.print(&["limits", "set", name, "--to", "0"]).await;
+    }
+
+    assert_eq!(closed(&shell).await, 2);
 }

@@ -19,7 +19,7 @@ pub(crate) const SET: &str = include_str!("set.sql");
 pub(crate) const RESET: &str = include_str!("reset.sql");
 pub(crate) const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
 
-/// What is said about a name at run time.
+/// What is said about a name at run time. What is not said is left to the jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSetting {
     /// How many may run at once; 0 lets none start.

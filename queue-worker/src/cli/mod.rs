@@ -112,10 +112,10 @@ enum Command {
     Enqueue(enqueue::Enqueue),
     /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones anyway
     Jobs(jobs::Jobs),
-    /// Lists, pauses, resumes and clears queues
-    Queues(queues::Queues),
     /// Lists, sets and resets limits: how many jobs of a key run at once, or start in a period
     Limits(limits::Limits),
+    /// Lists, pauses, resumes and clears queues
+    Queues(queues::Queues),
     /// Lists the processes that run jobs
     Processes(processes::Processes),
     /// Tells how many jobs there are, how fast they go, and what goes wrong
@@ -183,8 +183,8 @@ async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exi
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, &app).await,
         Command::Jobs(command) => command.run(&global).await,
-        Command::Queues(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
+        Command::Queues(command) => command.run(&global).await,
         Command::Processes(command) => command.run(&global).await,
         Command::Stats(command) => command.run(&global).await,
         Command::Doctor(command) => command.run(&global).await,

@@ -22,9 +22,9 @@ Examples:
   queue queues pause mail         no job of it starts; those that run go on
   queue queues resume mail
   queue queues clear mail         discards its ready jobs, after asking
-  queue limits set --queue mail --to 5    how many of its jobs run at once, everywhere
 
-Latency is the time for which the oldest ready job has been waiting.";
+Latency is the time for which the oldest ready job has been waiting. How many jobs of a queue run at
+once, in all processes together, is set by `queue limits set --queue NAME`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use queue_core::limits::LimitSetting;
-
-use super::QueueList;
+use super::{LimitSetting, QueueList};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 

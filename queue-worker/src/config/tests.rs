@@ -6,8 +6,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use queue_core::Rate;
-use queue_core::limits::LimitSetting;
 use tempfile::TempDir;
 
 use super::*;

@@ -44,9 +44,9 @@ pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
     settings: Settings,
+    limits: DeclaredLimits,
     options: Arc<PgConnectOptions>,
     name: String,
-    limits: DeclaredLimits,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.

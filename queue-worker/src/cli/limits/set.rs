@@ -19,7 +19,7 @@ pub(super) struct Set {
     #[command(flatten)]
     name: Name,
     /// How many may run at once; 0 lets none start
-    #[arg(long, value_name = "JOBS", required_unless_present = "rate",
+    #[arg(long, value_name = "JOBS",
         value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     to: Option<u32>,
     /// How many may start in a period, such as `100/1m` or `5/s`
@@ -71,6 +71,12 @@ impl Set {
     }
 
     fn setting(&self) -> Result<LimitSetting, Failure> {
+        if self.to.is_none() && self.rate.is_none() {
+            return Err(Failure::usage(
+                "which limit? Say how many at once (`--to 5`), at which rate (`--rate 100/1m`), or \
+                 both",
+            ));
+        }
         let rate = self.rate.as_deref();
         let rate = rate.map(|text| parse_rate(text, self.burst)).transpose();
         Ok(LimitSetting {
