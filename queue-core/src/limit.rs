@@ -356,6 +356,14 @@ pub enum InvalidLimit {
 }
 
 impl InvalidLimit {
+    /// Says what is wrong, without naming the key again.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Group(refused) => refused.reason(),
+            Self::Refused { reason, .. } => reason,
+        }
+    }
+
     pub(crate) fn of(key: &str, reason: impl Into<String>) -> Self {
         Self::Refused {
             key: key.chars().take(KEY_BYTES_MAX).collect(),

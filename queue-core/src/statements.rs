@@ -77,6 +77,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
 /// What operators ask: these may read much, within their limits.
 const READS: &[(&str, &str)] = &[
     ("backlog", doctor::BACKLOG),
+    ("closed_limits", doctor::CLOSED_LIMITS),
     ("count_jobs", jobs::COUNT),
     ("endings", stats::ENDINGS),
     ("error_kinds", stats::ERROR_KINDS),

@@ -1,92 +1,14 @@
 //! The command line, as people and scripts use it.
 
+mod shell;
+
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use queue_core::{NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A folder to run the program in, and the database it is given.
-struct Shell {
-    folder: TempDir,
-    url: Option<String>,
-}
-
-impl Shell {
-    fn on(world: &World) -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            url: Some(world.url()),
-        }
-    }
-
-    fn without_database() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            url: None,
-        }
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_test-queue"));
-        command
-            .args(line)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .env_remove("DATABASE_URL")
-            .env_remove("QUEUE_CONFIG")
-            .env_remove("QUEUE_SCHEMA")
-            .env_remove("QUEUE_LOG");
-        if let Some(url) = &self.url {
-            command.env("DATABASE_URL", url);
-        }
-        command
-    }
-
-    /// Runs a command line, and waits for its end off the test's own thread.
-    async fn run(&self, line: &[&str]) -> Output {
-        let mut command = self.command(line);
-        tokio::task::spawn_blocking(move || command.output().unwrap())
-            .await
-            .unwrap()
-    }
-
-    /// Runs a command that must end well, and returns what it printed.
-    async fn print(&self, line: &[&str]) -> String {
-        let output = self.run(line).await;
-        assert!(output.status.success(), "{line:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    async fn json(&self, line: &[&str]) -> Value {
-        let text = self.print(&[line, &["--json"]].concat()).await;
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// Runs a command that must end with a code, and returns what it said.
-    async fn refused(&self, code: i32, line: &[&str]) -> String {
-        let output = self.run(line).await;
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{line:?}: {}",
-            said(&output)
-        );
-        said(&output)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use shell::{Shell, said};
 
 #[tokio::test]
 async fn without_a_database_the_next_step_is_named() {

@@ -32,6 +32,7 @@ fn the_configuration_of_the_readme_is_valid() {
     let config = loaded(block("toml"));
 
     assert_eq!(config.settings.workers.len(), 2);
+    assert_eq!(config.settings.limits.len(), 2);
     assert!(config.handlers.contains_key("thumbnail"));
     assert!(config.recurring.contains_key("tidy"));
 }
@@ -60,4 +61,5 @@ fn what_the_sample_configuration_comments_out_is_valid() {
     assert_eq!(config.handlers.len(), 3);
     assert_eq!(config.recurring.len(), 2);
     assert_eq!(config.settings.retention.kinds.len(), 1);
+    assert_eq!(config.settings.limits.len(), 4);
 }

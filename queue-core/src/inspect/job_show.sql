@@ -18,13 +18,32 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, jobs.tags, jobs.args, jobs
     coalesce(
         scheduled.crashes, ready.crashes, blocked.crashes, claimed.crashes, failed.crashes
     ) as crashes,
-    jobs.limits, blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
+    (
+        select jsonb_agg(jsonb_build_object(
+            'key', key, 'to', slots, 'space_seconds', extract(epoch from space), 'burst', burst,
+            'duration_seconds', extract(epoch from hold),
+            'on_conflict', coalesce(conflict, 'block')
+        ))
+        from jsonb_to_recordset(jobs.limits) as brought (
+            key text, slots integer, space interval, burst integer, hold interval, conflict text
+        )
+    ) as limits,
+    blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
     claimed.keys as holds_slots_of, (
-        select jsonb_agg(jsonb_build_object('job_id', slots.job_id, 'since', holder.claimed_at) order by number)
+        select jsonb_agg(
+            jsonb_build_object('job_id', slots.job_id, 'since', holder.claimed_at)
+            order by number
+        )
         from queue.slots
         left join queue.claimed as holder on holder.job_id = slots.job_id
         where slots.key = blocked.key
-    ) as blocked_by,
+            and (expires_at is null or expires_at > clock_timestamp())
+    ) as blocked_by, (
+        select next_at - (burst - 1) * space
+        from queue.rates
+        where rates.key = blocked.key
+            and next_at - (burst - 1) * space > clock_timestamp()
+    ) as next_start_at,
     scheduled.due_at, ready.ready_at, claimed.claimed_at, claimed.cancel_requested_at,
     claimed.process_id, processes.name as process, failed.failed_at, finished.started_at,
     finished.finished_at, finished.outcome::text as outcome, clock_timestamp() as now

@@ -116,14 +116,16 @@ pub struct JobDetails {
     pub due_at: Option<DateTime<Utc>>,
     /// When it became ready, while it is.
     pub ready_at: Option<DateTime<Utc>>,
-    /// The limits it was enqueued with, as they are kept.
-    pub limits: Option<serde_json::Value>,
+    /// The limits it was enqueued with.
+    pub limits: Vec<JobLimit>,
     /// The key that has no room for it, while it is blocked.
     pub blocked_on: Option<String>,
     /// Since when it is blocked, while it is.
     pub blocked_at: Option<DateTime<Utc>>,
     /// The jobs that hold the slots of that key.
     pub blocked_by: Vec<Holder>,
+    /// When that key has its next start, if those of its rate are used up.
+    pub next_start_at: Option<DateTime<Utc>>,
     /// The keys whose slots it holds, while it is running.
     pub holds_slots_of: Vec<String>,
     /// When an operator let it run without regard to its limits.
@@ -149,6 +151,23 @@ pub struct JobDetails {
     pub run_seconds: Option<f64>,
     /// The attempts that did not end well, first to last.
     pub attempts: Vec<AttemptDetails>,
+}
+
+/// A limit that a job was enqueued with. What is set for its key at run time wins over it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobLimit {
+    /// The key, with its group.
+    pub key: String,
+    /// How many may run at once, unless only starts are limited.
+    pub to: Option<u32>,
+    /// The time between two starts that are evenly spaced, when starts are limited.
+    pub space_seconds: Option<f64>,
+    /// How many may start at once after a pause, when starts are limited.
+    pub burst: Option<u32>,
+    /// For how long it keeps its slot, unless it keeps it until it ends.
+    pub duration_seconds: Option<f64>,
+    /// What becomes of it when there is no room: `block`, `discard` or `replace`.
+    pub on_conflict: String,
 }
 
 /// A job that holds a slot.
@@ -311,6 +330,7 @@ fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sql
             .last()
             .map(|attempt| (attempt.started_at, attempt.ended_at)),
     };
+    let limits: Option<Json<Vec<JobLimit>>> = row.try_get("limits")?;
     let blocked_by: Option<Json<Vec<Holder>>> = row.try_get("blocked_by")?;
     let holds_slots_of: Option<Vec<String>> = row.try_get("holds_slots_of")?;
     Ok(JobDetails {
@@ -332,11 +352,12 @@ fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sql
         enqueued_at: times.enqueued_at,
         due_at: row.try_get("due_at")?,
         ready_at: row.try_get("ready_at")?,
-        limits: row.try_get("limits")?,
+        limits: limits.map(|limits| limits.0).unwrap_or_default(),
         blocked_on: row.try_get("blocked_on")?,
         blocked_at: row.try_get("blocked_at")?,
         blocked_by: blocked_by.map(|Json(holders)| holders).unwrap_or_default(),
         holds_slots_of: holds_slots_of.unwrap_or_default(),
+        next_start_at: row.try_get("next_start_at")?,
         let_run_at: row.try_get("let_run_at")?,
         claimed_at: times.claimed_at,
         process_id: row.try_get("process_id")?,

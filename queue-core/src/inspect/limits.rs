@@ -21,12 +21,13 @@ pub struct LimitSummary {
     pub key: String,
     /// How many may run at once; nothing when only starts are limited, or when it is a group whose
     /// jobs are counted by their own keys.
-    pub to: Option<i32>,
+    pub to: Option<u32>,
     /// The time between two starts that are evenly spaced, when starts are limited.
     pub space_seconds: Option<f64>,
     /// How many may start at once after a pause, when starts are limited.
-    pub burst: Option<i32>,
-    /// Who said so: `job`, `operator`, `operator, for GROUP`, or `configuration`.
+    pub burst: Option<u32>,
+    /// Who said so: `job`, `operator` or `configuration`, or one of these for the group, as in
+    /// `operator, for import`.
     pub set_by: String,
     /// The slots in use.
     pub in_use: i64,
@@ -36,7 +37,7 @@ pub struct LimitSummary {
     pub waiting: Count,
     /// Since when one of those that were looked at waits.
     pub waiting_since: Option<DateTime<Utc>>,
-    /// When the next start would be due if all were evenly spaced, when starts are limited.
+    /// When it has its next start, if those of its rate are used up.
     pub next_start_at: Option<DateTime<Utc>>,
 }
 
@@ -60,12 +61,14 @@ pub async fn list(
 }
 
 fn summary(row: &PgRow) -> Result<LimitSummary, sqlx::Error> {
+    let to: Option<i32> = row.try_get("slots")?;
+    let burst: Option<i32> = row.try_get("burst")?;
     let holders: Option<Vec<i64>> = row.try_get("holders")?;
     Ok(LimitSummary {
         key: row.try_get("key")?,
-        to: row.try_get("slots")?,
+        to: to.map(i32::unsigned_abs),
         space_seconds: row.try_get("space_seconds")?,
-        burst: row.try_get("burst")?,
+        burst: burst.map(i32::unsigned_abs),
         set_by: row.try_get("set_by")?,
         in_use: row.try_get("in_use")?,
         holders: holders.unwrap_or_default().into_iter().map(JobId).collect(),

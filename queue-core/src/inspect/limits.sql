@@ -37,13 +37,18 @@ select known.key, coalesce(of_key.slots, of_group.slots, own.slots) as slots,
     case
         when of_key.name is not null and of_key.declared then 'configuration'
         when of_key.name is not null then 'operator'
+        when of_group.name is not null and of_group.declared
+            then 'configuration, for ' || of_group.name
         when of_group.name is not null then 'operator, for ' || of_group.name
         else 'job'
     end as set_by,
     holders.count as in_use, holders.jobs as holders, waiting.count as waiting,
-    waiting.oldest as waiting_since,
-    (select greatest(next_at, clock_timestamp()) from queue.rates where rates.key = known.key)
-        as next_start_at
+    waiting.oldest as waiting_since, (
+        select next_at - (burst - 1) * space
+        from queue.rates
+        where rates.key = known.key
+            and next_at - (burst - 1) * space > clock_timestamp()
+    ) as next_start_at
 from known
 cross join lateral (
     select count(*) as count, (array_agg(slots.job_id order by number))[:10] as jobs

@@ -19,7 +19,7 @@ mod times;
 
 use serde::Serialize;
 
-pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobSummary};
+pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;

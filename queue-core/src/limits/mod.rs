@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
 
 use crate::limit::{InvalidLimit, KEY_BYTES_MAX, Rate, interval};
 use crate::names::{check_group, check_kind, check_queue};
@@ -18,7 +19,7 @@ pub(crate) const SET: &str = include_str!("set.sql");
 pub(crate) const RESET: &str = include_str!("reset.sql");
 pub(crate) const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
 
-/// What is said about a name at run time.
+/// What is said about a name at run time. What is not said is left to the jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSetting {
     /// How many may run at once; 0 lets none start.
@@ -37,10 +38,12 @@ pub enum SetBy {
 }
 
 /// What became of a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSet {
     /// Whether it holds now; a configured one does not where an operator has set another.
     pub is_in_force: bool,
+    /// What holds now. A rate is told as one start in the time between two.
+    pub now: LimitSetting,
     /// How many jobs run beyond the limit. They are left alone, and nothing starts until they have
     /// ended.
     pub beyond: u64,
@@ -60,7 +63,8 @@ pub enum LimitError {
     Database(#[from] sqlx::Error),
 }
 
-/// Sets the limit of a name. Lowering it takes nothing away from jobs that run.
+/// Sets the limit of a name, instead of what was set before. Lowering it takes nothing away from
+/// jobs that run.
 ///
 /// # Errors
 /// Refuses a name that no limit can have, and a setting that says nothing or is out of range;
@@ -72,24 +76,71 @@ pub async fn set(
     setting: LimitSetting,
     by: SetBy,
 ) -> Result<LimitSet, LimitError> {
+    write(conn, schema, name, setting, by, false).await
+}
+
+/// Changes the limit of a name as an operator: as [`set`] does, but what the setting leaves open
+/// stays as it was set before.
+///
+/// # Errors
+/// As [`set`].
+pub async fn change(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+    setting: LimitSetting,
+) -> Result<LimitSet, LimitError> {
+    write(conn, schema, name, setting, SetBy::Operator, true).await
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+    setting: LimitSetting,
+    by: SetBy,
+    keeps_rest: bool,
+) -> Result<LimitSet, LimitError> {
     check(name, setting)?;
     let slots = setting.to.map(|to| i32::try_from(to).unwrap_or(i32::MAX));
     let burst = setting
         .rate
         .map(|rate| i32::try_from(rate.burst).unwrap_or(i32::MAX));
-    let (is_in_force, beyond): (bool, i64) = sqlx::query_as(schema.sql(SET))
+    let row = sqlx::query(schema.sql(SET))
         .bind(name)
         .bind(slots)
         .bind(setting.rate.map(|rate| interval(rate.space())))
         .bind(burst)
         .bind(by == SetBy::Configuration)
-        .fetch_one(&mut *conn)
+        .bind(keeps_rest)
+        .fetch_optional(&mut *conn)
         .await?;
-    let unblocked = unblock_name(conn, schema, name).await?;
+    let mut set = match row {
+        Some(row) => limit_set(&row)?,
+        // An operator has set another at this very moment.
+        None => LimitSet::default(),
+    };
+    set.unblocked = unblock_name(conn, schema, name).await?.jobs;
+    Ok(set)
+}
+
+fn limit_set(row: &PgRow) -> Result<LimitSet, sqlx::Error> {
+    let to: Option<i32> = row.try_get("slots")?;
+    let space: Option<f64> = row.try_get("space_seconds")?;
+    let burst: Option<i32> = row.try_get("burst")?;
+    let beyond: i64 = row.try_get("beyond")?;
     Ok(LimitSet {
-        is_in_force,
+        is_in_force: row.try_get("is_new")?,
+        now: LimitSetting {
+            to: to.map(i32::unsigned_abs),
+            rate: space.zip(burst).map(|(space, burst)| Rate {
+                starts: 1,
+                period: Duration::from_secs_f64(space.abs()),
+                burst: burst.unsigned_abs(),
+            }),
+        },
         beyond: beyond.unsigned_abs(),
-        unblocked: unblocked.jobs,
+        unblocked: 0,
     })
 }
 

@@ -1,18 +1,29 @@
 -- A limit is set by an operator ($5 false) or declared by a process that starts (true), which leaves
--- alone what an operator has set. What is not given is left to the jobs.
--- Says how many slots of the name's keys are in use beyond the new limit: they drain.
+-- alone what an operator has set. What is not given stays as it was set before ($6 true), or is left
+-- to the jobs (false).
+-- Says what holds now, and how many slots of the name's keys are in use beyond it: they drain.
 with written as (
     insert into queue.limits (name, slots, space, burst, declared)
     values ($1, $2, $3::interval, $4, $5)
     on conflict (name) do update
-    set slots = excluded.slots, space = excluded.space, burst = excluded.burst,
+    set slots = case when $6 then coalesce(excluded.slots, limits.slots) else excluded.slots end,
+        space = case when $6 then coalesce(excluded.space, limits.space) else excluded.space end,
+        burst = case when $6 then coalesce(excluded.burst, limits.burst) else excluded.burst end,
         declared = excluded.declared, changed_at = clock_timestamp()
     where limits.declared
         or not excluded.declared
-    returning name
+    returning slots, space, burst
+), holds as (
+    select true as is_new, slots, space, burst
+    from written
+    union all
+    select false, slots, space, burst
+    from queue.limits
+    where name = $1
+        and not exists (select from written)
 )
-select exists (select from written) as written, coalesce((
-    select sum(greatest(0, count - $2))
+select is_new, slots, extract(epoch from space)::float8 as space_seconds, burst, coalesce((
+    select sum(greatest(0, count - slots))
     from (
         select count(*) as count
         from queue.slots
@@ -21,3 +32,4 @@ select exists (select from written) as written, coalesce((
         group by key
     ) as held
 ), 0)::bigint as beyond
+from holds

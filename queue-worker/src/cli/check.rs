@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::global::Global;
+use super::limits::limit_words;
 use super::output::{print, print_json};
 use super::start::{Flags, complete};
 use crate::App;
@@ -28,6 +29,7 @@ struct Summary {
     schema: String,
     database_given: bool,
     workers: Vec<Worker>,
+    limits: Vec<Limit>,
     dispatcher: bool,
     scheduler: bool,
     maintenance: bool,
@@ -39,6 +41,14 @@ struct Summary {
 struct Worker {
     queues: Vec<String>,
     concurrency: usize,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    name: String,
+    to: Option<u32>,
+    space_seconds: Option<f64>,
+    burst: Option<u32>,
 }
 
 impl Check {
@@ -69,11 +79,18 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Summary {
             .collect(),
         concurrency: worker.concurrency,
     });
+    let limits = config.settings.limits.iter().map(|(name, limit)| Limit {
+        name: name.clone(),
+        to: limit.to,
+        space_seconds: limit.rate.map(|rate| rate.space().as_secs_f64()),
+        burst: limit.rate.map(|rate| rate.burst),
+    });
     Summary {
         source: config.source.to_string(),
         schema: config.database.schema.clone(),
         database_given: config.database.url.is_some(),
         workers: workers.collect(),
+        limits: limits.collect(),
         dispatcher: config.settings.dispatcher.enabled,
         scheduler: config.settings.scheduler.enabled,
         maintenance: config.settings.maintenance.enabled,
@@ -95,6 +112,10 @@ fn text(summary: &Summary) -> String {
             worker.queues.join(","),
             worker.concurrency
         ));
+    }
+    for limit in &summary.limits {
+        let words = limit_words(limit.to, limit.space_seconds, limit.burst);
+        lines.push(format!("limit        {}: {words}", limit.name));
     }
     lines.push(format!("dispatcher   {}", on(summary.dispatcher)));
     lines.push(format!("scheduler    {}", on(summary.scheduler)));

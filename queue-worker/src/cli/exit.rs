@@ -112,6 +112,15 @@ impl From<queue_core::EnqueueError> for Failure {
     }
 }
 
+impl From<queue_core::limits::LimitError> for Failure {
+    fn from(error: queue_core::limits::LimitError) -> Self {
+        match error {
+            queue_core::limits::LimitError::Database(error) => error.into(),
+            refused => Self::new(Exit::Usage, refused),
+        }
+    }
+}
+
 impl From<queue_core::queues::QueueError> for Failure {
     fn from(error: queue_core::queues::QueueError) -> Self {
         match error {

@@ -30,6 +30,7 @@ mod exit;
 mod filter;
 mod global;
 mod jobs;
+mod limits;
 mod log;
 mod migrate;
 mod output;
@@ -55,7 +56,8 @@ const LONG_ABOUT: &str = "\
 Durable background jobs on Postgres.
 
 A job is a row: it has a kind, arguments in JSON, and waits in a queue. It is in one state at a
-time: scheduled (for later, or for another attempt), ready, running, failed, or finished.
+time: scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed,
+or finished.
 A process runs jobs; any number of processes may run at once.";
 
 const EXAMPLES: &str = "\
@@ -109,8 +111,10 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Enqueues a job, or a file of them
     Enqueue(enqueue::Enqueue),
-    /// Lists, shows, retries, discards and cancels jobs
+    /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones anyway
     Jobs(jobs::Jobs),
+    /// Lists, sets and resets limits: how many jobs of a key run at once, or start in a period
+    Limits(limits::Limits),
     /// Lists, pauses, resumes and clears queues
     Queues(queues::Queues),
     /// Lists, shows, adds, pauses, resumes, runs and removes schedules
@@ -182,6 +186,7 @@ async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exi
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, &app).await,
         Command::Jobs(command) => command.run(&global).await,
+        Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, &app).await,
         Command::Processes(command) => command.run(&global).await,

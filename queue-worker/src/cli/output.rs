@@ -145,6 +145,12 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
+/// Writes how many were counted: `7`, `>10,000`.
+pub(super) fn count(count: Count) -> String {
+    let more = if count.at_least { ">" } else { "" };
+    format!("{more}{}", grouped(count.count))
+}
+
 /// Writes how many jobs were counted: `1 job`, `more than 1,000,000 jobs`.
 pub(super) fn count_of_jobs(count: Count) -> String {
     let more = if count.at_least { "more than " } else { "" };

@@ -23,7 +23,8 @@ Examples:
   queue queues resume mail
   queue queues clear mail         discards its ready jobs, after asking
 
-Latency is the time for which the oldest ready job has been waiting.";
+Latency is the time for which the oldest ready job has been waiting. How many jobs of a queue run at
+once, in all processes together, is set by `queue limits set --queue NAME`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -48,7 +49,7 @@ enum Command {
         #[arg(required = true, value_name = "QUEUE")]
         queues: Vec<String>,
     },
-    /// Discards the ready jobs of a queue; scheduled, running and failed ones stay
+    /// Discards the ready jobs of a queue; scheduled, blocked, running and failed ones stay
     Clear {
         /// The queue
         queue: String,
@@ -101,6 +102,7 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
         "#READY",
         "#LATENCY",
         "#SCHEDULED",
+        "#BLOCKED",
         "#RUNNING",
         "#FAILED",
         "PAUSED",
@@ -112,6 +114,7 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
             number(queue.ready),
             queue.latency_seconds.map_or("-".to_owned(), spell_duration),
             number(queue.scheduled),
+            number(queue.blocked),
             number(queue.running),
             number(queue.failed),
             queue.paused_at.map_or(String::new(), relative),

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use clap::Args;
 use queue_core::JobState;
 use queue_core::inspect::stats::{self, Endings, KindCount};
-use queue_core::inspect::{Count, Stats as Figures, spell_duration};
+use queue_core::inspect::{Stats as Figures, spell_duration};
 
 use super::database::Database;
 use super::exit::{Exit, Failure};
 use super::global::Global;
-use super::output::{grouped, print, print_json};
+use super::output::{count, grouped, print, print_json};
 
 const HELP: &str = "\
 Jobs are counted up to a million in each state, so that this is cheap on a full database too.
@@ -37,7 +37,7 @@ impl Stats {
 fn report(figures: &Figures) -> String {
     let mut text = String::from("Jobs\n");
     for state in JobState::ALL {
-        line(&mut text, state.as_str(), &number(figures.jobs.of(state)));
+        line(&mut text, state.as_str(), &count(figures.jobs.of(state)));
     }
     if let Some(seconds) = figures.oldest_ready_seconds {
         line(&mut text, "oldest ready", &spell_duration(seconds));
@@ -72,11 +72,6 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<15} {value:>13}");
 }
 
-fn number(count: Count) -> String {
-    let more = if count.at_least { ">" } else { "" };
-    format!("{more}{}", grouped(count.count))
-}
-
 fn kinds(text: &mut String, title: &str, kinds: &[KindCount]) {
     if kinds.is_empty() {
         return;
@@ -90,6 +85,8 @@ fn kinds(text: &mut String, title: &str, kinds: &[KindCount]) {
 
 #[cfg(test)]
 mod tests {
+    use queue_core::inspect::Count;
+
     use super::*;
 
     #[test]

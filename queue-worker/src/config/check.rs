@@ -1,10 +1,12 @@
 //! Which values the settings may have, alone and together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::settings::DAY;
+use queue_core::limits::LimitSetting;
 use queue_core::{check_kind, check_queue};
 
 use super::{KeepFor, ProcessSettings, Retention, SchedulerSettings, Settings};
@@ -83,6 +85,7 @@ impl Settings {
             self.maintenance.batch_size.into(),
             CLEARING_BATCH,
         );
+        check.limits(&self.limits);
         check.retention(&self.retention);
         let parts = [
             self.dispatcher.enabled,
@@ -164,6 +167,14 @@ impl Check {
                 other_key: Some("process.heartbeat_interval".to_owned()),
                 ..InvalidSetting::new("process.dead_after", heartbeat_message(process, least))
             });
+        }
+    }
+
+    fn limits(&mut self, limits: &BTreeMap<String, LimitSetting>) {
+        for (name, limit) in limits {
+            if let Err(invalid) = queue_core::limits::check(name, *limit) {
+                self.refuse(format!("limits.{name}"), invalid.reason());
+            }
         }
     }
 
@@ -270,6 +281,12 @@ mod tests {
             .retention
             .queues
             .insert("a b".to_owned(), KeepFor::Forever);
+        settings
+            .limits
+            .insert("@mail".to_owned(), LimitSetting::default());
+        settings
+            .limits
+            .insert("import".to_owned(), LimitSetting::default());
 
         assert_eq!(
             told(&settings),
@@ -279,6 +296,8 @@ mod tests {
                 "process.name: expected a name of 1 to 200 bytes without control characters, found \"two\\nlines\"",
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
                  a process would be taken for dead after one late heartbeat",
+                "limits.@mail: a name with `@` is `@queue/NAME` or `@kind/NAME`",
+                "limits.import: say how many at once, or at which rate",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
             ]
         );

@@ -13,7 +13,8 @@ use super::draft::Draft;
 use super::problem::{InvalidConfig, Place, Problem};
 use super::scalars::{FILE_VARIABLE, Overrides, VARIABLES};
 use super::{
-    HandlerSettings, RecurringSettings, Settings, handlers, recurring, retention, scalars, workers,
+    HandlerSettings, RecurringSettings, Settings, handlers, limits, recurring, retention, scalars,
+    workers,
 };
 
 /// The file that is read when none is named, if it is there.
@@ -201,6 +202,12 @@ fn read_sections(mut root: Section<'_>, draft: &mut Draft) {
         });
     }
     read_section(&mut root, "retention", draft, retention::read);
+    if let Some(entry) = root.get("limits") {
+        match entry.table() {
+            Ok(section) => limits::read(&section, draft),
+            Err(problem) => draft.problems.push(problem),
+        }
+    }
     if let Some(entry) = root.get("handlers") {
         match entry.table() {
             Ok(section) => handlers::read(&section, draft),

@@ -26,6 +26,8 @@ mod given;
 #[cfg(feature = "cli")]
 mod handlers;
 #[cfg(feature = "cli")]
+mod limits;
+#[cfg(feature = "cli")]
 mod load;
 #[cfg(feature = "cli")]
 mod problem;
@@ -42,6 +44,8 @@ mod workers;
 mod tests;
 
 pub use check::InvalidSetting;
+pub use queue_core::Rate;
+pub use queue_core::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use settings::{
     DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,

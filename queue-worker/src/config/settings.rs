@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::schedule::Tz;
 
-use super::QueueList;
+use super::{LimitSetting, QueueList};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -25,6 +25,10 @@ pub struct Settings {
     pub maintenance: MaintenanceSettings,
     /// How long ended jobs are kept.
     pub retention: Retention,
+    /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) run at
+    /// once, and start in a period, in all processes together. They are declared when a process
+    /// starts, and hold where no operator has set anything.
+    pub limits: BTreeMap<String, LimitSetting>,
 }
 
 /// One worker: the queues it serves, and how many of their jobs at once.
@@ -156,6 +160,7 @@ impl Default for Settings {
             process: ProcessSettings::default(),
             maintenance: MaintenanceSettings::default(),
             retention: Retention::default(),
+            limits: BTreeMap::new(),
         }
     }
 }

@@ -121,6 +121,10 @@ fn a_whole_file_is_read() {
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
 
+            [limits]
+            "@queue/mail" = { to = 10, rate = "100/1m", burst = 20 }
+            import = { to = 0 }
+
             [handlers.send]
             command = ["./send", "--flag"]
             timeout = "30s"
@@ -190,6 +194,26 @@ fn a_whole_file_is_read() {
                     ("audit".to_owned(), KeepFor::Forever),
                 ]),
             },
+            limits: BTreeMap::from([
+                (
+                    "@queue/mail".to_owned(),
+                    LimitSetting {
+                        to: Some(10),
+                        rate: Some(Rate {
+                            starts: 100,
+                            period: seconds(60),
+                            burst: 20,
+                        }),
+                    },
+                ),
+                (
+                    "import".to_owned(),
+                    LimitSetting {
+                        to: Some(0),
+                        rate: None,
+                    },
+                ),
+            ]),
         }
     );
     assert_eq!(
@@ -300,6 +324,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 firings: None,
                 ..Retention::default()
             },
+            limits: BTreeMap::new(),
         }
     );
 }
@@ -562,7 +587,7 @@ schema = "My Schema"
     assert_eq!(
         told.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, handlers, recurring
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, limits, handlers, recurring
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` stands after `*`, which already takes every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; keep the place where it should be served
@@ -599,6 +624,38 @@ schema = "My Schema"
   QUEUE_NOTIFICATIONS: expected true or false, found "perhaps"
   QUEUE_QUEUES: `mail` stands after `*`, which already takes every other queue; move `*` to the end
   --poll-interval: expected a duration like "10s" or "5m", found "1 blink""#
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_limit_is_told_with_its_place() {
+    let told = Told::by(
+        r#"[limits]
+"@queue/two words" = { to = 1 }
+"@mail" = { to = 1 }
+many = { to = 3_000_000_000 }
+fast = { rate = "often", burst = 0 }
+never = { rate = "0/1m" }
+burst = { burst = 3 }
+nothing = {}
+slip = { to = 2, burts = 3 }
+number = 7
+"#,
+    );
+
+    assert_eq!(
+        told.problems(),
+        r#"the configuration has 10 problems:
+  queue.toml:2:22: limits.@queue/two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
+  queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME` or `@kind/NAME`
+  queue.toml:4:15: limits.many.to: expected a whole number from 0 to 2147483647, found 3000000000
+  queue.toml:5:17: limits.fast.rate: "often" is not a rate: write starts and a period, such as `100/1m`
+  queue.toml:5:34: limits.fast.burst: expected a whole number from 1 to 2147483647, found 0
+  queue.toml:6:18: limits.never.rate: a rate allows at least 1 start, and a burst of at least 1
+  queue.toml:7:9: limits.burst: a burst belongs to a rate, as in { rate = "100/1m", burst = 20 }
+  queue.toml:8:11: limits.nothing: say how many at once, or at which rate
+  queue.toml:9:18: limits.slip.burts: unknown key; did you mean `burst`?
+  queue.toml:10:10: limits.number: expected a table, found 7"#
     );
 }
 

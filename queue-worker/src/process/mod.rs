@@ -4,6 +4,7 @@
 //! it will be; in the latter cases it lets go of everything and takes up a new life.
 
 mod life;
+mod limits;
 mod parts;
 
 use std::mem;
@@ -24,6 +25,7 @@ use crate::link::{Link, Patience};
 use crate::panics;
 use crate::scheduler::Declared;
 use crate::signals::{Stop, stop_on_signals};
+use limits::DeclaredLimits;
 
 /// How long a process that must end at once still tries to give back its jobs, and to take its
 /// leave.
@@ -43,6 +45,7 @@ pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
     settings: Settings,
+    limits: DeclaredLimits,
     options: Arc<PgConnectOptions>,
     name: String,
     declared: Arc<Declared>,
@@ -96,6 +99,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         Ok(Self {
             queue,
             app: Arc::new(app),
+            limits: DeclaredLimits::new(settings.limits.clone()),
             settings,
             options,
             name,
@@ -161,8 +165,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Registers the process, however long the database takes to be there. Tells whether it did
-    /// before it was told to stop.
+    /// Registers the process, and before that declares its limits, however long the database takes
+    /// to be there. Tells whether it did before it was told to stop.
     async fn register(&self, process: ProcessId, stop: &Stop) -> bool {
         let mut patience = Patience::default();
         let mut link = self.link();
@@ -175,6 +179,7 @@ impl<S: Send + Sync + 'static> Process<S> {
                     return false;
                 }
                 registered = link.run(async |conn| {
+                    self.limits.declare(conn, self.queue.schema()).await?;
                     register(conn, self.queue.schema(), process, &info).await
                 }) => registered,
             };

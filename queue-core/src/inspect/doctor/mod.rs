@@ -17,7 +17,7 @@ use crate::migrate::{self, MIGRATIONS};
 use crate::sql::Schema;
 
 pub(crate) use server::{HORIZON, SERVER, TABLES};
-pub(crate) use work::{BACKLOG, ORPHANS, OVERDUE, OVERDUE_SCHEDULES};
+pub(crate) use work::{BACKLOG, CLOSED_LIMITS, ORPHANS, OVERDUE, OVERDUE_SCHEDULES};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

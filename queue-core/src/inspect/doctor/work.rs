@@ -10,6 +10,7 @@ use crate::inspect::{COUNT_MAX, Count};
 use crate::sql::Schema;
 
 pub(crate) const BACKLOG: &str = include_str!("backlog.sql");
+pub(crate) const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
 pub(crate) const OVERDUE: &str = include_str!("overdue.sql");
 pub(crate) const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
 pub(crate) const ORPHANS: &str = include_str!("orphans.sql");
@@ -23,6 +24,7 @@ pub(super) struct Work {
     pub(super) dead_after: Duration,
     pub(super) processes: Vec<ProcessSummary>,
     pub(super) backlog: Vec<Backlog>,
+    pub(super) closed_limits: Vec<ClosedLimit>,
     pub(super) overdue: Count,
     pub(super) overdue_seconds: f64,
     pub(super) overdue_schedules: Vec<OverdueSchedule>,
@@ -45,6 +47,12 @@ pub(super) struct OverdueSchedule {
     pub(super) overdue_seconds: f64,
 }
 
+/// A limit that lets no job start, and how many wait for it.
+pub(super) struct ClosedLimit {
+    pub(super) name: String,
+    pub(super) waiting: Count,
+}
+
 pub(super) async fn read(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -55,6 +63,7 @@ pub(super) async fn read(
         dead_after,
         processes: processes::list(conn, schema).await?,
         backlog: backlog(conn, schema).await?,
+        closed_limits: closed_limits(conn, schema).await?,
         overdue,
         overdue_seconds,
         overdue_schedules: overdue_schedules(conn, schema).await?,
@@ -78,6 +87,21 @@ async fn backlog(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<Backlog
             })
         })
         .collect()
+}
+
+async fn closed_limits(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<ClosedLimit>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(schema.sql(CLOSED_LIMITS))
+        .bind(i64::from(COUNT_MAX) + 1)
+        .fetch_all(conn)
+        .await?;
+    let limit = |(name, count)| ClosedLimit {
+        name,
+        waiting: Count::up_to(COUNT_MAX, count),
+    };
+    Ok(rows.into_iter().map(limit).collect())
 }
 
 async fn overdue(conn: &mut PgConnection, schema: &Schema) -> Result<(Count, f64), sqlx::Error> {

@@ -200,7 +200,7 @@ impl Report {
         }
         if self.changed > 0 || self.asked_to_stop == 0 {
             let jobs = counted(self.changed, "job", "jobs");
-            say(format!("{} {jobs}", verb.past()));
+            say(verb.done(&jobs));
         }
         if self.asked_to_stop > 0 {
             let jobs = counted(self.asked_to_stop, "running job", "running jobs");

@@ -19,6 +19,7 @@ Examples:
   queue jobs retry --state failed --queue mail    again, all of them, after asking
   queue jobs discard --kind old_kind --yes        gives up what waits or failed, without asking
   queue jobs cancel 4711                          ends it, or asks it to stop if it is running
+  queue jobs run 4711                             runs it in spite of the limit that blocks it
   queue jobs list --json | jq '.[].id'            for programs";
 
 #[derive(Debug, Args)]
@@ -42,6 +43,8 @@ enum Command {
     Discard(verbs::Discard),
     /// Ends jobs that wait, and asks running ones to stop
     Cancel(verbs::Cancel),
+    /// Lets blocked jobs run in spite of their limits
+    Run(verbs::Run),
 }
 
 impl Jobs {
@@ -59,6 +62,7 @@ impl Jobs {
             Some(Command::Retry(retry)) => retry.run(global).await,
             Some(Command::Discard(discard)) => discard.run(global).await,
             Some(Command::Cancel(cancel)) => cancel.run(global).await,
+            Some(Command::Run(run)) => run.run(global).await,
         }
     }
 }

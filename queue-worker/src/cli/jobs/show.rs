@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use queue_core::inspect::{AttemptDetails, JobDetails, jobs, spell_duration};
+use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
 use queue_core::{JobId, JobState};
 
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::filter::job_id;
 use crate::cli::global::Global;
-use crate::cli::output::{absolute, lines, one_line, print, print_json};
+use crate::cli::limits::limit_words;
+use crate::cli::output::{absolute, lines, one_line, print, print_json, relative};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -97,6 +98,7 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
             .into_iter()
             .filter_map(|(name, time)| Some((name, absolute(time?)))),
     );
+    facts.extend(limit_facts(job));
     facts.push(("waited", spell_duration(job.wait_seconds)));
     facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
     if !job.tags.is_empty() {
@@ -107,6 +109,52 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
         facts.push(("unique", format!("{holds} its key")));
     }
     facts
+}
+
+/// Tells which limits it has, what it waits for, and what it holds.
+fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
+    let limits = job.limits.iter().map(|limit| ("limit", limit_text(limit)));
+    let mut facts: Vec<_> = limits.collect();
+    if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
+        facts.push(("blocked", format!("on {key} since {}", absolute(since))));
+        let holders = job.blocked_by.iter();
+        facts.extend(holders.map(|holder| ("held by", holder_text(holder))));
+    }
+    if let Some(next) = job.next_start_at {
+        facts.push(("next start", format!("of this key {}", relative(next))));
+    }
+    if !job.holds_slots_of.is_empty() {
+        facts.push((
+            "holds",
+            format!("a slot of {}", job.holds_slots_of.join(", ")),
+        ));
+    }
+    if let Some(at) = job.let_run_at {
+        facts.push((
+            "run anyway",
+            format!("in spite of its limits, {}", absolute(at)),
+        ));
+    }
+    facts
+}
+
+fn limit_text(limit: &JobLimit) -> String {
+    let words = limit_words(limit.to, limit.space_seconds, limit.burst);
+    let mut text = format!("{}: {words}", limit.key);
+    if let Some(seconds) = limit.duration_seconds {
+        let _ = write!(text, "; its slot for up to {}", spell_duration(seconds));
+    }
+    if limit.on_conflict != "block" {
+        let _ = write!(text, "; on conflict {}", limit.on_conflict);
+    }
+    text
+}
+
+fn holder_text(holder: &Holder) -> String {
+    match holder.since {
+        Some(since) => format!("job {} since {}", holder.job_id, absolute(since)),
+        None => format!("job {}", holder.job_id),
+    }
 }
 
 fn state(job: &JobDetails) -> String {

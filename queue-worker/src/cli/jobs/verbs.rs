@@ -1,9 +1,10 @@
-//! `queue jobs retry`, `discard` and `cancel`: which jobs each applies to, and how.
+//! `queue jobs retry`, `discard`, `cancel` and `run`: which jobs each applies to, and how.
 
 use clap::Args;
 use queue_core::inspect::{COUNT_MAX, JobFilter, JobSummary, jobs};
 use queue_core::transitions::cancel::{cancel, cancel_waiting};
 use queue_core::transitions::revive::revive;
+use queue_core::transitions::unblock::run_anyway;
 use queue_core::{JobId, JobState, Outcome, Schema};
 use sqlx::PgConnection;
 
@@ -41,8 +42,9 @@ pub(super) struct Retry {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --state, a filter means scheduled, ready and failed jobs. A discarded job is finished; it
-is kept for a while, like all finished ones. Running jobs are not discarded but cancelled.")]
+Without --state, a filter means scheduled, ready, blocked and failed jobs. A discarded job is
+finished; it is kept for a while, like all finished ones. Running jobs are not discarded but
+cancelled.")]
 pub(super) struct Discard {
     #[command(flatten)]
     which: Which,
@@ -50,10 +52,20 @@ pub(super) struct Discard {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --state, a filter means scheduled, ready and running jobs. Those that wait are finished at
-once. A running one is asked to stop, and cancelled when it does; one that ends well all the same
+Without --state, a filter means scheduled, ready, blocked and running jobs. Those that wait are
+finished at once. A running one is asked to stop, and cancelled when it does; one that ends well all the same
 is done. Failed jobs are not cancelled but discarded.")]
 pub(super) struct Cancel {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A filter means blocked jobs. They become ready and run as soon as a worker is free, without regard to
+their limits: others may run beside them, and they hold no slot. That they were let run is kept, and
+`queue jobs show` tells it. If one is tried again, its limits count again.")]
+pub(super) struct Run {
     #[command(flatten)]
     which: Which,
 }
@@ -73,6 +85,12 @@ impl Discard {
 impl Cancel {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         change(global, Verb::Cancel, self.which).await
+    }
+}
+
+impl Run {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        change(global, Verb::Run, self.which).await
     }
 }
 
@@ -119,6 +137,7 @@ pub(super) enum Verb {
     Retry,
     Discard,
     Cancel,
+    Run,
 }
 
 /// The jobs that a verb has reached.
@@ -134,24 +153,35 @@ impl Verb {
             Self::Retry => "retry",
             Self::Discard => "discard",
             Self::Cancel => "cancel",
+            Self::Run => "run",
         }
     }
 
-    pub(super) fn past(self) -> &'static str {
+    fn past(self) -> &'static str {
         match self {
             Self::Retry => "retried",
             Self::Discard => "discarded",
             Self::Cancel => "cancelled",
+            Self::Run => "run anyway",
+        }
+    }
+
+    /// Says what was done to jobs: `retried 2 jobs`.
+    pub(super) fn done(self, jobs: &str) -> String {
+        match self {
+            Self::Run => format!("let {jobs} run in spite of limits"),
+            verb => format!("{} {jobs}", verb.past()),
         }
     }
 
     /// The states a verb applies to.
     fn states(self) -> &'static [JobState] {
-        use JobState::{Claimed, Failed, Ready, Scheduled};
+        use JobState::{Blocked, Claimed, Failed, Ready, Scheduled};
         match self {
             Self::Retry => &[Failed, Scheduled],
-            Self::Discard => &[Scheduled, Ready, Failed],
-            Self::Cancel => &[Scheduled, Ready, Claimed],
+            Self::Discard => &[Scheduled, Ready, Blocked, Failed],
+            Self::Cancel => &[Scheduled, Ready, Blocked, Claimed],
+            Self::Run => &[Blocked],
         }
     }
 
@@ -159,7 +189,7 @@ impl Verb {
     fn default_states(self) -> &'static [JobState] {
         match self {
             Self::Retry => &[JobState::Failed],
-            Self::Discard | Self::Cancel => self.states(),
+            Self::Discard | Self::Cancel | Self::Run => self.states(),
         }
     }
 
@@ -201,6 +231,9 @@ impl Verb {
             (Self::Retry, JobState::Ready) => {
                 "it is ready already, and runs as soon as a worker is free".to_owned()
             }
+            (Self::Run, JobState::Ready) => {
+                "it is ready: whether it has room is decided when a worker is free".to_owned()
+            }
             (Self::Retry, JobState::Failed) => {
                 "another job holds its unique key, or is being changed by somebody else".to_owned()
             }
@@ -213,6 +246,9 @@ impl Verb {
     /// Says what to do instead to jobs of a state that a verb does not apply to.
     fn instead(self, state: JobState) -> &'static str {
         match (self, state) {
+            (Self::Retry, JobState::Blocked) => {
+                ": use `queue jobs run` to run it in spite of its limit"
+            }
             (Self::Discard, JobState::Claimed) => ": use `queue jobs cancel`",
             (Self::Cancel, JobState::Failed) => ": use `queue jobs discard`",
             _ => "",
@@ -237,6 +273,7 @@ impl Verb {
                 applied.changed = cancelled.ended;
                 applied.asked_to_stop = cancelled.asked;
             }
+            Self::Run => applied.changed = run_anyway(conn, schema, jobs).await?,
         }
         Ok(applied)
     }
@@ -278,8 +315,25 @@ mod tests {
         assert_eq!(refusal, "it is running: use `queue jobs cancel`");
         let refusal = Verb::Cancel.refusal(&job(JobState::Failed, 1));
         assert_eq!(refusal, "it is failed: use `queue jobs discard`");
+        let refusal = Verb::Retry.refusal(&job(JobState::Blocked, 0));
+        assert!(refusal.starts_with("it is blocked: use `queue jobs run`"));
         let refusal = Verb::Retry.refusal(&job(JobState::Finished, 1));
         assert_eq!(refusal, "it is finished (done)");
+    }
+
+    #[test]
+    fn only_blocked_jobs_are_run_anyway() {
+        assert!(Verb::Run.applies_to(&job(JobState::Blocked, 0)));
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| *state != JobState::Blocked)
+        {
+            assert!(!Verb::Run.applies_to(&job(state, 1)), "{state}");
+        }
+        assert_eq!(
+            Verb::Run.refusal(&job(JobState::Claimed, 1)),
+            "it is running"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::super::work::{Backlog, Work};
+use super::super::work::{Backlog, ClosedLimit, Work};
 use super::super::{Finding, Severity};
 use super::{error, finding, jobs, warning};
 use crate::inspect::ProcessSummary;
@@ -34,6 +34,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     );
     findings.extend(orphans(work.orphans));
     findings.extend(paused(&work.backlog));
+    findings.extend(work.closed_limits.iter().map(closed_limit));
     findings.extend(unserved(&work.backlog, &serving));
     findings.extend(late(&work.backlog, &serving));
     findings.extend(overdue(work));
@@ -110,6 +111,23 @@ fn paused(backlog: &[Backlog]) -> Vec<Finding> {
             )
         })
         .collect()
+}
+
+fn closed_limit(limit: &ClosedLimit) -> Finding {
+    let ClosedLimit { name, waiting } = limit;
+    let more = if waiting.at_least { "more than " } else { "" };
+    let count = i64::try_from(waiting.count).unwrap_or(i64::MAX);
+    warning(
+        "closed_limit",
+        format!(
+            "the limit of {name} is 0, with {more}{} waiting",
+            jobs(count)
+        ),
+        "none of them starts until it is raised",
+        format!(
+            "run `queue limits set {name} --to N` or `queue limits reset {name}` when they may run"
+        ),
+    )
 }
 
 /// Judges what waits where no process would take it. Says nothing when no process serves

@@ -18,6 +18,7 @@ fn healthy() -> Work {
             json!({"queues": ["mail", "night, report*"], "kinds": ["send"]}),
         )],
         backlog: vec![backlog("mail", "send")],
+        closed_limits: Vec::new(),
         overdue: Count::default(),
         overdue_seconds: 0.0,
         overdue_schedules: Vec::new(),
@@ -141,4 +142,25 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
             "failed_jobs"
         ]
     );
+}
+
+#[test]
+fn a_limit_of_none_with_jobs_that_wait_is_found_like_a_paused_queue() {
+    let mut work = healthy();
+    work.closed_limits.push(ClosedLimit {
+        name: "import".to_owned(),
+        waiting: Count {
+            count: 2,
+            at_least: false,
+        },
+    });
+
+    let findings = judge(&work);
+
+    assert_eq!(findings[0].check, "closed_limit");
+    assert_eq!(
+        findings[0].what,
+        "the limit of import is 0, with 2 jobs waiting"
+    );
+    assert!(findings[0].next.contains("queue limits reset import"));
 }

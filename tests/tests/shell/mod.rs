@@ -1,0 +1,88 @@
+//! The program, as a shell runs it.
+
+use std::process::{Command, Output, Stdio};
+
+use queue_tests::world::World;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder to run the program in, and the database it is given.
+pub(crate) struct Shell {
+    folder: TempDir,
+    pub(crate) url: Option<String>,
+}
+
+impl Shell {
+    pub(crate) fn on(world: &World) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            url: Some(world.url()),
+        }
+    }
+
+    pub(crate) fn without_database() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            url: None,
+        }
+    }
+
+    pub(crate) fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_test-queue"));
+        command
+            .args(line)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_remove("DATABASE_URL")
+            .env_remove("QUEUE_CONFIG")
+            .env_remove("QUEUE_SCHEMA")
+            .env_remove("QUEUE_LOG");
+        if let Some(url) = &self.url {
+            command.env("DATABASE_URL", url);
+        }
+        command
+    }
+
+    /// Runs a command line, and waits for its end off the test's own thread.
+    pub(crate) async fn run(&self, line: &[&str]) -> Output {
+        let mut command = self.command(line);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Runs a command that must end well, and returns what it printed.
+    pub(crate) async fn print(&self, line: &[&str]) -> String {
+        let output = self.run(line).await;
+        assert!(output.status.success(), "{line:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) async fn json(&self, line: &[&str]) -> Value {
+        let text = self.print(&[line, &["--json"]].concat()).await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Runs a command that must end with a code, and returns what it said.
+    pub(crate) async fn refused(&self, code: i32, line: &[&str]) -> String {
+        let output = self.run(line).await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{line:?}: {}",
+            said(&output)
+        );
+        said(&output)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+}
+
+/// Returns what a program wrote to its standard error.
+pub(crate) fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
