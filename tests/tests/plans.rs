@@ -33,7 +33,11 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "ready_claim",
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
     ),
-    ("claim_limited", "slots_pkey", "Index Cond: (key = brought.key)"),
+    (
+        "claim_limited",
+        "slots_pkey",
+        "Index Cond: (key = brought.key)",
+    ),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
     (
         "unblock",
