@@ -2,7 +2,8 @@
 -- $8 jobs in the order of the lanes, claims up to $7 of those that get all their slots and starts,
 -- and parks those that cannot get them. What cannot be decided now stays where it is.
 --
--- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue.
+-- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue. One
+-- that an operator lets run when it became ready has only that of its queue.
 -- A slot is a row whose number goes from 1 to the limit, and the lowest free numbers are taken: two
 -- claims that want the same one meet at the primary key, where the second waits for the first to
 -- commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
@@ -59,7 +60,13 @@ with front as (
         union all
         select name, name, slots, space, burst, null, null
         from queue.limits
-        where name in ('@queue/' || front.queue, '@kind/' || front.kind)
+        where name in ('@queue/' || front.queue, case
+            when front.track > 0
+                or not exists (
+                    select from queue.bypasses where job_id = front.job_id and at = front.ready_at
+                )
+                then '@kind/' || front.kind
+        end)
     ) as own on true
     left join queue.limits as of_key on of_key.name = own.key
     left join queue.limits as of_group on of_group.name = own.name
