@@ -10,8 +10,11 @@
 -- claim that got only some of its slots or starts is made all the same, and reported as partial: the
 -- caller releases it at once, and whatever happens to the caller, the slots go with the claim.
 --
--- A job is parked only when jobs that fit and stand before it fill a gate. A queue that has all its
--- slots in use parks nothing: its lanes are looked at only as far as there is room.
+-- A job is parked only when jobs that fit and stand before it fill a gate, and all of those are
+-- claimed, or when others of its queue and kind have been waiting for the same key: room that has just
+-- been made is theirs. One that had its turn and finds no room again goes back to the front of its line.
+-- A queue that has all its slots in use parks nothing: its lanes are looked at only as far as there is
+-- room.
 --
 -- Locks rows of ready with skip locked. Slots are taken in the order of keys and numbers, and then
 -- starts in the order of keys, so that no two claims wait for each other.
@@ -48,7 +51,25 @@ with front as (
             from queue.rates
             where rates.key = own.key
         ), interval '0')) / extract(epoch from meter.space)) end as free_starts,
-        row_number() over (partition by own.key order by front.position, front.seq) as rank
+        row_number() over (partition by own.key order by front.position, front.seq) as rank,
+        front.track < 2 and (
+            exists (
+                select
+                from queue.blocked
+                where blocked.key = own.key
+                    and blocked.queue = front.queue
+                    and blocked.kind = front.kind
+                    and (blocked.priority, blocked.seq) < (front.priority, front.seq)
+            )
+            or exists (
+                select
+                from queue.ready
+                where ready.waited_for = own.key
+                    and ready.queue = front.queue
+                    and ready.kind = front.kind
+                    and ready.priority <= front.priority
+            )
+        ) as is_behind
     from front
     cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
     left join lateral (
@@ -83,7 +104,8 @@ with front as (
 ), judged as (
     select gate.*,
         bool_and(
-            key is null or coalesce(rank <= least(free_slots, free_starts), true)
+            key is null
+                or (not is_behind and coalesce(rank <= least(free_slots, free_starts), true))
         ) over (partition by position, seq) as fits
     from gate
 ), seated as materialized (
@@ -171,7 +193,10 @@ with front as (
         attempt = 0 and coalesce(conflict = 'replace', false) as replaces
     from seated
     where not fits
-        and (nth >= free_starts or (nth >= free_slots and key not like '@queue/%'))
+        and (is_behind or nth >= free_starts or (nth >= free_slots and key not like '@queue/%'))
+        and key <> all (array(
+            select key from seated where fits and seat > $7::bigint and key is not null
+        ))
     order by position, seq, key
 ), ranked as materialized (
     select stuck.*, case
@@ -187,7 +212,8 @@ with front as (
 ), blocked as (
     insert into queue.blocked
         (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
-    select job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind
+    select job_id, case when track = 2 then job_id else seq end, attempt, priority, spent, crashes,
+        frees_key, replaces, key, queue, kind
     from ranked
     where fate = 'blocked'
 ), overtaken as (
