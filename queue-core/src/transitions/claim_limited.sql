@@ -173,8 +173,8 @@ with front as (
 ), won as materialized (
     select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, spent, crashes,
         frees_key, queue, kind, track,
-        array_agg(key) filter (where number is not null) as keys,
-        array_agg(number) filter (where number is not null) as numbers,
+        array_agg(key) filter (where number is not null and has_slot) as keys,
+        array_agg(number) filter (where number is not null and has_slot) as numbers,
         bool_and(has_slot and has_start) as is_whole
     from checked
     group by position, seq, place, job_id, ready_at, attempt, priority, spent, crashes, frees_key,
