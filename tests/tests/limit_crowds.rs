@@ -101,10 +101,10 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     world.until("slots", 0).await;
     process.stop().await;
     assert!(stage.notes()[2..].is_sorted());
-    assert_eq!(
-        world.count("ready").await + world.count("blocked").await,
-        count as i64
-    );
+    // No more of them were moved than there is room for.
+    let moved = world.count("ready").await;
+    assert!(moved <= 1, "{moved} were moved");
+    assert_eq!(moved + world.count("blocked").await, count as i64);
     assert_tables_sound(world.pool()).await;
 }
 

@@ -9,6 +9,7 @@ use queue_core::transitions::Run;
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track};
 use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
 use queue_core::transitions::finish::finish;
+use queue_core::transitions::release::release_unknown;
 use queue_core::transitions::unblock::unblock;
 use queue_core::{JobId, Limits, NewJob, Options, Schema};
 use queue_tests::soundness::assert_tables_sound;
@@ -169,6 +170,22 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
     assert_eq!(world.count("slots where key = 'k/a'").await, 0);
     assert_eq!(world.count("ready where spent = 0").await, 1);
     assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_claimed_without_its_process_knowing_gives_its_slot_back() {
+    let world = World::new().await;
+    let mut forgetful = Hand::new(&world).await;
+    let job = enqueue(&world, Limits::key("a")).await;
+    assert_eq!(ids(&forgetful.claim(1).await), [job]);
+
+    let schema = Schema::default();
+    let released = release_unknown(&mut forgetful.conn, &schema, forgetful.process, &[]).await;
+
+    assert_eq!(released.unwrap(), [job]);
+    assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
+    assert_eq!(ids(&forgetful.claim(1).await), [job]);
 }
 
 /// A job that notes when it begins and ends, with a round trip in between.
