@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 pub enum Deed {
     /// Ends at once.
     Quick,
+    /// Ends at once, and has its end on record.
+    Recorded,
     /// Ends when the gate of that name is open; stops when asked to.
     Gate(String),
     /// Ends when the gate of that name is open, whoever asks it to stop.
@@ -43,7 +45,10 @@ impl Ledger {
     pub async fn build(pool: &PgPool) {
         sqlx::raw_sql(
             "create schema ledger;
-             create table ledger.runs (job_id bigint, attempt integer, pid integer);
+             create table ledger.runs (
+                 job_id bigint, attempt integer, pid integer,
+                 began_at timestamptz default clock_timestamp(), ended_at timestamptz
+             );
              create table ledger.gates (name text);",
         )
         .execute(pool)
@@ -81,6 +86,17 @@ impl Ledger {
             .bind(std::process::id().cast_signed())
             .execute(&self.pool)
             .await?;
+        Ok(())
+    }
+
+    async fn note_end(&self, attempt: &Attempt) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "update ledger.runs set ended_at = clock_timestamp() where job_id = $1 and attempt = $2",
+        )
+        .bind(attempt.job_id.0)
+        .bind(attempt.number)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -123,6 +139,7 @@ impl Perform<Ledger> for Deed {
         cx.state().note(cx.attempt()).await?;
         match self {
             Self::Quick => {}
+            Self::Recorded => cx.state().note_end(cx.attempt()).await?,
             Self::Gate(name) => tokio::select! {
                 () = cx.state().wait_at(&name) => {}
                 () = cx.cancelled() => return Err("asked to stop".into()),

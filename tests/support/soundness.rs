@@ -98,6 +98,15 @@ pub async fn problems(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     answers(pool, &QUESTIONS).await
 }
 
+/// Checks the tables.
+///
+/// # Panics
+/// When anything is wrong.
+pub async fn assert_tables_sound(pool: &PgPool) {
+    let found = problems(pool).await.expect("answers about the tables");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// Checks the tables, and the record of runs.
 ///
 /// # Panics

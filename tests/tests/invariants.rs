@@ -8,9 +8,11 @@ use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use queue_core::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
-use queue_core::transitions::claim::{Lane, Track, claim};
+use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
+use queue_core::transitions::claim_limited::claim_limited;
 use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
 use queue_core::transitions::discard::{Discarded, discard};
 use queue_core::transitions::fail::{Failed, fail};
@@ -21,8 +23,11 @@ use queue_core::transitions::release::{release, release_unknown};
 use queue_core::transitions::retry::{Retried, retry};
 use queue_core::transitions::revive::revive;
 use queue_core::transitions::snooze::snooze;
+use queue_core::transitions::unblock::{blocked_keys, run_anyway, unblock};
 use queue_core::transitions::{AttemptError, Claim, Ending, Run};
-use queue_core::{JobId, NewJob, OnConflict, Options, Outcome, Queue, Schema, States, Unique};
+use queue_core::{
+    Conflict, JobId, Limits, NewJob, OnConflict, Options, Outcome, Queue, Schema, States, Unique,
+};
 use queue_tests::soundness::problems;
 use queue_tests::world::World;
 use serde_json::json;
@@ -41,6 +46,7 @@ enum Step {
         within: bool,
         later: bool,
         many: usize,
+        limits: Vec<(u8, Conflict)>,
     },
     Promote {
         hours: i64,
@@ -48,6 +54,19 @@ enum Step {
     Claim {
         process: usize,
         limit: usize,
+    },
+    ClaimLimited {
+        process: usize,
+        limit: usize,
+    },
+    Unblock,
+    RunAnyway {
+        job: usize,
+    },
+    /// Sets the limit of a key, or of all of them, or lets it be as the jobs say.
+    SetLimit {
+        name: &'static str,
+        to: Option<u32>,
     },
     /// Ends any run that was ever claimed: most of them are over.
     End {
@@ -114,16 +133,23 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(End::Release),
     ];
     let key = prop_oneof![2 => Just(None), 3 => (0..3_u8).prop_map(Some)];
+    let within = proptest::bool::weighted(0.1);
     let process = 0..PROCESSES;
     prop_oneof![
-        6 => (key, counts, on_conflict, proptest::bool::weighted(0.1), any::<bool>(), 1..4_usize).prop_map(
-            |(key, counts, on_conflict, within, later, many)| Step::Enqueue {
-                key, counts, on_conflict, within, later, many,
+        6 => (key, counts, on_conflict, within, any::<bool>(), 1..4_usize, limits()).prop_map(
+            |(key, counts, on_conflict, within, later, many, limits)| Step::Enqueue {
+                key, counts, on_conflict, within, later, many, limits,
             }
         ),
         3 => (0..3_i64).prop_map(|hours| Step::Promote { hours }),
         6 => (process.clone(), 1..4_usize)
             .prop_map(|(process, limit)| Step::Claim { process, limit }),
+        8 => (process.clone(), 1..4_usize)
+            .prop_map(|(process, limit)| Step::ClaimLimited { process, limit }),
+        2 => Just(Step::Unblock),
+        1 => any::<usize>().prop_map(|job| Step::RunAnyway { job }),
+        2 => (0..LIMIT_NAMES.len(), proptest::option::weighted(0.4, 0..4_u32))
+            .prop_map(|(name, to)| Step::SetLimit { name: LIMIT_NAMES[name], to }),
         12 => (any::<usize>(), proptest::option::weighted(0.2, process.clone()), how)
             .prop_map(|(claim, by, how)| Step::End { claim, by, how }),
         2 => any::<usize>().prop_map(|job| Step::Cancel { job }),
@@ -135,6 +161,22 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::ClearFinished),
         1 => Just(Step::ClearFailed),
     ]
+}
+
+/// Every name that a limit of the jobs here may be set under.
+const LIMIT_NAMES: [&str; 4] = ["k", "k/0", "@queue/default", "@kind/k"];
+
+/// The keys of a job's limits, which allow one more than their number, and what becomes of it.
+fn limits() -> impl Strategy<Value = Vec<(u8, Conflict)>> {
+    let conflict = prop_oneof![
+        4 => Just(Conflict::Block),
+        1 => Just(Conflict::Discard),
+        1 => Just(Conflict::Replace),
+    ];
+    let none = Just(Vec::new());
+    let one = (0..2_u8, conflict.clone()).prop_map(|limit| vec![limit]);
+    let both = (conflict.clone(), conflict).prop_map(|(a, b)| vec![(0, a), (1, b)]);
+    prop_oneof![3 => none, 3 => one, 1 => both]
 }
 
 /// Carries out steps, and knows which runs are not over yet.
@@ -193,6 +235,30 @@ impl Actor {
                 Ok(())
             }
             Step::Claim { process, limit } => self.claim(*process, *limit).await,
+            Step::ClaimLimited { process, limit } => self.claim_limited(*process, *limit).await,
+            Step::Unblock => {
+                let keys = ok(blocked_keys(&mut self.conn, &self.schema, "", 10).await)?;
+                ok(unblock(&mut self.conn, &self.schema, &keys).await)?;
+                Ok(())
+            }
+            Step::RunAnyway { job } => {
+                let jobs = self.pick(*job);
+                ok(run_anyway(&mut self.conn, &self.schema, &jobs).await)?;
+                Ok(())
+            }
+            Step::SetLimit { name, to: None } => {
+                ok(reset(&mut self.conn, &self.schema, name).await)?;
+                Ok(())
+            }
+            Step::SetLimit { name, to } => {
+                let setting = LimitSetting {
+                    to: *to,
+                    rate: None,
+                };
+                let by = SetBy::Operator;
+                ok(set(&mut self.conn, &self.schema, name, setting, by).await)?;
+                Ok(())
+            }
             Step::End { claim, by, how } => self.end(*claim, *by, *how).await,
             Step::Cancel { job } => {
                 let jobs = self.pick(*job);
@@ -233,6 +299,7 @@ impl Actor {
             within,
             later,
             many,
+            limits,
         } = step
         else {
             return Ok(());
@@ -255,6 +322,11 @@ impl Actor {
             }
             options = options.unique(unique);
         }
+        let limits = limits.iter().map(|(key, conflict)| {
+            let limit = Limits::key(key.to_string()).to(u32::from(*key) + 1);
+            limit.on_conflict(*conflict)
+        });
+        options = options.limits(limits.fold(Limits::none(), Limits::and));
         let jobs = (0..*many).map(|_| NewJob::untyped("k", &json!(1), options.clone()));
         let enqueued = ok(self.queue.enqueue_all(jobs).tx(&mut self.conn).await)?;
         let new = enqueued.iter().filter(|each| each.is_new());
@@ -264,18 +336,28 @@ impl Actor {
 
     async fn claim(&mut self, process: usize, limit: usize) -> Result<(), TestCaseError> {
         let process = self.processes[process];
-        let lane = Lane {
-            queue: "default".to_owned(),
-            priority: 0,
-            track: Track::Open,
-            above: 0,
-            up_to: i64::MAX,
-        };
         let kinds = ["k".to_owned()];
-        let lanes = [lane];
+        let lanes = [lane(Track::Open)];
         let schema = &self.schema;
         let claimed = claim(&mut self.conn, schema, process, &lanes, &kinds, limit).await;
-        for job in ok(claimed)? {
+        self.note_claims(process, ok(claimed)?)
+    }
+
+    async fn claim_limited(&mut self, process: usize, limit: usize) -> Result<(), TestCaseError> {
+        let process = self.processes[process];
+        let kinds = ["k".to_owned()];
+        let lanes = [Track::Unblocked, Track::Limited, Track::Open].map(lane);
+        let (conn, schema) = (&mut self.conn, &self.schema);
+        let claimed = claim_limited(conn, schema, process, &lanes, &kinds, limit, 8).await;
+        self.note_claims(process, ok(claimed)?.jobs)
+    }
+
+    fn note_claims(
+        &mut self,
+        process: ProcessId,
+        claimed: Vec<ClaimedJob>,
+    ) -> Result<(), TestCaseError> {
+        for job in claimed {
             let name = (process, job.claim.job_id(), job.claim.attempt());
             let known = |(process, claim): &(ProcessId, Claim)| {
                 (*process, claim.job_id(), claim.attempt()) == name
@@ -285,6 +367,24 @@ impl Actor {
             self.claims.push((process, job.claim));
         }
         Ok(())
+    }
+
+    /// Counts the slots in use of each key, and says how many it allows now.
+    async fn slots(&mut self) -> Result<BTreeMap<String, (i64, i64)>, TestCaseError> {
+        let rows: Vec<(String, i64, i64)> = ok(sqlx::query_as(
+            "select key, count(*), coalesce(of_key.slots, of_group.slots, case key
+                 when 'k/0' then 1 when 'k/1' then 2 end, 1000)::bigint
+             from queue.slots
+             left join queue.limits as of_key on of_key.name = key
+             left join queue.limits as of_group on of_group.name = 'k' and key like 'k/%'
+             group by key, of_key.slots, of_group.slots",
+        )
+        .fetch_all(&mut self.conn)
+        .await)?;
+        let slots = rows.into_iter();
+        Ok(slots
+            .map(|(key, used, allowed)| (key, (used, allowed)))
+            .collect())
     }
 
     async fn end(
@@ -371,6 +471,7 @@ impl Actor {
         let rows: Vec<(i64, String, i32, String)> = ok(sqlx::query_as(
             "select job_id, 'scheduled', attempt, scheduled::text from queue.scheduled
              union all select job_id, 'ready', attempt, ready::text from queue.ready
+             union all select job_id, 'blocked', attempt, blocked::text from queue.blocked
              union all select job_id, 'claimed', attempt, claimed::text from queue.claimed
              union all select job_id, 'failed', attempt, failed::text from queue.failed
              union all select job_id, 'finished', attempt, finished::text from queue.finished",
@@ -401,6 +502,16 @@ struct Place {
     place: String,
     attempt: i32,
     row: String,
+}
+
+fn lane(track: Track) -> Lane {
+    Lane {
+        queue: "default".to_owned(),
+        priority: 0,
+        track,
+        above: 0,
+        up_to: i64::MAX,
+    }
 }
 
 async fn end_run(
@@ -458,12 +569,28 @@ fn check_progress(step: &Step, before: &Places, after: &Places) -> Result<(), Te
     Ok(())
 }
 
+/// Checks that no key has got more slots in a step than it allows.
+fn check_slots(
+    before: &BTreeMap<String, (i64, i64)>,
+    after: &BTreeMap<String, (i64, i64)>,
+) -> Result<(), TestCaseError> {
+    for (key, (used, allowed)) in after {
+        let used_before = before.get(key).map_or(0, |(used, _)| *used);
+        prop_assert!(
+            used <= allowed || *used <= used_before,
+            "{used} slots of {key} are in use, and {allowed} allowed"
+        );
+    }
+    Ok(())
+}
+
 /// Jobs whose key counts in the state they are in, and does not run out: one for each key, and
 /// those that were replaced.
 const RIVALS: &str = "with places as (
         select job_id, 1 as bit from queue.scheduled
         union all select job_id, 2 from queue.ready
         union all select job_id, 4 from queue.claimed
+        union all select job_id, 8 from queue.blocked
         union all select job_id, 16 from queue.failed
         union all select job_id, 32 from queue.finished where outcome <> 'cancelled'
     )
@@ -476,20 +603,25 @@ const RIVALS: &str = "with places as (
 
 async fn play(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
     let tables = "queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
-        queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.sleepers";
+        queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.sleepers,
+        queue.blocked, queue.slots, queue.rates, queue.limits, queue.bypasses";
     world.sql(&format!("truncate {tables}")).await;
     let mut actor = Actor::new(world).await;
     let keys_run_out = steps
         .iter()
         .any(|step| matches!(step, Step::Enqueue { within: true, .. }));
     let mut before = Places::new();
+    let mut slots_before = BTreeMap::new();
     for step in steps {
         actor.take(step).await?;
         let after = actor.places().await?;
         check_progress(step, &before, &after)?;
+        let slots = actor.slots().await?;
+        check_slots(&slots_before, &slots)?;
+        slots_before = slots;
         for job in &actor.asked {
             let place = after.get(&job.0).map(|now| now.place.as_str());
-            let waits = matches!(place, Some("ready" | "scheduled"));
+            let waits = matches!(place, Some("ready" | "scheduled" | "blocked"));
             prop_assert!(
                 !waits,
                 "job {job} is to run again although it was asked to stop"
@@ -628,6 +760,8 @@ async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
     }
 
     assert!(ended > 100, "only {ended} runs were ended");
+    // No limit that was ever set allows more.
+    assert_eq!(world.count("slots where number > 3").await, 0);
     let found = problems(world.pool()).await.expect("answers");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use queue_core::Options;
+use queue_core::{Limits, NewJob, Options};
 use queue_tests::deeds::{Block, Deed, Ledger};
 use queue_tests::soundness::assert_sound;
 use queue_tests::victim::{Orders, Victim};
@@ -284,4 +284,65 @@ async fn a_process_whose_row_is_gone_lets_go_of_its_jobs_and_registers_anew() {
         .until(&format!("processes where pid = {}", victim.pid()), 1)
         .await;
     assert_sound(world.pool()).await;
+}
+
+/// Runs that there were more of at one moment than their key allows. A run is over when it said so,
+/// or when it was taken from its process.
+const BEYOND_THE_LIMIT: &str = "with run as (
+        select limits -> 0 ->> 'key' as key, (limits -> 0 ->> 'slots')::integer as slots, began_at,
+            least(coalesce(runs.ended_at, 'infinity'), coalesce(taken.ended_at, 'infinity')) as ended_at
+        from ledger.runs
+        join queue.jobs on jobs.id = runs.job_id
+        left join queue.attempts as taken on taken.job_id = runs.job_id
+            and taken.attempt = runs.attempt
+    )
+    select format('%s runs of %s at %s', count(*), run.key, run.began_at)
+    from run
+    join run as beside on beside.key = run.key
+        and beside.began_at <= run.began_at
+        and beside.ended_at > run.began_at
+    where run.ended_at > run.began_at
+    group by run.key, run.slots, run.began_at
+    having count(*) > run.slots";
+
+#[tokio::test]
+async fn no_limit_is_exceeded_and_no_slot_kept_while_processes_are_killed_and_stand_still() {
+    const JOBS: i64 = 450;
+    let world = world().await;
+    let orders = orders(&world);
+    let jobs = (0..JOBS).map(|number| {
+        let slots = 1 + number.unsigned_abs() % 3;
+        let limits = Limits::key(slots.to_string()).to(u32::try_from(slots).unwrap());
+        let job = NewJob::of(&Deed::Recorded).unwrap();
+        job.with(|options| options.crashes(100).limits(limits.clone()))
+    });
+    // One call for each, so that they come to the workers in ready.
+    for job in jobs {
+        world.queue.enqueue_all([job]).await.unwrap();
+    }
+    let mut victims = [(); 3].map(|()| Victim::start(WORKER, &orders));
+
+    for round in 1..=3_i64 {
+        eventually("some more jobs are done", async || {
+            world.count("finished").await >= round * JOBS / 6
+        })
+        .await;
+        let which = usize::try_from(round).unwrap() % 3;
+        victims[(which + 1) % 3].pause();
+        let killed = format!("processes where pid = {}", victims[which].pid());
+        victims[which].kill().await;
+        victims[which] = Victim::start(WORKER, &orders);
+        world.until(&killed, 0).await;
+        victims[(which + 1) % 3].resume();
+    }
+
+    world.until("finished where outcome = 'done'", JOBS).await;
+    let beyond: Vec<(String,)> = world.rows(BEYOND_THE_LIMIT).await;
+    assert_eq!(beyond, []);
+    assert_eq!(world.count("slots").await, 0);
+    assert_sound(world.pool()).await;
+    for victim in &mut victims {
+        victim.terminate();
+        assert!(victim.ended().await.success());
+    }
 }

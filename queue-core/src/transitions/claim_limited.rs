@@ -74,13 +74,13 @@ pub async fn claim_limited(
     for row in &rows {
         match row.try_get(FATE)? {
             "claimed" => claim.jobs.push(claimed_job(row)?),
-            "partial" => partial.push(claimed_job(row)?.claim),
+            "partial" => partial.push(claimed_job(row)?),
             _ => claim.parked.push(parked(row)?),
         }
     }
     in_lane_order(lanes, &mut claim.jobs);
     give_up(conn, schema, process, &partial).await?;
-    look_once_more(conn, schema, &claim.parked).await?;
+    look_once_more(conn, schema, &claim.parked, &partial).await?;
     Ok(claim)
 }
 
@@ -104,24 +104,27 @@ async fn give_up(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
-    partial: &[Claim],
+    partial: &[ClaimedJob],
 ) -> Result<(), sqlx::Error> {
     if !partial.is_empty() {
-        release(conn, schema, process, partial).await?;
+        let claims: Vec<Claim> = partial.iter().map(|job| job.claim).collect();
+        release(conn, schema, process, &claims).await?;
     }
     Ok(())
 }
 
-/// Looks for room that was made while the jobs were being parked.
+/// Looks for room that was made while jobs were being parked, or by giving jobs back.
 async fn look_once_more(
     conn: &mut PgConnection,
     schema: &Schema,
     parked: &[Parked],
+    given_up: &[ClaimedJob],
 ) -> Result<(), sqlx::Error> {
-    let keys: Vec<String> = parked
-        .iter()
-        .filter(|job| job.fate == "blocked")
-        .map(|job| job.key.clone())
+    let blocked = parked.iter().filter(|job| job.fate == "blocked");
+    let keys: Vec<String> = blocked
+        .map(|job| &job.key)
+        .chain(given_up.iter().flat_map(|job| &job.keys))
+        .cloned()
         .collect();
     unblock(conn, schema, &keys).await?;
     Ok(())

@@ -2,15 +2,19 @@
 -- $8 jobs in the order of the lanes, claims up to $7 of those that get all their slots and starts,
 -- and parks those that cannot get them. What cannot be decided now stays where it is.
 --
--- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue.
+-- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue. One
+-- that an operator lets run when it became ready has only that of its queue.
 -- A slot is a row whose number goes from 1 to the limit, and the lowest free numbers are taken: two
 -- claims that want the same one meet at the primary key, where the second waits for the first to
 -- commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
 -- claim that got only some of its slots or starts is made all the same, and reported as partial: the
 -- caller releases it at once, and whatever happens to the caller, the slots go with the claim.
 --
--- A job is parked only when jobs that fit and stand before it fill a gate. A queue that has all its
--- slots in use parks nothing: its lanes are looked at only as far as there is room.
+-- A job is parked only when jobs that fit and stand before it fill a gate, and all of those are
+-- claimed, or when others of its queue and kind have been waiting for the same key: room that has just
+-- been made is theirs. One that had its turn and finds no room again goes back to the front of its line.
+-- A queue that has all its slots in use parks nothing: its lanes are looked at only as far as there is
+-- room.
 --
 -- Locks rows of ready with skip locked. Slots are taken in the order of keys and numbers, and then
 -- starts in the order of keys, so that no two claims wait for each other.
@@ -49,7 +53,25 @@ with setting as (
             from queue.rates
             where rates.key = own.key
         ), interval '0')) / extract(epoch from meter.space)) end as free_starts,
-        row_number() over (partition by own.key order by front.position, front.seq) as rank
+        row_number() over (partition by own.key order by front.position, front.seq) as rank,
+        front.track < 2 and (
+            exists (
+                select
+                from queue.blocked
+                where blocked.key = own.key
+                    and blocked.queue = front.queue
+                    and blocked.kind = front.kind
+                    and (blocked.priority, blocked.seq) < (front.priority, front.seq)
+            )
+            or exists (
+                select
+                from queue.ready
+                where ready.waited_for = own.key
+                    and ready.queue = front.queue
+                    and ready.kind = front.kind
+                    and ready.priority <= front.priority
+            )
+        ) as is_behind
     from front
     cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
     left join lateral (
@@ -61,7 +83,13 @@ with setting as (
         union all
         select name, name, slots, space, burst, null, null
         from queue.limits
-        where name in ('@queue/' || front.queue, '@kind/' || front.kind)
+        where name in ('@queue/' || front.queue, case
+            when front.track > 0
+                or not exists (
+                    select from queue.bypasses where job_id = front.job_id and at = front.ready_at
+                )
+                then '@kind/' || front.kind
+        end)
             and (select has_any from setting)
     ) as own on true
     left join queue.limits as of_key on of_key.name = own.key
@@ -80,7 +108,8 @@ with setting as (
 ), judged as (
     select gate.*,
         bool_and(
-            key is null or coalesce(rank <= least(free_slots, free_starts), true)
+            key is null
+                or (not is_behind and coalesce(rank <= least(free_slots, free_starts), true))
         ) over (partition by position, seq) as fits
     from gate
 ), seated as materialized (
@@ -146,8 +175,8 @@ with setting as (
 ), won as materialized (
     select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, spent, crashes,
         frees_key, queue, kind, track,
-        array_agg(key) filter (where number is not null) as keys,
-        array_agg(number) filter (where number is not null) as numbers,
+        array_agg(key) filter (where number is not null and has_slot) as keys,
+        array_agg(number) filter (where number is not null and has_slot) as numbers,
         bool_and(has_slot and has_start) as is_whole
     from checked
     group by position, seq, place, job_id, ready_at, attempt, priority, spent, crashes, frees_key,
@@ -166,7 +195,10 @@ with setting as (
         attempt = 0 and coalesce(conflict = 'replace', false) as replaces
     from seated
     where not fits
-        and (nth >= free_starts or (nth >= free_slots and key not like '@queue/%'))
+        and (is_behind or nth >= free_starts or (nth >= free_slots and key not like '@queue/%'))
+        and key <> all (array(
+            select key from seated where fits and seat > $7::bigint and key is not null
+        ))
     order by position, seq, key
 ), ranked as materialized (
     select stuck.*, case
@@ -182,7 +214,8 @@ with setting as (
 ), blocked as (
     insert into queue.blocked
         (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
-    select job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind
+    select job_id, case when track = 2 then job_id else seq end, attempt, priority, spent, crashes,
+        frees_key, replaces, key, queue, kind
     from ranked
     where fate = 'blocked'
 ), overtaken as (

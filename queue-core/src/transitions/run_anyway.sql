@@ -1,5 +1,5 @@
--- blocked → ready (track 0), as an operator said: without regard to the limits it waits for. That it
--- was so is kept.
+-- blocked → ready (track 0), as an operator said: without regard to the limits of the job and its kind.
+-- That it was so is kept, with the time at which it became ready: claim_limited.sql knows it by that.
 with freed as (
     delete from queue.blocked
     where job_id = any (array(
@@ -8,14 +8,16 @@ with freed as (
     ))
     returning *
 ), placed as (
-    insert into queue.ready (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind)
-    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue, kind
+    insert into queue.ready
+        (job_id, seq, ready_at, attempt, priority, spent, crashes, frees_key, queue, kind)
+    select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, spent, crashes,
+        frees_key, queue, kind
     from freed
     order by job_id
 ), marked as (
-    insert into queue.bypasses (job_id)
-    select job_id from freed
-    on conflict (job_id) do update set at = clock_timestamp()
+    insert into queue.bypasses (job_id, at)
+    select job_id, statement_timestamp() from freed
+    on conflict (job_id) do update set at = excluded.at
 )
 select job_id, (
     select count(*)

@@ -1,0 +1,274 @@
+//! Claims and ends of one key at the same moment: a limit is never exceeded, no slot is kept, and
+//! nobody is forgotten.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use queue_core::process::{ProcessId, ProcessInfo, register};
+use queue_core::transitions::Run;
+use queue_core::transitions::claim::{ClaimedJob, Lane, Track};
+use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
+use queue_core::transitions::finish::finish;
+use queue_core::transitions::release::release_unknown;
+use queue_core::transitions::unblock::unblock;
+use queue_core::{JobId, Limits, NewJob, Options, Schema};
+use queue_tests::soundness::assert_tables_sound;
+use queue_tests::stage::Stage;
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::{Cx, Job, Perform};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::PgConnection;
+
+/// A process that claims when it is told to.
+struct Hand {
+    process: ProcessId,
+    conn: PgConnection,
+}
+
+impl Hand {
+    async fn new(world: &World) -> Self {
+        let process = ProcessId::new();
+        let info = ProcessInfo {
+            name: format!("process {process}"),
+            host: "here".to_owned(),
+            pid: 1,
+            version: "1".to_owned(),
+            details: json!({}),
+        };
+        let mut conn = world.connect().await;
+        register(&mut conn, &Schema::default(), process, &info)
+            .await
+            .unwrap();
+        Self { process, conn }
+    }
+
+    /// Claims up to `limit` jobs, and looks at no more than that.
+    async fn claim(&mut self, limit: usize) -> LimitedClaim {
+        let lanes = [Track::Unblocked, Track::Limited].map(|track| Lane {
+            queue: "default".to_owned(),
+            priority: 0,
+            track,
+            above: 0,
+            up_to: i64::MAX,
+        });
+        let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
+        let conn = &mut self.conn;
+        claim_limited(conn, &schema, self.process, &lanes, &kinds, limit, limit)
+            .await
+            .unwrap()
+    }
+
+    /// Ends a run, and looks who may go on.
+    async fn finish(&mut self, job: &ClaimedJob) {
+        let run = Run {
+            claim: job.claim,
+            ran: Duration::from_millis(1),
+        };
+        let schema = Schema::default();
+        let ended = finish(&mut self.conn, &schema, self.process, &[run]).await;
+        assert_eq!(ended.unwrap(), [job.claim.job_id()]);
+        unblock(&mut self.conn, &schema, &job.keys).await.unwrap();
+    }
+
+    async fn execute(&mut self, statement: &'static str) {
+        sqlx::query(statement)
+            .execute(&mut self.conn)
+            .await
+            .unwrap();
+    }
+}
+
+async fn enqueue(world: &World, limits: Limits) -> JobId {
+    let job = NewJob::untyped("k", &json!(1), Options::new().limits(limits));
+    world.queue.enqueue_all([job]).await.unwrap()[0].id()
+}
+
+fn ids(claim: &LimitedClaim) -> Vec<JobId> {
+    claim.jobs.iter().map(|job| job.claim.job_id()).collect()
+}
+
+/// Waits until somebody waits for a lock.
+async fn until_waiting(world: &World) {
+    eventually("a statement waits for a lock", async || {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        world.value::<i64>(waiting).await > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_claims_at_once_do_not_both_get_the_last_slot() {
+    let world = World::new().await;
+    let (mut first, mut second) = (Hand::new(&world).await, Hand::new(&world).await);
+    let jobs = [
+        enqueue(&world, Limits::key("a")).await,
+        enqueue(&world, Limits::key("a")).await,
+    ];
+    first.execute("begin").await;
+    assert_eq!(ids(&first.claim(1).await), [jobs[0]]);
+
+    let (claimed, ()) = tokio::join!(second.claim(10), async {
+        until_waiting(&world).await;
+        first.execute("commit").await;
+    });
+
+    assert_eq!(ids(&claimed), []);
+    assert_eq!(world.count("slots").await, 1);
+    assert_eq!(world.state(jobs[1]).await, "ready");
+    assert_tables_sound(world.pool()).await;
+    assert_eq!(second.claim(10).await.parked.len(), 1);
+    assert_eq!(world.state(jobs[1]).await, "blocked");
+}
+
+#[tokio::test]
+async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() {
+    let world = World::new().await;
+    let (mut holder, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    enqueue(&world, Limits::key("a")).await;
+    let held = holder.claim(1).await.jobs.remove(0);
+    let waiting = enqueue(&world, Limits::key("a")).await;
+    let beside = enqueue(&world, Limits::key("b")).await;
+    let mut obstacle = Hand::new(&world).await;
+    obstacle.execute("begin").await;
+    obstacle
+        .execute("insert into queue.slots (key, number, job_id) values ('k/b', 1, 0)")
+        .await;
+
+    // The claim has seen the key full, and waits for another key's slot before it writes that.
+    let (claimed, ()) = tokio::join!(claimer.claim(10), async {
+        until_waiting(&world).await;
+        holder.finish(&held).await;
+        assert_eq!(world.count("slots").await, 0);
+        obstacle.execute("rollback").await;
+    });
+
+    assert_eq!(ids(&claimed), [beside]);
+    assert_eq!(claimed.parked.len(), 1);
+    assert_eq!(world.state(waiting).await, "ready");
+    assert_eq!(ids(&claimer.claim(10).await), [waiting]);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
+    let world = World::new().await;
+    let (mut other, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    let b = enqueue(&world, Limits::key("b")).await;
+    other.execute("begin").await;
+    assert_eq!(ids(&other.claim(1).await), [b]);
+    let both = enqueue(&world, Limits::key("a").and(Limits::key("b"))).await;
+
+    let (claimed, ()) = tokio::join!(claimer.claim(10), async {
+        until_waiting(&world).await;
+        other.execute("commit").await;
+    });
+
+    assert_eq!(ids(&claimed), []);
+    assert_eq!(world.state(both).await, "ready");
+    assert_eq!(world.count("slots where key = 'k/a'").await, 0);
+    assert_eq!(world.count("ready where spent = 0").await, 1);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_claimed_without_its_process_knowing_gives_its_slot_back() {
+    let world = World::new().await;
+    let mut forgetful = Hand::new(&world).await;
+    let job = enqueue(&world, Limits::key("a")).await;
+    assert_eq!(ids(&forgetful.claim(1).await), [job]);
+
+    let schema = Schema::default();
+    let released = release_unknown(&mut forgetful.conn, &schema, forgetful.process, &[]).await;
+
+    assert_eq!(released.unwrap(), [job]);
+    assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
+    assert_eq!(ids(&forgetful.claim(1).await), [job]);
+}
+
+/// A job that notes when it begins and ends, with a round trip in between.
+#[derive(Serialize, Deserialize)]
+struct Brief(Vec<String>);
+
+impl Job for Brief {
+    const KIND: &'static str = "brief";
+}
+
+impl Perform<Stage> for Brief {
+    type Error = Infallible;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
+        for key in &self.0 {
+            cx.state().note(format!("{key} begins"));
+        }
+        let round_trip = sqlx::query("select 1").execute(cx.queue().pool());
+        round_trip.await.expect("a round trip");
+        for key in &self.0 {
+            cx.state().note(format!("{key} ends"));
+        }
+        Ok(())
+    }
+}
+
+/// The most jobs of a key that ran at the same moment.
+fn most_at_once(notes: &[String], key: &str) -> usize {
+    let (begins, ends) = (format!("{key} begins"), format!("{key} ends"));
+    let (mut running, mut most) = (0, 0);
+    for note in notes {
+        running += usize::from(*note == begins);
+        running -= usize::from(*note == ends);
+        most = most.max(running);
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_together_exceed_no_limit_and_run_everything() {
+    const JOBS: usize = 400;
+    let world = World::new().await;
+    let stage = Stage::default();
+    let start = || world.start(stage.app().register::<Brief>(), worker("*", 4));
+    let processes = [(); 3].map(|()| start());
+    let mut random = fastrand::Rng::with_seed(7);
+
+    // Key 1 has one slot, key 2 two and key 3 three; some jobs have two keys, in either order.
+    for _ in 0..JOBS / 20 {
+        let jobs = (0..20).map(|_| {
+            let mut keys = vec![random.usize(1..=3)];
+            let other = random.usize(1..=3);
+            if random.bool() && other != keys[0] {
+                keys.push(other);
+            }
+            let limits = keys.iter().map(|key| {
+                let slots = u32::try_from(*key).unwrap();
+                Limits::key(key.to_string()).to(slots)
+            });
+            let limits = limits.fold(Limits::none(), Limits::and);
+            let job = Brief(keys.iter().map(ToString::to_string).collect());
+            NewJob::of(&job)
+                .unwrap()
+                .with(|options| options.limits(limits.clone()))
+        });
+        let jobs: Vec<NewJob> = jobs.collect();
+        world.queue.enqueue_all(jobs).await.unwrap();
+        assert_tables_sound(world.pool()).await;
+    }
+
+    world
+        .until("finished where outcome = 'done'", JOBS as i64)
+        .await;
+    for process in processes {
+        process.stop().await;
+    }
+    let notes = stage.notes();
+    for key in 1..=3 {
+        let most = most_at_once(&notes, &key.to_string());
+        assert!(most <= key, "{most} jobs of key {key} ran at once");
+    }
+    assert!(most_at_once(&notes, "3") > 1, "nothing ran beside anything");
+    assert_eq!(world.count("slots").await, 0);
+    assert_eq!(world.count("attempts").await, 0);
+    assert_tables_sound(world.pool()).await;
+}

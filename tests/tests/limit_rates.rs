@@ -1,0 +1,170 @@
+//! So many starts in a period: a burst at once, and then evenly spaced, for each key, queue and kind.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use queue_core::limits::{LimitSetting, SetBy, set};
+use queue_core::{Limits, Options, Rate};
+use queue_tests::soundness::assert_tables_sound;
+use queue_tests::world::{World, worker};
+use queue_worker::{App, Cx, Job, Perform};
+use serde::{Deserialize, Serialize};
+
+const SPACE: Duration = Duration::from_millis(100);
+const BURST: u32 = 3;
+const JOBS: usize = 8;
+
+/// Ten starts a second.
+fn rate() -> Rate {
+    Rate {
+        starts: 10,
+        period: 10 * SPACE,
+        burst: BURST,
+    }
+}
+
+/// A job that writes down when it was claimed.
+#[derive(Serialize, Deserialize)]
+struct Tick(String);
+
+impl Job for Tick {
+    const KIND: &'static str = "tick";
+}
+
+impl Perform<()> for Tick {
+    type Error = Infallible;
+
+    async fn perform(self, cx: Cx<()>) -> Result<(), Infallible> {
+        let noted = sqlx::query(
+            "insert into starts (key, at, spent)
+             select $1, claimed_at, spent from queue.claimed where job_id = $2",
+        )
+        .bind(self.0)
+        .bind(cx.job_id().0)
+        .execute(cx.queue().pool());
+        noted.await.expect("a note");
+        Ok(())
+    }
+}
+
+async fn world() -> World {
+    let world = World::new().await;
+    world
+        .sql("create table starts (key text, at timestamptz, spent smallint)")
+        .await;
+    world
+}
+
+async fn set_rate(world: &World, name: &str) {
+    let setting = LimitSetting {
+        to: None,
+        rate: Some(rate()),
+    };
+    let mut conn = world.connect().await;
+    let schema = world.queue.schema();
+    set(&mut conn, schema, name, setting, SetBy::Operator)
+        .await
+        .unwrap();
+}
+
+async fn enqueue(world: &World, key: &str, options: impl Fn(Options) -> Options) {
+    let jobs = (0..JOBS).map(|_| Tick(key.to_owned()));
+    world.queue.enqueue_many(jobs).with(options).await.unwrap();
+}
+
+/// Runs all jobs.
+async fn starts(world: &World, count: usize) {
+    let processes = [(); 2].map(|()| {
+        let app = App::new(()).register::<Tick>();
+        world.start(app, worker("*", 10))
+    });
+    world
+        .until("finished where outcome = 'done'", count as i64)
+        .await;
+    for process in processes {
+        process.stop().await;
+    }
+    assert_eq!(world.count("attempts").await, 0);
+    assert_eq!(world.value::<i64>("select sum(spent) from starts").await, 0);
+    assert_tables_sound(world.pool()).await;
+}
+
+/// Returns when the jobs of a key were claimed, in seconds after the first.
+async fn seconds(world: &World, key: &str) -> Vec<f64> {
+    let query = format!(
+        "select extract(epoch from at - min(at) over ())::float8
+         from starts where key = '{key}' order by at"
+    );
+    let rows: Vec<(f64,)> = world.rows(&query).await;
+    rows.into_iter().map(|(at,)| at).collect()
+}
+
+/// Checks that no time has more starts than a burst and what is due in that time, and one more for
+/// a claim that was slow to write down its time.
+fn assert_spaced(seconds: &[f64]) {
+    assert_eq!(seconds.len(), JOBS);
+    for (first, from) in seconds.iter().enumerate() {
+        for (last, to) in seconds.iter().enumerate().skip(first) {
+            let starts = last - first + 1;
+            let allowed = f64::from(BURST) + 1.0 + (to - from) / SPACE.as_secs_f64();
+            assert!(
+                starts as f64 <= allowed,
+                "{starts} from {from} to {to}: {seconds:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
+    let world = world().await;
+    for key in ["a", "b"] {
+        enqueue(&world, key, |options| {
+            options.limits(Limits::key(key).rate(10, 10 * SPACE).burst(BURST))
+        })
+        .await;
+    }
+    enqueue(&world, "free", |options| options).await;
+
+    starts(&world, 3 * JOBS).await;
+
+    let (a, b) = (seconds(&world, "a").await, seconds(&world, "b").await);
+    assert_spaced(&a);
+    assert_spaced(&b);
+    // What has to wait for no start does not: the last of it comes before the last of the others.
+    let free: f64 = world
+        .value(
+            "select extract(epoch from max(at) filter (where key <> 'free')
+                 - max(at) filter (where key = 'free'))::float8 from starts",
+        )
+        .await;
+    assert!(free > 0.0);
+    assert_eq!(world.count("rates").await, 2);
+}
+
+#[tokio::test]
+async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
+    for name in ["@queue/default", "@kind/tick"] {
+        let world = world().await;
+        set_rate(&world, name).await;
+        enqueue(&world, "a", |options| options).await;
+
+        starts(&world, JOBS).await;
+
+        assert_spaced(&seconds(&world, "a").await);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_and_a_number_at_once_hold_together() {
+    let world = world().await;
+    enqueue(&world, "a", |options| {
+        options.limits(Limits::key("a").to(1).rate(10, 10 * SPACE).burst(BURST))
+    })
+    .await;
+
+    starts(&world, JOBS).await;
+
+    assert_spaced(&seconds(&world, "a").await);
+    assert_eq!(world.count("slots").await, 0);
+}

@@ -1,0 +1,407 @@
+//! Limits per key: no more jobs of a key run than it allows, whatever becomes of them, and those
+//! that wait go on in their order.
+
+use std::time::Duration;
+
+use queue_core::process::{ProcessId, ProcessInfo, register};
+use queue_core::transitions::cancel::request_cancel;
+use queue_core::transitions::revive::revive;
+use queue_core::{JobId, Limits, Options};
+use queue_tests::soundness::assert_tables_sound;
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::world::{World, worker};
+use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Settings};
+use serde::{Deserialize, Serialize};
+
+fn key() -> Limits {
+    Limits::key("k").group("g")
+}
+
+/// Settings of a process in which nothing looks over all keys: a job goes on only because whoever
+/// freed a slot has looked.
+fn without_passes(concurrency: usize) -> Settings {
+    let mut settings = worker("*", concurrency);
+    settings.dispatcher.enabled = false;
+    settings
+}
+
+async fn gated(world: &World, name: &str, limits: Limits) -> JobId {
+    let request = world.queue.enqueue(Gated::new(name)).limits(limits);
+    request.await.unwrap().id()
+}
+
+async fn note(world: &World, text: &str, limits: Limits) -> JobId {
+    let request = world.queue.enqueue(Note::new(text)).limits(limits);
+    request.await.unwrap().id()
+}
+
+/// Waits until nothing is left to do, and checks that no slot is.
+async fn until_idle(world: &World) {
+    for table in ["scheduled", "ready", "blocked", "claimed"] {
+        world.until(table, 0).await;
+    }
+    assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
+}
+
+/// A job that waits at the gate `go`, and then ends as it is told.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum End {
+    Well,
+    InTransaction,
+    Retry,
+    Fail,
+    Discard,
+    Snooze,
+    Panic,
+    Cancelled,
+    TimedOut,
+}
+
+impl Job for End {
+    const KIND: &'static str = "end";
+
+    fn options() -> Options {
+        Options::new().attempts(2)
+    }
+
+    fn limits(&self) -> Limits {
+        key()
+    }
+}
+
+impl Perform<Stage> for End {
+    type Error = BoxError;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
+        cx.state().note(format!("{self:?} begins"));
+        cx.state().pass(&format!("{self:?}")).await;
+        match self {
+            Self::Well => Ok(()),
+            Self::InTransaction => {
+                let mut tx = queue_core::begin(cx.queue().pool()).await?;
+                cx.complete_in(&mut tx).await?;
+                tx.commit().await?;
+                Ok(())
+            }
+            Self::Panic => panic!("as told"),
+            Self::Cancelled | Self::TimedOut => {
+                cx.cancelled().await;
+                Err("stopped".into())
+            }
+            Self::Retry | Self::Fail | Self::Discard | Self::Snooze => {
+                Err(format!("{self:?}").into())
+            }
+        }
+    }
+
+    fn on_error(error: &BoxError, _: &Attempt) -> Next {
+        match error.to_string().as_str() {
+            "Fail" => Next::Fail,
+            "Discard" => Next::Discard,
+            "Snooze" => Next::Snooze(Duration::from_secs(3_600)),
+            _ => Next::RetryAfter(Duration::from_secs(3_600)),
+        }
+    }
+
+    fn timeout() -> Option<Duration> {
+        Some(Duration::from_secs(2))
+    }
+}
+
+#[tokio::test]
+async fn however_a_job_ends_its_slot_is_free_and_the_next_one_goes_on() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<End>(), without_passes(4));
+    let ends = [
+        (End::Well, "finished"),
+        (End::InTransaction, "finished"),
+        (End::Retry, "scheduled"),
+        (End::Fail, "failed"),
+        (End::Discard, "finished"),
+        (End::Snooze, "scheduled"),
+        (End::Panic, "scheduled"),
+        (End::Cancelled, "finished"),
+        (End::TimedOut, "scheduled"),
+    ];
+    for (end, state) in ends {
+        let holder = world.queue.enqueue(end).await.unwrap().id();
+        stage.noted(&format!("{end:?} begins")).await;
+        let next = note(&world, &format!("after {end:?}"), key()).await;
+        world.until_state(next, "blocked").await;
+        assert_tables_sound(world.pool()).await;
+
+        if let End::Cancelled = end {
+            let schema = world.queue.schema();
+            let mut conn = world.connect().await;
+            request_cancel(&mut conn, schema, &[holder]).await.unwrap();
+        }
+        stage.open(&format!("{end:?}"));
+
+        world.until_state(next, "finished").await;
+        world.until_state(holder, state).await;
+        world.until("slots", 0).await;
+    }
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_jobs_of_a_key_run_than_it_allows_and_others_are_not_held_up() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), without_passes(10));
+    for name in ["a", "b", "c"] {
+        gated(&world, name, Limits::key("two").to(2)).await;
+    }
+    stage.noted("a begins").await;
+    stage.noted("b begins").await;
+    world.until("blocked where key = 'gated/two'", 1).await;
+
+    gated(&world, "other", Limits::key("other")).await;
+    gated(&world, "free", Limits::none()).await;
+    stage.noted("other begins").await;
+    stage.noted("free begins").await;
+
+    assert_eq!(stage.times("c begins"), 0);
+    assert_eq!(world.count("slots where key = 'gated/two'").await, 2);
+    stage.open("b");
+    stage.noted("c begins").await;
+    for name in ["a", "c", "other", "free"] {
+        stage.open(name);
+    }
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_key_there_is_no_limit_and_kinds_have_keys_of_their_own() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), without_passes(10));
+    let owner = None::<String>;
+    gated(&world, "a", Limits::key(owner.clone())).await;
+    gated(&world, "b", Limits::key(owner)).await;
+    gated(&world, "c", Limits::key("k")).await;
+    for name in ["a", "b", "c"] {
+        stage.noted(&format!("{name} begins")).await;
+    }
+
+    let note = note(&world, "of another kind", Limits::key("k")).await;
+
+    world.until_state(note, "finished").await;
+    for name in ["a", "b", "c"] {
+        stage.open(name);
+    }
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn limits_in_the_call_replace_those_of_the_job() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<End>(), without_passes(10));
+    world.queue.enqueue(End::Well).await.unwrap();
+    stage.noted("Well begins").await;
+
+    let request = world.queue.enqueue(End::Well).limits(Limits::key("mine"));
+    request.await.unwrap();
+
+    stage.noted_times("Well begins", 2).await;
+    stage.open("Well");
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn those_that_wait_go_on_by_priority_and_then_in_their_order() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), without_passes(10));
+    gated(&world, "holder", key()).await;
+    stage.noted("holder begins").await;
+    for (name, priority) in [("d", 1), ("e", 1), ("b", 0), ("a", -1), ("c", 0)] {
+        let request = world.queue.enqueue(Note::new(name)).priority(priority);
+        request.limits(key()).await.unwrap();
+    }
+    world.until("blocked", 5).await;
+
+    stage.open("holder");
+
+    until_idle(&world).await;
+    process.stop().await;
+    assert_eq!(
+        stage.notes()[2..],
+        ["a", "b", "c", "d", "e"].map(str::to_owned)
+    );
+}
+
+#[tokio::test]
+async fn jobs_of_a_key_that_come_one_by_one_run_in_their_order() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    for number in 0..60 {
+        note(&world, &format!("{number:02}"), key()).await;
+    }
+
+    let process = world.start(stage.app(), without_passes(4));
+
+    until_idle(&world).await;
+    process.stop().await;
+    let notes = stage.notes();
+    assert!(notes.is_sorted(), "{notes:?}");
+    assert_eq!(notes.len(), 60);
+}
+
+#[tokio::test]
+async fn a_job_runs_when_all_its_limits_have_room_and_holds_nothing_until_then() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), without_passes(10));
+    let (a, b) = (Limits::key("a"), Limits::key("b"));
+    gated(&world, "holder of b", b.clone()).await;
+    stage.noted("holder of b begins").await;
+
+    let both = gated(&world, "both", a.clone().and(b)).await;
+    world.until_state(both, "blocked").await;
+    assert_eq!(world.count("slots where key = 'gated/a'").await, 0);
+    gated(&world, "only a", a).await;
+    stage.noted("only a begins").await;
+    stage.open("holder of b");
+    world.until("blocked where key = 'gated/a'", 1).await;
+    assert_eq!(world.count("slots where key = 'gated/b'").await, 0);
+    stage.open("only a");
+
+    stage.noted("both begins").await;
+    assert_eq!(
+        world.count(&format!("slots where job_id = {both}")).await,
+        2
+    );
+    stage.open("both");
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_room_like_every_other_job() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<End>(), worker("*", 4));
+    stage.open("Retry");
+    let retried = world.queue.enqueue(End::Retry).await.unwrap().id();
+    world.until_state(retried, "scheduled").await;
+    gated(&world, "holder", key()).await;
+    stage.noted("holder begins").await;
+
+    world.hasten().await;
+
+    world.until_state(retried, "blocked").await;
+    assert_eq!(stage.times("Retry begins"), 1);
+    let spent = "select spent::integer * 10 + attempt from queue.blocked";
+    assert_eq!(world.value::<i32>(spent).await, 11);
+    stage.open("holder");
+    world.until_state(retried, "failed").await;
+    assert_eq!(stage.times("Retry begins"), 2);
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_revived_and_a_delayed_job_wait_for_room_too() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<End>(), worker("*", 4));
+    stage.open("Fail");
+    let failed = world.queue.enqueue(End::Fail).await.unwrap().id();
+    world.until_state(failed, "failed").await;
+    gated(&world, "holder", key()).await;
+    stage.noted("holder begins").await;
+
+    let mut conn = world.connect().await;
+    let revived = revive(&mut conn, world.queue.schema(), &[failed]).await;
+    assert_eq!(revived.unwrap(), [failed]);
+    let delayed = world.queue.enqueue(Note::new("delayed")).limits(key());
+    let delayed = delayed
+        .delay(Duration::from_secs(3_600))
+        .await
+        .unwrap()
+        .id();
+    world.hasten().await;
+
+    world.until_state(failed, "blocked").await;
+    world.until_state(delayed, "blocked").await;
+    stage.open("holder");
+    world.until_state(failed, "failed").await;
+    world.until_state(delayed, "finished").await;
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_given_back_by_a_process_that_stops_does_not_stand_in_its_own_way() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = without_passes(4);
+    settings.process.shutdown_timeout = Duration::from_millis(50);
+    settings.process.cancel_grace = Duration::from_millis(50);
+    let process = world.start(stage.app(), settings);
+    let job = gated(&world, "a", key()).await;
+    stage.noted("a begins").await;
+
+    process.stop().await;
+    assert_eq!(world.state(job).await, "ready");
+    assert_eq!(world.count("slots").await, 0);
+    let heir = world.start(stage.app(), without_passes(4));
+
+    stage.noted_times("a begins", 2).await;
+    assert_eq!(world.count("blocked").await, 0);
+    stage.open("a");
+    until_idle(&world).await;
+    heir.stop().await;
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_dead_process_free_their_slots_when_they_are_recovered() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let dead = ProcessId::new();
+    let info = ProcessInfo {
+        name: "dead".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        version: "1".to_owned(),
+        details: serde_json::json!({}),
+    };
+    let mut conn = world.connect().await;
+    register(&mut conn, world.queue.schema(), dead, &info)
+        .await
+        .unwrap();
+    let job = gated(&world, "a", key()).await;
+    world
+        .sql(&format!(
+            "with taken as (delete from queue.ready where job_id = {job} returning job_id, seq),
+             slot as (insert into queue.slots (key, number, job_id) values ('g/k', 1, {job}))
+             insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes, keys, slots)
+             select job_id, seq, '{dead}', 1, 0, 0, '{{g/k}}', '{{1}}' from taken"
+        ))
+        .await;
+    assert_tables_sound(world.pool()).await;
+    let mut settings = worker("*", 4);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    settings.process.dead_after = Duration::from_secs(2);
+    let process = world.start(stage.app(), settings);
+    let waiting = note(&world, "waiting", key()).await;
+    world.until_state(waiting, "blocked").await;
+
+    world
+        .sql("update queue.processes set heartbeat_at = now() - interval '1 hour' where name = 'dead'")
+        .await;
+
+    stage.open("a");
+    world.until_state(waiting, "finished").await;
+    world.until_state(job, "finished").await;
+    assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
+    until_idle(&world).await;
+    process.stop().await;
+}
