@@ -186,6 +186,33 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
 }
 
 #[tokio::test]
+async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front() {
+    let world = World::new().await;
+    let (mut hand, schema) = (Hand::new(&world).await, Schema::default());
+    enqueue(&world, Limits::key("a")).await;
+    let first = enqueue(&world, Limits::key("a")).await;
+    let second = enqueue(&world, Limits::key("a")).await;
+    let held = hand.claim(10).await.jobs.remove(0);
+    hand.finish(&held).await;
+    assert_eq!(world.state(first).await, "ready");
+    assert_eq!(world.state(second).await, "blocked");
+
+    let mut operator = world.connect().await;
+    let none = LimitSetting {
+        to: Some(0),
+        rate: None,
+    };
+    let none = set(&mut operator, &schema, "k/a", none, SetBy::Operator);
+    none.await.unwrap();
+    assert_eq!(hand.claim(10).await.parked.len(), 1);
+    assert_eq!(world.state(first).await, "blocked");
+    assert!(reset(&mut operator, &schema, "k/a").await.unwrap());
+
+    assert_eq!(ids(&hand.claim(10).await), [first]);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
     let world = World::new().await;
     let (mut unaware, schema) = (Hand::new(&world).await, Schema::default());
