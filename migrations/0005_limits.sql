@@ -54,7 +54,8 @@ create table queue.blocked (
     constraint blocked_pkey primary key (job_id)
 );
 
--- Serves unblock.sql: the jobs of a key, by who may run them, in their order.
+-- Serves unblock.sql, and claim_limited.sql, which looks who has been waiting before a job: the jobs of a
+-- key, by who may run them, in their order.
 create index blocked_line on queue.blocked (key, queue, kind, priority, seq);
 
 -- Serves claim_limited.sql: those that a later job of their key replaces.
@@ -81,7 +82,8 @@ drop index queue.ready_claim;
 -- Serves claim.sql and claim_limited.sql.
 create index ready_claim on queue.ready (queue, priority, track, seq);
 
--- Serves unblock.sql, which counts those that it has moved already.
+-- Serves unblock.sql, which counts those that it has moved already, and claim_limited.sql, which lets no
+-- other job take their turn.
 create index ready_admitted on queue.ready (waited_for, queue, kind) where waited_for is not null;
 
 -- The slots that a claim holds, by key and number.

@@ -117,10 +117,7 @@ async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
 async fn a_discarding_job_that_was_given_back_waits_for_room() {
     let world = World::new().await;
     let stage = Stage::default();
-    let mut hasty = settings();
-    hasty.process.shutdown_timeout = Duration::from_millis(50);
-    hasty.process.cancel_grace = Duration::from_millis(50);
-    let process = world.start(stage.app(), hasty);
+    let process = world.start(stage.app(), settings());
     let given_back = world.queue.enqueue(Gated::new("a"));
     let given_back = given_back
         .limits(key(Conflict::Discard))
@@ -128,7 +125,7 @@ async fn a_discarding_job_that_was_given_back_waits_for_room() {
         .unwrap()
         .id();
     stage.noted("a begins").await;
-    process.stop().await;
+    process.stop_at_once().await;
     assert_eq!(world.state(given_back).await, "ready");
     world
         .sql("insert into queue.limits (name, slots, declared) values ('g/k', 0, false)")

@@ -4,9 +4,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use queue_core::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Run;
-use queue_core::transitions::claim::{ClaimedJob, Lane, Track};
+use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
 use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::release::release_unknown;
@@ -45,18 +46,20 @@ impl Hand {
 
     /// Claims up to `limit` jobs, and looks at no more than that.
     async fn claim(&mut self, limit: usize) -> LimitedClaim {
-        let lanes = [Track::Unblocked, Track::Limited].map(|track| Lane {
-            queue: "default".to_owned(),
-            priority: 0,
-            track,
-            above: 0,
-            up_to: i64::MAX,
-        });
+        let lanes = [Track::Unblocked, Track::Limited].map(lane);
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
         let conn = &mut self.conn;
         claim_limited(conn, &schema, self.process, &lanes, &kinds, limit, limit)
             .await
             .unwrap()
+    }
+
+    /// Claims jobs as one does that knows of no limit.
+    async fn claim_unaware(&mut self) -> Vec<ClaimedJob> {
+        let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
+        let (conn, lanes) = (&mut self.conn, [lane(Track::Open)]);
+        let claimed = claim(conn, &schema, self.process, &lanes, &kinds, 10).await;
+        claimed.unwrap()
     }
 
     /// Ends a run, and looks who may go on.
@@ -76,6 +79,16 @@ impl Hand {
             .execute(&mut self.conn)
             .await
             .unwrap();
+    }
+}
+
+fn lane(track: Track) -> Lane {
+    Lane {
+        queue: "default".to_owned(),
+        priority: 0,
+        track,
+        above: 0,
+        up_to: i64::MAX,
     }
 }
 
@@ -170,6 +183,54 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
     assert_eq!(world.count("slots where key = 'k/a'").await, 0);
     assert_eq!(world.count("ready where spent = 0").await, 1);
     assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front() {
+    let world = World::new().await;
+    let (mut hand, schema) = (Hand::new(&world).await, Schema::default());
+    enqueue(&world, Limits::key("a")).await;
+    let first = enqueue(&world, Limits::key("a")).await;
+    let second = enqueue(&world, Limits::key("a")).await;
+    let held = hand.claim(10).await.jobs.remove(0);
+    hand.finish(&held).await;
+    assert_eq!(world.state(first).await, "ready");
+    assert_eq!(world.state(second).await, "blocked");
+
+    let mut operator = world.connect().await;
+    let none = LimitSetting {
+        to: Some(0),
+        rate: None,
+    };
+    let none = set(&mut operator, &schema, "k/a", none, SetBy::Operator);
+    none.await.unwrap();
+    assert_eq!(hand.claim(10).await.parked.len(), 1);
+    assert_eq!(world.state(first).await, "blocked");
+    assert!(reset(&mut operator, &schema, "k/a").await.unwrap());
+
+    assert_eq!(ids(&hand.claim(10).await), [first]);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
+    let world = World::new().await;
+    let (mut unaware, schema) = (Hand::new(&world).await, Schema::default());
+    let job = enqueue(&world, Limits::none()).await;
+    let mut operator = world.connect().await;
+    for name in ["@queue/default", "@kind/k"] {
+        let setting = LimitSetting {
+            to: Some(0),
+            rate: None,
+        };
+        let setting = set(&mut operator, &schema, name, setting, SetBy::Operator).await;
+        assert!(setting.unwrap().is_in_force);
+
+        assert!(unaware.claim_unaware().await.is_empty(), "{name}");
+
+        assert!(reset(&mut operator, &schema, name).await.unwrap());
+    }
+    assert_eq!(unaware.claim_unaware().await[0].claim.job_id(), job);
 }
 
 #[tokio::test]

@@ -143,6 +143,27 @@ async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
 }
 
 #[tokio::test]
+async fn jobs_that_come_one_by_one_are_spaced_as_well() {
+    let world = world().await;
+    let app = App::new(()).register::<Tick>();
+    let process = world.start(app, worker("*", 10));
+    let limits = Limits::key("a").rate(10, 10 * SPACE).burst(BURST);
+
+    for _ in 0..JOBS {
+        let request = world.queue.enqueue(Tick("a".to_owned()));
+        request.limits(limits.clone()).await.unwrap();
+        world.until("ready", 0).await;
+    }
+
+    world
+        .until("finished where outcome = 'done'", JOBS as i64)
+        .await;
+    process.stop().await;
+    assert_spaced(&seconds(&world, "a").await);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
 async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
     for name in ["@queue/default", "@kind/tick"] {
         let world = world().await;

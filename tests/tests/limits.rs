@@ -342,14 +342,11 @@ async fn a_revived_and_a_delayed_job_wait_for_room_too() {
 async fn a_job_given_back_by_a_process_that_stops_does_not_stand_in_its_own_way() {
     let world = World::new().await;
     let stage = Stage::default();
-    let mut settings = without_passes(4);
-    settings.process.shutdown_timeout = Duration::from_millis(50);
-    settings.process.cancel_grace = Duration::from_millis(50);
-    let process = world.start(stage.app(), settings);
+    let process = world.start(stage.app(), without_passes(4));
     let job = gated(&world, "a", key()).await;
     stage.noted("a begins").await;
 
-    process.stop().await;
+    process.stop_at_once().await;
     assert_eq!(world.state(job).await, "ready");
     assert_eq!(world.count("slots").await, 0);
     let heir = world.start(stage.app(), without_passes(4));

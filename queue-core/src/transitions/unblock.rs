@@ -78,7 +78,8 @@ pub async fn blocked_keys(
 }
 
 /// Makes blocked jobs ready although their keys have no room, once and marked as such, and returns
-/// them. They hold no slot; if they are tried again, their limits count again.
+/// them. They hold no slot, unless their queue has a limit: that one they keep to. If they are tried
+/// again, their limits count again.
 ///
 /// # Errors
 /// Returns what the server answered.
