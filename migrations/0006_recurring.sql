@@ -27,6 +27,7 @@ create table queue.schedules (
     queue        text collate "C" not null,
     tags         text[]      not null,
     args         jsonb       not null,
+    limits       jsonb,
     constraint schedules_pkey primary key (name)
 );
 

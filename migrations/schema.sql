@@ -215,6 +215,7 @@ CREATE TABLE queue.schedules (
     queue text NOT NULL COLLATE pg_catalog."C",
     tags text[] NOT NULL,
     args jsonb NOT NULL,
+    limits jsonb,
     CONSTRAINT schedules_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT schedules_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT schedules_jitter_ms_check CHECK ((jitter_ms >= 0)),

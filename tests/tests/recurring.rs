@@ -11,7 +11,7 @@ use queue_core::recurring::{
     remove, replace, resume, run,
 };
 use queue_core::schedule::Tz;
-use queue_core::{NewJob, Options};
+use queue_core::{Conflict, Limits, NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -406,6 +406,29 @@ async fn a_paused_schedule_enqueues_nothing_and_makes_up_for_the_gap_as_it_says(
 
     let became = ["08:00 missed", "09:00 missed", "10:00 enqueued"];
     assert_eq!(outcomes(&world, "hourly").await, became);
+}
+
+#[tokio::test]
+async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
+    let world = World::new().await;
+    let limits = Limits::key("a").to(3).on_conflict(Conflict::Discard);
+    let rate = Limits::key("b")
+        .group("api")
+        .rate(10, Duration::from_secs(60));
+    let limits = limits.and(rate);
+    let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits.clone()));
+    let limited = Recurring::of("limited", "0 * * * *", job.clone()).unwrap();
+    planned(&world, limited, "2100-01-01T08:00:00Z").await;
+    world.queue.enqueue_all([job]).await.unwrap();
+
+    tick(&world, "2100-01-01T08:00:01Z").await;
+
+    let kept: Vec<(serde_json::Value,)> = world
+        .rows("select limits from queue.jobs order by id")
+        .await;
+    assert_eq!(kept.len(), 2);
+    assert_eq!(kept[0], kept[1]);
+    assert_eq!(world.count("ready where track = 1").await, 2);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub enum InvalidRecurring {
         /// What is wrong with the job.
         source: Box<EnqueueError>,
     },
-    /// Its job is unique, limited or delayed, which a schedule decides by itself.
+    /// Its job is unique or delayed, which a schedule decides by itself.
     #[error(
         "the job of the schedule `{name}` is {what}, which would be lost: \
          say it with the schedule's own {instead}"
@@ -76,7 +76,7 @@ pub enum InvalidRecurring {
     NotKept {
         /// The schedule's name.
         name: String,
-        /// `unique`, `limited` or `delayed`.
+        /// `unique` or `delayed`.
         what: &'static str,
         /// What to say instead.
         instead: &'static str,
@@ -98,7 +98,7 @@ impl Recurring {
     ///
     /// # Errors
     /// Refuses a name like [`check_schedule`], times that cannot be understood, and a job that
-    /// could not be enqueued, or is unique, limited or delayed.
+    /// could not be enqueued, or is unique or delayed.
     pub fn new<J: Job>(
         name: impl Into<String>,
         schedule: impl Into<String>,
@@ -222,9 +222,6 @@ impl Recurring {
         if self.job.options.unique.is_some() {
             return Err(not_kept("unique", "`overlap`"));
         }
-        if !self.job.options.limits.is_empty() {
-            return Err(not_kept("limited", "`overlap`"));
-        }
         if self.job.options.due != Due::Now {
             return Err(not_kept("delayed", "times"));
         }
@@ -261,7 +258,7 @@ pub(super) struct Row<'a> {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl Row<'_> {
-    /// Binds the first fourteen values of `insert.sql`.
+    /// Binds the first fifteen values of `insert.sql`.
     pub(super) fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
         let Recurring { job, .. } = self.recurring;
         let options: &Options = &job.options;
@@ -280,6 +277,7 @@ impl Row<'_> {
             .bind(i32::try_from(self.recurring.missed_max).unwrap_or(i32::MAX))
             .bind(self.recurring.overlap.as_str())
             .bind(i64::try_from(self.recurring.jitter.as_millis()).unwrap_or(i64::MAX))
+            .bind(options.limits.to_json(&job.kind))
     }
 }
 
@@ -288,7 +286,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::limit::Limits;
     use crate::unique::Unique;
 
     fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
@@ -307,7 +304,6 @@ mod tests {
                 Options::new().unique(Unique::by_args()),
             ),
             of("a", "every minute", Options::new().delay(JITTER_MAX)),
-            of("a", "every minute", Options::new().limits(Limits::key("k"))),
             of("a", "every minute", Options::new()).and_then(|good| good.missed_max(0)),
             of("a", "every minute", Options::new()).and_then(|good| good.jitter(JITTER_MAX * 2)),
         ];

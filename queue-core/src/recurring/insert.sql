@@ -1,6 +1,6 @@
 -- Adds a schedule. What follows says what becomes of one whose name is taken.
 insert into queue.schedules as stored (
     name, schedule, zone, kind, args, queue, priority, attempts_max, crashes_max, tags, missed,
-    missed_max, overlap, jitter_ms, source, next_at
+    missed_max, overlap, jitter_ms, limits, source, next_at
 )
-values ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10::text[], $11, $12, $13, $14, $15, $16)
+values ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10::text[], $11, $12, $13, $14, $15::jsonb, $16, $17)

@@ -57,13 +57,18 @@ impl Template {
             .attempts(row.try_get("attempts_max")?)
             .crashes(row.try_get("crashes_max")?);
         let kind: String = row.try_get("kind")?;
+        let limits: Option<&str> = row.try_get("limits")?;
+        let limits = match limits {
+            Some(json) => Limits::from_json(json).map_err(Unreadable::because)?,
+            None => Limits::none(),
+        };
         Ok(Self {
             name: row.try_get("name")?,
             overlap: overlap.parse().map_err(Unreadable::because)?,
             job: NewJob {
                 kind: kind.into(),
                 args: row.try_get("args")?,
-                options: tags.into_iter().fold(options, Options::tag),
+                options: tags.into_iter().fold(options, Options::tag).limits(limits),
             },
         })
     }
@@ -78,7 +83,10 @@ impl Template {
             }
             Overlap::Queued => {
                 let in_turn = Limits::key(self.name.as_str()).group(GROUP);
-                job.with(|options| options.limits(in_turn))
+                job.with(|options| {
+                    let limits = options.limits.clone().and(in_turn);
+                    options.limits(limits)
+                })
             }
             Overlap::Allow => job,
         }

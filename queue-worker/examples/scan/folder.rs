@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use queue_worker::{Attempt, CompleteError, Cx, Enqueued, Job, JobId, Next, Options, Perform};
+use queue_worker::{
+    Attempt, CompleteError, Cx, Enqueued, Job, JobId, Limits, Next, Options, Perform,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -16,6 +18,9 @@ use crate::{Scanner, tables};
 
 /// The queue of these jobs: the one that `queue enqueue` takes unless told otherwise.
 pub(crate) const QUEUE: &str = "default";
+
+/// How much of a folder's path tells it from others, from the end.
+const KEY_BYTES: usize = 200;
 
 /// The files whose jobs are enqueued and recorded together.
 const CHUNK_FILES: usize = 5_000;
@@ -31,6 +36,13 @@ impl Job for ScanFolder {
 
     fn options() -> Options {
         Options::new().queue(QUEUE).attempts(3)
+    }
+
+    /// A folder is walked by one job at a time, whoever asked for it.
+    fn limits(&self) -> Limits {
+        let folder = shown(&self.folder.0);
+        let start = folder.ceil_char_boundary(folder.len().saturating_sub(KEY_BYTES));
+        Limits::key(&folder[start..]).to(1)
     }
 }
 

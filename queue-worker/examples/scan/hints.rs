@@ -20,6 +20,8 @@ pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
   {queue} stats
   {queue} jobs list --state failed
   {queue} jobs show ID
+  {queue} limits
+  {queue} recurring
   {queue} enqueue scan_folder --args {args}",
         here = quoted(&here.to_string_lossy()),
         url = quoted(url),

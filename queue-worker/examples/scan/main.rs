@@ -4,6 +4,9 @@
 //! job `hash_file` for each file. Each of these stores its digest in the transaction that
 //! finishes it. When all have ended, a manifest is written that `sha256sum --check` takes.
 //!
+//! A folder is walked by one job at a time: its jobs have a limit. Until it is stopped, the service
+//! scans the folder again every now and then: that is a recurring schedule.
+//!
 //! `bin/dev` runs it.
 
 mod console;
@@ -27,7 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use queue_worker::config::WorkerSettings;
-use queue_worker::{App, Process, Queue, Settings, Stop};
+use queue_worker::{App, Missed, Overlap, Process, Queue, Recurring, Settings, Stop};
 use tokio::sync::mpsc;
 
 use console::Console;
@@ -47,7 +50,8 @@ struct Scanner {
 /// Hashes every file of a folder as a job of its own, and writes a manifest for sha256sum.
 ///
 /// Left out are what a .gitignore names, .git, and everything that is no regular file. Without
-/// --once it stays up until Ctrl-C, and scans the folder again when Enter is pressed.
+/// --once it stays up until Ctrl-C, and scans the folder again every 5 minutes and when Enter is
+/// pressed.
 #[derive(Debug, Parser)]
 #[command(name = "scan", after_help = EXIT_CODES)]
 struct Args {
@@ -71,6 +75,9 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=500))]
     concurrency: u16,
 }
+
+/// When the folder is scanned again.
+const RESCAN: &str = "every 5 minutes";
 
 const EXIT_CODES: &str = "\
 Exit codes, with --once:
@@ -108,11 +115,11 @@ async fn scan(args: Args, console: &Console) -> Result<bool> {
         console: console.clone(),
         manifests: manifests.clone(),
     };
-    let process = Process::new(
-        queue.clone(),
-        app(manifests, console),
-        settings(args.concurrency.into())?,
-    )?;
+    let mut app = app(manifests, console);
+    if !args.once {
+        app = app.recurring(rescan(&folder)?);
+    }
+    let process = Process::new(queue.clone(), app, settings(args.concurrency.into())?)?;
     let process = tokio::spawn(process.run(stop.clone()));
 
     let scanned = if args.once {
@@ -122,6 +129,7 @@ async fn scan(args: Args, console: &Console) -> Result<bool> {
         }
     } else {
         say_how_to_look(console, &database.url, &folder);
+        console.say(format!("It is scanned again {RESCAN}."));
         tokio::select! {
             failed = again_and_again(&queue, &follower, &folder) => failed,
             () = asked.cancelled() => Ok(true),
@@ -162,6 +170,12 @@ fn app(manifests: PathBuf, console: &Console) -> App<Scanner> {
                 console.say(format!("Job {} failed: {error}", job.job_id));
             }
         })
+}
+
+/// The folder is scanned again every now and then, while the service is up and no scan of it waits.
+fn rescan(folder: &Path) -> Result<Recurring> {
+    let rescan = Recurring::new("rescan", RESCAN, scan_of(folder))?;
+    Ok(rescan.missed(Missed::Skip).overlap(Overlap::Skip))
 }
 
 /// A worker for the folders of its own, so that a new scan does not wait for the files of others.
