@@ -12,6 +12,9 @@ pub const KEY_BYTES_MAX: usize = 300;
 /// The most limits that one job may have.
 pub const LIMITS_MAX: usize = 8;
 
+/// The longest time that is kept.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// The limits of a job: by which keys, to how many at once, to how many starts in a period, and
 /// what becomes of a job when there is no room.
 ///
@@ -110,10 +113,16 @@ impl Rate {
         if self.starts == 0 || self.burst == 0 {
             return Err("a rate allows at least 1 start, and a burst of at least 1");
         }
+        if i32::try_from(self.burst).is_err() {
+            return Err("a burst is at most 2147483647");
+        }
         if self.space() < Duration::from_micros(1)
             || self.period > Duration::from_secs(366 * 86_400)
         {
             return Err("the starts of a rate are between a microsecond and a year apart");
+        }
+        if self.space().saturating_mul(self.burst) > CENTURY {
+            return Err("a burst is made up for within a century");
         }
         Ok(())
     }
@@ -298,8 +307,11 @@ impl Limit {
         {
             return Err(format!("allow from 1 to {} jobs at once", i32::MAX));
         }
-        if self.hold_for == Some(Duration::ZERO) {
-            return Err("a duration is longer than nothing".to_owned());
+        if self
+            .hold_for
+            .is_some_and(|hold| hold < Duration::from_micros(1) || hold > CENTURY)
+        {
+            return Err("a duration is from a microsecond to a century".to_owned());
         }
         match self.rate.map(Rate::check) {
             Some(Err(reason)) => Err(reason.to_owned()),
@@ -486,7 +498,15 @@ mod tests {
         assert!(refused(Limits::key("a").and(Limits::key("a").group("import"))).contains("twice"));
         assert!(refused(Limits::key("a").rate(0, Duration::from_secs(1))).contains("at least 1"));
         assert!(refused(Limits::key("a").rate(1, Duration::ZERO)).contains("microsecond"));
-        assert!(refused(Limits::key("a").duration(Duration::ZERO)).contains("longer"));
+        assert!(refused(Limits::key("a").duration(Duration::ZERO)).contains("microsecond"));
+        assert!(refused(Limits::key("a").duration(Duration::MAX)).contains("century"));
+        let second = Duration::from_secs(1);
+        let wild = Limits::key("a").rate(1, second).burst(u32::MAX);
+        assert!(refused(wild).contains("at most 2147483647"));
+        let slow = Limits::key("a")
+            .rate(1, 86_400 * second)
+            .burst(2_000_000_000);
+        assert!(refused(slow).contains("century"));
         assert!(refused(Limits::key("a").group("@queue")).contains('@'));
         let many = (0..9).map(|n| Limits::key(n.to_string()));
         assert!(refused(many.fold(Limits::none(), Limits::and)).contains("at most 8"));

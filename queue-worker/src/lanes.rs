@@ -86,6 +86,11 @@ impl Lanes {
         let name = (found.queue.clone(), found.priority, found.track);
         let is_new = !self.known.contains_key(&name);
         self.known.entry(name).or_default().is_gated |= found.is_gated;
+        if found.track == Track::Limited {
+            // Those that have been blocked come first, so their lane is looked at as well.
+            let before = (found.queue.clone(), found.priority, Track::Unblocked);
+            self.known.entry(before).or_default().is_gated = true;
+        }
         is_new
     }
 
@@ -96,8 +101,14 @@ impl Lanes {
         for lane in found {
             is_new |= self.learn_lane(lane);
             let name = (lane.queue.clone(), lane.priority, lane.track);
-            if let Some(known) = self.known.get_mut(&name) {
-                known.is_gated = lane.is_gated;
+            if let Some(known) = self.known.get_mut(&name)
+                && known.is_gated != lane.is_gated
+            {
+                // The other statement may have passed over what this one claims.
+                *known = Known {
+                    floor: 0,
+                    is_gated: lane.is_gated,
+                };
             }
         }
         if self.known.len() > LANES_KEPT {

@@ -1,14 +1,15 @@
 //! Lets blocked jobs go on whose key has room: because this process has freed a slot of it, and every
 //! now and then whatever the reason. A key may have a start again, its limit may have been raised, or
 //! whoever should have looked may have died. Any number may run at once.
+//!
+//! It goes on while the runs of a process that stops come to their ends, which free slots too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::Schema;
-use queue_core::transitions::unblock::{blocked_keys, unblock};
-use tokio_util::sync::CancellationToken;
+use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 
 use crate::config::DispatcherSettings;
 use crate::link::Link;
@@ -21,117 +22,157 @@ const KEYS: u32 = 500;
 const PASS_REST: u32 = 20;
 const PASS_REST_MAX: Duration = Duration::from_secs(30);
 
-/// The shortest sleep before the next start of a key.
-const SLEEP_MIN: Duration = Duration::from_millis(5);
+/// The shortest wait before a key's next start is looked for, after a look that moved a job, and
+/// after one that moved none.
+const START_MIN: Duration = Duration::from_millis(5);
+const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
 
-/// Looks at keys whose slots were freed at once, at those that wait for a start when it is due, and,
-/// in a process that dispatches, at all that jobs wait for every `poll_interval`, until the process
-/// stops.
-pub(crate) async fn unblock_keys(
-    mut link: Link,
+pub(crate) struct Unblocker {
+    link: Link,
     schema: Schema,
     settings: DispatcherSettings,
     vacated: Arc<Vacated>,
-    stopping: CancellationToken,
-) -> Result<(), sqlx::Error> {
-    link = link.relaxed();
-    let mut starts = Starts::default();
-    let mut next_pass = Instant::now();
-    while !stopping.is_cancelled() {
-        let keys = vacated.take();
-        if !keys.is_empty() {
-            look(&mut link, &schema, keys, &mut starts).await?;
-            vacated.note_look();
-        }
-        for key in starts.take_due(Instant::now()) {
-            look(&mut link, &schema, vec![key], &mut starts).await?;
-        }
-        let began = Instant::now();
-        if began >= next_pass {
-            let mut rest = settings.poll_interval;
-            if settings.enabled {
-                starts = pass(&mut link, &schema, &stopping).await?;
-                rest = rest.max((began.elapsed() * PASS_REST).min(PASS_REST_MAX));
-            }
-            next_pass = Instant::now() + rest;
-        }
-        let next = starts
-            .next()
-            .map_or(next_pass, |start| start.min(next_pass));
-        let wait = next
-            .saturating_duration_since(Instant::now())
-            .max(SLEEP_MIN);
-        tokio::select! {
-            () = stopping.cancelled() => {}
-            () = vacated.added() => {}
-            () = tokio::time::sleep(wait) => {}
+    /// When keys have their next start.
+    starts: BTreeMap<String, Instant>,
+    pass: Pass,
+}
+
+/// Where the look at all keys stands.
+enum Pass {
+    Rests { until: Instant },
+    Goes { began: Instant, after: String },
+}
+
+impl Unblocker {
+    pub(crate) fn new(
+        link: Link,
+        schema: Schema,
+        settings: DispatcherSettings,
+        vacated: Arc<Vacated>,
+    ) -> Self {
+        Self {
+            link: link.relaxed(),
+            schema,
+            settings,
+            vacated,
+            starts: BTreeMap::new(),
+            pass: Pass::Rests {
+                until: Instant::now(),
+            },
         }
     }
-    link.close().await;
-    Ok(())
-}
 
-/// When keys have their next start.
-#[derive(Default)]
-struct Starts {
-    keys: BTreeMap<String, Instant>,
-}
+    /// Looks at keys whose slots were freed at once, at those that wait for a start when it is due,
+    /// and, in a process that dispatches, at all that jobs wait for every `poll_interval`. Ends only
+    /// with an error.
+    pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
+        loop {
+            self.look_at_vacated().await?;
+            self.look_at_starts().await?;
+            self.look_at_some().await?;
+            let wait = self.next_look().saturating_duration_since(Instant::now());
+            tokio::select! {
+                biased;
+                () = self.vacated.added() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
 
-impl Starts {
-    fn take_due(&mut self, now: Instant) -> Vec<String> {
-        let due = self.keys.iter().filter(|(_, start)| **start <= now);
+    fn next_look(&self) -> Instant {
+        let pass = match self.pass {
+            Pass::Rests { until } => until,
+            Pass::Goes { .. } => Instant::now(),
+        };
+        self.starts
+            .values()
+            .min()
+            .map_or(pass, |start| pass.min(*start))
+    }
+
+    async fn look_at_vacated(&mut self) -> Result<(), sqlx::Error> {
+        let keys = self.vacated.take();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let looked = self.look(&keys).await;
+        if looked.is_err() {
+            self.vacated.add(keys.iter());
+        }
+        self.vacated.note_look();
+        looked
+    }
+
+    async fn look_at_starts(&mut self) -> Result<(), sqlx::Error> {
+        let now = Instant::now();
+        let due = self.starts.iter().filter(|(_, start)| **start <= now);
         let due: Vec<String> = due.map(|(key, _)| key.clone()).collect();
         for key in &due {
-            self.keys.remove(key);
+            self.starts.remove(key);
         }
-        due
+        self.look(&due).await
     }
 
-    fn next(&self) -> Option<Instant> {
-        self.keys.values().min().copied()
-    }
-}
-
-/// Looks at all keys, and returns when those have their next start that wait for one.
-async fn pass(
-    link: &mut Link,
-    schema: &Schema,
-    stopping: &CancellationToken,
-) -> Result<Starts, sqlx::Error> {
-    let mut starts = Starts::default();
-    let mut after = String::new();
-    while !stopping.is_cancelled() {
-        let keys = link
+    /// Looks at some of all keys, if it is time for it: the others come with the next turns, so that
+    /// nobody whose key was freed waits for the end of a long pass.
+    async fn look_at_some(&mut self) -> Result<(), sqlx::Error> {
+        let now = Instant::now();
+        let (began, after) = match &self.pass {
+            Pass::Rests { until } if now < *until => return Ok(()),
+            Pass::Rests { .. } if !self.settings.enabled => {
+                self.rest(Duration::ZERO);
+                return Ok(());
+            }
+            Pass::Rests { .. } => (now, String::new()),
+            Pass::Goes { began, after } => (*began, after.clone()),
+        };
+        let schema = &self.schema;
+        let keys = self
+            .link
             .run(async |conn| blocked_keys(conn, schema, &after, KEYS).await)
             .await?;
-        let Some(last) = keys.last() else {
-            break;
-        };
-        after.clone_from(last);
-        look(link, schema, keys, &mut starts).await?;
+        self.look(&keys).await?;
+        match keys.last() {
+            Some(last) if keys.len() == KEYS as usize => {
+                self.pass = Pass::Goes {
+                    began,
+                    after: last.clone(),
+                };
+            }
+            _ => self.rest(began.elapsed()),
+        }
+        Ok(())
     }
-    Ok(starts)
-}
 
-/// Looks at some keys. When one of them waits for a start, each is looked at again by itself.
-async fn look(
-    link: &mut Link,
-    schema: &Schema,
-    keys: Vec<String>,
-    starts: &mut Starts,
-) -> Result<(), sqlx::Error> {
-    let unblocked = link
-        .run(async |conn| unblock(conn, schema, &keys).await)
-        .await?;
-    let Some(wait) = unblocked.next_start else {
-        return Ok(());
-    };
-    if let [key] = &keys[..] {
-        starts.keys.insert(key.clone(), Instant::now() + wait);
-        return Ok(());
+    /// Rests after a pass, the longer the longer it took.
+    fn rest(&mut self, took: Duration) {
+        let rest = (took * PASS_REST).min(PASS_REST_MAX);
+        self.pass = Pass::Rests {
+            until: Instant::now() + rest.max(self.settings.poll_interval),
+        };
     }
-    for key in keys {
-        Box::pin(look(link, schema, vec![key], starts)).await?;
+
+    async fn look(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let schema = &self.schema;
+        let Unblocked { jobs, next_starts } = self
+            .link
+            .run(async |conn| unblock(conn, schema, keys).await)
+            .await?;
+        let wait_min = if jobs > 0 {
+            START_MIN
+        } else {
+            START_MIN_IN_VAIN
+        };
+        let now = Instant::now();
+        for (key, wait) in next_starts {
+            self.starts.insert(key, now + wait.max(wait_min));
+        }
+        if jobs > 0 {
+            self.vacated.note_look();
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct Vacated {
     keys: Mutex<BTreeSet<String>>,
     news: Notify,
-    looked: watch::Sender<()>,
+    looked: watch::Sender<usize>,
 }
 
 impl Default for Vacated {
@@ -17,7 +17,7 @@ impl Default for Vacated {
         Self {
             keys: Mutex::default(),
             news: Notify::new(),
-            looked: watch::Sender::new(()),
+            looked: watch::Sender::new(0),
         }
     }
 }
@@ -46,11 +46,16 @@ impl Vacated {
 
     /// Says that somebody has looked, so that workers look for what may go on.
     pub(crate) fn note_look(&self) {
-        self.looked.send_replace(());
+        self.looked.send_modify(|looks| *looks += 1);
+    }
+
+    /// Returns how often somebody has looked.
+    pub(crate) fn looks_taken(&self) -> usize {
+        *self.looked.borrow()
     }
 
     /// Returns what changes whenever somebody has looked.
-    pub(crate) fn looks(&self) -> watch::Receiver<()> {
+    pub(crate) fn looks(&self) -> watch::Receiver<usize> {
         self.looked.subscribe()
     }
 }

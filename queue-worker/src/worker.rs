@@ -45,6 +45,9 @@ const STRAGGLERS_MAX: usize = 16;
 /// have to be parked.
 const WINDOW_MAX: usize = 1_000;
 
+/// How long lanes with limits that had nothing are left alone while there are jobs without.
+const GATED_REST: Duration = Duration::from_millis(25);
+
 /// How many bytes of arguments one claim should bring, and the reserve should hold.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
 
@@ -102,6 +105,8 @@ pub(crate) struct Worker<S> {
     args_size: AtomicUsize,
     /// How many jobs with limits the next claim looks at, if it has room for fewer.
     window: AtomicUsize,
+    /// Until when lanes with limits are left alone, and how many looks for room had been taken then.
+    gated_rest: Mutex<Option<(Instant, usize)>>,
     /// How long sweeps rest, after the last.
     rest: Mutex<Duration>,
 }
@@ -124,6 +129,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             owes_sweep: false.into(),
             args_size: AtomicUsize::new(0),
             window: AtomicUsize::new(0),
+            gated_rest: Mutex::default(),
             rest: Mutex::default(),
         }
     }
@@ -141,6 +147,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 return;
             }
             lanes.learn(queue, is_limited);
+            if is_limited {
+                *self.gated_rest() = None;
+            }
         }
         self.wake.notify_one();
     }
@@ -219,26 +228,75 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ) -> Result<usize, sqlx::Error> {
         let limit = limit.min(self.affordable());
         let _no_doubts_meanwhile = self.shared.claiming.read().await;
+        let rests = !are_stragglers && self.limited_lanes_rest();
         let (mut count, mut room) = (0, limit);
-        for round in rounds {
-            let LimitedClaim { jobs, parked } = self
-                .claim_round(link, round, room)
-                .await
-                .inspect_err(|_| self.doubts.raise(Instant::now()))?;
-            count += jobs.len() + parked.len();
-            room -= jobs.len();
-            self.put_aside(&parked);
-            if !jobs.is_empty() {
-                self.take_in(jobs, are_stragglers);
-            }
+        for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
+            count += self
+                .claim_round(link, round, &mut room, are_stragglers)
+                .await?;
             if room == 0 {
-                break;
+                return Ok(count);
+            }
+        }
+        if rests && count == 0 {
+            for round in rounds.iter().filter(|round| round.is_gated) {
+                count += self
+                    .claim_round(link, round, &mut room, are_stragglers)
+                    .await?;
             }
         }
         Ok(count)
     }
 
+    /// Claims from the lanes of one round, up to what there is room for. Returns how many jobs were
+    /// claimed or parked.
     async fn claim_round(
+        &self,
+        link: &mut Link,
+        round: &Round,
+        room: &mut usize,
+        are_stragglers: bool,
+    ) -> Result<usize, sqlx::Error> {
+        let LimitedClaim { jobs, parked } = self
+            .ask(link, round, *room)
+            .await
+            .inspect_err(|_| self.doubts.raise(Instant::now()))?;
+        let count = jobs.len() + parked.len();
+        *room -= jobs.len();
+        if round.is_gated && !are_stragglers {
+            self.note_gated(count);
+        }
+        // Beyond the last seat there may be others that fit: they are not behind this worker.
+        if *room > 0 {
+            self.pass_over(&parked);
+        }
+        report_ended(&parked);
+        if !jobs.is_empty() {
+            self.take_in(jobs, are_stragglers);
+        }
+        Ok(count)
+    }
+
+    /// Tells whether lanes with limits had nothing a moment ago, and nobody has found room since.
+    fn limited_lanes_rest(&self) -> bool {
+        let rest = *self.gated_rest();
+        rest.is_some_and(|(until, looks)| {
+            Instant::now() < until && looks == self.shared.vacated.looks_taken()
+        })
+    }
+
+    fn note_gated(&self, found: usize) {
+        let looks = self.shared.vacated.looks_taken();
+        *self.gated_rest() = (found == 0).then(|| (Instant::now() + GATED_REST, looks));
+    }
+
+    fn gated_rest(&self) -> MutexGuard<'_, Option<(Instant, usize)>> {
+        self.gated_rest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(
         &self,
         link: &mut Link,
         round: &Round,
@@ -266,29 +324,20 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 claim_limited(conn, schema, *process, lanes, kinds, room, window).await
             })
             .await?;
-        let next_window = match claimed.parked.is_empty() {
-            true => 0,
-            false => (4 * window).min(WINDOW_MAX),
+        let next_window = match (claimed.parked.is_empty(), claimed.jobs.is_empty()) {
+            (false, _) => (4 * window).min(WINDOW_MAX),
+            (true, false) => 0,
+            (true, true) => self.window.load(Ordering::Relaxed),
         };
         self.window.store(next_window, Ordering::Relaxed);
         Ok(claimed)
     }
 
     /// Takes note of jobs that were parked: they are behind this worker.
-    fn put_aside(&self, parked: &[Parked]) {
+    fn pass_over(&self, parked: &[Parked]) {
         let mut lanes = self.lanes();
         for job in parked {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
-            if job.fate != "blocked" {
-                let Parked {
-                    job_id,
-                    kind,
-                    key,
-                    fate,
-                    ..
-                } = job;
-                tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
-            }
         }
     }
 
@@ -351,7 +400,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             let reserve = pace.reserve().min(self.affordable());
             self.ahead.store(reserve, Ordering::Relaxed);
             let room = self.room(reserve);
-            if room > reserve / 4 || self.is_stopping() {
+            if room > reserve / 2 || self.is_stopping() {
                 return Ok(room);
             }
             tokio::select! {
@@ -381,7 +430,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         link: &mut Link,
         room: usize,
         looks: &mut usize,
-        vacated: &mut watch::Receiver<()>,
+        vacated: &mut watch::Receiver<usize>,
     ) -> Result<bool, sqlx::Error> {
         let (_doze, is_news) = self.shared.sleepers.announce().await?;
         if is_news && self.claim_above(link, room).await? > 0 {
@@ -517,6 +566,20 @@ impl<S: Send + Sync + 'static> Worker<S> {
         // The writer outlives all senders, so this fails only when the process is abandoning its
         // jobs; they are recovered by others then.
         let _abandoned = self.shared.verdicts.send(ended).await;
+    }
+}
+
+/// Logs which jobs a limit has ended, once.
+fn report_ended(parked: &[Parked]) {
+    for job in parked.iter().filter(|job| job.fate != "blocked") {
+        let Parked {
+            job_id,
+            kind,
+            key,
+            fate,
+            ..
+        } = job;
+        tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
     }
 }
 

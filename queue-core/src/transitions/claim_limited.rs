@@ -39,6 +39,8 @@ pub struct Parked {
     pub seq: i64,
     /// The key that has no room.
     pub key: String,
+    /// The key that it had waited for before, and been let go on.
+    pub waited_for: Option<String>,
     /// What became of it: `blocked`, `discarded` or `cancelled`.
     pub fate: String,
 }
@@ -96,6 +98,7 @@ fn parked(row: &PgRow) -> Result<Parked, sqlx::Error> {
         track: Track::try_from(row.try_get::<i16, _>(15)?)?,
         fate: row.try_get(FATE)?,
         key: row.try_get(18)?,
+        waited_for: row.try_get(19)?,
     })
 }
 
@@ -113,7 +116,8 @@ async fn give_up(
     Ok(())
 }
 
-/// Looks for room that was made while jobs were being parked, or by giving jobs back.
+/// Looks for room that was made while jobs were being parked, by giving jobs back, or by jobs that
+/// were let go on for one key and then found another that has no room.
 async fn look_once_more(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -123,6 +127,7 @@ async fn look_once_more(
     let blocked = parked.iter().filter(|job| job.fate == "blocked");
     let keys: Vec<String> = blocked
         .map(|job| &job.key)
+        .chain(parked.iter().filter_map(|job| job.waited_for.as_ref()))
         .chain(given_up.iter().flat_map(|job| &job.keys))
         .cloned()
         .collect();

@@ -4,9 +4,8 @@
 --
 -- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue. One
 -- that an operator lets run when it became ready has only that of its queue.
--- A slot is a row whose number goes from 1 to the limit, and the lowest free numbers are taken: two
--- claims that want the same one meet at the primary key, where the second waits for the first to
--- commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
+-- A slot is a row whose number goes from 1 to the limit. Two claims that want the same one meet at the
+-- primary key, where the second waits for the first to commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
 -- claim that got only some of its slots or starts is made all the same, and reported as partial: the
 -- caller releases it at once, and whatever happens to the caller, the slots go with the claim.
 --
@@ -36,41 +35,26 @@ with setting as (
             and ready.seq <= lane.up_to
             and ready.kind = any ($6)
         order by ready.seq
-        limit least($8::bigint, greatest(0, coalesce(limits.slots, $8::bigint) - held.used))
+        limit case when limits.slots <= held.used then 0 else $8::bigint end
         for update skip locked
     ) as front
     where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
         and exists (select from queue.processes where id = $9)
     limit $8::bigint
 ), gate as (
-    select front.*, own.key, own.conflict, own.hold, held.used, held.numbers,
-        coalesce(of_key.slots, of_group.slots, own.slots) - held.used as free_slots,
-        meter.space, meter.burst,
-        case when meter.space is not null then meter.burst - ceil(extract(epoch from coalesce((
-            select greatest(interval '0', least(
-                next_at - statement_timestamp(), meter.burst * meter.space
-            ))
-            from queue.rates
-            where rates.key = own.key
-        ), interval '0')) / extract(epoch from meter.space)) end as free_starts,
+    select front.*, own.key, own.conflict, own.hold,
+        coalesce(of_key.slots, of_group.slots, own.slots) as slots,
+        coalesce(of_key.space, of_group.space, own.space) as space,
+        coalesce(of_key.burst, of_group.burst, own.burst) as burst,
         row_number() over (partition by own.key order by front.position, front.seq) as rank,
-        front.track < 2 and (
-            exists (
-                select
-                from queue.blocked
-                where blocked.key = own.key
-                    and blocked.queue = front.queue
-                    and blocked.kind = front.kind
-                    and (blocked.priority, blocked.seq) < (front.priority, front.seq)
-            )
-            or exists (
-                select
-                from queue.ready
-                where ready.waited_for = own.key
-                    and ready.queue = front.queue
-                    and ready.kind = front.kind
-                    and ready.priority <= front.priority
-            )
+        count(*) over (partition by own.key) as asked,
+        front.track < 2 and exists (
+            select
+            from queue.blocked
+            where blocked.key = own.key
+                and blocked.queue = front.queue
+                and blocked.kind = front.kind
+                and (blocked.priority, blocked.seq) < (front.priority, front.seq)
         ) as is_behind
     from front
     cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
@@ -96,22 +80,50 @@ with setting as (
         and (select has_any from setting)
     left join queue.limits as of_group on of_group.name = own.name
         and (select has_any from setting)
-    cross join lateral (
-        select coalesce(of_key.space, of_group.space, own.space) as space,
-            coalesce(of_key.burst, of_group.burst, own.burst) as burst
-    ) as meter
-    cross join lateral (
-        select count(*)::integer as used, array_agg(number) as numbers
-        from queue.slots
-        where slots.key = own.key
-    ) as held
-), judged as (
+), counted as (
+    -- Once for each key, at its first job: what is in use, and which numbers are free if those
+    -- above the highest do not suffice.
     select gate.*,
+        first_value(held.used) over by_key as used,
+        first_value(held.top) over by_key as top,
+        first_value(spare.numbers) over by_key as numbers,
+        first_value(case when rank = 1 and space is not null then
+            burst - ceil(extract(epoch from coalesce((
+                select case
+                    when next_at > now.at + burst * space + interval '1 second' then interval '0'
+                    else greatest(interval '0', next_at - now.at)
+                end
+                from queue.rates
+                cross join (select clock_timestamp() as at) as now
+                where rates.key = gate.key
+            ), interval '0')) / extract(epoch from space))
+        end) over by_key as free_starts
+    from gate
+    cross join lateral (
+        select count(*)::integer as used, max(number) as top
+        from queue.slots
+        where slots.key = gate.key
+            and gate.rank = 1
+    ) as held
+    cross join lateral (
+        select case when held.top + gate.asked > gate.slots then array(
+            select free.number
+            from generate_series(1, least(held.used + gate.asked, gate.slots)) as free (number)
+            where not exists (
+                select from queue.slots where slots.key = gate.key and slots.number = free.number
+            )
+            order by free.number
+            limit gate.asked
+        ) end as numbers
+    ) as spare
+    window by_key as (partition by key order by position, seq)
+), judged as (
+    select counted.*, slots - used as free_slots,
         bool_and(
             key is null
-                or (not is_behind and coalesce(rank <= least(free_slots, free_starts), true))
+                or (not is_behind and coalesce(rank <= least(slots - used, free_starts), true))
         ) over (partition by position, seq) as fits
-    from gate
+    from counted
 ), seated as materialized (
     select judged.*,
         count(*) filter (where fits) over (partition by key order by position, seq) as nth,
@@ -119,16 +131,9 @@ with setting as (
     from judged
 ), numbered as materialized (
     select seated.*, case
-        when free_slots is null then null
-        when used = 0 then nth
-        else (
-            select number
-            from generate_series(1, used + nth) as number
-            where number <> all (numbers)
-            order by number
-            offset nth - 1
-            limit 1
-        )
+        when slots is null then null
+        when numbers is null then coalesce(top, 0) + nth
+        else numbers[nth]
     end as number
     from seated
     where fits
@@ -143,7 +148,7 @@ with setting as (
     returning job_id, key
 ), metered as (
     insert into queue.rates as rate (key, next_at, space, burst, granted)
-    select key, statement_timestamp() + count(*) * min(space), min(space), min(burst), count(*)
+    select key, clock_timestamp() + count(*) * min(space), min(space), min(burst), count(*)
     from numbered
     where space is not null
         and (select count(*) from grabbed) >= 0
@@ -152,15 +157,17 @@ with setting as (
     on conflict (key) do update
     set (next_at, space, burst, granted) = (
         select due.at + got.starts * excluded.space, excluded.space, excluded.burst, got.starts
-        from (
-            select greatest(statement_timestamp(), least(
-                rate.next_at, statement_timestamp() + excluded.burst * excluded.space
-            )) as at
+        from (select clock_timestamp() as at) as now
+        cross join lateral (
+            select case
+                when rate.next_at
+                    > now.at + excluded.burst * excluded.space + interval '1 second' then now.at
+                else greatest(now.at, rate.next_at)
+            end as at
         ) as due
         cross join lateral (
             select greatest(0, least(excluded.granted, excluded.burst - ceil(
-                extract(epoch from due.at - statement_timestamp())
-                / extract(epoch from excluded.space)
+                extract(epoch from due.at - now.at) / extract(epoch from excluded.space)
             )))::integer as starts
         ) as got
     )
@@ -191,7 +198,11 @@ with setting as (
     from won
 ), stuck as materialized (
     select distinct on (position, seq) seated.*,
-        attempt = 0 and coalesce(conflict = 'discard', false) as is_refused,
+        attempt = 0 and coalesce(conflict = 'discard', false) and not exists (
+            select from queue.slots
+            where slots.key = seated.key
+                and expires_at <= statement_timestamp()
+        ) as is_refused,
         attempt = 0 and coalesce(conflict = 'replace', false) as replaces
     from seated
     where not fits
@@ -257,14 +268,16 @@ with setting as (
         and held_in & 32 = 0
 )
 select met.job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
-    attempts_max, crashes_max, created_at, has_key, tags, args, track, fate, keys, key
+    attempts_max, crashes_max, created_at, has_key, tags, args, track, fate, keys, key,
+    waited_for
 from (
     select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
-        case when is_whole then 'claimed' else 'partial' end as fate, keys, null as key
+        case when is_whole then 'claimed' else 'partial' end as fate, keys, null as key,
+        null as waited_for
     from won
     union all
     select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
-        fate, null, key
+        fate, null, key, waited_for
     from ranked
 ) as met
 left join lateral (

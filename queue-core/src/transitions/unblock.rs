@@ -20,16 +20,15 @@ pub(crate) const BLOCKED_KEYS: &str = include_str!("blocked_keys.sql");
 pub(crate) const RUN_ANYWAY: &str = include_str!("run_anyway.sql");
 
 /// The most jobs of one key that one call moves.
-const UNBLOCKED_MAX: i32 = 1_000;
+const UNBLOCKED_MAX: i32 = 200;
 
 /// What a look at some keys did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unblocked {
     /// The jobs that were made ready.
     pub jobs: u64,
-    /// How long it is until a key that jobs wait for may have its next start, if one of the keys
-    /// has used up its rate.
-    pub next_start: Option<Duration>,
+    /// The keys that have a rate and jobs that wait for it, with the time until their next start.
+    pub next_starts: Vec<(String, Duration)>,
 }
 
 /// Makes as many jobs ready as the keys have room for. It costs no attempt. Asked after the slots
@@ -48,16 +47,20 @@ pub async fn unblock(
     let mut keys = keys.to_vec();
     keys.sort_unstable();
     keys.dedup();
-    let (jobs, next_start_ms, _notified): (i64, Option<i64>, i64) =
-        sqlx::query_as(schema.sql(UNBLOCK))
-            .bind(keys)
-            .bind(UNBLOCKED_MAX)
-            .fetch_one(conn)
-            .await?;
-    Ok(Unblocked {
-        jobs: jobs.unsigned_abs(),
-        next_start: next_start_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
-    })
+    let rows: Vec<(String, i64, Option<i64>, i64)> = sqlx::query_as(schema.sql(UNBLOCK))
+        .bind(keys)
+        .bind(UNBLOCKED_MAX)
+        .fetch_all(conn)
+        .await?;
+    let mut unblocked = Unblocked::default();
+    for (key, jobs, next_start_ms, _notified) in rows {
+        unblocked.jobs += jobs.unsigned_abs();
+        if let Some(ms) = next_start_ms {
+            let wait = Duration::from_millis(ms.max(0).unsigned_abs());
+            unblocked.next_starts.push((key, wait));
+        }
+    }
+    Ok(unblocked)
 }
 
 /// Finds up to `limit` keys that jobs wait for, in their order, behind the key `after`.

@@ -8,8 +8,8 @@
 --
 -- Slots that have been held for longer than their limit lets them be are freed first.
 --
--- Answers how many were moved, and in how many milliseconds a key whose starts have been used up by
--- then has its next one. Locks rows of blocked with skip locked.
+-- Answers for each key that jobs wait for how many were moved, and in how many milliseconds it has its
+-- next start, once those it has are used up. Locks rows of blocked with skip locked.
 with expired as (
     delete from queue.slots
     where ctid = any (array(
@@ -86,10 +86,13 @@ with expired as (
     ) as rate
     cross join lateral (
         select rate.space, rate.burst, coalesce((
-            select greatest(interval '0', least(
-                next_at - statement_timestamp(), rate.burst * rate.space
-            ))
+            select case
+                when next_at > now.at + rate.burst * rate.space + interval '1 second'
+                    then interval '0'
+                else greatest(interval '0', next_at - now.at)
+            end
             from queue.rates
+            cross join (select clock_timestamp() as at) as now
             where rates.key = crowd.key
         ), interval '0') as next_in
     ) as meter
@@ -136,14 +139,14 @@ with expired as (
         kind, 2, key
     from (select * from freed order by priority, seq) as freed
 )
-select (select count(*) from freed) as unblocked, (
-    select min(ceil(extract(epoch from next_start_in) * 1000))::bigint
-    from room
-) as next_start_ms, (
-    select count(*)
-    from (
-        select pg_notify('queue.wake', '@' || queue)
-        from (select distinct queue from freed) as woken
-        where exists (select from queue.sleepers)
-    ) as notified
-)
+select looked.key, (select count(*) from freed where freed.key = looked.key) as unblocked,
+    min(ceil(extract(epoch from next_start_in) * 1000))::bigint as next_start_ms, (
+        select count(*)
+        from (
+            select pg_notify('queue.wake', '@' || queue)
+            from (select distinct queue from freed) as woken
+            where exists (select from queue.sleepers)
+        ) as notified
+    )
+from room as looked
+group by looked.key

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use queue_core::process::ProcessId;
 use queue_core::transitions::release::release;
+use queue_core::transitions::unblock::unblock;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
@@ -142,6 +143,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
             return;
         }
         self.release_the_rest().await;
+        self.let_others_go_on().await;
         self.process.deregister(self.id).await;
     }
 
@@ -157,6 +159,21 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
             Ok(Ok(jobs)) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
             Ok(Err(error)) => tracing::warn!(%error, "could not give back jobs that did not stop"),
             Err(_elapsed) => tracing::warn!("could not give back jobs that did not stop in time"),
+        }
+        link.close().await;
+    }
+
+    /// Looks who may go on in other processes, for the slots that the last runs have freed.
+    async fn let_others_go_on(&self) {
+        let keys = self.parts.shared.vacated.take();
+        if keys.is_empty() {
+            return;
+        }
+        let mut link = self.process.link();
+        let schema = self.process.queue.schema();
+        let looked = link.run(async |conn| unblock(conn, schema, &keys).await);
+        if !matches!(timeout(LAST_WORDS, looked).await, Ok(Ok(_))) {
+            tracing::debug!("could not look for jobs that have room now; another process will");
         }
         link.close().await;
     }

@@ -20,7 +20,7 @@ use crate::scheduler::Scheduler;
 use crate::signals::Stop;
 use crate::sleepers::Sleepers;
 use crate::supervise::supervise;
-use crate::unblocker;
+use crate::unblocker::Unblocker;
 use crate::vacated::Vacated;
 use crate::worker::{Shared, Worker};
 use crate::writer::{self, Writer};
@@ -224,20 +224,14 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         self.keep("scheduler", move |link| Arc::clone(&scheduler).run(link))
     }
 
+    /// The unblocker goes on while jobs finish, because their ends free slots.
     fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
         let vacated = Arc::clone(&shared.vacated);
         let schema = self.process.queue.schema().clone();
         let settings = self.process.settings.dispatcher.clone();
-        let stopping = self.stopping.clone();
         self.keep("unblocker", move |link| {
             let (schema, settings) = (schema.clone(), settings.clone());
-            unblocker::unblock_keys(
-                link,
-                schema,
-                settings,
-                Arc::clone(&vacated),
-                stopping.clone(),
-            )
+            Unblocker::new(link, schema, settings, Arc::clone(&vacated)).run()
         })
     }
 
