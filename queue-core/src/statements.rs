@@ -20,6 +20,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("cancel_requests", cancel::CANCEL_REQUESTS),
     ("claim", claim::CLAIM),
     ("claim_limited", claim_limited::CLAIM_LIMITED),
+    ("claim_seats", claim_limited::CLAIM_SEATS),
     ("clear_failed", clear::CLEAR_FAILED),
     ("clear_firings", recurring::CLEAR_FIRINGS),
     ("clear_finished", clear::CLEAR_FINISHED),

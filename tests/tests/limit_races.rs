@@ -128,11 +128,10 @@ async fn two_claims_at_once_do_not_both_get_the_last_slot() {
     });
 
     assert_eq!(ids(&claimed), []);
+    assert_eq!(claimed.parked.len(), 1);
     assert_eq!(world.count("slots").await, 1);
-    assert_eq!(world.state(jobs[1]).await, "ready");
-    assert_tables_sound(world.pool()).await;
-    assert_eq!(second.claim(10).await.parked.len(), 1);
     assert_eq!(world.state(jobs[1]).await, "blocked");
+    assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]
@@ -143,6 +142,10 @@ async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() 
     let held = holder.claim(1).await.jobs.remove(0);
     let waiting = enqueue(&world, Limits::key("a")).await;
     let beside = enqueue(&world, Limits::key("b")).await;
+    // With anything set at run time, one statement decides about all of them.
+    world
+        .sql("insert into queue.limits (name, slots, declared) values ('other', 1, false)")
+        .await;
     let mut obstacle = Hand::new(&world).await;
     obstacle.execute("begin").await;
     obstacle

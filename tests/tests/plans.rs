@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim", "queues"),
     ("claim_limited", "queues"),
+    ("claim_seats", "queues"),
     ("unblock", "queues"),
     ("recover", "processes"),
     ("recover", "sleepers"),
@@ -40,6 +41,17 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "slots_pkey",
         "Index Cond: (key = brought.key)",
     ),
+    (
+        "claim_seats",
+        "ready_claim",
+        "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
+    ),
+    (
+        "claim_seats",
+        "slots_pkey",
+        "Index Cond: ((key = own.key) AND (number IS NOT NULL))",
+    ),
+    ("claim_seats", "jobs_pkey", "Index Cond: (id = won.job_id"),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
     (
         "unblock",

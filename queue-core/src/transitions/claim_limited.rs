@@ -11,6 +11,7 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
+pub(crate) const CLAIM_SEATS: &str = include_str!("claim_seats.sql");
 pub(crate) const CLAIM_LIMITED: &str = include_str!("claim_limited.sql");
 
 /// What a claim from lanes with limits did.
@@ -46,7 +47,8 @@ pub struct Parked {
 }
 
 /// Claims up to `limit` jobs as [`claim`](super::claim::claim) does, from lanes whose jobs have
-/// limits, looking at up to `window` of them. Those for which there is no room are parked.
+/// limits: the simple ones first, and then of the others, looking at up to `window` of them, those
+/// for which there is room. The rest is parked.
 ///
 /// # Errors
 /// Returns what the server answered. The claim may have been committed all the same.
@@ -59,31 +61,55 @@ pub async fn claim_limited(
     limit: usize,
     window: usize,
 ) -> Result<LimitedClaim, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(CLAIM_LIMITED))
-        .bind(column(lanes, |lane| lane.queue.as_str()))
-        .bind(column(lanes, |lane| lane.priority))
-        .bind(column(lanes, |lane| lane.track as i16))
-        .bind(column(lanes, |lane| lane.above))
-        .bind(column(lanes, |lane| lane.up_to))
-        .bind(kinds)
+    let columns = Columns::of(lanes);
+    let mut claim = LimitedClaim::default();
+    let seats = columns
+        .bind(sqlx::query(schema.sql(CLAIM_SEATS)), kinds)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .bind(i64::try_from(window).unwrap_or(i64::MAX))
         .bind(process.0)
         .fetch_all(&mut *conn)
         .await?;
-    let mut claim = LimitedClaim::default();
+    let mut is_left = false;
+    for row in &seats {
+        match row.try_get(FATE)? {
+            "claimed" => claim.jobs.push(claimed_job(row)?),
+            _ => is_left = true,
+        }
+    }
+    if is_left {
+        let room = limit - claim.jobs.len();
+        let rows = columns
+            .bind(sqlx::query(schema.sql(CLAIM_LIMITED)), kinds)
+            .bind(i64::try_from(room).unwrap_or(i64::MAX))
+            .bind(i64::try_from(window).unwrap_or(i64::MAX))
+            .bind(process.0)
+            .fetch_all(&mut *conn)
+            .await?;
+        decide(conn, schema, process, &rows, &mut claim).await?;
+    }
+    in_lane_order(lanes, &mut claim.jobs);
+    Ok(claim)
+}
+
+/// Takes in what became of jobs, gives back those that were claimed only in part, and looks for room
+/// once more.
+async fn decide(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    rows: &[PgRow],
+    claim: &mut LimitedClaim,
+) -> Result<(), sqlx::Error> {
     let mut partial = Vec::new();
-    for row in &rows {
+    for row in rows {
         match row.try_get(FATE)? {
             "claimed" => claim.jobs.push(claimed_job(row)?),
             "partial" => partial.push(claimed_job(row)?),
             _ => claim.parked.push(parked(row)?),
         }
     }
-    in_lane_order(lanes, &mut claim.jobs);
     give_up(conn, schema, process, &partial).await?;
-    look_once_more(conn, schema, &claim.parked, &partial).await?;
-    Ok(claim)
+    look_once_more(conn, schema, &claim.parked, &partial).await
 }
 
 const FATE: usize = 16;
@@ -135,6 +161,36 @@ async fn look_once_more(
     Ok(())
 }
 
-fn column<'a, T>(lanes: &'a [Lane], of: impl Fn(&'a Lane) -> T) -> Vec<T> {
-    lanes.iter().map(of).collect()
+/// The lanes, as the statements take them.
+struct Columns<'a> {
+    queues: Vec<&'a str>,
+    priorities: Vec<i16>,
+    tracks: Vec<i16>,
+    above: Vec<i64>,
+    up_to: Vec<i64>,
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+impl<'a> Columns<'a> {
+    fn of(lanes: &'a [Lane]) -> Self {
+        Self {
+            queues: lanes.iter().map(|lane| lane.queue.as_str()).collect(),
+            priorities: lanes.iter().map(|lane| lane.priority).collect(),
+            tracks: lanes.iter().map(|lane| lane.track as i16).collect(),
+            above: lanes.iter().map(|lane| lane.above).collect(),
+            up_to: lanes.iter().map(|lane| lane.up_to).collect(),
+        }
+    }
+
+    /// Binds the lanes and the kinds, the first six values of both statements.
+    fn bind<'q>(&'q self, query: Query<'q>, kinds: &'q [String]) -> Query<'q> {
+        query
+            .bind(&self.queues)
+            .bind(&self.priorities)
+            .bind(&self.tracks)
+            .bind(&self.above)
+            .bind(&self.up_to)
+            .bind(kinds)
+    }
 }
