@@ -152,12 +152,12 @@ fn parse_days(words: &mut Words<'_>) -> Result<String, InvalidSchedule> {
         take_of_the_month(words)?;
         return Ok("L * *".to_owned());
     }
-    let ordinals = parse_list(words, |words| words.read(ordinal));
+    let ordinals = parse_list(words, |words| words.read(ordinal))?;
     if !ordinals.is_empty() {
         take_of_the_month(words)?;
         return Ok(format!("{} * *", ordinals.join(",")));
     }
-    let weekdays = parse_list(words, parse_weekdays);
+    let weekdays = parse_list(words, parse_weekdays)?;
     if weekdays.is_empty() {
         return Err(words.refuse());
     }
@@ -173,17 +173,17 @@ fn take_of_the_month(words: &mut Words<'_>) -> Result<(), InvalidSchedule> {
     }
 }
 
-/// Reads things with commas or "and" between them.
-fn parse_list<T>(words: &mut Words<'_>, read: impl Fn(&mut Words<'_>) -> Option<T>) -> Vec<T> {
+/// Reads things with commas or "and" between them; none, when there is nothing of the sort. What
+/// follows a comma or an "and" must be of the sort.
+fn parse_list<T>(
+    words: &mut Words<'_>,
+    read: impl Fn(&mut Words<'_>) -> Option<T>,
+) -> Result<Vec<T>, InvalidSchedule> {
     let mut list = Vec::from_iter(read(words));
     while !list.is_empty() && words.take_separator() {
-        match read(words) {
-            Some(item) => list.push(item),
-            // The separator stays read: what follows it is named as not understood.
-            None => return Vec::new(),
-        }
+        list.push(read(words).ok_or_else(|| words.refuse())?);
     }
-    list
+    Ok(list)
 }
 
 /// Reads `15th`, and gives `15`.
@@ -214,7 +214,7 @@ fn parse_times(words: &mut Words<'_>) -> Result<Vec<String>, InvalidSchedule> {
     if !words.take("at") {
         return Err(words.refuse());
     }
-    let times = parse_list(words, parse_time);
+    let times = parse_list(words, parse_time)?;
     if times.is_empty() {
         return Err(words.refuse());
     }

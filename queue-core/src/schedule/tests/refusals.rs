@@ -39,6 +39,10 @@ fn what_is_refused_says_why() {
         every 2 days at 9am         | `at` in
         every 32nd of the month     | `32nd` in
         every monday and at noon    | `at` in
+        every 15th and friday       | `friday` in `every 15th and friday` is not understood
+        every 1st, monday at noon   | `monday` in
+        every friday, 15th          | `15th` in
+        every day at 9am, sharp     | `sharp` in
     ") {
         let [text, message] = row[..] else {
             panic!("{row:?}");
