@@ -39,6 +39,12 @@ fn what_is_refused_says_why() {
         every 2 days at 9am         | `at` in
         every 32nd of the month     | `32nd` in
         every monday and at noon    | `at` in
+        every 1 5 minutes           | `5` in `every 1 5 minutes` is not understood
+        every 1 monday              | `monday` in
+        every 1 1 day               | `1` in
+        every +5 minutes            | `+5` in
+        every +5th of the month     | `+5th` in
+        every 99999999999 minutes   | `99999999999` in
         every 15th and friday       | `friday` in `every 15th and friday` is not understood
         every 1st, monday at noon   | `monday` in
         every friday, 15th          | `15th` in
