@@ -19,6 +19,8 @@ fn what_is_refused_says_why() {
         0 0 * * 1#6                 | `1#6` in the weekday field: behind the `#` there must be 1 to 5
         0 0 * * 1-3#2               | only one weekday can count within the month
         0 0 L, * *                  | a list has an empty entry
+        0 9 * * mon-fri/x           | `mon-fri/x` in the weekday field
+        0 9 * * mon/x               | `mon/x` in the weekday field
         0 0 30 2 *                  | `0 0 30 2 *` can never fire
         0 0 31 4,6,9,11 *           | can never fire
         @reboot                     | `@reboot` is refused: a schedule tells times
