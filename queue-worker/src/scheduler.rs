@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use queue_core::Schema;
 use queue_core::recurring::{
-    Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, fire_next, next_due,
-    register,
+    Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, declare, fire_next,
+    next_due, register,
 };
+use queue_core::schedule::Tz;
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SchedulerSettings;
@@ -25,16 +27,42 @@ const SLEEP_MIN: Duration = Duration::from_millis(5);
 /// declared others meanwhile.
 pub(crate) struct Declared {
     source: String,
+    /// Whether the schedules of the source are these and no others.
+    is_owner: bool,
     schedules: Vec<Recurring>,
     are_registered: AtomicBool,
 }
 
 impl Declared {
+    /// Makes those of a source that others may share unknowingly: what it does not declare stays.
     pub(crate) fn by(source: String, schedules: Vec<Recurring>) -> Self {
         Self {
             source,
+            is_owner: false,
             schedules,
             are_registered: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes those of a source that was named on purpose: what it does not declare is removed.
+    pub(crate) fn by_owner(source: String, schedules: Vec<Recurring>) -> Self {
+        Self {
+            is_owner: true,
+            ..Self::by(source, schedules)
+        }
+    }
+
+    async fn register(
+        &self,
+        conn: &mut PgConnection,
+        schema: &Schema,
+        zone: Tz,
+    ) -> Result<Registered, RecurringError> {
+        let (source, schedules) = (&self.source, &self.schedules);
+        if self.is_owner {
+            register(conn, schema, source, schedules, zone).await
+        } else {
+            declare(conn, schema, source, schedules, zone).await
         }
     }
 }
@@ -80,20 +108,17 @@ impl Scheduler {
     }
 
     async fn register(&self, link: &mut Link) -> Result<(), sqlx::Error> {
-        let Declared {
-            source, schedules, ..
-        } = &*self.declared;
         let zone = self.settings.time_zone;
         let registered = link
             .run(
-                async |conn| match register(conn, &self.schema, source, schedules, zone).await {
+                async |conn| match self.declared.register(conn, &self.schema, zone).await {
                     Err(RecurringError::Database(error)) => Err(error),
                     answer => Ok(answer),
                 },
             )
             .await?;
         match registered {
-            Ok(registered) => report_registered(source, &registered),
+            Ok(registered) => report_registered(&self.declared.source, &registered),
             Err(refused) => tracing::error!(
                 error = with_causes(&refused),
                 "the schedules of this program are refused: none was changed",
@@ -143,8 +168,15 @@ fn report_registered(source: &str, registered: &Registered) {
         removed,
         collisions,
     } = registered;
-    if !(added.is_empty() && changed.is_empty() && removed.is_empty()) {
-        tracing::info!(source, ?added, ?changed, ?removed, "registered schedules");
+    if !(added.is_empty() && changed.is_empty()) {
+        tracing::info!(source, ?added, ?changed, "registered schedules");
+    }
+    if !removed.is_empty() {
+        tracing::warn!(
+            source,
+            ?removed,
+            "removed schedules that are declared no more"
+        );
     }
     for collision in collisions {
         let owner = collision.owner.as_deref();

@@ -39,7 +39,7 @@ pub enum RecurringError {
     /// A program or its configuration declares it.
     #[error(
         "the schedule `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
-         change it there; it can be paused here"
+         change it there; it can be paused or removed here"
     )]
     Declared {
         /// The schedule's name.
@@ -106,7 +106,10 @@ pub async fn replace(
         return Ok(is_new);
     }
     match owner(conn, schema, recurring.name()).await? {
-        Some(source) => Err(declared(recurring.name(), source)),
+        Some(source_name) => Err(RecurringError::Declared {
+            name: recurring.name().to_owned(),
+            source_name,
+        }),
         None => Ok(false),
     }
 }
@@ -156,27 +159,22 @@ async fn change(
     }
 }
 
-/// Removes a schedule that was added at run time. What it enqueued stays.
+/// Removes a schedule, and returns the source that declared it; nothing when it was added at run
+/// time. What it enqueued stays. One that is still declared comes back when a process of that
+/// source starts.
 ///
 /// # Errors
-/// Says when there is no such schedule, and when a program declares it; returns what the server
-/// answered.
+/// Says when there is no such schedule; returns what the server answered.
 pub async fn remove(
     conn: &mut PgConnection,
     schema: &Schema,
     name: &str,
-) -> Result<(), RecurringError> {
-    let removed = sqlx::query(schema.sql(REMOVE))
+) -> Result<Option<String>, RecurringError> {
+    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(REMOVE))
         .bind(name)
-        .execute(&mut *conn)
+        .fetch_optional(conn)
         .await?;
-    if removed.rows_affected() == 1 {
-        return Ok(());
-    }
-    match owner(conn, schema, name).await? {
-        Some(source) => Err(declared(name, source)),
-        None => Err(RecurringError::Unknown(name.to_owned())),
-    }
+    source.ok_or_else(|| RecurringError::Unknown(name.to_owned()))
 }
 
 /// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
@@ -214,13 +212,6 @@ pub async fn run(
         .await?;
     tx.commit().await?;
     Ok(enqueued.id())
-}
-
-fn declared(name: &str, source: String) -> RecurringError {
-    RecurringError::Declared {
-        name: name.to_owned(),
-        source_name: source,
-    }
 }
 
 /// Adds a schedule, or changes the one of its name and source. Tells whether it was not there;

@@ -28,7 +28,7 @@ pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, Tick, fire_next, next_due};
 pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
-pub use register::{Collision, Registered, register};
+pub use register::{Collision, Registered, declare, register};
 
 pub(crate) use clear::CLEAR_FIRINGS;
 pub(crate) use edit::{ADD, LOCK_NAMED, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE};
