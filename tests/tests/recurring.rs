@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Fired, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings, fire_next, pause,
-    remove, replace, resume, run,
+    Fired, JOBS_MAX, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings,
+    fire_next, pause, remove, replace, resume, run,
 };
 use queue_core::schedule::Tz;
 use queue_core::{Conflict, Limits, NewJob, Options};
@@ -521,6 +521,39 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
     );
     assert_eq!(world.count("schedules where next_at > now()").await, 1);
     assert_eq!(world.count("firings").await, 0);
+}
+
+#[tokio::test]
+async fn a_long_standstill_is_made_up_for_in_several_transactions() {
+    let world = World::new().await;
+    let every_minute = schedule("minutely", "* * * * *").missed(Missed::All);
+    let every_minute = every_minute.missed_max(240).unwrap();
+    planned(&world, every_minute, "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = "2100-01-01T12:30:30Z";
+
+    let first = fire_next(&mut conn, schema, Some(now.parse().unwrap()), &[])
+        .await
+        .unwrap();
+
+    // 271 due times: 30 are decided about in one decision, those that follow one by one.
+    let Tick::Fired(first) = first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(first.firings.len(), 1 + JOBS_MAX);
+    assert_eq!(world.count("jobs").await, JOBS_MAX as i64);
+    assert_eq!(
+        next_at(&world, "minutely").await,
+        "2100-01-01T10:10:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+    let rest = tick(&world, now).await;
+    let rest: Vec<usize> = rest.iter().map(|fired| fired.firings.len()).collect();
+    assert_eq!(rest, [100, 41]);
+    assert_eq!(world.count("jobs").await, 241);
+    assert_eq!(
+        next_at(&world, "minutely").await,
+        "2100-01-01T12:31:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
 }
 
 #[tokio::test]

@@ -22,12 +22,17 @@ pub(crate) const SETTLE: &str = include_str!("settle.sql");
 pub(crate) const MOVE: &str = include_str!("move.sql");
 pub(crate) const NEXT_DUE: &str = include_str!("next_due.sql");
 
+/// The most jobs that one transaction enqueues. To make up for a long standstill takes several: one
+/// alone might not be done before the server's patience ends, and then would be begun for ever.
+pub const JOBS_MAX: usize = 100;
+
 /// What one look at the schedules came to.
 #[derive(Debug)]
 pub enum Tick {
     /// No schedule is due that nobody else decides about.
     Idle,
-    /// One schedule was due, and all its due times until now have been decided about.
+    /// One schedule was due, and its due times until now have been decided about, or the oldest of
+    /// very many; then it is still due.
     Fired(Fired),
     /// One schedule is due that this program does not understand. It was left alone: a program of
     /// another version may understand it.
@@ -74,8 +79,8 @@ pub enum FiringOutcome {
     Failed(EnqueueError),
 }
 
-/// Decides about all due times until now of the schedule that has been due for longest, in one
-/// transaction. Now is the database's clock unless given. Schedules named in `except` are left
+/// Decides about the due times until now of the schedule that has been due for longest, in one
+/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given. Schedules named in `except` are left
 /// alone: those that were not understood a moment ago.
 ///
 /// Any number may do this at once: each takes a schedule that no other decides about.
@@ -165,6 +170,7 @@ impl DueSchedule {
             self.missed,
             self.missed_max,
         )
+        .at_most(JOBS_MAX)
     }
 
     fn job_for(&self, due_at: DateTime<Utc>) -> NewJob {

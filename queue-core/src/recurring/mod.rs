@@ -25,7 +25,7 @@ mod template;
 pub use clear::clear_firings;
 pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
-pub use fire::{Fired, Firing, FiringOutcome, Tick, fire_next, next_due};
+pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
 pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
 pub use register::{Collision, Registered, declare, register};
