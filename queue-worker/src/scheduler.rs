@@ -82,7 +82,10 @@ impl Scheduler {
         if !self.declared.are_registered.load(Ordering::Acquire) {
             self.register(&mut link).await?;
             self.declared.are_registered.store(true, Ordering::Release);
+            link.close().await;
         }
+        // One schedule behind somebody's lock must not keep the others waiting.
+        let mut link = link.waiting_briefly();
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
         let poll_interval = self.settings.poll_interval;
@@ -127,8 +130,9 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Fires every schedule that is due, and returns the names of those that are not understood.
-    /// They are reported once, and hold up no other.
+    /// Fires every schedule that is due, and returns the names of those that are not understood,
+    /// which are reported once, and of those that failed, which are tried again at the next pass.
+    /// Neither hold up any other.
     async fn fire_all(
         &self,
         link: &mut Link,
@@ -153,6 +157,14 @@ impl Scheduler {
                             "a schedule is due that this program does not understand",
                         );
                     }
+                    left_alone.push(name);
+                }
+                Tick::Failed { name, error } => {
+                    tracing::warn!(
+                        schedule = name,
+                        %error,
+                        "a schedule is due and could not be decided about; trying again",
+                    );
                     left_alone.push(name);
                 }
             }

@@ -50,7 +50,7 @@ async fn tick(world: &World, now: &str) -> Vec<Fired> {
         {
             Tick::Idle => return fired,
             Tick::Fired(schedule) => fired.push(schedule),
-            Tick::NotUnderstood { name, reason } => panic!("{name}: {reason}"),
+            left_alone => panic!("{left_alone:?}"),
         }
     }
 }
@@ -651,6 +651,34 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
         "2100-01-01T07:00:00+00:00"
     );
     assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
+    let world = World::new().await;
+    planned(&world, schedule("cursed", "0 * * * *"), "2100-01-01T07:00Z").await;
+    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    world
+        .sql("alter table queue.firings add constraint no_curse check (schedule <> 'cursed')")
+        .await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
+
+    let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
+    let Tick::Failed { name, error } = first else {
+        panic!("{first:?}");
+    };
+    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
+        .await
+        .unwrap();
+
+    assert_eq!(name, "cursed");
+    assert!(error.to_string().contains("no_curse"), "{error}");
+    assert!(matches!(second, Tick::Fired(fired) if fired.name == "plain"));
+    assert_eq!(
+        next_at(&world, "cursed").await.to_rfc3339(),
+        "2100-01-01T07:00:00+00:00"
+    );
 }
 
 #[tokio::test]

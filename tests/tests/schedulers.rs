@@ -426,6 +426,37 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
     assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
 }
 
+#[tokio::test]
+async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
+        .await
+        .unwrap();
+    plan_from_ago(&world, 30).await;
+    // Somebody decides about its due time, and does not come to an end.
+    let mut tx = world.pool().begin().await.unwrap();
+    sqlx::query(
+        "insert into queue.firings (schedule, due_at, outcome)
+         select name, next_at, 'enqueued' from queue.schedules",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let app = stage.app().recurring(schedule("tick", "every second"));
+
+    let process = world.start(app, by("app"));
+
+    stage.noted_times("tick", 3).await;
+    assert_eq!(world.count("firings where schedule = 'held'").await, 0);
+    let late = "firings where fired_at > due_at + interval '10 seconds'";
+    assert_eq!(world.count(late).await, 0);
+    tx.rollback().await.unwrap();
+    stage.noted("held").await;
+    process.stop().await;
+}
+
 /// A job that fails, and is tried again much later.
 #[derive(Serialize, Deserialize)]
 struct Flaky;

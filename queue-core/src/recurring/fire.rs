@@ -42,6 +42,14 @@ pub enum Tick {
         /// What is not understood.
         reason: String,
     },
+    /// One schedule is due that could not be decided about, for a reason of its own. Nothing of it
+    /// was: it is still due.
+    Failed {
+        /// Its name.
+        name: String,
+        /// What the server answered, or what could not be read of its row.
+        error: sqlx::Error,
+    },
 }
 
 /// What became of the due times of one schedule.
@@ -81,12 +89,13 @@ pub enum FiringOutcome {
 
 /// Decides about the due times until now of the schedule that has been due for longest, in one
 /// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given. Schedules named in `except` are left
-/// alone: those that were not understood a moment ago.
+/// alone: those that were not understood, or failed, a moment ago.
 ///
 /// Any number may do this at once: each takes a schedule that no other decides about.
 ///
 /// # Errors
-/// Returns what the server answered; then nothing has been decided.
+/// Returns what the server answered, unless that is about the one schedule; then nothing has been
+/// decided.
 pub async fn fire_next(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -102,17 +111,34 @@ pub async fn fire_next(
     let Some(row) = row else {
         return Ok(Tick::Idle);
     };
-    let due = match DueSchedule::read(&row) {
-        Ok(due) => due,
-        Err(Unreadable::Database(error)) => return Err(error),
+    let name: String = row.try_get("name")?;
+    let fired = match DueSchedule::read(&row) {
+        Ok(due) => fire(&mut tx, schema, due).await,
+        Err(Unreadable::Database(error)) => Err(error),
         Err(Unreadable::NotUnderstood(reason)) => {
-            let name = row.try_get("name")?;
             return Ok(Tick::NotUnderstood { name, reason });
         }
     };
-    let fired = fire(&mut tx, schema, due).await?;
-    tx.commit().await?;
-    Ok(Tick::Fired(fired))
+    match fired {
+        Ok(fired) => {
+            tx.commit().await?;
+            Ok(Tick::Fired(fired))
+        }
+        Err(error) if is_of_one_schedule(&error) => {
+            // Where the server has gone away, this tells.
+            tx.rollback().await?;
+            Ok(Tick::Failed { name, error })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells whether the server answered, and others may fare better.
+fn is_of_one_schedule(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+    )
 }
 
 /// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
