@@ -22,6 +22,10 @@ use crate::problem::with_causes;
 /// loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
 
+/// The longest sleep while something due is locked, or has failed: whoever holds the lock may die,
+/// and what is due should not wait for the next `poll_interval` then.
+const LOCKED_SLEEP_MAX: Duration = Duration::from_secs(1);
+
 /// The schedules that a process declares. They are registered once in its life, as soon as the
 /// database is there; not again when a connection was lost, because a newer program may have
 /// declared others meanwhile.
@@ -74,6 +78,14 @@ pub(crate) struct Scheduler {
     pub(crate) stopping: CancellationToken,
 }
 
+/// What is left of a look at all that was due.
+#[derive(Default)]
+struct Pass {
+    /// The names of schedules that are due all the same: they were not understood, or failed.
+    left_alone: Vec<String>,
+    has_failed: bool,
+}
+
 impl Scheduler {
     /// Registers what the process declares, and enqueues what is due until the process stops. It
     /// sleeps until the next schedule is due, and looks every `poll_interval` for those that were
@@ -90,20 +102,19 @@ impl Scheduler {
         let mut sleep_min = SLEEP_MIN;
         let poll_interval = self.settings.poll_interval;
         while !self.stopping.is_cancelled() {
-            let left_alone = self.fire_all(&mut link, &mut reported).await?;
+            let pass = self.fire_all(&mut link, &mut reported).await?;
             let due = link
-                .run(async |conn| next_due(conn, &self.schema, &left_alone).await)
+                .run(async |conn| next_due(conn, &self.schema, &pass.left_alone).await)
                 .await?;
-            let wait = due.unwrap_or(poll_interval);
-            // What is due all the same is locked, perhaps for long.
-            sleep_min = if wait < sleep_min {
-                (sleep_min * 2).min(poll_interval)
-            } else {
-                SLEEP_MIN.min(poll_interval)
+            let sleep_max = match pass.has_failed {
+                true => poll_interval.min(LOCKED_SLEEP_MAX),
+                false => poll_interval,
             };
+            let wait = due.unwrap_or(sleep_max);
+            sleep_min = next_sleep_min(sleep_min, wait).min(poll_interval);
             tokio::select! {
                 () = self.stopping.cancelled() => {}
-                () = tokio::time::sleep(wait.clamp(sleep_min, poll_interval)) => {}
+                () = tokio::time::sleep(wait.clamp(sleep_min, sleep_max)) => {}
             }
         }
         link.close().await;
@@ -130,18 +141,17 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Fires every schedule that is due, and returns the names of those that are not understood,
-    /// which are reported once, and of those that failed, which are tried again at the next pass.
-    /// Neither hold up any other.
+    /// Fires every schedule that is due. Those that are not understood are reported once, and those
+    /// that failed are tried again at the next pass; they hold up no other.
     async fn fire_all(
         &self,
         link: &mut Link,
         reported: &mut HashSet<String>,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let mut left_alone = Vec::new();
+    ) -> Result<Pass, sqlx::Error> {
+        let mut pass = Pass::default();
         while !self.stopping.is_cancelled() {
             let tick = link
-                .run(async |conn| fire_next(conn, &self.schema, None, &left_alone).await)
+                .run(async |conn| fire_next(conn, &self.schema, None, &pass.left_alone).await)
                 .await?;
             match tick {
                 Tick::Idle => break,
@@ -157,7 +167,7 @@ impl Scheduler {
                             "a schedule is due that this program does not understand",
                         );
                     }
-                    left_alone.push(name);
+                    pass.left_alone.push(name);
                 }
                 Tick::Failed { name, error } => {
                     tracing::warn!(
@@ -165,11 +175,22 @@ impl Scheduler {
                         %error,
                         "a schedule is due and could not be decided about; trying again",
                     );
-                    left_alone.push(name);
+                    pass.left_alone.push(name);
+                    pass.has_failed = true;
                 }
             }
         }
-        Ok(left_alone)
+        Ok(pass)
+    }
+}
+
+/// Returns the shortest sleep before the next look: what is due all the same is locked, perhaps for
+/// long.
+fn next_sleep_min(sleep_min: Duration, wait: Duration) -> Duration {
+    if wait < sleep_min {
+        (sleep_min * 2).min(LOCKED_SLEEP_MAX)
+    } else {
+        SLEEP_MIN
     }
 }
 
@@ -253,5 +274,24 @@ fn report_firing(schedule: &str, firing: &Firing) {
             error = with_causes(error),
             "what was due could not be enqueued",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_locked_is_looked_for_less_and_less_often_but_every_second() {
+        let mut sleeps = vec![SLEEP_MIN];
+        while sleeps.len() < 20 {
+            let last = sleeps[sleeps.len() - 1];
+            sleeps.push(next_sleep_min(last, Duration::ZERO));
+        }
+
+        assert_eq!(sleeps[1], 2 * SLEEP_MIN);
+        assert_eq!(sleeps[19], Duration::from_secs(1));
+        let after = next_sleep_min(sleeps[19], Duration::from_secs(60));
+        assert_eq!(after, SLEEP_MIN);
     }
 }

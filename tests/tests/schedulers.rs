@@ -20,6 +20,7 @@ use queue_worker::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Postgres, Transaction};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
@@ -426,6 +427,19 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
     assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
 }
 
+/// Decides about the next due time of each schedule, and does not come to an end.
+async fn decide_without_end(world: &World) -> Transaction<'static, Postgres> {
+    let mut tx = world.pool().begin().await.unwrap();
+    sqlx::query(
+        "insert into queue.firings (schedule, due_at, outcome)
+         select name, next_at, 'enqueued' from queue.schedules",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx
+}
+
 #[tokio::test]
 async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
     let world = World::new().await;
@@ -435,15 +449,7 @@ async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
         .await
         .unwrap();
     plan_from_ago(&world, 30).await;
-    // Somebody decides about its due time, and does not come to an end.
-    let mut tx = world.pool().begin().await.unwrap();
-    sqlx::query(
-        "insert into queue.firings (schedule, due_at, outcome)
-         select name, next_at, 'enqueued' from queue.schedules",
-    )
-    .execute(&mut *tx)
-    .await
-    .unwrap();
+    let tx = decide_without_end(&world).await;
     let app = stage.app().recurring(schedule("tick", "every second"));
 
     let process = world.start(app, by("app"));
@@ -453,6 +459,34 @@ async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
     let late = "firings where fired_at > due_at + interval '10 seconds'";
     assert_eq!(world.count(late).await, 0);
     tx.rollback().await.unwrap();
+    stage.noted("held").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_failed_is_tried_again_soon_however_seldom_others_are_looked_for() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
+        .await
+        .unwrap();
+    plan_from_ago(&world, 10).await;
+    let tx = decide_without_end(&world).await;
+    let mut settings = by("app");
+    settings.scheduler.poll_interval = Duration::from_secs(3_600);
+    let process = world.start(stage.app(), settings);
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    for count in [1, 0] {
+        eventually("it waits for the lock, and then no more", async || {
+            world.value::<i64>(waiting).await == count
+        })
+        .await;
+    }
+
+    tx.rollback().await.unwrap();
+
     stage.noted("held").await;
     process.stop().await;
 }
