@@ -37,6 +37,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("lanes", claim::LANES),
     ("last_place", claim::LAST_PLACE),
     ("lock_due", recurring::LOCK_DUE),
+    ("lock_far", recurring::LOCK_FAR),
     ("lock_schedule", recurring::LOCK_NAMED),
     ("move_schedule", recurring::MOVE),
     ("next_due", promote::NEXT_DUE),

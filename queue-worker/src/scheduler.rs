@@ -8,10 +8,11 @@ use std::time::Duration;
 use queue_core::Schema;
 use queue_core::recurring::{
     Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, declare, fire_next,
-    next_due, register,
+    next_due, register, replan,
 };
 use queue_core::schedule::Tz;
 use sqlx::PgConnection;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SchedulerSettings;
@@ -25,6 +26,9 @@ const SLEEP_MIN: Duration = Duration::from_millis(5);
 /// The longest sleep while something due is locked, or has failed: whoever holds the lock may die,
 /// and what is due should not wait for the next `poll_interval` then.
 const LOCKED_SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How often it looks for plans that a wrong clock has moved too far ahead.
+const REPLAN_EVERY: Duration = Duration::from_secs(60);
 
 /// The schedules that a process declares. They are registered once in its life, as soon as the
 /// database is there; not again when a connection was lost, because a newer program may have
@@ -101,6 +105,8 @@ impl Scheduler {
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
         let poll_interval = self.settings.poll_interval;
+        let mut replanning = tokio::time::interval(REPLAN_EVERY);
+        replanning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping.is_cancelled() {
             let pass = self.fire_all(&mut link, &mut reported).await?;
             let due = link
@@ -115,9 +121,24 @@ impl Scheduler {
             tokio::select! {
                 () = self.stopping.cancelled() => {}
                 () = tokio::time::sleep(wait.clamp(sleep_min, sleep_max)) => {}
+                _ = replanning.tick() => self.replan(&mut link).await?,
             }
         }
         link.close().await;
+        Ok(())
+    }
+
+    async fn replan(&self, link: &mut Link) -> Result<(), sqlx::Error> {
+        let schedules = link
+            .run(async |conn| replan(conn, &self.schema, None).await)
+            .await?;
+        if !schedules.is_empty() {
+            tracing::warn!(
+                ?schedules,
+                "the plans of schedules were more than a day ahead, and are brought back: \
+                 look at the clock of the database",
+            );
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
     Fired, JOBS_MAX, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings,
-    fire_next, pause, remove, replace, resume, run,
+    fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
 use queue_core::{Conflict, Limits, NewJob, Options};
@@ -554,6 +554,50 @@ async fn a_long_standstill_is_made_up_for_in_several_transactions() {
         next_at(&world, "minutely").await,
         "2100-01-01T12:31:00Z".parse::<DateTime<Utc>>().unwrap()
     );
+}
+
+#[tokio::test]
+async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqueued_twice() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2030-01-01T08:00Z").await;
+    tick(&world, "2030-01-01T08:00:00Z").await;
+    // The clock jumps by months, and back.
+    tick(&world, "2030-03-01T00:30:00Z").await;
+    assert!(tick(&world, "2030-01-01T09:00:00Z").await.is_empty());
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2030-01-01T07:59:00Z".parse().unwrap());
+
+    let replanned = replan(&mut conn, schema, now).await.unwrap();
+
+    assert_eq!(replanned, ["hourly"]);
+    tick(&world, "2030-01-01T09:00:00Z").await;
+    let in_january = "firings where outcome = 'enqueued' and due_at < '2030-02-01'";
+    assert_eq!(world.count(in_january).await, 2);
+    assert_eq!(world.count("jobs").await, 3);
+    assert_eq!(
+        next_at(&world, "hourly").await,
+        "2030-01-01T10:00:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
+    let world = World::new().await;
+    planned(&world, schedule("yearly", "@yearly"), "2031-01-01T00:00Z").await;
+    for name in ["nearby", "paused", "strange"] {
+        planned(&world, schedule(name, "@hourly"), "2030-06-09T10:00Z").await;
+    }
+    plan_from(&world, "nearby", "2030-06-02T10:30Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    pause(&mut conn, schema, "paused").await.unwrap();
+    world
+        .sql("update queue.schedules set schedule = 'every blue moon' where name = 'strange'")
+        .await;
+    let now = Some("2030-06-01T10:00:00Z".parse().unwrap());
+
+    let replanned = replan(&mut conn, schema, now).await.unwrap();
+
+    assert_eq!(replanned, [""; 0]);
 }
 
 #[tokio::test]

@@ -202,6 +202,25 @@ async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
 }
 
 #[tokio::test]
+async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let every_second = schedule("tick", "every second");
+    add(&mut conn, schema, &every_second, Tz::UTC)
+        .await
+        .unwrap();
+    world
+        .sql("update queue.schedules set next_at = now() + interval '1 year'")
+        .await;
+
+    let process = world.start(stage.app(), by("app"));
+
+    stage.noted_times("tick", 2).await;
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn registering_again_what_is_stored_already_moves_no_plan() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());

@@ -20,6 +20,7 @@ mod fire;
 mod plan;
 mod policy;
 mod register;
+mod replan;
 mod template;
 
 pub use clear::clear_firings;
@@ -29,8 +30,10 @@ pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due
 pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
 pub use register::{Collision, Registered, declare, register};
+pub use replan::replan;
 
 pub(crate) use clear::CLEAR_FIRINGS;
 pub(crate) use edit::{ADD, LOCK_NAMED, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE};
 pub(crate) use fire::{LOCK_DUE, MOVE, NEXT_DUE, RECORD, SETTLE};
 pub(crate) use register::UNDECLARE;
+pub(crate) use replan::LOCK_FAR;
