@@ -11,7 +11,7 @@ use queue_core::recurring::{
     fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
-use queue_core::{Conflict, Limits, NewJob, Options};
+use queue_core::{Conflict, LIMITS_MAX, Limits, NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -598,6 +598,26 @@ async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
     let replanned = replan(&mut conn, schema, now).await.unwrap();
 
     assert_eq!(replanned, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
+    let world = World::new().await;
+    // As many limits as a job may bring, and a group of ours.
+    let limits = (0..LIMITS_MAX).map(|n| Limits::key(n.to_string()).group("recurring"));
+    let limits = limits.fold(Limits::none(), Limits::and);
+    let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits));
+    let limited = Recurring::of("0", "0 * * * *", job).unwrap();
+    planned(
+        &world,
+        limited.overlap(Overlap::Queued),
+        "2100-01-01T08:00Z",
+    )
+    .await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+
+    assert_eq!(outcomes(&world, "0").await, ["08:00 enqueued"]);
 }
 
 #[tokio::test]

@@ -201,7 +201,7 @@ pub async fn run(
             reason,
         },
     })?;
-    let mut enqueued = send(&mut tx, schema, &template.job()).await?;
+    let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
         enqueued = send(&mut tx, schema, &template.job_that_overlaps()).await?;
     }

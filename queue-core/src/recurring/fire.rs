@@ -199,13 +199,13 @@ impl DueSchedule {
         .at_most(JOBS_MAX)
     }
 
-    fn job_for(&self, due_at: DateTime<Utc>) -> NewJob {
-        let job = self.template.job();
+    fn job_for(&self, due_at: DateTime<Utc>) -> Result<NewJob, EnqueueError> {
+        let job = self.template.job()?;
         if self.jitter.is_zero() {
-            return job;
+            return Ok(job);
         }
         let jitter = jitter(&self.template.name, due_at, self.jitter);
-        job.with(|options| options.at(due_at + jitter))
+        Ok(job.with(|options| options.at(due_at + jitter)))
     }
 }
 
@@ -281,8 +281,12 @@ async fn enqueue_one(
     due: &DueSchedule,
     due_at: DateTime<Utc>,
 ) -> Result<FiringOutcome, sqlx::Error> {
+    let job = match due.job_for(due_at) {
+        Ok(job) => job,
+        Err(refused) => return Ok(FiringOutcome::Failed(refused)),
+    };
     let mut savepoint = conn.begin().await?;
-    match send(&mut savepoint, schema, &due.job_for(due_at)).await {
+    match send(&mut savepoint, schema, &job).await {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
             savepoint.commit().await?;
             Ok(FiringOutcome::Enqueued(id))
