@@ -11,7 +11,7 @@ use queue_core::recurring::{
     fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
-use queue_core::{Conflict, LIMITS_MAX, Limits, NewJob, Options};
+use queue_core::{ARGS_BYTES_MAX, Conflict, LIMITS_MAX, Limits, NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -603,6 +603,11 @@ async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
 #[tokio::test]
 async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
     let world = World::new().await;
+    // As long as it may be, without the spaces that Postgres adds.
+    let args = json!(vec![0; ARGS_BYTES_MAX / 2 - 1]);
+    let job = NewJob::untyped("work", &args, Options::new());
+    let large = Recurring::of("large", "0 * * * *", job).unwrap();
+    planned(&world, large, "2100-01-01T08:00Z").await;
     // As many limits as a job may bring, and a group of ours.
     let limits = (0..LIMITS_MAX).map(|n| Limits::key(n.to_string()).group("recurring"));
     let limits = limits.fold(Limits::none(), Limits::and);
@@ -617,7 +622,9 @@ async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
 
     tick(&world, "2100-01-01T08:00:00Z").await;
 
-    assert_eq!(outcomes(&world, "0").await, ["08:00 enqueued"]);
+    for name in ["large", "0"] {
+        assert_eq!(outcomes(&world, name).await, ["08:00 enqueued"]);
+    }
 }
 
 #[tokio::test]
