@@ -39,6 +39,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("lock_due", recurring::LOCK_DUE),
     ("lock_far", recurring::LOCK_FAR),
     ("lock_schedule", recurring::LOCK_NAMED),
+    ("lock_to_store", recurring::LOCK_TO_STORE),
     ("move_schedule", recurring::MOVE),
     ("next_due", promote::NEXT_DUE),
     ("next_due_schedule", recurring::NEXT_DUE),

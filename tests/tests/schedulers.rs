@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
     Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
 };
@@ -218,6 +218,57 @@ async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
 
     stage.noted_times("tick", 2).await;
     process.stop().await;
+}
+
+#[tokio::test]
+async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wait() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+    let replaced = schedule("replaced", "@yearly");
+    add(&mut conn, &schema, &replaced, Tz::UTC).await.unwrap();
+    let registered = [schedule("registered", "@yearly")];
+    register(&mut conn, &schema, "app", &registered, Tz::UTC)
+        .await
+        .unwrap();
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("select from queue.schedules for update")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    let mut other = world.connect().await;
+    let in_schema = schema.clone();
+    let replacing = tokio::spawn(async move {
+        let often = schedule("replaced", "every second");
+        replace(&mut other, &in_schema, &often, Tz::UTC).await
+    });
+    let registering = tokio::spawn(async move {
+        let often = [schedule("registered", "every second")];
+        register(&mut conn, &schema, "app", &often, Tz::UTC).await
+    });
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("both wait for the lock", async || {
+        world.value::<i64>(waiting).await == 2
+    })
+    .await;
+    let began: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    eventually("a due time has passed meanwhile", async || {
+        world
+            .value::<DateTime<Utc>>("select clock_timestamp()")
+            .await
+            > began + TimeDelta::seconds(2)
+    })
+    .await;
+    let freed: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    held.rollback().await.unwrap();
+    replacing.await.unwrap().unwrap();
+    registering.await.unwrap().unwrap();
+
+    let first: DateTime<Utc> = world
+        .value("select min(next_at) from queue.schedules")
+        .await;
+    assert!(first > freed, "{first} is not after {freed}");
 }
 
 #[tokio::test]

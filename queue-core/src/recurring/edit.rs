@@ -16,6 +16,7 @@ pub(crate) const ADD: &str = concat!(
     "on conflict (name) do nothing\nreturning true"
 );
 pub(crate) const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
+pub(crate) const LOCK_TO_STORE: &str = include_str!("lock_to_store.sql");
 pub(crate) const OWNER: &str = include_str!("owner.sql");
 pub(crate) const PAUSE: &str = include_str!("pause.sql");
 pub(crate) const RESUME: &str = include_str!("resume.sql");
@@ -101,11 +102,12 @@ pub async fn replace(
     default_zone: Tz,
 ) -> Result<bool, RecurringError> {
     let row = recurring.row(default_zone)?;
-    let now = now(conn).await?;
-    if let Some(is_new) = store(conn, schema, &row, None, now).await? {
+    let mut tx = conn.begin().await?;
+    if let Some(is_new) = store(&mut tx, schema, &row, None).await? {
+        tx.commit().await?;
         return Ok(is_new);
     }
-    match owner(conn, schema, recurring.name()).await? {
+    match owner(&mut tx, schema, recurring.name()).await? {
         Some(source_name) => Err(RecurringError::Declared {
             name: recurring.name().to_owned(),
             source_name,
@@ -214,15 +216,19 @@ pub async fn run(
     Ok(enqueued.id())
 }
 
-/// Adds a schedule, or changes the one of its name and source. Tells whether it was not there;
-/// nothing, when nothing was changed: it says the same already, or belongs to somebody else.
+/// Adds a schedule, or changes the one of its name and source, within a transaction. Tells whether
+/// it was not there; nothing, when nothing was changed: it says the same already, or belongs to
+/// somebody else.
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
     row: &Row<'_>,
     source: Option<&str>,
-    now: DateTime<Utc>,
 ) -> Result<Option<bool>, sqlx::Error> {
+    let now: DateTime<Utc> = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
+        .bind(row.name())
+        .fetch_one(&mut *conn)
+        .await?;
     let stored = row
         .bind(sqlx::query(schema.sql(STORE)))
         .bind(source)
@@ -260,7 +266,7 @@ async fn is_there(
 }
 
 /// Reads the database's clock.
-pub(super) async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar("select clock_timestamp()")
         .fetch_one(conn)
         .await

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::Recurring;
-use super::edit::{RecurringError, now, owner, store};
+use super::edit::{RecurringError, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
@@ -83,11 +83,10 @@ async fn store_all(
         .execute(&mut *conn)
         .await?;
     let mut registered = Registered::default();
-    let now = now(conn).await?;
     for recurring in declared {
         let row = recurring.row(default_zone)?;
         let name = recurring.name().to_owned();
-        match store(conn, schema, &row, Some(source), now).await? {
+        match store(conn, schema, &row, Some(source)).await? {
             Some(true) => registered.added.push(name),
             Some(false) => registered.changed.push(name),
             None => {
