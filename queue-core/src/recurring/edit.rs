@@ -182,6 +182,10 @@ pub async fn remove(
 /// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
 /// does not move. It is enqueued although an earlier one may not have ended.
 ///
+/// A transaction of the caller's around it holds up, until it ends, every change to the schedule,
+/// the decisions about its due times, and the schedulers of processes that start and declare it,
+/// which register before they enqueue anything: keep it short.
+///
 /// # Errors
 /// Says when there is no such schedule, and why its job is refused; returns what the server
 /// answered.
