@@ -88,8 +88,9 @@ pub enum FiringOutcome {
 }
 
 /// Decides about the due times until now of the schedule that has been due for longest, in one
-/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given. Schedules named in `except` are left
-/// alone: those that were not understood, or failed, a moment ago.
+/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given.
+/// Schedules named in `except` are left alone: those that were not understood, or failed, a moment
+/// ago.
 ///
 /// Any number may do this at once: each takes a schedule that no other decides about.
 ///
