@@ -9,11 +9,15 @@ use crate::names::{InvalidName, check_group};
 /// The most bytes that the key of a limit may have, its group included.
 pub const KEY_BYTES_MAX: usize = 300;
 
-/// The most limits that one job may have.
+/// The most limits that one job may bring.
 pub const LIMITS_MAX: usize = 8;
 
 /// The longest time that is kept.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// The group of the keys by which the jobs of a schedule run one after another. No kind, and no
+/// group that somebody names, has an `@`.
+const SCHEDULES: &str = "@recurring";
 
 /// The limits of a job: by which keys, to how many at once, to how many starts in a period, and
 /// what becomes of a job when there is no room.
@@ -149,6 +153,12 @@ impl Limits {
         Self {
             entries: entries.into_iter().collect(),
         }
+    }
+
+    /// Lets the jobs of a schedule run one after another. What is made so is not for
+    /// [`check`](Self::check), which refuses its group in anybody else's hands.
+    pub(crate) fn of_schedule(name: &str) -> Self {
+        Self::key(name).group(SCHEDULES)
     }
 
     /// Sets how many of these jobs may run at once, in all processes together.
@@ -463,6 +473,13 @@ mod tests {
             limits.to_json("import").unwrap(),
             r#"[{"key":"import/a","name":"import","slots":1},{"key":"api/b","name":"api","space":"10000000 microseconds","burst":6}]"#
         );
+    }
+
+    #[test]
+    fn nobody_else_has_the_key_of_a_schedule() {
+        let kept = Limits::of_schedule("nightly").to_json("import").unwrap();
+        assert!(kept.contains(r#""key":"@recurring/nightly""#), "{kept}");
+        assert!(refused(Limits::key("nightly").group("@recurring")).contains('@'));
     }
 
     #[test]

@@ -20,10 +20,10 @@ const LIMITS: [(&str, &str); 2] = [
 /// The ends of runs are written by statements that join `claimed` with arrays: a plan made once,
 /// while the table was empty, would read all of it. They wait for nobody's lock for long, because
 /// behind each of them wait the ends of all other runs.
-const WRITING: [(&str, &str); 2] = [
-    ("plan_cache_mode", "force_custom_plan"),
-    ("lock_timeout", "500ms"),
-];
+const WRITING: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), BRIEFLY];
+
+/// A lock is not waited for any longer.
+const BRIEFLY: (&str, &str) = ("lock_timeout", "500ms");
 
 /// What may be forgotten by a server that crashes, because it is done again then: it need not wait
 /// for the disk.
@@ -52,6 +52,11 @@ impl Link {
     /// Turns it into one for writing the ends of runs.
     pub(crate) fn for_writing(self) -> Self {
         Self::with((*self.options).clone().options(WRITING))
+    }
+
+    /// Turns it into one that waits for nobody's lock for long.
+    pub(crate) fn waiting_briefly(self) -> Self {
+        Self::with((*self.options).clone().options([BRIEFLY]))
     }
 
     /// Turns it into one for what may be forgotten, and is done again then.

@@ -503,13 +503,14 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
             .await,
         1
     );
-    let said = shell
-        .refused(1, &["recurring", "remove", "daily", "--yes"])
-        .await;
-    assert!(said.contains("declared by `shop`"), "{said}");
     shell.print(&["recurring", "pause", "daily"]).await;
     let listed = shell.print(&["recurring", "list"]).await;
     assert!(listed.contains("enqueued"), "{listed}");
+    let removed = shell.run(&["recurring", "remove", "daily", "--yes"]).await;
+    let said = said(&removed);
+    assert!(removed.status.success(), "{said}");
+    assert!(said.contains("declared by `shop`: it comes back"), "{said}");
+    assert_eq!(world.count("schedules where name = 'daily'").await, 0);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());

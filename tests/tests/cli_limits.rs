@@ -249,7 +249,7 @@ async fn a_limit_that_cannot_be_is_refused_with_the_reason() {
         (&["a", "--rate", "0/1m"], "at least 1 start"),
         (
             &["@mail", "--to", "1"],
-            "a name with `@` is `@queue/NAME` or `@kind/NAME`",
+            "a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
         ),
         (&["--queue", "two words", "--to", "1"], "' ' is not allowed"),
         (&["--to", "1"], "required"),

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Fired, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings, fire_next, pause,
-    remove, replace, resume, run,
+    Fired, JOBS_MAX, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings,
+    fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
-use queue_core::{Conflict, Limits, NewJob, Options};
+use queue_core::{ARGS_BYTES_MAX, Conflict, LIMITS_MAX, Limits, NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -50,7 +50,7 @@ async fn tick(world: &World, now: &str) -> Vec<Fired> {
         {
             Tick::Idle => return fired,
             Tick::Fired(schedule) => fired.push(schedule),
-            Tick::NotUnderstood { name, reason } => panic!("{name}: {reason}"),
+            left_alone => panic!("{left_alone:?}"),
         }
     }
 }
@@ -524,6 +524,110 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
 }
 
 #[tokio::test]
+async fn a_long_standstill_is_made_up_for_in_several_transactions() {
+    let world = World::new().await;
+    let every_minute = schedule("minutely", "* * * * *").missed(Missed::All);
+    let every_minute = every_minute.missed_max(240).unwrap();
+    planned(&world, every_minute, "2100-01-01T08:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = "2100-01-01T12:30:30Z";
+
+    let first = fire_next(&mut conn, schema, Some(now.parse().unwrap()), &[])
+        .await
+        .unwrap();
+
+    // 271 due times: 30 are decided about in one decision, those that follow one by one.
+    let Tick::Fired(first) = first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(first.firings.len(), 1 + JOBS_MAX);
+    assert_eq!(world.count("jobs").await, JOBS_MAX as i64);
+    assert_eq!(
+        next_at(&world, "minutely").await,
+        "2100-01-01T10:10:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+    let rest = tick(&world, now).await;
+    let rest: Vec<usize> = rest.iter().map(|fired| fired.firings.len()).collect();
+    assert_eq!(rest, [100, 41]);
+    assert_eq!(world.count("jobs").await, 241);
+    assert_eq!(
+        next_at(&world, "minutely").await,
+        "2100-01-01T12:31:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqueued_twice() {
+    let world = World::new().await;
+    planned(&world, schedule("hourly", "0 * * * *"), "2030-01-01T08:00Z").await;
+    tick(&world, "2030-01-01T08:00:00Z").await;
+    // The clock jumps by months, and back.
+    tick(&world, "2030-03-01T00:30:00Z").await;
+    assert!(tick(&world, "2030-01-01T09:00:00Z").await.is_empty());
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2030-01-01T07:59:00Z".parse().unwrap());
+
+    let replanned = replan(&mut conn, schema, now).await.unwrap();
+
+    assert_eq!(replanned, ["hourly"]);
+    tick(&world, "2030-01-01T09:00:00Z").await;
+    let in_january = "firings where outcome = 'enqueued' and due_at < '2030-02-01'";
+    assert_eq!(world.count(in_january).await, 2);
+    assert_eq!(world.count("jobs").await, 3);
+    assert_eq!(
+        next_at(&world, "hourly").await,
+        "2030-01-01T10:00:00Z".parse::<DateTime<Utc>>().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
+    let world = World::new().await;
+    planned(&world, schedule("yearly", "@yearly"), "2031-01-01T00:00Z").await;
+    for name in ["nearby", "paused", "strange"] {
+        planned(&world, schedule(name, "@hourly"), "2030-06-09T10:00Z").await;
+    }
+    plan_from(&world, "nearby", "2030-06-02T10:30Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    pause(&mut conn, schema, "paused").await.unwrap();
+    world
+        .sql("update queue.schedules set schedule = 'every blue moon' where name = 'strange'")
+        .await;
+    let now = Some("2030-06-01T10:00:00Z".parse().unwrap());
+
+    let replanned = replan(&mut conn, schema, now).await.unwrap();
+
+    assert_eq!(replanned, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
+    let world = World::new().await;
+    // As long as it may be, without the spaces that Postgres adds.
+    let args = json!(vec![0; ARGS_BYTES_MAX / 2 - 1]);
+    let job = NewJob::untyped("work", &args, Options::new());
+    let large = Recurring::of("large", "0 * * * *", job).unwrap();
+    planned(&world, large, "2100-01-01T08:00Z").await;
+    // As many limits as a job may bring, and a group of ours.
+    let limits = (0..LIMITS_MAX).map(|n| Limits::key(n.to_string()).group("recurring"));
+    let limits = limits.fold(Limits::none(), Limits::and);
+    let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits));
+    let limited = Recurring::of("0", "0 * * * *", job).unwrap();
+    planned(
+        &world,
+        limited.overlap(Overlap::Queued),
+        "2100-01-01T08:00Z",
+    )
+    .await;
+
+    tick(&world, "2100-01-01T08:00:00Z").await;
+
+    for name in ["large", "0"] {
+        assert_eq!(outcomes(&world, name).await, ["08:00 enqueued"]);
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_or_unknown_is_told() {
     let world = World::new().await;
     planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
@@ -618,6 +722,34 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
         "2100-01-01T07:00:00+00:00"
     );
     assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
+    let world = World::new().await;
+    planned(&world, schedule("cursed", "0 * * * *"), "2100-01-01T07:00Z").await;
+    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    world
+        .sql("alter table queue.firings add constraint no_curse check (schedule <> 'cursed')")
+        .await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
+
+    let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
+    let Tick::Failed { name, error } = first else {
+        panic!("{first:?}");
+    };
+    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
+        .await
+        .unwrap();
+
+    assert_eq!(name, "cursed");
+    assert!(error.to_string().contains("no_curse"), "{error}");
+    assert!(matches!(second, Tick::Fired(fired) if fired.name == "plain"));
+    assert_eq!(
+        next_at(&world, "cursed").await.to_rfc3339(),
+        "2100-01-01T07:00:00+00:00"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
     Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
 };
@@ -20,6 +20,7 @@ use queue_worker::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Postgres, Transaction};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
@@ -163,6 +164,28 @@ async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_do
 }
 
 #[tokio::test]
+async fn a_program_that_names_no_source_removes_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let yearly = |name| schedule(name, "@yearly");
+    let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
+    let process = world.start(first, worker("*", 4));
+    until_names(&world, &["a", "b"]).await;
+    process.stop().await;
+
+    // Another deployment of the same program declares others.
+    let process = world.start(stage.app().recurring(yearly("c")), worker("*", 4));
+    until_names(&world, &["a", "b", "c"]).await;
+    process.stop().await;
+
+    // What is left over can be removed by hand.
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let source = remove(&mut conn, schema, "a").await.unwrap();
+    assert!(source.is_some_and(|source| source.starts_with("schedulers")));
+    assert_eq!(names(&world).await, ["b", "c"]);
+}
+
+#[tokio::test]
 async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
@@ -176,6 +199,76 @@ async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
     process.stop().await;
 
     assert_eq!(names(&world).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let every_second = schedule("tick", "every second");
+    add(&mut conn, schema, &every_second, Tz::UTC)
+        .await
+        .unwrap();
+    world
+        .sql("update queue.schedules set next_at = now() + interval '1 year'")
+        .await;
+
+    let process = world.start(stage.app(), by("app"));
+
+    stage.noted_times("tick", 2).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wait() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+    let replaced = schedule("replaced", "@yearly");
+    add(&mut conn, &schema, &replaced, Tz::UTC).await.unwrap();
+    let registered = [schedule("registered", "@yearly")];
+    register(&mut conn, &schema, "app", &registered, Tz::UTC)
+        .await
+        .unwrap();
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("select from queue.schedules for update")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    let mut other = world.connect().await;
+    let in_schema = schema.clone();
+    let replacing = tokio::spawn(async move {
+        let often = schedule("replaced", "every second");
+        replace(&mut other, &in_schema, &often, Tz::UTC).await
+    });
+    let registering = tokio::spawn(async move {
+        let often = [schedule("registered", "every second")];
+        register(&mut conn, &schema, "app", &often, Tz::UTC).await
+    });
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("both wait for the lock", async || {
+        world.value::<i64>(waiting).await == 2
+    })
+    .await;
+    let began: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    eventually("a due time has passed meanwhile", async || {
+        world
+            .value::<DateTime<Utc>>("select clock_timestamp()")
+            .await
+            > began + TimeDelta::seconds(2)
+    })
+    .await;
+    let freed: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    held.rollback().await.unwrap();
+    replacing.await.unwrap().unwrap();
+    registering.await.unwrap().unwrap();
+
+    let first: DateTime<Utc> = world
+        .value("select min(next_at) from queue.schedules")
+        .await;
+    assert!(first > freed, "{first} is not after {freed}");
 }
 
 #[tokio::test]
@@ -274,7 +367,7 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
 }
 
 #[tokio::test]
-async fn what_a_program_declares_cannot_be_removed_or_replaced_at_run_time() {
+async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let declared = [schedule("a", "@daily")];
@@ -282,17 +375,14 @@ async fn what_a_program_declares_cannot_be_removed_or_replaced_at_run_time() {
         .await
         .unwrap();
 
-    let removed = remove(&mut conn, schema, "a").await;
     let replaced = replace(&mut conn, schema, &schedule("a", "@weekly"), Tz::UTC).await;
 
-    for refused in [removed.err(), replaced.err()] {
-        let refused = refused.unwrap();
-        assert!(
-            matches!(refused, RecurringError::Declared { .. }),
-            "{refused}"
-        );
-        assert!(refused.to_string().contains("`app`"), "{refused}");
-    }
+    let refused = replaced.unwrap_err();
+    assert!(
+        matches!(refused, RecurringError::Declared { .. }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("`app`"), "{refused}");
     assert_eq!(world.count("schedules where schedule = '@daily'").await, 1);
 }
 
@@ -405,6 +495,70 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
     stage.noted_times("tick", 2).await;
     process.stop().await;
     assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+}
+
+/// Decides about the next due time of each schedule, and does not come to an end.
+async fn decide_without_end(world: &World) -> Transaction<'static, Postgres> {
+    let mut tx = world.pool().begin().await.unwrap();
+    sqlx::query(
+        "insert into queue.firings (schedule, due_at, outcome)
+         select name, next_at, 'enqueued' from queue.schedules",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx
+}
+
+#[tokio::test]
+async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
+        .await
+        .unwrap();
+    plan_from_ago(&world, 30).await;
+    let tx = decide_without_end(&world).await;
+    let app = stage.app().recurring(schedule("tick", "every second"));
+
+    let process = world.start(app, by("app"));
+
+    stage.noted_times("tick", 3).await;
+    assert_eq!(world.count("firings where schedule = 'held'").await, 0);
+    let late = "firings where fired_at > due_at + interval '10 seconds'";
+    assert_eq!(world.count(late).await, 0);
+    tx.rollback().await.unwrap();
+    stage.noted("held").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_failed_is_tried_again_soon_however_seldom_others_are_looked_for() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
+        .await
+        .unwrap();
+    plan_from_ago(&world, 10).await;
+    let tx = decide_without_end(&world).await;
+    let mut settings = by("app");
+    settings.scheduler.poll_interval = Duration::from_secs(3_600);
+    let process = world.start(stage.app(), settings);
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    for count in [1, 0] {
+        eventually("it waits for the lock, and then no more", async || {
+            world.value::<i64>(waiting).await == count
+        })
+        .await;
+    }
+
+    tx.rollback().await.unwrap();
+
+    stage.noted("held").await;
+    process.stop().await;
 }
 
 /// A job that fails, and is tried again much later.

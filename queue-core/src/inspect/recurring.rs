@@ -88,7 +88,7 @@ pub struct ScheduleDetails {
     pub paused_at: Option<DateTime<Utc>>,
     /// The first due time that has not been decided about. While it is paused that may be past.
     pub next_at: Option<DateTime<Utc>>,
-    /// The next due times after now.
+    /// The next due times, from the plan on: those before it have been decided about.
     pub upcoming: Vec<DateTime<Utc>>,
     /// The last firings, newest first.
     pub firings: Vec<FiringDetails>,
@@ -170,7 +170,7 @@ fn summary(row: &PgRow) -> Result<ScheduleSummary, sqlx::Error> {
 
 fn details(row: &PgRow, firings: Vec<FiringDetails>) -> Result<ScheduleDetails, sqlx::Error> {
     let schedule = understood(row)?;
-    let now = row.try_get("now")?;
+    let (next_at, now) = (row.try_get("next_at")?, row.try_get("now")?);
     let jitter_ms: i64 = row.try_get("jitter_ms")?;
     Ok(ScheduleDetails {
         name: row.try_get("name")?,
@@ -192,12 +192,21 @@ fn details(row: &PgRow, firings: Vec<FiringDetails>) -> Result<ScheduleDetails, 
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         paused_at: row.try_get("paused_at")?,
-        next_at: row.try_get("next_at")?,
-        upcoming: schedule.map_or_else(Vec::new, |schedule| {
-            schedule.upcoming(now).take(UPCOMING).collect()
-        }),
+        next_at,
+        upcoming: schedule.map_or_else(Vec::new, |schedule| upcoming(&schedule, next_at, now)),
         firings,
     })
+}
+
+/// Returns the first due times after now that have not been decided about.
+fn upcoming(
+    schedule: &Schedule,
+    next_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Vec<DateTime<Utc>> {
+    let planned = next_at.filter(|next_at| *next_at > now);
+    let after_it = schedule.upcoming(planned.unwrap_or(now));
+    planned.into_iter().chain(after_it).take(UPCOMING).collect()
 }
 
 fn firing(row: &PgRow) -> Result<FiringDetails, sqlx::Error> {
@@ -219,4 +228,21 @@ fn understood(row: &PgRow) -> Result<Option<Schedule>, sqlx::Error> {
     let text: &str = row.try_get("schedule")?;
     let zone = parse_zone(zone).ok();
     Ok(zone.and_then(|zone| Schedule::parse(text, zone).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coming_times_begin_with_the_plan_or_now_whichever_is_later() {
+        let at = |hour: u32| -> DateTime<Utc> {
+            format!("2030-06-01T{hour:02}:00:00Z").parse().unwrap()
+        };
+        let schedule: Schedule = "@hourly".parse().unwrap();
+        for (next_at, first) in [(Some(8), 11), (None, 11), (Some(11), 11), (Some(14), 14)] {
+            let coming = upcoming(&schedule, next_at.map(at), at(10));
+            assert_eq!(coming[..2], [at(first), at(first + 1)], "{next_at:?}");
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //! Jobs bring their limits with them. What is set here wins over that, for the next claim in every
 //! process: under the name of one key (`import/account/7`), of a group, which is the kind unless the
 //! job says otherwise (`import`), of a queue (`@queue/mail`) or of a kind (`@kind/import`). The
-//! limits of queues and kinds also hold for jobs that bring none.
+//! limits of queues and kinds also hold for jobs that bring none. A schedule whose jobs run one after
+//! another has a key of its own (`@recurring/nightly`).
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use crate::limit::{InvalidLimit, KEY_BYTES_MAX, Rate, interval};
-use crate::names::{check_group, check_kind, check_queue};
+use crate::names::{check_group, check_kind, check_queue, check_schedule};
 use crate::sql::Schema;
 use crate::transitions::unblock::{Unblocked, unblock};
 
@@ -204,8 +205,11 @@ fn check_name(name: &str) -> Result<(), InvalidLimit> {
     if let Some(kind) = name.strip_prefix("@kind/") {
         return Ok(check_kind(kind)?);
     }
+    if let Some(schedule) = name.strip_prefix("@recurring/") {
+        return Ok(check_schedule(schedule)?);
+    }
     if name.starts_with('@') {
-        let reason = "a name with `@` is `@queue/NAME` or `@kind/NAME`";
+        let reason = "a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`";
         return Err(InvalidLimit::of(name, reason));
     }
     if name.len() > KEY_BYTES_MAX || name.contains('\0') {
@@ -269,6 +273,7 @@ mod tests {
             "import/account/7 ü",
             "@queue/mail",
             "@kind/import",
+            "@recurring/nightly",
         ] {
             check(name, setting).unwrap();
         }
@@ -276,6 +281,8 @@ mod tests {
             "",
             "@mail",
             "@queue/",
+            "@recurring",
+            "@recurring/",
             "@kind/two words",
             "two words/x",
             "a\0",

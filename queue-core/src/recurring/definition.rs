@@ -258,6 +258,10 @@ pub(super) struct Row<'a> {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl Row<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.recurring.name
+    }
+
     /// Binds the first fifteen values of `insert.sql`.
     pub(super) fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
         let Recurring { job, .. } = self.recurring;

@@ -16,6 +16,7 @@ pub(crate) const ADD: &str = concat!(
     "on conflict (name) do nothing\nreturning true"
 );
 pub(crate) const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
+pub(crate) const LOCK_TO_STORE: &str = include_str!("lock_to_store.sql");
 pub(crate) const OWNER: &str = include_str!("owner.sql");
 pub(crate) const PAUSE: &str = include_str!("pause.sql");
 pub(crate) const RESUME: &str = include_str!("resume.sql");
@@ -39,7 +40,7 @@ pub enum RecurringError {
     /// A program or its configuration declares it.
     #[error(
         "the schedule `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
-         change it there; it can be paused here"
+         change it there; it can be paused or removed here"
     )]
     Declared {
         /// The schedule's name.
@@ -101,12 +102,16 @@ pub async fn replace(
     default_zone: Tz,
 ) -> Result<bool, RecurringError> {
     let row = recurring.row(default_zone)?;
-    let now = now(conn).await?;
-    if let Some(is_new) = store(conn, schema, &row, None, now).await? {
+    let mut tx = conn.begin().await?;
+    if let Some(is_new) = store(&mut tx, schema, &row, None).await? {
+        tx.commit().await?;
         return Ok(is_new);
     }
-    match owner(conn, schema, recurring.name()).await? {
-        Some(source) => Err(declared(recurring.name(), source)),
+    match owner(&mut tx, schema, recurring.name()).await? {
+        Some(source_name) => Err(RecurringError::Declared {
+            name: recurring.name().to_owned(),
+            source_name,
+        }),
         None => Ok(false),
     }
 }
@@ -156,31 +161,30 @@ async fn change(
     }
 }
 
-/// Removes a schedule that was added at run time. What it enqueued stays.
+/// Removes a schedule, and returns the source that declared it; nothing when it was added at run
+/// time. What it enqueued stays. One that is still declared comes back when a process of that
+/// source starts.
 ///
 /// # Errors
-/// Says when there is no such schedule, and when a program declares it; returns what the server
-/// answered.
+/// Says when there is no such schedule; returns what the server answered.
 pub async fn remove(
     conn: &mut PgConnection,
     schema: &Schema,
     name: &str,
-) -> Result<(), RecurringError> {
-    let removed = sqlx::query(schema.sql(REMOVE))
+) -> Result<Option<String>, RecurringError> {
+    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(REMOVE))
         .bind(name)
-        .execute(&mut *conn)
+        .fetch_optional(conn)
         .await?;
-    if removed.rows_affected() == 1 {
-        return Ok(());
-    }
-    match owner(conn, schema, name).await? {
-        Some(source) => Err(declared(name, source)),
-        None => Err(RecurringError::Unknown(name.to_owned())),
-    }
+    source.ok_or_else(|| RecurringError::Unknown(name.to_owned()))
 }
 
 /// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
 /// does not move. It is enqueued although an earlier one may not have ended.
+///
+/// A transaction of the caller's around it holds up, until it ends, every change to the schedule,
+/// the decisions about its due times, and the schedulers of processes that start and declare it,
+/// which register before they enqueue anything: keep it short.
 ///
 /// # Errors
 /// Says when there is no such schedule, and why its job is refused; returns what the server
@@ -203,7 +207,7 @@ pub async fn run(
             reason,
         },
     })?;
-    let mut enqueued = send(&mut tx, schema, &template.job()).await?;
+    let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
         enqueued = send(&mut tx, schema, &template.job_that_overlaps()).await?;
     }
@@ -216,22 +220,19 @@ pub async fn run(
     Ok(enqueued.id())
 }
 
-fn declared(name: &str, source: String) -> RecurringError {
-    RecurringError::Declared {
-        name: name.to_owned(),
-        source_name: source,
-    }
-}
-
-/// Adds a schedule, or changes the one of its name and source. Tells whether it was not there;
-/// nothing, when nothing was changed: it says the same already, or belongs to somebody else.
+/// Adds a schedule, or changes the one of its name and source, within a transaction. Tells whether
+/// it was not there; nothing, when nothing was changed: it says the same already, or belongs to
+/// somebody else.
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
     row: &Row<'_>,
     source: Option<&str>,
-    now: DateTime<Utc>,
 ) -> Result<Option<bool>, sqlx::Error> {
+    let now: DateTime<Utc> = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
+        .bind(row.name())
+        .fetch_one(&mut *conn)
+        .await?;
     let stored = row
         .bind(sqlx::query(schema.sql(STORE)))
         .bind(source)
@@ -269,7 +270,7 @@ async fn is_there(
 }
 
 /// Reads the database's clock.
-pub(super) async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar("select clock_timestamp()")
         .fetch_one(conn)
         .await

@@ -22,12 +22,17 @@ pub(crate) const SETTLE: &str = include_str!("settle.sql");
 pub(crate) const MOVE: &str = include_str!("move.sql");
 pub(crate) const NEXT_DUE: &str = include_str!("next_due.sql");
 
+/// The most jobs that one transaction enqueues. To make up for a long standstill takes several: one
+/// alone might not be done before the server's patience ends, and then would be begun for ever.
+pub const JOBS_MAX: usize = 100;
+
 /// What one look at the schedules came to.
 #[derive(Debug)]
 pub enum Tick {
     /// No schedule is due that nobody else decides about.
     Idle,
-    /// One schedule was due, and all its due times until now have been decided about.
+    /// One schedule was due, and its due times until now have been decided about, or the oldest of
+    /// very many; then it is still due.
     Fired(Fired),
     /// One schedule is due that this program does not understand. It was left alone: a program of
     /// another version may understand it.
@@ -36,6 +41,14 @@ pub enum Tick {
         name: String,
         /// What is not understood.
         reason: String,
+    },
+    /// One schedule is due that could not be decided about, for a reason of its own. Nothing of it
+    /// was: it is still due.
+    Failed {
+        /// Its name.
+        name: String,
+        /// What the server answered, or what could not be read of its row.
+        error: sqlx::Error,
     },
 }
 
@@ -74,14 +87,16 @@ pub enum FiringOutcome {
     Failed(EnqueueError),
 }
 
-/// Decides about all due times until now of the schedule that has been due for longest, in one
-/// transaction. Now is the database's clock unless given. Schedules named in `except` are left
-/// alone: those that were not understood a moment ago.
+/// Decides about the due times until now of the schedule that has been due for longest, in one
+/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given.
+/// Schedules named in `except` are left alone: those that were not understood, or failed, a moment
+/// ago.
 ///
 /// Any number may do this at once: each takes a schedule that no other decides about.
 ///
 /// # Errors
-/// Returns what the server answered; then nothing has been decided.
+/// Returns what the server answered, unless that is about the one schedule; then nothing has been
+/// decided.
 pub async fn fire_next(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -97,17 +112,34 @@ pub async fn fire_next(
     let Some(row) = row else {
         return Ok(Tick::Idle);
     };
-    let due = match DueSchedule::read(&row) {
-        Ok(due) => due,
-        Err(Unreadable::Database(error)) => return Err(error),
+    let name: String = row.try_get("name")?;
+    let fired = match DueSchedule::read(&row) {
+        Ok(due) => fire(&mut tx, schema, due).await,
+        Err(Unreadable::Database(error)) => Err(error),
         Err(Unreadable::NotUnderstood(reason)) => {
-            let name = row.try_get("name")?;
             return Ok(Tick::NotUnderstood { name, reason });
         }
     };
-    let fired = fire(&mut tx, schema, due).await?;
-    tx.commit().await?;
-    Ok(Tick::Fired(fired))
+    match fired {
+        Ok(fired) => {
+            tx.commit().await?;
+            Ok(Tick::Fired(fired))
+        }
+        Err(error) if is_of_one_schedule(&error) => {
+            // Where the server has gone away, this tells.
+            tx.rollback().await?;
+            Ok(Tick::Failed { name, error })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells whether the server answered, and others may fare better.
+fn is_of_one_schedule(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+    )
 }
 
 /// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
@@ -165,15 +197,16 @@ impl DueSchedule {
             self.missed,
             self.missed_max,
         )
+        .at_most(JOBS_MAX)
     }
 
-    fn job_for(&self, due_at: DateTime<Utc>) -> NewJob {
-        let job = self.template.job();
+    fn job_for(&self, due_at: DateTime<Utc>) -> Result<NewJob, EnqueueError> {
+        let job = self.template.job()?;
         if self.jitter.is_zero() {
-            return job;
+            return Ok(job);
         }
         let jitter = jitter(&self.template.name, due_at, self.jitter);
-        job.with(|options| options.at(due_at + jitter))
+        Ok(job.with(|options| options.at(due_at + jitter)))
     }
 }
 
@@ -249,8 +282,12 @@ async fn enqueue_one(
     due: &DueSchedule,
     due_at: DateTime<Utc>,
 ) -> Result<FiringOutcome, sqlx::Error> {
+    let job = match due.job_for(due_at) {
+        Ok(job) => job,
+        Err(refused) => return Ok(FiringOutcome::Failed(refused)),
+    };
     let mut savepoint = conn.begin().await?;
-    match send(&mut savepoint, schema, &due.job_for(due_at)).await {
+    match send(&mut savepoint, schema, &job).await {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
             savepoint.commit().await?;
             Ok(FiringOutcome::Enqueued(id))

@@ -20,17 +20,22 @@ mod fire;
 mod plan;
 mod policy;
 mod register;
+mod replan;
 mod template;
 
 pub use clear::clear_firings;
 pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
-pub use fire::{Fired, Firing, FiringOutcome, Tick, fire_next, next_due};
+pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
 pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
-pub use register::{Collision, Registered, register};
+pub use register::{Collision, Registered, declare, register};
+pub use replan::replan;
 
 pub(crate) use clear::CLEAR_FIRINGS;
-pub(crate) use edit::{ADD, LOCK_NAMED, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE};
+pub(crate) use edit::{
+    ADD, LOCK_NAMED, LOCK_TO_STORE, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE,
+};
 pub(crate) use fire::{LOCK_DUE, MOVE, NEXT_DUE, RECORD, SETTLE};
 pub(crate) use register::UNDECLARE;
+pub(crate) use replan::LOCK_FAR;

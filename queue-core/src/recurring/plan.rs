@@ -10,11 +10,25 @@ use crate::schedule::Schedule;
 /// For how long after its due time a job is on time. What nobody looked at for longer was missed.
 pub const GRACE: TimeDelta = TimeDelta::seconds(60);
 
-/// What is to become of the due times until now, oldest first, and which one is next.
+/// What is to become of due times until now, oldest first, and which one is next.
 #[derive(Debug, PartialEq)]
 pub(super) struct Plan {
     pub(super) decisions: Vec<Decision>,
     pub(super) next_at: Option<DateTime<Utc>>,
+}
+
+impl Plan {
+    /// Leaves everything from the first due time on that would be one job too many for another
+    /// time. That one is next, then.
+    pub(super) fn at_most(mut self, jobs_max: usize) -> Self {
+        let decisions = self.decisions.iter().enumerate();
+        let mut jobs = decisions.filter(|(_, each)| each.verdict == Verdict::Enqueue);
+        if let Some((place, too_many)) = jobs.nth(jobs_max) {
+            self.next_at = Some(too_many.due_at);
+            self.decisions.truncate(place);
+        }
+        self
+    }
 }
 
 /// What is to become of one due time.
@@ -196,6 +210,26 @@ mod tests {
             let plan = planned("0 * * * *", "08:00:00", now, Missed::Once, 9);
             assert_eq!(plan.next_at, Some(at(next)));
         }
+    }
+
+    #[test]
+    fn a_plan_of_too_many_jobs_is_cut_before_the_first_that_is_too_much() {
+        let plan = |max| {
+            let plan = planned("0 * * * *", "08:00:00", "12:30:00", Missed::All, 4);
+            let plan = plan.at_most(max);
+            (spelled(&plan), plan.next_at)
+        };
+        let missed = "08:00:00..08:00:00-";
+
+        assert_eq!(
+            plan(2),
+            (
+                format!("{missed} 09:00:00+ 10:00:00+"),
+                Some(at("11:00:00"))
+            )
+        );
+        let all = format!("{missed} 09:00:00+ 10:00:00+ 11:00:00+ 12:00:00+");
+        assert_eq!(plan(4), (all, Some(at("13:00:00"))));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub enum Overlap {
     /// Nothing is enqueued. A job that waits for another attempt has not ended either; one that
     /// was enqueued before the schedule said this does not count.
     Skip,
-    /// Another job is enqueued, and starts when the earlier one has ended.
+    /// Another job is enqueued, and no two of them ever run at the same time. One that waits for
+    /// another attempt does not run, and holds up no other meanwhile: they may come out of order.
     #[serde(rename = "queue")]
     Queued,
 }

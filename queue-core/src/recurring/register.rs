@@ -1,9 +1,9 @@
-//! Brings the schedules of a source to what it declares.
+//! Stores the schedules that a source declares.
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::Recurring;
-use super::edit::{RecurringError, now, owner, store};
+use super::edit::{RecurringError, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
@@ -45,29 +45,58 @@ pub async fn register(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
+    let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
+    registered.removed = undeclare(&mut tx, schema, source, declared).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+/// Does what [`register`] does, but removes nothing: for a source whose name others may bear, too,
+/// and who cannot know that what it does not declare is declared by nobody.
+///
+/// # Errors
+/// Refuses what [`register`] refuses; returns what the server answered.
+pub async fn declare(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    source: &str,
+    declared: &[Recurring],
+    default_zone: Tz,
+) -> Result<Registered, RecurringError> {
+    let mut tx = conn.begin().await?;
+    let registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+/// Adds what is missing, and changes what says something else.
+async fn store_all(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    source: &str,
+    declared: &[Recurring],
+    default_zone: Tz,
+) -> Result<Registered, RecurringError> {
     // One at a time: two that are started at once would add and remove in each other's way.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.schedules", schema.name()))
-        .execute(&mut *tx)
+        .execute(&mut *conn)
         .await?;
     let mut registered = Registered::default();
-    let now = now(&mut tx).await?;
     for recurring in declared {
         let row = recurring.row(default_zone)?;
         let name = recurring.name().to_owned();
-        match store(&mut tx, schema, &row, Some(source), now).await? {
+        match store(conn, schema, &row, Some(source)).await? {
             Some(true) => registered.added.push(name),
             Some(false) => registered.changed.push(name),
             None => {
-                let owner = owner(&mut tx, schema, &name).await?;
+                let owner = owner(conn, schema, &name).await?;
                 if owner.as_deref() != Some(source) {
                     registered.collisions.push(Collision { name, owner });
                 }
             }
         }
     }
-    registered.removed = undeclare(&mut tx, schema, source, declared).await?;
-    tx.commit().await?;
     Ok(registered)
 }
 

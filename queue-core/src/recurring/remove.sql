@@ -1,5 +1,5 @@
--- Removes a schedule that was added at run time. Its firings stay, so that one of the same name
--- that is added later enqueues nothing twice.
+-- Removes a schedule, and tells who declared it; null when it was added at run time. Its firings
+-- stay, so that one of the same name that is added later enqueues nothing twice.
 delete from queue.schedules
 where name = $1
-    and source is null
+returning source

@@ -10,13 +10,10 @@ use sqlx::{PgConnection, Row as _};
 use super::Overlap;
 use crate::job::Options;
 use crate::limit::Limits;
-use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+use crate::new_job::{EnqueueError, NewJob};
 use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
-
-/// The group of the limits by which jobs of one schedule run one after another.
-const GROUP: &str = "recurring";
 
 /// Why the row of a schedule could not be read.
 pub(super) enum Unreadable {
@@ -73,23 +70,26 @@ impl Template {
         })
     }
 
-    /// Makes a job that keeps to the schedule's policy about overlapping.
-    pub(super) fn job(&self) -> NewJob {
+    /// Makes a job that keeps to the schedule's policy about overlapping. Refuses what could not
+    /// be enqueued, whoever stored it, but for its size: the arguments were measured as they were
+    /// given, and Postgres writes the same ones with more spaces.
+    pub(super) fn job(&self) -> Result<NewJob, EnqueueError> {
+        self.job.check(usize::MAX)?;
         let job = self.job_that_overlaps();
-        match self.overlap {
+        Ok(match self.overlap {
             Overlap::Skip => {
                 let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
                 job.with(|options| options.unique(alone))
             }
             Overlap::Queued => {
-                let in_turn = Limits::key(self.name.as_str()).group(GROUP);
+                let in_turn = Limits::of_schedule(&self.name);
                 job.with(|options| {
                     let limits = options.limits.clone().and(in_turn);
                     options.limits(limits)
                 })
             }
             Overlap::Allow => job,
-        }
+        })
     }
 
     /// Makes a job that is enqueued whatever others of the schedule there are.
@@ -98,13 +98,12 @@ impl Template {
     }
 }
 
-/// Enqueues one job as everything is enqueued.
+/// Enqueues one job of a template as everything is enqueued.
 pub(super) async fn send(
     conn: &mut PgConnection,
     schema: &Schema,
     job: &NewJob,
 ) -> Result<Enqueued, EnqueueError> {
-    job.check(ARGS_BYTES_MAX)?;
     let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
     enqueued.first().copied().ok_or_else(|| {
         EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))

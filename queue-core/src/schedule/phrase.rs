@@ -91,14 +91,16 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Reads `5 minutes`, `minute` and the like. What has a place in the calendar is left: a day
-/// without a number, a week, a month.
+/// Reads `5 minutes`, `minute` and the like. What has a place in the calendar is left: a day, a
+/// week, a month or a year, alone or with a 1 before it.
 fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSchedule> {
-    // Every 1 day is every day.
-    words.take("1");
-    let number = words.read(|word| word.parse::<u32>().ok());
-    let unit = words.next().and_then(Unit::of_word);
-    match (number, unit) {
+    let number = words.read(whole_number);
+    let word = words.next();
+    let is_in_calendar = matches!(word, Some("day" | "week" | "month" | "year"));
+    if is_in_calendar && matches!(number, None | Some(1)) {
+        return Ok(None);
+    }
+    match (number, word.and_then(Unit::of_word)) {
         (Some(number), Some(unit)) => {
             words.left.pop();
             let written = format!("{number} {}", unit.plural());
@@ -113,14 +115,22 @@ fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSched
     }
 }
 
+/// Reads digits: a sign is none.
+fn whole_number(word: &str) -> Option<u32> {
+    let is_whole = word.bytes().all(|byte| byte.is_ascii_digit());
+    is_whole.then(|| word.parse().ok()).flatten()
+}
+
 /// A period that divides the hour or the day follows the wall clock, so that `every 2 hours` is
-/// on even hours of the zone; any other is counted in real time.
+/// on even hours of the zone, and `every 24 hours` at its midnight; any other is counted in real
+/// time.
 fn plan_of_period(period: TimeDelta) -> Result<Plan, InvalidSchedule> {
     let seconds = period.num_seconds();
     let line = match (seconds, seconds / 60, seconds / 3600) {
         (1, ..) => "* * * * * *".to_owned(),
         (60, ..) => "* * * * *".to_owned(),
         (3600, ..) => "0 * * * *".to_owned(),
+        (86_400, ..) => "0 0 * * *".to_owned(),
         (_, _, hours) if seconds % 3600 == 0 && hours < 24 && 24 % hours == 0 => {
             format!("0 */{hours} * * *")
         }
@@ -152,12 +162,12 @@ fn parse_days(words: &mut Words<'_>) -> Result<String, InvalidSchedule> {
         take_of_the_month(words)?;
         return Ok("L * *".to_owned());
     }
-    let ordinals = parse_list(words, |words| words.read(ordinal));
+    let ordinals = parse_list(words, |words| words.read(ordinal))?;
     if !ordinals.is_empty() {
         take_of_the_month(words)?;
         return Ok(format!("{} * *", ordinals.join(",")));
     }
-    let weekdays = parse_list(words, parse_weekdays);
+    let weekdays = parse_list(words, parse_weekdays)?;
     if weekdays.is_empty() {
         return Err(words.refuse());
     }
@@ -173,17 +183,17 @@ fn take_of_the_month(words: &mut Words<'_>) -> Result<(), InvalidSchedule> {
     }
 }
 
-/// Reads things with commas or "and" between them.
-fn parse_list<T>(words: &mut Words<'_>, read: impl Fn(&mut Words<'_>) -> Option<T>) -> Vec<T> {
+/// Reads things with commas or "and" between them; none, when there is nothing of the sort. What
+/// follows a comma or an "and" must be of the sort.
+fn parse_list<T>(
+    words: &mut Words<'_>,
+    read: impl Fn(&mut Words<'_>) -> Option<T>,
+) -> Result<Vec<T>, InvalidSchedule> {
     let mut list = Vec::from_iter(read(words));
     while !list.is_empty() && words.take_separator() {
-        match read(words) {
-            Some(item) => list.push(item),
-            // The separator stays read: what follows it is named as not understood.
-            None => return Vec::new(),
-        }
+        list.push(read(words).ok_or_else(|| words.refuse())?);
     }
-    list
+    Ok(list)
 }
 
 /// Reads `15th`, and gives `15`.
@@ -191,7 +201,7 @@ fn ordinal(word: &str) -> Option<String> {
     let number = ["st", "nd", "rd", "th"]
         .iter()
         .find_map(|ending| word.strip_suffix(ending))?;
-    let day: u32 = number.parse().ok()?;
+    let day = whole_number(number)?;
     (1..=31).contains(&day).then(|| day.to_string())
 }
 
@@ -214,7 +224,7 @@ fn parse_times(words: &mut Words<'_>) -> Result<Vec<String>, InvalidSchedule> {
     if !words.take("at") {
         return Err(words.refuse());
     }
-    let times = parse_list(words, parse_time);
+    let times = parse_list(words, parse_time)?;
     if times.is_empty() {
         return Err(words.refuse());
     }

@@ -2,6 +2,7 @@
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
+use super::field::{WEEKDAY, number_of_name};
 use super::invalid::{InvalidSchedule, SCHEDULE_BYTES_MAX};
 
 /// How alike a name must be for the hint "did you mean".
@@ -64,11 +65,14 @@ fn without_in(text: &str) -> Option<&str> {
     word.eq_ignore_ascii_case("in").then(|| schedule.trim_end())
 }
 
-/// `Europe/Berln` is; `mon/2` and `*/5` are not.
+/// `Europe/Berln` is; `mon/2`, `mon/x`, `mon-fri/x` and `*/5` are not.
 fn is_meant_as_zone(word: &str) -> bool {
-    let starts_with_letter = |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic());
-    word.split_once('/')
-        .is_some_and(|(area, place)| starts_with_letter(area) && starts_with_letter(place))
+    let Some((area, place)) = word.split_once('/') else {
+        return false;
+    };
+    let is_area = !area.is_empty() && area.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_place = place.starts_with(|c: char| c.is_ascii_alphabetic());
+    is_area && is_place && number_of_name(&WEEKDAY, area).is_none()
 }
 
 fn find(name: &str) -> Option<Tz> {

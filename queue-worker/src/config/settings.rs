@@ -64,9 +64,10 @@ pub struct SchedulerSettings {
     pub poll_interval: Duration,
     /// The zone whose clock schedules are by that name none; UTC by default.
     pub time_zone: Tz,
-    /// What the schedules are declared by; the name of the program by default. When a process
-    /// starts, schedules of its source that it does not declare are removed: all processes of one
-    /// source declare the same ones.
+    /// What the schedules are declared by; the name of the program by default. When it is set,
+    /// schedules of this source that a process does not declare are removed when it starts: all
+    /// processes of one source declare the same ones. Otherwise they stay until somebody removes
+    /// them, because other programs may have the same name.
     pub source: Option<String>,
 }
 

@@ -647,7 +647,7 @@ number = 7
         told.problems(),
         r#"the configuration has 10 problems:
   queue.toml:2:22: limits.@queue/two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME` or `@kind/NAME`
+  queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`
   queue.toml:4:15: limits.many.to: expected a whole number from 0 to 2147483647, found 3000000000
   queue.toml:5:17: limits.fast.rate: "often" is not a rate: write starts and a period, such as `100/1m`
   queue.toml:5:34: limits.fast.burst: expected a whole number from 1 to 2147483647, found 0

@@ -92,9 +92,11 @@ impl<S: Send + Sync + 'static> Process<S> {
             return Err(InvalidProcess { problems });
         }
         let name = settings.process.name.clone().unwrap_or_else(default_name);
-        let source = settings.scheduler.source.clone();
-        let source = source.unwrap_or_else(program_name);
-        let declared = Declared::by(source, app.schedules().to_vec());
+        let schedules = app.schedules().to_vec();
+        let declared = match &settings.scheduler.source {
+            Some(source) => Declared::by_owner(source.clone(), schedules),
+            None => Declared::by(program_name(), schedules),
+        };
         let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
         Ok(Self {
             queue,
@@ -272,8 +274,8 @@ fn default_name() -> String {
     format!("{}.{}", host_name(), std::process::id())
 }
 
-/// What schedules are declared by unless the settings say otherwise: it is the same for every
-/// process of a program, wherever it runs.
+/// What schedules are declared by unless the settings say otherwise. It is the same for every
+/// process of a program, wherever it runs, but perhaps for those of another deployment, too.
 fn program_name() -> String {
     let program = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&program).file_stem();

@@ -71,6 +71,7 @@ fn everyday_phrases_are_understood() {
         every 60 minutes                  | 01-01 13:00 | 01-01 14:00 | 01-01 15:00 | 01-01 16:00
         every 2 hours                     | 01-01 14:00 | 01-01 16:00 | 01-01 18:00 | 01-01 20:00
         every day                         | 01-02 00:00 | 01-03 00:00 | 01-04 00:00 | 01-05 00:00
+        every 1 month                     | 02-01 00:00 | 03-01 00:00 | 04-01 00:00 | 05-01 00:00
         every 1 day                       | 01-02 00:00 | 01-03 00:00 | 01-04 00:00 | 01-05 00:00
         Every Day At 9AM                  | 01-02 09:00 | 01-03 09:00 | 01-04 09:00 | 01-05 09:00
         every day at 9:30pm               | 01-01 21:30 | 01-02 21:30 | 01-03 21:30 | 01-04 21:30
@@ -110,6 +111,9 @@ fn a_period_that_no_field_can_say_is_counted_from_1970() {
     ",
     );
     fires("
+        // A day is in the calendar, however it is written, unless it is a period by its looks.
+        every 24 hours   | Europe/Berlin | 2026-03-28T00:00:00Z | 2026-03-29 00:00 +01:00 | 2026-03-30 00:00 +02:00
+        @every 24h       | Europe/Berlin | 2026-03-28T00:00:00Z | 2026-03-29 01:00 +01:00 | 2026-03-30 02:00 +02:00
         every 90 minutes | Europe/Berlin | 2026-03-29T00:00:00Z | 2026-03-29 03:30 +02:00 | 2026-03-29 05:00 +02:00
     ");
 }

@@ -19,6 +19,8 @@ fn what_is_refused_says_why() {
         0 0 * * 1#6                 | `1#6` in the weekday field: behind the `#` there must be 1 to 5
         0 0 * * 1-3#2               | only one weekday can count within the month
         0 0 L, * *                  | a list has an empty entry
+        0 9 * * mon-fri/x           | `mon-fri/x` in the weekday field
+        0 9 * * mon/x               | `mon/x` in the weekday field
         0 0 30 2 *                  | `0 0 30 2 *` can never fire
         0 0 31 4,6,9,11 *           | can never fire
         @reboot                     | `@reboot` is refused: a schedule tells times
@@ -39,6 +41,16 @@ fn what_is_refused_says_why() {
         every 2 days at 9am         | `at` in
         every 32nd of the month     | `32nd` in
         every monday and at noon    | `at` in
+        every 1 5 minutes           | `5` in `every 1 5 minutes` is not understood
+        every 1 monday              | `monday` in
+        every 1 1 day               | `1` in
+        every +5 minutes            | `+5` in
+        every +5th of the month     | `+5th` in
+        every 99999999999 minutes   | `99999999999` in
+        every 15th and friday       | `friday` in `every 15th and friday` is not understood
+        every 1st, monday at noon   | `monday` in
+        every friday, 15th          | `15th` in
+        every day at 9am, sharp     | `sharp` in
     ") {
         let [text, message] = row[..] else {
             panic!("{row:?}");

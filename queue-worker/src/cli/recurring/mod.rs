@@ -22,7 +22,8 @@ Examples:
   queue recurring remove nightly --yes
 
 Schedulers that run see a change within a second. A schedule that a program or its queue.toml
-declares is changed and removed there; it can be paused, resumed and run here.";
+declares is changed there; it can be paused, resumed and run here. One that is removed here comes
+back when a process starts that still declares it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -45,7 +46,7 @@ enum Command {
     Resume(verbs::Names),
     /// Enqueues the job of a schedule now, and leaves its plan as it is
     Run(verbs::Run),
-    /// Removes schedules that were added here; their jobs stay
+    /// Removes schedules; their jobs stay
     Remove(verbs::Remove),
 }
 

@@ -95,8 +95,14 @@ impl Remove {
         }
         let mut changes = Vec::new();
         for name in names {
-            verbs::remove(&mut conn, &database.schema, name).await?;
-            say(format!("removed schedule {name}"));
+            let source = verbs::remove(&mut conn, &database.schema, name).await?;
+            say(match source {
+                Some(source) => format!(
+                    "removed schedule {name}, declared by `{source}`: it comes back when a \
+                     process starts that still declares it"
+                ),
+                None => format!("removed schedule {name}"),
+            });
             changes.push(Changed {
                 schedule: name,
                 changed: true,
