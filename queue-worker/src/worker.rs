@@ -57,6 +57,9 @@ const LONG_WALK: Duration = Duration::from_millis(50);
 /// How long jobs may wait in reserve while no run ends, before they are given back.
 const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How soon after a claim that found jobs a wake-up that finds none was about those.
+const STALE_NEWS: Duration = Duration::from_millis(10);
+
 /// The first looks after going to sleep, for what was enqueued without a notification just then.
 const FIRST_LOOKS: [Duration; 3] = [
     Duration::from_millis(10),
@@ -169,6 +172,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let mut pace = Pace::new(Instant::now());
         let mut looks = 0;
         let mut was_woken = false;
+        let mut found_at = Instant::now();
         let mut vacated = self.shared.vacated.looks();
         // Without knowing what there is, the first claim would not take the most urgent.
         self.learn_lanes(&mut link).await?;
@@ -186,9 +190,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if self.claim_above(&mut link, room).await? > 0 {
                 looks = 0;
                 was_woken = false;
+                found_at = Instant::now();
                 continue;
             }
-            if was_woken || looks == FIRST_LOOKS.len() {
+            let is_stale = was_woken && found_at.elapsed() < STALE_NEWS;
+            if (was_woken && !is_stale) || looks == FIRST_LOOKS.len() {
                 self.sweep.notify_one();
             }
             was_woken = self.doze(&mut link, room, &mut looks, &mut vacated).await?;

@@ -176,10 +176,9 @@ async fn enqueue_singly(queue: Queue, jobs: Vec<NewJob>) -> Result<()> {
 async fn waiting(options: &Options, database: &BenchDatabase, report: &mut Report) -> Result<()> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        without.push(drain(database, options, JOBS, unlimited).await?);
+        database.reset().await?;
+        without.push(drain_beside(database, options).await?);
         hold_the_key(database).await?;
-        database.copy((0..JOBS as i64).map(unlimited)).await?;
-        database.settle().await?;
         with.push(drain_beside(database, options).await?);
     }
     report.add(Line {
@@ -188,7 +187,7 @@ async fn waiting(options: &Options, database: &BenchDatabase, report: &mut Repor
         ratio: Some(median(
             with.iter()
                 .zip(&without)
-                .map(|(with, without)| with / without.jobs_per_second),
+                .map(|(with, without)| with / without),
         )),
         ratio_of: Some("the same with none waiting"),
         ..Line::default()
@@ -211,18 +210,23 @@ async fn hold_the_key(database: &BenchDatabase) -> Result<()> {
     database.queue().enqueue_all([holder]).await?;
     let waiting = |id| Ok(NewJob::of(&Noop::new(id))?.with(|options| options.limits(limits())));
     database.copy((0..WAITING as i64).map(waiting)).await?;
-    // As they are when they have come about over hours.
-    sqlx::query("vacuum (analyze)")
-        .execute(database.pool())
-        .await?;
     Ok(())
 }
 
+/// Runs jobs without limits beside whatever is there, which is on disk and vacuumed, as it is when it
+/// has come about over hours.
 async fn drain_beside(database: &BenchDatabase, options: &Options) -> Result<f64> {
-    let process = Running::counting(database, options.concurrency, JOBS)?;
+    database
+        .copy((0..options.jobs as i64).map(unlimited))
+        .await?;
+    sqlx::query("vacuum (analyze)")
+        .execute(database.pool())
+        .await?;
+    sqlx::query("checkpoint").execute(database.pool()).await?;
+    let process = Running::counting(database, options.concurrency, options.jobs)?;
     let took = process.finished(1).await?;
     process.stop_at_once().await?;
-    Ok(JOBS as f64 / took.as_secs_f64())
+    Ok(options.jobs as f64 / took.as_secs_f64())
 }
 
 async fn latencies(database: &BenchDatabase, options: &Options) -> Result<Vec<f64>> {
