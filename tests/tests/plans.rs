@@ -46,7 +46,7 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "ready_claim",
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
     ),
-    ("claim_seats", "slots_pkey", " AND (number IS NOT NULL))"),
+    ("claim_seats", "slots_pkey", "(key = "),
     ("claim_seats", "jobs_pkey", "Index Cond: (id = won.job_id"),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
     (

@@ -198,11 +198,9 @@ with setting as (
     from won
 ), stuck as materialized (
     select distinct on (position, seq) seated.*,
-        attempt = 0 and coalesce(conflict = 'discard', false) and not exists (
-            select from queue.slots
-            where slots.key = seated.key
-                and expires_at <= statement_timestamp()
-        ) as is_refused,
+        attempt = 0 and coalesce(conflict = 'discard', false) and coalesce((
+            select min(expires_at) from queue.slots where slots.key = seated.key
+        ) > statement_timestamp(), true) as is_refused,
         attempt = 0 and coalesce(conflict = 'replace', false) as replaces
     from seated
     where not fits
