@@ -293,6 +293,15 @@ pub fn worker(queues: &str, concurrency: usize) -> Settings {
     settings
 }
 
+/// Settings like those of [`worker`] for all queues, of a process in which nothing looks over all keys
+/// of limits: a blocked job goes on only because whoever freed a slot has looked.
+#[must_use]
+pub fn without_passes(concurrency: usize) -> Settings {
+    let mut settings = worker("*", concurrency);
+    settings.dispatcher.enabled = false;
+    settings
+}
+
 /// Whether workers of tests may be woken; `QUEUE_TEST_NOTIFICATIONS=off` makes them poll.
 #[must_use]
 pub fn notifications() -> bool {

@@ -4,18 +4,11 @@ use queue_core::queues::pause;
 use queue_core::{JobId, Limits, NewJob, Options};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::{Gated, Note, Stage};
-use queue_tests::world::{World, promptly, worker};
-use queue_worker::Settings;
+use queue_tests::world::{World, promptly, without_passes, worker};
 use serde_json::json;
 
 fn key() -> Limits {
     Limits::key("k").group("g")
-}
-
-fn without_passes(concurrency: usize) -> Settings {
-    let mut settings = worker("*", concurrency);
-    settings.dispatcher.enabled = false;
-    settings
 }
 
 async fn note(world: &World, text: &str, limits: Limits) -> JobId {

@@ -12,15 +12,7 @@ use queue_core::transitions::unblock::run_anyway;
 use queue_core::{Conflict, JobId, JobState, Limits, Outcome};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::{Gated, Note, Stage};
-use queue_tests::world::{World, eventually, worker};
-use queue_worker::Settings;
-
-/// Settings of a process in which nothing looks over all keys.
-fn without_passes(concurrency: usize) -> Settings {
-    let mut settings = worker("*", concurrency);
-    settings.dispatcher.enabled = false;
-    settings
-}
+use queue_tests::world::{World, eventually, without_passes, worker};
 
 async fn gated(world: &World, name: &str, limits: Limits) -> JobId {
     let request = world.queue.enqueue(Gated::new(name)).limits(limits);

@@ -9,20 +9,12 @@ use queue_core::transitions::revive::revive;
 use queue_core::{JobId, Limits, Options};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::{Gated, Note, Stage};
-use queue_tests::world::{World, worker};
-use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Settings};
+use queue_tests::world::{World, without_passes, worker};
+use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform};
 use serde::{Deserialize, Serialize};
 
 fn key() -> Limits {
     Limits::key("k").group("g")
-}
-
-/// Settings of a process in which nothing looks over all keys: a job goes on only because whoever
-/// freed a slot has looked.
-fn without_passes(concurrency: usize) -> Settings {
-    let mut settings = worker("*", concurrency);
-    settings.dispatcher.enabled = false;
-    settings
 }
 
 async fn gated(world: &World, name: &str, limits: Limits) -> JobId {

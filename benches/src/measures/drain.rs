@@ -47,7 +47,11 @@ async fn enqueue(database: &BenchDatabase, jobs: usize) -> Result<Rate> {
 }
 
 /// Runs a process from its start until the last job is finished.
-async fn drain(database: &BenchDatabase, jobs: usize, concurrency: usize) -> Result<Rate> {
+pub(crate) async fn drain(
+    database: &BenchDatabase,
+    jobs: usize,
+    concurrency: usize,
+) -> Result<Rate> {
     let mut process = None;
     let rate = Rate::of(database.pool(), async {
         let running = process.insert(Running::counting(database, concurrency, jobs)?);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use queue_core::{EnqueueError, Limits, NewJob, Queue};
 
-use super::limit;
+use super::{drain, limit};
 use crate::database::BenchDatabase;
 use crate::jobs::{Hold, Noop};
 use crate::options::Options;
@@ -50,11 +50,11 @@ async fn drains(options: &Options, database: &BenchDatabase, report: &mut Report
     for _ in 0..options.rounds {
         let limit = limit::drain(database, JOBS, LIMIT_BATCH).await?;
         limits.push(limit.jobs_per_second);
-        baseline.push(drain(database, options, JOBS, unlimited).await?);
+        baseline.push(fill_and_drain(database, options, JOBS, unlimited).await?);
         for ((keys, to), rates) in SHAPES.into_iter().zip(&mut shapes) {
-            rates.push(drain(database, options, JOBS, |id| keyed(id, keys, to)).await?);
+            rates.push(fill_and_drain(database, options, JOBS, |id| keyed(id, keys, to)).await?);
         }
-        hot.push(drain(database, options, HOT_JOBS, |id| keyed(id, 1, 1)).await?);
+        hot.push(fill_and_drain(database, options, HOT_JOBS, |id| keyed(id, 1, 1)).await?);
     }
     let of_unlimited = |measure: String, rates: &[Rate]| {
         let ratios = rates.iter().zip(&baseline);
@@ -79,7 +79,7 @@ async fn drains(options: &Options, database: &BenchDatabase, report: &mut Report
 }
 
 /// Fills the queue, and runs a process until the last job is finished.
-async fn drain(
+async fn fill_and_drain(
     database: &BenchDatabase,
     options: &Options,
     jobs: usize,
@@ -88,17 +88,7 @@ async fn drain(
     database.reset().await?;
     database.copy((0..jobs as i64).map(job)).await?;
     database.settle().await?;
-    let mut process = None;
-    let rate = Rate::of(database.pool(), async {
-        let running = process.insert(Running::counting(database, options.concurrency, jobs)?);
-        running.finished(1).await?;
-        Ok(jobs)
-    })
-    .await?;
-    if let Some(running) = process {
-        running.stop().await?;
-    }
-    Ok(rate)
+    drain::drain(database, jobs, options.concurrency).await
 }
 
 async fn enqueues(options: &Options, database: &BenchDatabase, report: &mut Report) -> Result<()> {

@@ -124,10 +124,7 @@ async fn enqueue_ready(
         .bind(queues(jobs))
         .fetch_all(conn)
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, _notified)| Enqueued::New(JobId(id)))
-        .collect())
+    Ok(all_new(rows))
 }
 
 async fn enqueue_limited(
@@ -146,10 +143,13 @@ async fn enqueue_limited(
         .bind(waits_for(jobs))
         .fetch_all(conn)
         .await?;
-    Ok(rows
-        .into_iter()
+    Ok(all_new(rows))
+}
+
+fn all_new(rows: Vec<(i64, i64)>) -> Vec<Enqueued> {
+    rows.into_iter()
         .map(|(id, _notified)| Enqueued::New(JobId(id)))
-        .collect())
+        .collect()
 }
 
 fn limits(job: &NewJob) -> Option<String> {
