@@ -18,6 +18,11 @@ use crate::vacated::Vacated;
 /// The keys that one statement looks at.
 const KEYS: u32 = 500;
 
+/// Into how many parts keys are cut whose slots were freed, and the fewest keys of a part: while one is
+/// looked at, jobs of the one before are claimed.
+const PARTS: usize = 4;
+const PART_MIN: usize = 25;
+
 /// How many times as long as a pass over all keys took the next one is away.
 const PASS_REST: u32 = 20;
 const PASS_REST_MAX: Duration = Duration::from_secs(30);
@@ -95,12 +100,15 @@ impl Unblocker {
         if keys.is_empty() {
             return Ok(());
         }
-        let looked = self.look(&keys).await;
-        if looked.is_err() {
-            self.vacated.add(keys.iter());
+        for part in keys.chunks(keys.len().div_ceil(PARTS).max(PART_MIN)) {
+            let looked = self.look(part).await;
+            if looked.is_err() {
+                self.vacated.add(keys.iter());
+            }
+            self.vacated.note_look();
+            looked?;
         }
-        self.vacated.note_look();
-        looked
+        Ok(())
     }
 
     async fn look_at_starts(&mut self) -> Result<(), sqlx::Error> {

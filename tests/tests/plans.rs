@@ -49,15 +49,11 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ("claim_seats", "slots_pkey", "(key = "),
     ("claim_seats", "jobs_pkey", "Index Cond: (id = won.job_id"),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
-    (
-        "unblock",
-        "blocked_line",
-        "Index Cond: ((key = room.key) AND (queue = room.queue) AND (kind = room.kind))",
-    ),
+    ("unblock", "blocked_line", "Index Cond: ((key = room"),
     (
         "unblock",
         "ready_admitted",
-        "Index Cond: ((waited_for = room.key) AND (queue = room.queue) AND (kind = room.kind))",
+        "Index Cond: ((waited_for = room",
     ),
     ("blocked_keys", "blocked_line", "Index Cond: (key > line"),
     ("claim", "jobs_pkey", "Index Cond: (id = taken.job_id"),

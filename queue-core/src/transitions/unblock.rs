@@ -47,17 +47,20 @@ pub async fn unblock(
     let mut keys = keys.to_vec();
     keys.sort_unstable();
     keys.dedup();
-    let rows: Vec<(String, i64, Option<i64>, i64)> = sqlx::query_as(schema.sql(UNBLOCK))
+    let rows: Vec<(Option<String>, i64, Option<i64>)> = sqlx::query_as(schema.sql(UNBLOCK))
         .bind(keys)
         .bind(UNBLOCKED_MAX)
         .fetch_all(conn)
         .await?;
     let mut unblocked = Unblocked::default();
-    for (key, jobs, next_start_ms, _notified) in rows {
-        unblocked.jobs += jobs.unsigned_abs();
-        if let Some(ms) = next_start_ms {
-            let wait = Duration::from_millis(ms.max(0).unsigned_abs());
-            unblocked.next_starts.push((key, wait));
+    for (key, number, _notified) in rows {
+        let number = number.max(0).unsigned_abs();
+        match key {
+            None => unblocked.jobs = number,
+            Some(key) => {
+                let wait = Duration::from_millis(number);
+                unblocked.next_starts.push((key, wait));
+            }
         }
     }
     Ok(unblocked)

@@ -8,8 +8,9 @@
 --
 -- Slots that have been held for longer than their limit lets them be are freed first.
 --
--- Answers for each key that jobs wait for how many were moved, and in how many milliseconds it has its
--- next start, once those it has are used up. Locks rows of blocked with skip locked.
+-- Answers how many were moved, and for each key that has a rate and jobs that wait for it, in how many
+-- milliseconds it has its next start, once those it has are used up. Locks rows of blocked with skip
+-- locked.
 with expired as (
     delete from queue.slots
     where ctid = any (array(
@@ -20,30 +21,30 @@ with expired as (
         for update skip locked
     ))
 ), crowd as (
-    select asked.key, crowd.queue, crowd.kind
+    select asked.key, crowd.queue, crowd.kind, crowd.head
     from unnest($1::text[]) as asked (key)
     cross join lateral (
         with recursive crowd as (
             (
-                select queue, kind
+                select queue, kind, job_id as head
                 from queue.blocked
                 where key = asked.key
-                order by queue, kind
+                order by queue, kind, priority, seq
                 limit 1
             )
             union all
-            select next.queue, next.kind
+            select next.queue, next.kind, next.head
             from crowd
             cross join lateral (
-                select blocked.queue, blocked.kind
+                select blocked.queue, blocked.kind, blocked.job_id as head
                 from queue.blocked
                 where blocked.key = asked.key
                     and (blocked.queue, blocked.kind) > (crowd.queue, crowd.kind)
-                order by blocked.queue, blocked.kind
+                order by blocked.queue, blocked.kind, blocked.priority, blocked.seq
                 limit 1
             ) as next
         )
-        select queue, kind from crowd
+        select queue, kind, head from crowd
     ) as crowd
     where crowd.queue <> all (array(select name from queue.queues where paused_at is not null))
 ), room as (
@@ -52,28 +53,21 @@ with expired as (
             then meter.next_in + (starts.free - meter.burst + 1) * meter.space
         end as next_start_in
     from crowd
-    cross join lateral (
-        select limits
-        from queue.blocked
-        cross join lateral (
-            select limits from queue.jobs where jobs.id = blocked.job_id limit 1
-        ) as job
-        where blocked.key = crowd.key
-            and blocked.queue = crowd.queue
-            and blocked.kind = crowd.kind
-        order by priority, seq
-        limit 1
-    ) as head
+    cross join lateral (select limits from queue.jobs where jobs.id = crowd.head limit 1) as job
     left join lateral (
         select name, slots, space, burst
-        from jsonb_to_recordset(head.limits) as brought (
+        from jsonb_to_recordset(job.limits) as brought (
             key text, name text, slots integer, space interval, burst integer
         )
         where brought.key = crowd.key
         limit 1
     ) as own on true
-    left join queue.limits as of_key on of_key.name = crowd.key
-    left join queue.limits as of_group on of_group.name = own.name
+    left join lateral (
+        select slots, space, burst from queue.limits where limits.name = crowd.key limit 1
+    ) as of_key on true
+    left join lateral (
+        select slots, space, burst from queue.limits where limits.name = own.name limit 1
+    ) as of_group on true
     cross join lateral (
         select coalesce(of_key.slots, of_group.slots, own.slots) - count(*) as free
         from queue.slots
@@ -139,14 +133,17 @@ with expired as (
         kind, 2, key
     from (select * from freed order by priority, seq) as freed
 )
-select looked.key, (select count(*) from freed where freed.key = looked.key) as unblocked,
-    min(ceil(extract(epoch from next_start_in) * 1000))::bigint as next_start_ms, (
-        select count(*)
-        from (
-            select pg_notify('queue.wake', '@' || queue)
-            from (select distinct queue from freed) as woken
-            where exists (select from queue.sleepers)
-        ) as notified
-    )
-from room as looked
-group by looked.key
+select null as key, count(*) as number, (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', '@' || queue)
+        from (select distinct queue from freed) as woken
+        where exists (select from queue.sleepers)
+    ) as notified
+)
+from freed
+union all
+select key, min(ceil(extract(epoch from next_start_in) * 1000))::bigint, null
+from room
+where next_start_in is not null
+group by key
