@@ -324,16 +324,16 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 parked: Vec::new(),
             });
         }
-        let window = room.max(self.window.load(Ordering::Relaxed));
+        let window = self.window.load(Ordering::Relaxed);
         let claimed = link
             .run(async |conn| {
                 claim_limited(conn, schema, *process, lanes, kinds, room, window).await
             })
             .await?;
         let next_window = match (claimed.parked.is_empty(), claimed.jobs.is_empty()) {
-            (false, _) => (4 * window).min(WINDOW_MAX),
+            (false, _) => (4 * window.max(room)).min(WINDOW_MAX),
             (true, false) => 0,
-            (true, true) => self.window.load(Ordering::Relaxed),
+            (true, true) => window,
         };
         self.window.store(next_window, Ordering::Relaxed);
         Ok(claimed)

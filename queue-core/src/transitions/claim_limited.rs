@@ -81,7 +81,7 @@ pub async fn claim_limited(
         let rows = columns
             .bind(sqlx::query(schema.sql(CLAIM_LIMITED)), kinds)
             .bind(i64::try_from(room).unwrap_or(i64::MAX))
-            .bind(i64::try_from(window).unwrap_or(i64::MAX))
+            .bind(i64::try_from(window.max(room)).unwrap_or(i64::MAX))
             .bind(process.0)
             .fetch_all(&mut *conn)
             .await?;

@@ -1,5 +1,6 @@
 -- ready → claimed, from lanes with limits, for the many jobs that have one limit, of slots, and nobody
--- before them: each takes the slot above those in use, or one by lot, and is claimed if that was free.
+-- before them: each takes the slot above those in use, or one of the free ones by lot, and is claimed if
+-- nobody was faster. Of very many slots one is drawn without asking which are free.
 -- What has lost, or is not as simple as that, is left where it is, and a row says so:
 -- claim_limited.sql decides about it.
 --
@@ -33,7 +34,16 @@ with setting as (
 ), simple as materialized (
     select front.*, own.key, own.hold, case
         when top.number < own.slots then top.number + 1
-        else 1 + floor(random() * own.slots)::integer
+        when own.slots > 32 then 1 + floor(random() * own.slots)::integer
+        else (
+            select number
+            from generate_series(1, own.slots) as free (number)
+            where not exists (
+                select from queue.slots where slots.key = own.key and slots.number = free.number
+            )
+            order by random()
+            limit 1
+        )
     end as number
     from front
     cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
@@ -48,18 +58,20 @@ with setting as (
         and top.number <= own.slots
         and (
             front.track = 2
-            or not exists (
-                select
+            or (
+                select job_id
                 from queue.blocked
                 where blocked.key = own.key
                     and blocked.queue = front.queue
                     and blocked.kind = front.kind
-            )
+                limit 1
+            ) is null
         )
 ), grabbed as (
     insert into queue.slots (key, number, job_id, expires_at)
     select key, number, job_id, statement_timestamp() + hold
     from simple
+    where number is not null
     order by key, number, position, seq
     on conflict (key, number) do nothing
     returning job_id
