@@ -17,12 +17,7 @@ const LIMITS: [(&str, &str); 2] = [
     ("idle_in_transaction_session_timeout", "25s"),
 ];
 
-/// The ends of runs are written by statements that join `claimed` with arrays: a plan made once,
-/// while the table was empty, would read all of it. They wait for nobody's lock for long, because
-/// behind each of them wait the ends of all other runs.
-const WRITING: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), BRIEFLY];
-
-/// A lock is not waited for any longer.
+/// A lock is not waited for any longer: behind the end of one run wait the ends of all others.
 const BRIEFLY: (&str, &str) = ("lock_timeout", "500ms");
 
 /// What may be forgotten by a server that crashes, because it is done again then: it need not wait
@@ -47,11 +42,6 @@ impl Link {
             options: Arc::new(options),
             conn: None,
         }
-    }
-
-    /// Turns it into one for writing the ends of runs.
-    pub(crate) fn for_writing(self) -> Self {
-        Self::with((*self.options).clone().options(WRITING))
     }
 
     /// Turns it into one that waits for nobody's lock for long.

@@ -31,7 +31,7 @@ const PARTS: usize = 16;
 impl Writer {
     /// Writes verdicts until told that no more are awaited, and all are written.
     pub(crate) async fn run(mut self, verdicts: mpsc::Receiver<Ended>, closing: CancellationToken) {
-        self.link = self.link.for_writing();
+        self.link = self.link.waiting_briefly();
         let (aside, set_aside) = mpsc::channel(aside::STUCK_MAX);
         let second = self.another();
         tokio::join!(

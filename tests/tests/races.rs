@@ -571,27 +571,59 @@ async fn a_job_that_is_asked_to_stop_while_its_process_is_declared_dead_is_cance
     assert_ends(&world, claim.job_id(), "finished").await;
 }
 
+/// The ends of a run after which it would run again, or be left for an operator.
+const UNFINISHED_ENDS: [&str; 5] = ["retry", "snooze", "release", "fail", "release unknown"];
+
+async fn ended(conn: &mut PgConnection, end: &str, process: ProcessId, claim: Claim) -> Vec<JobId> {
+    let schema = Schema::default();
+    let ended = match end {
+        "retry" => retry(conn, &schema, process, "p", &[retried(claim)]).await,
+        "snooze" => snooze(conn, &schema, process, &[(claim, DAY)]).await,
+        "release" => release(conn, &schema, process, &[claim]).await,
+        "fail" => fail(conn, &schema, process, "p", &[failure(claim)]).await,
+        _ => release_unknown(conn, &schema, process, &[]).await,
+    };
+    ended.unwrap()
+}
+
+async fn assert_cancelled(world: &World, jobs: i64) {
+    let cancelled = world.count("finished where outcome = 'cancelled'").await;
+    assert_eq!(cancelled, jobs);
+    assert_eq!(world.count("unique_keys").await, 0);
+}
+
 #[tokio::test]
 async fn a_job_that_was_asked_to_stop_is_over_however_its_run_ends() {
     let world = World::new().await;
     let mut conn = world.connect().await;
-    let schema = Schema::default();
-    for end in ["retry", "snooze", "release", "fail", "release unknown"] {
+    for end in UNFINISHED_ENDS {
         let (process, claim) = claimed(&world, unique()).await;
         asked_to_stop(&mut conn, claim.job_id()).await;
 
-        let ended = match end {
-            "retry" => retry(&mut conn, &schema, process, "p", &[retried(claim)]).await,
-            "snooze" => snooze(&mut conn, &schema, process, &[(claim, DAY)]).await,
-            "release" => release(&mut conn, &schema, process, &[claim]).await,
-            "fail" => fail(&mut conn, &schema, process, "p", &[failure(claim)]).await,
-            _ => release_unknown(&mut conn, &schema, process, &[]).await,
-        };
+        let ended = ended(&mut conn, end, process, claim).await;
 
-        assert_eq!(ended.unwrap(), [claim.job_id()], "{end}");
+        assert_eq!(ended, [claim.job_id()], "{end}");
         assert_ends(&world, claim.job_id(), "finished").await;
     }
-    let cancelled = world.count("finished where outcome = 'cancelled'").await;
-    assert_eq!(cancelled, 5);
-    assert_eq!(world.count("unique_keys").await, 0);
+    assert_cancelled(&world, 5).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_asked_to_stop_while_its_run_ends_is_over_all_the_same() {
+    let world = World::new().await;
+    let mut one = world.connect().await;
+    for end in UNFINISHED_ENDS {
+        let mut other = world.connect().await;
+        let (process, claim) = claimed(&world, unique()).await;
+        let mut asking = one.begin().await.unwrap();
+        asked_to_stop(&mut asking, claim.job_id()).await;
+        let ending = tokio::spawn(async move { ended(&mut other, end, process, claim).await });
+        until_one_waits(&world).await;
+
+        asking.commit().await.unwrap();
+
+        assert_eq!(ending.await.unwrap(), [claim.job_id()], "{end}");
+        assert_ends(&world, claim.job_id(), "finished").await;
+    }
+    assert_cancelled(&world, 5).await;
 }

@@ -23,8 +23,10 @@ with setting as (
     select lane.position, front.*
     from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[], $5::bigint[])
         with ordinality as lane (queue, priority, track, above, up_to, position)
-    left join queue.limits on limits.name = '@queue/' || lane.queue
-    cross join lateral (select count(*) as used from queue.slots where key = limits.name) as held
+    left join lateral (
+        select name, slots from queue.limits where limits.name = '@queue/' || lane.queue limit 1
+    ) as own on true
+    cross join lateral (select count(*) as used from queue.slots where key = own.name) as held
     cross join lateral (
         select ready.ctid as place, ready.*
         from queue.ready
@@ -35,7 +37,7 @@ with setting as (
             and ready.seq <= lane.up_to
             and ready.kind = any ($6)
         order by ready.seq
-        limit case when limits.slots <= held.used then 0 else $8::bigint end
+        limit case when own.slots <= held.used then 0 else $8::bigint end
         for update skip locked
     ) as front
     where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
@@ -76,10 +78,20 @@ with setting as (
         end)
             and (select has_any from setting)
     ) as own on true
-    left join queue.limits as of_key on of_key.name = own.key
-        and (select has_any from setting)
-    left join queue.limits as of_group on of_group.name = own.name
-        and (select has_any from setting)
+    left join lateral (
+        select slots, space, burst
+        from queue.limits
+        where limits.name = own.key
+            and (select has_any from setting)
+        limit 1
+    ) as of_key on true
+    left join lateral (
+        select slots, space, burst
+        from queue.limits
+        where limits.name = own.name
+            and (select has_any from setting)
+        limit 1
+    ) as of_group on true
 ), counted as (
     -- Once for each key, at its first job: what is in use, and which numbers are free if those
     -- above the highest do not suffice.

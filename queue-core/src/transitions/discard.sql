@@ -1,14 +1,27 @@
 -- claimed → finished (discarded or cancelled), with the error that led there. Fenced.
-with closed as (
-    delete from queue.claimed
-    using unnest(
+with met as materialized (
+    select run.*, held.*
+    from unnest(
         $2::bigint[], $3::integer[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[]
     ) as run (job_id, attempt, ran_us, ending, error, backtrace, outcome)
-    where claimed.job_id = run.job_id
-        and claimed.attempt = run.attempt
-        and claimed.process_id = $1
-    returning claimed.job_id, claimed.attempt, run.ran_us, run.ending, run.error, run.backtrace,
-        run.outcome, claimed.keys, claimed.slots, clock_timestamp() - run.ran_us * interval '1 microsecond' as started_at
+    cross join lateral (
+        select keys, slots
+        from queue.claimed
+        where claimed.job_id = run.job_id
+            and claimed.attempt = run.attempt
+            and claimed.process_id = $1
+        limit 1
+    ) as held
+), gone as (
+    delete from queue.claimed
+    where job_id = any (array(select job_id from met))
+        and process_id = $1
+        and ((job_id, attempt) in (select job_id, attempt from met)) is true
+    returning job_id, attempt
+), closed as materialized (
+    select met.*, clock_timestamp() - ran_us * interval '1 microsecond' as started_at
+    from met
+    where ((job_id, attempt) in (select job_id, attempt from gone)) is true
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
     select job_id, attempt, started_at, $9, ending, error, backtrace

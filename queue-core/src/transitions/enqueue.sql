@@ -33,18 +33,18 @@ with wanted as materialized (
     returning key, job_id
 ), taken_over as (
     update queue.unique_keys as held
-    set job_id = first.id, held_until = first.unique_until, held_in = first.unique_states
-    from first
-    where held.key = first.key
-        and held.ctid = any (array(
-            select ctid
-            from queue.unique_keys
-            where key = any ($10)
-                and held_until <= statement_timestamp()
-                and key not in (select key from taken)
-            order by key
-            for update
-        ))
+    set (job_id, held_until, held_in) = (
+        select id, unique_until, unique_states from first where first.key = held.key
+    )
+    where ctid = any (array(
+        select ctid
+        from queue.unique_keys
+        where key = any ($10)
+            and held_until <= statement_timestamp()
+            and key not in (select key from taken)
+        order by key
+        for update
+    ))
     returning held.job_id
 ), keyed as (
     select job_id from taken

@@ -1,16 +1,29 @@
 -- claimed → failed, after an attempt that was the last one. Fenced.
 -- A job that was asked to stop is not left for an operator: it is finished (cancelled).
-with closed as (
-    delete from queue.claimed
-    using unnest(
+with met as materialized (
+    select run.*, held.*
+    from unnest(
         $2::bigint[], $3::integer[], $4::bigint[], $5::text[], $6::text[], $7::text[]
     ) as run (job_id, attempt, ran_us, ending, error, backtrace)
-    where claimed.job_id = run.job_id
-        and claimed.attempt = run.attempt
-        and claimed.process_id = $1
-    returning claimed.job_id, claimed.attempt, claimed.spent, claimed.crashes, claimed.claimed_at,
-        cancel_requested_at is not null as is_cancelled,
-        run.ran_us, run.ending, run.error, run.backtrace, claimed.keys, claimed.slots
+    cross join lateral (
+        select spent, crashes, claimed_at, keys, slots
+        from queue.claimed
+        where claimed.job_id = run.job_id
+            and claimed.attempt = run.attempt
+            and claimed.process_id = $1
+        limit 1
+    ) as held
+), gone as (
+    delete from queue.claimed
+    where job_id = any (array(select job_id from met))
+        and process_id = $1
+        and ((job_id, attempt) in (select job_id, attempt from met)) is true
+    returning job_id, attempt, cancel_requested_at is not null as is_cancelled
+), closed as materialized (
+    select met.*,
+        (job_id in (select job_id from gone where is_cancelled)) is true as is_cancelled
+    from met
+    where ((job_id, attempt) in (select job_id, attempt from gone)) is true
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
     select job_id, attempt, clock_timestamp() - ran_us * interval '1 microsecond', $8,
@@ -18,9 +31,11 @@ with closed as (
     from closed
 ), failed as (
     insert into queue.failed (job_id, attempt, spent, crashes, queue, kind)
-    select closed.job_id, closed.attempt, closed.spent + 1, closed.crashes, jobs.queue, jobs.kind
+    select job_id, attempt, spent + 1, crashes, queue, kind
     from closed
-    join queue.jobs on jobs.id = closed.job_id
+    cross join lateral (
+        select queue, kind from queue.jobs where jobs.id = closed.job_id limit 1
+    ) as job
     where not is_cancelled
 ), finished as (
     insert into queue.finished (job_id, started_at, attempt, outcome)

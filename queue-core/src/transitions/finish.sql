@@ -2,15 +2,15 @@
 -- another attempt, is left alone, and its id is missing from the answer.
 with closed as (
     delete from queue.claimed
-    using unnest($2::bigint[], $3::integer[], $4::bigint[]) as run (job_id, attempt, ran_us)
-    where claimed.job_id = run.job_id
-        and claimed.attempt = run.attempt
-        and claimed.process_id = $1
-    returning claimed.job_id, claimed.attempt, run.ran_us, claimed.keys, claimed.slots
+    where job_id = any ($2)
+        and process_id = $1
+        and ((job_id, attempt) in (select * from unnest($2::bigint[], $3::integer[]))) is true
+    returning job_id, attempt, keys, slots
 ), finished as (
     insert into queue.finished (job_id, started_at, attempt, outcome)
     select job_id, clock_timestamp() - ran_us * interval '1 microsecond', attempt, 'done'
-    from closed
+    from unnest($2, $3, $4::bigint[]) as run (job_id, attempt, ran_us)
+    where ((job_id, attempt) in (select job_id, attempt from closed)) is true
 ), vacated as (
     delete from queue.slots
     where ctid = any (array(

@@ -36,7 +36,7 @@ with dead as (
     ))
     returning *
 ), judged as (
-    select orphaned.*, jobs.priority, jobs.queue, jobs.kind, jobs.limits is not null as limited,
+    select orphaned.*, job.priority, job.queue, job.kind, job.limited,
         coalesce((select name from dead where id = process_id), process_id::text) as process,
         case
             when cancel_requested_at is not null then 'finished'
@@ -45,7 +45,12 @@ with dead as (
             else 'ready'
         end as next
     from orphaned
-    join queue.jobs on jobs.id = orphaned.job_id
+    cross join lateral (
+        select priority, queue, kind, limits is not null as limited, crashes_max
+        from queue.jobs
+        where jobs.id = orphaned.job_id
+        limit 1
+    ) as job
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error)
     select job_id, attempt, claimed_at, process, 'crash',

@@ -2,21 +2,39 @@
 -- stop of its process. Costs no attempt, but keeps its number: the same process may claim the job
 -- again, and a release that is repeated because its answer was lost must not hit that claim. Fenced.
 -- A job that was asked to stop is not run again: it is finished (cancelled).
-with closed as (
+with met as materialized (
+    select run.*, held.*
+    from unnest($2::bigint[], $3::integer[]) as run (job_id, attempt)
+    cross join lateral (
+        select seq, spent, crashes, claimed_at, keys, slots
+        from queue.claimed
+        where claimed.job_id = run.job_id
+            and claimed.attempt = run.attempt
+            and claimed.process_id = $1
+        limit 1
+    ) as held
+), gone as (
     delete from queue.claimed
-    using unnest($2::bigint[], $3::integer[]) as run (job_id, attempt)
-    where claimed.job_id = run.job_id
-        and claimed.attempt = run.attempt
-        and claimed.process_id = $1
-    returning claimed.job_id, claimed.seq, claimed.attempt, claimed.spent, claimed.crashes,
-        claimed.claimed_at, cancel_requested_at is not null as is_cancelled, claimed.keys, claimed.slots
+    where job_id = any (array(select job_id from met))
+        and process_id = $1
+        and ((job_id, attempt) in (select job_id, attempt from met)) is true
+    returning job_id, attempt, cancel_requested_at is not null as is_cancelled
+), closed as materialized (
+    select met.*,
+        (job_id in (select job_id from gone where is_cancelled)) is true as is_cancelled
+    from met
+    where ((job_id, attempt) in (select job_id, attempt from gone)) is true
 ), placed as (
     insert into queue.ready
         (job_id, seq, attempt, priority, spent, crashes, queue, kind, track)
-    select closed.job_id, closed.seq, closed.attempt, jobs.priority, closed.spent, closed.crashes,
-        jobs.queue, jobs.kind, (jobs.limits is not null)::integer
+    select job_id, seq, attempt, priority, spent, crashes, queue, kind, limited::integer
     from closed
-    join queue.jobs on jobs.id = closed.job_id
+    cross join lateral (
+        select priority, queue, kind, limits is not null as limited
+        from queue.jobs
+        where jobs.id = closed.job_id
+        limit 1
+    ) as job
     where not is_cancelled
     returning queue, track
 ), finished as (

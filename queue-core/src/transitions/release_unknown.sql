@@ -13,10 +13,14 @@ with closed as (
 ), placed as (
     insert into queue.ready
         (job_id, seq, attempt, priority, spent, crashes, queue, kind, track)
-    select closed.job_id, closed.seq, closed.attempt, jobs.priority, closed.spent, closed.crashes,
-        jobs.queue, jobs.kind, (jobs.limits is not null)::integer
+    select job_id, seq, attempt, priority, spent, crashes, queue, kind, limited::integer
     from closed
-    join queue.jobs on jobs.id = closed.job_id
+    cross join lateral (
+        select priority, queue, kind, limits is not null as limited
+        from queue.jobs
+        where jobs.id = closed.job_id
+        limit 1
+    ) as job
     where not is_cancelled
     returning queue, track
 ), finished as (

@@ -2,13 +2,18 @@
 -- A job whose unique key has been taken meanwhile stays where it is; one that no longer needs its
 -- key, because the period is over, does without.
 with fallen as (
-    select failed.job_id, jobs.unique_key, jobs.unique_states, jobs.unique_until,
+    select job_id, unique_key, unique_states, unique_until,
         unique_key is not null
             and unique_states & 16 = 0
             and unique_states & 4 <> 0
             and coalesce(unique_until > statement_timestamp(), true) as needs_key
     from queue.failed
-    join queue.jobs on jobs.id = failed.job_id
+    cross join lateral (
+        select unique_key, unique_states, unique_until
+        from queue.jobs
+        where jobs.id = failed.job_id
+        limit 1
+    ) as job
     where failed.job_id = any ($1)
     order by failed.job_id
     for update of failed skip locked
@@ -22,12 +27,12 @@ with fallen as (
     returning job_id
 ), risen as (
     delete from queue.failed
-    where job_id in (
+    where job_id = any (array(
         select job_id
         from fallen
         where not needs_key
             or job_id in (select job_id from keyed)
-    )
+    ))
     returning job_id, attempt, queue, kind
 ), hastened as (
     delete from queue.scheduled
@@ -42,11 +47,15 @@ with fallen as (
     select * from hastened
 ), placed as (
     insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track)
-    select revived.job_id, nextval('queue.job_seq'), revived.attempt, jobs.priority, revived.queue,
-        revived.kind, (jobs.limits is not null)::integer
+    select job_id, nextval('queue.job_seq'), attempt, priority, queue, kind, limited::integer
     from revived
-    join queue.jobs on jobs.id = revived.job_id
-    order by revived.job_id
+    cross join lateral (
+        select priority, limits is not null as limited
+        from queue.jobs
+        where jobs.id = revived.job_id
+        limit 1
+    ) as job
+    order by job_id
     returning queue, track
 )
 select job_id, (
