@@ -14,6 +14,7 @@ use crate::job::{Due, Job, Options};
 use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
+use crate::transitions::copy::copy;
 use crate::transitions::enqueue::{self, Enqueued};
 use crate::unique::{OnConflict, Unique};
 
@@ -339,10 +340,10 @@ where
         }
         let schema = &self.queue.schema;
         match &mut self.tx {
-            Some(conn) => enqueue::copy(conn, schema, &chunk).await?,
+            Some(conn) => copy(conn, schema, &chunk).await?,
             None => {
                 let mut tx = db::begin(&self.queue.pool).await?;
-                enqueue::copy(&mut tx, schema, &chunk).await?;
+                copy(&mut tx, schema, &chunk).await?;
                 tx.commit().await?;
             }
         }

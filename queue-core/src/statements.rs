@@ -6,8 +6,8 @@ use crate::inspect::{
 };
 use crate::process::{DEREGISTER, HEARTBEAT, REGISTER, SLEEP, WAKE};
 use crate::transitions::{
-    cancel, claim, claim_limited, clear, discard, enqueue, fail, finish, promote, recover, release,
-    retry, revive, snooze, unblock,
+    cancel, claim, claim_limited, clear, copy, discard, enqueue, fail, finish, promote, recover,
+    release, retry, revive, snooze, unblock,
 };
 use crate::{limits, queues, recurring};
 
@@ -56,7 +56,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("release_unknown", release::RELEASE_UNKNOWN),
     ("remove_schedule", recurring::REMOVE),
     ("request_cancel", cancel::REQUEST_CANCEL),
-    ("reserve_ids", enqueue::RESERVE_IDS),
+    ("reserve_ids", copy::RESERVE_IDS),
     ("reset_limit", limits::RESET),
     ("resume", queues::RESUME),
     ("resume_schedule", recurring::RESUME),
@@ -73,7 +73,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("undeclare", recurring::UNDECLARE),
     ("waiting_keys", limits::WAITING_KEYS),
     ("wake", WAKE),
-    ("wake_queues", enqueue::WAKE_QUEUES),
+    ("wake_queues", copy::WAKE_QUEUES),
     ("was_written", finish::WAS_WRITTEN),
 ];
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use queue_core::{JobId, Limits};
 use queue_worker::{App, Cx, Job, Perform};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::eventually;
+use crate::world::{World, eventually};
 
 /// Where a test and its jobs meet. Cheap to clone.
 #[derive(Clone, Default)]
@@ -128,4 +129,16 @@ impl Perform<Stage> for Gated {
         stage.note(format!("{} ends", self.0));
         Ok(())
     }
+}
+
+/// Enqueues a [`Note`] with limits.
+pub async fn note(world: &World, text: &str, limits: Limits) -> JobId {
+    let request = world.queue.enqueue(Note::new(text)).limits(limits);
+    request.await.expect("a database").id()
+}
+
+/// Enqueues a [`Gated`] job with limits.
+pub async fn gated(world: &World, name: &str, limits: Limits) -> JobId {
+    let request = world.queue.enqueue(Gated::new(name)).limits(limits);
+    request.await.expect("a database").id()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::{Conflict, JobId, Limits, Unique};
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::stage::{Gated, Note, Stage, note};
 use queue_tests::world::{Running, World, worker};
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Settings};
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,6 @@ fn settings() -> Settings {
 
 fn key(conflict: Conflict) -> Limits {
     Limits::key("k").group("g").on_conflict(conflict)
-}
-
-async fn note(world: &World, text: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Note::new(text)).limits(limits);
-    request.await.unwrap().id()
 }
 
 /// Starts a process in which a job named `holder` holds the key until its gate is open.

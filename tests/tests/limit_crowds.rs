@@ -1,19 +1,14 @@
 //! Jobs that wait for a key, however many and for however long, hold up nobody but each other.
 
 use queue_core::queues::pause;
-use queue_core::{JobId, Limits, NewJob, Options};
+use queue_core::{Limits, NewJob, Options};
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::stage::{Gated, Note, Stage, note};
 use queue_tests::world::{World, promptly, without_passes, worker};
 use serde_json::json;
 
 fn key() -> Limits {
     Limits::key("k").group("g")
-}
-
-async fn note(world: &World, text: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Note::new(text)).limits(limits);
-    request.await.unwrap().id()
 }
 
 fn numbers(count: usize) -> Vec<Note> {

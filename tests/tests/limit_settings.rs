@@ -11,18 +11,8 @@ use queue_core::transitions::clear::{Cleared, clear_finished};
 use queue_core::transitions::unblock::run_anyway;
 use queue_core::{Conflict, JobId, JobState, Limits, Outcome};
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::stage::{Gated, Stage, gated, note};
 use queue_tests::world::{World, eventually, without_passes, worker};
-
-async fn gated(world: &World, name: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Gated::new(name)).limits(limits);
-    request.await.unwrap().id()
-}
-
-async fn note(world: &World, text: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Note::new(text)).limits(limits);
-    request.await.unwrap().id()
-}
 
 async fn allow(world: &World, name: &str, to: u32) -> LimitSet {
     set_by(world, name, to, SetBy::Operator).await

@@ -6,25 +6,15 @@ use std::time::Duration;
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::request_cancel;
 use queue_core::transitions::revive::revive;
-use queue_core::{JobId, Limits, Options};
+use queue_core::{Limits, Options};
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::stage::{Note, Stage, gated, note};
 use queue_tests::world::{World, without_passes, worker};
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform};
 use serde::{Deserialize, Serialize};
 
 fn key() -> Limits {
     Limits::key("k").group("g")
-}
-
-async fn gated(world: &World, name: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Gated::new(name)).limits(limits);
-    request.await.unwrap().id()
-}
-
-async fn note(world: &World, text: &str, limits: Limits) -> JobId {
-    let request = world.queue.enqueue(Note::new(text)).limits(limits);
-    request.await.unwrap().id()
 }
 
 /// Waits until nothing is left to do, and checks that no slot is.

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use sqlx::{Connection as _, PgConnection};
 
+use super::keys::keyed;
 use super::{latency, limit};
 use crate::database::BenchDatabase;
 use crate::options::Options;
@@ -12,6 +13,8 @@ use crate::report::{Line, Report};
 use crate::rounds::median;
 
 const QUARTER: usize = 100_000;
+/// Of the jobs of one key of limit 1.
+const HOT_QUARTER: usize = 2_500;
 const LIMIT_BATCH: usize = 100;
 
 /// Jobs a second in each quarter.
@@ -29,22 +32,47 @@ pub(crate) async fn run(
                 .await?
                 .jobs_per_second,
         );
+        database.reset().await?;
+        database.fill(4 * QUARTER).await?;
         let snapshot = hold_snapshot(database).await?;
-        drains.push(drain(database, options.concurrency).await?);
+        drains.push(drain(database, options.concurrency, QUARTER).await?);
         if drains.len() == options.rounds {
-            report.add(quarters(&drains, &limits));
+            let measure = format!("horizon, last quarter of {}", 4 * QUARTER);
+            report.add(Line {
+                limit_jobs_per_second: Some(median(limits.iter().copied())),
+                ..last_quarter(measure, &drains)
+            });
             idle_latency(database, options, report).await?;
         }
         snapshot.close().await?;
     }
+    one_key(options, database, report).await
+}
+
+/// All jobs have one key, of limit 1: the slot that each of them takes and frees is the same.
+async fn one_key(options: &Options, database: &BenchDatabase, report: &mut Report) -> Result<()> {
+    let mut drains = Vec::new();
+    for _ in 0..options.rounds {
+        database.reset().await?;
+        database
+            .copy((0..4 * HOT_QUARTER as i64).map(|id| keyed(id, 1, 1)))
+            .await?;
+        database.settle().await?;
+        let snapshot = hold_snapshot(database).await?;
+        drains.push(drain(database, options.concurrency, HOT_QUARTER).await?);
+        snapshot.close().await?;
+    }
+    let measure = format!(
+        "horizon, one key of limit 1, last quarter of {}",
+        4 * HOT_QUARTER
+    );
+    report.add(last_quarter(measure, &drains));
     Ok(())
 }
 
 /// Opens a snapshot that touches no table of the queue's, so that it keeps dead rows but locks
 /// nothing.
 async fn hold_snapshot(database: &BenchDatabase) -> Result<PgConnection> {
-    database.reset().await?;
-    database.fill(4 * QUARTER).await?;
     let mut conn = database.connect().await?;
     sqlx::query("begin isolation level repeatable read")
         .execute(&mut conn)
@@ -55,22 +83,21 @@ async fn hold_snapshot(database: &BenchDatabase) -> Result<PgConnection> {
     Ok(conn)
 }
 
-async fn drain(database: &BenchDatabase, concurrency: usize) -> Result<Quarters> {
-    let process = Running::counting(database, concurrency, QUARTER)?;
+async fn drain(database: &BenchDatabase, concurrency: usize, quarter: usize) -> Result<Quarters> {
+    let process = Running::counting(database, concurrency, quarter)?;
     let took = process.step_durations(4).await?;
     process.stop().await?;
     Ok(took
         .iter()
-        .map(|took| QUARTER as f64 / took.as_secs_f64())
+        .map(|took| quarter as f64 / took.as_secs_f64())
         .collect())
 }
 
-fn quarters(drains: &[Quarters], limits: &[f64]) -> Line {
+fn last_quarter(measure: String, drains: &[Quarters]) -> Line {
     let last = |quarters: &Quarters| quarters[3];
     Line {
-        measure: "horizon, last quarter of 400000".into(),
+        measure,
         jobs_per_second: Some(median(drains.iter().map(last))),
-        limit_jobs_per_second: Some(median(limits.iter().copied())),
         ratio: Some(median(
             drains.iter().map(|quarters| last(quarters) / quarters[0]),
         )),

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     waiting(options, database, report).await
 }
 
-fn keyed(id: i64, keys: usize, to: u32) -> Result<NewJob, EnqueueError> {
+pub(crate) fn keyed(id: i64, keys: usize, to: u32) -> Result<NewJob, EnqueueError> {
     let limits = Limits::key(format!("account/{}", id % keys as i64)).to(to);
     Ok(NewJob::of(&Noop::new(id))?.with(|options| options.limits(limits)))
 }

@@ -3,6 +3,7 @@
 //! | file | arrow |
 //! | --- | --- |
 //! | [`enqueue`] | new → ready, scheduled or blocked |
+//! | `copy` | new → ready or blocked, by COPY |
 //! | [`promote`] | scheduled → ready |
 //! | [`claim`] | ready → claimed |
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
@@ -26,6 +27,7 @@ pub mod cancel;
 pub mod claim;
 pub mod claim_limited;
 pub mod clear;
+pub(crate) mod copy;
 pub mod discard;
 pub mod enqueue;
 pub mod fail;

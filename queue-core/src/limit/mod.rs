@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::names::{InvalidName, check_group};
+
+mod kept;
+
+pub(crate) use kept::interval;
 
 /// The most bytes that the key of a limit may have, its group included.
 pub const KEY_BYTES_MAX: usize = 300;
@@ -257,21 +259,6 @@ impl Limits {
         Ok(())
     }
 
-    /// Writes the limits of a job of a kind as they are kept; nothing, if there are none.
-    pub(crate) fn to_json(&self, kind: &str) -> Option<String> {
-        let kept: Vec<Kept> = self.entries.iter().map(|limit| limit.kept(kind)).collect();
-        // Texts and numbers can always be written.
-        (!kept.is_empty()).then(|| serde_json::to_string(&kept).unwrap_or_default())
-    }
-
-    /// Reads limits as they are kept.
-    pub(crate) fn from_json(json: &str) -> Result<Self, serde_json::Error> {
-        let kept: Vec<Kept> = serde_json::from_str(json)?;
-        Ok(Self {
-            entries: kept.into_iter().map(Limit::from).collect(),
-        })
-    }
-
     /// Returns the full keys that block when they are full, with the most jobs that can start at
     /// once by what the job itself says.
     pub(crate) fn blocking(&self, kind: &str) -> impl Iterator<Item = (String, u32)> {
@@ -328,95 +315,6 @@ impl Limit {
             _ => Ok(()),
         }
     }
-
-    fn kept(&self, kind: &str) -> Kept {
-        Kept {
-            key: self.full_key(kind),
-            name: self.name(kind).to_owned(),
-            slots: self.slots_or_default(),
-            space: self.rate.map(|rate| Interval(rate.space())),
-            burst: self.rate.map(|rate| rate.burst),
-            hold: self.hold_for.map(Interval),
-            conflict: match self.conflict {
-                Conflict::Block => None,
-                Conflict::Discard => Some(KeptConflict::Discard),
-                Conflict::Replace => Some(KeptConflict::Replace),
-            },
-        }
-    }
-}
-
-/// A limit as it is kept with the job, under the names that the statements know.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    key: String,
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slots: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    space: Option<Interval>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    burst: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hold: Option<Interval>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conflict: Option<KeptConflict>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KeptConflict {
-    Discard,
-    Replace,
-}
-
-impl From<Kept> for Limit {
-    fn from(kept: Kept) -> Self {
-        let key = kept.key.strip_prefix(&format!("{}/", kept.name));
-        Self {
-            key: key.unwrap_or(&kept.key).to_owned(),
-            group: Some(kept.name),
-            slots: kept.slots,
-            rate: kept.space.zip(kept.burst).map(|(space, burst)| Rate {
-                starts: 1,
-                period: space.0,
-                burst,
-            }),
-            hold_for: kept.hold.map(|hold| hold.0),
-            conflict: match kept.conflict {
-                None => Conflict::Block,
-                Some(KeptConflict::Discard) => Conflict::Discard,
-                Some(KeptConflict::Replace) => Conflict::Replace,
-            },
-        }
-    }
-}
-
-/// A duration, written as Postgres reads it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-struct Interval(Duration);
-
-impl From<Interval> for String {
-    fn from(interval: Interval) -> Self {
-        self::interval(interval.0)
-    }
-}
-
-impl TryFrom<String> for Interval {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let micros = text.strip_suffix(" microseconds");
-        let micros = micros.and_then(|micros| micros.parse().ok());
-        let micros = micros.ok_or_else(|| format!("{text:?} is not a number of microseconds"))?;
-        Ok(Self(Duration::from_micros(micros)))
-    }
-}
-
-/// Writes a duration as Postgres reads it.
-pub(crate) fn interval(duration: Duration) -> String {
-    format!("{} microseconds", duration.as_micros())
 }
 
 /// A limit that is refused, and why.
@@ -462,42 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_counted_for_its_kind_or_for_its_group() {
-        let limits = Limits::key("a").and(
-            Limits::key("b")
-                .group("api")
-                .rate(6, Duration::from_secs(60)),
-        );
-        limits.check("import").unwrap();
-        assert_eq!(
-            limits.to_json("import").unwrap(),
-            r#"[{"key":"import/a","name":"import","slots":1},{"key":"api/b","name":"api","space":"10000000 microseconds","burst":6}]"#
-        );
-    }
-
-    #[test]
     fn nobody_else_has_the_key_of_a_schedule() {
         let kept = Limits::of_schedule("nightly").to_json("import").unwrap();
         assert!(kept.contains(r#""key":"@recurring/nightly""#), "{kept}");
         assert!(refused(Limits::key("nightly").group("@recurring")).contains('@'));
-    }
-
-    #[test]
-    fn limits_are_read_as_they_were_kept() {
-        let kept = Limits::key("/a/")
-            .to(3)
-            .duration(Duration::from_secs(9))
-            .on_conflict(Conflict::Discard)
-            .and(
-                Limits::key("b")
-                    .group("api")
-                    .rate(3, Duration::from_secs(1))
-                    .burst(7),
-            )
-            .to_json("import")
-            .unwrap();
-        let read = Limits::from_json(&kept).unwrap();
-        assert_eq!(read.to_json("another").unwrap(), kept);
     }
 
     #[test]

@@ -1,0 +1,146 @@
+//! A worker: claims jobs from its queues and runs them, a limited number at once.
+//!
+//! Three loops share its state. One [claims](claiming) whenever there is room, from above the floors
+//! of its lanes; when nothing is there, it sleeps until it is woken or it is time to look again. One
+//! [sweeps](sweeping) below the floors, on a connection of its own, so that a slow sweep stands in no
+//! claim's way. One [starts](starting) what has been claimed, as slots become free.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use queue_core::Schema;
+use queue_core::process::ProcessId;
+use queue_core::transitions::claim::lanes;
+use tokio::sync::{Notify, RwLock, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::gated::Gated;
+use crate::attempt::Runner;
+use crate::config::WorkerSettings;
+use crate::doubts::Doubts;
+use crate::lanes::Lanes;
+use crate::link::Link;
+use crate::reserve::Reserve;
+use crate::running::Holdings;
+use crate::sleepers::Sleepers;
+use crate::slots::Slots;
+use crate::vacated::Vacated;
+use crate::writer::Ended;
+
+mod claiming;
+mod gated;
+mod starting;
+mod sweeping;
+
+/// What the workers of a process share.
+pub(crate) struct Shared<S> {
+    pub(crate) schema: Schema,
+    pub(crate) process: ProcessId,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) runner: Runner<S>,
+    pub(crate) holdings: Arc<Holdings>,
+    pub(crate) sleepers: Sleepers,
+    pub(crate) verdicts: mpsc::Sender<Ended>,
+    pub(crate) vacated: Arc<Vacated>,
+    /// Held for reading by every claim, and for writing by whoever must know that none is under
+    /// way.
+    pub(crate) claiming: RwLock<()>,
+    pub(crate) runs: TaskTracker,
+    /// Cancelled when no more jobs are to be claimed or begun.
+    pub(crate) stopping: CancellationToken,
+}
+
+pub(crate) struct Worker<S> {
+    settings: WorkerSettings,
+    shared: Arc<Shared<S>>,
+    lanes: Mutex<Lanes>,
+    reserve: Reserve,
+    slots: Slots,
+    /// Runs that have ended in all.
+    ended: AtomicUsize,
+    wake: Notify,
+    sweep: Notify,
+    dozing: AtomicBool,
+    /// Whether there may be jobs that are claimed for this process without its knowing.
+    doubts: Doubts,
+    /// How many jobs the reserve should hold.
+    ahead: AtomicUsize,
+    /// How many runs had ended when the reserve was given back.
+    given_back: AtomicUsize,
+    /// Whether a sweep found no room, and the next claim looks for stragglers first.
+    owes_sweep: AtomicBool,
+    /// The size of a job's arguments lately, in bytes.
+    args_size: AtomicUsize,
+    gated: Gated,
+    /// How long sweeps rest, after the last.
+    rest: Mutex<Duration>,
+}
+
+impl<S: Send + Sync + 'static> Worker<S> {
+    pub(crate) fn new(settings: WorkerSettings, shared: Arc<Shared<S>>) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes::new(settings.queues.clone())),
+            reserve: Reserve::default(),
+            slots: Slots::new(settings.concurrency),
+            settings,
+            shared,
+            ended: AtomicUsize::new(0),
+            wake: Notify::new(),
+            sweep: Notify::new(),
+            dozing: false.into(),
+            doubts: Doubts::new(Instant::now()),
+            ahead: AtomicUsize::new(0),
+            given_back: AtomicUsize::new(usize::MAX),
+            owes_sweep: false.into(),
+            args_size: AtomicUsize::new(0),
+            gated: Gated::default(),
+            rest: Mutex::default(),
+        }
+    }
+
+    /// Wakes the worker, because a queue has something new, or any queue may have. A `@` before the
+    /// name stands for jobs with limits.
+    pub(crate) fn wake(&self, news: Option<&str>) {
+        if let Some(news) = news {
+            let (queue, is_limited) = match news.strip_prefix('@') {
+                Some(queue) => (queue, true),
+                None => (news, false),
+            };
+            let mut lanes = self.lanes();
+            if !lanes.serves(queue) {
+                return;
+            }
+            lanes.learn(queue, is_limited);
+            if is_limited {
+                self.gated.wake();
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// Takes note of all lanes that have jobs now, and tells whether one was new.
+    async fn learn_lanes(&self, link: &mut Link) -> Result<bool, sqlx::Error> {
+        let schema = &self.shared.schema;
+        let found = link.run(async |conn| lanes(conn, schema).await).await?;
+        Ok(self.lanes().learn_all(&found))
+    }
+
+    /// Returns how many more jobs to claim, for a reserve of a given size: none beyond what the
+    /// writer can take in.
+    fn room(&self, reserve: usize) -> usize {
+        let running = self.settings.concurrency - self.slots.free();
+        (self.settings.concurrency + reserve)
+            .saturating_sub(running + self.reserve.len())
+            .min(self.shared.verdicts.capacity())
+    }
+}

@@ -1,0 +1,295 @@
+//! What programs declare: stored when a process starts that schedules, and kept as it is said there.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use queue_core::recurring::{
+    Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
+};
+use queue_core::schedule::Tz;
+use queue_core::{NewJob, Options, Schema};
+use queue_tests::stage::{Note, Stage};
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::{App, InvalidApp, Settings};
+use serde_json::json;
+
+/// Settings of a process that declares its schedules by a source.
+fn by(source: &str) -> Settings {
+    let mut settings = worker("*", 4);
+    settings.scheduler.source = Some(source.to_owned());
+    settings
+}
+
+fn schedule(name: &str, times: &str) -> Recurring {
+    Recurring::new(name, times, Note::new(name)).unwrap()
+}
+
+async fn names(world: &World) -> Vec<String> {
+    let rows: Vec<(String,)> = world
+        .rows("select name from queue.schedules order by name")
+        .await;
+    rows.into_iter().map(|(name,)| name).collect()
+}
+
+async fn until_names(world: &World, expected: &[&str]) {
+    let what = format!("the schedules are {expected:?}");
+    eventually(&what, async || names(world).await == expected).await;
+}
+
+#[tokio::test]
+async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_does_so_no_more() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let yearly = |name| schedule(name, "@yearly");
+    let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
+    let process = world.start(first, by("app"));
+    until_names(&world, &["a", "b"]).await;
+    process.stop().await;
+    assert_eq!(names(&world).await, ["a", "b"]);
+
+    let second = stage.app().recurring(yearly("b")).recurring(yearly("c"));
+    let process = world.start(second, by("app"));
+    until_names(&world, &["b", "c"]).await;
+    process.stop().await;
+
+    let process = world.start(stage.app(), by("app"));
+    until_names(&world, &[]).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_names_no_source_removes_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let yearly = |name| schedule(name, "@yearly");
+    let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
+    let process = world.start(first, worker("*", 4));
+    until_names(&world, &["a", "b"]).await;
+    process.stop().await;
+
+    // Another deployment of the same program declares others.
+    let process = world.start(stage.app().recurring(yearly("c")), worker("*", 4));
+    until_names(&world, &["a", "b", "c"]).await;
+    process.stop().await;
+
+    // What is left over can be removed by hand.
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let source = remove(&mut conn, schema, "a").await.unwrap();
+    assert!(source.is_some_and(|source| source.starts_with("schedules_declared")));
+    assert_eq!(names(&world).await, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = by("app");
+    settings.scheduler.enabled = false;
+    let app = stage.app().recurring(schedule("tick", "every second"));
+
+    let process = world.start(app, settings);
+    world.queue.enqueue(Note::new("by hand")).await.unwrap();
+    stage.noted("by hand").await;
+    process.stop().await;
+
+    assert_eq!(names(&world).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wait() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
+    let replaced = schedule("replaced", "@yearly");
+    add(&mut conn, &schema, &replaced, Tz::UTC).await.unwrap();
+    let registered = [schedule("registered", "@yearly")];
+    register(&mut conn, &schema, "app", &registered, Tz::UTC)
+        .await
+        .unwrap();
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("select from queue.schedules for update")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    let mut other = world.connect().await;
+    let in_schema = schema.clone();
+    let replacing = tokio::spawn(async move {
+        let often = schedule("replaced", "every second");
+        replace(&mut other, &in_schema, &often, Tz::UTC).await
+    });
+    let registering = tokio::spawn(async move {
+        let often = [schedule("registered", "every second")];
+        register(&mut conn, &schema, "app", &often, Tz::UTC).await
+    });
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("both wait for the lock", async || {
+        world.value::<i64>(waiting).await == 2
+    })
+    .await;
+    let began: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    eventually("a due time has passed meanwhile", async || {
+        world
+            .value::<DateTime<Utc>>("select clock_timestamp()")
+            .await
+            > began + TimeDelta::seconds(2)
+    })
+    .await;
+    let freed: DateTime<Utc> = world.value("select clock_timestamp()").await;
+    held.rollback().await.unwrap();
+    replacing.await.unwrap().unwrap();
+    registering.await.unwrap().unwrap();
+
+    let first: DateTime<Utc> = world
+        .value("select min(next_at) from queue.schedules")
+        .await;
+    assert!(first > freed, "{first} is not after {freed}");
+}
+
+#[tokio::test]
+async fn registering_again_what_is_stored_already_moves_no_plan() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [schedule("a", "@hourly")];
+    let first = register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(first.added, ["a"]);
+    world
+        .sql("update queue.schedules set next_at = '2020-01-01'")
+        .await;
+    pause(&mut conn, schema, "a").await.unwrap();
+    let row = "select schedules::text from queue.schedules";
+    let before: String = world.value(row).await;
+
+    let again = register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(again, queue_core::recurring::Registered::default());
+    assert_eq!(world.value::<String>(row).await, before);
+
+    let changed = [declared[0].clone().overlap(Overlap::Skip)];
+    let changed = register(&mut conn, schema, "app", &changed, Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(changed.changed, ["a"]);
+    let kept = "schedules where next_at = '2020-01-01' and paused_at is not null";
+    assert_eq!(world.count(kept).await, 1);
+}
+
+#[tokio::test]
+async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedulers() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [
+        schedule("by_default", "0 9 * * *"),
+        schedule("own", "0 9 * * *").zone(Tz::Asia__Tokyo),
+        schedule("text", "0 9 * * * America/Lima").zone(Tz::Asia__Tokyo),
+    ];
+
+    register(&mut conn, schema, "app", &declared, Tz::Europe__Berlin)
+        .await
+        .unwrap();
+
+    let zones: Vec<(String, String)> = world
+        .rows("select zone, schedule from queue.schedules order by name")
+        .await;
+    let zones: Vec<_> = zones
+        .iter()
+        .map(|(zone, text)| (zone.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(
+        zones,
+        [
+            ("Europe/Berlin", "0 9 * * *"),
+            ("Asia/Tokyo", "0 9 * * *"),
+            ("America/Lima", "0 9 * * * America/Lima"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_name_of_somebody_else_is_left_alone_and_told() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    add(&mut conn, schema, &schedule("dynamic", "@daily"), Tz::UTC)
+        .await
+        .unwrap();
+    let theirs = [schedule("theirs", "@daily")];
+    register(&mut conn, schema, "them", &theirs, Tz::UTC)
+        .await
+        .unwrap();
+
+    let ours = ["dynamic", "ours", "theirs"].map(|name| schedule(name, "@weekly"));
+    let registered = register(&mut conn, schema, "us", &ours, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(registered.added, ["ours"]);
+    let owners: Vec<_> = registered
+        .collisions
+        .iter()
+        .map(|collision| (collision.name.as_str(), collision.owner.as_deref()))
+        .collect();
+    assert_eq!(owners, [("dynamic", None), ("theirs", Some("them"))]);
+    assert_eq!(world.count("schedules where schedule = '@daily'").await, 2);
+    // Nor is anything of somebody else removed.
+    register(&mut conn, schema, "us", &[], Tz::UTC)
+        .await
+        .unwrap();
+    assert_eq!(names(&world).await, ["dynamic", "theirs"]);
+}
+
+#[tokio::test]
+async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [schedule("a", "@daily")];
+    register(&mut conn, schema, "app", &declared, Tz::UTC)
+        .await
+        .unwrap();
+
+    let replaced = replace(&mut conn, schema, &schedule("a", "@weekly"), Tz::UTC).await;
+
+    let refused = replaced.unwrap_err();
+    assert!(
+        matches!(refused, RecurringError::Declared { .. }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("`app`"), "{refused}");
+    assert_eq!(world.count("schedules where schedule = '@daily'").await, 1);
+}
+
+#[tokio::test]
+async fn schedules_are_registered_once_the_tables_are_there() {
+    let world = World::new().await;
+    world.sql("drop schema queue cascade").await;
+    let stage = Stage::default();
+    let app = stage.app().recurring(schedule("tick", "every second"));
+    let process = world.start(app, by("app"));
+    let refused = "select xact_rollback from pg_stat_database where datname = current_database()";
+    let before: i64 = world.value(refused).await;
+    eventually("the process has looked for the tables", async || {
+        world.value::<i64>(refused).await > before
+    })
+    .await;
+
+    queue_core::migrate::migrate(&mut world.connect().await, &Schema::default())
+        .await
+        .unwrap();
+
+    stage.noted("tick").await;
+    process.stop().await;
+}
+
+#[test]
+fn two_schedules_of_one_name_are_refused() {
+    let job = || NewJob::untyped("k", &json!({}), Options::new());
+    let twice = || Recurring::of("twice", "@daily", job()).unwrap();
+
+    let app = App::new(()).recurring(twice()).recurring(twice());
+
+    assert_eq!(
+        app.problems(),
+        [InvalidApp::DuplicateSchedule("twice".to_owned())]
+    );
+}
