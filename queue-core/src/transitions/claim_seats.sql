@@ -51,7 +51,10 @@ with setting as (
         case when front.track > 0 and jsonb_array_length(job.limits) = 1 then job.limits end
     ) as own (key text, slots integer, space interval, hold interval)
     cross join lateral (
-        select coalesce(max(slots.number), 0) as number from queue.slots where slots.key = own.key
+        select coalesce(max(slots.number), 0) as number
+        from queue.slots
+        where slots.key = own.key
+            and slots.number > (own.slots = 1)::integer
     ) as top
     where own.slots is not null
         and own.space is null

@@ -6,21 +6,12 @@
 -- queue is paused, or whose kind nobody runs any more, waits in ready without standing in the way of
 -- the others.
 --
--- Slots that have been held for longer than their limit lets them be are freed first.
+-- Slots that have been held for longer than their limit lets them be count as free, and are removed.
 --
 -- Answers how many were moved, and for each key that has a rate and jobs that wait for it, in how many
 -- milliseconds it has its next start, once those it has are used up. Locks rows of blocked with skip
 -- locked.
-with expired as (
-    delete from queue.slots
-    where ctid = any (array(
-        select ctid
-        from queue.slots
-        where key = any ($1)
-            and expires_at <= statement_timestamp()
-        for update skip locked
-    ))
-), crowd as (
+with crowd as (
     select asked.key, crowd.queue, crowd.kind, crowd.head
     from unnest($1::text[]) as asked (key)
     cross join lateral (
@@ -48,7 +39,7 @@ with expired as (
     ) as crowd
     where crowd.queue <> all (array(select name from queue.queues where paused_at is not null))
 ), room as (
-    select crowd.*, greatest(0, least($2, slots.free, starts.free)) as free,
+    select crowd.*, slots.expired, greatest(0, least($2, slots.free, starts.free)) as free,
         case when starts.free <= coalesce(slots.free, $2)
             then meter.next_in + (starts.free - meter.burst + 1) * meter.space
         end as next_start_in
@@ -69,10 +60,11 @@ with expired as (
         select slots, space, burst from queue.limits where limits.name = own.name limit 1
     ) as of_group on true
     cross join lateral (
-        select coalesce(of_key.slots, of_group.slots, own.slots) - count(*) as free
+        select coalesce(of_key.slots, of_group.slots, own.slots)
+                - count(*) filter (where (expires_at <= statement_timestamp()) is not true) as free,
+            array_agg(ctid) filter (where expires_at <= statement_timestamp()) as expired
         from queue.slots
         where slots.key = crowd.key
-            and (expires_at is null or expires_at > statement_timestamp())
     ) as slots
     cross join lateral (
         select coalesce(of_key.space, of_group.space, own.space) as space,
@@ -95,6 +87,14 @@ with expired as (
             meter.burst - ceil(extract(epoch from meter.next_in) / extract(epoch from meter.space))
         end::integer as free
     ) as starts
+), expired as (
+    delete from queue.slots
+    where ctid = any (array(
+        select ctid
+        from queue.slots
+        where ctid = any (array(select unnest(expired) from room))
+        for update skip locked
+    ))
 ), candidate as (
     select room.key, room.free, next.*
     from room
