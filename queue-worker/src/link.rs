@@ -17,7 +17,8 @@ const LIMITS: [(&str, &str); 2] = [
     ("idle_in_transaction_session_timeout", "25s"),
 ];
 
-/// A lock is not waited for any longer: behind the end of one run wait the ends of all others.
+/// A lock is not waited for any longer: behind the end of one run wait those of others, and behind one
+/// schedule the others.
 const BRIEFLY: (&str, &str) = ("lock_timeout", "500ms");
 
 /// What may be forgotten by a server that crashes, because it is done again then: it need not wait

@@ -18,8 +18,8 @@ use crate::vacated::Vacated;
 /// The keys that one statement looks at.
 const KEYS: u32 = 500;
 
-/// Into how many parts keys are cut whose slots were freed, and the fewest keys of a part: while one is
-/// looked at, jobs of the one before are claimed.
+/// Keys whose slots were freed are looked at in up to so many parts, of at least so many keys but for
+/// the last: while one is looked at, the jobs of the one before are claimed.
 const PARTS: usize = 4;
 const PART_MIN: usize = 25;
 
@@ -96,18 +96,17 @@ impl Unblocker {
     }
 
     async fn look_at_vacated(&mut self) -> Result<(), sqlx::Error> {
-        let keys = self.vacated.take();
-        if keys.is_empty() {
+        let mut taken = self.vacated.take();
+        if taken.is_empty() {
             return Ok(());
         }
-        for part in keys.chunks(keys.len().div_ceil(PARTS).max(PART_MIN)) {
-            let looked = self.look(part).await;
-            if looked.is_err() {
-                self.vacated.add(keys.iter());
-            }
-            self.vacated.note_look();
-            looked?;
+        let part = taken.len().div_ceil(PARTS).max(PART_MIN);
+        while !taken.is_empty() {
+            let keys = taken.first(part);
+            self.look(&keys).await?;
+            taken.settle(keys.len());
         }
+        self.vacated.note_look();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The keys of limits whose slots this process has freed, until somebody has looked who may go on.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
@@ -34,9 +34,12 @@ impl Vacated {
     }
 
     /// Takes all keys, to look who waits for them.
-    pub(crate) fn take(&self) -> Vec<String> {
+    pub(crate) fn take(self: &Arc<Self>) -> Taken {
         let mut mine = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *mine).into_iter().collect()
+        Taken {
+            keys: std::mem::take(&mut *mine).into_iter().collect(),
+            from: Arc::clone(self),
+        }
     }
 
     /// Waits for keys to be added.
@@ -57,5 +60,57 @@ impl Vacated {
     /// Returns what changes whenever somebody has looked.
     pub(crate) fn looks(&self) -> watch::Receiver<usize> {
         self.looked.subscribe()
+    }
+}
+
+/// Keys that were taken to be looked at: those that were not, because of an error or because the
+/// process stops, go back.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    keys: VecDeque<String>,
+    from: Arc<Vacated>,
+}
+
+impl Taken {
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Returns the next keys to be looked at, up to so many.
+    pub(crate) fn first(&self, count: usize) -> Vec<String> {
+        self.keys.iter().take(count).cloned().collect()
+    }
+
+    /// Takes note that the first keys have been looked at.
+    pub(crate) fn settle(&mut self, count: usize) {
+        self.keys.drain(..count);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.from.add(self.keys.iter());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_not_looked_at_go_back() {
+        let vacated = Arc::new(Vacated::default());
+        vacated.add(["a", "b", "c"].map(str::to_owned).iter());
+
+        let mut taken = vacated.take();
+        assert_eq!(taken.first(2), ["a", "b"]);
+        taken.settle(2);
+        drop(taken);
+
+        assert_eq!(vacated.take().first(9), ["c"]);
     }
 }

@@ -759,7 +759,7 @@ async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
         ended += acted.expect("no transition should fail");
     }
 
-    // How many depends on who is faster: between 90 and 150.
+    // How many there are depends on who is faster.
     assert!(ended > 50, "only {ended} runs were ended");
     // No limit that was ever set allows more.
     assert_eq!(world.count("slots where number > 3").await, 0);

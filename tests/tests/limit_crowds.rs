@@ -3,8 +3,9 @@
 use queue_core::queues::pause;
 use queue_core::{Limits, NewJob, Options};
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::{Gated, Note, Stage, note};
-use queue_tests::world::{World, promptly, without_passes, worker};
+use queue_tests::stage::{Gated, Note, Stage, gated, note};
+use queue_tests::world::{Running, World, promptly, without_passes, worker};
+use queue_worker::Settings;
 use serde_json::json;
 
 fn key() -> Limits {
@@ -54,6 +55,72 @@ async fn thousands_that_wait_for_a_full_key_stand_before_nobody() {
     world.until_state(late_other, "finished").await;
     assert_eq!(stage.times("0000"), 0);
     process.stop_at_once().await;
+}
+
+/// Starts jobs of many keys that end together, and enqueues one more of each.
+async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) -> Running {
+    let process = world.start(stage.app(), settings);
+    for n in 0..KEYS {
+        let limits = Limits::key(format!("k{n}")).group("g");
+        gated(world, "together", limits).await;
+    }
+    world.until("claimed", KEYS).await;
+    for n in 0..KEYS {
+        let limits = Limits::key(format!("k{n}")).group("g");
+        note(world, &format!("{n}"), limits).await;
+    }
+    world.until("blocked", KEYS).await;
+    process
+}
+
+/// More than are looked at at once.
+const KEYS: i64 = 120;
+
+#[tokio::test]
+async fn the_next_jobs_of_many_keys_that_are_free_at_once_go_on() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
+
+    stage.open("together");
+
+    until_idle(&world).await;
+    assert_eq!(world.count("finished").await, 2 * KEYS);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_jobs_of_many_keys_go_on_elsewhere_when_their_process_stops() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
+    let other = world.start(stage.app(), without_passes(4));
+
+    stage.open("together");
+    process.stop().await;
+
+    until_idle(&world).await;
+    assert_eq!(world.count("finished").await, 2 * KEYS);
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_very_many_is_used_up_and_not_exceeded() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    for _ in 0..60 {
+        gated(&world, "together", key().to(40)).await;
+    }
+
+    let process = world.start(stage.app(), without_passes(60));
+
+    world.until("claimed", 40).await;
+    world.until("blocked", 20).await;
+    assert_eq!(world.count("slots").await, 40);
+    stage.open("together");
+    until_idle(&world).await;
+    assert_eq!(world.count("finished").await, 60);
+    process.stop().await;
 }
 
 /// Enqueues jobs of a key that nobody will run, and after them one holder and notes of the same.

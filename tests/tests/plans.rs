@@ -61,11 +61,20 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ("unblock", "limits_pkey", "Index Cond: (name = asked.key)"),
     ("claim_seats", "jobs_pkey", "Index Cond: (id = won.job_id"),
     ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
-    ("unblock", "blocked_line", "Index Cond: ((key = room"),
+    (
+        "claim_seats",
+        "blocked_line",
+        "Index Cond: ((key = own.key) AND (queue = front.queue) AND (kind = front.kind))",
+    ),
+    (
+        "unblock",
+        "blocked_line",
+        "Index Cond: ((key = room.key) AND (queue = room.queue) AND (kind = room.kind))",
+    ),
     (
         "unblock",
         "ready_admitted",
-        "Index Cond: ((waited_for = room",
+        "Index Cond: ((waited_for = room.key) AND (queue = room.queue) AND (kind = room.kind))",
     ),
     ("blocked_keys", "blocked_line", "Index Cond: (key > line"),
     ("claim", "jobs_pkey", "Index Cond: (id = taken.job_id"),
@@ -73,20 +82,6 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "lanes",
         "ready_claim",
         "Index Cond: (ROW(queue, priority, track) > ",
-    ),
-    ("finish", "claimed_pkey", "Index Cond: (job_id = ANY"),
-    ("retry", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
-    ("snooze", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
-    (
-        "discard",
-        "claimed_pkey",
-        "Index Cond: (job_id = run.job_id",
-    ),
-    ("fail", "claimed_pkey", "Index Cond: (job_id = run.job_id"),
-    (
-        "release",
-        "claimed_pkey",
-        "Index Cond: (job_id = run.job_id",
     ),
     ("promote", "scheduled_promote", "Index Cond: (due_at <= "),
     ("next_due", "scheduled_promote", ""),
@@ -100,6 +95,19 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ),
     ("cancel", "ready_pkey", "Index Cond: (job_id = ANY"),
     ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
+];
+
+/// The statements that end runs, which look for each run in what is claimed, for its slots, and all but
+/// two for its job.
+const ENDS: &[&str] = &[
+    "discard",
+    "fail",
+    "finish",
+    "recover",
+    "release",
+    "release_unknown",
+    "retry",
+    "snooze",
 ];
 
 /// What people ask now and then, on ordinary connections: it may read whole tables, and has
@@ -165,28 +173,57 @@ fn check(name: &str, plan: &str) {
 }
 
 /// Returns the table that a line of a plan reads from end to end: as it lies, or along an index
-/// without looking for anything there, unless it is for the first row.
+/// without looking for anything there, unless it is for the first row, whichever that is.
 fn read_whole<'a>(before: &str, line: &'a str, after: &str) -> Option<&'a str> {
     let (scan, table) = line.split_once(" on ")?;
-    let by_index = scan.contains("Index Scan using") || scan.contains("Index Only Scan using");
+    let is_for_the_first = before.ends_with("Limit") && !after.contains("Filter:");
     let is_whole = scan.ends_with("Seq Scan")
-        || by_index && !after.contains("Index Cond:") && !before.ends_with("Limit");
+        || scan.contains(" using ") && !after.contains("Index Cond:") && !is_for_the_first;
     is_whole.then(|| table.split_whitespace().next().unwrap_or(table))
 }
 
 fn check_indexes(name: &str, plan: &str) {
-    let lines: Vec<&str> = plan.lines().chain([""]).collect();
-    for (statement, index, condition) in INDEXES {
-        if *statement == name {
-            let found = lines.windows(2).any(|pair| {
-                pair[0].contains(&format!("using {index} ")) && pair[1].contains(condition)
-            });
-            assert!(
-                found,
-                "{name} does not look for {condition:?} in {index}:\n{plan}"
-            );
-        }
+    let plan = without_numbers(plan);
+    for (_, index, condition) in INDEXES.iter().filter(|(of, ..)| *of == name) {
+        assert_looks(name, &plan, index, condition);
     }
+    if !ENDS.contains(&name) {
+        return;
+    }
+    let of_slot = "Index Cond: ((key = held.key) AND (number = held.number))";
+    assert_looks(name, &plan, "slots_pkey", of_slot);
+    if !["recover", "release_unknown"].contains(&name) {
+        assert_looks(name, &plan, "claimed_pkey", "Index Cond: (job_id = ANY");
+    }
+    if !["discard", "finish"].contains(&name) {
+        assert_looks(name, &plan, "jobs_pkey", "Index Cond: (id = ");
+    }
+    if !["finish", "recover", "release_unknown"].contains(&name) {
+        let of_run = "Index Cond: (job_id = run.job_id)";
+        assert_looks(name, &plan, "claimed_pkey", of_run);
+    }
+}
+
+fn assert_looks(name: &str, plan: &str, index: &str, condition: &str) {
+    let lines: Vec<&str> = plan.lines().chain([""]).collect();
+    let found = lines
+        .windows(2)
+        .any(|pair| pair[0].contains(&format!("using {index} ")) && pair[1].contains(condition));
+    assert!(
+        found,
+        "{name} does not look for {condition:?} in {index}:\n{plan}"
+    );
+}
+
+/// Takes off the numbers by which a plan tells apart what has the same name in several places.
+fn without_numbers(plan: &str) -> String {
+    let parts = plan.split('.').map(|part| {
+        let name = part.trim_end_matches(|last: char| last.is_ascii_digit());
+        name.strip_suffix('_')
+            .filter(|_| name != part)
+            .unwrap_or(part)
+    });
+    parts.collect::<Vec<_>>().join(".")
 }
 
 async fn as_a_worker(world: &World) -> PgConnection {

@@ -7,6 +7,7 @@ use chrono::Utc;
 use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
 use queue_core::transitions::cancel::{Cancelled, cancel, cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{Lane, Track, claim};
+use queue_core::transitions::discard::{Discarded, discard};
 use queue_core::transitions::fail::{Failed, fail};
 use queue_core::transitions::finish::{finish, was_written};
 use queue_core::transitions::promote::promote;
@@ -549,6 +550,29 @@ async fn a_job_that_ends_well_while_it_is_asked_to_stop_is_done() {
 
     assert_eq!(ending.await.unwrap(), [claim.job_id()]);
     assert_eq!(world.count("finished where outcome = 'done'").await, 1);
+    assert_ends(&world, claim.job_id(), "finished").await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_up_while_it_is_asked_to_stop_is_over() {
+    let world = World::new().await;
+    let (mut one, mut other) = (world.connect().await, world.connect().await);
+    let (process, claim) = claimed(&world, Options::new()).await;
+
+    let mut asking = one.begin().await.unwrap();
+    asked_to_stop(&mut asking, claim.job_id()).await;
+    let ending = tokio::spawn(async move {
+        let given_up = Discarded {
+            run: run(claim),
+            error: error(),
+            outcome: Outcome::Discarded,
+        };
+        discard(&mut other, &Schema::default(), process, "p", &[given_up]).await
+    });
+    until_one_waits(&world).await;
+    asking.commit().await.unwrap();
+
+    assert_eq!(ending.await.unwrap().unwrap(), [claim.job_id()]);
     assert_ends(&world, claim.job_id(), "finished").await;
 }
 

@@ -47,8 +47,8 @@ pub struct Parked {
 }
 
 /// Claims up to `limit` jobs as [`claim`](super::claim::claim) does, from lanes whose jobs have
-/// limits: the simple ones first, and then of the others, looking at up to `window` of them, those
-/// for which there is room. The rest is parked.
+/// limits: the simple ones first, and then of the others, looking at `window` of them, or as many as
+/// there is still room for, those that their limits leave room for. The rest is parked.
 ///
 /// # Errors
 /// Returns what the server answered. The claim may have been committed all the same.

@@ -1,6 +1,7 @@
 -- ready → claimed, from lanes with limits, for the many jobs that have one limit, of slots, and nobody
 -- before them: each takes the slot above those in use, or one of the free ones by lot, and is claimed if
--- nobody was faster. Of very many slots one is drawn without asking which are free.
+-- nobody was faster. Of more than 32 slots one is drawn without asking which are free, and whether the
+-- only slot of a key is in use is not asked at all: taking it tells.
 -- What has lost, or is not as simple as that, is left where it is, and a row says so:
 -- claim_limited.sql decides about it.
 --

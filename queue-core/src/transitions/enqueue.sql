@@ -31,21 +31,22 @@ with wanted as materialized (
     order by key
     on conflict (key) do nothing
     returning key, job_id
+), over as materialized (
+    select key
+    from queue.unique_keys
+    where key = any ($10)
+        and held_until <= statement_timestamp()
+        and key not in (select key from taken)
+    order by key
+    for update
 ), taken_over as (
-    update queue.unique_keys as held
-    set (job_id, held_until, held_in) = (
-        select id, unique_until, unique_states from first where first.key = held.key
-    )
-    where ctid = any (array(
-        select ctid
-        from queue.unique_keys
-        where key = any ($10)
-            and held_until <= statement_timestamp()
-            and key not in (select key from taken)
-        order by key
-        for update
-    ))
-    returning held.job_id
+    insert into queue.unique_keys (key, job_id, held_until, held_in)
+    select key, id, unique_until, unique_states
+    from first
+    where (key in (select key from over)) is true
+    on conflict (key) do update
+    set job_id = excluded.job_id, held_until = excluded.held_until, held_in = excluded.held_in
+    returning job_id
 ), keyed as (
     select job_id from taken
     union all

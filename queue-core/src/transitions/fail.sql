@@ -1,5 +1,6 @@
 -- claimed → failed, after an attempt that was the last one. Fenced.
 -- A job that was asked to stop is not left for an operator: it is finished (cancelled).
+-- Nothing about a claim changes but that its job is asked to stop: only that is read where it is deleted.
 with met as materialized (
     select run.*, held.*
     from unnest(

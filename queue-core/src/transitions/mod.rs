@@ -21,7 +21,8 @@
 //!
 //! What ends a run is *fenced*: it names the process and the attempt that the claim was made for,
 //! and leaves a row alone that is gone or belongs to another attempt. Each such function returns
-//! the jobs whose state it changed; what is missing was lost to somebody else.
+//! the jobs whose state it changed; what is missing was lost to somebody else. A call names each run
+//! once.
 
 pub mod cancel;
 pub mod claim;

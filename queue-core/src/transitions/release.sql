@@ -2,6 +2,7 @@
 -- stop of its process. Costs no attempt, but keeps its number: the same process may claim the job
 -- again, and a release that is repeated because its answer was lost must not hit that claim. Fenced.
 -- A job that was asked to stop is not run again: it is finished (cancelled).
+-- Nothing about a claim changes but that its job is asked to stop: only that is read where it is deleted.
 with met as materialized (
     select run.*, held.*
     from unnest($2::bigint[], $3::integer[]) as run (job_id, attempt)

@@ -1,5 +1,6 @@
 -- claimed → scheduled, after an attempt that failed and may be repeated. Fenced.
 -- A job that was asked to stop is not run again: it is finished (cancelled).
+-- Nothing about a claim changes but that its job is asked to stop: only that is read where it is deleted.
 with met as materialized (
     select run.*, held.*
     from unnest(

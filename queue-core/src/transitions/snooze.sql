@@ -1,5 +1,6 @@
 -- claimed → scheduled, because the job asked to be run later. Costs no attempt. Fenced.
 -- A job that was asked to stop is not run again: it is finished (cancelled).
+-- Nothing about a claim changes but that its job is asked to stop: only that is read where it is deleted.
 with met as materialized (
     select run.*, held.*
     from unnest($2::bigint[], $3::integer[], $4::bigint[]) as run (job_id, attempt, delay_ms)

@@ -6,7 +6,8 @@
 -- queue is paused, or whose kind nobody runs any more, waits in ready without standing in the way of
 -- the others.
 --
--- Slots that have been held for longer than their limit lets them be count as free, and are removed.
+-- Slots that have been held for longer than their limit lets them be count as free, and are removed,
+-- if there is a crowd.
 --
 -- Answers how many were moved, and for each key that has a rate and jobs that wait for it, in how many
 -- milliseconds it has its next start, once those it has are used up. Locks rows of blocked with skip

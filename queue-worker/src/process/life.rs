@@ -165,10 +165,11 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
 
     /// Looks who may go on in other processes, for the slots that the last runs have freed.
     async fn let_others_go_on(&self) {
-        let keys = self.parts.shared.vacated.take();
-        if keys.is_empty() {
+        let taken = self.parts.shared.vacated.take();
+        if taken.is_empty() {
             return;
         }
+        let keys = taken.first(taken.len());
         let mut link = self.process.link();
         let schema = self.process.queue.schema();
         let looked = link.run(async |conn| unblock(conn, schema, &keys).await);

@@ -102,7 +102,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ) -> Result<usize, sqlx::Error> {
         let limit = limit.min(self.affordable());
         let _no_doubts_meanwhile = self.shared.claiming.read().await;
-        let rests = !are_stragglers && self.gated.rests(self.looks_taken());
+        let rests = !are_stragglers && self.gated.rests(self.shared.vacated.looks_taken());
         let (mut count, mut room) = (0, limit);
         for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
             count += self
@@ -131,6 +131,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         room: &mut usize,
         are_stragglers: bool,
     ) -> Result<usize, sqlx::Error> {
+        let looks = self.shared.vacated.looks_taken();
         let LimitedClaim { jobs, parked } = self
             .ask(link, round, *room)
             .await
@@ -138,7 +139,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let count = jobs.len() + parked.len();
         *room -= jobs.len();
         if round.is_gated && !are_stragglers {
-            self.gated.note_found(count, self.looks_taken());
+            self.gated.note_found(count, looks);
         }
         // Beyond the last seat there may be others that fit: they are not behind this worker.
         if *room > 0 {
@@ -149,11 +150,6 @@ impl<S: Send + Sync + 'static> Worker<S> {
             self.take_in(jobs, are_stragglers);
         }
         Ok(count)
-    }
-
-    /// Returns how often somebody has looked which blocked jobs may go on.
-    fn looks_taken(&self) -> usize {
-        self.shared.vacated.looks_taken()
     }
 
     async fn ask(

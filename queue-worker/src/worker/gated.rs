@@ -21,13 +21,13 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Tells whether there was nothing a moment ago, and nobody has found room since.
+    /// Tells whether there was nothing a moment ago, and nobody has looked for room since.
     pub(super) fn rests(&self, looks_taken: usize) -> bool {
         self.rest()
             .is_some_and(|(until, looks)| Instant::now() < until && looks == looks_taken)
     }
 
-    /// Takes note of how many jobs a claim found.
+    /// Takes note of how many jobs a claim found, before which so many looks had been taken.
     pub(super) fn note_found(&self, found: usize, looks_taken: usize) {
         *self.rest() = (found == 0).then(|| (Instant::now() + GATED_REST, looks_taken));
     }
@@ -55,5 +55,23 @@ impl Gated {
 
     fn rest(&self) -> MutexGuard<'_, Option<(Instant, usize)>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_that_had_nothing_rest_until_somebody_looks_or_something_comes() {
+        let gated = Gated::default();
+        assert!(!gated.rests(0));
+        gated.note_found(0, 0);
+        assert!(gated.rests(0));
+        assert!(!gated.rests(1));
+        gated.wake();
+        assert!(!gated.rests(0));
+        gated.note_found(3, 0);
+        assert!(!gated.rests(0));
     }
 }
