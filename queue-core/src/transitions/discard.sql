@@ -15,13 +15,11 @@ with met as materialized (
 ), gone as (
     delete from queue.claimed
     where job_id = any (array(select job_id from met))
-        and process_id = $1
-        and ((job_id, attempt) in (select job_id, attempt from met)) is true
-    returning job_id, attempt
+    returning job_id
 ), closed as materialized (
     select met.*, clock_timestamp() - ran_us * interval '1 microsecond' as started_at
     from met
-    where ((job_id, attempt) in (select job_id, attempt from gone)) is true
+    where (job_id in (select job_id from gone)) is true
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, process, ending, error, backtrace)
     select job_id, attempt, started_at, $9, ending, error, backtrace

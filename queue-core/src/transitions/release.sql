@@ -2,7 +2,9 @@
 -- stop of its process. Costs no attempt, but keeps its number: the same process may claim the job
 -- again, and a release that is repeated because its answer was lost must not hit that claim. Fenced.
 -- A job that was asked to stop is not run again: it is finished (cancelled).
--- Nothing about a claim changes but that its job is asked to stop: only that is read where it is deleted.
+--
+-- A claim is found as it was met: nothing about it changes but that its job is asked to stop, which is
+-- read where the claim is deleted.
 with met as materialized (
     select run.*, held.*
     from unnest($2::bigint[], $3::integer[]) as run (job_id, attempt)
@@ -17,14 +19,12 @@ with met as materialized (
 ), gone as (
     delete from queue.claimed
     where job_id = any (array(select job_id from met))
-        and process_id = $1
-        and ((job_id, attempt) in (select job_id, attempt from met)) is true
-    returning job_id, attempt, cancel_requested_at is not null as is_cancelled
+    returning job_id, cancel_requested_at is not null as is_cancelled
 ), closed as materialized (
     select met.*,
         (job_id in (select job_id from gone where is_cancelled)) is true as is_cancelled
     from met
-    where ((job_id, attempt) in (select job_id, attempt from gone)) is true
+    where (job_id in (select job_id from gone)) is true
 ), placed as (
     insert into queue.ready
         (job_id, seq, attempt, priority, spent, crashes, queue, kind, track)
