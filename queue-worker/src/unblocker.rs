@@ -97,14 +97,14 @@ impl Unblocker {
 
     async fn look_at_vacated(&mut self) -> Result<(), sqlx::Error> {
         let mut taken = self.vacated.take();
-        if taken.is_empty() {
+        if taken.rest().is_empty() {
             return Ok(());
         }
-        let part = taken.len().div_ceil(PARTS).max(PART_MIN);
-        while !taken.is_empty() {
-            let keys = taken.first(part);
-            self.look(&keys).await?;
-            taken.settle(keys.len());
+        let part = taken.rest().len().div_ceil(PARTS).max(PART_MIN);
+        while let Some(keys) = taken.rest().chunks(part).next() {
+            let looked_at = keys.len();
+            self.look(keys).await?;
+            taken.settle(looked_at);
         }
         self.vacated.note_look();
         Ok(())

@@ -1,6 +1,6 @@
 //! The keys of limits whose slots this process has freed, until somebody has looked who may go on.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -38,6 +38,7 @@ impl Vacated {
         let mut mine = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         Taken {
             keys: std::mem::take(&mut *mine).into_iter().collect(),
+            looked_at: 0,
             from: Arc::clone(self),
         }
     }
@@ -67,33 +68,26 @@ impl Vacated {
 /// process stops, go back.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    keys: VecDeque<String>,
+    keys: Vec<String>,
+    looked_at: usize,
     from: Arc<Vacated>,
 }
 
 impl Taken {
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+    /// Returns the keys that have not been looked at.
+    pub(crate) fn rest(&self) -> &[String] {
+        &self.keys[self.looked_at..]
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Returns the next keys to be looked at, up to so many.
-    pub(crate) fn first(&self, count: usize) -> Vec<String> {
-        self.keys.iter().take(count).cloned().collect()
-    }
-
-    /// Takes note that the first keys have been looked at.
+    /// Takes note that so many more have been looked at.
     pub(crate) fn settle(&mut self, count: usize) {
-        self.keys.drain(..count);
+        self.looked_at += count;
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.from.add(self.keys.iter());
+        self.from.add(self.rest().iter());
     }
 }
 
@@ -107,10 +101,10 @@ mod tests {
         vacated.add(["a", "b", "c"].map(str::to_owned).iter());
 
         let mut taken = vacated.take();
-        assert_eq!(taken.first(2), ["a", "b"]);
+        assert_eq!(taken.rest(), ["a", "b", "c"]);
         taken.settle(2);
         drop(taken);
 
-        assert_eq!(vacated.take().first(9), ["c"]);
+        assert_eq!(vacated.take().rest(), ["c"]);
     }
 }

@@ -47,23 +47,19 @@ pub async fn unblock(
     let mut keys = keys.to_vec();
     keys.sort_unstable();
     keys.dedup();
-    let rows: Vec<(Option<String>, i64, Option<i64>)> = sqlx::query_as(schema.sql(UNBLOCK))
-        .bind(keys)
-        .bind(UNBLOCKED_MAX)
-        .fetch_all(conn)
-        .await?;
-    let mut unblocked = Unblocked::default();
-    for (key, number, _notified) in rows {
-        let number = number.max(0).unsigned_abs();
-        match key {
-            None => unblocked.jobs = number,
-            Some(key) => {
-                let wait = Duration::from_millis(number);
-                unblocked.next_starts.push((key, wait));
-            }
-        }
-    }
-    Ok(unblocked)
+    let (jobs, keys, waits, _notified): (i64, Vec<String>, Vec<i64>, i64) =
+        sqlx::query_as(schema.sql(UNBLOCK))
+            .bind(keys)
+            .bind(UNBLOCKED_MAX)
+            .fetch_one(conn)
+            .await?;
+    let waits = waits
+        .into_iter()
+        .map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+    Ok(Unblocked {
+        jobs: jobs.unsigned_abs(),
+        next_starts: keys.into_iter().zip(waits).collect(),
+    })
 }
 
 /// Finds up to `limit` keys that jobs wait for, in their order, behind the key `after`.

@@ -9,9 +9,9 @@
 -- Slots that have been held for longer than their limit lets them be count as free, and are removed,
 -- if there is a crowd.
 --
--- Answers how many were moved, and for each key that has a rate and jobs that wait for it, in how many
--- milliseconds it has its next start, once those it has are used up. Locks rows of blocked with skip
--- locked.
+-- Answers how many were moved, and which keys have a rate and jobs that wait for it, with the
+-- milliseconds until their next start, once those they have are used up. Locks rows of blocked with
+-- skip locked.
 with crowd as (
     select asked.key, crowd.queue, crowd.kind, crowd.head
     from unnest($1::text[]) as asked (key)
@@ -134,17 +134,20 @@ with crowd as (
         kind, 2, key
     from (select * from freed order by priority, seq) as freed
 )
-select null as key, count(*) as number, (
-    select count(*)
-    from (
-        select pg_notify('queue.wake', '@' || queue)
-        from (select distinct queue from freed) as woken
-        where exists (select from queue.sleepers)
-    ) as notified
-)
-from freed
-union all
-select key, min(ceil(extract(epoch from next_start_in) * 1000))::bigint, null
-from room
-where next_start_in is not null
-group by key
+select (select count(*) from freed) as unblocked,
+    coalesce(array_agg(key), '{}') as keys,
+    coalesce(array_agg(next_start_ms), '{}') as next_starts_ms,
+    (
+        select count(*)
+        from (
+            select pg_notify('queue.wake', '@' || queue)
+            from (select distinct queue from freed) as woken
+            where exists (select from queue.sleepers)
+        ) as notified
+    )
+from (
+    select key, min(ceil(extract(epoch from next_start_in) * 1000))::bigint as next_start_ms
+    from room
+    where next_start_in is not null
+    group by key
+) as metered

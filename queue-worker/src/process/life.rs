@@ -166,13 +166,13 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
     /// Looks who may go on in other processes, for the slots that the last runs have freed.
     async fn let_others_go_on(&self) {
         let taken = self.parts.shared.vacated.take();
-        if taken.is_empty() {
+        let keys = taken.rest();
+        if keys.is_empty() {
             return;
         }
-        let keys = taken.first(taken.len());
         let mut link = self.process.link();
         let schema = self.process.queue.schema();
-        let looked = link.run(async |conn| unblock(conn, schema, &keys).await);
+        let looked = link.run(async |conn| unblock(conn, schema, keys).await);
         if !matches!(timeout(LAST_WORDS, looked).await, Ok(Ok(_))) {
             tracing::debug!("could not look for jobs that have room now; another process will");
         }
