@@ -3,6 +3,7 @@
 pub mod deeds;
 pub mod lossy;
 pub mod postgres;
+pub mod schedules;
 mod slot;
 pub mod soundness;
 pub mod stage;

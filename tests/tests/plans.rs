@@ -6,12 +6,12 @@ use queue_worker::PLANNER_SETTINGS;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 /// Tables with a handful of rows.
-const SMALL: &[&str] = &["processes", "queues", "schedules", "sleepers"];
+const SMALL: &[&str] = &["processes", "queues", "sleepers"];
 
 /// Statements that read a table whole on purpose: recovery looks for jobs of processes without a row, a
-/// process through all that is claimed, failed jobs and rates are cleared seldom, and limits are set
-/// seldom. Claims ask whether there is any limit at all, and lanes are looked for seldom. The last
-/// place is a sequence.
+/// process through all that is claimed, failed jobs, rates and firings are cleared seldom, and limits
+/// and schedules are set seldom. Claims ask whether there is any limit at all, and lanes are looked for
+/// seldom. The last place is a sequence.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
@@ -21,6 +21,9 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("release_unknown", "claimed"),
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
+    ("clear_firings", "schedules"),
+    ("pause_schedule", "schedules"),
+    ("undeclare", "schedules"),
     ("set_limit", "slots"),
     ("last_place", "job_seq"),
 ];

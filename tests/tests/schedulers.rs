@@ -9,38 +9,16 @@ use queue_core::schedule::Tz;
 use queue_core::{Options, Queue};
 use queue_tests::deeds::{self, Deed, Ledger};
 use queue_tests::lossy::Lossy;
+use queue_tests::schedules::{by, names, schedule, until_names};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::victim::{Orders, Victim};
-use queue_tests::world::{World, eventually, worker};
-use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Process, Settings, Stop};
+use queue_tests::world::{World, eventually};
+use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Process, Stop};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Postgres, Transaction};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
-
-/// Settings of a process that declares its schedules by a source.
-fn by(source: &str) -> Settings {
-    let mut settings = worker("*", 4);
-    settings.scheduler.source = Some(source.to_owned());
-    settings
-}
-
-fn schedule(name: &str, times: &str) -> Recurring {
-    Recurring::new(name, times, Note::new(name)).unwrap()
-}
-
-async fn names(world: &World) -> Vec<String> {
-    let rows: Vec<(String,)> = world
-        .rows("select name from queue.schedules order by name")
-        .await;
-    rows.into_iter().map(|(name,)| name).collect()
-}
-
-async fn until_names(world: &World, expected: &[&str]) {
-    let what = format!("the schedules are {expected:?}");
-    eventually(&what, async || names(world).await == expected).await;
-}
 
 /// Sets all plans back to a time so many seconds ago, which is on time as long as it is less than
 /// a minute.

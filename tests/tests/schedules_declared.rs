@@ -6,33 +6,11 @@ use queue_core::recurring::{
 };
 use queue_core::schedule::Tz;
 use queue_core::{NewJob, Options, Schema};
+use queue_tests::schedules::{by, names, schedule, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
-use queue_worker::{App, InvalidApp, Settings};
+use queue_worker::{App, InvalidApp};
 use serde_json::json;
-
-/// Settings of a process that declares its schedules by a source.
-fn by(source: &str) -> Settings {
-    let mut settings = worker("*", 4);
-    settings.scheduler.source = Some(source.to_owned());
-    settings
-}
-
-fn schedule(name: &str, times: &str) -> Recurring {
-    Recurring::new(name, times, Note::new(name)).unwrap()
-}
-
-async fn names(world: &World) -> Vec<String> {
-    let rows: Vec<(String,)> = world
-        .rows("select name from queue.schedules order by name")
-        .await;
-    rows.into_iter().map(|(name,)| name).collect()
-}
-
-async fn until_names(world: &World, expected: &[&str]) {
-    let what = format!("the schedules are {expected:?}");
-    eventually(&what, async || names(world).await == expected).await;
-}
 
 #[tokio::test]
 async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_does_so_no_more() {
