@@ -139,6 +139,12 @@ CREATE TABLE queue.migrations (
     name text NOT NULL
 );
 
+CREATE TABLE queue.pollers (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    process_id uuid NOT NULL,
+    kinds text[] NOT NULL
+);
+
 CREATE TABLE queue.processes (
     id uuid NOT NULL,
     started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -275,6 +281,9 @@ ALTER TABLE ONLY queue.limits
 
 ALTER TABLE ONLY queue.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY queue.pollers
+    ADD CONSTRAINT pollers_pkey PRIMARY KEY (queue);
 
 ALTER TABLE ONLY queue.processes
     ADD CONSTRAINT processes_pkey PRIMARY KEY (id);

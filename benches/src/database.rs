@@ -66,6 +66,29 @@ impl BenchDatabase {
         Ok(self.options.connect().await?)
     }
 
+    /// Returns the path of the server's Unix socket, if it is reached by one.
+    pub(crate) fn socket(&self) -> Option<String> {
+        let folder = self.options.get_socket()?.display();
+        Some(format!("{folder}/.s.PGSQL.{}", self.options.get_port()))
+    }
+
+    /// Makes another way to the same database, by a port of this machine.
+    pub(crate) fn through(&self, port: u16) -> Self {
+        let url = format!(
+            "postgres://{}@127.0.0.1:{port}/{}?sslmode=disable",
+            self.options.get_username(),
+            self.options.get_database().unwrap_or_default()
+        );
+        let options = PgConnectOptions::from_str(&url).expect("a URL of known parts");
+        Self {
+            pool: PgPoolOptions::new()
+                .max_connections(CONNECTIONS_MAX)
+                .connect_lazy_with(options.clone()),
+            server: self.server.clone(),
+            options,
+        }
+    }
+
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.options
     }

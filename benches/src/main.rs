@@ -1,5 +1,6 @@
 //! Measures the queue against the least SQL that could do its work, on the same server, in turns.
 
+mod compare;
 mod measures;
 
 mod database;
@@ -16,8 +17,9 @@ mod wal;
 use anyhow::Result;
 use clap::Parser as _;
 
+use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
-use crate::measures::{backlog, drain, enqueue, horizon, keys, latency, limit, memory};
+use crate::measures::{backlog, drain, enqueue, horizon, keys, late, latency, limit, live, memory};
 use crate::options::{Measure, Options};
 use crate::report::Report;
 use crate::server::Server;
@@ -30,7 +32,15 @@ async fn main() -> Result<()> {
     }
     let mut report = Report::new(options.json);
     let server = Server::start(options.database_url.as_deref()).await?;
-    let measured = measure_on(&server, &options, &mut report).await;
+    let measured = match (options.measure, options.with.as_deref()) {
+        (Measure::Compare, Some(commit)) => compare::run(commit, options.rounds, &server).await,
+        (Measure::Sample, Some(name)) => match Sample::named(name) {
+            Ok(sample) => compare::sample::run(sample, options.counted, &server).await,
+            Err(unknown) => Err(unknown),
+        },
+        (Measure::Compare | Measure::Sample, None) => Err(anyhow::anyhow!("compare with what?")),
+        _ => measure_on(&server, &options, &mut report).await,
+    };
     server.stop().await?;
     report.finish();
     measured
@@ -59,10 +69,12 @@ async fn run(
         Measure::Drain => drain::run(options, database, report).await,
         Measure::Enqueue => enqueue::run(options, database, report).await,
         Measure::Latency => latency::run(options, database, report).await,
+        Measure::Live => live::run(options, database, report).await,
+        Measure::Late => late::run(database, report).await,
         Measure::Backlog => backlog::run(options, database, report).await,
         Measure::Horizon => horizon::run(options, database, report).await,
         Measure::Keys => keys::run(options, database, report).await,
         Measure::Memory => memory::run(database, report).await,
-        Measure::All | Measure::IdleWorker => Ok(()),
+        Measure::All | Measure::Compare | Measure::IdleWorker | Measure::Sample => Ok(()),
     }
 }

@@ -10,6 +10,9 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     pub(crate) measure: Measure,
 
+    /// For `compare`, the commit to compare with.
+    pub(crate) with: Option<String>,
+
     /// The server to measure on, in a database made and dropped there; without one, a durable
     /// server is started for the occasion.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -31,6 +34,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5_000_000)]
     pub(crate) backlog: usize,
 
+    /// Count the statements and round trips of a sample.
+    #[arg(long, hide = true)]
+    pub(crate) counted: bool,
+
     /// Print one JSON object a line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -49,6 +56,10 @@ pub(crate) enum Measure {
     Enqueue,
     /// The time from enqueueing a job to its start by an idle worker.
     Latency,
+    /// Running jobs while others enqueue them one by one.
+    Live,
+    /// The time from a job's commit to its start, when its transaction stayed open for a while.
+    Late,
     /// Draining from a long backlog.
     Backlog,
     /// Draining while an old snapshot is held open.
@@ -57,9 +68,14 @@ pub(crate) enum Measure {
     Keys,
     /// The memory and the processor time of an idle process.
     Memory,
+    /// The working tree beside another commit: which is faster, by how much, how surely.
+    Compare,
     /// The process whose memory is measured.
     #[value(hide = true)]
     IdleWorker,
+    /// One sample of a comparison.
+    #[value(hide = true)]
+    Sample,
 }
 
 impl Options {
@@ -70,6 +86,8 @@ impl Options {
                 Measure::Enqueue,
                 Measure::Drain,
                 Measure::Latency,
+                Measure::Live,
+                Measure::Late,
                 Measure::Horizon,
                 Measure::Backlog,
                 Measure::Keys,

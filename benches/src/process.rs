@@ -135,6 +135,11 @@ impl Running {
         }
     }
 
+    /// Returns which jobs were started, and when, since the last call.
+    pub(crate) fn starts_so_far(&mut self) -> impl Iterator<Item = (i64, Instant)> {
+        std::iter::from_fn(|| self.starts.try_recv().ok())
+    }
+
     /// Stops the process without waiting for jobs that take long.
     pub(crate) async fn stop_at_once(self) -> Result<()> {
         self.stop.at_once();

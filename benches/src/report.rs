@@ -25,6 +25,8 @@ pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_kib: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_percent: Option<f64>,
@@ -83,6 +85,7 @@ impl Line {
         round(&mut self.wal_bytes_per_job, 0);
         round(&mut self.p50_ms, 2);
         round(&mut self.p99_ms, 2);
+        round(&mut self.max_ms, 2);
         round(&mut self.cpu_percent, 2);
         self
     }
@@ -103,6 +106,7 @@ fn table(lines: &[Line]) -> Table {
         "WAL B/job",
         "p50 ms",
         "p99 ms",
+        "longest ms",
         "KiB",
         "CPU %",
     ]);
@@ -115,6 +119,7 @@ fn table(lines: &[Line]) -> Table {
             cell(line.wal_bytes_per_job),
             cell(line.p50_ms),
             cell(line.p99_ms),
+            cell(line.max_ms),
             cell(line.memory_kib),
             cell(line.cpu_percent),
         ]);

@@ -4,7 +4,7 @@ use crate::inspect::{
     doctor, jobs, limits as inspect_limits, processes, queues as inspect_queues,
     recurring as inspect_recurring, stats,
 };
-use crate::process::{DEREGISTER, HEARTBEAT, REGISTER, SLEEP, WAKE};
+use crate::process::{DEREGISTER, HEARTBEAT, POLL, REGISTER, SLEEP, STOP_POLLING, WAKE};
 use crate::transitions::{
     cancel, claim, claim_limited, clear, copy, discard, enqueue, fail, finish, promote, recover,
     release, retry, revive, snooze, unblock,
@@ -36,7 +36,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("heartbeat", HEARTBEAT),
     ("key_holders", enqueue::KEY_HOLDERS),
     ("lanes", claim::LANES),
-    ("last_place", claim::LAST_PLACE),
+    ("line_end", claim::LINE_END),
     ("lock_due", recurring::LOCK_DUE),
     ("lock_far", recurring::LOCK_FAR),
     ("lock_schedule", recurring::LOCK_NAMED),
@@ -47,6 +47,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("owner", recurring::OWNER),
     ("pause", queues::PAUSE),
     ("pause_schedule", recurring::PAUSE),
+    ("poll", POLL),
     ("promote", promote::PROMOTE),
     ("record_firings", recurring::RECORD),
     ("record_run", recurring::RECORD_RUN),
@@ -68,6 +69,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("sleep", SLEEP),
     ("snooze", snooze::SNOOZE),
     ("still_claimed", finish::STILL_CLAIMED),
+    ("stop_polling", STOP_POLLING),
     ("store_schedule", recurring::STORE),
     ("unblock", unblock::UNBLOCK),
     ("undeclare", recurring::UNDECLARE),

@@ -145,9 +145,15 @@ impl Lanes {
         self.rounds(|floor| Some((floor, i64::MAX)))
     }
 
-    /// Returns the lanes below their floors, the most urgent first.
-    pub(crate) fn below(&self) -> Vec<Round> {
-        self.rounds(|floor| (floor > 0).then_some((0, floor)))
+    /// Returns the lanes between a place and their floors, the most urgent first.
+    pub(crate) fn below(&self, above: i64) -> Vec<Round> {
+        self.rounds(|floor| (floor > above).then_some((above, floor)))
+    }
+
+    /// Returns the highest of all floors.
+    pub(crate) fn highest_floor(&self) -> i64 {
+        let floors = self.known.values().map(|known| known.floor);
+        floors.max().unwrap_or(0)
     }
 
     /// Puts the lanes in order, and those together that one statement can claim from.
@@ -302,9 +308,12 @@ mod tests {
         lanes.advance("a", 0, Track::Open, 40);
         let above = &lanes.above()[0].lanes;
         assert_eq!((above[0].above, above[0].up_to), (40, i64::MAX));
-        let below = &lanes.below()[0].lanes;
+        let below = &lanes.below(0)[0].lanes;
         assert_eq!(below.len(), 1);
         assert_eq!((below[0].above, below[0].up_to), (0, 40));
+        let young = &lanes.below(30)[0].lanes;
+        assert_eq!((young[0].above, young[0].up_to), (30, 40));
+        assert!(lanes.below(40).is_empty());
     }
 
     fn rounds(lanes: &mut Lanes) -> Vec<String> {

@@ -1,8 +1,11 @@
-//! Whether this process wants to be woken: a row while one of its workers is idle.
+//! How a process says whether it wants to be woken for new jobs.
 //!
-//! Enqueueing notifies only while some process has such a row, because notifying makes all
-//! commits of the server wait in line. An idle worker writes the row, looks for jobs once more,
-//! and sleeps. A process whose workers have all been busy for a while withdraws it.
+//! Enqueueing notifies only while some process sleeps, which it says with a row, because notifying
+//! makes all commits of the server wait in line. An idle worker writes the row, looks for jobs once
+//! more, and sleeps. A process whose workers have all been busy for a while withdraws it.
+//!
+//! While jobs come one by one and fast, one process polls their queue instead, which it says with a
+//! row as well: then enqueueing notifies nobody, however many sleep.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,14 +22,15 @@ const BUSY_FOR: Duration = Duration::from_millis(250);
 pub(crate) struct Sleepers {
     schema: Schema,
     process: ProcessId,
+    /// Whether this process listens: if not, it says nothing.
+    listens: bool,
     dozing: AtomicUsize,
     dozes: AtomicUsize,
-    row: Mutex<Row>,
-}
-
-struct Row {
-    link: Link,
-    is_written: bool,
+    /// How often the row was written or withdrawn: it is there when the number is odd.
+    changes: AtomicUsize,
+    /// How many workers poll.
+    polling: AtomicUsize,
+    link: Mutex<Link>,
 }
 
 /// A worker that sleeps, until this is dropped.
@@ -39,34 +43,108 @@ impl Drop for Doze<'_> {
 }
 
 impl Sleepers {
-    pub(crate) fn new(schema: Schema, process: ProcessId, link: Link) -> Self {
+    pub(crate) fn new(schema: Schema, process: ProcessId, listens: bool, link: Link) -> Self {
         Self {
             schema,
             process,
+            listens,
             dozing: AtomicUsize::new(0),
             dozes: AtomicUsize::new(0),
-            row: Mutex::new(Row {
-                link,
-                is_written: false,
-            }),
+            changes: AtomicUsize::new(0),
+            polling: AtomicUsize::new(0),
+            link: Mutex::new(link),
         }
     }
 
-    /// Says that a worker is about to sleep. Returns whether that had to be written: then
-    /// something may have been enqueued meanwhile without a notification.
-    pub(crate) async fn announce(&self) -> Result<(Doze<'_>, bool), sqlx::Error> {
+    /// Returns whether this process is notified of new jobs.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// Returns the number of the announcement that every job enqueued now wakes this process, or
+    /// nothing if there is none: it has not said that it sleeps, or some worker polls.
+    pub(crate) fn announcement(&self) -> Option<usize> {
+        let is_polling = self.polling.load(Ordering::Relaxed) > 0;
+        let changes = self.changes.load(Ordering::Relaxed);
+        (self.is_written() && !is_polling).then_some(changes)
+    }
+
+    /// Takes note that jobs may have been enqueued that do not wake this process although it has
+    /// announced that it sleeps: from now on, that is another announcement.
+    pub(crate) fn expect_silence(&self) {
+        self.changes.fetch_add(2, Ordering::Relaxed);
+    }
+
+    fn is_written(&self) -> bool {
+        self.changes.load(Ordering::Relaxed) % 2 == 1
+    }
+
+    /// Says that a worker is about to sleep, and polls some queues no more. Returns whether that had
+    /// to be written: then something may have been enqueued meanwhile without a notification.
+    pub(crate) async fn announce(
+        &self,
+        polled: &mut Vec<String>,
+    ) -> Result<(Doze<'_>, bool), sqlx::Error> {
         self.dozing.fetch_add(1, Ordering::Relaxed);
         self.dozes.fetch_add(1, Ordering::Relaxed);
         let doze = Doze(self);
-        let mut row = self.row.lock().await;
-        if row.is_written {
+        let mut link = self.link.lock().await;
+        if !self.listens || (self.is_written() && polled.is_empty()) {
             return Ok((doze, false));
         }
-        row.link
-            .run(async |conn| process::sleep(conn, &self.schema, self.process).await)
+        link.run(async |conn| process::sleep(conn, &self.schema, self.process, polled).await)
             .await?;
-        row.is_written = true;
+        if !self.is_written() {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.forget_polled(polled);
         Ok((doze, true))
+    }
+
+    /// Says that a worker polls more queues for jobs of some kinds. Those that another process polls
+    /// are left to that one.
+    pub(crate) async fn poll(
+        &self,
+        polled: &mut Vec<String>,
+        queues: &[String],
+        kinds: &[String],
+    ) -> Result<(), sqlx::Error> {
+        let mut link = self.link.lock().await;
+        if polled.is_empty() {
+            self.polling.fetch_add(1, Ordering::Relaxed);
+            self.expect_silence();
+        }
+        // The rows may be there although the answer that says so is lost.
+        polled.extend_from_slice(queues);
+        let ours = link
+            .run(async |conn| process::poll(conn, &self.schema, self.process, queues, kinds).await)
+            .await?;
+        polled.retain(|queue| !queues.contains(queue) || ours.contains(queue));
+        if polled.is_empty() {
+            self.polling.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn forget_polled(&self, polled: &mut Vec<String>) {
+        if !polled.is_empty() {
+            self.polling.fetch_sub(1, Ordering::Relaxed);
+            polled.clear();
+        }
+    }
+
+    /// Says that this process polls some queues no more, and wakes the others.
+    pub(crate) async fn stop_polling(&self, polled: &mut Vec<String>) -> Result<(), sqlx::Error> {
+        if polled.is_empty() {
+            return Ok(());
+        }
+        let mut link = self.link.lock().await;
+        link.run(async |conn| {
+            process::stop_polling(conn, &self.schema, self.process, polled).await
+        })
+        .await?;
+        self.forget_polled(polled);
+        Ok(())
     }
 
     /// Withdraws the row whenever no worker has slept for a while. Ends only with an error.
@@ -74,13 +152,12 @@ impl Sleepers {
         loop {
             let dozes = self.dozes.load(Ordering::Relaxed);
             tokio::time::sleep(BUSY_FOR).await;
-            let mut row = self.row.lock().await;
+            let mut link = self.link.lock().await;
             let slept = self.dozes.load(Ordering::Relaxed) != dozes
                 || self.dozing.load(Ordering::Relaxed) > 0;
-            if row.is_written && !slept {
-                row.is_written = false;
-                row.link
-                    .run(async |conn| process::wake(conn, &self.schema, self.process).await)
+            if self.is_written() && !slept {
+                self.changes.fetch_add(1, Ordering::Relaxed);
+                link.run(async |conn| process::wake(conn, &self.schema, self.process).await)
                     .await?;
             }
         }

@@ -139,6 +139,7 @@ async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again
         assert!(victim.ended().await.success());
     }
     assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("pollers").await, 0);
 }
 
 #[tokio::test]
@@ -160,6 +161,7 @@ async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
     assert_eq!(world.count("claimed").await, 0);
     assert_eq!(world.count("processes").await, 0);
     assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("pollers").await, 0);
     assert_sound(world.pool()).await;
 }
 

@@ -6,12 +6,12 @@ use queue_worker::PLANNER_SETTINGS;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 /// Tables with a handful of rows.
-const SMALL: &[&str] = &["processes", "queues", "sleepers"];
+const SMALL: &[&str] = &["processes", "queues", "sleepers", "pollers"];
 
 /// Statements that read a table whole on purpose: recovery looks for jobs of processes without a row, a
 /// process through all that is claimed, failed jobs, rates and firings are cleared seldom, and limits
 /// and schedules are set seldom. Claims ask whether there is any limit at all, and lanes are looked for
-/// seldom. The last place is a sequence.
+/// seldom. The end of the line is a sequence.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
@@ -25,7 +25,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("pause_schedule", "schedules"),
     ("undeclare", "schedules"),
     ("set_limit", "slots"),
-    ("last_place", "job_seq"),
+    ("line_end", "job_seq"),
 ];
 
 /// The index that a hot statement must find its rows by, and the condition it must look with.

@@ -20,8 +20,7 @@ fn woken_only() -> Settings {
     settings
 }
 
-/// Waits until the process sleeps and listens: its first looks, which come by the clock, are
-/// over once it has waited out the last of them.
+/// Waits until the process sleeps and listens.
 async fn sleeps(world: &World) {
     world.until("sleepers", 1).await;
     listens(world).await;
@@ -47,7 +46,6 @@ async fn an_idle_worker_is_woken_for_a_new_job() {
     let process = world.start(stage.app(), woken_only());
     sleeps(&world).await;
 
-    // More than the few looks that a worker takes when it goes to sleep.
     for n in 0..20 {
         let text = n.to_string();
         let _ = world.queue.enqueue(Note::new(&text)).await.unwrap();
@@ -162,7 +160,7 @@ async fn enqueueing_notifies_only_while_somebody_sleeps() {
             .await
             .unwrap();
     }
-    sleep(&mut conn, schema, sleeper).await.unwrap();
+    sleep(&mut conn, schema, sleeper, &[]).await.unwrap();
     let _ = world
         .queue
         .enqueue(Note::new("n"))

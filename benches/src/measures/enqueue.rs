@@ -99,6 +99,24 @@ async fn singly(
     Ok(())
 }
 
+/// Enqueues in bulk.
+pub(crate) async fn many(database: &BenchDatabase, jobs: usize, tasks: usize) -> Result<Rate> {
+    in_tasks(database, &database.queue(), jobs, tasks, enqueue_many).await
+}
+
+/// Enqueues one job after the other in each task.
+pub(crate) async fn one_by_one(
+    database: &BenchDatabase,
+    jobs: usize,
+    tasks: usize,
+) -> Result<Rate> {
+    let pool = database.pool_of(tasks, true);
+    let queue = Queue::new(pool.clone());
+    let rate = in_tasks(database, &queue, jobs, tasks, enqueue_singly).await;
+    pool.close().await;
+    rate
+}
+
 /// Spreads jobs over tasks that enqueue at the same time.
 async fn in_tasks<F>(
     database: &BenchDatabase,

@@ -82,6 +82,14 @@ fn millis(duration: Duration) -> f64 {
 }
 
 impl Latencies {
+    pub(crate) fn len(&self) -> usize {
+        self.from_call.len()
+    }
+
+    pub(crate) fn p50_ms(&self) -> f64 {
+        percentile(&self.from_call, 0.5)
+    }
+
     pub(crate) fn report(&self, measure: &str, report: &mut Report) {
         report.add(line(format!("{measure}, from the call"), &self.from_call));
         report.add(line(

@@ -5,6 +5,8 @@ pub(crate) mod drain;
 pub(crate) mod enqueue;
 pub(crate) mod horizon;
 pub(crate) mod keys;
+pub(crate) mod late;
 pub(crate) mod latency;
 pub(crate) mod limit;
+pub(crate) mod live;
 pub(crate) mod memory;

@@ -1,5 +1,7 @@
 -- A process ends, and leaves nothing behind.
 with awake as (
     delete from queue.sleepers where process_id = $1
+), stopped as (
+    delete from queue.pollers where process_id = $1
 )
 delete from queue.processes where id = $1

@@ -9,6 +9,8 @@ pub(crate) const REGISTER: &str = include_str!("register.sql");
 pub(crate) const HEARTBEAT: &str = include_str!("heartbeat.sql");
 pub(crate) const DEREGISTER: &str = include_str!("deregister.sql");
 pub(crate) const SLEEP: &str = include_str!("sleep.sql");
+pub(crate) const POLL: &str = include_str!("poll.sql");
+pub(crate) const STOP_POLLING: &str = include_str!("stop_polling.sql");
 pub(crate) const WAKE: &str = include_str!("wake.sql");
 
 /// Names one life of one process: a process that is declared dead and lives on takes a new one.
@@ -102,8 +104,8 @@ pub async fn deregister(
     run(conn, schema, DEREGISTER, process).await
 }
 
-/// Says that a process has an idle worker, so that enqueueing notifies. Whoever says it must look
-/// for jobs once more before it sleeps.
+/// Says that a process has an idle worker, so that enqueueing notifies, and that it stops polling
+/// some queues. The process must look for jobs once more before it sleeps.
 ///
 /// # Errors
 /// Returns what the server answered.
@@ -111,8 +113,53 @@ pub async fn sleep(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
+    polled: &[String],
 ) -> Result<(), sqlx::Error> {
-    run(conn, schema, SLEEP, process).await
+    sqlx::query(schema.sql(SLEEP))
+        .bind(process.0)
+        .bind(polled)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Says that a process polls queues for jobs of some kinds, so that enqueueing those does not
+/// notify. Returns the queues that it polls: those of the given ones that no other process polls.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn poll(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    queues: &[String],
+    kinds: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(schema.sql(POLL))
+        .bind(process.0)
+        .bind(queues)
+        .bind(kinds)
+        .fetch_all(conn)
+        .await
+}
+
+/// Says that a process stops polling queues, and wakes the processes that sleep: jobs may be
+/// waiting there.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn stop_polling(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    queues: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(schema.sql(STOP_POLLING))
+        .bind(process.0)
+        .bind(queues)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Says that no worker of a process is idle.

@@ -13,7 +13,8 @@ use crate::sql::Schema;
 
 pub(crate) const CLAIM: &str = include_str!("claim.sql");
 pub(crate) const LANES: &str = include_str!("lanes.sql");
-pub(crate) const LAST_PLACE: &str = "select last_value from queue.job_seq";
+pub(crate) const LINE_END: &str =
+    "select last_value, pg_current_snapshot()::text from queue.job_seq";
 
 /// The kinds of lines that the ready jobs of a queue stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,12 +203,50 @@ pub async fn lanes(
         .collect()
 }
 
-/// Returns the last place in line that has been given out.
+/// The end of the line, and the transactions that may still add jobs before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineEnd {
+    /// The last place in line that has been given out.
+    pub place: i64,
+    /// The transactions that are open: their jobs appear when they commit, at places that were given
+    /// out before.
+    pub open_transactions: Vec<u64>,
+}
+
+/// Returns the end of the line. The place is read after the list of open transactions: a
+/// transaction that opens in between may have a place below it.
 ///
 /// # Errors
 /// Returns what the server answered.
-pub async fn last_place(conn: &mut PgConnection, schema: &Schema) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(LAST_PLACE))
-        .fetch_one(conn)
-        .await
+pub async fn line_end(conn: &mut PgConnection, schema: &Schema) -> Result<LineEnd, sqlx::Error> {
+    let (place, snapshot): (i64, String) =
+        sqlx::query_as(schema.sql(LINE_END)).fetch_one(conn).await?;
+    let open_transactions = open_transactions(&snapshot)
+        .ok_or_else(|| sqlx::Error::Decode(format!("`{snapshot}` is no snapshot").into()))?;
+    Ok(LineEnd {
+        place,
+        open_transactions,
+    })
+}
+
+/// Reads the open transactions out of a snapshot's text, `xmin:xmax:xid,xid`.
+fn open_transactions(snapshot: &str) -> Option<Vec<u64>> {
+    let (_, listed) = snapshot.rsplit_once(':')?;
+    listed
+        .split_terminator(',')
+        .map(|xid| xid.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_open_transactions_are_the_list_at_the_end_of_a_snapshot() {
+        assert_eq!(open_transactions("10:20:10,14,15"), Some(vec![10, 14, 15]));
+        assert_eq!(open_transactions("20:20:"), Some(vec![]));
+        assert_eq!(open_transactions("20:20:x"), None);
+        assert_eq!(open_transactions(""), None);
+    }
 }

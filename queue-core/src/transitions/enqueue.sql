@@ -90,7 +90,15 @@ select wanted.id, admitted.id is not null as admitted, (
     from (
         select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
         from (
-            select distinct queue, limits is not null as limited from admitted where not later
+            select distinct queue, limits is not null as limited
+            from admitted
+            where not later
+                and not exists (
+                    select
+                    from queue.pollers
+                    where pollers.queue = admitted.queue
+                        and admitted.kind = any (pollers.kinds)
+                )
         ) as woken
         where exists (select from queue.sleepers)
     ) as notified

@@ -21,6 +21,10 @@ with dead as (
     delete from queue.sleepers
     where process_id in (select id from dead)
         or not exists (select from queue.processes where processes.id = process_id)
+), polling as (
+    delete from queue.pollers
+    where process_id in (select id from dead)
+        or not exists (select from queue.processes where processes.id = process_id)
 ), orphaned as (
     delete from queue.claimed
     where ctid = any (array(

@@ -123,7 +123,12 @@ fn new_shared<S: Send + Sync + 'static>(
         process: id,
         kinds: process.app.kinds(),
         holdings: Arc::clone(holdings),
-        sleepers: Sleepers::new(schema.clone(), id, process.link()),
+        sleepers: Sleepers::new(
+            schema.clone(),
+            id,
+            process.settings.process.notifications,
+            process.link(),
+        ),
         schema,
         verdicts,
         vacated: Arc::clone(vacated),

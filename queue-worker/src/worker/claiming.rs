@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::{ClaimedJob, claim, last_place};
+use queue_core::transitions::claim::{ClaimedJob, claim, line_end};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
 use queue_core::transitions::release::release_unknown;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
+use super::polling::{POLL_GAP, Polling};
 use super::{Shared, Worker};
 use crate::lanes::Round;
 use crate::link::Link;
@@ -27,116 +28,196 @@ const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
 /// How soon after a claim that found jobs a wake-up that finds none was about those.
 const STALE_NEWS: Duration = Duration::from_millis(10);
 
-/// The first looks after going to sleep, for what was enqueued without a notification just then.
-const FIRST_LOOKS: [Duration; 3] = [
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(250),
-];
+/// How long there may be no room for a claim before another process polls.
+const FULL_PATIENCE: Duration = Duration::from_millis(5);
+
+/// Why a worker looks for jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WokenBy {
+    /// It was told that there may be some.
+    News,
+    /// It has waited for as long as it does.
+    Interval,
+    /// It has just found some, or keys of limits were freed.
+    Nothing,
+}
+
+/// What one claim found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// How many jobs were claimed or parked.
+    pub(super) count: usize,
+    /// The queues that jobs were claimed from.
+    queues: Vec<String>,
+    /// Whether some of them have limits.
+    is_gated: bool,
+}
 
 impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims jobs until the process stops.
     pub(crate) async fn claim_loop(self: Arc<Self>, mut link: Link) -> Result<(), sqlx::Error> {
         let mut pace = Pace::new(Instant::now());
-        let mut looks = 0;
-        let mut was_woken = false;
+        let mut polling = self.polling.lock().await;
+        let mut woken_by = WokenBy::Nothing;
         let mut found_at = Instant::now();
         let mut vacated = self.shared.vacated.looks();
+        // An error may have ended the loop while it polled.
+        self.stop_polling(&mut polling).await?;
         // Without knowing what there is, the first claim would not take the most urgent.
         self.learn_lanes(&mut link).await?;
-        while !self.is_stopping() {
-            let room = self.wait_for_room(&mut link, &mut pace).await?;
+        loop {
+            let room = self
+                .wait_for_room(&mut link, &mut pace, &mut polling)
+                .await?;
             if self.is_stopping() {
                 break;
             }
             vacated.mark_unchanged();
-            if self.owes_sweep.swap(false, Ordering::Relaxed)
-                && self.claim_below(&mut link, room).await? > 0
-            {
+            let owed = self.owed.swap(i64::MAX, Ordering::Relaxed);
+            if owed < i64::MAX && self.claim_up_to_floors(&mut link, owed, room).await? > 0 {
                 continue;
             }
-            if self.claim_above(&mut link, room).await? > 0 {
-                looks = 0;
-                was_woken = false;
-                found_at = Instant::now();
+            let found = self.claim_above(&mut link, room).await?;
+            let now = Instant::now();
+            if found.count > 0 {
+                (woken_by, found_at) = (WokenBy::Nothing, now);
+            }
+            self.note_traffic(&mut polling, &found, room, now);
+            let is_dense = polling.is_dense();
+            if found.count >= room || (found.count > 0 && !is_dense) {
                 continue;
             }
-            let is_stale = was_woken && found_at.elapsed() < STALE_NEWS;
-            if (was_woken && !is_stale) || looks == FIRST_LOOKS.len() {
-                self.sweep.notify_one();
-            }
-            was_woken = self.doze(&mut link, room, &mut looks, &mut vacated).await?;
+            let is_stale = woken_by == WokenBy::News && now - found_at < STALE_NEWS;
+            self.look_below(woken_by, is_stale);
+            woken_by = if is_dense && self.may_poll(&mut polling).await? {
+                self.wait(POLL_GAP, WokenBy::Nothing, &mut vacated).await
+            } else if is_stale {
+                // Unless the next claim finds what the news was about, a sweep does.
+                self.wait(STALE_NEWS, WokenBy::News, &mut vacated).await
+            } else {
+                self.doze(&mut link, room, &mut polling, &mut vacated)
+                    .await?
+            };
         }
+        self.stop_polling(&mut polling).await?;
         link.close().await;
         Ok(())
+    }
+
+    /// Takes note of the jobs that have come: those that this process was notified of, or those that
+    /// a claim found which could have taken more.
+    fn note_traffic(&self, polling: &mut Polling, found: &Found, room: usize, now: Instant) {
+        let news = std::mem::take(&mut *self.news());
+        let is_polling = !polling.polled.is_empty();
+        let counts = found.count < room && (is_polling || !found.is_gated);
+        let jobs = if counts { found.count } else { 0 };
+        if news.jobs >= jobs {
+            polling.note(news.jobs, &news.queues, now);
+        } else {
+            polling.note(jobs, &found.queues, now);
+        }
+    }
+
+    /// Asks for a look below the floors, because a claim above them found nothing.
+    fn look_below(&self, woken_by: WokenBy, is_stale: bool) {
+        if woken_by == WokenBy::News {
+            self.late.notify_one();
+        }
+        if woken_by == WokenBy::Interval || (woken_by == WokenBy::News && !is_stale) {
+            self.sweep.notify_one();
+        }
+    }
+
+    /// Returns whether this worker is to poll the queues in which it found jobs: another process may
+    /// do so already.
+    async fn may_poll(&self, polling: &mut Polling) -> Result<bool, sqlx::Error> {
+        let sleepers = &self.shared.sleepers;
+        let asked = polling.not_polled();
+        if !sleepers.listens() || asked.is_empty() {
+            return Ok(true);
+        }
+        sleepers
+            .poll(&mut polling.polled, &asked, &self.shared.kinds)
+            .await?;
+        if polling.polled.is_empty() {
+            polling.start_over();
+        }
+        Ok(!polling.polled.is_empty())
+    }
+
+    /// Leaves polling to other processes, if this one polls, and wakes them.
+    async fn stop_polling(&self, polling: &mut Polling) -> Result<(), sqlx::Error> {
+        polling.start_over();
+        self.shared.sleepers.stop_polling(&mut polling.polled).await
     }
 
     /// Claims up to `limit` jobs from above the floors.
     ///
     /// When that finds nothing and still took long, it walked over many jobs of kinds that this
     /// worker does not know: the floors are raised above them, and only sweeps see them again.
-    async fn claim_above(&self, link: &mut Link, limit: usize) -> Result<usize, sqlx::Error> {
+    async fn claim_above(&self, link: &mut Link, limit: usize) -> Result<Found, sqlx::Error> {
+        let _alone = self.claiming_above.lock().await;
         let rounds = self.lanes().above();
         let began = Instant::now();
-        let count = self.claim(link, &rounds, limit, false).await?;
-        if count == 0 && began.elapsed() > LONG_WALK {
+        let found = self.claim(link, &rounds, limit, false).await?;
+        if found.count == 0 && began.elapsed() > LONG_WALK {
             let schema = &self.shared.schema;
-            let place = link
-                .run(async |conn| last_place(conn, schema).await)
-                .await?;
-            if self.claim(link, &rounds, limit, false).await? == 0 {
-                self.lanes().raise(place);
+            let line = link.run(async |conn| line_end(conn, schema).await).await?;
+            if self.claim(link, &rounds, limit, false).await?.count == 0 {
+                self.lanes().raise(line.place);
             }
         }
-        Ok(count)
+        if self.has_unsettled() {
+            self.late.notify_one();
+        }
+        Ok(found)
     }
 
-    /// Claims up to `limit` jobs from lanes in their order, and puts them into the reserve. Returns
-    /// how many were claimed or parked.
+    /// Claims up to `limit` jobs from lanes in their order, and puts them into the reserve.
     pub(super) async fn claim(
         &self,
         link: &mut Link,
         rounds: &[Round],
         limit: usize,
         are_stragglers: bool,
-    ) -> Result<usize, sqlx::Error> {
+    ) -> Result<Found, sqlx::Error> {
         let limit = limit.min(self.affordable());
         let _no_doubts_meanwhile = self.shared.claiming.read().await;
         let rests = !are_stragglers && self.gated.rests(self.shared.vacated.looks_taken());
-        let (mut count, mut room) = (0, limit);
+        let (mut found, mut room) = (Found::default(), limit);
         for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
-            count += self
-                .claim_round(link, round, &mut room, are_stragglers)
+            self.claim_round(link, round, &mut room, are_stragglers, &mut found)
                 .await?;
             if room == 0 {
-                return Ok(count);
+                return Ok(found);
             }
         }
-        if rests && count == 0 {
+        if rests && found.count == 0 {
             for round in rounds.iter().filter(|round| round.is_gated) {
-                count += self
-                    .claim_round(link, round, &mut room, are_stragglers)
+                self.claim_round(link, round, &mut room, are_stragglers, &mut found)
                     .await?;
             }
         }
-        Ok(count)
+        Ok(found)
     }
 
-    /// Claims from the lanes of one round, up to what there is room for. Returns how many jobs were
-    /// claimed or parked.
+    /// Claims from the lanes of one round, up to what there is room for.
     async fn claim_round(
         &self,
         link: &mut Link,
         round: &Round,
         room: &mut usize,
         are_stragglers: bool,
-    ) -> Result<usize, sqlx::Error> {
+        found: &mut Found,
+    ) -> Result<(), sqlx::Error> {
         let looks = self.shared.vacated.looks_taken();
         let LimitedClaim { jobs, parked } = self
             .ask(link, round, *room)
             .await
             .inspect_err(|_| self.doubts.raise(Instant::now()))?;
         let count = jobs.len() + parked.len();
+        found.add(count, &jobs);
+        found.is_gated |= round.is_gated && count > 0;
         *room -= jobs.len();
         if round.is_gated && !are_stragglers {
             self.gated.note_found(count, looks);
@@ -149,7 +230,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         if !jobs.is_empty() {
             self.take_in(jobs, are_stragglers);
         }
-        Ok(count)
+        Ok(())
     }
 
     async fn ask(
@@ -243,7 +324,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Waits until there is room for a claim worth its round trip, and returns how much.
-    async fn wait_for_room(&self, link: &mut Link, pace: &mut Pace) -> Result<usize, sqlx::Error> {
+    async fn wait_for_room(
+        &self,
+        link: &mut Link,
+        pace: &mut Pace,
+        polling: &mut Polling,
+    ) -> Result<usize, sqlx::Error> {
+        let began = Instant::now();
         loop {
             self.settle_doubts(link).await?;
             let ended = self.ended.load(Ordering::Relaxed);
@@ -256,6 +343,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
             }
             tokio::select! {
                 () = self.shared.stopping.cancelled() => return Ok(0),
+                () = sleep_until((began + FULL_PATIENCE).into()), if !polling.polled.is_empty() => {
+                    self.stop_polling(polling).await?;
+                }
                 waited = timeout(RESERVE_PATIENCE, self.reserve.has_room()) => {
                     if waited.is_err() && self.ended.load(Ordering::Relaxed) == ended {
                         self.given_back.store(ended, Ordering::Relaxed);
@@ -266,34 +356,53 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Sleeps until woken, or until it is time to look again; tells whether it was woken.
+    /// Sleeps until woken, or until it is time to look again.
     async fn doze(
         &self,
         link: &mut Link,
         room: usize,
-        looks: &mut usize,
+        polling: &mut Polling,
         vacated: &mut watch::Receiver<usize>,
-    ) -> Result<bool, sqlx::Error> {
-        let (_doze, is_news) = self.shared.sleepers.announce().await?;
-        if is_news && self.claim_above(link, room).await? > 0 {
-            *looks = 0;
-            return Ok(false);
+    ) -> Result<WokenBy, sqlx::Error> {
+        let (_doze, is_news) = self.shared.sleepers.announce(&mut polling.polled).await?;
+        if is_news {
+            // Transactions that are open now may have added jobs that wake nobody.
+            self.late.notify_one();
+            if self.claim_above(link, room).await?.count > 0 {
+                return Ok(WokenBy::Nothing);
+            }
         }
-        let wait = FIRST_LOOKS
-            .get(*looks)
-            .copied()
-            .unwrap_or(self.settings.poll_interval)
-            .min(self.settings.poll_interval);
-        *looks = (*looks + 1).min(FIRST_LOOKS.len());
         self.dozing.store(true, Ordering::Relaxed);
-        let woken = tokio::select! {
-            () = self.wake.notified() => true,
-            Ok(()) = vacated.changed() => false,
-            () = tokio::time::sleep(wait) => false,
-            () = self.shared.stopping.cancelled() => false,
-        };
+        let interval = self.settings.poll_interval;
+        let woken_by = self.wait(interval, WokenBy::Interval, vacated).await;
         self.dozing.store(false, Ordering::Relaxed);
-        Ok(woken)
+        Ok(woken_by)
+    }
+
+    /// Waits for news, for a freed key, or for some time, which then is what it was woken by.
+    async fn wait(
+        &self,
+        time: Duration,
+        by_time: WokenBy,
+        vacated: &mut watch::Receiver<usize>,
+    ) -> WokenBy {
+        tokio::select! {
+            () = self.wake.notified() => WokenBy::News,
+            Ok(()) = vacated.changed() => WokenBy::Nothing,
+            () = tokio::time::sleep(time) => by_time,
+            () = self.shared.stopping.cancelled() => WokenBy::Nothing,
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, count: usize, jobs: &[ClaimedJob]) {
+        self.count += count;
+        for job in jobs {
+            if self.queues.last() != Some(&job.queue) {
+                self.queues.push(job.queue.clone());
+            }
+        }
     }
 }
 

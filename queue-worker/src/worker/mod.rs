@@ -5,7 +5,7 @@
 //! [sweeps](sweeping) below the floors, on a connection of its own, so that a slow sweep stands in no
 //! claim's way. One [starts](starting) what has been claimed, as slots become free.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::gated::Gated;
+use self::polling::{News, Polling};
 use crate::attempt::Runner;
 use crate::config::WorkerSettings;
 use crate::doubts::Doubts;
@@ -31,6 +32,8 @@ use crate::writer::Ended;
 
 mod claiming;
 mod gated;
+mod open_transactions;
+mod polling;
 mod starting;
 mod sweeping;
 
@@ -61,7 +64,17 @@ pub(crate) struct Worker<S> {
     /// Runs that have ended in all.
     ended: AtomicUsize,
     wake: Notify,
+    /// What this process was notified of since the claim loop last looked.
+    news: Mutex<News>,
     sweep: Notify,
+    /// How jobs have come lately; outlives the claim loop when an error ends it.
+    polling: tokio::sync::Mutex<Polling>,
+    /// Asks for a look whether jobs were committed late.
+    late: Notify,
+    /// The place up to which every job has been seen that was ever to appear.
+    settled: AtomicI64,
+    /// Held by every claim from above the floors.
+    claiming_above: tokio::sync::Mutex<()>,
     dozing: AtomicBool,
     /// Whether there may be jobs that are claimed for this process without its knowing.
     doubts: Doubts,
@@ -69,8 +82,9 @@ pub(crate) struct Worker<S> {
     ahead: AtomicUsize,
     /// How many runs had ended when the reserve was given back.
     given_back: AtomicUsize,
-    /// Whether a sweep found no room, and the next claim looks for stragglers first.
-    owes_sweep: AtomicBool,
+    /// The place from which on the next claim looks below the floors first, because there was no
+    /// room to; the largest number if there was.
+    owed: AtomicI64,
     /// The size of a job's arguments lately, in bytes.
     args_size: AtomicUsize,
     gated: Gated,
@@ -88,12 +102,17 @@ impl<S: Send + Sync + 'static> Worker<S> {
             shared,
             ended: AtomicUsize::new(0),
             wake: Notify::new(),
+            news: Mutex::default(),
             sweep: Notify::new(),
+            polling: tokio::sync::Mutex::new(Polling::new(Instant::now())),
+            late: Notify::new(),
+            settled: AtomicI64::new(0),
+            claiming_above: tokio::sync::Mutex::new(()),
             dozing: false.into(),
             doubts: Doubts::new(Instant::now()),
             ahead: AtomicUsize::new(0),
             given_back: AtomicUsize::new(usize::MAX),
-            owes_sweep: false.into(),
+            owed: AtomicI64::new(i64::MAX),
             args_size: AtomicUsize::new(0),
             gated: Gated::default(),
             rest: Mutex::default(),
@@ -101,18 +120,24 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Wakes the worker, because a queue has something new, or any queue may have. A `@` before the
-    /// name stands for jobs with limits.
+    /// name stands for jobs with limits, a `!` for jobs that another process polled for until now.
     pub(crate) fn wake(&self, news: Option<&str>) {
         if let Some(news) = news {
+            let polled = news.strip_prefix('!');
+            if polled.is_some() {
+                self.shared.sleepers.expect_silence();
+            }
             let (queue, is_limited) = match news.strip_prefix('@') {
                 Some(queue) => (queue, true),
-                None => (news, false),
+                None => (polled.unwrap_or(news), false),
             };
             let mut lanes = self.lanes();
             if !lanes.serves(queue) {
                 return;
             }
             lanes.learn(queue, is_limited);
+            drop(lanes);
+            self.news().add(queue);
             if is_limited {
                 self.gated.wake();
             }
@@ -122,6 +147,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopping(&self) -> bool {

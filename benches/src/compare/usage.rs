@@ -1,0 +1,66 @@
+//! How much processor time the server and this process have used.
+
+use anyhow::{Context as _, Result};
+use sqlx::PgPool;
+
+/// The unit of processor time in /proc, on every Linux that is in use.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor time in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) server: f64,
+    pub(crate) worker: f64,
+}
+
+impl Usage {
+    /// Reads what has been used until now by the server, with all its processes, and by this process.
+    /// The server must run on this machine.
+    pub(crate) async fn now(pool: &PgPool) -> Result<Self> {
+        let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
+            .fetch_one(pool)
+            .await?;
+        let postmaster = Stat::of(u32::try_from(backend)?)
+            .context("the server does not run on this machine")?
+            .parent;
+        let mut ticks = Stat::of(postmaster)?.ticks_with_ended_children;
+        for process in std::fs::read_dir("/proc")? {
+            let pid = process?.file_name().to_string_lossy().parse();
+            // A process may end while this looks.
+            if let Some(stat) = pid.ok().and_then(|pid| Stat::of(pid).ok())
+                && stat.parent == postmaster
+            {
+                ticks += stat.ticks;
+            }
+        }
+        Ok(Self {
+            server: ticks as f64 / TICKS_PER_SECOND,
+            worker: Stat::of(std::process::id())?.ticks as f64 / TICKS_PER_SECOND,
+        })
+    }
+}
+
+struct Stat {
+    parent: u32,
+    ticks: u64,
+    ticks_with_ended_children: u64,
+}
+
+impl Stat {
+    /// Reads the line in which the kernel describes a process: see proc(5).
+    fn of(pid: u32) -> Result<Self> {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, after_name) = line.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let number = |place: usize| -> Result<u64> {
+            let field = fields.get(place).context("stat is too short")?;
+            Ok(field.parse()?)
+        };
+        let ticks = number(11)? + number(12)?;
+        Ok(Self {
+            parent: u32::try_from(number(1)?)?,
+            ticks,
+            ticks_with_ended_children: ticks + number(13)? + number(14)?,
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! Transactions that are open, and the places in line that their jobs may appear at.
+//!
+//! A job gets its place in line when it is inserted, and appears there when its transaction commits.
+//! By then a worker may have claimed jobs behind it and raised its floor above that place. So the
+//! worker looks at the end of the line and at the open transactions again and again, and when one of
+//! these has ended, it looks once more at the places that were given out since just before it began.
+//!
+//! A transaction takes its first place at about the time when it gets its number. The end of the line
+//! that was read *before* the snapshot in which a transaction was not there yet is therefore below all
+//! of its places. One that draws a place long before it writes anything would be missed; the sweep
+//! finds its jobs.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use queue_core::transitions::claim::LineEnd;
+
+/// How long to wait at least between two looks at the end of the line.
+pub(super) const LOOK_GAP: Duration = Duration::from_millis(4);
+
+/// A transaction is looked for again after this part of the time for which it has been open.
+const AGE_SHARE: u32 = 50;
+
+/// What was seen at the last look.
+#[derive(Debug)]
+pub(super) struct OpenTransactions {
+    known: HashMap<u64, Open>,
+    /// The end of the line at the last look, and at the one before it.
+    ends: [i64; 2],
+    looked_at: Instant,
+    announcement: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// The place above which all its jobs are.
+    above: i64,
+    seen_at: Instant,
+    /// Whether its commit wakes this worker.
+    notifies: bool,
+}
+
+impl OpenTransactions {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            known: HashMap::new(),
+            ends: [0, 0],
+            looked_at: now,
+            announcement: None,
+        }
+    }
+
+    /// Takes note of what a look found. Returns the place above which jobs may have been committed
+    /// since the last look. What is enqueued while an announcement that the process sleeps stands
+    /// wakes it, what was enqueued before does not.
+    pub(super) fn observe(
+        &mut self,
+        line: &LineEnd,
+        now: Instant,
+        announcement: Option<usize>,
+    ) -> i64 {
+        let [last_end, end_before] = self.ends;
+        let stands = self.announcement == announcement;
+        self.announcement = announcement;
+        let notifies = stands && announcement.is_some();
+        let new = Open {
+            above: end_before,
+            seen_at: now,
+            notifies,
+        };
+        let open = line.open_transactions.iter();
+        let known = open
+            .map(|xid| {
+                let mut open = self.known.remove(xid).unwrap_or(new);
+                open.notifies &= stands;
+                (*xid, open)
+            })
+            .collect();
+        let ended = std::mem::replace(&mut self.known, known);
+        self.ends = [line.place, last_end];
+        self.looked_at = now;
+        lowest(ended.values()).min(end_before)
+    }
+
+    /// Returns the place up to which every job has been seen that was ever to appear.
+    pub(super) fn settled(&self) -> i64 {
+        lowest(self.known.values()).min(self.ends[1])
+    }
+
+    /// Returns whether a transaction is open that may commit without waking this worker.
+    pub(super) fn has_silent(&self) -> bool {
+        self.known.values().any(|open| !open.notifies)
+    }
+
+    /// Returns when the next look may be taken.
+    pub(super) fn earliest_look(&self) -> Instant {
+        self.looked_at + LOOK_GAP
+    }
+
+    /// Returns when a worker that sleeps looks whether the transactions that do not wake it are still
+    /// open: the longer they have been, the later.
+    pub(super) fn next_look_asleep(&self) -> Option<Instant> {
+        let silent = self.known.values().filter(|open| !open.notifies);
+        let youngest = silent.map(|open| open.seen_at).max()?;
+        let age = self.looked_at.saturating_duration_since(youngest);
+        Some(self.looked_at + (age / AGE_SHARE).max(LOOK_GAP))
+    }
+}
+
+fn lowest<'a>(open: impl Iterator<Item = &'a Open>) -> i64 {
+    open.map(|open| open.above).min().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at a line with so many places, and says above which one jobs may have appeared.
+    fn look(open: &mut OpenTransactions, place: i64, transactions: &[u64]) -> i64 {
+        let line = LineEnd {
+            place,
+            open_transactions: transactions.to_vec(),
+        };
+        open.observe(&line, open.looked_at + LOOK_GAP, None)
+    }
+
+    fn looked_twice(place: i64) -> OpenTransactions {
+        let mut open = OpenTransactions::new(Instant::now());
+        assert_eq!(look(&mut open, place, &[]), 0);
+        assert_eq!(look(&mut open, place, &[]), 0);
+        open
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_looks_is_above_the_end_before_the_last() {
+        let mut open = looked_twice(100);
+        assert_eq!(look(&mut open, 110, &[]), 100);
+        assert_eq!(look(&mut open, 120, &[]), 100);
+        assert_eq!(look(&mut open, 130, &[]), 110);
+        assert_eq!(open.settled(), 120);
+    }
+
+    #[test]
+    fn the_end_of_a_transaction_leads_back_to_where_it_began() {
+        let mut open = looked_twice(100);
+        look(&mut open, 110, &[7]);
+        for place in [120, 130, 140, 150] {
+            assert!(look(&mut open, place, &[7, 8]) >= 100);
+            assert_eq!(open.settled(), 100);
+        }
+        assert_eq!(look(&mut open, 160, &[8]), 100);
+        assert_eq!(open.settled(), 100);
+        assert_eq!(look(&mut open, 170, &[]), 100);
+        assert_eq!(open.settled(), 160);
+    }
+
+    #[test]
+    fn long_transactions_are_looked_for_less_often() {
+        let mut open = looked_twice(100);
+        assert_eq!(open.next_look_asleep(), None);
+        look(&mut open, 110, &[7]);
+        assert_eq!(open.next_look_asleep(), Some(open.looked_at + LOOK_GAP));
+        open.looked_at += Duration::from_secs(10);
+        let wait = open.next_look_asleep().unwrap() - open.looked_at;
+        assert_eq!(wait, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn what_wakes_the_worker_is_not_looked_for() {
+        let mut open = looked_twice(100);
+        let mut line = LineEnd {
+            place: 110,
+            open_transactions: vec![7],
+        };
+        for announcement in [Some(1), Some(1)] {
+            open.observe(&line, Instant::now(), announcement);
+            assert!(open.has_silent(), "it may have begun before");
+        }
+        line.open_transactions = vec![8];
+        open.observe(&line, Instant::now(), Some(1));
+        assert!(!open.has_silent());
+        assert_eq!(open.next_look_asleep(), None);
+        open.observe(&line, Instant::now(), Some(3));
+        assert!(open.has_silent(), "it may have added jobs in between");
+    }
+}

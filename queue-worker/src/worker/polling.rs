@@ -1,0 +1,143 @@
+//! When a worker polls: it looks for jobs every few milliseconds while they come one by one and fast,
+//! instead of being woken for each of them.
+//!
+//! Waking is for seldom jobs: transactions that notify commit one after the other. How fast jobs come
+//! is seen from the notifications, which every process hears, however many share the jobs; and while a
+//! process polls, from the jobs it finds.
+
+use std::time::{Duration, Instant};
+
+/// How long to wait between two looks while polling.
+pub(super) const POLL_GAP: Duration = Duration::from_millis(1);
+
+/// Jobs are counted over such a time.
+const WINDOW: Duration = Duration::from_millis(64);
+
+/// So many jobs within a window are too many to be woken for, about 400 a second.
+const DENSE: usize = 24;
+
+/// As long as there are so many, polling goes on: about 120 a second.
+const STILL_DENSE: usize = 8;
+
+/// The jobs that a process was notified of.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) jobs: usize,
+    pub(super) queues: Vec<String>,
+}
+
+impl News {
+    pub(super) fn add(&mut self, queue: &str) {
+        self.jobs += 1;
+        if !self.queues.iter().any(|known| known == queue) {
+            self.queues.push(queue.to_owned());
+        }
+    }
+}
+
+/// How jobs have come lately, and the queues that this worker polls for its process.
+#[derive(Debug)]
+pub(super) struct Polling {
+    began_at: Instant,
+    jobs: usize,
+    jobs_before: usize,
+    queues: Vec<String>,
+    /// The queues that this process is the one to poll, or may be after an error.
+    pub(super) polled: Vec<String>,
+}
+
+impl Polling {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            began_at: now,
+            jobs: 0,
+            jobs_before: 0,
+            queues: Vec::new(),
+            polled: Vec::new(),
+        }
+    }
+
+    /// Takes note that so many jobs have come, in some queues.
+    pub(super) fn note(&mut self, jobs: usize, queues: &[String], now: Instant) {
+        let elapsed = now - self.began_at;
+        if elapsed >= WINDOW {
+            self.jobs_before = if elapsed < 2 * WINDOW { self.jobs } else { 0 };
+            self.jobs = 0;
+            self.began_at = now;
+        }
+        self.jobs += jobs;
+        for queue in queues {
+            if !self.queues.contains(queue) {
+                self.queues.push(queue.clone());
+            }
+        }
+    }
+
+    /// Returns whether jobs come one by one and fast.
+    pub(super) fn is_dense(&self) -> bool {
+        let jobs = self.jobs.max(self.jobs_before);
+        jobs >= match self.polled.is_empty() {
+            true => DENSE,
+            false => STILL_DENSE,
+        }
+    }
+
+    /// Forgets what has come.
+    pub(super) fn start_over(&mut self) {
+        self.jobs = 0;
+        self.jobs_before = 0;
+        self.queues.clear();
+    }
+
+    /// Returns the queues that jobs have come in and this process does not poll yet.
+    pub(super) fn not_polled(&self) -> Vec<String> {
+        let queues = self.queues.iter();
+        queues
+            .filter(|queue| !self.polled.contains(queue))
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes note of a job each so many milliseconds, for a second.
+    fn come(polling: &mut Polling, now: &mut Instant, every_ms: u64) {
+        for _ in 0..1_000 / every_ms {
+            *now += Duration::from_millis(every_ms);
+            polling.note(1, &["mail".to_owned()], *now);
+        }
+    }
+
+    #[test]
+    fn polling_begins_at_a_higher_rate_than_it_ends() {
+        let mut now = Instant::now();
+        let mut polling = Polling::new(now);
+        come(&mut polling, &mut now, 5);
+        assert!(!polling.is_dense(), "200 jobs/s are woken for");
+        come(&mut polling, &mut now, 2);
+        assert!(polling.is_dense(), "500 jobs/s are polled for");
+
+        polling.polled = polling.not_polled();
+        assert_eq!(polling.polled, ["mail"]);
+        assert!(polling.not_polled().is_empty());
+        come(&mut polling, &mut now, 5);
+        assert!(polling.is_dense(), "200 jobs/s are still polled for");
+        come(&mut polling, &mut now, 20);
+        assert!(!polling.is_dense());
+    }
+
+    #[test]
+    fn polling_ends_when_nothing_comes() {
+        let mut now = Instant::now();
+        let mut polling = Polling::new(now);
+        come(&mut polling, &mut now, 1);
+        assert!(polling.is_dense());
+        polling.note(0, &[], now + WINDOW);
+        assert!(polling.is_dense(), "the window before still counts");
+        polling.note(0, &[], now + 3 * WINDOW);
+        assert!(!polling.is_dense());
+    }
+}

@@ -1,0 +1,166 @@
+//! Jobs that are committed behind later ones, and jobs that come one by one and fast.
+
+use std::time::{Duration, Instant};
+
+use queue_core::NewJob;
+use queue_core::process::{ProcessId, poll, sleep, stop_polling};
+use queue_tests::stage::{Gated, Note, Stage};
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::Settings;
+use sqlx::postgres::PgListener;
+
+/// A worker that would find nothing by its own looks for the next hour.
+fn woken_only(concurrency: usize) -> Settings {
+    let mut settings = worker("*", concurrency);
+    settings.process.notifications = true;
+    settings.workers[0].poll_interval = Duration::from_secs(3600);
+    settings
+}
+
+/// Enqueues jobs one by one, from several tasks, until some process polls for them.
+async fn flood_until_polled(world: &World) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let queue = world.queue.clone();
+        tasks.spawn(async move {
+            loop {
+                let _ = queue.enqueue(Note::new("flood")).await.unwrap();
+            }
+        });
+    }
+    eventually("a process polls", async || {
+        world.count("pollers").await == 1
+    })
+    .await;
+    tasks.shutdown().await;
+}
+
+/// Sweeps are slow and rare here, because nothing that was claimed can be cleaned away.
+#[tokio::test]
+async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
+    const BEFORE: usize = 20_000;
+    const LATE: usize = 15;
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut snapshot = world.pool().begin().await.unwrap();
+    sqlx::raw_sql("set transaction isolation level repeatable read; select 1")
+        .execute(&mut *snapshot)
+        .await
+        .unwrap();
+    let before = (0..BEFORE).map(|_| NewJob::of(&Note::new("before")));
+    world.queue.copy_jobs(before).await.unwrap();
+    let process = world.start(stage.app(), worker("*", 64));
+    world.until("finished", BEFORE as i64).await;
+
+    let mut waits = Vec::new();
+    for n in 0..LATE {
+        let (late, later) = (format!("late {n}"), format!("later {n}"));
+        let mut tx = world.pool().begin().await.unwrap();
+        let request = world.queue.enqueue(Note::new(&late));
+        let _ = request.tx(&mut tx).await.unwrap();
+        let _ = world.queue.enqueue(Note::new(&later)).await.unwrap();
+        stage.noted(&later).await;
+        tx.commit().await.unwrap();
+        let committed_at = Instant::now();
+        stage.noted(&late).await;
+        waits.push(committed_at.elapsed());
+    }
+
+    waits.sort();
+    // Expected are 10 ms, and what the test itself waits between two looks.
+    assert!(waits[LATE / 2] < Duration::from_millis(60), "{waits:?}");
+    assert!(waits[LATE - 1] < Duration::from_millis(750), "{waits:?}");
+    drop(snapshot);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_committed() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), woken_only(10));
+    flood_until_polled(&world).await;
+    let mut tx = world.pool().begin().await.unwrap();
+    let request = world.queue.enqueue(Note::new("late"));
+    let _ = request.tx(&mut tx).await.unwrap();
+
+    // Nothing comes any more, so the process sleeps.
+    world.until("pollers", 0).await;
+    world.until("sleepers", 1).await;
+    tx.commit().await.unwrap();
+
+    stage.noted("late").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() {
+    const SLOTS: usize = 30;
+    let world = World::new().await;
+    let (first, second) = (Stage::default(), Stage::default());
+    let polling = world.start(first.app(), woken_only(SLOTS));
+    flood_until_polled(&world).await;
+    let sleeping = world.start(second.app(), woken_only(SLOTS));
+    let newest = "select id from queue.processes order by started_at desc limit 1";
+    let sleeps = format!("sleepers where process_id = ({newest})");
+    world.until("processes", 2).await;
+    world.until(&sleeps, 1).await;
+
+    for _ in 0..2 * SLOTS {
+        let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
+    }
+
+    let begun = async || first.times("g begins") + second.times("g begins");
+    eventually("all jobs run", async || begun().await == 2 * SLOTS).await;
+    assert_eq!(second.times("g begins"), SLOTS);
+    first.open("g");
+    second.open("g");
+    polling.stop().await;
+    sleeping.stop().await;
+    assert_eq!(world.count("pollers").await, 0);
+}
+
+#[tokio::test]
+async fn enqueueing_does_not_notify_of_jobs_that_a_process_polls_for() {
+    let world = World::new().await;
+    let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
+    listener.listen("queue.wake").await.unwrap();
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let (sleeper, poller) = (ProcessId::new(), ProcessId::new());
+    let queues = |name: &str| [name.to_owned()];
+    let kinds = ["note".to_owned()];
+    for process in [sleeper, poller] {
+        world
+            .sql(&format!(
+                "insert into queue.processes (id, pid, name, host, version, details)
+                 values ('{process}', 1, 'p', 'h', '1', '{{}}')"
+            ))
+            .await;
+    }
+    sleep(&mut conn, schema, sleeper, &[]).await.unwrap();
+    let polled = poll(&mut conn, schema, poller, &queues("polled"), &kinds)
+        .await
+        .unwrap();
+    assert_eq!(polled, ["polled"]);
+    let polled = poll(&mut conn, schema, sleeper, &queues("polled"), &kinds)
+        .await
+        .unwrap();
+    assert!(polled.is_empty(), "another process polls that queue");
+
+    for (queue, priority) in [("polled", 0), ("other", 0), ("polled", 1)] {
+        let request = world.queue.enqueue(Note::new("n")).queue(queue);
+        let _ = request.priority(priority).await.unwrap();
+    }
+    let request = world.queue.enqueue(Gated::new("g")).queue("polled");
+    let _ = request.await.unwrap();
+    stop_polling(&mut conn, schema, poller, &queues("polled"))
+        .await
+        .unwrap();
+    world.sql("select pg_notify('queue.wake', 'the end')").await;
+
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|payload| payload != "the end") {
+        heard.push(listener.recv().await.unwrap().payload().to_owned());
+    }
+    assert_eq!(heard, ["other", "polled", "!polled", "the end"]);
+}
