@@ -18,8 +18,8 @@ use queue_core::transitions::claim::LineEnd;
 /// How long to wait at least between two looks at the end of the line.
 pub(super) const LOOK_GAP: Duration = Duration::from_millis(4);
 
-/// A transaction is looked for again after this part of the time for which it has been open.
-const AGE_SHARE: u32 = 50;
+/// A worker that sleeps looks again after this part of the time for which no job has come.
+const QUIET_SHARE: u32 = 50;
 
 /// What was seen at the last look.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct OpenTransactions {
     /// The end of the line at the last look, and at the one before it.
     ends: [i64; 2],
     looked_at: Instant,
+    /// When the end of the line was last seen to have moved.
+    moved_at: Instant,
     announcement: Option<usize>,
 }
 
@@ -35,7 +37,6 @@ pub(super) struct OpenTransactions {
 struct Open {
     /// The place above which all its jobs are.
     above: i64,
-    seen_at: Instant,
     /// Whether its commit wakes this worker.
     notifies: bool,
 }
@@ -46,6 +47,7 @@ impl OpenTransactions {
             known: HashMap::new(),
             ends: [0, 0],
             looked_at: now,
+            moved_at: now,
             announcement: None,
         }
     }
@@ -65,7 +67,6 @@ impl OpenTransactions {
         let notifies = stands && announcement.is_some();
         let new = Open {
             above: end_before,
-            seen_at: now,
             notifies,
         };
         let open = line.open_transactions.iter();
@@ -79,6 +80,9 @@ impl OpenTransactions {
         let ended = std::mem::replace(&mut self.known, known);
         self.ends = [line.place, last_end];
         self.looked_at = now;
+        if line.place != last_end {
+            self.moved_at = now;
+        }
         lowest(ended.values()).min(end_before)
     }
 
@@ -98,12 +102,11 @@ impl OpenTransactions {
     }
 
     /// Returns when a worker that sleeps looks whether the transactions that do not wake it are still
-    /// open: the longer they have been, the later.
+    /// open: the longer no job has come, the later.
     pub(super) fn next_look_asleep(&self) -> Option<Instant> {
-        let silent = self.known.values().filter(|open| !open.notifies);
-        let youngest = silent.map(|open| open.seen_at).max()?;
-        let age = self.looked_at.saturating_duration_since(youngest);
-        Some(self.looked_at + (age / AGE_SHARE).max(LOOK_GAP))
+        let quiet = self.looked_at - self.moved_at;
+        let wait = (quiet / QUIET_SHARE).max(LOOK_GAP);
+        self.has_silent().then(|| self.looked_at + wait)
     }
 }
 
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn long_transactions_are_looked_for_less_often() {
+    fn transactions_are_looked_for_less_often_when_nothing_comes() {
         let mut open = looked_twice(100);
         assert_eq!(open.next_look_asleep(), None);
         look(&mut open, 110, &[7]);
