@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 use tokio::sync::mpsc;
 
@@ -47,7 +48,7 @@ pub(crate) async fn write_stuck(mut writer: Writer, mut set_aside: mpsc::Receive
         };
         match writer.try_write(std::slice::from_ref(&ended), true).await {
             Ok(written) => {
-                stuck.extend(writer.settle(vec![ended], &written));
+                writer.settle(std::slice::from_ref(&ended), written);
                 patience.reset();
             }
             Err(trouble) => {
@@ -66,27 +67,31 @@ fn report(ended: &Ended, error: &sqlx::Error) {
     tracing::warn!(
         job_id = %ended.held.claim.job_id(),
         kind = ended.held.kind,
+        queue = ended.held.queue,
+        attempt = ended.held.claim.attempt(),
         %error,
-        "the end of a run was not taken by the database; it is tried again until it is",
+        "could not record the outcome of the job; retrying",
     );
 }
 
 /// Makes an end that the server can take of one whose values it refused. That a job finished stays
 /// so: there is nothing in it to be refused, and its work must not be done again.
-fn writable(ended: Ended, error: &sqlx::Error) -> Ended {
-    if !is_about_values(error) || matches!(ended.verdict, Verdict::Finish) {
+fn writable(mut ended: Ended, error: &sqlx::Error) -> Ended {
+    let (Verdict::End(end) | Verdict::Completed { otherwise: end }) = &mut ended.verdict else {
+        return ended;
+    };
+    if !is_about_values(error) {
         return ended;
     }
     let message = format!("the end of this run could not be written: {error}");
-    let error = AttemptError {
-        ending: Ending::Error,
-        message: message.replace(|c: char| !c.is_ascii() || c == '\0', "?"),
-        backtrace: None,
+    *end = End::Fail {
+        error: AttemptError {
+            ending: Ending::Error,
+            message: message.replace(|c: char| !c.is_ascii() || c == '\0', "?"),
+            backtrace: None,
+        },
     };
-    Ended {
-        verdict: Verdict::Fail { error },
-        ..ended
-    }
+    ended
 }
 
 /// Data exceptions and violated constraints: the same values are refused again.

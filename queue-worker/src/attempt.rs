@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
+use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
@@ -38,7 +39,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
     pub(crate) async fn run(&self, job: ClaimedJob, held: Arc<Held>, slot: Slot) -> Ended {
         let span = tracing::info_span!(
             "job",
-            id = %job.claim.job_id(),
+            job_id = %job.claim.job_id(),
             kind = job.kind,
             queue = job.queue,
             attempt = job.claim.attempt(),
@@ -65,7 +66,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             (None, Some(handler)) => self.perform(&**handler, job, held, slot).await,
             (Some(StopReason::Cancelled), _) => cancelled_unbegun(),
             // Stopped before it began, or of a kind we did not ask for: somebody else's turn.
-            _ => Verdict::Release { begun: false },
+            _ => Verdict::End(End::Release),
         }
     }
 
@@ -90,20 +91,17 @@ impl<S: Send + Sync + 'static> Runner<S> {
             Ok(work) => self.see_through(work, handler, held).await,
             Err(problem) => Err(problem),
         };
-        match ended {
-            Ok(()) if cx.has_completed() => Verdict::Completed {
-                otherwise: Box::new(judge(
-                    uncommitted(),
-                    &attempt,
-                    &handler.policy().backoff,
-                    None,
-                )),
+        let backoff = &handler.policy().backoff;
+        let end = |problem, stopped| judge(problem, &attempt, backoff, stopped);
+        match (ended, cx.has_completed()) {
+            (Ok(()), false) => Verdict::Finish,
+            (Ok(()), true) => Verdict::Completed {
+                otherwise: end(uncommitted(), None),
             },
-            Ok(()) => Verdict::Finish,
-            Err(problem) => {
-                let backoff = &handler.policy().backoff;
-                judge(problem, &attempt, backoff, held.stop_reason())
-            }
+            (Err(problem), false) => Verdict::End(end(problem, held.stop_reason())),
+            (Err(problem), true) => Verdict::Completed {
+                otherwise: end(problem, held.stop_reason()),
+            },
         }
     }
 
@@ -137,25 +135,25 @@ impl<S: Send + Sync + 'static> Runner<S> {
 }
 
 fn cancelled_unbegun() -> Verdict {
-    Verdict::Discard {
+    Verdict::End(End::Discard {
         error: AttemptError {
             ending: Ending::Cancelled,
             message: "cancelled before it began".to_owned(),
             backtrace: None,
         },
         outcome: queue_core::Outcome::Cancelled,
-    }
+    })
 }
 
 /// The verdict when judging itself panicked: a run without any would be held for ever.
 fn undecided() -> Verdict {
-    Verdict::Fail {
+    Verdict::End(End::Fail {
         error: AttemptError {
             ending: Ending::Panic,
             message: "panicked outside of the job, while its run was judged".to_owned(),
             backtrace: None,
         },
-    }
+    })
 }
 
 async fn elapsed(limit: Option<Duration>) {

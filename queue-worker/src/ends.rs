@@ -1,17 +1,13 @@
 //! The ends of runs, and how one group of them is written and told of.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use queue_core::process::ProcessId;
-use queue_core::transitions::Run;
-use queue_core::transitions::discard::{Discarded, discard};
-use queue_core::transitions::fail::{Failed, fail};
-use queue_core::transitions::finish::{finish, still_claimed, was_written};
-use queue_core::transitions::release::release;
-use queue_core::transitions::retry::{Retried, retry};
-use queue_core::transitions::snooze::snooze;
-use queue_core::{JobId, Schema, is_transient};
+use queue_core::transitions::end::{End, end, was_written};
+use queue_core::transitions::finish::finish;
+use queue_core::transitions::{Became, Run};
+use queue_core::{JobId, Outcome, Schema, is_transient, redact};
 use sqlx::PgConnection;
 
 use crate::hooks::{self, Hooks, JobEvent};
@@ -63,12 +59,12 @@ impl Writer {
         }
     }
 
-    /// Tries once to write verdicts of one sort.
+    /// Tries once to write a group, all of whose runs finished their jobs, or none.
     pub(crate) async fn try_write(
         &mut self,
         group: &[Ended],
         repeated: bool,
-    ) -> Result<Vec<JobId>, Trouble> {
+    ) -> Result<Vec<(JobId, Became)>, Trouble> {
         // Being refused as a client says nothing about what would have been written.
         self.link.connect().await.map_err(Trouble::Away)?;
         self.flush(group, repeated).await.map_err(|error| {
@@ -80,74 +76,37 @@ impl Writer {
         })
     }
 
-    async fn flush(&mut self, group: &[Ended], repeated: bool) -> Result<Vec<JobId>, sqlx::Error> {
-        let Self {
-            link,
-            schema,
-            process,
-            process_name,
-            ..
-        } = self;
-        link.run(async |conn| {
-            let mut written = apply(conn, schema, *process, process_name, group).await?;
-            if repeated && asks_whether_written(group) && written.len() < group.len() {
+    async fn flush(
+        &mut self,
+        group: &[Ended],
+        repeated: bool,
+    ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+        let (schema, process, name) = (&self.schema, self.process, &self.process_name);
+        let write = async |conn: &mut PgConnection| {
+            let mut written = apply(conn, schema, process, name, group).await?;
+            if repeated && written.len() < group.len() {
                 let runs: Vec<Run> = group.iter().map(|ended| ended.run).collect();
                 written.extend(was_written(conn, schema, &runs).await?);
             }
             Ok(written)
-        })
-        .await
+        };
+        self.link.run(write).await
     }
 
-    /// Forgets the runs and tells of them. Returns those that have another end to be written.
-    pub(crate) fn settle(&self, group: Vec<Ended>, written: &[JobId]) -> Vec<Ended> {
+    /// Forgets the runs of a group that was written, and tells what their jobs became.
+    pub(crate) fn settle(&self, group: &[Ended], written: Vec<(JobId, Became)>) {
         self.vacated
             .add(group.iter().flat_map(|ended| &ended.held.keys));
-        if let Some(Verdict::Completed { .. }) = group.first().map(|ended| &ended.verdict) {
-            return self.settle_completed(group, written);
-        }
         self.holdings.remove(group.iter().map(|ended| &ended.held));
-        let written: HashSet<JobId> = written.iter().copied().collect();
-        for ended in &group {
-            if written.contains(&ended.held.claim.job_id()) {
-                tell(&self.hooks, ended);
-            } else {
-                report_lost(ended);
-            }
-        }
-        Vec::new()
-    }
-
-    /// Jobs that said they finished themselves but are still claimed did not commit: that is an
-    /// error of theirs, and they are tried again.
-    fn settle_completed(&self, group: Vec<Ended>, still_claimed: &[JobId]) -> Vec<Ended> {
-        let mut uncommitted = Vec::new();
+        let written: HashMap<JobId, Became> = written.into_iter().collect();
         for ended in group {
-            match ended {
-                Ended {
-                    verdict: Verdict::Completed { otherwise },
-                    ..
-                } if still_claimed.contains(&ended.held.claim.job_id()) => {
-                    uncommitted.push(Ended {
-                        verdict: *otherwise,
-                        ..ended
-                    });
-                }
-                ended => {
-                    self.holdings.remove([&ended.held]);
-                    tell(&self.hooks, &ended);
-                }
+            let became = written.get(&ended.held.claim.job_id()).copied();
+            match became.or_else(|| ended.verdict.if_gone()) {
+                Some(became) => tell(&self.hooks, ended, became),
+                None => report_lost(ended),
             }
         }
-        uncommitted
     }
-}
-
-/// Tells whether it means anything that a run's end is written: a job that finished itself is
-/// asked for as one that is still claimed.
-fn asks_whether_written(group: &[Ended]) -> bool {
-    let first = group.first().map(|ended| &ended.verdict);
-    !matches!(first, Some(Verdict::Completed { .. }))
 }
 
 /// Tells whether a passing error is one of this statement rather than of the database: it waited
@@ -159,106 +118,33 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "55P03" || code == "57014")
 }
 
-/// Sorts verdicts, so that each sort is one statement. Finishes come first: there are most.
-pub(crate) fn by_verdict(batch: impl Iterator<Item = Ended>) -> impl Iterator<Item = Vec<Ended>> {
-    let mut groups: [Vec<Ended>; 7] = Default::default();
-    for ended in batch {
-        let sort = match ended.verdict {
-            Verdict::Finish => 0,
-            Verdict::Completed { .. } => 1,
-            Verdict::Retry { .. } => 2,
-            Verdict::Snooze { .. } => 3,
-            Verdict::Discard { .. } => 4,
-            Verdict::Fail { .. } => 5,
-            Verdict::Release { .. } => 6,
-        };
-        groups[sort].push(ended);
-    }
-    groups.into_iter().filter(|group| !group.is_empty())
-}
-
-/// Carries out verdicts of one sort, and returns the jobs they changed; for jobs that completed
-/// themselves, those that turn out not to have.
+/// Writes a group of ends in one statement, and returns what the jobs became that it changed.
 async fn apply(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
     process_name: &str,
     group: &[Ended],
-) -> Result<Vec<JobId>, sqlx::Error> {
-    let Some(first) = group.first() else {
-        return Ok(Vec::new());
-    };
-    match &first.verdict {
-        Verdict::Finish => {
-            let runs: Vec<Run> = group.iter().map(|ended| ended.run).collect();
-            finish(conn, schema, process, &runs).await
-        }
-        Verdict::Completed { .. } => {
-            let runs: Vec<Run> = group.iter().map(|ended| ended.run).collect();
-            still_claimed(conn, schema, process, &runs).await
-        }
-        Verdict::Retry { .. } => {
-            let retried = collect(group, |run, verdict| match verdict {
-                Verdict::Retry { error, delay } => Some(Retried {
-                    run,
-                    error: error.clone(),
-                    delay: *delay,
-                }),
-                _ => None,
-            });
-            retry(conn, schema, process, process_name, &retried).await
-        }
-        Verdict::Snooze { .. } => {
-            let snoozed = collect(group, |run, verdict| match verdict {
-                Verdict::Snooze { delay } => Some((run.claim, *delay)),
-                _ => None,
-            });
-            snooze(conn, schema, process, &snoozed).await
-        }
-        Verdict::Discard { .. } => {
-            let discarded = collect(group, |run, verdict| match verdict {
-                Verdict::Discard { error, outcome } => Some(Discarded {
-                    run,
-                    error: error.clone(),
-                    outcome: *outcome,
-                }),
-                _ => None,
-            });
-            discard(conn, schema, process, process_name, &discarded).await
-        }
-        Verdict::Fail { .. } => {
-            let failed = collect(group, |run, verdict| match verdict {
-                Verdict::Fail { error } => Some(Failed {
-                    run,
-                    error: error.clone(),
-                }),
-                _ => None,
-            });
-            fail(conn, schema, process, process_name, &failed).await
-        }
-        Verdict::Release { .. } => {
-            let released: Vec<_> = group.iter().map(|ended| ended.run.claim).collect();
-            release(conn, schema, process, &released).await
-        }
-    }
-}
-
-fn collect<T>(group: &[Ended], pick: impl Fn(Run, &Verdict) -> Option<T>) -> Vec<T> {
-    group
+) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+    let ends: Vec<(Run, &End)> = group
         .iter()
-        .filter_map(|ended| pick(ended.run, &ended.verdict))
-        .collect()
+        .filter_map(|ended| Some((ended.run, ended.verdict.end()?)))
+        .collect();
+    if !ends.is_empty() {
+        return end(conn, schema, process, process_name, &ends).await;
+    }
+    let runs: Vec<Run> = group.iter().map(|ended| ended.run).collect();
+    let finished = finish(conn, schema, process, &runs).await?;
+    let done = Became::Finished(Outcome::Done);
+    Ok(finished.into_iter().map(|job| (job, done)).collect())
 }
 
 /// Logs what became of a job, once, and calls the hooks.
-fn tell(hooks: &Hooks, ended: &Ended) {
+fn tell(hooks: &Hooks, ended: &Ended, became: Became) {
     let Ended { run, held, verdict } = ended;
-    let error = match verdict {
-        Verdict::Retry { error, .. } | Verdict::Discard { error, .. } | Verdict::Fail { error } => {
-            Some(error.message.as_str())
-        }
-        _ => None,
+    let end = match became {
+        Became::Finished(Outcome::Done) => None,
+        _ => verdict.end(),
     };
     let event = JobEvent {
         job_id: held.claim.job_id(),
@@ -266,32 +152,43 @@ fn tell(hooks: &Hooks, ended: &Ended) {
         queue: &held.queue,
         attempt: held.claim.attempt(),
         ran: run.ran,
-        error,
+        error: end.and_then(End::error).map(|error| &*error.message),
     };
-    let JobEvent {
+    log(&event, became, end);
+    let concerned = match became {
+        Became::Finished(Outcome::Done) => &hooks.finished[..],
+        Became::Finished(_) => &hooks.discarded,
+        Became::Failed => &hooks.failed,
+        Became::Scheduled | Became::Ready => &[],
+    };
+    hooks::tell_of_job(concerned, &event);
+}
+
+fn log(event: &JobEvent<'_>, became: Became, end: Option<&End>) {
+    let &JobEvent {
         job_id,
         kind,
+        queue,
         attempt,
         ..
     } = event;
-    match verdict {
-        Verdict::Finish | Verdict::Completed { .. } => {
-            tracing::debug!(%job_id, kind, attempt, "finished");
-            hooks::tell_of_job(&hooks.finished, &event);
+    let error = event.error.map(redact);
+    let delay = end.and_then(End::delay);
+    match became {
+        Became::Finished(Outcome::Done) => {
+            tracing::debug!(%job_id, kind, queue, attempt, "finished");
         }
-        Verdict::Retry { delay, .. } => {
-            tracing::warn!(%job_id, kind, attempt, ?delay, "failed, and is tried again");
+        Became::Finished(outcome) => {
+            tracing::info!(%job_id, kind, queue, attempt, error, "{}", outcome.as_str());
         }
-        Verdict::Snooze { delay } => tracing::debug!(%job_id, kind, attempt, ?delay, "snoozed"),
-        Verdict::Discard { outcome, .. } => {
-            tracing::info!(%job_id, kind, attempt, outcome = outcome.as_str(), "given up");
-            hooks::tell_of_job(&hooks.discarded, &event);
+        Became::Failed => {
+            tracing::error!(%job_id, kind, queue, attempt, error, "failed for good");
         }
-        Verdict::Fail { .. } => {
-            tracing::error!(%job_id, kind, attempt, "failed for good");
-            hooks::tell_of_job(&hooks.failed, &event);
+        Became::Scheduled if error.is_some() => {
+            tracing::warn!(%job_id, kind, queue, attempt, error, ?delay, "failed; retrying");
         }
-        Verdict::Release { begun } => tracing::debug!(%job_id, kind, attempt, begun, "given back"),
+        Became::Scheduled => tracing::debug!(%job_id, kind, queue, attempt, ?delay, "snoozed"),
+        Became::Ready => tracing::debug!(%job_id, kind, queue, attempt, "given back"),
     }
 }
 
@@ -299,7 +196,8 @@ fn report_lost(ended: &Ended) {
     tracing::warn!(
         job_id = %ended.held.claim.job_id(),
         kind = ended.held.kind,
+        queue = ended.held.queue,
         attempt = ended.held.claim.attempt(),
-        "the end of a run came too late: the job had been taken from this process",
+        "outcome ignored: the job now belongs to another process",
     );
 }

@@ -12,11 +12,13 @@
 //! aside, and tried again there.
 
 use queue_core::JobId;
+use queue_core::transitions::Became;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::{self, Stuck};
-use crate::ends::{Trouble, by_verdict};
+use crate::ends::Trouble;
+use crate::judge::Verdict;
 use crate::link::Patience;
 
 pub(crate) use crate::ends::{Ended, Writer};
@@ -59,32 +61,33 @@ impl Writer {
             if received == 0 {
                 break;
             }
-            for group in by_verdict(batch.drain(..)) {
+            let (finishes, ends): (Vec<Ended>, Vec<Ended>) = batch
+                .drain(..)
+                .partition(|ended| matches!(ended.verdict, Verdict::Finish));
+            for group in [finishes, ends] {
                 self.write(group, false, &aside).await;
             }
         }
         self.link.close().await;
     }
 
-    /// Writes verdicts of one sort, however long it takes; but those that are stuck are set aside.
+    /// Writes a group of ends, however long it takes; but those that are stuck are set aside.
     async fn write(&mut self, group: Vec<Ended>, repeated: bool, aside: &mpsc::Sender<Stuck>) {
+        if group.is_empty() {
+            return;
+        }
         match self.write_unless_stuck(&group, repeated).await {
-            Ok(written) => {
-                let uncommitted = self.settle(group, &written);
-                for group in by_verdict(uncommitted.into_iter()) {
-                    Box::pin(self.write(group, false, aside)).await;
-                }
-            }
+            Ok(written) => self.settle(&group, written),
             Err(error) => Box::pin(self.write_apart(group, error, aside)).await,
         }
     }
 
-    /// Writes verdicts of one sort, however long the database is away.
+    /// Writes a group of ends, however long the database is away.
     async fn write_unless_stuck(
         &mut self,
         group: &[Ended],
         mut repeated: bool,
-    ) -> Result<Vec<JobId>, sqlx::Error> {
+    ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
         let mut patience = Patience::default();
         loop {
             match self.try_write(group, repeated).await {
@@ -93,7 +96,7 @@ impl Writer {
                 Err(Trouble::Away(error)) => {
                     let wait = patience.next_wait();
                     if patience.is_first() {
-                        tracing::warn!(%error, runs = group.len(), "could not write the ends of runs; trying again");
+                        tracing::warn!(%error, runs = group.len(), "could not record the outcomes of jobs; retrying");
                     }
                     repeated = true;
                     tokio::time::sleep(wait).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::process::ProcessId;
-use queue_core::transitions::release::release;
+use queue_core::transitions::end::release;
 use queue_core::transitions::unblock::unblock;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;

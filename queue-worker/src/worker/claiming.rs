@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim::{ClaimedJob, claim, last_place};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
-use queue_core::transitions::release::release_unknown;
+use queue_core::transitions::end::release_unknown;
 use tokio::sync::watch;
 use tokio::time::timeout;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use queue_core::transitions::Run;
+use queue_core::transitions::end::End;
 
 use super::Worker;
 use crate::judge::Verdict;
@@ -55,11 +55,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
 fn unbegun((job, held): Waiting) -> Ended {
     Ended {
-        run: Run {
-            claim: job.claim,
-            ran: Duration::ZERO,
-        },
+        run: Run::unbegun(job.claim),
         held,
-        verdict: Verdict::Release { begun: false },
+        verdict: Verdict::End(End::Release),
     }
 }
