@@ -6,7 +6,7 @@ with closed as (
         and process_id = $1
         and ((job_id, attempt) in (select * from unnest($2::bigint[], $3::integer[]))) is true
     returning job_id, attempt, keys, slots, 'done' as became,
-        (job_id in (select unnest($5::bigint[]))) is true as has_key
+        job_id = any ($5::bigint[]) as has_key
 ), finished as (
     insert into queue.finished (job_id, started_at, finished_at, attempt, outcome)
     select job_id, statement_timestamp() - ran_us * interval '1 microsecond',
