@@ -168,7 +168,7 @@ pub async fn release_unknown(
 }
 
 /// Finds the runs whose end was written, by whatever transition, and what became of their jobs:
-/// asked when the answer to the write was lost.
+/// asked about runs whose claim is gone.
 ///
 /// # Errors
 /// Returns what the server answered.

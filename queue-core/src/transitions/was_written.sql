@@ -1,6 +1,7 @@
--- Finds the runs whose end was written, and what became of their jobs: what a write with a lost
--- answer has done. The job stands where the end put it, for the same attempt, or its attempt is
--- kept and it has been tried again since. A job that was recovered keeps its attempt as a crash.
+-- Finds the runs whose end was written, and what became of their jobs: by a write whose answer was
+-- lost, or by the job itself in a transaction of its own. The job stands where the end put it, for
+-- the same attempt, or its attempt is kept and it has been tried again since. A job that was
+-- recovered keeps its attempt as a crash.
 --
 -- Each question is asked in turn, by primary key, and only if the one before found nothing.
 with stood as materialized (

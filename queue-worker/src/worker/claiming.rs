@@ -41,7 +41,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let mut looks = 0;
         let mut was_woken = false;
         let mut found_at = Instant::now();
-        let mut vacated = self.shared.vacated.looks();
+        let mut freed_keys = self.shared.freed_keys.looks();
         // Without knowing what there is, the first claim would not take the most urgent.
         self.learn_lanes(&mut link).await?;
         while !self.is_stopping() {
@@ -49,7 +49,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if self.is_stopping() {
                 break;
             }
-            vacated.mark_unchanged();
+            freed_keys.mark_unchanged();
             if self.owes_sweep.swap(false, Ordering::Relaxed)
                 && self.claim_below(&mut link, room).await? > 0
             {
@@ -65,7 +65,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if (was_woken && !is_stale) || looks == FIRST_LOOKS.len() {
                 self.sweep.notify_one();
             }
-            was_woken = self.doze(&mut link, room, &mut looks, &mut vacated).await?;
+            was_woken = self
+                .doze(&mut link, room, &mut looks, &mut freed_keys)
+                .await?;
         }
         link.close().await;
         Ok(())
@@ -102,7 +104,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ) -> Result<usize, sqlx::Error> {
         let limit = limit.min(self.affordable());
         let _no_doubts_meanwhile = self.shared.claiming.read().await;
-        let rests = !are_stragglers && self.gated.rests(self.shared.vacated.looks_taken());
+        let rests = !are_stragglers && self.gated.rests(self.shared.freed_keys.looks_taken());
         let (mut count, mut room) = (0, limit);
         for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
             count += self
@@ -131,7 +133,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         room: &mut usize,
         are_stragglers: bool,
     ) -> Result<usize, sqlx::Error> {
-        let looks = self.shared.vacated.looks_taken();
+        let looks = self.shared.freed_keys.looks_taken();
         let LimitedClaim { jobs, parked } = self
             .ask(link, round, *room)
             .await
@@ -199,7 +201,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
         }
         drop(lanes);
-        let held = self.shared.holdings.add(&claimed);
+        let held = self.shared.in_flight.add(&claimed);
         let waiting = claimed.into_iter().zip(held).collect();
         self.reserve.fill(waiting, are_stragglers);
     }
@@ -228,7 +230,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let shared = &*self.shared;
         let _no_claims_meanwhile = shared.claiming.write().await;
         let asked = Instant::now();
-        let known = shared.holdings.claims();
+        let known = shared.in_flight.claims();
         let released = link
             .run(async |conn| release_unknown(conn, &shared.schema, shared.process, &known).await)
             .await?;
@@ -272,7 +274,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         link: &mut Link,
         room: usize,
         looks: &mut usize,
-        vacated: &mut watch::Receiver<usize>,
+        freed_keys: &mut watch::Receiver<usize>,
     ) -> Result<bool, sqlx::Error> {
         let (_doze, is_news) = self.shared.sleepers.announce().await?;
         if is_news && self.claim_above(link, room).await? > 0 {
@@ -288,7 +290,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.dozing.store(true, Ordering::Relaxed);
         let woken = tokio::select! {
             () = self.wake.notified() => true,
-            Ok(()) = vacated.changed() => false,
+            Ok(()) = freed_keys.changed() => false,
             () = tokio::time::sleep(wait) => false,
             () = self.shared.stopping.cancelled() => false,
         };

@@ -4,40 +4,21 @@ use std::time::Duration;
 
 use queue_core::Outcome;
 use queue_core::transitions::end::End;
-use queue_core::transitions::{AttemptError, Became, Ending};
+use queue_core::transitions::{AttemptError, Ending};
 
+use super::in_flight::StopReason;
 use crate::backoff::Backoff;
 use crate::cx::Attempt;
 use crate::perform::Next;
 use crate::problem::Problem;
-use crate::running::StopReason;
 
-/// What is written about a run.
+/// What is to be recorded about a run.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// The job did its work.
+    /// claimed → finished: the job did its work.
     Finish,
-    /// The job finished itself in a transaction of its own. If that was not committed, its claim
-    /// is still there, and the run ends otherwise.
-    Completed { otherwise: End },
     /// The job ended in some other way.
     End(End),
-}
-
-impl Verdict {
-    /// Returns how the run ends while its claim is there, unless the job did its work.
-    pub(crate) fn end(&self) -> Option<&End> {
-        match self {
-            Self::Finish => None,
-            Self::Completed { otherwise: end } | Self::End(end) => Some(end),
-        }
-    }
-
-    /// Returns what the job became if its claim was gone before it was written.
-    pub(crate) fn if_gone(&self) -> Option<Became> {
-        let completed = matches!(self, Self::Completed { .. });
-        completed.then_some(Became::Finished(Outcome::Done))
-    }
 }
 
 /// Judges a run that returned an error, panicked, or was dropped after it had been asked to stop.
