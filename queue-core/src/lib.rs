@@ -29,6 +29,7 @@ mod state;
 
 mod db;
 mod names;
+mod redact;
 mod unique;
 
 pub use db::{begin, is_not_migrated, is_transient};
@@ -37,6 +38,7 @@ pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, 
 pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_schedule, check_tag};
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 pub use queue::Queue;
+pub use redact::redact;
 pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;

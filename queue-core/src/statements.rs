@@ -6,8 +6,8 @@ use crate::inspect::{
 };
 use crate::process::{DEREGISTER, HEARTBEAT, POLL, REGISTER, SLEEP, STOP_POLLING, WAKE};
 use crate::transitions::{
-    cancel, claim, claim_limited, clear, copy, discard, enqueue, fail, finish, promote, recover,
-    release, retry, revive, snooze, unblock,
+    cancel, claim, claim_limited, clear, copy, end, enqueue, finish, promote, recover, revive,
+    unblock,
 };
 use crate::{limits, queues, recurring};
 
@@ -26,12 +26,11 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("clear_finished", clear::CLEAR_FINISHED),
     ("clear_rates", clear::CLEAR_RATES),
     ("deregister", DEREGISTER),
-    ("discard", discard::DISCARD),
+    ("end", end::END),
     ("enqueue", enqueue::ENQUEUE),
     ("enqueue_limited", enqueue::ENQUEUE_LIMITED),
     ("enqueue_one", enqueue::ENQUEUE_ONE),
     ("enqueue_ready", enqueue::ENQUEUE_READY),
-    ("fail", fail::FAIL),
     ("finish", finish::FINISH),
     ("heartbeat", HEARTBEAT),
     ("key_holders", enqueue::KEY_HOLDERS),
@@ -53,30 +52,26 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("record_run", recurring::RECORD_RUN),
     ("recover", recover::RECOVER),
     ("register", REGISTER),
-    ("release", release::RELEASE),
-    ("release_unknown", release::RELEASE_UNKNOWN),
     ("remove_schedule", recurring::REMOVE),
     ("request_cancel", cancel::REQUEST_CANCEL),
     ("reserve_ids", copy::RESERVE_IDS),
     ("reset_limit", limits::RESET),
     ("resume", queues::RESUME),
     ("resume_schedule", recurring::RESUME),
-    ("retry", retry::RETRY),
     ("revive", revive::REVIVE),
     ("run_anyway", unblock::RUN_ANYWAY),
     ("set_limit", limits::SET),
     ("settle_firing", recurring::SETTLE),
     ("sleep", SLEEP),
-    ("snooze", snooze::SNOOZE),
-    ("still_claimed", finish::STILL_CLAIMED),
     ("stop_polling", STOP_POLLING),
     ("store_schedule", recurring::STORE),
     ("unblock", unblock::UNBLOCK),
     ("undeclare", recurring::UNDECLARE),
+    ("unknown_claims", end::UNKNOWN_CLAIMS),
     ("waiting_keys", limits::WAITING_KEYS),
     ("wake", WAKE),
     ("wake_queues", copy::WAKE_QUEUES),
-    ("was_written", finish::WAS_WRITTEN),
+    ("was_written", end::WAS_WRITTEN),
 ];
 
 /// What operators ask: these may read much, within their limits.

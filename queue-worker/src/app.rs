@@ -123,7 +123,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Calls a function after a job was finished. Hooks are called in the order in which they
     /// were added, once what they tell of is durable; a panic in one is logged and ends there.
     ///
-    /// Hooks are called where the ends of all jobs are written, and the next are written only
+    /// Hooks are called where the outcomes of all jobs are recorded, and the next are recorded only
     /// when they return: one must not block. What takes longer belongs on a task or a channel.
     #[must_use]
     pub fn on_finished(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {

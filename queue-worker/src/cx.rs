@@ -58,7 +58,7 @@ impl Attempt {
         }
     }
 
-    /// Tells whether an error in this run fails the job, unless its rules say otherwise.
+    /// Returns whether an error in this run fails the job, unless its rules say otherwise.
     pub fn is_last(&self) -> bool {
         self.spent + 1 >= self.attempts_max
     }
@@ -148,7 +148,7 @@ impl<S> Cx<S> {
         self.inner.token.cancelled().await;
     }
 
-    /// Tells whether the job should stop.
+    /// Returns whether the job should stop.
     pub fn is_cancelled(&self) -> bool {
         self.inner.token.is_cancelled()
     }
@@ -175,7 +175,7 @@ impl<S> Cx<S> {
         Ok(())
     }
 
-    /// Tells whether the job said that it finished itself.
+    /// Returns whether the job called [`complete_in`](Self::complete_in).
     pub(crate) fn has_completed(&self) -> bool {
         self.inner.completed.load(Ordering::Acquire)
     }

@@ -98,10 +98,11 @@ where
 
     fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
         let job: J = decode(args)?;
+        let span = tracing::Span::current();
         let work = move || {
             let _slot = slot;
             let attempt: Attempt = cx.attempt().clone();
-            let ended = panics::catch(|| job.perform(cx))?;
+            let ended = span.in_scope(|| panics::catch(|| job.perform(cx)))?;
             ended.map_err(|error| problem(J::on_error(&error, &attempt), error))
         };
         Ok(async move {

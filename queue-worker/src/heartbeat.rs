@@ -9,9 +9,9 @@ use queue_core::{JobId, Schema};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::{InFlight, StopReason};
 use crate::config::ProcessSettings;
 use crate::link::Link;
-use crate::running::{Holdings, StopReason};
 
 /// Why a process may no longer hold its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Heartbeat {
     pub(crate) schema: Schema,
     pub(crate) process: ProcessId,
     pub(crate) settings: ProcessSettings,
-    pub(crate) holdings: Arc<Holdings>,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -80,7 +80,7 @@ impl Heartbeat {
 
     fn pass_on(&self, requests: &[(JobId, i32)]) {
         for (job, attempt) in requests {
-            self.holdings
+            self.in_flight
                 .stop(*job, Some(*attempt), StopReason::Cancelled);
         }
     }

@@ -24,19 +24,14 @@ mod unblocker;
 
 mod worker;
 
-mod attempt;
+mod completer;
 mod doubts;
 mod lanes;
 mod reserve;
 mod sleepers;
-mod writer;
 
-mod aside;
+mod attempt;
 
-mod ends;
-
-mod judge;
-mod running;
 mod signals;
 mod supervise;
 
@@ -44,7 +39,6 @@ mod app;
 mod handler;
 mod hooks;
 mod slots;
-mod vacated;
 
 mod panics;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use queue_core::JobId;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
-use crate::running::StopReason;
+use crate::attempt::StopReason;
 use crate::worker::{Shared, Worker};
 
 /// Listens until the connection breaks or the process is through.
@@ -32,7 +32,7 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
         if notification.channel() == wake {
             wake_all(&workers, Some(payload));
         } else if let Ok(job) = payload.parse::<JobId>() {
-            shared.holdings.stop(job, None, StopReason::Cancelled);
+            shared.in_flight.stop(job, None, StopReason::Cancelled);
         }
     }
     Err(sqlx::Error::Protocol(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use queue_core::transitions::claim::ClaimedJob;
 use tokio::sync::Notify;
 
-use crate::running::Held;
+use crate::attempt::InFlightJob;
 
 /// How far ahead of the slots the reserve reaches: a few round trips to the database.
 const AHEAD: Duration = Duration::from_millis(25);
@@ -16,7 +16,7 @@ const AHEAD: Duration = Duration::from_millis(25);
 const RESERVE_MAX: usize = 2_000;
 
 /// A job waiting for a slot.
-pub(crate) type Waiting = (ClaimedJob, Arc<Held>);
+pub(crate) type Waiting = (ClaimedJob, Arc<InFlightJob>);
 
 /// The jobs waiting for a slot of one worker.
 #[derive(Debug, Default)]

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use queue_core::Schema;
 use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 
+use crate::completer::FreedKeys;
 use crate::config::DispatcherSettings;
 use crate::link::Link;
-use crate::vacated::Vacated;
 
 /// The keys that one statement looks at.
 const KEYS: u32 = 500;
@@ -36,7 +36,7 @@ pub(crate) struct Unblocker {
     link: Link,
     schema: Schema,
     settings: DispatcherSettings,
-    vacated: Arc<Vacated>,
+    freed_keys: Arc<FreedKeys>,
     /// When keys have their next start.
     starts: BTreeMap<String, Instant>,
     pass: Pass,
@@ -53,13 +53,13 @@ impl Unblocker {
         link: Link,
         schema: Schema,
         settings: DispatcherSettings,
-        vacated: Arc<Vacated>,
+        freed_keys: Arc<FreedKeys>,
     ) -> Self {
         Self {
             link: link.relaxed(),
             schema,
             settings,
-            vacated,
+            freed_keys,
             starts: BTreeMap::new(),
             pass: Pass::Rests {
                 until: Instant::now(),
@@ -78,7 +78,7 @@ impl Unblocker {
             let wait = self.next_look().saturating_duration_since(Instant::now());
             tokio::select! {
                 biased;
-                () = self.vacated.added() => {}
+                () = self.freed_keys.added() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -96,7 +96,7 @@ impl Unblocker {
     }
 
     async fn look_at_vacated(&mut self) -> Result<(), sqlx::Error> {
-        let mut taken = self.vacated.take();
+        let mut taken = self.freed_keys.take();
         if taken.rest().is_empty() {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Unblocker {
             self.look(keys).await?;
             taken.settle(looked_at);
         }
-        self.vacated.note_look();
+        self.freed_keys.note_look();
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Unblocker {
             self.starts.insert(key, now + wait.max(wait_min));
         }
         if jobs > 0 {
-            self.vacated.note_look();
+            self.freed_keys.note_look();
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Jobs that nobody wants any more: waiting ones end at once, running ones are asked to stop.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
@@ -9,6 +10,7 @@ use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, worker};
 use queue_worker::{Cx, Job, Perform};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 async fn cancel(world: &World, jobs: &[JobId]) -> Vec<JobId> {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -161,6 +163,56 @@ async fn a_request_whose_notification_was_lost_is_read_with_the_next_heartbeat()
     world.until_state(id, "finished").await;
     process.stop().await;
     assert_eq!(outcome(&world, id).await, "cancelled");
+}
+
+/// A job that fails at the gate `fail`, and would be tried again.
+#[derive(Serialize, Deserialize)]
+struct Unlucky;
+
+impl Job for Unlucky {
+    const KIND: &'static str = "unlucky";
+}
+
+impl Perform<Stage> for Unlucky {
+    type Error = std::io::Error;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), std::io::Error> {
+        cx.state().note("unlucky begins");
+        cx.state().pass("fail").await;
+        Err(std::io::Error::other("no luck"))
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_late_for_the_run_cancels_the_job_and_is_logged_and_told_as_such()
+{
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(log.reopen().unwrap());
+    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(file);
+    let _logging = logging.set_default();
+    let (world, stage) = (World::new().await, Stage::default());
+    let heard = stage.clone();
+    let app = stage.app().register::<Unlucky>();
+    let app = app.on_discarded(move |job| heard.note(format!("told: {}", job.error.unwrap())));
+    let process = world.start(app, worker("*", 1));
+    let id = world.queue.enqueue(Unlucky).await.unwrap().id();
+    stage.noted("unlucky begins").await;
+
+    // Nobody tells the process, as when the request is committed while its run ends.
+    world
+        .sql("update queue.claimed set cancel_requested_at = now()")
+        .await;
+    stage.open("fail");
+
+    stage.noted("told: no luck").await;
+    process.stop().await;
+    assert_eq!(outcome(&world, id).await, "cancelled");
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let line = log.lines().find(|line| line.contains("no luck"));
+    let fields = format!(
+        r#"cancelled job_id={id} kind="unlucky" queue="default" attempt=1 error="no luck""#
+    );
+    assert!(line.unwrap().contains(&fields), "{log}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Claim;
 use queue_core::transitions::claim::{Lane, Track, claim};
-use queue_core::transitions::release::release;
+use queue_core::transitions::end::release;
 use queue_core::{JobId, NewJob, Options, Schema};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, eventually, worker};

@@ -14,15 +14,11 @@ use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
 use queue_core::transitions::claim_limited::claim_limited;
 use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
-use queue_core::transitions::discard::{Discarded, discard};
-use queue_core::transitions::fail::{Failed, fail};
+use queue_core::transitions::end::{End, end, release_unknown};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::recover;
-use queue_core::transitions::release::{release, release_unknown};
-use queue_core::transitions::retry::{Retried, retry};
 use queue_core::transitions::revive::revive;
-use queue_core::transitions::snooze::snooze;
 use queue_core::transitions::unblock::{blocked_keys, run_anyway, unblock};
 use queue_core::transitions::{AttemptError, Claim, Ending, Run};
 use queue_core::{
@@ -68,11 +64,11 @@ enum Step {
         name: &'static str,
         to: Option<u32>,
     },
-    /// Ends any run that was ever claimed: most of them are over.
+    /// Ends any run that was ever claimed, as it asks or by finishing its job: most are over.
     End {
         claim: usize,
         by: Option<usize>,
-        how: End,
+        how: Option<End>,
     },
     Cancel {
         job: usize,
@@ -102,16 +98,6 @@ enum Counts {
     Always,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Finish,
-    Retry,
-    Snooze,
-    Fail,
-    Discard,
-    Release,
-}
-
 fn step() -> impl Strategy<Value = Step> {
     let counts = prop_oneof![
         Just(Counts::Waiting),
@@ -124,13 +110,22 @@ fn step() -> impl Strategy<Value = Step> {
         Just(OnConflict::Replace),
         Just(OnConflict::Reject),
     ];
+    let (error, delay) = (error(), Duration::from_secs(600));
+    let retry = End::Retry {
+        error: error.clone(),
+        delay,
+    };
+    let fail = End::Fail {
+        error: error.clone(),
+    };
+    let outcome = Outcome::Discarded;
     let how = prop_oneof![
-        3 => Just(End::Finish),
-        3 => Just(End::Retry),
-        2 => Just(End::Snooze),
-        3 => Just(End::Fail),
-        1 => Just(End::Discard),
-        4 => Just(End::Release),
+        3 => Just(None),
+        3 => Just(Some(retry)),
+        2 => Just(Some(End::Snooze { delay })),
+        3 => Just(Some(fail)),
+        1 => Just(Some(End::Discard { error, outcome })),
+        4 => Just(Some(End::Release)),
     ];
     let key = prop_oneof![2 => Just(None), 3 => (0..3_u8).prop_map(Some)];
     let within = proptest::bool::weighted(0.1);
@@ -259,7 +254,7 @@ impl Actor {
                 ok(set(&mut self.conn, &self.schema, name, setting, by).await)?;
                 Ok(())
             }
-            Step::End { claim, by, how } => self.end(*claim, *by, *how).await,
+            Step::End { claim, by, how } => self.end(*claim, *by, how.as_ref()).await,
             Step::Cancel { job } => {
                 let jobs = self.pick(*job);
                 ok(cancel_waiting(&mut self.conn, &self.schema, &jobs, Outcome::Cancelled).await)?;
@@ -391,7 +386,7 @@ impl Actor {
         &mut self,
         which: usize,
         by: Option<usize>,
-        how: End,
+        how: Option<&End>,
     ) -> Result<(), TestCaseError> {
         if self.claims.is_empty() {
             return Ok(());
@@ -519,33 +514,24 @@ async fn end_run(
     schema: &Schema,
     process: ProcessId,
     claim: Claim,
-    how: End,
+    how: Option<&End>,
 ) -> Result<Vec<JobId>, sqlx::Error> {
     let run = Run {
         claim,
         ran: Duration::from_millis(1),
     };
-    let error = AttemptError {
+    let Some(how) = how else {
+        return finish(conn, schema, process, &[run]).await;
+    };
+    let ended = end(conn, schema, process, "p", &[(run, how)]).await?;
+    Ok(ended.into_iter().map(|(job, _)| job).collect())
+}
+
+fn error() -> AttemptError {
+    AttemptError {
         ending: Ending::Error,
         message: "no".to_owned(),
         backtrace: None,
-    };
-    let delay = Duration::from_secs(600);
-    match how {
-        End::Finish => finish(conn, schema, process, &[run]).await,
-        End::Retry => retry(conn, schema, process, "p", &[Retried { run, error, delay }]).await,
-        End::Snooze => snooze(conn, schema, process, &[(claim, delay)]).await,
-        End::Fail => fail(conn, schema, process, "p", &[Failed { run, error }]).await,
-        End::Discard => {
-            let outcome = Outcome::Discarded;
-            let discarded = Discarded {
-                run,
-                error,
-                outcome,
-            };
-            discard(conn, schema, process, "p", &[discarded]).await
-        }
-        End::Release => release(conn, schema, process, &[claim]).await,
     }
 }
 
@@ -693,7 +679,7 @@ async fn act(mut actor: Actor, steps: Vec<Step>) -> usize {
     for step in &steps {
         let taken = match step {
             Step::End { claim, by, how } => {
-                let tried = actor.try_to_end(*claim, *by, *how).await;
+                let tried = actor.try_to_end(*claim, *by, how.as_ref()).await;
                 tried.map(|count| ended += count)
             }
             Step::Die { process } => actor.try_to_die(*process).await,
@@ -713,7 +699,7 @@ impl Actor {
         &mut self,
         which: usize,
         by: Option<usize>,
-        how: End,
+        how: Option<&End>,
     ) -> Result<usize, TestCaseError> {
         // One of the latest, which most likely is not over yet.
         let latest = self.claims.len().saturating_sub(8);

@@ -18,7 +18,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("lanes", "limits"),
     ("recover", "claimed"),
     ("cancel_requests", "claimed"),
-    ("release_unknown", "claimed"),
+    ("unknown_claims", "claimed"),
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
     ("clear_firings", "schedules"),
@@ -100,18 +100,9 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
 ];
 
-/// The statements that end runs, which look for each run in what is claimed, for its slots, and all but
-/// two for its job.
-const ENDS: &[&str] = &[
-    "discard",
-    "fail",
-    "finish",
-    "recover",
-    "release",
-    "release_unknown",
-    "retry",
-    "snooze",
-];
+/// The statements that end runs. They look for each run among the claims, for its slots and its
+/// key, and `end` and `recover` for its job.
+const ENDS: &[&str] = &["end", "finish", "recover"];
 
 /// What people ask now and then, on ordinary connections: it may read whole tables, and has
 /// limits of its own.
@@ -195,13 +186,15 @@ fn check_indexes(name: &str, plan: &str) {
     }
     let of_slot = "Index Cond: ((key = held.key) AND (number = held.number))";
     assert_looks(name, &plan, "slots_pkey", of_slot);
-    if !["recover", "release_unknown"].contains(&name) {
+    let of_key = "Index Cond: (job_id = ANY";
+    assert_looks(name, &plan, "unique_keys_release", of_key);
+    if name != "recover" {
         assert_looks(name, &plan, "claimed_pkey", "Index Cond: (job_id = ANY");
     }
-    if !["discard", "finish"].contains(&name) {
+    if name != "finish" {
         assert_looks(name, &plan, "jobs_pkey", "Index Cond: (id = ");
     }
-    if !["finish", "recover", "release_unknown"].contains(&name) {
+    if name == "end" {
         let of_run = "Index Cond: (job_id = run.job_id)";
         assert_looks(name, &plan, "claimed_pkey", of_run);
     }

@@ -7,16 +7,12 @@ use chrono::Utc;
 use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
 use queue_core::transitions::cancel::{Cancelled, cancel, cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{Lane, Track, claim};
-use queue_core::transitions::discard::{Discarded, discard};
-use queue_core::transitions::fail::{Failed, fail};
-use queue_core::transitions::finish::{finish, was_written};
+use queue_core::transitions::end::{End, end, release, release_unknown, was_written};
+use queue_core::transitions::finish::finish;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::recover;
-use queue_core::transitions::release::{release, release_unknown};
-use queue_core::transitions::retry::{Retried, retry};
 use queue_core::transitions::revive::revive;
-use queue_core::transitions::snooze::snooze;
-use queue_core::transitions::{AttemptError, Claim, Ending, Run};
+use queue_core::transitions::{AttemptError, Became, Claim, Ending, Run};
 use queue_core::{Enqueued, JobId, NewJob, Options, Outcome, Schema, States, Unique};
 use queue_tests::soundness::problems;
 use queue_tests::world::{World, eventually};
@@ -85,15 +81,8 @@ async fn silence(world: &World) {
 async fn failed(world: &World, options: Options) -> JobId {
     let (process, claim) = claimed(world, options).await;
     let mut conn = world.connect().await;
-    let ended = fail(
-        &mut conn,
-        &Schema::default(),
-        process,
-        "p",
-        &[failure(claim)],
-    )
-    .await;
-    assert_eq!(ended.unwrap(), [claim.job_id()]);
+    let ended = end_run(&mut conn, process, claim, failure()).await;
+    assert_eq!(ended, [(claim.job_id(), Became::Failed)]);
     claim.job_id()
 }
 
@@ -159,16 +148,23 @@ fn error() -> AttemptError {
     }
 }
 
-fn failure(claim: Claim) -> Failed {
-    Failed {
-        run: run(claim),
-        error: error(),
-    }
+async fn end_run(
+    conn: &mut PgConnection,
+    process: ProcessId,
+    claim: Claim,
+    how: End,
+) -> Vec<(JobId, Became)> {
+    let schema = Schema::default();
+    let ended = end(conn, &schema, process, "p", &[(run(claim), &how)]).await;
+    ended.unwrap()
 }
 
-fn retried(claim: Claim) -> Retried {
-    Retried {
-        run: run(claim),
+fn failure() -> End {
+    End::Fail { error: error() }
+}
+
+fn retry() -> End {
+    End::Retry {
         error: error(),
         delay: Duration::ZERO,
     }
@@ -303,19 +299,15 @@ async fn a_process_whose_heartbeat_is_under_way_is_not_declared_dead() {
 async fn no_late_end_of_any_sort_changes_a_job_that_was_recovered() {
     let world = World::new().await;
     let mut conn = world.connect().await;
-    let schema = Schema::default();
     let (process, claim) = orphaned(&world).await;
     assert_eq!(recovered(&mut conn).await, [claim.job_id()]);
     let heir = self::process(&world).await;
     let inherited = take(&mut conn, heir).await;
 
     assert_eq!(finished(&mut conn, process, claim).await, []);
-    let ends = retry(&mut conn, &schema, process, "p", &[retried(claim)]).await;
-    assert_eq!(ends.unwrap(), []);
-    let ends = snooze(&mut conn, &schema, process, &[(claim, DAY)]).await;
-    assert_eq!(ends.unwrap(), []);
-    let ends = release(&mut conn, &schema, process, &[claim]).await;
-    assert_eq!(ends.unwrap(), []);
+    for how in [retry(), End::Snooze { delay: DAY }, End::Release] {
+        assert_eq!(end_run(&mut conn, process, claim, how).await, []);
+    }
 
     assert_ends(&world, claim.job_id(), "claimed").await;
     assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
@@ -382,8 +374,8 @@ async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_ins
     let mut conn = world.connect().await;
     let schema = Schema::default();
     let (process, written) = claimed(&world, Options::new()).await;
-    let ended = retry(&mut conn, &schema, process, "p", &[retried(written)]).await;
-    assert_eq!(ended.unwrap(), [written.job_id()]);
+    let ended = end_run(&mut conn, process, written, retry()).await;
+    assert_eq!(ended, [(written.job_id(), Became::Scheduled)]);
     assert_eq!(promoted(&mut conn, 10).await, 1);
     assert_eq!(take(&mut conn, process).await.len(), 1);
     silence(&world).await;
@@ -393,7 +385,7 @@ async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_ins
     let runs = [run(written), run(lost)];
     let found = was_written(&mut conn, &schema, &runs).await;
 
-    assert_eq!(found.unwrap(), [written.job_id()]);
+    assert_eq!(found.unwrap(), [(written.job_id(), Became::Scheduled)]);
     assert_ends(&world, lost.job_id(), "ready").await;
 }
 
@@ -562,17 +554,17 @@ async fn a_job_that_is_given_up_while_it_is_asked_to_stop_is_over() {
     let mut asking = one.begin().await.unwrap();
     asked_to_stop(&mut asking, claim.job_id()).await;
     let ending = tokio::spawn(async move {
-        let given_up = Discarded {
-            run: run(claim),
+        let given_up = End::Discard {
             error: error(),
             outcome: Outcome::Discarded,
         };
-        discard(&mut other, &Schema::default(), process, "p", &[given_up]).await
+        end_run(&mut other, process, claim, given_up).await
     });
     until_one_waits(&world).await;
     asking.commit().await.unwrap();
 
-    assert_eq!(ending.await.unwrap().unwrap(), [claim.job_id()]);
+    let discarded = Became::Finished(Outcome::Discarded);
+    assert_eq!(ending.await.unwrap(), [(claim.job_id(), discarded)]);
     assert_ends(&world, claim.job_id(), "finished").await;
 }
 
@@ -599,15 +591,20 @@ async fn a_job_that_is_asked_to_stop_while_its_process_is_declared_dead_is_cance
 const UNFINISHED_ENDS: [&str; 5] = ["retry", "snooze", "release", "fail", "release unknown"];
 
 async fn ended(conn: &mut PgConnection, end: &str, process: ProcessId, claim: Claim) -> Vec<JobId> {
-    let schema = Schema::default();
-    let ended = match end {
-        "retry" => retry(conn, &schema, process, "p", &[retried(claim)]).await,
-        "snooze" => snooze(conn, &schema, process, &[(claim, DAY)]).await,
-        "release" => release(conn, &schema, process, &[claim]).await,
-        "fail" => fail(conn, &schema, process, "p", &[failure(claim)]).await,
-        _ => release_unknown(conn, &schema, process, &[]).await,
+    let how = match end {
+        "retry" => retry(),
+        "snooze" => End::Snooze { delay: DAY },
+        "release" => End::Release,
+        "fail" => failure(),
+        _ => {
+            let released = release_unknown(conn, &Schema::default(), process, &[]).await;
+            return released.unwrap();
+        }
     };
-    ended.unwrap()
+    let ended = end_run(conn, process, claim, how).await;
+    let cancelled = Became::Finished(Outcome::Cancelled);
+    assert!(ended.iter().all(|(_, became)| *became == cancelled));
+    ended.into_iter().map(|(job, _)| job).collect()
 }
 
 async fn assert_cancelled(world: &World, jobs: i64) {

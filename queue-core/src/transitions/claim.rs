@@ -126,7 +126,7 @@ pub(super) fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
 ///
 /// # Errors
 /// Returns what the server answered. The claim may have been committed all the same if the
-/// connection broke; [`release_unknown`](super::release::release_unknown) gives such jobs back.
+/// connection broke; [`release_unknown`](super::end::release_unknown) gives such jobs back.
 pub async fn claim(
     conn: &mut PgConnection,
     schema: &Schema,

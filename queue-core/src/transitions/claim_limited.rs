@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::claim::{ClaimedJob, Lane, Track, claimed_job, in_lane_order};
-use super::release::release;
+use super::end::release;
 use super::run::Claim;
 use super::unblock::unblock;
 use crate::job::JobId;

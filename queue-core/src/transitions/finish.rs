@@ -2,14 +2,12 @@
 
 use sqlx::PgConnection;
 
-use super::run::{Columns, Run, job_ids};
+use super::run::{Run, RunColumns, job_ids};
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const FINISH: &str = include_str!("finish.sql");
-pub(crate) const STILL_CLAIMED: &str = include_str!("still_claimed.sql");
-pub(crate) const WAS_WRITTEN: &str = include_str!("was_written.sql");
+pub(crate) const FINISH: &str = concat!(include_str!("finish.sql"), include_str!("free.sql"));
 
 /// Finishes runs that ended well, and returns the jobs that it finished.
 ///
@@ -21,7 +19,7 @@ pub async fn finish(
     process: ProcessId,
     runs: &[Run],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let columns = Columns::of(runs);
+    let columns = RunColumns::of(runs);
     let keyed: Vec<i64> = runs
         .iter()
         .filter(|run| run.claim.has_key)
@@ -33,45 +31,6 @@ pub async fn finish(
         .bind(columns.attempts)
         .bind(columns.ran_us)
         .bind(keyed)
-        .fetch_all(conn)
-        .await
-        .map(job_ids)
-}
-
-/// Finds the runs that are still claimed by a process.
-///
-/// # Errors
-/// Returns what the server answered.
-pub async fn still_claimed(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    process: ProcessId,
-    runs: &[Run],
-) -> Result<Vec<JobId>, sqlx::Error> {
-    let columns = Columns::of(runs);
-    sqlx::query_as(schema.sql(STILL_CLAIMED))
-        .bind(process.0)
-        .bind(columns.job_ids)
-        .bind(columns.attempts)
-        .fetch_all(conn)
-        .await
-        .map(job_ids)
-}
-
-/// Finds the runs whose end stands written, by whatever transition: asked when the answer to the
-/// write was lost.
-///
-/// # Errors
-/// Returns what the server answered.
-pub async fn was_written(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    runs: &[Run],
-) -> Result<Vec<JobId>, sqlx::Error> {
-    let columns = Columns::of(runs);
-    sqlx::query_as(schema.sql(WAS_WRITTEN))
-        .bind(columns.job_ids)
-        .bind(columns.attempts)
         .fetch_all(conn)
         .await
         .map(job_ids)

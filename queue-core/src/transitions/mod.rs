@@ -9,11 +9,7 @@
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
 //! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
-//! | [`discard`] | claimed → finished (discarded, cancelled) |
-//! | [`retry`] | claimed → scheduled, after an error |
-//! | [`snooze`] | claimed → scheduled, as the job asked |
-//! | [`fail`] | claimed → failed |
-//! | [`release`] | claimed → ready, given back |
+//! | [`end`](mod@end) | claimed → scheduled, ready, failed or finished, as the run asks |
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, of dead processes |
 //! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to stop |
 //! | [`revive`] | failed → ready, by an operator |
@@ -23,25 +19,26 @@
 //! and leaves a row alone that is gone or belongs to another attempt. Each such function returns
 //! the jobs whose state it changed; what is missing was lost to somebody else. A call names each run
 //! once.
+//!
+//! Every statement that ends runs (`finish`, `end`, `recover`) is continued by `free.sql`, which
+//! removes the slots that the runs held and frees the unique keys that their jobs give up. It reads
+//! the part `closed` (`job_id`, `keys`, `slots`, `has_key`, `became`) and answers with the part
+//! `answer`.
 
 pub mod cancel;
 pub mod claim;
 pub mod claim_limited;
 pub mod clear;
 pub(crate) mod copy;
-pub mod discard;
+pub mod end;
 pub mod enqueue;
-pub mod fail;
 pub mod finish;
 pub mod promote;
 pub mod recover;
-pub mod release;
-pub mod retry;
 pub mod revive;
-pub mod snooze;
 pub mod unblock;
 
 mod run;
 
 pub(crate) use run::millis;
-pub use run::{AttemptError, Claim, Ending, Run};
+pub use run::{AttemptError, Became, Claim, Ending, Run};

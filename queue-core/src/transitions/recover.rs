@@ -8,7 +8,7 @@ use super::run::millis;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-pub(crate) const RECOVER: &str = include_str!("recover.sql");
+pub(crate) const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sql"));
 
 /// The most jobs that one call takes. What it leaves of a dead process has no process any more: it
 /// takes another call, with strays, to find it.
@@ -25,7 +25,7 @@ pub struct Recovered {
     pub queue: String,
     /// The name of the process that died.
     pub process: String,
-    /// Where the job went: `ready`, `scheduled`, `failed` or `finished`.
+    /// What the job became: `ready`, `scheduled`, `failed` or `cancelled`.
     pub next: String,
     /// The keys whose slots it held.
     pub keys: Vec<String>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::JobId;
+use crate::job::{JobId, Outcome};
 
 /// The right to end one run of a job: the job, and the attempt it was claimed for. Only
 /// [`claim`](super::claim::claim) makes one.
@@ -34,6 +34,42 @@ pub struct Run {
     pub claim: Claim,
     /// For how long.
     pub ran: Duration,
+}
+
+impl Run {
+    /// Returns the run of a job that was claimed and took no time.
+    pub fn unbegun(claim: Claim) -> Self {
+        Self {
+            claim,
+            ran: Duration::ZERO,
+        }
+    }
+}
+
+/// What became of a job when its run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// It is over.
+    Finished(Outcome),
+    /// It waits for an operator.
+    Failed,
+    /// It waits for another run, after an error or because it asked to.
+    Scheduled,
+    /// It waits for another run at its old place in line.
+    Ready,
+}
+
+/// Reads what a statement says that a job became.
+pub(super) fn became(word: &str) -> Result<Became, sqlx::Error> {
+    Ok(match word {
+        "done" => Became::Finished(Outcome::Done),
+        "discarded" => Became::Finished(Outcome::Discarded),
+        "cancelled" => Became::Finished(Outcome::Cancelled),
+        "failed" => Became::Failed,
+        "scheduled" => Became::Scheduled,
+        "ready" => Became::Ready,
+        other => return Err(sqlx::Error::Decode(format!("unknown end `{other}`").into())),
+    })
 }
 
 /// How an attempt ended that did not end well.
@@ -77,13 +113,13 @@ pub struct AttemptError {
 
 /// The columns of several runs, as the statements take them.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct RunColumns {
     pub(super) job_ids: Vec<i64>,
     pub(super) attempts: Vec<i32>,
     pub(super) ran_us: Vec<i64>,
 }
 
-impl Columns {
+impl RunColumns {
     pub(super) fn of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Self {
         let mut columns = Self::default();
         for run in runs {
@@ -95,33 +131,11 @@ impl Columns {
     }
 }
 
-/// The columns of several attempt errors, as the statements take them.
-#[derive(Default)]
-pub(super) struct ErrorColumns {
-    pub(super) endings: Vec<&'static str>,
-    pub(super) messages: Vec<String>,
-    pub(super) backtraces: Vec<Option<String>>,
-}
-
-impl ErrorColumns {
-    pub(super) fn of<'a>(errors: impl IntoIterator<Item = &'a AttemptError>) -> Self {
-        let mut columns = Self::default();
-        for error in errors {
-            columns.endings.push(error.ending.as_str());
-            columns.messages.push(storable(&error.message));
-            columns
-                .backtraces
-                .push(error.backtrace.as_deref().map(storable));
-        }
-        columns
-    }
-}
-
 /// The most bytes of an error or a backtrace that are kept.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Makes a text that Postgres takes: no NUL, and not endless.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     text[..end].replace('\0', "\u{fffd}")
 }

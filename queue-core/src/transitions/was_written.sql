@@ -1,35 +1,51 @@
--- Finds the runs whose end was written: what a write with a lost answer has done. Their attempt is
--- kept, or they stand where an end puts them, for the same number; unless they were recovered,
--- which keeps their attempt as a crash.
+-- Finds the runs whose end was written, and what became of their jobs: by a write whose answer was
+-- lost, or by the job itself in a transaction of its own. The job stands where the end put it, for
+-- the same attempt, or its attempt is kept and it has been tried again since. A job that was
+-- recovered keeps its attempt as a crash.
 --
 -- Each question is asked in turn, by primary key, and only if the one before found nothing.
-select run.job_id
-from unnest($1::bigint[], $2::integer[]) as run (job_id, attempt)
-where coalesce(
-    (
-        select ending
-        from queue.attempts
-        where attempts.job_id = run.job_id and attempts.attempt = run.attempt
-    ),
-    (
-        select 'finished'
-        from queue.finished
-        where finished.job_id = run.job_id and finished.attempt = run.attempt
-    ),
-    (
-        select 'scheduled'
-        from queue.scheduled
-        where scheduled.job_id = run.job_id and scheduled.attempt = run.attempt
-    ),
-    (
-        select 'ready'
-        from queue.ready
-        where ready.job_id = run.job_id and ready.attempt = run.attempt
-    ),
-    (
-        select 'blocked'
-        from queue.blocked
-        where blocked.job_id = run.job_id and blocked.attempt = run.attempt
-    ),
-    'crash'
-) <> 'crash'
+with stood as materialized (
+    select run.job_id, coalesce(
+        (
+            select 'crash'
+            from queue.attempts
+            where attempts.job_id = run.job_id
+                and attempts.attempt = run.attempt
+                and ending = 'crash'
+        ),
+        (
+            select outcome::text
+            from queue.finished
+            where finished.job_id = run.job_id and finished.attempt = run.attempt
+        ),
+        (
+            select 'failed'
+            from queue.failed
+            where failed.job_id = run.job_id and failed.attempt = run.attempt
+        ),
+        (
+            select 'ready'
+            from queue.ready
+            where ready.job_id = run.job_id and ready.attempt = run.attempt
+        ),
+        (
+            select 'ready'
+            from queue.blocked
+            where blocked.job_id = run.job_id and blocked.attempt = run.attempt
+        ),
+        (
+            select 'scheduled'
+            from queue.scheduled
+            where scheduled.job_id = run.job_id and scheduled.attempt = run.attempt
+        ),
+        (
+            select 'scheduled'
+            from queue.attempts
+            where attempts.job_id = run.job_id and attempts.attempt = run.attempt
+        )
+    ) as became
+    from unnest($1::bigint[], $2::integer[]) as run (job_id, attempt)
+)
+select job_id, became
+from stood
+where became <> 'crash'

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::process::ProcessId;
-use queue_core::transitions::release::release;
+use queue_core::transitions::end::release;
 use queue_core::transitions::unblock::unblock;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use super::parts::{Parts, start};
 use super::{LAST_WORDS, Process};
+use crate::attempt::StopReason;
 use crate::heartbeat::Lost;
-use crate::running::StopReason;
 use crate::signals::Stop;
 use crate::worker::Worker;
 
@@ -24,7 +24,7 @@ enum Over {
     /// It is dead to others, or will be soon.
     Lost(Lost),
     /// What it does could not be written any more.
-    WriterFailed,
+    CompleterFailed,
 }
 
 struct Life<'a, S> {
@@ -48,12 +48,12 @@ where
     life.parts.shared.runs.close();
     match over {
         Over::Asked => {
-            tracing::info!(jobs = life.parts.holdings.count(), "stopping");
+            tracing::info!(jobs = life.parts.in_flight.count(), "stopping");
             life.let_jobs_finish().await;
         }
         Over::Lost(lost) => report(lost),
-        Over::WriterFailed => {
-            tracing::error!("what became of jobs cannot be written any more: starting over");
+        Over::CompleterFailed => {
+            tracing::error!("the completer failed: starting over");
         }
     }
     life.let_go().await;
@@ -77,7 +77,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         tokio::select! {
             () = self.stop.asked() => Over::Asked,
             lost = &mut self.parts.heartbeat => lost_or_dead(lost),
-            _ended = &mut self.parts.writer => Over::WriterFailed,
+            _ended = &mut self.parts.completer => Over::CompleterFailed,
         }
     }
 
@@ -92,7 +92,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
             () = tokio::time::sleep(self.process.settings.process.shutdown_timeout) => {}
             () = self.stop.asked_at_once() => {}
             _lost = &mut self.parts.heartbeat => {}
-            _ended = &mut self.parts.writer => {}
+            _ended = &mut self.parts.completer => {}
         }
     }
 
@@ -103,7 +103,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         if jobs > 0 {
             tracing::warn!(jobs, "interrupting what still runs");
         }
-        self.parts.holdings.stop_all(StopReason::Interrupted);
+        self.parts.in_flight.stop_all(StopReason::Interrupted);
         let settings = &self.process.settings.process;
         let grace = settings.cancel_grace.min(settings.dead_after / 4);
         let ended = async {
@@ -120,7 +120,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         let _some_block_their_thread = timeout(LAST_WORDS / 2, ended).await;
     }
 
-    /// Lets the writer write what is left, gives back what never reported, and takes its leave.
+    /// Lets the completer record what is left, gives back what never reported, and takes its leave.
     async fn part(mut self) {
         for other in &self.parts.others {
             other.abort();
@@ -129,16 +129,15 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         let stop = self.stop.clone();
         let grace = self.process.settings.process.cancel_grace;
         let is_written = tokio::select! {
-            () = ended(&mut self.parts.writer) => true,
+            () = ended(&mut self.parts.completer) => true,
             // Without a stop the process lives on, and can wait for the database.
             () = patience_with_the_database(&stop, grace) => false,
         };
         self.parts.heartbeat.abort();
         if !is_written {
-            self.parts.writer.abort();
+            self.parts.completer.abort();
             tracing::error!(
-                "the database did not take the ends of all runs; their jobs are recovered by \
-                 other processes"
+                "could not record the outcomes of all jobs; other processes will recover these jobs"
             );
             return;
         }
@@ -148,7 +147,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
     }
 
     async fn release_the_rest(&self) {
-        let claims = self.parts.holdings.claims();
+        let claims = self.parts.in_flight.claims();
         if claims.is_empty() {
             return;
         }
@@ -165,7 +164,7 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
 
     /// Looks who may go on in other processes, for the slots that the last runs have freed.
     async fn let_others_go_on(&self) {
-        let taken = self.parts.shared.vacated.take();
+        let taken = self.parts.shared.freed_keys.take();
         let keys = taken.rest();
         if keys.is_empty() {
             return;

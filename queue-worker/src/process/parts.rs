@@ -9,29 +9,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Process;
-use crate::attempt::Runner;
+use crate::attempt::{Completion, InFlight, Runner};
+use crate::completer::FreedKeys;
+use crate::completer::{self, Writer};
 use crate::dispatcher;
 use crate::heartbeat::{Heartbeat, Lost};
 use crate::link::Link;
 use crate::listener;
 use crate::maintenance;
-use crate::running::Holdings;
 use crate::scheduler::Scheduler;
 use crate::signals::Stop;
 use crate::sleepers::Sleepers;
 use crate::supervise::supervise;
 use crate::unblocker::Unblocker;
-use crate::vacated::Vacated;
 use crate::worker::{Shared, Worker};
-use crate::writer::{self, Writer};
 
 /// Everything that runs in one life.
 pub(super) struct Parts<S> {
     /// Cancelled when no more jobs are to be claimed or begun.
     pub(super) stopping: CancellationToken,
-    /// Cancelled when no more verdicts are to be awaited.
+    /// Cancelled when no more completions are to be awaited.
     pub(super) closing: CancellationToken,
-    pub(super) holdings: Arc<Holdings>,
+    pub(super) in_flight: Arc<InFlight>,
     pub(super) shared: Arc<Shared<S>>,
     pub(super) workers: Vec<Arc<Worker<S>>>,
     /// The loops of the workers, which end by themselves once stopping.
@@ -39,7 +38,7 @@ pub(super) struct Parts<S> {
     /// What may be aborted at any time: each of its statements or transactions stands for itself.
     pub(super) others: Vec<JoinHandle<()>>,
     pub(super) heartbeat: JoinHandle<Lost>,
-    pub(super) writer: JoinHandle<()>,
+    pub(super) completer: JoinHandle<()>,
 }
 
 /// Starts all parts of a process.
@@ -49,12 +48,18 @@ where
 {
     let stopping = CancellationToken::new();
     let closing = CancellationToken::new();
-    let holdings = Arc::new(Holdings::default());
-    let (verdicts, ended) = mpsc::channel(writer::QUEUE_MAX);
-    let vacated = Arc::new(Vacated::default());
-    let writer = new_writer(process, id, &holdings, &vacated);
+    let in_flight = Arc::new(InFlight::default());
+    let (completions, completed) = mpsc::channel(completer::QUEUE_MAX);
+    let freed_keys = Arc::new(FreedKeys::default());
+    let writer = new_writer(process, id, &in_flight, &freed_keys);
     let shared = Arc::new(new_shared(
-        process, id, &holdings, verdicts, &vacated, &stopping, runs,
+        process,
+        id,
+        &in_flight,
+        completions,
+        &freed_keys,
+        &stopping,
+        runs,
     ));
     let workers = new_workers(process, &shared);
     let starter = Starter {
@@ -66,7 +71,7 @@ where
         schema: process.queue.schema().clone(),
         process: id,
         settings: process.settings.process.clone(),
-        holdings: Arc::clone(&holdings),
+        in_flight: Arc::clone(&in_flight),
         stopping: stopping.clone(),
     };
     Parts {
@@ -76,10 +81,10 @@ where
             .collect(),
         others: starter.others(&shared, &workers),
         heartbeat: tokio::spawn(heartbeat.run()),
-        writer: tokio::spawn(writer.run(ended, closing.clone())),
+        completer: tokio::spawn(completer::run(writer, completed, closing.clone())),
         stopping: stopping.clone(),
         closing,
-        holdings,
+        in_flight,
         shared,
         workers,
     }
@@ -88,26 +93,26 @@ where
 fn new_writer<S>(
     process: &Process<S>,
     id: ProcessId,
-    holdings: &Arc<Holdings>,
-    vacated: &Arc<Vacated>,
+    in_flight: &Arc<InFlight>,
+    freed_keys: &Arc<FreedKeys>,
 ) -> Writer {
     Writer {
         schema: process.queue.schema().clone(),
         process: id,
         process_name: process.name.clone(),
         link: Link::new(Arc::clone(&process.options)),
-        holdings: Arc::clone(holdings),
+        in_flight: Arc::clone(in_flight),
         hooks: process.app.hooks.clone(),
-        vacated: Arc::clone(vacated),
+        freed_keys: Arc::clone(freed_keys),
     }
 }
 
 fn new_shared<S: Send + Sync + 'static>(
     process: &Process<S>,
     id: ProcessId,
-    holdings: &Arc<Holdings>,
-    verdicts: mpsc::Sender<writer::Ended>,
-    vacated: &Arc<Vacated>,
+    in_flight: &Arc<InFlight>,
+    completions: mpsc::Sender<Completion>,
+    freed_keys: &Arc<FreedKeys>,
     stopping: &CancellationToken,
     runs: &Stop,
 ) -> Shared<S> {
@@ -122,7 +127,7 @@ fn new_shared<S: Send + Sync + 'static>(
         },
         process: id,
         kinds: process.app.kinds(),
-        holdings: Arc::clone(holdings),
+        in_flight: Arc::clone(in_flight),
         sleepers: Sleepers::new(
             schema.clone(),
             id,
@@ -130,8 +135,8 @@ fn new_shared<S: Send + Sync + 'static>(
             process.link(),
         ),
         schema,
-        verdicts,
-        vacated: Arc::clone(vacated),
+        completions,
+        freed_keys: Arc::clone(freed_keys),
         claiming: RwLock::new(()),
         runs: TaskTracker::new(),
         stopping: stopping.clone(),
@@ -231,12 +236,12 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
 
     /// The unblocker goes on while jobs finish, because their ends free slots.
     fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
-        let vacated = Arc::clone(&shared.vacated);
+        let freed_keys = Arc::clone(&shared.freed_keys);
         let schema = self.process.queue.schema().clone();
         let settings = self.process.settings.dispatcher.clone();
         self.keep("unblocker", move |link| {
             let (schema, settings) = (schema.clone(), settings.clone());
-            Unblocker::new(link, schema, settings, Arc::clone(&vacated)).run()
+            Unblocker::new(link, schema, settings, Arc::clone(&freed_keys)).run()
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim::{ClaimedJob, claim, line_end};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
-use queue_core::transitions::release::release_unknown;
+use queue_core::transitions::end::release_unknown;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let mut polling = self.polling.lock().await;
         let mut woken_by = WokenBy::Nothing;
         let mut found_at = Instant::now();
-        let mut vacated = self.shared.vacated.looks();
+        let mut freed_keys = self.shared.freed_keys.looks();
         // An error may have ended the loop while it polled.
         self.stop_polling(&mut polling).await?;
         // Without knowing what there is, the first claim would not take the most urgent.
@@ -72,7 +72,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             if self.is_stopping() {
                 break;
             }
-            vacated.mark_unchanged();
+            freed_keys.mark_unchanged();
             let owed = self.owed.swap(i64::MAX, Ordering::Relaxed);
             if owed < i64::MAX && self.claim_up_to_floors(&mut link, owed, room).await? > 0 {
                 continue;
@@ -90,12 +90,12 @@ impl<S: Send + Sync + 'static> Worker<S> {
             let is_stale = woken_by == WokenBy::News && now - found_at < STALE_NEWS;
             self.look_below(woken_by, is_stale);
             woken_by = if is_dense && self.may_poll(&mut polling).await? {
-                self.wait(POLL_GAP, WokenBy::Nothing, &mut vacated).await
+                self.wait(POLL_GAP, WokenBy::Nothing, &mut freed_keys).await
             } else if is_stale {
                 // Unless the next claim finds what the news was about, a sweep does.
-                self.wait(STALE_NEWS, WokenBy::News, &mut vacated).await
+                self.wait(STALE_NEWS, WokenBy::News, &mut freed_keys).await
             } else {
-                self.doze(&mut link, room, &mut polling, &mut vacated)
+                self.doze(&mut link, room, &mut polling, &mut freed_keys)
                     .await?
             };
         }
@@ -183,7 +183,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ) -> Result<Found, sqlx::Error> {
         let limit = limit.min(self.affordable());
         let _no_doubts_meanwhile = self.shared.claiming.read().await;
-        let rests = !are_stragglers && self.gated.rests(self.shared.vacated.looks_taken());
+        let rests = !are_stragglers && self.gated.rests(self.shared.freed_keys.looks_taken());
         let (mut found, mut room) = (Found::default(), limit);
         for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
             self.claim_round(link, round, &mut room, are_stragglers, &mut found)
@@ -210,7 +210,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         are_stragglers: bool,
         found: &mut Found,
     ) -> Result<(), sqlx::Error> {
-        let looks = self.shared.vacated.looks_taken();
+        let looks = self.shared.freed_keys.looks_taken();
         let LimitedClaim { jobs, parked } = self
             .ask(link, round, *room)
             .await
@@ -280,7 +280,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
         }
         drop(lanes);
-        let held = self.shared.holdings.add(&claimed);
+        let held = self.shared.in_flight.add(&claimed);
         let waiting = claimed.into_iter().zip(held).collect();
         self.reserve.fill(waiting, are_stragglers);
     }
@@ -309,7 +309,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let shared = &*self.shared;
         let _no_claims_meanwhile = shared.claiming.write().await;
         let asked = Instant::now();
-        let known = shared.holdings.claims();
+        let known = shared.in_flight.claims();
         let released = link
             .run(async |conn| release_unknown(conn, &shared.schema, shared.process, &known).await)
             .await?;
@@ -362,7 +362,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         link: &mut Link,
         room: usize,
         polling: &mut Polling,
-        vacated: &mut watch::Receiver<usize>,
+        freed_keys: &mut watch::Receiver<usize>,
     ) -> Result<WokenBy, sqlx::Error> {
         let (_doze, is_news) = self.shared.sleepers.announce(&mut polling.polled).await?;
         if is_news {
@@ -374,7 +374,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
         self.dozing.store(true, Ordering::Relaxed);
         let interval = self.settings.poll_interval;
-        let woken_by = self.wait(interval, WokenBy::Interval, vacated).await;
+        let woken_by = self.wait(interval, WokenBy::Interval, freed_keys).await;
         self.dozing.store(false, Ordering::Relaxed);
         Ok(woken_by)
     }
@@ -384,11 +384,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
         &self,
         time: Duration,
         by_time: WokenBy,
-        vacated: &mut watch::Receiver<usize>,
+        freed_keys: &mut watch::Receiver<usize>,
     ) -> WokenBy {
         tokio::select! {
             () = self.wake.notified() => WokenBy::News,
-            Ok(()) = vacated.changed() => WokenBy::Nothing,
+            Ok(()) = freed_keys.changed() => WokenBy::Nothing,
             () = tokio::time::sleep(time) => by_time,
             () = self.shared.stopping.cancelled() => WokenBy::Nothing,
         }

@@ -18,17 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use self::gated::Gated;
 use self::polling::{News, Polling};
-use crate::attempt::Runner;
+use crate::attempt::{Completion, InFlight, Runner};
+use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
 use crate::doubts::Doubts;
 use crate::lanes::Lanes;
 use crate::link::Link;
 use crate::reserve::Reserve;
-use crate::running::Holdings;
 use crate::sleepers::Sleepers;
 use crate::slots::Slots;
-use crate::vacated::Vacated;
-use crate::writer::Ended;
 
 mod claiming;
 mod gated;
@@ -43,10 +41,10 @@ pub(crate) struct Shared<S> {
     pub(crate) process: ProcessId,
     pub(crate) kinds: Vec<String>,
     pub(crate) runner: Runner<S>,
-    pub(crate) holdings: Arc<Holdings>,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) sleepers: Sleepers,
-    pub(crate) verdicts: mpsc::Sender<Ended>,
-    pub(crate) vacated: Arc<Vacated>,
+    pub(crate) completions: mpsc::Sender<Completion>,
+    pub(crate) freed_keys: Arc<FreedKeys>,
     /// Held for reading by every claim, and for writing by whoever must know that none is under
     /// way.
     pub(crate) claiming: RwLock<()>,
@@ -165,11 +163,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Returns how many more jobs to claim, for a reserve of a given size: none beyond what the
-    /// writer can take in.
+    /// completer can take in.
     fn room(&self, reserve: usize) -> usize {
         let running = self.settings.concurrency - self.slots.free();
         (self.settings.concurrency + reserve)
             .saturating_sub(running + self.reserve.len())
-            .min(self.shared.verdicts.capacity())
+            .min(self.shared.completions.capacity())
     }
 }

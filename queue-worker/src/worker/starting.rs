@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use queue_core::transitions::Run;
+use queue_core::transitions::end::End;
 
 use super::Worker;
-use crate::judge::Verdict;
+use crate::attempt::{Completion, Verdict};
 use crate::reserve::Waiting;
-use crate::writer::Ended;
 
 impl<S: Send + Sync + 'static> Worker<S> {
     /// Starts claimed jobs as slots become free, until the process stops. A slot is taken only
@@ -26,40 +25,37 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 () = self.shared.stopping.cancelled() => return,
                 slot = self.slots.take() => slot,
             };
-            let Some((job, held)) = self.reserve.next() else {
+            let Some((job, in_flight)) = self.reserve.next() else {
                 continue;
             };
             let worker = Arc::clone(&self);
             self.shared.runs.spawn(async move {
-                let ended = worker.shared.runner.run(job, held, slot).await;
+                let completion = worker.shared.runner.run(job, in_flight, slot).await;
                 worker.ended.fetch_add(1, Ordering::Relaxed);
                 worker.reserve.note_room();
-                worker.hand_over(ended).await;
+                worker.hand_over(completion).await;
             });
         }
     }
 
     /// Gives back what has not begun.
     pub(crate) async fn give_back_reserve(&self) {
-        for (job, held) in self.reserve.take_all() {
-            self.hand_over(unbegun((job, held))).await;
+        for (job, in_flight) in self.reserve.take_all() {
+            self.hand_over(unbegun((job, in_flight))).await;
         }
     }
 
-    async fn hand_over(&self, ended: Ended) {
-        // The writer outlives all senders, so this fails only when the process is abandoning its
+    async fn hand_over(&self, completion: Completion) {
+        // The completer outlives all senders, so this fails only when the process is abandoning its
         // jobs; they are recovered by others then.
-        let _abandoned = self.shared.verdicts.send(ended).await;
+        let _abandoned = self.shared.completions.send(completion).await;
     }
 }
 
-fn unbegun((job, held): Waiting) -> Ended {
-    Ended {
-        run: Run {
-            claim: job.claim,
-            ran: Duration::ZERO,
-        },
-        held,
-        verdict: Verdict::Release { begun: false },
+fn unbegun((job, in_flight): Waiting) -> Completion {
+    Completion {
+        run: Run::unbegun(job.claim),
+        job: in_flight,
+        verdict: Verdict::End(End::Release),
     }
 }

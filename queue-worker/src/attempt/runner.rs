@@ -9,19 +9,37 @@ use futures_util::FutureExt as _;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
+use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
+use super::in_flight::{InFlightJob, StopReason};
+use super::judge::{Verdict, dropped, judge, uncommitted};
 use crate::app::App;
 use crate::cx::{Attempt, Cx};
 use crate::handler::{Handler, Work};
-use crate::judge::{Verdict, dropped, judge, uncommitted};
 use crate::panics::{self, Caught};
 use crate::problem::Problem;
-use crate::running::{Held, StopReason};
 use crate::signals::Stop;
 use crate::slots::Slot;
-use crate::writer::Ended;
+
+/// A run that is over, and the verdict on it.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) run: Run,
+    pub(crate) job: Arc<InFlightJob>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Completion {
+    /// Returns how the run ended, unless the job did its work.
+    pub(crate) fn end(&self) -> Option<&End> {
+        match &self.verdict {
+            Verdict::Finish => None,
+            Verdict::End(end) => Some(end),
+        }
+    }
+}
 
 /// What every run of a process shares.
 pub(crate) struct Runner<S> {
@@ -34,38 +52,50 @@ pub(crate) struct Runner<S> {
 }
 
 impl<S: Send + Sync + 'static> Runner<S> {
-    /// Runs a job to its end, and says what is to be written about it.
-    pub(crate) async fn run(&self, job: ClaimedJob, held: Arc<Held>, slot: Slot) -> Ended {
+    /// Runs a job to its end, and returns the verdict on it.
+    pub(crate) async fn run(
+        &self,
+        job: ClaimedJob,
+        in_flight: Arc<InFlightJob>,
+        slot: Slot,
+    ) -> Completion {
         let span = tracing::info_span!(
             "job",
-            id = %job.claim.job_id(),
+            job_id = %job.claim.job_id(),
             kind = job.kind,
             queue = job.queue,
             attempt = job.claim.attempt(),
         );
-        self.run_in_span(job, held, slot).instrument(span).await
+        self.run_in_span(job, in_flight, slot)
+            .instrument(span)
+            .await
     }
 
-    async fn run_in_span(&self, job: ClaimedJob, held: Arc<Held>, slot: Slot) -> Ended {
+    async fn run_in_span(
+        &self,
+        job: ClaimedJob,
+        in_flight: Arc<InFlightJob>,
+        slot: Slot,
+    ) -> Completion {
         let started = Instant::now();
-        let deciding = AssertUnwindSafe(self.decide(&job, &held, slot)).catch_unwind();
+        let deciding = AssertUnwindSafe(self.decide(&job, &in_flight, slot)).catch_unwind();
         let verdict = deciding.await.unwrap_or_else(|_panic| undecided());
-        Ended {
+        Completion {
             run: Run {
-                claim: held.claim,
+                claim: in_flight.claim,
                 ran: started.elapsed(),
             },
-            held,
+            job: in_flight,
             verdict,
         }
     }
 
-    async fn decide(&self, job: &ClaimedJob, held: &Held, slot: Slot) -> Verdict {
-        match (held.stop_reason(), self.app.handlers.get(&job.kind)) {
-            (None, Some(handler)) => self.perform(&**handler, job, held, slot).await,
+    async fn decide(&self, job: &ClaimedJob, in_flight: &InFlightJob, slot: Slot) -> Verdict {
+        match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
+            (None, Some(handler)) => self.perform(&**handler, job, in_flight, slot).await,
             (Some(StopReason::Cancelled), _) => cancelled_unbegun(),
             // Stopped before it began, or of a kind we did not ask for: somebody else's turn.
-            _ => Verdict::Release { begun: false },
+            _ => Verdict::End(End::Release),
         }
     }
 
@@ -73,7 +103,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         &self,
         handler: &dyn Handler<S>,
         job: &ClaimedJob,
-        held: &Held,
+        in_flight: &InFlightJob,
         slot: Slot,
     ) -> Verdict {
         let attempt = Attempt::of(job);
@@ -83,28 +113,21 @@ impl<S: Send + Sync + 'static> Runner<S> {
             self.process,
             job.claim,
             attempt.clone(),
-            held.token().clone(),
+            in_flight.token().clone(),
         );
         let started = panics::catch(|| handler.start(&job.args, cx.clone(), Arc::new(slot)));
         let ended = match started.and_then(|started| started) {
-            Ok(work) => self.see_through(work, handler, held).await,
+            Ok(work) => self.see_through(work, handler, in_flight).await,
             Err(problem) => Err(problem),
         };
-        match ended {
-            Ok(()) if cx.has_completed() => Verdict::Completed {
-                otherwise: Box::new(judge(
-                    uncommitted(),
-                    &attempt,
-                    &handler.policy().backoff,
-                    None,
-                )),
-            },
-            Ok(()) => Verdict::Finish,
-            Err(problem) => {
-                let backoff = &handler.policy().backoff;
-                judge(problem, &attempt, backoff, held.stop_reason())
-            }
-        }
+        let (problem, stopped) = match ended {
+            // If its transaction was committed, the claim is gone, and the job is found finished.
+            Ok(()) if cx.has_completed() => (uncommitted(), None),
+            Ok(()) => return Verdict::Finish,
+            Err(problem) => (problem, in_flight.stop_reason()),
+        };
+        let backoff = &handler.policy().backoff;
+        Verdict::End(judge(problem, &attempt, backoff, stopped))
     }
 
     /// Polls the work until it ends, runs out of time, or is asked to stop; then grants it a
@@ -113,15 +136,15 @@ impl<S: Send + Sync + 'static> Runner<S> {
         &self,
         work: Work,
         handler: &dyn Handler<S>,
-        held: &Held,
+        in_flight: &InFlightJob,
     ) -> Result<(), Problem> {
         let mut work = Caught(work);
         let limit = handler.policy().timeout;
         tokio::select! {
             biased;
             ended = &mut work => return ended,
-            () = held.token().cancelled() => {}
-            () = elapsed(limit) => held.stop(StopReason::TimedOut),
+            () = in_flight.token().cancelled() => {}
+            () = elapsed(limit) => in_flight.stop(StopReason::TimedOut),
         }
         tokio::select! {
             biased;
@@ -131,31 +154,31 @@ impl<S: Send + Sync + 'static> Runner<S> {
         }
         tracing::warn!("the job did not stop when asked to, and was dropped");
         let _panic_in_drop = panics::catch(move || drop(work));
-        let reason = held.stop_reason().unwrap_or(StopReason::Interrupted);
+        let reason = in_flight.stop_reason().unwrap_or(StopReason::Interrupted);
         Err(dropped(reason, limit))
     }
 }
 
 fn cancelled_unbegun() -> Verdict {
-    Verdict::Discard {
+    Verdict::End(End::Discard {
         error: AttemptError {
             ending: Ending::Cancelled,
             message: "cancelled before it began".to_owned(),
             backtrace: None,
         },
         outcome: queue_core::Outcome::Cancelled,
-    }
+    })
 }
 
 /// The verdict when judging itself panicked: a run without any would be held for ever.
 fn undecided() -> Verdict {
-    Verdict::Fail {
+    Verdict::End(End::Fail {
         error: AttemptError {
             ending: Ending::Panic,
             message: "panicked outside of the job, while its run was judged".to_owned(),
             backtrace: None,
         },
-    }
+    })
 }
 
 async fn elapsed(limit: Option<Duration>) {

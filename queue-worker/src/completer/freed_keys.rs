@@ -1,4 +1,5 @@
-//! The keys of limits whose slots this process has freed, until somebody has looked who may go on.
+//! The keys of limits whose slots this process has freed, until somebody has looked for blocked jobs
+//! of theirs.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 
 #[derive(Debug)]
-pub(crate) struct Vacated {
+pub(crate) struct FreedKeys {
     keys: Mutex<BTreeSet<String>>,
     news: Notify,
     looked: watch::Sender<usize>,
 }
 
-impl Default for Vacated {
+impl Default for FreedKeys {
     fn default() -> Self {
         Self {
             keys: Mutex::default(),
@@ -22,8 +23,8 @@ impl Default for Vacated {
     }
 }
 
-impl Vacated {
-    /// Adds keys, once the end of the runs that held their slots is committed.
+impl FreedKeys {
+    /// Adds keys, once the outcomes of the runs that held their slots are committed.
     pub(crate) fn add<'a>(&self, keys: impl Iterator<Item = &'a String>) {
         let mut mine = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let before = mine.len();
@@ -70,7 +71,7 @@ impl Vacated {
 pub(crate) struct Taken {
     keys: Vec<String>,
     looked_at: usize,
-    from: Arc<Vacated>,
+    from: Arc<FreedKeys>,
 }
 
 impl Taken {
@@ -97,14 +98,14 @@ mod tests {
 
     #[test]
     fn keys_that_were_not_looked_at_go_back() {
-        let vacated = Arc::new(Vacated::default());
-        vacated.add(["a", "b", "c"].map(str::to_owned).iter());
+        let freed_keys = Arc::new(FreedKeys::default());
+        freed_keys.add(["a", "b", "c"].map(str::to_owned).iter());
 
-        let mut taken = vacated.take();
+        let mut taken = freed_keys.take();
         assert_eq!(taken.rest(), ["a", "b", "c"]);
         taken.settle(2);
         drop(taken);
 
-        assert_eq!(vacated.take().rest(), ["c"]);
+        assert_eq!(freed_keys.take().rest(), ["c"]);
     }
 }

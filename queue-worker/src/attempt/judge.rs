@@ -3,38 +3,22 @@
 use std::time::Duration;
 
 use queue_core::Outcome;
+use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 
+use super::in_flight::StopReason;
 use crate::backoff::Backoff;
 use crate::cx::Attempt;
 use crate::perform::Next;
 use crate::problem::Problem;
-use crate::running::StopReason;
 
-/// What is written about a run.
+/// What is to be recorded about a run.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// claimed → finished.
+    /// claimed → finished: the job did its work.
     Finish,
-    /// The job finished itself in a transaction of its own. It is checked that it did; what
-    /// happens otherwise is decided here too.
-    Completed { otherwise: Box<Verdict> },
-    /// claimed → scheduled, after an error.
-    Retry {
-        error: AttemptError,
-        delay: Duration,
-    },
-    /// claimed → scheduled, as the job asked.
-    Snooze { delay: Duration },
-    /// claimed → finished, given up.
-    Discard {
-        error: AttemptError,
-        outcome: Outcome,
-    },
-    /// claimed → failed.
-    Fail { error: AttemptError },
-    /// claimed → ready, given back.
-    Release { begun: bool },
+    /// The job ended in some other way.
+    End(End),
 }
 
 /// Judges a run that returned an error, panicked, or was dropped after it had been asked to stop.
@@ -43,9 +27,9 @@ pub(crate) fn judge(
     attempt: &Attempt,
     backoff: &Backoff,
     stopped: Option<StopReason>,
-) -> Verdict {
+) -> End {
     match stopped {
-        Some(StopReason::Interrupted) => return Verdict::Release { begun: true },
+        Some(StopReason::Interrupted) => return End::Release,
         Some(StopReason::Cancelled) => return cancelled(problem),
         Some(StopReason::TimedOut) | None => {}
     }
@@ -59,27 +43,27 @@ pub(crate) fn judge(
         backtrace: problem.backtrace,
     };
     match problem.next {
-        Next::Snooze(delay) => Verdict::Snooze { delay },
-        Next::Discard => Verdict::Discard {
+        Next::Snooze(delay) => End::Snooze { delay },
+        Next::Discard => End::Discard {
             error,
             outcome: Outcome::Discarded,
         },
-        Next::Cancel => Verdict::Discard {
+        Next::Cancel => End::Discard {
             error,
             outcome: Outcome::Cancelled,
         },
-        Next::Fail => Verdict::Fail { error },
-        Next::Retry | Next::RetryAfter(_) if attempt.is_last() => Verdict::Fail { error },
-        Next::RetryAfter(delay) => Verdict::Retry { error, delay },
-        Next::Retry => Verdict::Retry {
+        Next::Fail => End::Fail { error },
+        Next::Retry | Next::RetryAfter(_) if attempt.is_last() => End::Fail { error },
+        Next::RetryAfter(delay) => End::Retry { error, delay },
+        Next::Retry => End::Retry {
             error,
             delay: backoff.wait(u32::from(attempt.spent.unsigned_abs()) + 1),
         },
     }
 }
 
-fn cancelled(problem: Problem) -> Verdict {
-    Verdict::Discard {
+fn cancelled(problem: Problem) -> End {
+    End::Discard {
         error: AttemptError {
             ending: Ending::Cancelled,
             message: problem.message,
@@ -152,14 +136,13 @@ mod tests {
         };
         let backoff = Backoff::fixed(Duration::from_secs(9)).jitter(0.0);
         match judge(problem, &attempt(spent, 3), &backoff, stopped) {
-            Verdict::Retry { error, delay } => {
+            End::Retry { error, delay } => {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }
-            Verdict::Snooze { delay } => format!("snooze {}", delay.as_secs()),
-            Verdict::Discard { error, outcome } => format!("{outcome:?} {:?}", error.ending),
-            Verdict::Fail { error } => format!("fail {:?}", error.ending),
-            Verdict::Release { begun } => format!("release {begun}"),
-            other => format!("{other:?}"),
+            End::Snooze { delay } => format!("snooze {}", delay.as_secs()),
+            End::Discard { error, outcome } => format!("{outcome:?} {:?}", error.ending),
+            End::Fail { error } => format!("fail {:?}", error.ending),
+            End::Release => "release".to_owned(),
         }
     }
 
@@ -190,7 +173,7 @@ mod tests {
     #[test]
     fn why_a_run_was_stopped_decides_over_what_it_returned() {
         let interrupted = Some(StopReason::Interrupted);
-        assert_eq!(judged(Next::Fail, 2, interrupted), "release true");
+        assert_eq!(judged(Next::Fail, 2, interrupted), "release");
         let cancelled = Some(StopReason::Cancelled);
         assert_eq!(judged(Next::Retry, 0, cancelled), "Cancelled Cancelled");
         let timed_out = Some(StopReason::TimedOut);

@@ -1,4 +1,4 @@
-//! The jobs this process holds, and the way to ask them to stop.
+//! The jobs that are in flight in this process, and how they are asked to stop.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,10 +19,10 @@ pub(crate) enum StopReason {
     Interrupted,
 }
 
-/// A job that this process holds: what the writer and the hooks need to know of it when its run
-/// is long over.
+/// A job that this process has claimed: what the completer and the hooks need of it once its run is
+/// over.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct InFlightJob {
     pub(crate) claim: Claim,
     pub(crate) kind: String,
     pub(crate) queue: String,
@@ -32,7 +32,7 @@ pub(crate) struct Held {
     reason: OnceLock<StopReason>,
 }
 
-impl Held {
+impl InFlightJob {
     fn of(job: &ClaimedJob) -> Self {
         Self {
             claim: job.claim,
@@ -61,65 +61,68 @@ impl Held {
     }
 }
 
-/// All jobs that this process holds: in reserve, running, or ended and not yet written.
+/// All jobs that this process has claimed: in reserve, running, or ended and not yet recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Holdings {
-    jobs: Mutex<HashMap<JobId, Arc<Held>>>,
+pub(crate) struct InFlight {
+    jobs: Mutex<HashMap<JobId, Arc<InFlightJob>>>,
 }
 
-impl Holdings {
-    /// Notes claimed jobs, in their order.
-    pub(crate) fn add(&self, jobs: &[ClaimedJob]) -> Vec<Arc<Held>> {
-        let mut held = self.lock();
+impl InFlight {
+    /// Adds claimed jobs, and returns them in their order.
+    pub(crate) fn add(&self, jobs: &[ClaimedJob]) -> Vec<Arc<InFlightJob>> {
+        let mut in_flight = self.lock();
         jobs.iter()
             .map(|job| {
-                let entry = Arc::new(Held::of(job));
-                held.insert(job.claim.job_id(), Arc::clone(&entry));
+                let entry = Arc::new(InFlightJob::of(job));
+                in_flight.insert(job.claim.job_id(), Arc::clone(&entry));
                 entry
             })
             .collect()
     }
 
-    /// Forgets jobs whose end has been written. One that has been claimed again since is kept.
-    pub(crate) fn remove<'a>(&self, ended: impl IntoIterator<Item = &'a Arc<Held>>) {
-        let mut held = self.lock();
+    /// Removes jobs whose outcome is recorded. One that has been claimed again since is kept.
+    pub(crate) fn remove<'a>(&self, ended: impl IntoIterator<Item = &'a Arc<InFlightJob>>) {
+        let mut in_flight = self.lock();
         for entry in ended {
             let id = entry.claim.job_id();
-            if held.get(&id).is_some_and(|now| Arc::ptr_eq(now, entry)) {
-                held.remove(&id);
+            if in_flight
+                .get(&id)
+                .is_some_and(|now| Arc::ptr_eq(now, entry))
+            {
+                in_flight.remove(&id);
             }
         }
     }
 
-    /// Asks one run of a job to stop, if this process holds it.
+    /// Asks one run of a job to stop, if it is in flight.
     pub(crate) fn stop(&self, job: JobId, attempt: Option<i32>, reason: StopReason) {
-        let held = self.lock().get(&job).cloned();
-        if let Some(held) = held
-            && attempt.is_none_or(|attempt| attempt == held.claim.attempt())
+        let found = self.lock().get(&job).cloned();
+        if let Some(found) = found
+            && attempt.is_none_or(|attempt| attempt == found.claim.attempt())
         {
-            held.stop(reason);
+            found.stop(reason);
         }
     }
 
     /// Asks every job to stop.
     pub(crate) fn stop_all(&self, reason: StopReason) {
-        let all: Vec<Arc<Held>> = self.lock().values().cloned().collect();
-        for held in all {
-            held.stop(reason);
+        let all: Vec<Arc<InFlightJob>> = self.lock().values().cloned().collect();
+        for job in all {
+            job.stop(reason);
         }
     }
 
-    /// Returns the claims of all jobs that are held.
+    /// Returns the claims of all jobs in flight.
     pub(crate) fn claims(&self) -> Vec<Claim> {
-        self.lock().values().map(|held| held.claim).collect()
+        self.lock().values().map(|job| job.claim).collect()
     }
 
-    /// Returns how many jobs are held.
+    /// Returns how many jobs are in flight.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Held>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<InFlightJob>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

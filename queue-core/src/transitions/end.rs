@@ -1,0 +1,189 @@
+//! claimed → scheduled, ready, failed or finished (discarded, cancelled), as each run asks
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::run::{AttemptError, Became, Claim, Run, RunColumns, became, millis, storable};
+use crate::job::{JobId, Outcome};
+use crate::process::ProcessId;
+use crate::sql::Schema;
+
+pub(crate) const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
+pub(crate) const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
+pub(crate) const WAS_WRITTEN: &str = include_str!("was_written.sql");
+
+/// What a run that did not finish its job asks for.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// claimed → scheduled, after an error.
+    Retry {
+        /// What went wrong.
+        error: AttemptError,
+        /// How long to wait before the next attempt.
+        delay: Duration,
+    },
+    /// claimed → scheduled, because the job asked to run later. This costs no attempt.
+    Snooze {
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// claimed → failed: the job is not tried again until an operator says so.
+    Fail {
+        /// What went wrong.
+        error: AttemptError,
+    },
+    /// claimed → finished, without being failed.
+    Discard {
+        /// What led there.
+        error: AttemptError,
+        /// Discarded or cancelled.
+        outcome: Outcome,
+    },
+    /// claimed → ready, at its old place in line: the job has not begun, or its process stops. This
+    /// costs no attempt, but the next claim is another run, with another number.
+    Release,
+}
+
+impl End {
+    /// Returns what went wrong, if it is an error that ends the run.
+    pub fn error(&self) -> Option<&AttemptError> {
+        match self {
+            Self::Retry { error, .. } | Self::Fail { error } | Self::Discard { error, .. } => {
+                Some(error)
+            }
+            Self::Snooze { .. } | Self::Release => None,
+        }
+    }
+
+    /// Returns how long the job waits before it runs again, if the run asks for that.
+    pub fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Retry { delay, .. } | Self::Snooze { delay } => Some(*delay),
+            Self::Fail { .. } | Self::Discard { .. } | Self::Release => None,
+        }
+    }
+
+    fn asked(&self) -> &'static str {
+        match self {
+            Self::Retry { .. } | Self::Snooze { .. } => "scheduled",
+            Self::Fail { .. } => "failed",
+            Self::Discard { outcome, .. } => outcome.as_str(),
+            Self::Release => "ready",
+        }
+    }
+}
+
+/// Ends runs as each asks, and returns what their jobs became: what was asked for, or cancelled,
+/// when the job was asked to stop meanwhile.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn end(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    process_name: &str,
+    ends: &[(Run, &End)],
+) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+    let columns = RunColumns::of(ends.iter().map(|(run, _)| run));
+    let ends = || ends.iter().map(|(_, end)| end);
+    let errors = || ends().map(|end| end.error());
+    let asked: Vec<&str> = ends().map(|end| end.asked()).collect();
+    let delays: Vec<Option<i64>> = ends().map(|end| end.delay().map(millis)).collect();
+    let endings: Vec<Option<&str>> = errors().map(|error| Some(error?.ending.as_str())).collect();
+    let messages: Vec<Option<String>> = errors()
+        .map(|error| Some(storable(&error?.message)))
+        .collect();
+    let backtraces: Vec<Option<String>> = errors()
+        .map(|error| Some(storable(error?.backtrace.as_deref()?)))
+        .collect();
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as(schema.sql(END))
+        .bind(process.0)
+        .bind(columns.job_ids)
+        .bind(columns.attempts)
+        .bind(columns.ran_us)
+        .bind(asked)
+        .bind(delays)
+        .bind(endings)
+        .bind(messages)
+        .bind(backtraces)
+        .bind(process_name)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|(id, word, _notified)| Ok((JobId(id), became(&word)?)))
+        .collect()
+}
+
+/// Gives jobs back at their old places in line, and returns those whose claim it ended.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn release(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    claims: &[Claim],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let ends: Vec<(Run, &End)> = claims
+        .iter()
+        .map(|&claim| (Run::unbegun(claim), &End::Release))
+        .collect();
+    // No attempt is kept that would name the process.
+    let ended = end(conn, schema, process, "", &ends).await?;
+    Ok(ended.into_iter().map(|(job, _)| job).collect())
+}
+
+/// Gives back the jobs that are claimed for a process by other claims than those it knows of: they
+/// were committed, but the answer was lost with the connection. No claim of this process may be
+/// under way. Returns those whose claim it ended.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn release_unknown(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    known: &[Claim],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let rows: Vec<(i64, i32)> = sqlx::query_as(schema.sql(UNKNOWN_CLAIMS))
+        .bind(process.0)
+        .bind(known.iter().map(|claim| claim.job_id.0).collect::<Vec<_>>())
+        .bind(known.iter().map(|claim| claim.attempt).collect::<Vec<_>>())
+        .fetch_all(&mut *conn)
+        .await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let unknown: Vec<Claim> = rows
+        .into_iter()
+        .map(|(id, attempt)| Claim {
+            job_id: JobId(id),
+            attempt,
+            has_key: true,
+        })
+        .collect();
+    release(conn, schema, process, &unknown).await
+}
+
+/// Finds the runs whose end was written, by whatever transition, and what became of their jobs:
+/// asked about runs whose claim is gone.
+///
+/// # Errors
+/// Returns what the server answered.
+pub async fn was_written(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    runs: &[Run],
+) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+    let columns = RunColumns::of(runs);
+    let rows: Vec<(i64, String)> = sqlx::query_as(schema.sql(WAS_WRITTEN))
+        .bind(columns.job_ids)
+        .bind(columns.attempts)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|(id, word)| Ok((JobId(id), became(&word)?)))
+        .collect()
+}

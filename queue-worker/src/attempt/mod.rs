@@ -1,0 +1,9 @@
+//! One run of one job: what is in flight, the run itself, and the verdict on it.
+
+mod in_flight;
+mod judge;
+mod runner;
+
+pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
+pub(crate) use judge::Verdict;
+pub(crate) use runner::{Completion, Runner};

@@ -1,0 +1,102 @@
+//! Completions that the database rejected: a lock was in the way, or a value was refused.
+//!
+//! They are retried one by one, on a connection of their own, until they are recorded. All other
+//! completions go on meanwhile.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use queue_core::transitions::end::End;
+use queue_core::transitions::{AttemptError, Ending};
+use tokio::sync::mpsc;
+
+use super::write::{Trouble, Writer};
+use crate::attempt::{Completion, Verdict};
+use crate::link::Patience;
+
+/// The most completions that are stuck before all others have to wait: when so many are, something is
+/// wrong with all.
+pub(super) const STUCK_MAX: usize = 256;
+
+/// The longest wait between two tries.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A completion that the database rejected, and why.
+#[derive(Debug)]
+pub(super) struct Stuck {
+    pub(super) completion: Completion,
+    pub(super) error: sqlx::Error,
+}
+
+/// Retries completions that are stuck until all are recorded and no more can come.
+pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck>) {
+    let mut stuck = VecDeque::new();
+    let mut patience = Patience::default();
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = rejected.recv(), if stuck.len() < STUCK_MAX => received,
+            () = std::future::ready(()), if !stuck.is_empty() => None,
+        };
+        if let Some(Stuck { completion, error }) = received {
+            report(&completion, &error);
+            // The newest first: most are stuck for a moment only.
+            stuck.push_front(writable(completion, &error));
+        }
+        let Some(completion) = stuck.pop_front() else {
+            break;
+        };
+        let group = std::slice::from_ref(&completion);
+        match writer.try_write(group).await {
+            Ok(became) => {
+                writer.settle(group, &became);
+                patience.reset();
+            }
+            Err(trouble) => {
+                stuck.push_back(match &trouble {
+                    Trouble::Stuck(error) => writable(completion, error),
+                    Trouble::Away(_) => completion,
+                });
+                tokio::time::sleep(patience.next_wait().min(WAIT_MAX)).await;
+            }
+        }
+    }
+    writer.link.close().await;
+}
+
+fn report(completion: &Completion, error: &sqlx::Error) {
+    tracing::warn!(
+        job_id = %completion.job.claim.job_id(),
+        kind = completion.job.kind,
+        queue = completion.job.queue,
+        attempt = completion.job.claim.attempt(),
+        %error,
+        "could not record the outcome of the job; retrying",
+    );
+}
+
+/// Replaces an end whose values the database refused by one that it can take. A job that finished
+/// stays finished: there is nothing in it to be refused, and its work must not be done again.
+fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
+    if let Verdict::End(end) = &mut completion.verdict
+        && is_about_values(error)
+    {
+        let message = format!("the end of this run could not be written: {error}");
+        *end = End::Fail {
+            error: AttemptError {
+                ending: Ending::Error,
+                message: message.replace(|c: char| !c.is_ascii() || c == '\0', "?"),
+                backtrace: None,
+            },
+        };
+    }
+    completion
+}
+
+/// Data exceptions and violated constraints: the same values are refused again.
+fn is_about_values(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
