@@ -5,59 +5,49 @@
 //!
 //! Modules stand in order: each uses only those below it.
 
+// The command line.
 #[cfg(feature = "cli")]
 pub mod cli;
 
+// The private Postgres for development and tests.
 #[cfg(feature = "cli")]
 pub mod embedded;
+
+// Jobs without Rust code: commands and HTTP endpoints.
 #[cfg(feature = "cli")]
 mod handlers;
 
+// One process: its start, its life, its stop.
 mod process;
 
-mod dispatcher;
-mod heartbeat;
-mod listener;
-mod maintenance;
-mod scheduler;
-mod unblocker;
+// What a process does beside running jobs.
+mod services;
 
+// Claiming jobs, and starting them as slots become free.
 mod worker;
 
+// Recording how runs ended.
 mod completer;
-mod doubts;
-mod lanes;
-mod reserve;
-mod sleepers;
 
+// One run of one job.
 mod attempt;
 
-mod signals;
-mod supervise;
-
+// What an application brings: its jobs, its state, its hooks.
 mod app;
-mod handler;
-mod hooks;
-mod slots;
 
-mod panics;
+// A connection that is opened again when it breaks, and the signal to stop.
+mod connection;
+mod stop;
 
-mod problem;
-
-mod perform;
-
-mod cx;
-mod link;
-
-mod backoff;
+// Settings, from a file, the environment and flags.
 pub mod config;
 
+pub use app::backoff::Backoff;
+pub use app::context::{Attempt, CompleteError, Cx};
+pub use app::hooks::{JobEvent, ProcessEvent};
+pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::{App, InvalidApp};
-pub use backoff::Backoff;
 pub use config::Settings;
-pub use cx::{Attempt, CompleteError, Cx};
-pub use hooks::{JobEvent, ProcessEvent};
-pub use perform::{BoxError, Next, Perform, PerformBlocking};
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
@@ -65,7 +55,7 @@ pub use queue_core::recurring::{InvalidRecurring, Missed, Overlap, Recurring};
 pub use queue_core::{
     Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
 };
-pub use signals::Stop;
+pub use stop::Stop;
 
 /// Compiles the example in the README.
 #[cfg(doctest)]

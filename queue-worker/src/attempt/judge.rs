@@ -7,10 +7,10 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 
 use super::in_flight::StopReason;
-use crate::backoff::Backoff;
-use crate::cx::Attempt;
-use crate::perform::Next;
-use crate::problem::Problem;
+use crate::app::backoff::Backoff;
+use crate::app::context::Attempt;
+use crate::app::perform::Next;
+use crate::app::problem::Problem;
 
 /// What is to be recorded about a run.
 #[derive(Clone, Debug)]

@@ -16,12 +16,12 @@ use tracing::Instrument as _;
 use super::in_flight::{InFlightJob, StopReason};
 use super::judge::{Verdict, dropped, judge, uncommitted};
 use crate::app::App;
-use crate::cx::{Attempt, Cx};
-use crate::handler::{Handler, Work};
-use crate::panics::{self, Caught};
-use crate::problem::Problem;
-use crate::signals::Stop;
-use crate::slots::Slot;
+use crate::app::context::{Attempt, Cx};
+use crate::app::handler::{Handler, Work};
+use crate::app::panics::{self, Caught};
+use crate::app::problem::Problem;
+use crate::app::slots::Slot;
+use crate::stop::Stop;
 
 /// A run that is over, and the verdict on it.
 #[derive(Debug)]

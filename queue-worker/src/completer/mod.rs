@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::stuck::{STUCK_MAX, Stuck};
 use self::write::Trouble;
 use crate::attempt::{Completion, Verdict};
-use crate::link::Patience;
+use crate::connection::Patience;
 
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Writer;
@@ -43,7 +43,7 @@ pub(crate) async fn run(
     completions: mpsc::Receiver<Completion>,
     closing: CancellationToken,
 ) {
-    writer.link = writer.link.waiting_briefly();
+    writer.connection = writer.connection.waiting_briefly();
     let second = writer.another();
     let (stuck, rejected) = mpsc::channel(STUCK_MAX);
     let completer = Completer { writer, stuck };
@@ -86,7 +86,7 @@ impl Completer {
                 }
             }
         }
-        self.writer.link.close().await;
+        self.writer.connection.close().await;
     }
 
     /// Records a group, however long it takes; but completions that are stuck are handed over.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::write::{Trouble, Writer};
 use crate::attempt::{Completion, Verdict};
-use crate::link::Patience;
+use crate::connection::Patience;
 
 /// The most completions that are stuck before all others have to wait: when so many are, something is
 /// wrong with all.
@@ -61,7 +61,7 @@ pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck
             }
         }
     }
-    writer.link.close().await;
+    writer.connection.close().await;
 }
 
 fn report(completion: &Completion, error: &sqlx::Error) {

@@ -12,9 +12,9 @@ use sqlx::PgConnection;
 use tracing::field;
 
 use super::freed_keys::FreedKeys;
+use crate::app::hooks::{self, Hooks, JobEvent};
 use crate::attempt::{Completion, InFlight};
-use crate::hooks::{self, Hooks, JobEvent};
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Writer {
     pub(crate) schema: Schema,
     pub(crate) process: ProcessId,
     pub(crate) process_name: String,
-    pub(crate) link: Link,
+    pub(crate) connection: Connection,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
@@ -43,7 +43,7 @@ impl Writer {
             schema: self.schema.clone(),
             process: self.process,
             process_name: self.process_name.clone(),
-            link: self.link.another(),
+            connection: self.connection.another(),
             in_flight: Arc::clone(&self.in_flight),
             hooks: self.hooks.clone(),
             freed_keys: Arc::clone(&self.freed_keys),
@@ -57,10 +57,10 @@ impl Writer {
         group: &[Completion],
     ) -> Result<HashMap<JobId, Became>, Trouble> {
         // Being refused as a client says nothing about what would have been written.
-        self.link.connect().await.map_err(Trouble::Away)?;
+        self.connection.connect().await.map_err(Trouble::Away)?;
         let (schema, process, name) = (&self.schema, self.process, &self.process_name);
         let write = async |conn: &mut PgConnection| write(conn, schema, process, name, group).await;
-        self.link.run(write).await.map_err(|error| {
+        self.connection.run(write).await.map_err(|error| {
             if is_transient(&error) && !is_about_the_statement(&error) {
                 Trouble::Away(error)
             } else {

@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 
 use super::{HandlerInput, HandlerOutcome, command, http};
 use crate::app::App;
-use crate::backoff::Backoff;
+use crate::app::backoff::Backoff;
+use crate::app::context::Cx;
+use crate::app::handler::{Handler, Work};
+use crate::app::perform::Next;
+use crate::app::perform::Policy;
+use crate::app::problem::Problem;
+use crate::app::slots::Slot;
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
-use crate::cx::Cx;
-use crate::handler::{Handler, Work};
-use crate::perform::Next;
-use crate::perform::Policy;
-use crate::problem::Problem;
-use crate::slots::Slot;
 
 /// Where the waits of a handler begin whose backoff is exponential.
 const FIRST_WAIT: Duration = Duration::from_secs(5);

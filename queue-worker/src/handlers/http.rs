@@ -23,8 +23,8 @@ use reqwest::{Client, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
 use super::{HandlerInput, HandlerOutcome, storable};
+use crate::app::problem::with_causes;
 use crate::config::HttpHandler;
-use crate::problem::with_causes;
 
 /// How much of the start of an answer becomes part of the error.
 const BODY_BYTES: usize = 2 * 1024;

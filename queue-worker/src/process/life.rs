@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::parts::{Parts, start};
 use super::{LAST_WORDS, Process};
 use crate::attempt::StopReason;
-use crate::heartbeat::Lost;
-use crate::signals::Stop;
+use crate::services::heartbeat::Lost;
+use crate::stop::Stop;
 use crate::worker::Worker;
 
 /// Why a life is over.
@@ -151,15 +151,15 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         if claims.is_empty() {
             return;
         }
-        let mut link = self.process.link();
+        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let given_back = link.run(async |conn| release(conn, schema, self.id, &claims).await);
+        let given_back = connection.run(async |conn| release(conn, schema, self.id, &claims).await);
         match timeout(LAST_WORDS, given_back).await {
             Ok(Ok(jobs)) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
             Ok(Err(error)) => tracing::warn!(%error, "could not give back jobs that did not stop"),
             Err(_elapsed) => tracing::warn!("could not give back jobs that did not stop in time"),
         }
-        link.close().await;
+        connection.close().await;
     }
 
     /// Looks who may go on in other processes, for the slots that the last runs have freed.
@@ -169,13 +169,13 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         if keys.is_empty() {
             return;
         }
-        let mut link = self.process.link();
+        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let looked = link.run(async |conn| unblock(conn, schema, keys).await);
+        let looked = connection.run(async |conn| unblock(conn, schema, keys).await);
         if !matches!(timeout(LAST_WORDS, looked).await, Ok(Ok(_))) {
             tracing::debug!("could not look for jobs that have room now; another process will");
         }
-        link.close().await;
+        connection.close().await;
     }
 }
 
@@ -189,7 +189,7 @@ where
         loops.pop();
     }
     for worker in workers {
-        worker.give_back_reserve().await;
+        worker.give_back_prefetched().await;
     }
 }
 

@@ -18,13 +18,13 @@ use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 
+use crate::app::hooks::{self, ProcessEvent};
+use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
-use crate::hooks::{self, ProcessEvent};
-use crate::link::{Link, Patience};
-use crate::panics;
-use crate::scheduler::Declared;
-use crate::signals::{Stop, stop_on_signals};
+use crate::connection::{Connection, Patience};
+use crate::services::scheduler::Declared;
+use crate::stop::{Stop, stop_on_signals};
 use limits::DeclaredLimits;
 
 /// How long a process that must end at once still tries to give back its jobs, and to take its
@@ -171,7 +171,7 @@ impl<S: Send + Sync + 'static> Process<S> {
     /// to be there. Tells whether it did before it was told to stop.
     async fn register(&self, process: ProcessId, stop: &Stop) -> bool {
         let mut patience = Patience::default();
-        let mut link = self.link();
+        let mut connection = self.connection();
         let info = self.info();
         loop {
             let registered = tokio::select! {
@@ -180,13 +180,13 @@ impl<S: Send + Sync + 'static> Process<S> {
                     self.deregister(process).await;
                     return false;
                 }
-                registered = link.run(async |conn| {
+                registered = connection.run(async |conn| {
                     self.limits.declare(conn, self.queue.schema()).await?;
                     register(conn, self.queue.schema(), process, &info).await
                 }) => registered,
             };
             let Err(error) = registered else {
-                link.close().await;
+                connection.close().await;
                 return true;
             };
             let wait = patience.next_wait();
@@ -204,18 +204,19 @@ impl<S: Send + Sync + 'static> Process<S> {
 
     /// Removes the row of a life that is over.
     async fn deregister(&self, process: ProcessId) {
-        let mut link = self.link();
-        let left = link.run(async |conn| deregister(conn, self.queue.schema(), process).await);
+        let mut connection = self.connection();
+        let left =
+            connection.run(async |conn| deregister(conn, self.queue.schema(), process).await);
         match timeout(LAST_WORDS, left).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "could not remove the row of this process"),
             Err(_elapsed) => tracing::warn!("could not remove the row of this process in time"),
         }
-        link.close().await;
+        connection.close().await;
     }
 
-    fn link(&self) -> Link {
-        Link::new(Arc::clone(&self.options))
+    fn connection(&self) -> Connection {
+        Connection::new(Arc::clone(&self.options))
     }
 
     fn info(&self) -> ProcessInfo {

@@ -12,16 +12,16 @@ use super::Process;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::FreedKeys;
 use crate::completer::{self, Writer};
-use crate::dispatcher;
-use crate::heartbeat::{Heartbeat, Lost};
-use crate::link::Link;
-use crate::listener;
-use crate::maintenance;
-use crate::scheduler::Scheduler;
-use crate::signals::Stop;
-use crate::sleepers::Sleepers;
-use crate::supervise::supervise;
-use crate::unblocker::Unblocker;
+use crate::connection::Connection;
+use crate::services::dispatcher;
+use crate::services::heartbeat::{Heartbeat, Lost};
+use crate::services::listener;
+use crate::services::maintenance;
+use crate::services::scheduler::Scheduler;
+use crate::services::supervision::supervise;
+use crate::services::unblocker::Unblocker;
+use crate::stop::Stop;
+use crate::worker::idle::Sleepers;
 use crate::worker::{Shared, Worker};
 
 /// Everything that runs in one life.
@@ -67,7 +67,7 @@ where
         stopping: &stopping,
     };
     let heartbeat = Heartbeat {
-        link: process.link(),
+        connection: process.connection(),
         schema: process.queue.schema().clone(),
         process: id,
         settings: process.settings.process.clone(),
@@ -100,7 +100,7 @@ fn new_writer<S>(
         schema: process.queue.schema().clone(),
         process: id,
         process_name: process.name.clone(),
-        link: Link::new(Arc::clone(&process.options)),
+        connection: Connection::new(Arc::clone(&process.options)),
         in_flight: Arc::clone(in_flight),
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(freed_keys),
@@ -132,7 +132,7 @@ fn new_shared<S: Send + Sync + 'static>(
             schema.clone(),
             id,
             process.settings.process.notifications,
-            process.link(),
+            process.connection(),
         ),
         schema,
         completions,
@@ -168,21 +168,25 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
     fn keep<F>(
         &self,
         name: &'static str,
-        part: impl Fn(Link) -> F + Send + 'static,
+        part: impl Fn(Connection) -> F + Send + 'static,
     ) -> JoinHandle<()>
     where
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
     {
         let options = Arc::clone(&self.process.options);
-        let start = move || part(Link::new(Arc::clone(&options)));
+        let start = move || part(Connection::new(Arc::clone(&options)));
         tokio::spawn(supervise(name, self.stopping.clone(), start))
     }
 
     fn worker(&self, worker: &Arc<Worker<S>>) -> [JoinHandle<()>; 3] {
         let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
         [
-            self.keep("claims", move |link| claims.clone().claim_loop(link)),
-            self.keep("sweeps", move |link| sweeps.clone().sweep_loop(link)),
+            self.keep("claims", move |connection| {
+                claims.clone().claim_loop(connection)
+            }),
+            self.keep("sweeps", move |connection| {
+                sweeps.clone().sweep_loop(connection)
+            }),
             tokio::spawn(supervise("starts", self.stopping.clone(), move || {
                 let worker = starts.clone();
                 async move {
@@ -219,8 +223,13 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let schema = self.process.queue.schema().clone();
         let settings = self.process.settings.dispatcher.clone();
         let stopping = self.stopping.clone();
-        self.keep("dispatcher", move |link| {
-            dispatcher::dispatch(link, schema.clone(), settings.clone(), stopping.clone())
+        self.keep("dispatcher", move |connection| {
+            dispatcher::dispatch(
+                connection,
+                schema.clone(),
+                settings.clone(),
+                stopping.clone(),
+            )
         })
     }
 
@@ -231,7 +240,9 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
             declared: Arc::clone(&self.process.declared),
             stopping: self.stopping.clone(),
         });
-        self.keep("scheduler", move |link| Arc::clone(&scheduler).run(link))
+        self.keep("scheduler", move |connection| {
+            Arc::clone(&scheduler).run(connection)
+        })
     }
 
     /// The unblocker goes on while jobs finish, because their ends free slots.
@@ -239,9 +250,9 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let freed_keys = Arc::clone(&shared.freed_keys);
         let schema = self.process.queue.schema().clone();
         let settings = self.process.settings.dispatcher.clone();
-        self.keep("unblocker", move |link| {
+        self.keep("unblocker", move |connection| {
             let (schema, settings) = (schema.clone(), settings.clone());
-            Unblocker::new(link, schema, settings, Arc::clone(&freed_keys)).run()
+            Unblocker::new(connection, schema, settings, Arc::clone(&freed_keys)).run()
         })
     }
 
@@ -249,8 +260,13 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let schema = self.process.queue.schema().clone();
         let settings = self.process.settings.process.clone();
         let stopping = self.stopping.clone();
-        self.keep("recovery", move |link| {
-            maintenance::recover_dead(link, schema.clone(), settings.clone(), stopping.clone())
+        self.keep("recovery", move |connection| {
+            maintenance::recover_dead(
+                connection,
+                schema.clone(),
+                settings.clone(),
+                stopping.clone(),
+            )
         })
     }
 
@@ -259,9 +275,15 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let settings = self.process.settings.maintenance.clone();
         let retention = self.process.settings.retention.clone();
         let stopping = self.stopping.clone();
-        self.keep("clearing", move |link| {
+        self.keep("clearing", move |connection| {
             let (schema, settings) = (schema.clone(), settings.clone());
-            maintenance::clear_old(link, schema, settings, retention.clone(), stopping.clone())
+            maintenance::clear_old(
+                connection,
+                schema,
+                settings,
+                retention.clone(),
+                stopping.clone(),
+            )
         })
     }
 

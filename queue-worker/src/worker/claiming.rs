@@ -10,11 +10,11 @@ use queue_core::transitions::end::release_unknown;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use super::lanes::Round;
 use super::polling::{POLL_GAP, Polling};
+use super::prefetch::Pace;
 use super::{Shared, Worker};
-use crate::lanes::Round;
-use crate::link::Link;
-use crate::reserve::Pace;
+use crate::connection::Connection;
 
 /// How many bytes of arguments one claim should bring, and the reserve should hold.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
@@ -23,7 +23,7 @@ const CLAIM_BYTES: usize = 16 * 1024 * 1024;
 const LONG_WALK: Duration = Duration::from_millis(50);
 
 /// How long jobs may wait in reserve while no run ends, before they are given back.
-const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
+const PREFETCH_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How soon after a claim that found jobs a wake-up that finds none was about those.
 const STALE_NEWS: Duration = Duration::from_millis(10);
@@ -55,7 +55,10 @@ pub(super) struct Found {
 
 impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims jobs until the process stops.
-    pub(crate) async fn claim_loop(self: Arc<Self>, mut link: Link) -> Result<(), sqlx::Error> {
+    pub(crate) async fn claim_loop(
+        self: Arc<Self>,
+        mut connection: Connection,
+    ) -> Result<(), sqlx::Error> {
         let mut pace = Pace::new(Instant::now());
         let mut polling = self.polling.lock().await;
         let mut woken_by = WokenBy::Nothing;
@@ -64,20 +67,20 @@ impl<S: Send + Sync + 'static> Worker<S> {
         // An error may have ended the loop while it polled.
         self.stop_polling(&mut polling).await?;
         // Without knowing what there is, the first claim would not take the most urgent.
-        self.learn_lanes(&mut link).await?;
+        self.learn_lanes(&mut connection).await?;
         loop {
             let room = self
-                .wait_for_room(&mut link, &mut pace, &mut polling)
+                .wait_for_room(&mut connection, &mut pace, &mut polling)
                 .await?;
             if self.is_stopping() {
                 break;
             }
             freed_keys.mark_unchanged();
             let owed = self.owed.swap(i64::MAX, Ordering::Relaxed);
-            if owed < i64::MAX && self.claim_up_to_floors(&mut link, owed, room).await? > 0 {
+            if owed < i64::MAX && self.claim_up_to_floors(&mut connection, owed, room).await? > 0 {
                 continue;
             }
-            let found = self.claim_above(&mut link, room).await?;
+            let found = self.claim_above(&mut connection, room).await?;
             let now = Instant::now();
             if found.count > 0 {
                 (woken_by, found_at) = (WokenBy::Nothing, now);
@@ -95,12 +98,12 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 // Unless the next claim finds what the news was about, a sweep does.
                 self.wait(STALE_NEWS, WokenBy::News, &mut freed_keys).await
             } else {
-                self.doze(&mut link, room, &mut polling, &mut freed_keys)
+                self.doze(&mut connection, room, &mut polling, &mut freed_keys)
                     .await?
             };
         }
         self.stop_polling(&mut polling).await?;
-        link.close().await;
+        connection.close().await;
         Ok(())
     }
 
@@ -155,15 +158,21 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ///
     /// When that finds nothing and still took long, it walked over many jobs of kinds that this
     /// worker does not know: the floors are raised above them, and only sweeps see them again.
-    async fn claim_above(&self, link: &mut Link, limit: usize) -> Result<Found, sqlx::Error> {
+    async fn claim_above(
+        &self,
+        connection: &mut Connection,
+        limit: usize,
+    ) -> Result<Found, sqlx::Error> {
         let _alone = self.claiming_above.lock().await;
         let rounds = self.lanes().above();
         let began = Instant::now();
-        let found = self.claim(link, &rounds, limit, false).await?;
+        let found = self.claim(connection, &rounds, limit, false).await?;
         if found.count == 0 && began.elapsed() > LONG_WALK {
             let schema = &self.shared.schema;
-            let line = link.run(async |conn| line_end(conn, schema).await).await?;
-            if self.claim(link, &rounds, limit, false).await?.count == 0 {
+            let line = connection
+                .run(async |conn| line_end(conn, schema).await)
+                .await?;
+            if self.claim(connection, &rounds, limit, false).await?.count == 0 {
                 self.lanes().raise(line.place);
             }
         }
@@ -176,17 +185,17 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims up to `limit` jobs from lanes in their order, and puts them into the reserve.
     pub(super) async fn claim(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         rounds: &[Round],
         limit: usize,
         are_stragglers: bool,
     ) -> Result<Found, sqlx::Error> {
         let limit = limit.min(self.affordable());
-        let _no_doubts_meanwhile = self.shared.claiming.read().await;
+        let _no_reconciliation_meanwhile = self.shared.claiming.read().await;
         let rests = !are_stragglers && self.gated.rests(self.shared.freed_keys.looks_taken());
         let (mut found, mut room) = (Found::default(), limit);
         for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
-            self.claim_round(link, round, &mut room, are_stragglers, &mut found)
+            self.claim_round(connection, round, &mut room, are_stragglers, &mut found)
                 .await?;
             if room == 0 {
                 return Ok(found);
@@ -194,7 +203,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
         if rests && found.count == 0 {
             for round in rounds.iter().filter(|round| round.is_gated) {
-                self.claim_round(link, round, &mut room, are_stragglers, &mut found)
+                self.claim_round(connection, round, &mut room, are_stragglers, &mut found)
                     .await?;
             }
         }
@@ -204,7 +213,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims from the lanes of one round, up to what there is room for.
     async fn claim_round(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         round: &Round,
         room: &mut usize,
         are_stragglers: bool,
@@ -212,9 +221,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
     ) -> Result<(), sqlx::Error> {
         let looks = self.shared.freed_keys.looks_taken();
         let LimitedClaim { jobs, parked } = self
-            .ask(link, round, *room)
+            .ask(connection, round, *room)
             .await
-            .inspect_err(|_| self.doubts.raise(Instant::now()))?;
+            .inspect_err(|_| self.reconcile_timer.raise(Instant::now()))?;
         let count = jobs.len() + parked.len();
         found.add(count, &jobs);
         found.is_gated |= round.is_gated && count > 0;
@@ -235,7 +244,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     async fn ask(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         round: &Round,
         room: usize,
     ) -> Result<LimitedClaim, sqlx::Error> {
@@ -247,7 +256,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         } = &*self.shared;
         let lanes = &round.lanes;
         if !round.is_gated {
-            let jobs = link
+            let jobs = connection
                 .run(async |conn| claim(conn, schema, *process, lanes, kinds, room).await)
                 .await?;
             return Ok(LimitedClaim {
@@ -256,7 +265,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             });
         }
         let window = self.gated.window();
-        let claimed = link
+        let claimed = connection
             .run(async |conn| {
                 claim_limited(conn, schema, *process, lanes, kinds, room, window).await
             })
@@ -282,7 +291,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         drop(lanes);
         let held = self.shared.in_flight.add(&claimed);
         let waiting = claimed.into_iter().zip(held).collect();
-        self.reserve.fill(waiting, are_stragglers);
+        self.prefetch.fill(waiting, are_stragglers);
     }
 
     /// Takes note of how large arguments are: at once when they are larger than before, slowly
@@ -302,15 +311,15 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Gives back the jobs that are claimed for this process without its knowing of them, when it
     /// is time to look for such.
-    async fn settle_doubts(&self, link: &mut Link) -> Result<(), sqlx::Error> {
-        if !self.doubts.is_due(Instant::now()) {
+    async fn reconcile(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
+        if !self.reconcile_timer.is_due(Instant::now()) {
             return Ok(());
         }
         let shared = &*self.shared;
         let _no_claims_meanwhile = shared.claiming.write().await;
         let asked = Instant::now();
         let known = shared.in_flight.claims();
-        let released = link
+        let released = connection
             .run(async |conn| release_unknown(conn, &shared.schema, shared.process, &known).await)
             .await?;
         if !released.is_empty() {
@@ -319,20 +328,20 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 "gave back jobs whose claim was committed but never answered"
             );
         }
-        self.doubts.settle(asked);
+        self.reconcile_timer.settle(asked);
         Ok(())
     }
 
     /// Waits until there is room for a claim worth its round trip, and returns how much.
     async fn wait_for_room(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         pace: &mut Pace,
         polling: &mut Polling,
     ) -> Result<usize, sqlx::Error> {
         let began = Instant::now();
         loop {
-            self.settle_doubts(link).await?;
+            self.reconcile(connection).await?;
             let ended = self.ended.load(Ordering::Relaxed);
             pace.observe(ended, Instant::now());
             let reserve = pace.reserve().min(self.affordable());
@@ -346,10 +355,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 () = sleep_until((began + FULL_PATIENCE).into()), if !polling.polled.is_empty() => {
                     self.stop_polling(polling).await?;
                 }
-                waited = timeout(RESERVE_PATIENCE, self.reserve.has_room()) => {
+                waited = timeout(PREFETCH_PATIENCE, self.prefetch.has_room()) => {
                     if waited.is_err() && self.ended.load(Ordering::Relaxed) == ended {
                         self.given_back.store(ended, Ordering::Relaxed);
-                        self.give_back_reserve().await;
+                        self.give_back_prefetched().await;
                     }
                 }
             }
@@ -359,7 +368,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Sleeps until woken, or until it is time to look again.
     async fn doze(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         room: usize,
         polling: &mut Polling,
         freed_keys: &mut watch::Receiver<usize>,
@@ -368,7 +377,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         if is_news {
             // Transactions that are open now may have added jobs that wake nobody.
             self.late.notify_one();
-            if self.claim_above(link, room).await?.count > 0 {
+            if self.claim_above(connection, room).await?.count > 0 {
                 return Ok(WokenBy::Nothing);
             }
         }

@@ -17,23 +17,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::gated::Gated;
+use self::idle::Sleepers;
+use self::lanes::Lanes;
 use self::polling::{News, Polling};
+use self::prefetch::Prefetch;
+use self::reconcile::ReconcileTimer;
+use crate::app::slots::Slots;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
-use crate::doubts::Doubts;
-use crate::lanes::Lanes;
-use crate::link::Link;
-use crate::reserve::Reserve;
-use crate::sleepers::Sleepers;
-use crate::slots::Slots;
+use crate::connection::Connection;
 
 mod claiming;
+mod starting;
+mod sweeping;
+
 mod gated;
 mod open_transactions;
 mod polling;
-mod starting;
-mod sweeping;
+
+pub(crate) mod idle;
+mod lanes;
+mod prefetch;
+mod reconcile;
 
 /// What the workers of a process share.
 pub(crate) struct Shared<S> {
@@ -57,7 +63,7 @@ pub(crate) struct Worker<S> {
     settings: WorkerSettings,
     shared: Arc<Shared<S>>,
     lanes: Mutex<Lanes>,
-    reserve: Reserve,
+    prefetch: Prefetch,
     slots: Slots,
     /// Runs that have ended in all.
     ended: AtomicUsize,
@@ -75,7 +81,7 @@ pub(crate) struct Worker<S> {
     claiming_above: tokio::sync::Mutex<()>,
     dozing: AtomicBool,
     /// Whether there may be jobs that are claimed for this process without its knowing.
-    doubts: Doubts,
+    reconcile_timer: ReconcileTimer,
     /// How many jobs the reserve should hold.
     ahead: AtomicUsize,
     /// How many runs had ended when the reserve was given back.
@@ -94,7 +100,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     pub(crate) fn new(settings: WorkerSettings, shared: Arc<Shared<S>>) -> Self {
         Self {
             lanes: Mutex::new(Lanes::new(settings.queues.clone())),
-            reserve: Reserve::default(),
+            prefetch: Prefetch::default(),
             slots: Slots::new(settings.concurrency),
             settings,
             shared,
@@ -107,7 +113,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             settled: AtomicI64::new(0),
             claiming_above: tokio::sync::Mutex::new(()),
             dozing: false.into(),
-            doubts: Doubts::new(Instant::now()),
+            reconcile_timer: ReconcileTimer::new(Instant::now()),
             ahead: AtomicUsize::new(0),
             given_back: AtomicUsize::new(usize::MAX),
             owed: AtomicI64::new(i64::MAX),
@@ -156,9 +162,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Takes note of all lanes that have jobs now, and tells whether one was new.
-    async fn learn_lanes(&self, link: &mut Link) -> Result<bool, sqlx::Error> {
+    async fn learn_lanes(&self, connection: &mut Connection) -> Result<bool, sqlx::Error> {
         let schema = &self.shared.schema;
-        let found = link.run(async |conn| lanes(conn, schema).await).await?;
+        let found = connection
+            .run(async |conn| lanes(conn, schema).await)
+            .await?;
         Ok(self.lanes().learn_all(&found))
     }
 
@@ -167,7 +175,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     fn room(&self, reserve: usize) -> usize {
         let running = self.settings.concurrency - self.slots.free();
         (self.settings.concurrency + reserve)
-            .saturating_sub(running + self.reserve.len())
+            .saturating_sub(running + self.prefetch.len())
             .min(self.shared.completions.capacity())
     }
 }

@@ -7,8 +7,8 @@ use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
 
 use super::Worker;
+use super::prefetch::Waiting;
 use crate::attempt::{Completion, Verdict};
-use crate::reserve::Waiting;
 
 impl<S: Send + Sync + 'static> Worker<S> {
     /// Starts claimed jobs as slots become free, until the process stops. A slot is taken only
@@ -18,29 +18,29 @@ impl<S: Send + Sync + 'static> Worker<S> {
             tokio::select! {
                 biased;
                 () = self.shared.stopping.cancelled() => return,
-                () = self.reserve.is_filled() => {}
+                () = self.prefetch.is_filled() => {}
             }
             let slot = tokio::select! {
                 biased;
                 () = self.shared.stopping.cancelled() => return,
                 slot = self.slots.take() => slot,
             };
-            let Some((job, in_flight)) = self.reserve.next() else {
+            let Some((job, in_flight)) = self.prefetch.next() else {
                 continue;
             };
             let worker = Arc::clone(&self);
             self.shared.runs.spawn(async move {
                 let completion = worker.shared.runner.run(job, in_flight, slot).await;
                 worker.ended.fetch_add(1, Ordering::Relaxed);
-                worker.reserve.note_room();
+                worker.prefetch.note_room();
                 worker.hand_over(completion).await;
             });
         }
     }
 
     /// Gives back what has not begun.
-    pub(crate) async fn give_back_reserve(&self) {
-        for (job, in_flight) in self.reserve.take_all() {
+    pub(crate) async fn give_back_prefetched(&self) {
+        for (job, in_flight) in self.prefetch.take_all() {
             self.hand_over(unbegun((job, in_flight))).await;
         }
     }

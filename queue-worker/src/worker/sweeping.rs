@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::Worker;
 use super::open_transactions::OpenTransactions;
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// How often a busy worker sweeps, and how much longer than a sweep it then waits.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -28,24 +28,27 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims from below the floors until the process stops: what was committed late as soon as it
     /// is, and everything else often while the worker is busy, when asked while it is idle, and the
     /// more seldom the longer a sweep takes.
-    pub(crate) async fn sweep_loop(self: Arc<Self>, mut link: Link) -> Result<(), sqlx::Error> {
+    pub(crate) async fn sweep_loop(
+        self: Arc<Self>,
+        mut connection: Connection,
+    ) -> Result<(), sqlx::Error> {
         let mut open = OpenTransactions::new(Instant::now());
         let mut swept_at = Instant::now();
         // Only the second look knows an end of the line from before its snapshot.
-        self.claim_late(&mut link, &mut open).await?;
-        self.claim_late(&mut link, &mut open).await?;
+        self.claim_late(&mut connection, &mut open).await?;
+        self.claim_late(&mut connection, &mut open).await?;
         loop {
             tokio::select! {
                 biased;
                 () = self.shared.stopping.cancelled() => break,
-                () = self.look_is_due(&open) => self.claim_late(&mut link, &mut open).await?,
+                () = self.look_is_due(&open) => self.claim_late(&mut connection, &mut open).await?,
                 () = self.sweep_is_due(swept_at) => {
-                    self.sweep_once(&mut link).await?;
+                    self.sweep_once(&mut connection).await?;
                     swept_at = Instant::now();
                 }
             }
         }
-        link.close().await;
+        connection.close().await;
         Ok(())
     }
 
@@ -70,13 +73,15 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// floors have passed.
     async fn claim_late(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         open: &mut OpenTransactions,
     ) -> Result<(), sqlx::Error> {
         let schema = &self.shared.schema;
         // Before the look: what it finds to be new has begun while this announcement stood.
         let announcement = self.shared.sleepers.announcement();
-        let line = link.run(async |conn| line_end(conn, schema).await).await?;
+        let line = connection
+            .run(async |conn| line_end(conn, schema).await)
+            .await?;
         // A claim that was under way then may not have seen what had been committed, and is about to
         // raise the floors above it.
         drop(self.claiming_above.lock().await);
@@ -87,7 +92,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             // What was committed may also be above the floors.
             self.wake.notify_one();
         }
-        self.claim_below(link, above).await?;
+        self.claim_below(connection, above).await?;
         Ok(())
     }
 
@@ -115,12 +120,12 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn sweep_once(&self, link: &mut Link) -> Result<(), sqlx::Error> {
-        if self.learn_lanes(link).await? {
+    async fn sweep_once(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
+        if self.learn_lanes(connection).await? {
             self.wake.notify_one();
         }
         let began = Instant::now();
-        if self.claim_below(link, 0).await? > 0 {
+        if self.claim_below(connection, 0).await? > 0 {
             self.wake.notify_one();
         }
         *self.rest() = (began.elapsed() * SWEEP_REST).min(SWEEP_REST_MAX);
@@ -129,7 +134,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Claims jobs between a place and the floors. Without room for them, the next claim that has
     /// some looks there first.
-    async fn claim_below(&self, link: &mut Link, above: i64) -> Result<usize, sqlx::Error> {
+    async fn claim_below(
+        &self,
+        connection: &mut Connection,
+        above: i64,
+    ) -> Result<usize, sqlx::Error> {
         let room = self.room(0).max(self.late_without_room());
         if room == 0 {
             if !self.lanes().below(above).is_empty() {
@@ -137,7 +146,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             }
             return Ok(0);
         }
-        self.claim_up_to_floors(link, above, room).await
+        self.claim_up_to_floors(connection, above, room).await
     }
 
     /// Returns how many late jobs may be claimed that have to wait for a slot. Where runs take long,
@@ -152,7 +161,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Claims up to `limit` jobs between a place and the floors.
     pub(super) async fn claim_up_to_floors(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         above: i64,
         limit: usize,
     ) -> Result<usize, sqlx::Error> {
@@ -160,7 +169,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         if below.is_empty() {
             return Ok(0);
         }
-        let count = self.claim(link, &below, limit, true).await?.count;
+        let count = self.claim(connection, &below, limit, true).await?.count;
         if count >= limit {
             // There may be more of them.
             self.owed.fetch_min(above, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use queue_core::transitions::promote::{next_due, promote};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::DispatcherSettings;
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// The shortest sleep, so that a job due this very moment is not asked for in a tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
@@ -15,14 +15,14 @@ const SLEEP_MIN: Duration = Duration::from_millis(5);
 /// Promotes due jobs until the process stops. It sleeps until the next one is due, and looks
 /// every `poll_interval` for those that were scheduled meanwhile.
 pub(crate) async fn dispatch(
-    mut link: Link,
+    mut connection: Connection,
     schema: Schema,
     settings: DispatcherSettings,
     stopping: CancellationToken,
 ) -> Result<(), sqlx::Error> {
     let mut sleep_min = SLEEP_MIN;
     while !stopping.is_cancelled() {
-        let (promoted, wait) = link
+        let (promoted, wait) = connection
             .run(async |conn| {
                 let promoted = promote(conn, &schema, None, settings.batch_size).await?;
                 if promoted == u64::from(settings.batch_size) {
@@ -46,6 +46,6 @@ pub(crate) async fn dispatch(
             }
         }
     }
-    link.close().await;
+    connection.close().await;
     Ok(())
 }

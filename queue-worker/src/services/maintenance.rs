@@ -11,7 +11,7 @@ use queue_core::transitions::unblock::unblock;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KeepFor, MaintenanceSettings, ProcessSettings, Retention};
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// Every how many looks for dead processes it also looks for jobs without any process, which
 /// reads all claims.
@@ -19,7 +19,7 @@ const STRAYS_EVERY: u32 = 12;
 
 /// Recovers the jobs of dead processes until the process stops. Every process does it.
 pub(crate) async fn recover_dead(
-    mut link: Link,
+    mut connection: Connection,
     schema: Schema,
     settings: ProcessSettings,
     stopping: CancellationToken,
@@ -28,7 +28,7 @@ pub(crate) async fn recover_dead(
     while !stopping.is_cancelled() {
         let mut strays = look.is_multiple_of(STRAYS_EVERY);
         loop {
-            let recovered = link
+            let recovered = connection
                 .run(async |conn| {
                     let recovered = recover(conn, &schema, settings.dead_after, strays).await?;
                     let keys: Vec<String> =
@@ -47,7 +47,7 @@ pub(crate) async fn recover_dead(
         look = look.wrapping_add(1);
         pause(settings.heartbeat_interval, &stopping).await;
     }
-    link.close().await;
+    connection.close().await;
     Ok(())
 }
 
@@ -78,7 +78,7 @@ const PASSES: u32 = 60;
 
 /// Clears ended jobs and old firings in small batches until the process stops.
 pub(crate) async fn clear_old(
-    mut link: Link,
+    mut connection: Connection,
     schema: Schema,
     settings: MaintenanceSettings,
     retention: Retention,
@@ -87,11 +87,18 @@ pub(crate) async fn clear_old(
     let mut rules = rules(&retention);
     while !stopping.is_cancelled() {
         for rule in &mut rules {
-            clear_by(rule, &mut link, &schema, settings.batch_size, &stopping).await?;
+            clear_by(
+                rule,
+                &mut connection,
+                &schema,
+                settings.batch_size,
+                &stopping,
+            )
+            .await?;
         }
         if let Some(keep) = retention.failed {
             let limit = settings.batch_size;
-            while link
+            while connection
                 .run(async |conn| clear_failed(conn, &schema, keep, limit).await)
                 .await?
                 == u64::from(limit)
@@ -100,7 +107,7 @@ pub(crate) async fn clear_old(
         }
         if let Some(keep) = retention.firings {
             let limit = settings.batch_size;
-            while link
+            while connection
                 .run(async |conn| clear_firings(conn, &schema, keep, limit).await)
                 .await?
                 == u64::from(limit)
@@ -108,7 +115,7 @@ pub(crate) async fn clear_old(
             {}
         }
         let limit = settings.batch_size;
-        while link
+        while connection
             .run(async |conn| clear_rates(conn, &schema, limit).await)
             .await?
             == u64::from(limit)
@@ -116,13 +123,13 @@ pub(crate) async fn clear_old(
         {}
         pause(settings.interval, &stopping).await;
     }
-    link.close().await;
+    connection.close().await;
     Ok(())
 }
 
 async fn clear_by(
     rule: &mut Rule,
-    link: &mut Link,
+    connection: &mut Connection,
     schema: &Schema,
     limit: u32,
     stopping: &CancellationToken,
@@ -131,7 +138,7 @@ async fn clear_by(
         let Rule {
             which, keep, from, ..
         } = &*rule;
-        let (cleared, last) = link
+        let (cleared, last) = connection
             .run(async |conn| clear_finished(conn, schema, which, *keep, *from, limit).await)
             .await?;
         rule.from = last.or(rule.from);

@@ -15,9 +15,9 @@ use sqlx::PgConnection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::problem::with_causes;
 use crate::config::SchedulerSettings;
-use crate::link::Link;
-use crate::problem::with_causes;
+use crate::connection::Connection;
 
 /// The shortest sleep, so that what another scheduler decides about is not asked for in a tight
 /// loop.
@@ -94,22 +94,25 @@ impl Scheduler {
     /// Registers what the process declares, and enqueues what is due until the process stops. It
     /// sleeps until the next schedule is due, and looks every `poll_interval` for those that were
     /// added or changed meanwhile.
-    pub(crate) async fn run(self: Arc<Self>, mut link: Link) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut connection: Connection,
+    ) -> Result<(), sqlx::Error> {
         if !self.declared.are_registered.load(Ordering::Acquire) {
-            self.register(&mut link).await?;
+            self.register(&mut connection).await?;
             self.declared.are_registered.store(true, Ordering::Release);
-            link.close().await;
+            connection.close().await;
         }
         // One schedule behind somebody's lock must not keep the others waiting.
-        let mut link = link.waiting_briefly();
+        let mut connection = connection.waiting_briefly();
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
         let poll_interval = self.settings.poll_interval;
         let mut replanning = tokio::time::interval(REPLAN_EVERY);
         replanning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping.is_cancelled() {
-            let pass = self.fire_all(&mut link, &mut reported).await?;
-            let due = link
+            let pass = self.fire_all(&mut connection, &mut reported).await?;
+            let due = connection
                 .run(async |conn| next_due(conn, &self.schema, &pass.left_alone).await)
                 .await?;
             let sleep_max = match pass.has_failed {
@@ -121,15 +124,15 @@ impl Scheduler {
             tokio::select! {
                 () = self.stopping.cancelled() => {}
                 () = tokio::time::sleep(wait.clamp(sleep_min, sleep_max)) => {}
-                _ = replanning.tick() => self.replan(&mut link).await?,
+                _ = replanning.tick() => self.replan(&mut connection).await?,
             }
         }
-        link.close().await;
+        connection.close().await;
         Ok(())
     }
 
-    async fn replan(&self, link: &mut Link) -> Result<(), sqlx::Error> {
-        let schedules = link
+    async fn replan(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
+        let schedules = connection
             .run(async |conn| replan(conn, &self.schema, None).await)
             .await?;
         if !schedules.is_empty() {
@@ -142,9 +145,9 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn register(&self, link: &mut Link) -> Result<(), sqlx::Error> {
+    async fn register(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
         let zone = self.settings.time_zone;
-        let registered = link
+        let registered = connection
             .run(
                 async |conn| match self.declared.register(conn, &self.schema, zone).await {
                     Err(RecurringError::Database(error)) => Err(error),
@@ -166,12 +169,12 @@ impl Scheduler {
     /// that failed are tried again at the next pass; they hold up no other.
     async fn fire_all(
         &self,
-        link: &mut Link,
+        connection: &mut Connection,
         reported: &mut HashSet<String>,
     ) -> Result<Pass, sqlx::Error> {
         let mut pass = Pass::default();
         while !self.stopping.is_cancelled() {
-            let tick = link
+            let tick = connection
                 .run(async |conn| fire_next(conn, &self.schema, None, &pass.left_alone).await)
                 .await?;
             match tick {

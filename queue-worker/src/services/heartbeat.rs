@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{InFlight, StopReason};
 use crate::config::ProcessSettings;
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// Why a process may no longer hold its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Lost {
 }
 
 pub(crate) struct Heartbeat {
-    pub(crate) link: Link,
+    pub(crate) connection: Connection,
     pub(crate) schema: Schema,
     pub(crate) process: ProcessId,
     pub(crate) settings: ProcessSettings,
@@ -62,20 +62,21 @@ impl Heartbeat {
     /// process has been declared dead.
     async fn beat(&mut self) -> Result<Option<Vec<(JobId, i32)>>, sqlx::Error> {
         let Self {
-            link,
+            connection,
             schema,
             process,
             stopping,
             ..
         } = self;
         let is_stopping = stopping.is_cancelled();
-        link.run(async |conn| {
-            if !heartbeat(conn, schema, *process, is_stopping).await? {
-                return Ok(None);
-            }
-            cancel_requests(conn, schema, *process).await.map(Some)
-        })
-        .await
+        connection
+            .run(async |conn| {
+                if !heartbeat(conn, schema, *process, is_stopping).await? {
+                    return Ok(None);
+                }
+                cancel_requests(conn, schema, *process).await.map(Some)
+            })
+            .await
     }
 
     fn pass_on(&self, requests: &[(JobId, i32)]) {

@@ -7,13 +7,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::link::PATIENCE;
+use crate::connection::PATIENCE;
 
 /// How often to ask although nothing happened.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-pub(crate) struct Doubts {
+pub(crate) struct ReconcileTimer {
     times: Mutex<Times>,
 }
 
@@ -24,7 +24,7 @@ struct Times {
     settled: Instant,
 }
 
-impl Doubts {
+impl ReconcileTimer {
     pub(crate) fn new(now: Instant) -> Self {
         let next = now + INTERVAL;
         let times = Times { next, settled: now };
@@ -69,16 +69,16 @@ mod tests {
     fn after_a_lost_claim_it_is_asked_at_once_and_again_when_the_claim_must_have_ended() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let doubts = Doubts::new(now);
-        assert!(!doubts.is_due(now));
+        let reconciling = ReconcileTimer::new(now);
+        assert!(!reconciling.is_due(now));
 
-        doubts.raise(now);
-        assert!(doubts.is_due(now));
-        doubts.settle(now);
-        assert!(!doubts.is_due(now + PATIENCE - second));
-        assert!(doubts.is_due(now + PATIENCE));
-        doubts.settle(now + PATIENCE);
-        assert!(!doubts.is_due(now + PATIENCE + INTERVAL - second));
-        assert!(doubts.is_due(now + PATIENCE + INTERVAL));
+        reconciling.raise(now);
+        assert!(reconciling.is_due(now));
+        reconciling.settle(now);
+        assert!(!reconciling.is_due(now + PATIENCE - second));
+        assert!(reconciling.is_due(now + PATIENCE));
+        reconciling.settle(now + PATIENCE);
+        assert!(!reconciling.is_due(now + PATIENCE + INTERVAL - second));
+        assert!(reconciling.is_due(now + PATIENCE + INTERVAL));
     }
 }

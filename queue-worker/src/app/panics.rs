@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use queue_core::transitions::Ending;
 
-use crate::perform::Next;
-use crate::problem::Problem;
+use super::perform::Next;
+use super::problem::Problem;
 
 thread_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use queue_core::transitions::Ending;
 
-use crate::perform::Next;
+use super::perform::Next;
 
 /// How a run ended that did not end well.
 #[derive(Clone, Debug)]

@@ -28,12 +28,12 @@ const RELAXED: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// A connection of one component's own. After an error, when it takes too long, or when the
 /// operation is dropped, it is thrown away: a statement that was abandoned half-way leaves
 /// nothing behind for the next.
-pub(crate) struct Link {
+pub(crate) struct Connection {
     options: Arc<PgConnectOptions>,
     conn: Option<PgConnection>,
 }
 
-impl Link {
+impl Connection {
     pub(crate) fn new(options: Arc<PgConnectOptions>) -> Self {
         Self::with((*options).clone().options(LIMITS))
     }
@@ -55,7 +55,7 @@ impl Link {
         Self::with((*self.options).clone().options(RELAXED))
     }
 
-    /// Makes another link like this one.
+    /// Makes another connection like this one.
     pub(crate) fn another(&self) -> Self {
         Self {
             options: Arc::clone(&self.options),

@@ -9,11 +9,11 @@ use queue_core::transitions::Ending;
 use serde_json::value::RawValue;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cx::{Attempt, Cx};
-use crate::panics;
-use crate::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
-use crate::problem::{Problem, with_causes};
-use crate::slots::Slot;
+use super::context::{Attempt, Cx};
+use super::panics;
+use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
+use super::problem::{Problem, with_causes};
+use super::slots::Slot;
 
 /// A run under way.
 pub(crate) type Work = BoxFuture<'static, Result<(), Problem>>;

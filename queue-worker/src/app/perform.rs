@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use queue_core::Job;
 
-use crate::backoff::Backoff;
-use crate::cx::{Attempt, Cx};
+use super::backoff::Backoff;
+use super::context::{Attempt, Cx};
 
 /// Any error, as jobs return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::link::Patience;
+use crate::connection::Patience;
 
 /// Runs a component again and again until it ends by itself, or the process stops. Errors and
 /// panics are reported, with growing waits in between.

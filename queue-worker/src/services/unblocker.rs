@@ -13,7 +13,7 @@ use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 
 use crate::completer::FreedKeys;
 use crate::config::DispatcherSettings;
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// The keys that one statement looks at.
 const KEYS: u32 = 500;
@@ -33,7 +33,7 @@ const START_MIN: Duration = Duration::from_millis(5);
 const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct Unblocker {
-    link: Link,
+    connection: Connection,
     schema: Schema,
     settings: DispatcherSettings,
     freed_keys: Arc<FreedKeys>,
@@ -50,13 +50,13 @@ enum Pass {
 
 impl Unblocker {
     pub(crate) fn new(
-        link: Link,
+        connection: Connection,
         schema: Schema,
         settings: DispatcherSettings,
         freed_keys: Arc<FreedKeys>,
     ) -> Self {
         Self {
-            link: link.relaxed(),
+            connection: connection.relaxed(),
             schema,
             settings,
             freed_keys,
@@ -135,7 +135,7 @@ impl Unblocker {
         };
         let schema = &self.schema;
         let keys = self
-            .link
+            .connection
             .run(async |conn| blocked_keys(conn, schema, &after, KEYS).await)
             .await?;
         self.look(&keys).await?;
@@ -165,7 +165,7 @@ impl Unblocker {
         }
         let schema = &self.schema;
         let Unblocked { jobs, next_starts } = self
-            .link
+            .connection
             .run(async |conn| unblock(conn, schema, keys).await)
             .await?;
         let wait_min = if jobs > 0 {

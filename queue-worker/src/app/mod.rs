@@ -6,9 +6,20 @@ use std::sync::Arc;
 use queue_core::recurring::Recurring;
 use queue_core::{InvalidName, Options, check_kind};
 
-use crate::handler::{AsyncHandler, BlockingHandler, Handler};
-use crate::hooks::{Hooks, JobEvent, ProcessEvent};
-use crate::perform::{Perform, PerformBlocking};
+use self::handler::{AsyncHandler, BlockingHandler, Handler};
+use self::hooks::{Hooks, JobEvent, ProcessEvent};
+use self::perform::{Perform, PerformBlocking};
+
+pub(crate) mod handler;
+pub(crate) mod hooks;
+pub(crate) mod panics;
+pub(crate) mod problem;
+
+pub(crate) mod perform;
+
+pub(crate) mod backoff;
+pub(crate) mod context;
+pub(crate) mod slots;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///

@@ -14,7 +14,7 @@ use queue_core::Schema;
 use queue_core::process::{self, ProcessId};
 use tokio::sync::Mutex;
 
-use crate::link::Link;
+use crate::connection::Connection;
 
 /// How long all workers must have been busy before the row goes: at most a few writes a second.
 const BUSY_FOR: Duration = Duration::from_millis(250);
@@ -30,7 +30,7 @@ pub(crate) struct Sleepers {
     changes: AtomicUsize,
     /// How many workers poll.
     polling: AtomicUsize,
-    link: Mutex<Link>,
+    connection: Mutex<Connection>,
 }
 
 /// A worker that sleeps, until this is dropped.
@@ -43,7 +43,12 @@ impl Drop for Doze<'_> {
 }
 
 impl Sleepers {
-    pub(crate) fn new(schema: Schema, process: ProcessId, listens: bool, link: Link) -> Self {
+    pub(crate) fn new(
+        schema: Schema,
+        process: ProcessId,
+        listens: bool,
+        connection: Connection,
+    ) -> Self {
         Self {
             schema,
             process,
@@ -52,7 +57,7 @@ impl Sleepers {
             dozes: AtomicUsize::new(0),
             changes: AtomicUsize::new(0),
             polling: AtomicUsize::new(0),
-            link: Mutex::new(link),
+            connection: Mutex::new(connection),
         }
     }
 
@@ -88,11 +93,12 @@ impl Sleepers {
         self.dozing.fetch_add(1, Ordering::Relaxed);
         self.dozes.fetch_add(1, Ordering::Relaxed);
         let doze = Doze(self);
-        let mut link = self.link.lock().await;
+        let mut connection = self.connection.lock().await;
         if !self.listens || (self.is_written() && polled.is_empty()) {
             return Ok((doze, false));
         }
-        link.run(async |conn| process::sleep(conn, &self.schema, self.process, polled).await)
+        connection
+            .run(async |conn| process::sleep(conn, &self.schema, self.process, polled).await)
             .await?;
         if !self.is_written() {
             self.changes.fetch_add(1, Ordering::Relaxed);
@@ -109,14 +115,14 @@ impl Sleepers {
         queues: &[String],
         kinds: &[String],
     ) -> Result<(), sqlx::Error> {
-        let mut link = self.link.lock().await;
+        let mut connection = self.connection.lock().await;
         if polled.is_empty() {
             self.polling.fetch_add(1, Ordering::Relaxed);
             self.expect_silence();
         }
         // The rows may be there although the answer that says so is lost.
         polled.extend_from_slice(queues);
-        let ours = link
+        let ours = connection
             .run(async |conn| process::poll(conn, &self.schema, self.process, queues, kinds).await)
             .await?;
         polled.retain(|queue| !queues.contains(queue) || ours.contains(queue));
@@ -138,11 +144,10 @@ impl Sleepers {
         if polled.is_empty() {
             return Ok(());
         }
-        let mut link = self.link.lock().await;
-        link.run(async |conn| {
-            process::stop_polling(conn, &self.schema, self.process, polled).await
-        })
-        .await?;
+        let mut connection = self.connection.lock().await;
+        connection
+            .run(async |conn| process::stop_polling(conn, &self.schema, self.process, polled).await)
+            .await?;
         self.forget_polled(polled);
         Ok(())
     }
@@ -152,12 +157,13 @@ impl Sleepers {
         loop {
             let dozes = self.dozes.load(Ordering::Relaxed);
             tokio::time::sleep(BUSY_FOR).await;
-            let mut link = self.link.lock().await;
+            let mut connection = self.connection.lock().await;
             let slept = self.dozes.load(Ordering::Relaxed) != dozes
                 || self.dozing.load(Ordering::Relaxed) > 0;
             if self.is_written() && !slept {
                 self.changes.fetch_add(1, Ordering::Relaxed);
-                link.run(async |conn| process::wake(conn, &self.schema, self.process).await)
+                connection
+                    .run(async |conn| process::wake(conn, &self.schema, self.process).await)
                     .await?;
             }
         }

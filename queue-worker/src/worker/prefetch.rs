@@ -13,20 +13,20 @@ use crate::attempt::InFlightJob;
 const AHEAD: Duration = Duration::from_millis(25);
 
 /// The most jobs in reserve, however short they are.
-const RESERVE_MAX: usize = 2_000;
+const PREFETCH_MAX: usize = 2_000;
 
 /// A job waiting for a slot.
 pub(crate) type Waiting = (ClaimedJob, Arc<InFlightJob>);
 
 /// The jobs waiting for a slot of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Reserve {
+pub(crate) struct Prefetch {
     waiting: Mutex<VecDeque<Waiting>>,
     filled: Notify,
     room: Notify,
 }
 
-impl Reserve {
+impl Prefetch {
     /// Adds claimed jobs: ordinary ones behind those that wait, stragglers before them.
     pub(crate) fn fill(&self, jobs: Vec<Waiting>, are_stragglers: bool) {
         let mut waiting = self.lock();
@@ -114,7 +114,7 @@ impl Pace {
 
     /// Returns how many jobs to hold in reserve.
     pub(crate) fn reserve(&self) -> usize {
-        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(RESERVE_MAX)
+        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(PREFETCH_MAX)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     fn the_reserve_covers_a_few_round_trips_of_the_current_rate() {
         assert_eq!(reserve_at(1), 0);
         assert!((20..=30).contains(&reserve_at(1_000)));
-        assert_eq!(reserve_at(1_000_000), RESERVE_MAX);
+        assert_eq!(reserve_at(1_000_000), PREFETCH_MAX);
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! What every process does beside running jobs, each on a connection of its own.
+
+pub(crate) mod dispatcher;
+pub(crate) mod heartbeat;
+pub(crate) mod listener;
+pub(crate) mod maintenance;
+pub(crate) mod scheduler;
+pub(crate) mod unblocker;
+
+pub(crate) mod supervision;
