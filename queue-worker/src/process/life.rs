@@ -15,7 +15,7 @@ use super::{LAST_WORDS, Process};
 use crate::attempt::StopReason;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
-use crate::worker::Worker;
+use crate::worker::{Worker, give_back_prefetched};
 
 /// Why a life is over.
 enum Over {
@@ -189,7 +189,7 @@ where
         loops.pop();
     }
     for worker in workers {
-        worker.give_back_prefetched().await;
+        give_back_prefetched(worker).await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::services::supervision::supervise;
 use crate::services::unblocker::Unblocker;
 use crate::stop::Stop;
 use crate::worker::idle::Sleepers;
-use crate::worker::{Shared, Worker};
+use crate::worker::{ClaimLoop, Shared, SweepLoop, Worker, start_jobs};
 
 /// Everything that runs in one life.
 pub(super) struct Parts<S> {
@@ -182,15 +182,15 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
         let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
         [
             self.keep("claims", move |connection| {
-                claims.clone().claim_loop(connection)
+                ClaimLoop::new(claims.clone(), connection).run()
             }),
             self.keep("sweeps", move |connection| {
-                sweeps.clone().sweep_loop(connection)
+                SweepLoop::new(sweeps.clone(), connection).run()
             }),
             tokio::spawn(supervise("starts", self.stopping.clone(), move || {
-                let worker = starts.clone();
+                let starting = start_jobs(starts.clone());
                 async move {
-                    worker.start_loop().await;
+                    starting.await;
                     Ok(())
                 }
             })),

@@ -25,7 +25,7 @@ pub(crate) async fn supervise<F>(
             Err(_panic) => tracing::error!(component = name, "panicked; starting it again"),
         }
         let wait = patience.next_wait();
-        if began.elapsed() > 10 * wait {
+        if began.elapsed() > wait {
             patience.reset();
         }
         tokio::select! {

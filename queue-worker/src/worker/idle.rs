@@ -24,8 +24,8 @@ pub(crate) struct Sleepers {
     process: ProcessId,
     /// Whether this process listens: if not, it says nothing.
     listens: bool,
-    dozing: AtomicUsize,
-    dozes: AtomicUsize,
+    sleeping: AtomicUsize,
+    sleeps: AtomicUsize,
     /// How often the row was written or withdrawn: it is there when the number is odd.
     changes: AtomicUsize,
     /// How many workers poll.
@@ -34,11 +34,11 @@ pub(crate) struct Sleepers {
 }
 
 /// A worker that sleeps, until this is dropped.
-pub(crate) struct Doze<'a>(&'a Sleepers);
+pub(crate) struct Asleep<'a>(&'a Sleepers);
 
-impl Drop for Doze<'_> {
+impl Drop for Asleep<'_> {
     fn drop(&mut self) {
-        self.0.dozing.fetch_sub(1, Ordering::Relaxed);
+        self.0.sleeping.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -53,8 +53,8 @@ impl Sleepers {
             schema,
             process,
             listens,
-            dozing: AtomicUsize::new(0),
-            dozes: AtomicUsize::new(0),
+            sleeping: AtomicUsize::new(0),
+            sleeps: AtomicUsize::new(0),
             changes: AtomicUsize::new(0),
             polling: AtomicUsize::new(0),
             connection: Mutex::new(connection),
@@ -89,13 +89,13 @@ impl Sleepers {
     pub(crate) async fn announce(
         &self,
         polled: &mut Vec<String>,
-    ) -> Result<(Doze<'_>, bool), sqlx::Error> {
-        self.dozing.fetch_add(1, Ordering::Relaxed);
-        self.dozes.fetch_add(1, Ordering::Relaxed);
-        let doze = Doze(self);
+    ) -> Result<(Asleep<'_>, bool), sqlx::Error> {
+        self.sleeping.fetch_add(1, Ordering::Relaxed);
+        self.sleeps.fetch_add(1, Ordering::Relaxed);
+        let asleep = Asleep(self);
         let mut connection = self.connection.lock().await;
         if !self.listens || (self.is_written() && polled.is_empty()) {
-            return Ok((doze, false));
+            return Ok((asleep, false));
         }
         connection
             .run(async |conn| process::sleep(conn, &self.schema, self.process, polled).await)
@@ -104,7 +104,7 @@ impl Sleepers {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
         self.forget_polled(polled);
-        Ok((doze, true))
+        Ok((asleep, true))
     }
 
     /// Says that a worker polls more queues for jobs of some kinds. Those that another process polls
@@ -155,11 +155,11 @@ impl Sleepers {
     /// Withdraws the row whenever no worker has slept for a while. Ends only with an error.
     pub(crate) async fn withdraw_when_busy(&self) -> Result<(), sqlx::Error> {
         loop {
-            let dozes = self.dozes.load(Ordering::Relaxed);
+            let sleeps = self.sleeps.load(Ordering::Relaxed);
             tokio::time::sleep(BUSY_FOR).await;
             let mut connection = self.connection.lock().await;
-            let slept = self.dozes.load(Ordering::Relaxed) != dozes
-                || self.dozing.load(Ordering::Relaxed) > 0;
+            let slept = self.sleeps.load(Ordering::Relaxed) != sleeps
+                || self.sleeping.load(Ordering::Relaxed) > 0;
             if self.is_written() && !slept {
                 self.changes.fetch_add(1, Ordering::Relaxed);
                 connection

@@ -19,22 +19,6 @@ const DENSE: usize = 24;
 /// As long as there are so many, polling goes on: about 120 a second.
 const STILL_DENSE: usize = 8;
 
-/// The jobs that a process was notified of.
-#[derive(Debug, Default)]
-pub(super) struct News {
-    pub(super) jobs: usize,
-    pub(super) queues: Vec<String>,
-}
-
-impl News {
-    pub(super) fn add(&mut self, queue: &str) {
-        self.jobs += 1;
-        if !self.queues.iter().any(|known| known == queue) {
-            self.queues.push(queue.to_owned());
-        }
-    }
-}
-
 /// How jobs have come lately, and the queues that this worker polls for its process.
 #[derive(Debug)]
 pub(super) struct Polling {

@@ -1,6 +1,7 @@
 //! Jobs that are claimed but not begun: just enough of them that no slot waits for the database.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,10 @@ use tokio::sync::Notify;
 
 use crate::attempt::InFlightJob;
 
-/// How far ahead of the slots the reserve reaches: a few round trips to the database.
+/// How much work to prefetch: enough for a few round trips to the database.
 const AHEAD: Duration = Duration::from_millis(25);
 
-/// The most jobs in reserve, however short they are.
+/// The most jobs to prefetch, however short they are.
 const PREFETCH_MAX: usize = 2_000;
 
 /// A job waiting for a slot.
@@ -24,13 +25,20 @@ pub(crate) struct Prefetch {
     waiting: Mutex<VecDeque<Waiting>>,
     filled: Notify,
     room: Notify,
+    /// How many runs have ended in all.
+    ended: AtomicUsize,
+    /// How many jobs should wait.
+    target: AtomicUsize,
+    /// One more than the number of runs that had ended when jobs were given back because no run
+    /// ended; 0 if that never happened.
+    stuck_at: AtomicUsize,
 }
 
 impl Prefetch {
-    /// Adds claimed jobs: ordinary ones behind those that wait, stragglers before them.
-    pub(crate) fn fill(&self, jobs: Vec<Waiting>, are_stragglers: bool) {
+    /// Adds claimed jobs: ordinary ones behind those that wait, late ones before them.
+    pub(crate) fn fill(&self, jobs: Vec<Waiting>, are_late: bool) {
         let mut waiting = self.lock();
-        if are_stragglers {
+        if are_late {
             for job in jobs.into_iter().rev() {
                 waiting.push_front(job);
             }
@@ -66,8 +74,33 @@ impl Prefetch {
     }
 
     /// Says that a run has ended.
-    pub(crate) fn note_room(&self) {
+    pub(crate) fn note_end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
         self.room.notify_one();
+    }
+
+    /// Returns how many runs have ended in all.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_target(&self, jobs: usize) {
+        self.target.store(jobs, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs should wait.
+    pub(crate) fn target(&self) -> usize {
+        self.target.load(Ordering::Relaxed)
+    }
+
+    /// Says that jobs are given back because no run ends.
+    pub(crate) fn note_stuck(&self) {
+        self.stuck_at.store(self.ended() + 1, Ordering::Relaxed);
+    }
+
+    /// Returns whether no run has ended since jobs were given back.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck_at.load(Ordering::Relaxed) == self.ended() + 1
     }
 
     /// Waits until a job has been taken or a run has ended.
@@ -80,9 +113,8 @@ impl Prefetch {
     }
 }
 
-/// How large the reserve should be: as many jobs as end within [`AHEAD`], by the rate at which
-/// they ended lately. Jobs that take long leave it empty; nothing is claimed that would have to
-/// wait.
+/// How many jobs to prefetch: as many as end within [`AHEAD`], by the rate at which they ended lately.
+/// Where jobs take long, none is claimed that would have to wait.
 #[derive(Debug)]
 pub(crate) struct Pace {
     ended: usize,
@@ -91,9 +123,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Begins when so many runs have ended in all.
+    pub(crate) fn new(ended: usize, now: Instant) -> Self {
         Self {
-            ended: 0,
+            ended,
             since: now,
             per_second: 0.0,
         }
@@ -112,8 +145,8 @@ impl Pace {
         self.since = now;
     }
 
-    /// Returns how many jobs to hold in reserve.
-    pub(crate) fn reserve(&self) -> usize {
+    /// Returns how many jobs to prefetch.
+    pub(crate) fn prefetch(&self) -> usize {
         ((self.per_second * AHEAD.as_secs_f64()) as usize).min(PREFETCH_MAX)
     }
 }
@@ -122,30 +155,38 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn reserve_at(per_second: usize) -> usize {
+    fn prefetch_at(per_second: usize) -> usize {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = Pace::new(0, start);
         for tick in 1..=50 {
             let now = start + tick * Duration::from_millis(20);
             pace.observe(per_second * tick as usize / 50, now);
         }
-        pace.reserve()
+        pace.prefetch()
     }
 
     #[test]
-    fn the_reserve_covers_a_few_round_trips_of_the_current_rate() {
-        assert_eq!(reserve_at(1), 0);
-        assert!((20..=30).contains(&reserve_at(1_000)));
-        assert_eq!(reserve_at(1_000_000), PREFETCH_MAX);
+    fn a_few_round_trips_of_the_current_rate_are_prefetched() {
+        assert_eq!(prefetch_at(1), 0);
+        assert!((20..=30).contains(&prefetch_at(1_000)));
+        assert_eq!(prefetch_at(1_000_000), PREFETCH_MAX);
     }
 
     #[test]
-    fn nothing_is_held_in_reserve_once_jobs_take_long() {
+    fn nothing_is_prefetched_once_jobs_take_long() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = Pace::new(0, start);
         pace.observe(1_000, start + Duration::from_millis(50));
-        assert!(pace.reserve() > 0);
+        assert!(pace.prefetch() > 0);
         pace.observe(1_000, start + Duration::from_secs(5));
-        assert_eq!(pace.reserve(), 0);
+        assert_eq!(pace.prefetch(), 0);
+    }
+
+    #[test]
+    fn what_ended_before_the_loop_began_is_not_counted() {
+        let start = Instant::now();
+        let mut pace = Pace::new(100_000, start);
+        pace.observe(100_000, start + Duration::from_millis(10));
+        assert_eq!(pace.prefetch(), 0);
     }
 }

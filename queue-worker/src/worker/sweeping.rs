@@ -5,15 +5,14 @@
 //! that was open before, it claims from the places that this one may have filled. All places below the
 //! floors are swept as well, but more seldom: a sweep walks over everything that was claimed before.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::line_end;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::Worker;
+use super::claimer::Claimer;
 use super::open_transactions::OpenTransactions;
+use super::state::Worker;
 use crate::connection::Connection;
 
 /// How often a busy worker sweeps, and how much longer than a sweep it then waits.
@@ -24,157 +23,115 @@ const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
 /// The late jobs that may be claimed although there is no room for them.
 const LATE_MAX: usize = 16;
 
-impl<S: Send + Sync + 'static> Worker<S> {
-    /// Claims from below the floors until the process stops: what was committed late as soon as it
-    /// is, and everything else often while the worker is busy, when asked while it is idle, and the
-    /// more seldom the longer a sweep takes.
-    pub(crate) async fn sweep_loop(
-        self: Arc<Self>,
-        mut connection: Connection,
-    ) -> Result<(), sqlx::Error> {
-        let mut open = OpenTransactions::new(Instant::now());
-        let mut swept_at = Instant::now();
+/// Claims from below the floors until the process stops: what was committed late as soon as it is, and
+/// everything else often while the worker is busy, when asked while it is idle, and the more seldom the
+/// longer a sweep takes.
+pub(crate) struct SweepLoop<S> {
+    claimer: Claimer<S>,
+    open: OpenTransactions,
+    /// When the last sweep's rest is over.
+    rested_at: Instant,
+}
+
+impl<S: Send + Sync + 'static> SweepLoop<S> {
+    pub(crate) fn new(worker: Arc<Worker<S>>, connection: Connection) -> Self {
+        Self {
+            claimer: Claimer { worker, connection },
+            open: OpenTransactions::new(Instant::now()),
+            rested_at: Instant::now(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
+        let worker = Arc::clone(&self.claimer.worker);
         // Only the second look knows an end of the line from before its snapshot.
-        self.claim_late(&mut connection, &mut open).await?;
-        self.claim_late(&mut connection, &mut open).await?;
+        self.claim_late().await?;
+        self.claim_late().await?;
         loop {
             tokio::select! {
                 biased;
-                () = self.shared.stopping.cancelled() => break,
-                () = self.look_is_due(&open) => self.claim_late(&mut connection, &mut open).await?,
-                () = self.sweep_is_due(swept_at) => {
-                    self.sweep_once(&mut connection).await?;
-                    swept_at = Instant::now();
-                }
+                () = worker.shared.stopping.cancelled() => break,
+                () = look_is_due(&worker, &self.open) => self.claim_late().await?,
+                () = sweep_is_due(&worker, self.rested_at) => self.sweep().await?,
             }
         }
-        connection.close().await;
+        self.claimer.connection.close().await;
         Ok(())
-    }
-
-    /// Waits until a claim has raised the floors, until news turned out to be about no job above
-    /// them, or until it is time to look whether a transaction is still open.
-    async fn look_is_due(&self, open: &OpenTransactions) {
-        sleep_until(open.earliest_look().into()).await;
-        let next = if self.dozing.load(Ordering::Relaxed) && self.shared.sleepers.listens() {
-            open.next_look_asleep()
-        } else if self.has_unsettled() && self.room(0) > 0 {
-            Some(open.earliest_look())
-        } else {
-            None
-        };
-        tokio::select! {
-            () = self.late.notified() => {}
-            () = sleep_until_some(next) => {}
-        }
     }
 
     /// Claims the jobs of transactions that have ended since the last look, from places that the
     /// floors have passed.
-    async fn claim_late(
-        &self,
-        connection: &mut Connection,
-        open: &mut OpenTransactions,
-    ) -> Result<(), sqlx::Error> {
-        let schema = &self.shared.schema;
+    async fn claim_late(&mut self) -> Result<(), sqlx::Error> {
+        let worker = Arc::clone(&self.claimer.worker);
         // Before the look: what it finds to be new has begun while this announcement stood.
-        let announcement = self.shared.sleepers.announcement();
-        let line = connection
-            .run(async |conn| line_end(conn, schema).await)
-            .await?;
+        let announcement = worker.shared.sleepers.announcement();
+        let line = self.claimer.line_end().await?;
         // A claim that was under way then may not have seen what had been committed, and is about to
         // raise the floors above it.
-        drop(self.claiming_above.lock().await);
-        let had_silent = open.has_silent();
-        let above = open.observe(&line, Instant::now(), announcement);
-        self.settled.store(open.settled(), Ordering::Relaxed);
-        if had_silent && self.dozing.load(Ordering::Relaxed) {
+        drop(worker.floors.raising.lock().await);
+        let had_silent = self.open.has_silent();
+        let above = self.open.observe(&line, Instant::now(), announcement);
+        worker.floors.settle(self.open.settled());
+        if had_silent && worker.signals.is_idle() {
             // What was committed may also be above the floors.
-            self.wake.notify_one();
+            worker.signals.wake.notify_one();
         }
-        self.claim_below(connection, above).await?;
+        self.claim_below(above).await?;
         Ok(())
     }
 
-    /// Returns whether a claim has passed places that open transactions may still fill.
-    pub(super) fn has_unsettled(&self) -> bool {
-        self.lanes().highest_floor() > self.settled.load(Ordering::Relaxed)
-    }
-
-    fn rest(&self) -> MutexGuard<'_, Duration> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn sweep_is_due(&self, swept_at: Instant) {
-        let rested_at = swept_at + *self.rest();
-        sleep_until(rested_at.into()).await;
-        let mut due_at = rested_at + SWEEP_INTERVAL;
-        loop {
-            let asked = timeout_at(due_at.into(), self.sweep.notified())
-                .await
-                .is_ok();
-            if asked || !self.dozing.load(Ordering::Relaxed) {
-                return;
-            }
-            due_at = Instant::now() + SWEEP_INTERVAL;
-        }
-    }
-
-    async fn sweep_once(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
-        if self.learn_lanes(connection).await? {
-            self.wake.notify_one();
+    async fn sweep(&mut self) -> Result<(), sqlx::Error> {
+        let worker = Arc::clone(&self.claimer.worker);
+        if self.claimer.learn_lanes().await? {
+            worker.signals.wake.notify_one();
         }
         let began = Instant::now();
-        if self.claim_below(connection, 0).await? > 0 {
-            self.wake.notify_one();
+        if self.claim_below(0).await? > 0 {
+            worker.signals.wake.notify_one();
         }
-        *self.rest() = (began.elapsed() * SWEEP_REST).min(SWEEP_REST_MAX);
+        let rest = (began.elapsed() * SWEEP_REST).min(SWEEP_REST_MAX);
+        self.rested_at = Instant::now() + rest;
         Ok(())
     }
 
     /// Claims jobs between a place and the floors. Without room for them, the next claim that has
     /// some looks there first.
-    async fn claim_below(
-        &self,
-        connection: &mut Connection,
-        above: i64,
-    ) -> Result<usize, sqlx::Error> {
-        let room = self.room(0).max(self.late_without_room());
+    async fn claim_below(&mut self, above: i64) -> Result<usize, sqlx::Error> {
+        let worker = &self.claimer.worker;
+        let room = worker.room(0).max(late_without_room(worker));
         if room == 0 {
-            if !self.lanes().below(above).is_empty() {
-                self.owed.fetch_min(above, Ordering::Relaxed);
+            if !worker.lanes().below(above).is_empty() {
+                worker.floors.owe(above);
             }
             return Ok(0);
         }
-        self.claim_up_to_floors(connection, above, room).await
+        self.claimer.claim_below(above, room).await
     }
+}
 
-    /// Returns how many late jobs may be claimed that have to wait for a slot. Where runs take long,
-    /// those would only be given back: they are left to the next claim that has room.
-    fn late_without_room(&self) -> usize {
-        if self.given_back.load(Ordering::Relaxed) == self.ended.load(Ordering::Relaxed) {
-            return 0;
-        }
-        LATE_MAX.min(self.ahead.load(Ordering::Relaxed))
+/// Returns how many late jobs may be claimed that have to wait for a slot. Where runs take long,
+/// those would only be given back: they are left to the next claim that has room.
+fn late_without_room<S>(worker: &Worker<S>) -> usize {
+    if worker.prefetch.is_stuck() {
+        return 0;
     }
+    LATE_MAX.min(worker.prefetch.target())
+}
 
-    /// Claims up to `limit` jobs between a place and the floors.
-    pub(super) async fn claim_up_to_floors(
-        &self,
-        connection: &mut Connection,
-        above: i64,
-        limit: usize,
-    ) -> Result<usize, sqlx::Error> {
-        let below = self.lanes().below(above);
-        if below.is_empty() {
-            return Ok(0);
-        }
-        let count = self.claim(connection, &below, limit, true).await?.count;
-        if count >= limit {
-            // There may be more of them.
-            self.owed.fetch_min(above, Ordering::Relaxed);
-        }
-        Ok(count)
+/// Waits until a claim has raised the floors, until news turned out to be about no job above them, or
+/// until it is time to look whether a transaction is still open.
+async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTransactions) {
+    sleep_until(open.earliest_look().into()).await;
+    let next = if worker.signals.is_idle() && worker.shared.sleepers.listens() {
+        open.next_look_asleep()
+    } else if worker.has_unsettled() && worker.room(0) > 0 {
+        Some(open.earliest_look())
+    } else {
+        None
+    };
+    tokio::select! {
+        () = worker.signals.late.notified() => {}
+        () = sleep_until_some(next) => {}
     }
 }
 
@@ -182,5 +139,17 @@ async fn sleep_until_some(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+async fn sweep_is_due<S>(worker: &Worker<S>, rested_at: Instant) {
+    sleep_until(rested_at.into()).await;
+    let mut due_at = rested_at + SWEEP_INTERVAL;
+    loop {
+        let asked = timeout_at(due_at.into(), worker.signals.sweep.notified()).await;
+        if asked.is_ok() || !worker.signals.is_idle() {
+            return;
+        }
+        due_at = Instant::now() + SWEEP_INTERVAL;
     }
 }

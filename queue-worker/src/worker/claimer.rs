@@ -1,0 +1,206 @@
+//! One claim: asks the database for jobs of some lanes, and prefetches what it gets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use queue_core::transitions::claim::{ClaimedJob, LineEnd, claim, lanes, line_end};
+use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
+
+use super::lanes::Round;
+use super::state::{Shared, Worker};
+use crate::connection::Connection;
+
+/// How long a claim may take that finds nothing, before the floors are raised.
+const LONG_WALK: Duration = Duration::from_millis(50);
+
+/// Claims for a worker on one connection.
+pub(super) struct Claimer<S> {
+    pub(super) worker: Arc<Worker<S>>,
+    pub(super) connection: Connection,
+}
+
+/// What one claim found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// How many jobs were claimed or parked.
+    pub(super) count: usize,
+    /// The queues that jobs were claimed from.
+    pub(super) queues: Vec<String>,
+    /// Whether some of them have limits.
+    pub(super) is_gated: bool,
+}
+
+impl<S: Send + Sync + 'static> Claimer<S> {
+    /// Takes note of all lanes that have jobs now. Returns whether one was new.
+    pub(super) async fn learn_lanes(&mut self) -> Result<bool, sqlx::Error> {
+        let schema = &self.worker.shared.schema;
+        let found = self
+            .connection
+            .run(async |conn| lanes(conn, schema).await)
+            .await?;
+        Ok(self.worker.lanes().learn_all(&found))
+    }
+
+    /// Returns the end of the line, and the transactions that are open.
+    pub(super) async fn line_end(&mut self) -> Result<LineEnd, sqlx::Error> {
+        let schema = &self.worker.shared.schema;
+        self.connection
+            .run(async |conn| line_end(conn, schema).await)
+            .await
+    }
+
+    /// Claims up to `limit` jobs from above the floors.
+    ///
+    /// When that finds nothing and still took long, it walked over many jobs of kinds that this
+    /// worker does not know: the floors are raised above them, and only sweeps see them again.
+    pub(super) async fn claim_above(&mut self, limit: usize) -> Result<Found, sqlx::Error> {
+        let worker = Arc::clone(&self.worker);
+        let _raising = worker.floors.raising.lock().await;
+        let rounds = worker.lanes().above();
+        let began = Instant::now();
+        let found = self.claim(&rounds, limit, false).await?;
+        if found.count == 0 && began.elapsed() > LONG_WALK {
+            let line = self.line_end().await?;
+            if self.claim(&rounds, limit, false).await?.count == 0 {
+                worker.lanes().raise(line.place);
+            }
+        }
+        if worker.has_unsettled() {
+            worker.signals.late.notify_one();
+        }
+        Ok(found)
+    }
+
+    /// Claims up to `limit` jobs between a place and the floors. Returns how many were claimed or
+    /// parked.
+    pub(super) async fn claim_below(
+        &mut self,
+        above: i64,
+        limit: usize,
+    ) -> Result<usize, sqlx::Error> {
+        let rounds = self.worker.lanes().below(above);
+        if rounds.is_empty() {
+            return Ok(0);
+        }
+        let count = self.claim(&rounds, limit, true).await?.count;
+        if count >= limit {
+            // There may be more of them.
+            self.worker.floors.owe(above);
+        }
+        Ok(count)
+    }
+
+    /// Claims up to `limit` jobs from lanes in their order. Late jobs are started before others.
+    async fn claim(
+        &mut self,
+        rounds: &[Round],
+        limit: usize,
+        are_late: bool,
+    ) -> Result<Found, sqlx::Error> {
+        let worker = Arc::clone(&self.worker);
+        let _no_reconciliation_meanwhile = worker.shared.claiming.read().await;
+        let looks = worker.shared.freed_keys.looks_taken();
+        let rests = !are_late && worker.gated.rests(looks);
+        let (mut found, mut room) = (Found::default(), limit.min(worker.affordable()));
+        for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
+            self.claim_round(round, &mut room, are_late, &mut found)
+                .await?;
+            if room == 0 {
+                return Ok(found);
+            }
+        }
+        if rests && found.count == 0 {
+            for round in rounds.iter().filter(|round| round.is_gated) {
+                self.claim_round(round, &mut room, are_late, &mut found)
+                    .await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Claims from the lanes of one round, up to what there is room for.
+    async fn claim_round(
+        &mut self,
+        round: &Round,
+        room: &mut usize,
+        are_late: bool,
+        found: &mut Found,
+    ) -> Result<(), sqlx::Error> {
+        let looks = self.worker.shared.freed_keys.looks_taken();
+        let asked = self.ask(round, *room).await;
+        let worker = &*self.worker;
+        let LimitedClaim { jobs, parked } =
+            asked.inspect_err(|_| worker.reconcile_timer.raise(Instant::now()))?;
+        let count = jobs.len() + parked.len();
+        found.add(count, &jobs);
+        found.is_gated |= round.is_gated && count > 0;
+        *room -= jobs.len();
+        if round.is_gated && !are_late {
+            worker.gated.note_found(count, looks);
+        }
+        // Beyond the last slot there may be others that fit: they are not behind this worker.
+        if *room > 0 {
+            worker.pass_over(&parked);
+        }
+        report_ended(&parked);
+        if !jobs.is_empty() {
+            worker.take_in(jobs, are_late);
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, round: &Round, room: usize) -> Result<LimitedClaim, sqlx::Error> {
+        let worker = &*self.worker;
+        let Shared {
+            schema,
+            process,
+            kinds,
+            ..
+        } = &*worker.shared;
+        let lanes = &round.lanes;
+        if !round.is_gated {
+            let jobs = self
+                .connection
+                .run(async |conn| claim(conn, schema, *process, lanes, kinds, room).await)
+                .await?;
+            return Ok(LimitedClaim {
+                jobs,
+                parked: Vec::new(),
+            });
+        }
+        let window = worker.gated.window();
+        let claimed = self
+            .connection
+            .run(async |conn| {
+                claim_limited(conn, schema, *process, lanes, kinds, room, window).await
+            })
+            .await?;
+        worker.gated.note_claim(room, &claimed);
+        Ok(claimed)
+    }
+}
+
+impl Found {
+    fn add(&mut self, count: usize, jobs: &[ClaimedJob]) {
+        self.count += count;
+        for job in jobs {
+            if self.queues.last() != Some(&job.queue) {
+                self.queues.push(job.queue.clone());
+            }
+        }
+    }
+}
+
+/// Logs which jobs a limit has ended, once.
+fn report_ended(parked: &[Parked]) {
+    for job in parked.iter().filter(|job| job.fate != "blocked") {
+        let Parked {
+            job_id,
+            kind,
+            key,
+            fate,
+            ..
+        } = job;
+        tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
+    }
+}

@@ -1,0 +1,208 @@
+//! What the three loops of a worker share, and what the workers of a process share.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use queue_core::Schema;
+use queue_core::process::ProcessId;
+use queue_core::transitions::claim::ClaimedJob;
+use queue_core::transitions::claim_limited::Parked;
+use tokio::sync::{RwLock, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::gated::Gated;
+use super::idle::Sleepers;
+use super::lanes::Lanes;
+use super::polling::Polling;
+use super::prefetch::Prefetch;
+use super::reconcile::ReconcileTimer;
+use super::signals::Signals;
+use crate::app::slots::Slots;
+use crate::attempt::{Completion, InFlight, Runner};
+use crate::completer::FreedKeys;
+use crate::config::WorkerSettings;
+
+/// How many bytes of arguments one claim should bring, and be prefetched at most.
+const CLAIM_BYTES: usize = 16 * 1024 * 1024;
+
+/// What the workers of a process share.
+pub(crate) struct Shared<S> {
+    pub(crate) schema: Schema,
+    pub(crate) process: ProcessId,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) runner: Runner<S>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) sleepers: Sleepers,
+    pub(crate) completions: mpsc::Sender<Completion>,
+    pub(crate) freed_keys: Arc<FreedKeys>,
+    /// Held for reading by every claim, and for writing when none may be under way.
+    pub(crate) claiming: RwLock<()>,
+    pub(crate) runs: TaskTracker,
+    /// Cancelled when no more jobs are to be claimed or begun.
+    pub(crate) stopping: CancellationToken,
+}
+
+pub(crate) struct Worker<S> {
+    pub(super) settings: WorkerSettings,
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) signals: Signals,
+    pub(super) floors: Floors,
+    pub(super) prefetch: Prefetch,
+    pub(super) slots: Slots,
+    pub(super) gated: Gated,
+    /// When to ask for jobs that are claimed for this process without its knowing.
+    pub(super) reconcile_timer: ReconcileTimer,
+    /// How jobs have come lately; outlives the claim loop when an error ends it.
+    pub(super) polling: tokio::sync::Mutex<Polling>,
+    /// The size of a job's arguments lately, in bytes.
+    args_size: AtomicUsize,
+    lanes: Mutex<Lanes>,
+}
+
+impl<S: Send + Sync + 'static> Worker<S> {
+    pub(crate) fn new(settings: WorkerSettings, shared: Arc<Shared<S>>) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes::new(settings.queues.clone())),
+            slots: Slots::new(settings.concurrency),
+            settings,
+            shared,
+            signals: Signals::default(),
+            floors: Floors::default(),
+            prefetch: Prefetch::default(),
+            gated: Gated::default(),
+            reconcile_timer: ReconcileTimer::new(Instant::now()),
+            polling: tokio::sync::Mutex::new(Polling::new(Instant::now())),
+            args_size: AtomicUsize::new(0),
+        }
+    }
+
+    /// Wakes the worker, because a queue has something new, or any queue may have. A `@` before the
+    /// name stands for jobs with limits, a `!` for jobs that another process polled for until now.
+    pub(crate) fn wake(&self, news: Option<&str>) {
+        if let Some(news) = news {
+            let polled = news.strip_prefix('!');
+            if polled.is_some() {
+                self.shared.sleepers.expect_silence();
+            }
+            let (queue, is_limited) = match news.strip_prefix('@') {
+                Some(queue) => (queue, true),
+                None => (polled.unwrap_or(news), false),
+            };
+            let mut lanes = self.lanes();
+            if !lanes.serves(queue) {
+                return;
+            }
+            lanes.learn(queue, is_limited);
+            drop(lanes);
+            self.signals.add_news(queue);
+            if is_limited {
+                self.gated.wake();
+            }
+        }
+        self.signals.wake.notify_one();
+    }
+
+    pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// Returns how many more jobs to claim when so many are to be prefetched: none beyond what the
+    /// completer can take in.
+    pub(super) fn room(&self, prefetched: usize) -> usize {
+        let running = self.settings.concurrency - self.slots.free();
+        (self.settings.concurrency + prefetched)
+            .saturating_sub(running + self.prefetch.len())
+            .min(self.shared.completions.capacity())
+    }
+
+    /// Takes note of jobs that were parked: they are behind this worker.
+    pub(super) fn pass_over(&self, parked: &[Parked]) {
+        let mut lanes = self.lanes();
+        for job in parked {
+            lanes.advance(&job.queue, job.priority, job.track, job.seq);
+        }
+    }
+
+    /// Takes in claimed jobs, to be started as slots become free.
+    pub(super) fn take_in(&self, claimed: Vec<ClaimedJob>, are_late: bool) {
+        self.note_sizes(&claimed);
+        let mut lanes = self.lanes();
+        for job in &claimed {
+            lanes.advance(&job.queue, job.priority, job.track, job.seq);
+        }
+        drop(lanes);
+        let in_flight = self.shared.in_flight.add(&claimed);
+        let waiting = claimed.into_iter().zip(in_flight).collect();
+        self.prefetch.fill(waiting, are_late);
+    }
+
+    /// Takes note of how large arguments are: at once when they are larger than before, slowly
+    /// when they are smaller.
+    fn note_sizes(&self, claimed: &[ClaimedJob]) {
+        let bytes: usize = claimed.iter().map(|job| job.args.get().len()).sum();
+        let mean = bytes / claimed.len().max(1);
+        let before = self.args_size.load(Ordering::Relaxed);
+        let now = mean.max((3 * before + mean) / 4);
+        self.args_size.store(now, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs have room in memory, by the size of the last ones.
+    pub(super) fn affordable(&self) -> usize {
+        (CLAIM_BYTES / self.args_size.load(Ordering::Relaxed).max(1)).max(1)
+    }
+
+    /// Returns whether a claim has passed places that open transactions may still fill.
+    pub(super) fn has_unsettled(&self) -> bool {
+        self.lanes().highest_floor() > self.floors.settled()
+    }
+}
+
+/// What is known of the places below the floors.
+#[derive(Debug)]
+pub(super) struct Floors {
+    /// Held by every claim from above the floors, which may raise them.
+    pub(super) raising: tokio::sync::Mutex<()>,
+    settled: AtomicI64,
+    owed: AtomicI64,
+}
+
+/// The place owed when none is.
+const NOTHING_OWED: i64 = i64::MAX;
+
+impl Default for Floors {
+    fn default() -> Self {
+        Self {
+            raising: tokio::sync::Mutex::new(()),
+            settled: AtomicI64::new(0),
+            owed: AtomicI64::new(NOTHING_OWED),
+        }
+    }
+}
+
+impl Floors {
+    /// Returns the place up to which every job has been seen that was ever to appear.
+    pub(super) fn settled(&self) -> i64 {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn settle(&self, place: i64) {
+        self.settled.store(place, Ordering::Relaxed);
+    }
+
+    /// Says that the next claim with room has to look between a place and the floors first.
+    pub(super) fn owe(&self, above: i64) {
+        self.owed.fetch_min(above, Ordering::Relaxed);
+    }
+
+    /// Takes the place that a look is owed from, if one is.
+    pub(super) fn take_owed(&self) -> Option<i64> {
+        let owed = self.owed.swap(NOTHING_OWED, Ordering::Relaxed);
+        (owed < NOTHING_OWED).then_some(owed)
+    }
+}
