@@ -167,11 +167,12 @@ async fn hooks_hear_of_jobs_that_completed_themselves() {
     let app = app.on_finished(move |job| heard.note(format!("heard of {}", job.kind)));
     let process = world.start(app, worker("*", 1));
 
-    let book = Book { then: Then::Commit };
-    let _ = world.queue.enqueue(book).await.unwrap();
+    for then in [Then::Commit, Then::CommitAndFail] {
+        let _ = world.queue.enqueue(Book { then }).await.unwrap();
+    }
     let _ = world.queue.enqueue(Note::new("a")).await.unwrap();
 
-    stage.noted("heard of book").await;
+    stage.noted_times("heard of book", 2).await;
     stage.noted("heard of note").await;
     process.stop().await;
 }

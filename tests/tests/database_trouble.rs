@@ -343,7 +343,7 @@ async fn jobs_that_run_while_the_database_is_away_end_well_when_it_is_back() {
 }
 
 /// The parts of a process that have a connection at all times: claims, sweeps, the dispatcher,
-/// recovery, clearing, the writer and the heartbeat.
+/// recovery, clearing, the completer and the heartbeat.
 const PARTS: i64 = 8;
 
 async fn connections(world: &World) -> i64 {

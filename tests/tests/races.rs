@@ -389,6 +389,79 @@ async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_ins
     assert_ends(&world, lost.job_id(), "ready").await;
 }
 
+#[tokio::test]
+async fn an_end_that_was_written_is_found_as_what_it_made_of_the_job() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let discard = End::Discard {
+        error: error(),
+        outcome: Outcome::Discarded,
+    };
+    let snooze = End::Snooze { delay: DAY };
+    for how in [retry(), snooze, failure(), discard, End::Release] {
+        let (process, claim) = claimed(&world, Options::new()).await;
+        let ended = end_run(&mut conn, process, claim, how).await;
+
+        let found = was_written(&mut conn, &Schema::default(), &[run(claim)]).await;
+
+        assert_eq!(ended.len(), 1);
+        assert_eq!(found.unwrap(), ended);
+        world.sql("delete from queue.ready").await;
+    }
+    let (process, claim) = claimed(&world, Options::new()).await;
+    finished(&mut conn, process, claim).await;
+    let found = was_written(&mut conn, &Schema::default(), &[run(claim)]).await;
+    let done = Became::Finished(Outcome::Done);
+    assert_eq!(found.unwrap(), [(claim.job_id(), done)]);
+}
+
+#[tokio::test]
+async fn runs_that_end_at_once_go_where_each_asks() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    for _ in 0..5 {
+        enqueue(&world, Options::new()).await;
+    }
+    let process = process(&world).await;
+    let claims = take(&mut conn, process).await;
+    asked_to_stop(&mut conn, claims[4].job_id()).await;
+    let delay = DAY;
+    let hows = [
+        retry(),
+        End::Snooze { delay },
+        failure(),
+        End::Release,
+        retry(),
+    ];
+    let ends: Vec<(Run, &End)> = claims.iter().copied().map(run).zip(&hows).collect();
+
+    let ended = end(&mut conn, &Schema::default(), process, "p", &ends).await;
+
+    let mut ended = ended.unwrap();
+    ended.sort_by_key(|(job, _)| *job);
+    let became: Vec<Became> = ended.into_iter().map(|(_, became)| became).collect();
+    let cancelled = Became::Finished(Outcome::Cancelled);
+    assert_eq!(
+        became,
+        [
+            Became::Scheduled,
+            Became::Scheduled,
+            Became::Failed,
+            Became::Ready,
+            cancelled
+        ]
+    );
+    let spent: Vec<(i64, i16)> = world
+        .rows("select job_id, spent from queue.scheduled order by job_id")
+        .await;
+    assert_eq!(
+        spent,
+        [(claims[0].job_id().0, 1), (claims[1].job_id().0, 0)]
+    );
+    assert_eq!(world.count("attempts where process = 'p'").await, 3);
+    assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
+}
+
 // ---- operators in between
 
 #[tokio::test]

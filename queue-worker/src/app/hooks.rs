@@ -48,19 +48,28 @@ pub(crate) struct Hooks {
 /// Calls hooks about a job; one that panics does not keep the others from being called.
 pub(crate) fn tell_of_job(hooks: &[JobHook], event: &JobEvent<'_>) {
     for hook in hooks {
-        shielded(|| hook(event));
+        if panics(|| hook(event)) {
+            let &JobEvent {
+                job_id,
+                kind,
+                queue,
+                attempt,
+                ..
+            } = event;
+            tracing::error!(%job_id, kind, queue, attempt, "a hook panicked");
+        }
     }
 }
 
 /// Calls hooks about a process, in the same way.
 pub(crate) fn tell_of_process(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
     for hook in hooks {
-        shielded(|| hook(event));
+        if panics(|| hook(event)) {
+            tracing::error!(process = event.name, "a hook panicked");
+        }
     }
 }
 
-fn shielded(call: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        tracing::error!("a hook panicked");
-    }
+fn panics(call: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(call)).is_err()
 }

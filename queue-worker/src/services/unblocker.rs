@@ -72,7 +72,7 @@ impl Unblocker {
     /// with an error.
     pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
         loop {
-            self.look_at_vacated().await?;
+            self.look_at_freed_keys().await?;
             self.look_at_starts().await?;
             self.look_at_some().await?;
             let wait = self.next_look().saturating_duration_since(Instant::now());
@@ -95,7 +95,7 @@ impl Unblocker {
             .map_or(pass, |start| pass.min(*start))
     }
 
-    async fn look_at_vacated(&mut self) -> Result<(), sqlx::Error> {
+    async fn look_at_freed_keys(&mut self) -> Result<(), sqlx::Error> {
         let mut taken = self.freed_keys.take();
         if taken.rest().is_empty() {
             return Ok(());
