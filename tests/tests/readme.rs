@@ -4,7 +4,7 @@
 use std::fs;
 
 use queue_worker::Settings;
-use queue_worker::config::{Config, Overrides, load};
+use queue_worker::config::{Config, Override};
 
 const README: &str = include_str!("../../README.md");
 const SAMPLE: &str = include_str!("../../config/queue.toml");
@@ -20,11 +20,8 @@ fn loaded(text: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("queue.toml");
     fs::write(&file, text).unwrap();
-    let flags = Overrides {
-        config: Some(file),
-        ..Overrides::default()
-    };
-    load(&flags, |_| None).unwrap_or_else(|invalid| panic!("{invalid}"))
+    let named = Override::flag("--config", "QUEUE_CONFIG", file);
+    Config::load(&[named]).unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::limits::limit_words;
 use super::output::{print, print_json};
-use super::start::{Flags, complete};
+use super::start::{ProcessFlags, complete};
 use crate::App;
 use crate::config::Config;
 
@@ -16,11 +16,11 @@ Reads the configuration as `queue start` would with the same flags, reports ever
 wrong with it at once, each with its place, and tells what would run. Exits with 2 if something is
 wrong.";
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Check {
     #[command(flatten)]
-    flags: Flags,
+    flags: ProcessFlags,
 }
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ impl Check {
         global: &Global,
         app: App<S>,
     ) -> Result<Exit, Failure> {
-        let config = global.load_with(self.flags.overrides())?;
+        let config = global.load()?;
         let app = complete(app, &config)?;
         let summary = summary(&config, &app);
         if global.json {

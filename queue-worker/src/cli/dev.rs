@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::migrate;
 use super::output::say;
-use super::start::{Flags, run_process};
+use super::start::{ProcessFlags, run_process};
 use crate::App;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
@@ -21,14 +21,14 @@ says where the data is, and how to let other commands use the same database.
 
 With DATABASE_URL set, that database is used instead, and no Postgres is started.";
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Dev {
     /// Where to keep the database
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    flags: Flags,
+    flags: ProcessFlags,
 }
 
 impl Dev {
@@ -37,7 +37,7 @@ impl Dev {
         global: &Global,
         app: App<S>,
     ) -> Result<Exit, Failure> {
-        let mut config = global.load_with(self.flags.overrides())?;
+        let mut config = global.load()?;
         let embedded = match config.database.url {
             Some(_) => None,
             None => Some(start_postgres(self.data).await?),

@@ -1,47 +1,86 @@
-//! The flags that every command has.
+//! The flags that every command has, and how flags come to the configuration.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
 
 use super::exit::Failure;
-use crate::config::{self, Config, Overrides};
+use crate::config::{Config, Override};
 
-#[derive(Debug, Default, Args)]
+#[derive(Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// The database, as postgres://user:password@host/name [env: DATABASE_URL]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(super) database_url: Option<String>,
-    /// The schema that holds the queue's tables [env: QUEUE_SCHEMA] [default: queue]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(super) schema: Option<String>,
-    /// The configuration file [env: QUEUE_CONFIG] [default: queue.toml, if there is one]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: GlobalSettings,
     /// Prints one JSON value for programs, with stable field names
     #[arg(long, global = true)]
     pub(super) json: bool,
     /// Logs more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
+    /// Every setting that a flag of this command line gives.
+    #[arg(skip)]
+    pub(super) settings: Vec<Override>,
+}
+
+/// The settings that every command may give; [`given_settings`] reads them.
+#[derive(Default, Args)]
+struct GlobalSettings {
+    /// The database, as postgres://user:password@host/name
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "DATABASE_URL",
+        hide_env_values = true
+    )]
+    database_url: Option<OsString>,
+    /// The schema that holds the queue's tables [default: queue]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "QUEUE_SCHEMA",
+        hide_env_values = true
+    )]
+    schema: Option<OsString>,
+    /// The configuration file [default: queue.toml, if there is one]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "QUEUE_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<OsString>,
 }
 
 impl Global {
-    /// Reads the configuration, with nothing but these flags over it.
+    /// Reads the configuration, with the flags of this command line over it.
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        self.load_with(Overrides::default())
+        let mut overrides = Override::environment();
+        overrides.extend(self.settings.iter().cloned());
+        Config::load(&overrides).map_err(|invalid| Failure::usage(invalid.to_string()))
     }
+}
 
-    /// Reads the configuration, with these flags and those of a command over it.
-    pub(super) fn load_with(&self, overrides: Overrides) -> Result<Config, Failure> {
-        let overrides = Overrides {
-            config: self.config.clone(),
-            database_url: self.database_url.clone(),
-            schema: self.schema.clone(),
-            ..overrides
-        };
-        config::load(&overrides, |name| std::env::var_os(name))
-            .map_err(|invalid| Failure::usage(invalid.to_string()))
+/// Returns the settings that flags give: those arguments that carry an environment variable and
+/// stand on the command line. The configuration reads the variables itself, so that a problem is
+/// reported where the value was given.
+pub(super) fn given_settings(command: &Command, matches: &ArgMatches) -> Vec<Override> {
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        return given_settings(command, matches);
     }
+    let given = command.get_arguments().filter_map(|argument| {
+        let id = argument.get_id().as_str();
+        let variable = argument.get_env()?.to_str()?;
+        let flag = format!("--{}", argument.get_long()?);
+        let is_typed = matches.value_source(id) == Some(ValueSource::CommandLine);
+        let value = matches.get_raw(id)?.next_back().filter(|_| is_typed)?;
+        Some(Override::flag(&flag, variable, value))
+    });
+    given.collect()
 }

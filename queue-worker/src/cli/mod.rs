@@ -44,11 +44,11 @@ mod stats;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::App;
 use exit::{Exit, Failure};
-use global::Global;
+use global::{Global, given_settings};
 
 const ABOUT: &str = "Durable background jobs on Postgres";
 
@@ -83,7 +83,7 @@ The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration f
 in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
 `queue_worker=debug`). Flags beat the environment, which beats the file.";
 
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "queue",
     version,
@@ -101,7 +101,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Runs jobs until told to stop
     Start(start::Start),
@@ -159,7 +159,7 @@ async fn run_with<S: Send + Sync + 'static>(
     app: App<S>,
     args: impl IntoIterator<Item = OsString>,
 ) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing can be done when the reader of the help text is gone.
@@ -175,6 +175,14 @@ async fn run_with<S: Send + Sync + 'static>(
         Ok(exit) => exit,
         Err(failure) => failure.report(),
     }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    cli.global.settings = given_settings(&command, &matches);
+    Ok(cli)
 }
 
 async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
@@ -206,8 +214,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -225,5 +231,26 @@ mod tests {
             let cli = Cli::try_parse_from(args).unwrap();
             assert!(cli.global.json, "{args:?}");
         }
+    }
+
+    #[test]
+    fn flags_give_settings_from_anywhere_on_the_line() {
+        let line = "queue --schema jobs start --concurrency 3 --config other.toml";
+
+        let cli = parse(line.split(' ').map(OsString::from)).unwrap_or_else(|error| error.exit());
+
+        let given = cli.global.settings.iter();
+        let mut given: Vec<_> = given
+            .map(|each| (each.place.to_string(), &*each.variable, each.value.to_str()))
+            .collect();
+        given.sort();
+        assert_eq!(
+            given,
+            [
+                ("--concurrency".to_owned(), "QUEUE_CONCURRENCY", Some("3")),
+                ("--config".to_owned(), "QUEUE_CONFIG", Some("other.toml")),
+                ("--schema".to_owned(), "QUEUE_SCHEMA", Some("jobs")),
+            ]
+        );
     }
 }

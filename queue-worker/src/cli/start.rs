@@ -1,11 +1,13 @@
 //! `queue start`: runs jobs until told to stop.
 
+use std::ffi::OsString;
+
 use clap::Args;
 
 use super::database::Database;
 use super::exit::{Exit, Failure};
 use super::global::Global;
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::handlers;
 use crate::{App, Process};
 
@@ -23,61 +25,89 @@ no longer.
 TERM or INT: no new job is started, and running ones may finish within the shutdown timeout; what
 was not started is given back. A second signal, or QUIT, ends it at once.";
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Start {
     #[command(flatten)]
-    flags: Flags,
+    flags: ProcessFlags,
 }
 
-/// What can be said of a process on its command line.
-#[derive(Debug, Default, Args)]
+/// The settings that only a process needs; `given_settings` reads them.
+#[derive(Args)]
 #[command(next_help_heading = "The process (beats environment and queue.toml)")]
-pub(super) struct Flags {
-    /// The queues of its worker, the most urgent first, with commas [env: QUEUE_QUEUES]
-    #[arg(long, value_name = "QUEUES")]
-    queues: Option<String>,
-    /// How many jobs its worker runs at once [env: QUEUE_CONCURRENCY]
-    #[arg(long, value_name = "COUNT")]
-    concurrency: Option<String>,
-    /// How often workers look for jobs when nothing wakes them [env: QUEUE_POLL_INTERVAL]
-    #[arg(long, value_name = "DURATION")]
-    poll_interval: Option<String>,
-    /// Whether it moves due jobs to ready [env: QUEUE_DISPATCHER]
-    #[arg(long, value_name = "BOOL")]
-    dispatcher: Option<String>,
-    /// Whether it clears jobs that are kept no longer [env: QUEUE_MAINTENANCE]
-    #[arg(long, value_name = "BOOL")]
-    maintenance: Option<String>,
-    /// Whether it enqueues what is due again and again [env: QUEUE_SCHEDULER]
-    #[arg(long, value_name = "BOOL")]
-    scheduler: Option<String>,
-    /// What people call it [env: QUEUE_PROCESS_NAME]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// How long running jobs may take to finish at the end [env: QUEUE_SHUTDOWN_TIMEOUT]
-    #[arg(long, value_name = "DURATION")]
-    shutdown_timeout: Option<String>,
-    /// Whether the database may wake idle workers [env: QUEUE_NOTIFICATIONS]
-    #[arg(long, value_name = "BOOL")]
-    notifications: Option<String>,
-}
-
-impl Flags {
-    pub(super) fn overrides(self) -> Overrides {
-        Overrides {
-            queues: self.queues,
-            concurrency: self.concurrency,
-            poll_interval: self.poll_interval,
-            dispatcher: self.dispatcher,
-            maintenance: self.maintenance,
-            scheduler: self.scheduler,
-            name: self.name,
-            shutdown_timeout: self.shutdown_timeout,
-            notifications: self.notifications,
-            ..Overrides::default()
-        }
-    }
+pub(super) struct ProcessFlags {
+    /// The queues of its worker, the most urgent first, with commas
+    #[arg(
+        long,
+        value_name = "QUEUES",
+        env = "QUEUE_QUEUES",
+        hide_env_values = true
+    )]
+    queues: Option<OsString>,
+    /// How many jobs its worker runs at once
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "QUEUE_CONCURRENCY",
+        hide_env_values = true
+    )]
+    concurrency: Option<OsString>,
+    /// How often workers look for jobs when nothing wakes them
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "QUEUE_POLL_INTERVAL",
+        hide_env_values = true
+    )]
+    poll_interval: Option<OsString>,
+    /// Whether it moves due jobs to ready
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "QUEUE_DISPATCHER",
+        hide_env_values = true
+    )]
+    dispatcher: Option<OsString>,
+    /// Whether it clears jobs that are kept no longer
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "QUEUE_MAINTENANCE",
+        hide_env_values = true
+    )]
+    maintenance: Option<OsString>,
+    /// Whether it enqueues recurring jobs when they are due
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "QUEUE_SCHEDULER",
+        hide_env_values = true
+    )]
+    scheduler: Option<OsString>,
+    /// What people call it
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "QUEUE_PROCESS_NAME",
+        hide_env_values = true
+    )]
+    name: Option<OsString>,
+    /// How long running jobs may take to finish at the end
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "QUEUE_SHUTDOWN_TIMEOUT",
+        hide_env_values = true
+    )]
+    shutdown_timeout: Option<OsString>,
+    /// Whether the database may wake idle workers
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "QUEUE_NOTIFICATIONS",
+        hide_env_values = true
+    )]
+    notifications: Option<OsString>,
 }
 
 impl Start {
@@ -86,7 +116,7 @@ impl Start {
         global: &Global,
         app: App<S>,
     ) -> Result<Exit, Failure> {
-        let config = global.load_with(self.flags.overrides())?;
+        let config = global.load()?;
         let database = Database::configured(&config)?;
         run_process(&database, app, config).await
     }

@@ -1,14 +1,17 @@
 //! `backoff`: how long a handler's job waits before it is tried again.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Entry, Section};
-use super::problem::Problem;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+
+use super::check::Check;
+use super::values::duration;
 
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
-const SHAPES: &str =
-    "\"exponential\", \"polynomial\", { fixed = \"10s\" } or { list = [\"1s\", \"1m\"] }";
 
 /// How long a job waits between its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,63 +26,69 @@ pub enum BackoffSettings {
     List(Vec<Duration>),
 }
 
-/// Reads a backoff, or tells everything that is wrong with it.
-pub(super) fn read(entry: &Entry<'_>) -> Result<BackoffSettings, Vec<Problem>> {
-    match entry.given().text() {
-        Ok("exponential") => return Ok(BackoffSettings::Exponential),
-        Ok("polynomial") => return Ok(BackoffSettings::Polynomial),
-        Ok(_) => return Err(vec![unexpected(entry)]),
-        Err(_) => {}
-    }
-    let mut section = entry.table().map_err(|_| vec![unexpected(entry)])?;
-    let mut problems = Vec::new();
-    let backoff = read_table(&mut section, entry, &mut problems);
-    section.refuse_unknown(&mut problems);
-    backoff.filter(|_| problems.is_empty()).ok_or(problems)
+/// The shapes with waits of their own; one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waits {
+    fixed: Option<Wait>,
+    list: Option<Vec<Wait>>,
 }
 
-fn read_table(
-    section: &mut Section<'_>,
-    entry: &Entry<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<BackoffSettings> {
-    match (section.get("fixed"), section.get("list")) {
-        (Some(fixed), None) => read_wait(&fixed, problems).map(BackoffSettings::Fixed),
-        (None, Some(list)) => read_list(&list, problems).map(BackoffSettings::List),
-        _ => {
-            problems.push(unexpected(entry));
-            None
+#[derive(Deserialize)]
+struct Wait(#[serde(deserialize_with = "duration")] Duration);
+
+impl BackoffSettings {
+    pub(super) fn check(&self, key: &str, check: &mut Check) {
+        match self {
+            Self::Exponential | Self::Polynomial => {}
+            Self::Fixed(wait) => check.duration(format!("{key}.fixed"), *wait, &WAIT),
+            Self::List(waits) => {
+                if waits.is_empty() {
+                    let message = "expected at least one duration, found none";
+                    check.refuse(format!("{key}.list"), message);
+                }
+                for (position, wait) in waits.iter().enumerate() {
+                    check.duration(format!("{key}.list[{position}]"), *wait, &WAIT);
+                }
+            }
         }
     }
 }
 
-fn read_list(list: &Entry<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Duration>> {
-    match list.array("an array of durations") {
-        Ok(waits) if waits.is_empty() => {
-            problems.push(list.problem("expected at least one duration, found none"));
-            None
-        }
-        Ok(waits) => Some(
-            waits
-                .iter()
-                .filter_map(|wait| read_wait(wait, problems))
-                .collect(),
-        ),
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+impl<'de> Deserialize<'de> for BackoffSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BackoffVisitor)
     }
 }
 
-fn read_wait(entry: &Entry<'_>, problems: &mut Vec<Problem>) -> Option<Duration> {
-    entry
-        .given()
-        .duration(&WAIT)
-        .map_err(|message| problems.push(entry.problem(message)))
-        .ok()
-}
+struct BackoffVisitor;
 
-fn unexpected(entry: &Entry<'_>) -> Problem {
-    entry.problem(format!("expected {SHAPES}, found {}", entry.given()))
+impl<'de> Visitor<'de> for BackoffVisitor {
+    type Value = BackoffSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "\"exponential\", \"polynomial\", { fixed = \"10s\" } or { list = [\"1s\", \"1m\"] }",
+        )
+    }
+
+    fn visit_str<E: Error>(self, shape: &str) -> Result<BackoffSettings, E> {
+        match shape {
+            "exponential" => Ok(BackoffSettings::Exponential),
+            "polynomial" => Ok(BackoffSettings::Polynomial),
+            _ => Err(E::invalid_value(Unexpected::Str(shape), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<BackoffSettings, A::Error> {
+        let waits = Waits::deserialize(MapAccessDeserializer::new(table))?;
+        match (waits.fixed, waits.list) {
+            (Some(Wait(fixed)), None) => Ok(BackoffSettings::Fixed(fixed)),
+            (None, Some(list)) => {
+                let list = list.into_iter().map(|Wait(wait)| wait).collect();
+                Ok(BackoffSettings::List(list))
+            }
+            _ => Err(A::Error::invalid_value(Unexpected::Map, &self)),
+        }
+    }
 }

@@ -1,26 +1,165 @@
-//! The tables of `queue.toml`, read key by key, each with its place.
+//! `queue.toml` as a tree of values that know their place, and the reading of it with serde.
+//!
+//! serde stops at the first value that does not fit. So the value is taken out of the tree, its
+//! problem is noted with its place, and the tree is read again, until everything that is left fits.
+//! What environment and flags say is put into the same tree, with places of its own.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
-use super::given::Given;
-use super::problem::{Place, Problem};
+use super::check::InvalidSetting;
+use super::problem::{InvalidConfig, Place, Problem};
 
-/// Likeness from which an unknown key is taken for a slip of the known one.
+/// Likeness from which an unknown name is taken for a slip of a known one.
 const ALIKE: f64 = 0.75;
 
-/// The text of the file, to find lines and columns in.
-#[derive(Clone, Copy)]
+/// A position in the text, or behind its end for what the text does not say.
+type Span = Range<usize>;
+
+/// The values, where they come from, and what is wrong with them.
 pub(super) struct Document<'a> {
-    pub(super) path: &'a Path,
-    pub(super) text: &'a str,
+    path: &'a Path,
+    text: &'a str,
+    root: Spanned<DeValue<'a>>,
+    entries: Vec<Entry>,
+    /// The places of the spans behind the end of the text.
+    outside: Vec<Place>,
+    problems: Vec<Problem>,
+    /// The keys that have a problem.
+    refused: Vec<String>,
 }
 
-impl Document<'_> {
-    pub(super) fn place(&self, span: Range<usize>, key: &str) -> Place {
+/// Where a value is.
+struct Entry {
+    /// Its key with the tables around it: `workers[0].concurrency`.
+    key: String,
+    name: String,
+    name_span: Span,
+    span: Span,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the file. All its syntax errors are noted; what a broken file means is not guessed.
+    pub(super) fn parse(path: &'a Path, text: &'a str) -> Self {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let root = match errors.is_empty() {
+            true => root.into_inner(),
+            false => DeTable::new(),
+        };
+        let mut document = Self {
+            path,
+            text,
+            root: Spanned::new(0..0, DeValue::Table(root)),
+            entries: Vec::new(),
+            outside: Vec::new(),
+            problems: Vec::new(),
+            refused: Vec::new(),
+        };
+        for error in errors {
+            let place = document.place(&error.span().unwrap_or_default(), "");
+            document.refuse(place, error.message());
+        }
+        document
+    }
+
+    /// Returns the tables of the root, to put values into.
+    pub(super) fn root(&mut self) -> &mut DeValue<'a> {
+        self.root.get_mut()
+    }
+
+    /// Returns a span that stands for a place outside of the text.
+    pub(super) fn span_of(&mut self, place: Place) -> Span {
+        self.outside.push(place);
+        let start = self.text.len() + self.outside.len();
+        start..start
+    }
+
+    /// Reads everything that fits, and notes a problem for every value that does not.
+    pub(super) fn read<T: DeserializeOwned + Default>(&mut self) -> T {
+        self.entries = entries(self.root.get_ref());
+        loop {
+            match T::deserialize(ValueDeserializer::from(self.root.clone())) {
+                Ok(value) => return value,
+                Err(error) if self.take_out(&error) => {}
+                Err(error) => {
+                    self.refuse(Place::File(self.path.to_owned()), error.message());
+                    return T::default();
+                }
+            }
+        }
+    }
+
+    /// Takes the value out that an error is about, and notes the error. Returns whether it was
+    /// found.
+    fn take_out(&mut self, error: &Error) -> bool {
+        let span = error.span().unwrap_or_default();
+        let is_meant = |entry: &&Entry| entry.name_span == span || entry.span == span;
+        // The last one is the innermost.
+        let Some(entry) = self.entries.iter().rfind(is_meant) else {
+            return false;
+        };
+        let Some(found) = remove(self.root.get_mut(), &span) else {
+            return false;
+        };
+        let key = entry.key.clone();
+        let message = plain(error.message(), &entry.name, &found);
+        self.refuse_key(key, self.place(&span, &entry.key), message);
+        true
+    }
+
+    /// Notes a problem of a setting at the place where it was given.
+    pub(super) fn refuse_setting(&mut self, problem: InvalidSetting) {
+        let keys = [Some(&problem.key), problem.other_key.as_ref()];
+        let given = keys.into_iter().flatten().find_map(|key| {
+            let entry = self.entries.iter().find(|entry| entry.key == *key)?;
+            Some(self.place(&entry.span, key))
+        });
+        let place = given.unwrap_or_else(|| Place::Default(problem.key.clone()));
+        self.refuse_key(problem.key, place, problem.message);
+    }
+
+    /// Notes a problem, unless it is one of a table of the file in which a value was refused: what
+    /// is said of the table without that value would be wrong.
+    fn refuse_key(&mut self, key: String, place: Place, message: String) {
+        let is_of_file = matches!(place, Place::Line { .. });
+        let is_inside = |inner: &String| {
+            let rest = inner.strip_prefix(&key);
+            rest.is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        if !is_of_file || !self.refused.iter().any(is_inside) {
+            self.refuse(place, message);
+            self.refused.push(key);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
+        let message = message.into();
+        self.problems.push(Problem { place, message });
+    }
+
+    /// Returns all problems in the order of their places, if there are any.
+    pub(super) fn finish(mut self) -> Result<(), InvalidConfig> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        // Stable, so that several problems of one place stay in the order they were found.
+        self.problems
+            .sort_by(|one, other| one.place.cmp(&other.place));
+        self.problems.dedup();
+        Err(InvalidConfig {
+            problems: self.problems,
+        })
+    }
+
+    fn place(&self, span: &Span, key: &str) -> Place {
+        if let Some(position) = span.start.checked_sub(self.text.len() + 1) {
+            return self.outside[position].clone();
+        }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place::Line {
@@ -32,153 +171,132 @@ impl Document<'_> {
     }
 }
 
-/// One table of the file. Remembers which keys were asked for, so that the others can be refused.
-pub(super) struct Section<'a> {
-    document: Document<'a>,
-    table: &'a DeTable<'a>,
-    path: String,
-    known: Vec<&'static str>,
-}
-
-/// One value of the file, with its place.
-#[derive(Clone)]
-pub(super) struct Entry<'a> {
-    document: Document<'a>,
-    value: &'a Spanned<DeValue<'a>>,
-    pub(super) key: String,
-}
-
-impl<'a> Section<'a> {
-    pub(super) fn root(document: Document<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
-        Self {
-            document,
-            table: table.get_ref(),
-            path: String::new(),
-            known: Vec::new(),
+/// Lists all values, each before those inside it.
+fn entries(root: &DeValue<'_>) -> Vec<Entry> {
+    fn add(value: &DeValue<'_>, key: &str, entries: &mut Vec<Entry>) {
+        match value {
+            DeValue::Table(table) => {
+                for (name, value) in table {
+                    let key = match key {
+                        "" => name.get_ref().to_string(),
+                        outer => format!("{outer}.{}", name.get_ref()),
+                    };
+                    entries.push(Entry {
+                        key: key.clone(),
+                        name: name.get_ref().to_string(),
+                        name_span: name.span(),
+                        span: value.span(),
+                    });
+                    add(value.get_ref(), &key, entries);
+                }
+            }
+            DeValue::Array(array) => {
+                for (position, value) in array.iter().enumerate() {
+                    let key = format!("{key}[{position}]");
+                    entries.push(Entry {
+                        key: key.clone(),
+                        name: String::new(),
+                        name_span: value.span(),
+                        span: value.span(),
+                    });
+                    add(value.get_ref(), &key, entries);
+                }
+            }
+            _ => {}
         }
     }
+    let mut all = Vec::new();
+    add(root, "", &mut all);
+    all
+}
 
-    /// The value of a key that the table may have.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
-        self.known.push(key);
-        let value = self.table.get(key)?;
-        Some(Entry {
-            document: self.document,
-            value,
-            key: self.key(key),
-        })
-    }
-
-    /// All values of a table whose keys are free, with their names.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Entry<'a>)> {
-        self.table.iter().map(|(name, value)| {
-            let name = name.get_ref().as_ref();
-            (
-                name,
-                Entry {
-                    document: self.document,
-                    value,
-                    key: self.key(name),
-                },
-            )
-        })
-    }
-
-    /// Reports the keys that nobody asked for.
-    pub(super) fn refuse_unknown(self, problems: &mut Vec<Problem>) {
-        for name in self.table.keys() {
-            let key = name.get_ref().as_ref();
-            if !self.known.contains(&key) {
-                problems.push(Problem {
-                    place: self.document.place(name.span(), &self.key(key)),
-                    message: unknown_key(key, &self.known),
-                });
+/// Removes the innermost values with this span, and returns one of them as a message shows it.
+fn remove(value: &mut DeValue<'_>, span: &Span) -> Option<String> {
+    let mut found = None;
+    match value {
+        DeValue::Table(table) => {
+            for (_, value) in table.iter_mut() {
+                found = remove(value.get_mut(), span).or(found);
+            }
+            if found.is_none() {
+                let is_meant = |(name, value): &(&Spanned<_>, &Spanned<_>)| {
+                    name.span() == *span || value.span() == *span
+                };
+                let (name, _) = table.iter().find(is_meant)?;
+                let name = name.get_ref().to_string();
+                let meant = table.remove(name.as_str())?;
+                found = Some(Shown(meant.get_ref()).to_string());
             }
         }
+        DeValue::Array(array) => {
+            for value in array.iter_mut() {
+                found = remove(value.get_mut(), span).or(found);
+            }
+            if found.is_none() {
+                let meant = array.iter().find(|value| value.span() == *span)?;
+                found = Some(Shown(meant.get_ref()).to_string());
+                let kept = array.iter().filter(|value| value.span() != *span);
+                *array = kept.cloned().collect();
+            }
+        }
+        _ => {}
     }
+    found
+}
 
-    fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+/// Shows a value in a message: what was written for a plain one, its type for what holds others.
+struct Shown<'a>(&'a DeValue<'a>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DeValue::String(text) => write!(f, "{text:?}"),
+            DeValue::Integer(integer) => write!(f, "{integer}"),
+            DeValue::Float(float) => write!(f, "{float}"),
+            DeValue::Boolean(boolean) => write!(f, "{boolean}"),
+            DeValue::Datetime(datetime) => write!(f, "{datetime}"),
+            DeValue::Array(_) => f.write_str("an array"),
+            DeValue::Table(_) => f.write_str("a table"),
         }
     }
 }
 
-impl<'a> Entry<'a> {
-    pub(super) fn given(&self) -> Given<'a> {
-        Given::Value(self.value.get_ref())
-    }
-
-    pub(super) fn place(&self) -> Place {
-        self.document.place(self.value.span(), &self.key)
-    }
-
-    pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem {
-            place: self.place(),
-            message: message.into(),
-        }
-    }
-
-    pub(super) fn table(&self) -> Result<Section<'a>, Problem> {
-        match self.value.get_ref() {
-            DeValue::Table(table) => Ok(Section {
-                document: self.document,
-                table,
-                path: self.key.clone(),
-                known: Vec::new(),
-            }),
-            _ => Err(self.problem(format!("expected a table, found {}", self.given()))),
-        }
-    }
-
-    /// The elements of an array; `what` says of what.
-    pub(super) fn array(&self, what: &str) -> Result<Vec<Entry<'a>>, Problem> {
-        let DeValue::Array(array) = self.value.get_ref() else {
-            return Err(self.problem(format!("expected {what}, found {}", self.given())));
+/// Writes a message of serde in the words of the file. Messages of our own stay as they are.
+fn plain(message: &str, name: &str, found: &str) -> String {
+    if let Some(known) = message.strip_prefix(&format!("unknown field `{name}`, expected ")) {
+        // The names are in backticks.
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        return match nearest(name, known.iter().copied()) {
+            Some(near) => format!("unknown key; did you mean `{near}`?"),
+            None => format!("unknown key; known here: {}", known.join(", ")),
         };
-        let elements = array.iter().enumerate();
-        Ok(elements
-            .map(|(position, value)| Entry {
-                document: self.document,
-                value,
-                key: format!("{}[{position}]", self.key),
-            })
-            .collect())
     }
-
-    /// An array of texts, with every element that is none as a problem.
-    pub(super) fn texts(&self, what: &str) -> Result<Vec<(&'a str, Entry<'a>)>, Vec<Problem>> {
-        let elements = self.array(what).map_err(|problem| vec![problem])?;
-        let mut texts = Vec::new();
-        let mut problems = Vec::new();
-        for element in elements {
-            match element.given().text() {
-                Ok(text) => texts.push((text, element)),
-                Err(message) => problems.push(element.problem(message)),
-            }
-        }
-        if problems.is_empty() {
-            Ok(texts)
-        } else {
-            Err(problems)
-        }
-    }
+    let (Some(("invalid type" | "invalid value", _)), Some((_, expected))) =
+        (message.split_once(": "), message.rsplit_once(", expected "))
+    else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "a string" | "path string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        "i16" => "a whole number from -32768 to 32767",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "usize" => "a whole number of at least 0",
+        other => other,
+    };
+    format!("expected {expected}, found {found}")
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match nearest {
-        Some((likeness, candidate)) if likeness >= ALIKE => {
-            format!("unknown key; did you mean `{candidate}`?")
-        }
-        _ => format!("unknown key; known here: {}", known.join(", ")),
-    }
+/// Returns the known name that an unknown one is a slip of.
+pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -188,24 +306,21 @@ mod tests {
     #[test]
     fn a_place_counts_lines_and_characters_from_one() {
         let text = "a = 1\né = { b = 2 }\n";
-        let document = Document {
-            path: Path::new("queue.toml"),
-            text,
-        };
+        let document = Document::parse(Path::new("queue.toml"), text);
         for (needle, place) in [
             ("a", "queue.toml:1:1"),
             ("b", "queue.toml:2:7"),
             ("2", "queue.toml:2:11"),
         ] {
             let start = text.find(needle).unwrap();
-            assert_eq!(document.place(start..start + 1, "").to_string(), place);
+            assert_eq!(document.place(&(start..start + 1), "").to_string(), place);
         }
     }
 
     #[test]
     fn an_unknown_key_suggests_the_nearest() {
-        let known = ["queues", "concurrency", "poll_interval"];
-        for (key, message) in [
+        let message = "expected one of `queues`, `concurrency`, `poll_interval`";
+        for (key, expected) in [
             ("concurency", "unknown key; did you mean `concurrency`?"),
             ("queue", "unknown key; did you mean `queues`?"),
             (
@@ -217,7 +332,8 @@ mod tests {
                 "unknown key; known here: queues, concurrency, poll_interval",
             ),
         ] {
-            assert_eq!(unknown_key(key, &known), message, "{key}");
+            let message = format!("unknown field `{key}`, {message}");
+            assert_eq!(plain(&message, key, "1"), expected, "{key}");
         }
     }
 }

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
+use queue_core::check_queue;
+use serde::Deserialize;
+use url::Url;
 
-use super::backoff::{self, BackoffSettings};
-use super::document::{Entry, Section};
-use super::draft::Draft;
-use super::problem::Problem;
-use queue_core::{check_kind, check_queue};
+use super::backoff::BackoffSettings;
+use super::check::Check;
+use super::values::{duration, secret};
 
-const HANDLER_TIMEOUT: RangeInclusive<Duration> =
+const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(7 * 86_400);
-const ATTEMPTS: RangeInclusive<u64> = 1..=1000;
 
 /// Headers that every request carries anyway; a second value would contradict them.
 const OWN_HEADERS: &[&str] = &[
@@ -96,206 +96,141 @@ impl fmt::Debug for HttpHandler {
     }
 }
 
-/// Reads all handlers.
-pub(super) fn read(section: &Section<'_>, draft: &mut Draft) {
-    for (kind, entry) in section.entries() {
-        if let Err(refused) = check_kind(kind) {
-            draft.problems.push(entry.problem(refused.reason()));
-        }
-        match read_handler(&entry) {
-            Ok(handler) => {
-                draft.config.handlers.insert(kind.to_owned(), handler);
-            }
-            Err(problems) => draft.problems.extend(problems),
-        }
-    }
+/// One handler as the file writes it: with `command` or with `http`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(super) struct HandlerTable {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) http: Option<String>,
+    pub(super) env: BTreeMap<String, Secret>,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) headers: BTreeMap<String, Secret>,
+    pub(super) timeout: Option<Timeout>,
+    pub(super) queue: Option<String>,
+    pub(super) attempts: Option<u16>,
+    pub(super) backoff: Option<BackoffSettings>,
 }
 
-fn read_handler(entry: &Entry<'_>) -> Result<HandlerSettings, Vec<Problem>> {
-    let mut section = entry.table().map_err(|problem| vec![problem])?;
-    let mut reader = Reader {
-        section: &mut section,
-        problems: Vec::new(),
-    };
-    let handler = reader.handler(entry);
-    let mut problems = reader.problems;
-    section.refuse_unknown(&mut problems);
-    handler.filter(|_| problems.is_empty()).ok_or(problems)
-}
+#[derive(Deserialize)]
+pub(super) struct Secret(#[serde(deserialize_with = "secret")] String);
 
-/// Reads the keys of one handler and collects what is wrong with them.
-pub(super) struct Reader<'r, 'a> {
-    pub(super) section: &'r mut Section<'a>,
-    pub(super) problems: Vec<Problem>,
-}
+#[derive(Deserialize)]
+pub(super) struct Timeout(#[serde(deserialize_with = "duration")] Duration);
 
-impl<'a> Reader<'_, 'a> {
-    pub(super) fn handler(&mut self, entry: &Entry<'_>) -> Option<HandlerSettings> {
-        let run = self.run(entry);
-        let timeout = self.optional("timeout", |entry| entry.given().duration(&HANDLER_TIMEOUT));
-        let queue = self.queue();
-        let attempts = self.attempts();
-        let backoff = self.section.get("backoff").and_then(|entry| {
-            backoff::read(&entry)
-                .map_err(|problems| self.problems.extend(problems))
-                .ok()
-        });
-        Some(HandlerSettings {
-            run: run?,
-            timeout,
-            queue,
-            attempts,
-            backoff,
-        })
-    }
-
-    pub(super) fn queue(&mut self) -> Option<String> {
-        self.optional("queue", |entry| {
-            let queue = entry.given().text()?;
-            check_queue(queue).map_err(|refused| refused.reason().to_owned())?;
-            Ok(queue.to_owned())
-        })
-    }
-
-    pub(super) fn attempts(&mut self) -> Option<u16> {
-        let attempts = self.optional("attempts", |entry| entry.given().whole_number(&ATTEMPTS));
-        attempts.map(|attempts| attempts as u16)
-    }
-
-    /// Reads `command` or `http` with what belongs to it. A key of the other one is told apart
-    /// from a misspelt one.
-    fn run(&mut self, entry: &Entry<'_>) -> Option<HandlerRun> {
-        let command = self.section.get("command");
-        let http = self.section.get("http");
-        let env = self.section.get("env");
-        let cwd = self.section.get("cwd");
-        let headers = self.section.get("headers");
-        match (command, http) {
-            (Some(command), None) => {
-                self.refuse(headers, "belongs to a handler with `http`");
-                self.command(&command, env, cwd).map(HandlerRun::Command)
-            }
-            (None, Some(http)) => {
-                self.refuse(env, "belongs to a handler with `command`");
-                self.refuse(cwd, "belongs to a handler with `command`");
-                self.http(&http, headers).map(HandlerRun::Http)
-            }
-            (Some(_), Some(http)) => {
-                self.problems
-                    .push(http.problem("a handler has `command` or `http`, not both"));
+impl HandlerTable {
+    /// Returns the handler, or refuses everything that is wrong with it.
+    pub(super) fn handler(mut self, key: &str, check: &mut Check) -> Option<HandlerSettings> {
+        let run = match (self.command.take(), self.http.take()) {
+            (Some(command), None) => self.command_handler(command, key, check),
+            (None, Some(url)) => Some(self.http_handler(url, key, check)),
+            (Some(_), Some(_)) => {
+                let message = "a handler has `command` or `http`, not both";
+                check.refuse(format!("{key}.http"), message);
                 None
             }
             (None, None) => {
-                self.problems
-                    .push(entry.problem("a handler needs `command` or `http`"));
+                check.refuse(key, "a handler needs `command` or `http`");
                 None
             }
+        };
+        let timeout = self.timeout.map(|Timeout(timeout)| timeout);
+        if let Some(timeout) = timeout {
+            check.duration(format!("{key}.timeout"), timeout, &TIMEOUT);
         }
-    }
-
-    fn command(
-        &mut self,
-        command: &Entry<'a>,
-        env: Option<Entry<'a>>,
-        cwd: Option<Entry<'a>>,
-    ) -> Option<CommandHandler> {
-        let words = self.words(command);
-        let env = self.pairs(env, check_variable);
-        let cwd = cwd.and_then(|entry| self.checked(&entry, |entry| entry.given().text()));
-        let mut words = words?.into_iter();
-        Some(CommandHandler {
-            program: words.next()?,
-            arguments: words.collect(),
-            env,
-            cwd: cwd.map(PathBuf::from),
+        check_queue_and_attempts(key, self.queue.as_deref(), self.attempts, check);
+        if let Some(backoff) = &self.backoff {
+            backoff.check(&format!("{key}.backoff"), check);
+        }
+        Some(HandlerSettings {
+            run: run?,
+            timeout,
+            queue: self.queue,
+            attempts: self.attempts,
+            backoff: self.backoff,
         })
     }
 
-    fn words(&mut self, command: &Entry<'a>) -> Option<Vec<String>> {
-        let words = match command.texts("an array of texts like [\"./send\", \"--flag\"]") {
-            Ok(words) => words,
-            Err(problems) => {
-                self.problems.extend(problems);
-                return None;
-            }
-        };
-        if words.first().is_none_or(|(program, _)| program.is_empty()) {
-            self.problems
-                .push(command.problem("the first text names the program; it is missing"));
-            return None;
+    fn command_handler(
+        &mut self,
+        command: Vec<String>,
+        key: &str,
+        check: &mut Check,
+    ) -> Option<HandlerRun> {
+        if !self.headers.is_empty() {
+            let message = "belongs to a handler with `http`";
+            check.refuse(format!("{key}.headers"), message);
         }
-        for (word, element) in &words {
+        for (position, word) in command.iter().enumerate() {
             if word.contains('\0') {
-                self.problems
-                    .push(element.problem("an argument cannot hold a null character"));
+                let message = "an argument cannot hold a null character";
+                check.refuse(format!("{key}.command[{position}]"), message);
             }
         }
-        Some(words.into_iter().map(|(word, _)| word.to_owned()).collect())
-    }
-
-    fn http(&mut self, http: &Entry<'a>, headers: Option<Entry<'a>>) -> Option<HttpHandler> {
-        let url = self.checked(http, |entry| check_url(entry.given().text()?));
-        let headers = self.pairs(headers, check_header);
-        Some(HttpHandler { url: url?, headers })
-    }
-
-    /// A table of texts, each pair checked.
-    fn pairs(
-        &mut self,
-        entry: Option<Entry<'a>>,
-        check: fn(&str, &str) -> Result<(), String>,
-    ) -> BTreeMap<String, String> {
-        let mut pairs = BTreeMap::new();
-        let Some(entry) = entry else { return pairs };
-        let Some(table) = entry
-            .table()
-            .map_err(|problem| self.problems.push(problem))
-            .ok()
-        else {
-            return pairs;
+        let env = checked(
+            mem::take(&mut self.env),
+            &format!("{key}.env"),
+            check_variable,
+            check,
+        );
+        let mut words = command.into_iter();
+        let Some(program) = words.next().filter(|program| !program.is_empty()) else {
+            let message = "the first text names the program; it is missing";
+            check.refuse(format!("{key}.command"), message);
+            return None;
         };
-        for (name, value) in table.entries() {
-            let text = self.checked(&value, |value| {
-                let text = value
-                    .given()
-                    .text()
-                    .map_err(|_| "expected a text in quotes".to_owned())?;
-                check(name, text).map(|()| text)
-            });
-            pairs.extend(text.map(|text| (name.to_owned(), text.to_owned())));
+        Some(HandlerRun::Command(CommandHandler {
+            program,
+            arguments: words.collect(),
+            env,
+            cwd: self.cwd.take(),
+        }))
+    }
+
+    fn http_handler(&mut self, url: String, key: &str, check: &mut Check) -> HandlerRun {
+        for (name, is_given) in [("env", !self.env.is_empty()), ("cwd", self.cwd.is_some())] {
+            if is_given {
+                let message = "belongs to a handler with `command`";
+                check.refuse(format!("{key}.{name}"), message);
+            }
         }
-        pairs
-    }
-
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&Entry<'a>) -> Result<T, String>,
-    ) -> Option<T> {
-        let entry = self.section.get(key)?;
-        self.checked(&entry, read)
-    }
-
-    pub(super) fn checked<T>(
-        &mut self,
-        entry: &Entry<'a>,
-        read: impl FnOnce(&Entry<'a>) -> Result<T, String>,
-    ) -> Option<T> {
-        read(entry)
-            .map_err(|message| self.problems.push(entry.problem(message)))
-            .ok()
-    }
-
-    pub(super) fn refuse(&mut self, entry: Option<Entry<'a>>, message: &str) {
-        self.problems
-            .extend(entry.map(|entry| entry.problem(message)));
+        check.accept(format!("{key}.http"), check_url(&url));
+        let headers = mem::take(&mut self.headers);
+        let headers = checked(headers, &format!("{key}.headers"), check_header, check);
+        HandlerRun::Http(HttpHandler { url, headers })
     }
 }
 
-fn check_url(text: &str) -> Result<String, String> {
+pub(super) fn check_queue_and_attempts(
+    key: &str,
+    queue: Option<&str>,
+    attempts: Option<u16>,
+    check: &mut Check,
+) {
+    if let Some(queue) = queue {
+        check.name(format!("{key}.queue"), check_queue(queue));
+    }
+    if let Some(attempts) = attempts {
+        check.number(format!("{key}.attempts"), attempts, 1..=1000);
+    }
+}
+
+/// Checks variables or headers one by one, and returns them as plain texts.
+fn checked(
+    pairs: BTreeMap<String, Secret>,
+    key: &str,
+    check_pair: fn(&str, &str) -> Result<(), String>,
+    check: &mut Check,
+) -> BTreeMap<String, String> {
+    for (name, Secret(value)) in &pairs {
+        check.accept(format!("{key}.{name}"), check_pair(name, value));
+    }
+    let pairs = pairs.into_iter();
+    pairs.map(|(name, Secret(value))| (name, value)).collect()
+}
+fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("expected a URL: {error}"))?;
     match url.scheme() {
-        "http" | "https" => Ok(text.to_owned()),
+        "http" | "https" => Ok(()),
         scheme => Err(format!(
             "expected a URL with http or https, found `{scheme}`"
         )),

@@ -1,65 +1,39 @@
 //! `[limits]`: how many jobs of a key, group, queue or kind run at once, and start in a period.
 
-use std::ops::RangeInclusive;
-
 use queue_core::limits::{LimitSetting, parse_rate};
+use serde::Deserialize;
 
-use super::document::{Entry, Section};
-use super::draft::Draft;
-use super::problem::Problem;
+use super::check::Check;
 
-const TO: RangeInclusive<u64> = 0..=i32::MAX as u64;
-const BURST: RangeInclusive<u64> = 1..=i32::MAX as u64;
+const MAX: u64 = i32::MAX as u64;
 
-/// Reads all limits. Names are checked with all other settings, when the draft is finished.
-pub(super) fn read(section: &Section<'_>, draft: &mut Draft) {
-    for (name, entry) in section.entries() {
-        match read_limit(&entry) {
-            Ok(limit) => {
-                draft.record(&entry.key, entry.place(), Ok(()));
-                draft.config.settings.limits.insert(name.to_owned(), limit);
-            }
-            Err(problems) => draft.problems.extend(problems),
-        }
-    }
+/// One limit as the file writes it.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(super) struct LimitTable {
+    to: Option<u32>,
+    rate: Option<String>,
+    burst: Option<u32>,
 }
 
-fn read_limit(entry: &Entry<'_>) -> Result<LimitSetting, Vec<Problem>> {
-    let mut section = entry.table().map_err(|problem| vec![problem])?;
-    let mut problems = Vec::new();
-    let to = number(&mut section, "to", &TO, &mut problems);
-    let rate = section.get("rate");
-    let burst = number(&mut section, "burst", &BURST, &mut problems);
-    let mut limit = LimitSetting { to, rate: None };
-    if let Some(rate) = &rate {
-        match rate.given().text().and_then(|text| parse_rate(text, burst)) {
-            Ok(rate) => limit.rate = Some(rate),
-            Err(message) => problems.push(rate.problem(message)),
+impl LimitTable {
+    /// Returns the limit. Its name is checked with all other settings.
+    pub(super) fn limit(&self, key: &str, check: &mut Check) -> LimitSetting {
+        if let Some(to) = self.to {
+            check.number(format!("{key}.to"), to, 0..=MAX);
         }
-    } else if burst.is_some() {
-        problems.push(
-            entry.problem("a burst belongs to a rate, as in { rate = \"100/1m\", burst = 20 }"),
-        );
-    }
-    section.refuse_unknown(&mut problems);
-    match problems.is_empty() {
-        true => Ok(limit),
-        false => Err(problems),
-    }
-}
-
-fn number(
-    section: &mut Section<'_>,
-    key: &'static str,
-    range: &RangeInclusive<u64>,
-    problems: &mut Vec<Problem>,
-) -> Option<u32> {
-    let entry = section.get(key)?;
-    match entry.given().whole_number(range) {
-        Ok(number) => u32::try_from(number).ok(),
-        Err(message) => {
-            problems.push(entry.problem(message));
-            None
+        if let Some(burst) = self.burst {
+            check.number(format!("{key}.burst"), burst, 1..=MAX);
         }
+        if self.burst.is_some() && self.rate.is_none() {
+            let message = "a burst belongs to a rate, as in { rate = \"100/1m\", burst = 20 }";
+            check.refuse(format!("{key}.burst"), message);
+        }
+        let burst = self.burst.filter(|burst| *burst > 0);
+        let rate = self
+            .rate
+            .as_deref()
+            .and_then(|rate| check.accept(format!("{key}.rate"), parse_rate(rate, burst)));
+        LimitSetting { to: self.to, rate }
     }
 }

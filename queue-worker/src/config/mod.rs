@@ -1,63 +1,48 @@
-//! What a worker process runs, and how it is told: settings, `queue.toml`, environment and flags.
+//! What a process runs, and how it is told: settings, `queue.toml`, environment and flags.
 //!
-//! [`Settings`] is plain data that an application may fill in itself. With the feature `cli`, `load`
-//! reads it, together with the database and the handlers, from three places; each beats the ones
-//! after it:
+//! [`Settings`] is plain data. An application fills it in, or reads it with [`Settings::load`]. The
+//! command line reads a whole [`Config`] from three places; each wins over the ones after it:
 //!
-//! 1. flags (`Overrides`),
-//! 2. environment variables (`VARIABLES`),
+//! 1. flags,
+//! 2. environment variables,
 //! 3. the file `queue.toml`.
 //!
-//! Whatever is wrong is reported at once, each problem with its place: the line and column of the
-//! file, the variable, or the flag.
+//! Everything that is wrong is reported at once, each problem with its place: the line and column
+//! of the file, the variable, or the flag.
+//!
+//! Modules stand in order: each uses only those below it.
 
-mod check;
-mod queues;
 mod settings;
 
-#[cfg(feature = "cli")]
-mod backoff;
-#[cfg(feature = "cli")]
-mod document;
-#[cfg(feature = "cli")]
-mod draft;
-#[cfg(feature = "cli")]
-mod given;
-#[cfg(feature = "cli")]
-mod handlers;
-#[cfg(feature = "cli")]
-mod limits;
-#[cfg(feature = "cli")]
-mod load;
-#[cfg(feature = "cli")]
-mod problem;
-#[cfg(feature = "cli")]
 mod recurring;
-#[cfg(feature = "cli")]
-mod retention;
-#[cfg(feature = "cli")]
-mod scalars;
-#[cfg(feature = "cli")]
-mod workers;
 
-#[cfg(all(test, feature = "cli"))]
+mod handlers;
+mod limits;
+mod overrides;
+mod parts;
+
+mod backoff;
+mod document;
+mod queues;
+
+mod check;
+mod problem;
+mod values;
+
+#[cfg(test)]
 mod tests;
 
+pub use backoff::BackoffSettings;
 pub use check::InvalidSetting;
+pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
+pub use overrides::Override;
+pub use parts::{
+    DatabaseSettings, DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
+    SchedulerSettings, WorkerSettings,
+};
+pub use problem::{InvalidConfig, Place, Problem};
 pub use queue_core::Rate;
 pub use queue_core::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
-pub use settings::{
-    DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
-    SchedulerSettings, Settings, WorkerSettings,
-};
-
-#[cfg(feature = "cli")]
-pub use {
-    backoff::BackoffSettings,
-    handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler},
-    load::{Config, DatabaseSettings, Source, load},
-    problem::{InvalidConfig, Place, Problem},
-    recurring::RecurringSettings,
-    scalars::{Overrides, VARIABLES},
-};
+pub use recurring::RecurringSettings;
+pub use settings::{Config, Settings, Source};

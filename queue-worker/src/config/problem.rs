@@ -34,13 +34,13 @@ pub enum Place {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// The key with all that it is in, as `workers[0].concurrency`; empty for a syntax error.
+        /// The key with the tables around it, as `workers[0].concurrency`; empty for a syntax error.
         key: String,
     },
     /// An environment variable.
-    Variable(&'static str),
+    Variable(String),
     /// A flag of the command line.
-    Flag(&'static str),
+    Flag(String),
     /// A setting that keeps its default.
     Default(String),
 }
@@ -62,8 +62,7 @@ impl fmt::Display for Place {
                     write!(f, ": {key}")
                 }
             }
-            Self::Variable(name) | Self::Flag(name) => f.write_str(name),
-            Self::Default(key) => f.write_str(key),
+            Self::Variable(name) | Self::Flag(name) | Self::Default(name) => f.write_str(name),
         }
     }
 }

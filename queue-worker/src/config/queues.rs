@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use queue_core::check_queue;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 /// The queues a worker serves, the most urgent first.
 ///
@@ -78,29 +79,18 @@ impl QueueList {
     pub fn new<E: AsRef<str>>(
         entries: impl IntoIterator<Item = E>,
     ) -> Result<Self, InvalidQueueList> {
-        let entries: Vec<E> = entries.into_iter().collect();
-        let entries: Vec<&str> = entries.iter().map(AsRef::as_ref).collect();
-        Self::check(&entries).map_err(|mut wrong| wrong.swap_remove(0).1)
+        let mut patterns = Vec::new();
+        for entry in entries {
+            patterns.push(next_pattern(entry.as_ref(), &patterns)?);
+        }
+        Self::of(patterns)
     }
 
-    /// Makes the list, or tells everything that is wrong, each with the position of its entry.
-    pub(super) fn check(entries: &[&str]) -> Result<Self, Vec<(usize, InvalidQueueList)>> {
-        if entries.is_empty() {
-            return Err(vec![(0, InvalidQueueList::Empty)]);
+    fn of(patterns: Vec<QueuePattern>) -> Result<Self, InvalidQueueList> {
+        if patterns.is_empty() {
+            return Err(InvalidQueueList::Empty);
         }
-        let mut patterns = Vec::with_capacity(entries.len());
-        let mut wrong = Vec::new();
-        for (position, entry) in entries.iter().enumerate() {
-            match next_pattern(entry, &patterns) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(error) => wrong.push((position, error)),
-            }
-        }
-        if wrong.is_empty() {
-            Ok(Self { patterns })
-        } else {
-            Err(wrong)
-        }
+        Ok(Self { patterns })
     }
 
     /// Every queue there is: the list `*`.
@@ -199,16 +189,65 @@ impl FromStr for QueueList {
     type Err = InvalidQueueList;
 
     fn from_str(text: &str) -> Result<Self, InvalidQueueList> {
-        Self::new(split(text))
+        if text.trim().is_empty() {
+            return Err(InvalidQueueList::Empty);
+        }
+        Self::new(text.split(',').map(str::trim))
     }
 }
 
-/// The entries of a list written as one text.
-pub(super) fn split(text: &str) -> Vec<&str> {
-    if text.trim().is_empty() {
-        return Vec::new();
+/// Reads a text with commas, or an array with one text for each entry.
+impl<'de> Deserialize<'de> for QueueList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QueueListVisitor)
     }
-    text.split(',').map(str::trim).collect()
+}
+
+struct QueueListVisitor;
+
+impl<'de> Visitor<'de> for QueueListVisitor {
+    type Value = QueueList;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or an array of texts")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<QueueList, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<QueueList, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some(pattern) = entries.next_element_seed(NextPattern { before: &patterns })? {
+            patterns.push(pattern);
+        }
+        QueueList::of(patterns).map_err(A::Error::custom)
+    }
+}
+
+/// Reads one entry of an array; its errors are those of this entry, so that they have its place.
+struct NextPattern<'a> {
+    before: &'a [QueuePattern],
+}
+
+impl<'de> DeserializeSeed<'de> for NextPattern<'_> {
+    type Value = QueuePattern;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<QueuePattern, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NextPattern<'_> {
+    type Value = QueuePattern;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text in quotes")
+    }
+
+    fn visit_str<E: Error>(self, entry: &str) -> Result<QueuePattern, E> {
+        next_pattern(entry, self.before).map_err(E::custom)
+    }
 }
 
 impl fmt::Display for QueueList {

@@ -1,21 +1,21 @@
 //! `[recurring.NAME]`: jobs that are enqueued again and again.
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use queue_core::recurring::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring};
 use queue_core::schedule::Tz;
 use queue_core::{NewJob, Options, Schedule, check_kind, check_schedule, check_tag};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 
-use super::HandlerSettings;
-use super::document::{Entry, Section};
-use super::draft::Draft;
-use super::handlers::Reader;
-use super::problem::Problem;
-
-const JITTER: RangeInclusive<Duration> = Duration::ZERO..=JITTER_MAX;
-const CRASHES: RangeInclusive<u64> = 1..=1000;
+use super::backoff::BackoffSettings;
+use super::check::Check;
+use super::handlers::{HandlerSettings, HandlerTable, Secret, Timeout, check_queue_and_attempts};
+use super::values::{duration, json, zone};
 
 /// A job that is enqueued again and again. What it does not say is as its kind says.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,35 +86,177 @@ impl RecurringSettings {
     }
 }
 
-/// Reads all schedules, after the handlers.
-pub(super) fn read(section: &Section<'_>, draft: &mut Draft) {
-    for (name, entry) in section.entries() {
-        match read_entry(name, &entry) {
-            Ok((recurring, handler)) => add(name, &entry, recurring, handler, draft),
-            Err(problems) => draft.problems.extend(problems),
-        }
-    }
+/// One schedule as the file writes it: with `kind`, or with the keys of a handler.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(super) struct RecurringTable {
+    kind: Option<String>,
+    command: Option<Vec<String>>,
+    http: Option<String>,
+    env: BTreeMap<String, Secret>,
+    cwd: Option<PathBuf>,
+    headers: BTreeMap<String, Secret>,
+    timeout: Option<Timeout>,
+    backoff: Option<BackoffSettings>,
+    queue: Option<String>,
+    attempts: Option<u16>,
+    #[serde(deserialize_with = "some_zone")]
+    zone: Option<Tz>,
+    schedule: Option<String>,
+    #[serde(deserialize_with = "json")]
+    args: Option<serde_json::Value>,
+    priority: Option<i16>,
+    crashes: Option<u16>,
+    tags: Vec<String>,
+    #[serde(deserialize_with = "policy")]
+    missed: Missed,
+    missed_max: Option<u32>,
+    #[serde(deserialize_with = "policy")]
+    overlap: Overlap,
+    #[serde(deserialize_with = "duration")]
+    jitter: Duration,
 }
 
-fn add(
-    name: &str,
-    entry: &Entry<'_>,
-    recurring: RecurringSettings,
-    handler: Option<HandlerSettings>,
-    draft: &mut Draft,
-) {
-    // What the reader cannot see in one key: the size of the arguments, say.
-    if let Err(refused) = recurring.named(name, Options::new()) {
-        draft.problems.push(entry.problem(with_cause(&refused)));
+fn some_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
+    zone(deserializer).map(Some)
+}
+
+fn policy<'de, D, P>(deserializer: D) -> Result<P, D::Error>
+where
+    D: Deserializer<'de>,
+    P: FromStr<Err: fmt::Display>,
+{
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(D::Error::custom)
+}
+
+impl RecurringTable {
+    /// Returns the schedule, with the handler that makes it a kind of its own, or refuses
+    /// everything that is wrong with it.
+    pub(super) fn recurring(
+        mut self,
+        name: &str,
+        key: &str,
+        check: &mut Check,
+    ) -> Option<(RecurringSettings, Option<HandlerSettings>)> {
+        let before = check.problems.len();
+        check.name(key, check_schedule(name));
+        let (kind, handler) = self.what(name, key, check);
+        let schedule = self.times(key, check);
+        self.check_numbers(key, check);
+        for (position, tag) in self.tags.iter().enumerate() {
+            check.name(format!("{key}.tags[{position}]"), check_tag(tag));
+        }
+        let recurring = RecurringSettings {
+            schedule: schedule?,
+            zone: self.zone,
+            kind: kind?,
+            args: self.args.unwrap_or_else(|| serde_json::json!({})),
+            queue: self.queue,
+            priority: self.priority,
+            attempts: self.attempts,
+            crashes: self.crashes,
+            tags: self.tags,
+            missed: self.missed,
+            missed_max: self.missed_max,
+            overlap: self.overlap,
+            jitter: self.jitter,
+        };
+        // Finds what no single key shows, such as arguments that are too large.
+        if check.problems.len() == before
+            && let Err(refused) = recurring.named(name, Options::new())
+        {
+            check.refuse(key, with_cause(&refused));
+        }
+        Some((recurring, handler))
     }
-    let handlers = &mut draft.config.handlers;
-    if let Some(handler) = handler
-        && handlers.insert(name.to_owned(), handler).is_some()
-    {
-        let message = format!("[handlers.{name}] is a kind of this name already");
-        draft.problems.push(entry.problem(message));
+
+    /// Returns the kind of the jobs, and the handler if the schedule has one of its own.
+    fn what(
+        &mut self,
+        name: &str,
+        key: &str,
+        check: &mut Check,
+    ) -> (Option<String>, Option<HandlerSettings>) {
+        let has_handler = self.command.is_some() || self.http.is_some();
+        match (self.kind.take(), has_handler) {
+            (Some(kind), false) => {
+                check.name(format!("{key}.kind"), check_kind(&kind));
+                self.refuse_handler_keys(key, check);
+                check_queue_and_attempts(key, self.queue.as_deref(), self.attempts, check);
+                (Some(kind), None)
+            }
+            (None, true) => (
+                Some(name.to_owned()),
+                self.take_handler().handler(key, check),
+            ),
+            (Some(_), true) => {
+                let message = "a schedule has `kind`, or `command` or `http`, not both";
+                check.refuse(format!("{key}.kind"), message);
+                (None, None)
+            }
+            (None, false) => {
+                check.refuse(key, "a schedule needs `kind`, `command` or `http`");
+                (None, None)
+            }
+        }
     }
-    draft.config.recurring.insert(name.to_owned(), recurring);
+
+    fn refuse_handler_keys(&self, key: &str, check: &mut Check) {
+        for (name, is_given) in [
+            ("env", !self.env.is_empty()),
+            ("cwd", self.cwd.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("timeout", self.timeout.is_some()),
+            ("backoff", self.backoff.is_some()),
+        ] {
+            if is_given {
+                let message = "belongs to a schedule with `command` or `http`";
+                check.refuse(format!("{key}.{name}"), message);
+            }
+        }
+    }
+
+    fn take_handler(&mut self) -> HandlerTable {
+        HandlerTable {
+            command: self.command.take(),
+            http: self.http.take(),
+            env: mem::take(&mut self.env),
+            cwd: self.cwd.take(),
+            headers: mem::take(&mut self.headers),
+            timeout: self.timeout.take(),
+            queue: self.queue.clone(),
+            attempts: self.attempts,
+            backoff: self.backoff.take(),
+        }
+    }
+
+    /// Returns the times. Whether they can be understood does not depend on the zone.
+    fn times(&mut self, key: &str, check: &mut Check) -> Option<String> {
+        let Some(text) = self.schedule.take() else {
+            let message =
+                "a schedule needs `schedule`, such as \"every 5 minutes\" or \"0 9 * * *\"";
+            check.refuse(key, message);
+            return None;
+        };
+        check.accept(format!("{key}.schedule"), Schedule::parse(&text, Tz::UTC))?;
+        Some(text)
+    }
+
+    fn check_numbers(&self, key: &str, check: &mut Check) {
+        if let Some(crashes) = self.crashes {
+            check.number(format!("{key}.crashes"), crashes, 1..=1000);
+        }
+        if let Some(count) = self.missed_max {
+            let range = (*MISSED_MAX.start()).into()..=(*MISSED_MAX.end()).into();
+            check.number(format!("{key}.missed_max"), count, range);
+        }
+        check.duration(
+            format!("{key}.jitter"),
+            self.jitter,
+            &(Duration::ZERO..=JITTER_MAX),
+        );
+    }
 }
 
 fn with_cause(error: &InvalidRecurring) -> String {
@@ -122,153 +264,4 @@ fn with_cause(error: &InvalidRecurring) -> String {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
-}
-
-fn read_entry(
-    name: &str,
-    entry: &Entry<'_>,
-) -> Result<(RecurringSettings, Option<HandlerSettings>), Vec<Problem>> {
-    let mut section = entry.table().map_err(|problem| vec![problem])?;
-    let mut reader = Reader {
-        section: &mut section,
-        problems: Vec::new(),
-    };
-    if let Err(refused) = check_schedule(name) {
-        reader.problems.push(entry.problem(refused.reason()));
-    }
-    let what = reader.what(name, entry);
-    let recurring = reader.recurring(entry, what);
-    let mut problems = reader.problems;
-    section.refuse_unknown(&mut problems);
-    recurring.filter(|_| problems.is_empty()).ok_or(problems)
-}
-
-/// What a schedule enqueues, and how.
-struct What {
-    kind: String,
-    queue: Option<String>,
-    attempts: Option<u16>,
-    handler: Option<HandlerSettings>,
-}
-
-impl<'a> Reader<'_, 'a> {
-    /// Reads the kind, or the handler that makes the schedule a kind of its own.
-    fn what(&mut self, name: &str, entry: &Entry<'a>) -> Option<What> {
-        let kind = self.section.get("kind");
-        let handler = self.section.get("command").or(self.section.get("http"));
-        match (kind, handler) {
-            (Some(kind), None) => self.known_kind(&kind),
-            (None, Some(_)) => self.handler(entry).map(|handler| What {
-                kind: name.to_owned(),
-                queue: handler.queue.clone(),
-                attempts: handler.attempts,
-                handler: Some(handler),
-            }),
-            (Some(kind), Some(_)) => {
-                let message = "a schedule has `kind`, or `command` or `http`, not both";
-                self.problems.push(kind.problem(message));
-                None
-            }
-            (None, None) => {
-                let message = "a schedule needs `kind`, `command` or `http`";
-                self.problems.push(entry.problem(message));
-                None
-            }
-        }
-    }
-
-    fn known_kind(&mut self, kind: &Entry<'a>) -> Option<What> {
-        for key in ["env", "cwd", "headers", "timeout", "backoff"] {
-            let stray = self.section.get(key);
-            self.refuse(stray, "belongs to a schedule with `command` or `http`");
-        }
-        let kind = self.checked(kind, |entry| {
-            let kind = entry.given().text()?;
-            check_kind(kind).map_err(|refused| refused.reason().to_owned())?;
-            Ok(kind.to_owned())
-        });
-        let (queue, attempts) = (self.queue(), self.attempts());
-        Some(What {
-            kind: kind?,
-            queue,
-            attempts,
-            handler: None,
-        })
-    }
-
-    fn recurring(
-        &mut self,
-        entry: &Entry<'a>,
-        what: Option<What>,
-    ) -> Option<(RecurringSettings, Option<HandlerSettings>)> {
-        let zone = self.optional("zone", |entry| entry.given().zone());
-        let schedule = self.schedule(entry);
-        let args = self.optional("args", |entry| entry.given().json());
-        let priority = self.optional("priority", |entry| entry.given().priority());
-        let crashes = self.optional("crashes", |entry| entry.given().whole_number(&CRASHES));
-        let tags = self.tags();
-        let missed = self.optional("missed", |entry| policy::<Missed>(entry));
-        let missed_range = u64::from(*MISSED_MAX.start())..=u64::from(*MISSED_MAX.end());
-        let missed_max = self.optional("missed_max", |entry| {
-            entry.given().whole_number(&missed_range)
-        });
-        let overlap = self.optional("overlap", |entry| policy::<Overlap>(entry));
-        let jitter = self.optional("jitter", |entry| entry.given().duration(&JITTER));
-        let what = what?;
-        let recurring = RecurringSettings {
-            schedule: schedule?,
-            zone,
-            kind: what.kind,
-            args: args.unwrap_or_else(|| serde_json::json!({})),
-            queue: what.queue,
-            priority,
-            attempts: what.attempts,
-            crashes: crashes.map(|crashes| crashes as u16),
-            tags,
-            missed: missed.unwrap_or_default(),
-            missed_max: missed_max.map(|count| count as u32),
-            overlap: overlap.unwrap_or_default(),
-            jitter: jitter.unwrap_or_default(),
-        };
-        Some((recurring, what.handler))
-    }
-
-    /// Reads the times. Whether they can be understood does not depend on the zone.
-    fn schedule(&mut self, entry: &Entry<'a>) -> Option<String> {
-        let Some(schedule) = self.section.get("schedule") else {
-            let message =
-                "a schedule needs `schedule`, such as \"every 5 minutes\" or \"0 9 * * *\"";
-            self.problems.push(entry.problem(message));
-            return None;
-        };
-        self.checked(&schedule, |entry| {
-            let text = entry.given().text()?;
-            Schedule::parse(text, Tz::UTC).map_err(|invalid| invalid.to_string())?;
-            Ok(text.to_owned())
-        })
-    }
-
-    fn tags(&mut self) -> Vec<String> {
-        let Some(entry) = self.section.get("tags") else {
-            return Vec::new();
-        };
-        let tags = match entry.texts("an array of texts") {
-            Ok(tags) => tags,
-            Err(problems) => {
-                self.problems.extend(problems);
-                return Vec::new();
-            }
-        };
-        for (tag, element) in &tags {
-            if let Err(refused) = check_tag(tag) {
-                self.problems.push(element.problem(refused.reason()));
-            }
-        }
-        tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
-    }
-}
-
-fn policy<P: FromStr<Err: ToString>>(entry: &Entry<'_>) -> Result<P, String> {
-    let word = entry.given().text()?;
-    word.parse().map_err(|unknown: P::Err| unknown.to_string())
 }

@@ -1,13 +1,27 @@
-//! What a process runs, as plain data with defaults.
+//! What a process is told by `queue.toml`, the environment and the command line.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
-use queue_core::schedule::Tz;
+use queue_core::check_kind;
+use queue_core::limits::LimitSetting;
+use serde::Deserialize;
 
-use super::{LimitSetting, QueueList};
+use super::check::{Check, InvalidSetting};
+use super::document::Document;
+use super::handlers::{HandlerSettings, HandlerTable};
+use super::limits::LimitTable;
+use super::overrides::{FILE_VARIABLE, Override, lay_over};
+use super::parts::{
+    DatabaseSettings, DispatcherSettings, MaintenanceSettings, ProcessSettings, Retention,
+    SchedulerSettings, WorkerSettings,
+};
+use super::problem::{InvalidConfig, Place};
+use super::recurring::{RecurringSettings, RecurringTable};
 
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
+/// The file that is read when none is named, if it is there.
+const DEFAULT_FILE: &str = "queue.toml";
 
 /// Everything one process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,225 +45,281 @@ pub struct Settings {
     pub limits: BTreeMap<String, LimitSetting>,
 }
 
-/// One worker: the queues it serves, and how many of their jobs at once.
+/// Everything that the command line reads: the settings of a process, and what it works on.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the process runs.
+    pub settings: Settings,
+    /// The database it works on.
+    pub database: DatabaseSettings,
+    /// The kinds that run without Rust code.
+    pub handlers: BTreeMap<String, HandlerSettings>,
+    /// The schedules, by name.
+    pub recurring: BTreeMap<String, RecurringSettings>,
+    /// Where the rest came from.
+    pub source: Source,
+}
+
+/// Where a configuration came from, before environment and flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerSettings {
-    /// The queues it serves, the most urgent first; every queue by default.
-    pub queues: QueueList,
-    /// Jobs it runs at once, from 1 to 10,000; 10 by default.
-    pub concurrency: usize,
-    /// How often it looks for jobs when nothing wakes it; 1 second by default.
-    pub poll_interval: Duration,
+pub enum Source {
+    /// No file was named, and there is no `queue.toml` here: the defaults.
+    Defaults,
+    /// This file.
+    File(PathBuf),
 }
 
-/// The part that moves due jobs to ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DispatcherSettings {
-    /// Whether this process dispatches; true by default. Some process must.
-    pub enabled: bool,
-    /// How often it looks for due jobs; 1 second by default.
-    pub poll_interval: Duration,
-    /// Jobs moved by one statement, from 1 to 10,000; 1,000 by default.
-    pub batch_size: u32,
+/// The whole file. What is left out has its default.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    workers: Option<Vec<WorkerSettings>>,
+    database: DatabaseSettings,
+    dispatcher: DispatcherSettings,
+    scheduler: SchedulerSettings,
+    process: ProcessSettings,
+    maintenance: MaintenanceSettings,
+    retention: Retention,
+    limits: BTreeMap<String, LimitTable>,
+    handlers: BTreeMap<String, HandlerTable>,
+    recurring: BTreeMap<String, RecurringTable>,
 }
 
-/// The part that enqueues what is due again and again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchedulerSettings {
-    /// Whether this process enqueues what is due, and registers the schedules it declares; true by
-    /// default. Some process must.
-    pub enabled: bool,
-    /// How often it looks for schedules that were added or changed; 1 second by default. What is
-    /// due sooner is enqueued sooner.
-    pub poll_interval: Duration,
-    /// The zone whose clock schedules are by that name none; UTC by default.
-    pub time_zone: Tz,
-    /// What the schedules are declared by; the name of the program by default. When it is set,
-    /// schedules of this source that a process does not declare are removed when it starts: all
-    /// processes of one source declare the same ones. Otherwise they stay until somebody removes
-    /// them, because other programs may have the same name.
-    pub source: Option<String>,
-}
+impl Settings {
+    /// Reads the settings for a process inside an application: `queue.toml`, or the file that
+    /// `QUEUE_CONFIG` names, with the environment (`QUEUE_…`) over it. What neither says has its
+    /// default.
+    ///
+    /// The whole file is checked. Its database, handlers and schedules are for the command line:
+    /// an application brings its own.
+    ///
+    /// # Errors
+    /// Reports every problem of the file and the environment at once, each with its place.
+    pub fn load() -> Result<Self, InvalidConfig> {
+        Config::load(&Override::environment()).map(|config| config.settings)
+    }
 
-/// The process itself: its liveness and its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessSettings {
-    /// What people call this process; by default it is made of host and process id.
-    pub name: Option<String>,
-    /// How often it says that it is alive; 5 seconds by default.
-    pub heartbeat_interval: Duration,
-    /// How long a process may be silent before others take its jobs over; 30 seconds by default,
-    /// at least three times `heartbeat_interval`. Each process judges the others by its own
-    /// value: keep it the same everywhere, and raise it before raising `heartbeat_interval`.
-    pub dead_after: Duration,
-    /// How long running jobs may take to finish once the process is told to stop; 25 seconds by
-    /// default, which fits into the 30 that container platforms grant.
-    pub shutdown_timeout: Duration,
-    /// The time between asking a job to stop and dropping it; 5 seconds by default.
-    pub cancel_grace: Duration,
-    /// Whether the database may wake idle workers; true by default. With false they poll only.
-    pub notifications: bool,
-}
-
-/// The part that clears ended jobs that are kept no longer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaintenanceSettings {
-    /// Whether this process clears; true by default. Some process should.
-    pub enabled: bool,
-    /// How often it clears; every minute by default.
-    pub interval: Duration,
-    /// Jobs cleared by one statement, from 1 to 100,000; 5,000 by default.
-    pub batch_size: u32,
-}
-
-/// How long ended jobs are kept. `None` is for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// How long finished jobs are kept; one day by default.
-    pub finished: Option<Duration>,
-    /// How long failed jobs are kept; until someone decides, by default.
-    pub failed: Option<Duration>,
-    /// How long it is known what became of a due time of a schedule; 30 days by default, at least
-    /// one. The last one of each schedule is always known.
-    pub firings: Option<Duration>,
-    /// Queues whose finished jobs are kept for another time.
-    pub queues: BTreeMap<String, KeepFor>,
-    /// Kinds whose finished jobs are kept for another time, whatever their queue says.
-    pub kinds: BTreeMap<String, KeepFor>,
-}
-
-/// How long the finished jobs of one queue or kind are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepFor {
-    /// They are never cleared.
-    Forever,
-    /// They are cleared when they have been finished for this long.
-    For(Duration),
-}
-
-impl Retention {
-    /// How long a finished job is kept: as its kind says, else its queue, else the default.
-    pub fn finished_for(&self, queue: &str, kind: &str) -> KeepFor {
-        let of_its_own = self.kinds.get(kind).or_else(|| self.queues.get(queue));
-        of_its_own
-            .copied()
-            .unwrap_or_else(|| KeepFor::from(self.finished))
+    /// Returns everything that is wrong with the settings; empty when they can be run.
+    pub fn problems(&self) -> Vec<InvalidSetting> {
+        let mut check = Check::default();
+        for (position, worker) in self.workers.iter().enumerate() {
+            worker.check(&format!("workers[{position}]"), &mut check);
+        }
+        self.dispatcher.check(&mut check);
+        self.scheduler.check(&mut check);
+        self.process.check(&mut check);
+        self.maintenance.check(&mut check);
+        for (name, limit) in &self.limits {
+            if let Err(invalid) = queue_core::limits::check(name, *limit) {
+                check.refuse(format!("limits.{name}"), invalid.reason());
+            }
+        }
+        self.retention.check(&mut check);
+        let has_part =
+            self.dispatcher.enabled || self.scheduler.enabled || self.maintenance.enabled;
+        if self.workers.is_empty() && !has_part {
+            let message = "there is nothing to run: no worker, and dispatcher, scheduler and \
+                           maintenance are off";
+            check.disagree("workers", "dispatcher.enabled", message);
+        }
+        check.problems
     }
 }
 
-impl From<Option<Duration>> for KeepFor {
-    fn from(duration: Option<Duration>) -> Self {
-        duration.map_or(Self::Forever, Self::For)
+impl Config {
+    /// Reads the file and lays the overrides over it, the later ones over the earlier: those of the
+    /// environment ([`Override::environment`]), then those of flags. What nothing says has its
+    /// default. No database is needed.
+    ///
+    /// The file is the one that `QUEUE_CONFIG` or its flag names, which must then exist, or
+    /// `queue.toml` in the current directory if there is one.
+    ///
+    /// # Errors
+    /// Reports every problem of all three places at once, each with its place.
+    pub fn load(overrides: &[Override]) -> Result<Self, InvalidConfig> {
+        let overrides: Vec<Override> = overrides
+            .iter()
+            .filter(|given| is_set(given))
+            .cloned()
+            .collect();
+        let named = overrides
+            .iter()
+            .rfind(|given| given.variable == FILE_VARIABLE);
+        let path = named.map_or(Path::new(DEFAULT_FILE), |given| Path::new(&given.value));
+        let (text, source, unreadable) = match fs::read_to_string(path) {
+            Ok(text) => (text, Source::File(path.to_owned()), None),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                (String::new(), Source::Defaults, None)
+            }
+            Err(error) => (String::new(), Source::Defaults, Some(error)),
+        };
+        let mut document = Document::parse(path, &text);
+        if let Some(error) = unreadable {
+            let place = named.map_or(Place::File(path.to_owned()), |given| given.place.clone());
+            document.refuse(
+                place,
+                format!("could not read `{}`: {error}", path.display()),
+            );
+        }
+        // The problems of the file are noted even where the environment says something else.
+        document.read::<File>();
+        lay_over(&overrides, &mut document);
+        let file = document.read::<File>();
+        let mut check = Check::default();
+        let config = file.config(source, &mut check);
+        for problem in check.problems {
+            document.refuse_setting(problem);
+        }
+        document.finish().map(|()| config)
     }
 }
 
-impl From<KeepFor> for Option<Duration> {
-    fn from(keep: KeepFor) -> Self {
-        match keep {
-            KeepFor::Forever => None,
-            KeepFor::For(duration) => Some(duration),
+/// An empty variable counts as unset.
+fn is_set(given: &Override) -> bool {
+    !(given.value.is_empty() && matches!(given.place, Place::Variable(_)))
+}
+
+impl File {
+    /// Returns what the file says. What is refused may be left out, for the whole is then of no
+    /// use.
+    fn config(self, source: Source, check: &mut Check) -> Config {
+        let mut handlers = BTreeMap::new();
+        for (kind, table) in self.handlers {
+            let key = format!("handlers.{kind}");
+            check.name(&key, check_kind(&kind));
+            handlers.extend(table.handler(&key, check).map(|handler| (kind, handler)));
+        }
+        let mut recurring = BTreeMap::new();
+        for (name, table) in self.recurring {
+            let key = format!("recurring.{name}");
+            let Some((settings, handler)) = table.recurring(&name, &key, check) else {
+                continue;
+            };
+            if let Some(handler) = handler
+                && handlers.insert(name.clone(), handler).is_some()
+            {
+                let message = format!("[handlers.{name}] is a kind of this name already");
+                check.refuse(key, message);
+            }
+            recurring.insert(name, settings);
+        }
+        self.database.check(check);
+        let mut limits = BTreeMap::new();
+        for (name, table) in self.limits {
+            let limit = table.limit(&format!("limits.{name}"), check);
+            limits.insert(name, limit);
+        }
+        let settings = Settings {
+            workers: self
+                .workers
+                .unwrap_or_else(|| vec![WorkerSettings::default()]),
+            dispatcher: self.dispatcher,
+            scheduler: self.scheduler,
+            process: self.process,
+            maintenance: self.maintenance,
+            retention: self.retention,
+            limits,
+        };
+        check.problems.extend(settings.problems());
+        Config {
+            settings,
+            database: self.database,
+            handlers,
+            recurring,
+            source,
         }
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            workers: vec![WorkerSettings::default()],
-            dispatcher: DispatcherSettings::default(),
-            scheduler: SchedulerSettings::default(),
-            process: ProcessSettings::default(),
-            maintenance: MaintenanceSettings::default(),
-            retention: Retention::default(),
-            limits: BTreeMap::new(),
-        }
+        File::default()
+            .config(Source::Defaults, &mut Check::default())
+            .settings
     }
 }
 
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        Self {
-            queues: QueueList::any(),
-            concurrency: 10,
-            poll_interval: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Default for DispatcherSettings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            poll_interval: Duration::from_secs(1),
-            batch_size: 1000,
-        }
-    }
-}
-
-impl Default for SchedulerSettings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            poll_interval: Duration::from_secs(1),
-            time_zone: Tz::UTC,
-            source: None,
-        }
-    }
-}
-
-impl Default for ProcessSettings {
-    fn default() -> Self {
-        Self {
-            name: None,
-            heartbeat_interval: Duration::from_secs(5),
-            dead_after: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(25),
-            cancel_grace: Duration::from_secs(5),
-            notifications: true,
-        }
-    }
-}
-
-impl Default for MaintenanceSettings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            interval: Duration::from_secs(60),
-            batch_size: 5000,
-        }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            finished: Some(DAY),
-            failed: None,
-            firings: Some(30 * DAY),
-            queues: BTreeMap::new(),
-            kinds: BTreeMap::new(),
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Defaults => write!(f, "the defaults (there is no {DEFAULT_FILE} here)"),
+            Self::File(path) => write!(f, "{}", path.display()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::KeepFor;
+
+    fn told(settings: &Settings) -> Vec<String> {
+        settings
+            .problems()
+            .iter()
+            .map(InvalidSetting::to_string)
+            .collect()
+    }
 
     #[test]
-    fn a_kind_beats_its_queue_and_a_queue_the_default() {
-        let mut retention = Retention::default();
-        retention
-            .queues
-            .insert("mail".to_owned(), KeepFor::For(7 * DAY));
-        retention.kinds.insert("audit".to_owned(), KeepFor::Forever);
+    fn the_defaults_can_be_run() {
+        assert_eq!(told(&Settings::default()), Vec::<String>::new());
+    }
 
-        for (queue, kind, keep) in [
-            ("mail", "audit", KeepFor::Forever),
-            ("mail", "welcome", KeepFor::For(7 * DAY)),
-            ("default", "welcome", KeepFor::For(DAY)),
-        ] {
-            assert_eq!(retention.finished_for(queue, kind), keep, "{queue} {kind}");
-        }
+    #[test]
+    fn settings_filled_in_by_code_are_checked_all_at_once() {
+        let mut settings = Settings::default();
+        settings.workers[0].concurrency = 0;
+        settings.dispatcher.poll_interval = Duration::ZERO;
+        settings.process.dead_after = Duration::from_secs(14);
+        settings.process.name = Some("two\nlines".to_owned());
+        settings
+            .retention
+            .queues
+            .insert("a b".to_owned(), KeepFor::Forever);
+        settings
+            .limits
+            .insert("@mail".to_owned(), LimitSetting::default());
+        settings
+            .limits
+            .insert("import".to_owned(), LimitSetting::default());
+
+        assert_eq!(
+            told(&settings),
+            [
+                "workers[0].concurrency: expected a whole number from 1 to 10000, found 0",
+                "dispatcher.poll_interval: expected a duration from 10ms to 1h, found 0s",
+                "process.name: expected a name of 1 to 200 bytes without control characters, found \"two\\nlines\"",
+                "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
+                 a process would be taken for dead after one late heartbeat",
+                "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
+                "limits.import: say how many at once, or at which rate",
+                "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_process_may_only_dispatch_or_schedule_but_must_do_something() {
+        let mut settings = Settings {
+            workers: Vec::new(),
+            ..Settings::default()
+        };
+        settings.maintenance.enabled = false;
+        assert_eq!(told(&settings), Vec::<String>::new());
+
+        settings.dispatcher.enabled = false;
+        assert_eq!(told(&settings), Vec::<String>::new());
+
+        settings.scheduler.enabled = false;
+        assert_eq!(
+            told(&settings),
+            [
+                "workers: there is nothing to run: no worker, and dispatcher, scheduler and \
+                 maintenance are off"
+            ]
+        );
     }
 }

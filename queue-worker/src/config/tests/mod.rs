@@ -1,7 +1,6 @@
 //! Configurations as people write them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +17,7 @@ mod problems;
 /// A folder with a `queue.toml`, an environment and flags.
 struct Told {
     folder: TempDir,
-    variables: BTreeMap<&'static str, OsString>,
-    flags: Overrides,
+    overrides: Vec<Override>,
 }
 
 impl Told {
@@ -27,29 +25,22 @@ impl Told {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.toml");
         fs::write(&path, file).unwrap();
-        let flags = Overrides {
-            config: Some(path),
-            ..Overrides::default()
-        };
-        Self {
-            folder,
-            variables: BTreeMap::new(),
-            flags,
-        }
+        let overrides = vec![Override::flag("--config", "QUEUE_CONFIG", path)];
+        Self { folder, overrides }
     }
 
-    fn variable(mut self, name: &'static str, value: &str) -> Self {
-        self.variables.insert(name, value.into());
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.overrides.push(Override::variable(name, value));
         self
     }
 
-    fn flags(mut self, set: impl FnOnce(&mut Overrides)) -> Self {
-        set(&mut self.flags);
+    fn flag(mut self, name: &str, variable: &str, value: &str) -> Self {
+        self.overrides.push(Override::flag(name, variable, value));
         self
     }
 
     fn load(&self) -> Result<Config, InvalidConfig> {
-        load(&self.flags, |name| self.variables.get(name).cloned())
+        Config::load(&self.overrides)
     }
 
     fn config(&self) -> Config {
@@ -76,7 +67,7 @@ fn an_empty_file_says_what_the_defaults_say() {
     assert_eq!(config.database.url, None);
     assert_eq!(
         config.source,
-        Source::File(told.flags.config.clone().unwrap())
+        Source::File(told.folder.path().join("queue.toml"))
     );
 }
 
@@ -255,7 +246,7 @@ fn flags_beat_the_environment_and_the_environment_beats_the_file() {
         Told::by("[process]\nshutdown_timeout = \"1s\"\ncancel_grace = \"1s\"\nname = \"file\"")
             .variable("QUEUE_SHUTDOWN_TIMEOUT", "2s")
             .variable("QUEUE_CANCEL_GRACE", "2s")
-            .flags(|flags| flags.shutdown_timeout = Some("3s".to_owned()));
+            .flag("--shutdown-timeout", "QUEUE_SHUTDOWN_TIMEOUT", "3s");
 
     let process = told.config().settings.process;
 
@@ -390,7 +381,7 @@ fn queues_given_outside_the_file_replace_its_workers_by_one() {
             .variable("QUEUE_QUEUES", "c")
             .variable("QUEUE_CONCURRENCY", "3")
             .variable("QUEUE_POLL_INTERVAL", "2s")
-            .flags(|flags| flags.queues = Some("mail, reports*".to_owned()));
+            .flag("--queues", "QUEUE_QUEUES", "mail, reports*");
 
     assert_eq!(
         told.config().settings.workers,
@@ -421,27 +412,22 @@ fn concurrency_alone_changes_the_only_worker_and_is_unclear_for_several() {
 
 #[test]
 fn without_a_file_the_defaults_hold_and_say_so() {
-    let config = load(&Overrides::default(), |_| None).unwrap();
+    let config = Config::load(&[]).unwrap();
     assert_eq!(config.source, Source::Defaults);
     assert_eq!(config.settings, Settings::default());
 }
 
 #[test]
 fn a_file_that_is_named_must_exist() {
-    let flags = Overrides {
-        config: Some("/nowhere/queue.toml".into()),
-        ..Overrides::default()
-    };
+    let flag = Override::flag("--config", "QUEUE_CONFIG", "/nowhere/queue.toml");
     assert_eq!(
-        load(&flags, |_| None).unwrap_err().to_string(),
+        Config::load(&[flag]).unwrap_err().to_string(),
         "the configuration has a problem:\n  \
          --config: could not read `/nowhere/queue.toml`: No such file or directory (os error 2)"
     );
-    let variable = |name: &str| (name == "QUEUE_CONFIG").then(|| "/nowhere/other.toml".into());
+    let variable = Override::variable("QUEUE_CONFIG", "/nowhere/other.toml");
     assert_eq!(
-        load(&Overrides::default(), variable)
-            .unwrap_err()
-            .to_string(),
+        Config::load(&[variable]).unwrap_err().to_string(),
         "the configuration has a problem:\n  \
          QUEUE_CONFIG: could not read `/nowhere/other.toml`: No such file or directory (os error 2)"
     );
@@ -470,4 +456,92 @@ fn secrets_are_not_shown() {
         shown.contains("Authorization") && shown.contains("TOKEN"),
         "{shown}"
     );
+}
+
+#[test]
+fn variables_are_read_as_what_their_setting_is() {
+    for (text, is_on) in [("true", true), ("on", true), ("0", false), ("no", false)] {
+        let config = Told::by("").variable("QUEUE_NOTIFICATIONS", text).config();
+        assert_eq!(config.settings.process.notifications, is_on, "{text}");
+    }
+    for (variable, text, message) in [
+        (
+            "QUEUE_NOTIFICATIONS",
+            "maybe",
+            "expected true or false, found \"maybe\"",
+        ),
+        (
+            "QUEUE_CONCURRENCY",
+            "0",
+            "expected a whole number from 1 to 10000, found 0",
+        ),
+        (
+            "QUEUE_CONCURRENCY",
+            "ten",
+            "expected a whole number of at least 0, found \"ten\"",
+        ),
+        (
+            "QUEUE_POLL_INTERVAL",
+            "2h",
+            "expected a duration from 10ms to 1h, found 2h",
+        ),
+        (
+            "QUEUE_POLL_INTERVAL",
+            "5",
+            "expected a duration like \"10s\" or \"5m\", found \"5\"",
+        ),
+    ] {
+        let problems = Told::by("").variable(variable, text).problems();
+        let expected = format!("the configuration has a problem:\n  {variable}: {message}");
+        assert_eq!(problems, expected);
+    }
+    let named_by_a_number = Told::by("").variable("QUEUE_PROCESS_NAME", "10").config();
+    assert_eq!(
+        named_by_a_number.settings.process.name.as_deref(),
+        Some("10")
+    );
+}
+
+#[test]
+fn a_misspelt_variable_is_refused_and_those_of_other_programs_are_not() {
+    let told = Told::by("")
+        .variable("QUEUE_CONCURENCY", "3")
+        .variable("QUEUE_CONFIGS", "queue.toml");
+    assert_eq!(
+        told.problems(),
+        "the configuration has 2 problems:\n  \
+         QUEUE_CONCURENCY: unknown variable; did you mean `QUEUE_CONCURRENCY`?\n  \
+         QUEUE_CONFIGS: unknown variable; did you mean `QUEUE_CONFIG`?"
+    );
+    let of_others = [
+        "QUEUE_JOB_ID",
+        "QUEUE_JOB_KIND",
+        "QUEUE_JOB_QUEUE",
+        "QUEUE_JOB_ATTEMPT",
+        "QUEUE_JOB_ATTEMPTS_MAX",
+        "QUEUE_LOG",
+        "QUEUE_PG_BIN",
+        "QUEUE_PORT",
+        "QUEUE_PORT_80_TCP_ADDR",
+        "QUEUE_SERVICE_HOST",
+        "QUEUE_SERVICE_PORT",
+        "QUEUE_TEST_NOTIFICATIONS",
+        "QUEUE_URL",
+        "DATABASE_URLS",
+    ];
+    let told = of_others
+        .iter()
+        .fold(Told::by(""), |told, name| told.variable(name, "x"));
+    told.config();
+}
+
+#[test]
+fn an_entry_in_arguments_is_read_as_the_json_that_says_the_same() {
+    let config = Told::by(
+        "[recurring.a]\nschedule = \"every minute\"\nkind = \"a\"\n\
+         args = { a = 0x10, b = [1.5, true, 'x'], c.d = 2030-01-31 }",
+    )
+    .config();
+    let expected = json!({"a": 16, "b": [1.5, true, "x"], "c": {"d": "2030-01-31"}});
+    assert_eq!(config.recurring["a"].args, expected);
 }

@@ -64,7 +64,7 @@ time_zone = "Mars/Base"
   queue.toml:28:10: recurring.wrong.missed: `never` is no way to treat missed times: use skip, once or all
   queue.toml:29:14: recurring.wrong.missed_max: expected a whole number from 1 to 1000, found 0
   queue.toml:30:11: recurring.wrong.overlap: `maybe` is no way to treat overlapping jobs: use allow, skip or queue
-  queue.toml:31:10: recurring.wrong.jitter: expected a duration from 0s to 1day, found "2days"
+  queue.toml:31:10: recurring.wrong.jitter: expected a duration from 0s to 1day, found 2days
   queue.toml:32:11: recurring.wrong.timeout: belongs to a schedule with `command` or `http`
   queue.toml:33:1: recurring.wrong.retries: unknown key; known here: kind, command, http, env, cwd, headers, timeout, backoff, queue, attempts, zone, schedule, args, priority, crashes, tags, missed, missed_max, overlap, jitter
   queue.toml:36:13: scheduler.time_zone: unknown time zone `Mars/Base`; use a name of the IANA database, such as `Europe/Berlin`
@@ -130,7 +130,7 @@ schema = "My Schema"
     .variable("QUEUE_CONCURRENCY", "many")
     .variable("QUEUE_QUEUES", "*,mail")
     .variable("QUEUE_NOTIFICATIONS", "perhaps")
-    .flags(|flags| flags.poll_interval = Some("1 blink".to_owned()));
+    .flag("--poll-interval", "QUEUE_POLL_INTERVAL", "1 blink");
 
     assert_eq!(
         told.problems(),
@@ -139,7 +139,7 @@ schema = "My Schema"
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` stands after `*`, which already takes every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; keep the place where it should be served
-  queue.toml:5:15: workers[0].concurrency: expected a whole number from 1 to 10000, found -3
+  queue.toml:5:15: workers[0].concurrency: expected a whole number of at least 0, found -3
   queue.toml:6:17: workers[0].poll_interval: expected a duration like "10s" or "5m", found 5
   queue.toml:7:1: workers[0].concurency: unknown key; did you mean `concurrency`?
   queue.toml:10:10: workers[1].queues: expected a text or an array of texts, found 7
@@ -147,12 +147,12 @@ schema = "My Schema"
   queue.toml:14:14: dispatcher.batch_size: expected a whole number from 1 to 10000, found 1000000
   queue.toml:17:22: process.heartbeat_interval: expected dead_after of at least 1m, three times heartbeat_interval, found 30s; a process would be taken for dead after one late heartbeat
   queue.toml:18:20: process.shutdown_timeout: expected a duration like "10s" or "5m", found "soon"
-  queue.toml:21:12: maintenance.interval: expected a duration from 100ms to 1day, found "1ms"
+  queue.toml:21:12: maintenance.interval: expected a duration from 100ms to 1day, found 1ms
   queue.toml:24:12: retention.finished: expected "forever" or a duration like "10s" or "5m", found true
   queue.toml:25:16: retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:26:15: retention.kinds.audit: expected "forever" or a duration like "10s" or "5m", found "a while"
   queue.toml:29:11: handlers.send.command: the first text names the program; it is missing
-  queue.toml:30:11: handlers.send.timeout: expected a duration from 1ms to 7days, found "0s"
+  queue.toml:30:11: handlers.send.timeout: expected a duration from 1ms to 7days, found 0s
   queue.toml:31:12: handlers.send.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:32:11: handlers.send.backoff: expected "exponential", "polynomial", { fixed = "10s" } or { list = ["1s", "1m"] }, found "wild"
   queue.toml:33:1: handlers.send.retries: unknown key; known here: command, http, env, cwd, headers, timeout, queue, attempts, backoff
@@ -168,7 +168,7 @@ schema = "My Schema"
   queue.toml:46:33: handlers.call.backoff.fixd: unknown key; did you mean `fixed`?
   queue.toml:49:7: database.url: expected a URL that starts with postgres:// or postgresql://
   queue.toml:50:10: database.schema: `My Schema` cannot name a schema: use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning
-  QUEUE_CONCURRENCY: expected a whole number from 1 to 10000, found "many"
+  QUEUE_CONCURRENCY: expected a whole number of at least 0, found "many"
   QUEUE_NOTIFICATIONS: expected true or false, found "perhaps"
   QUEUE_QUEUES: `mail` stands after `*`, which already takes every other queue; move `*` to the end
   --poll-interval: expected a duration like "10s" or "5m", found "1 blink""#
@@ -200,7 +200,7 @@ number = 7
   queue.toml:5:17: limits.fast.rate: "often" is not a rate: write starts and a period, such as `100/1m`
   queue.toml:5:34: limits.fast.burst: expected a whole number from 1 to 2147483647, found 0
   queue.toml:6:18: limits.never.rate: a rate allows at least 1 start, and a burst of at least 1
-  queue.toml:7:9: limits.burst: a burst belongs to a rate, as in { rate = "100/1m", burst = 20 }
+  queue.toml:7:19: limits.burst.burst: a burst belongs to a rate, as in { rate = "100/1m", burst = 20 }
   queue.toml:8:11: limits.nothing: say how many at once, or at which rate
   queue.toml:9:18: limits.slip.burts: unknown key; did you mean `burst`?
   queue.toml:10:10: limits.number: expected a table, found 7"#
@@ -217,7 +217,7 @@ fn all_syntax_errors_are_told_and_the_environment_is_still_checked() {
   queue.toml:2:8: string values must be quoted, expected literal string
   queue.toml:3:1: duplicate key
   queue.toml:5:12: unclosed table, expected `]`
-  QUEUE_CONCURRENCY: expected a whole number from 1 to 10000, found "many""#
+  QUEUE_CONCURRENCY: expected a whole number of at least 0, found "many""#
     );
 }
 

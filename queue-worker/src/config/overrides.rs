@@ -1,0 +1,216 @@
+//! Environment variables and flags: what they are called, and how they change what the file says.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::document::{Document, nearest};
+use super::problem::Place;
+
+/// The variable that names the file.
+pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
+
+const PREFIX: &str = "QUEUE_";
+
+/// What a setting is in the file; outside of it everything is a text.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Number,
+    Bool,
+}
+use Kind::{Bool, Number, Text};
+
+/// Every variable that gives a setting, with its key in the file. A flag of the same setting is
+/// known by the variable too.
+const VARIABLES: [(&str, &str, Kind); 24] = [
+    ("DATABASE_URL", "database.url", Text),
+    ("QUEUE_SCHEMA", "database.schema", Text),
+    ("QUEUE_QUEUES", "workers.queues", Text),
+    ("QUEUE_CONCURRENCY", "workers.concurrency", Number),
+    ("QUEUE_POLL_INTERVAL", "workers.poll_interval", Text),
+    ("QUEUE_DISPATCHER", "dispatcher.enabled", Bool),
+    (
+        "QUEUE_DISPATCHER_POLL_INTERVAL",
+        "dispatcher.poll_interval",
+        Text,
+    ),
+    (
+        "QUEUE_DISPATCHER_BATCH_SIZE",
+        "dispatcher.batch_size",
+        Number,
+    ),
+    ("QUEUE_SCHEDULER", "scheduler.enabled", Bool),
+    (
+        "QUEUE_SCHEDULER_POLL_INTERVAL",
+        "scheduler.poll_interval",
+        Text,
+    ),
+    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source", Text),
+    ("QUEUE_TIME_ZONE", "scheduler.time_zone", Text),
+    ("QUEUE_PROCESS_NAME", "process.name", Text),
+    (
+        "QUEUE_HEARTBEAT_INTERVAL",
+        "process.heartbeat_interval",
+        Text,
+    ),
+    ("QUEUE_DEAD_AFTER", "process.dead_after", Text),
+    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout", Text),
+    ("QUEUE_CANCEL_GRACE", "process.cancel_grace", Text),
+    ("QUEUE_NOTIFICATIONS", "process.notifications", Bool),
+    ("QUEUE_MAINTENANCE", "maintenance.enabled", Bool),
+    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval", Text),
+    (
+        "QUEUE_MAINTENANCE_BATCH_SIZE",
+        "maintenance.batch_size",
+        Number,
+    ),
+    ("QUEUE_RETENTION_FINISHED", "retention.finished", Text),
+    ("QUEUE_RETENTION_FAILED", "retention.failed", Text),
+    ("QUEUE_RETENTION_FIRINGS", "retention.firings", Text),
+];
+
+/// What one environment variable or one flag says, instead of the file.
+#[derive(Clone)]
+pub struct Override {
+    /// The variable; for a flag, the one that gives the same setting.
+    pub variable: String,
+    /// Where it was given.
+    pub place: Place,
+    /// The value as it was typed.
+    pub value: OsString,
+}
+
+impl Override {
+    /// Returns what the environment of this process says.
+    pub fn environment() -> Vec<Self> {
+        env::vars_os()
+            .filter_map(|(name, value)| Some(Self::variable(name.to_str()?, value)))
+            .collect()
+    }
+
+    /// Returns what a variable says.
+    pub fn variable(name: &str, value: impl AsRef<OsStr>) -> Self {
+        Self {
+            variable: name.to_owned(),
+            place: Place::Variable(name.to_owned()),
+            value: value.as_ref().to_owned(),
+        }
+    }
+
+    /// Returns what a flag says, given the variable of the same setting.
+    pub fn flag(name: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        Self {
+            place: Place::Flag(name.to_owned()),
+            ..Self::variable(variable, value)
+        }
+    }
+}
+
+/// Lays variables and flags over what the file says; among those of one setting the last one wins.
+///
+/// All values of one setting go before the next setting: the concurrency of the environment is
+/// that of the worker which the flag `--queues` makes.
+pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
+    refuse_misspelt(overrides, document);
+    for (variable, key, kind) in VARIABLES {
+        for given in overrides.iter().filter(|given| given.variable == variable) {
+            match given.value.to_str() {
+                Some(text) => set(key, value(text, kind), given.place.clone(), document),
+                None => document.refuse(given.place.clone(), "it is not valid UTF-8"),
+            }
+        }
+    }
+}
+
+/// Refuses variables whose name is nearly that of a setting. Any other may belong to somebody
+/// else: Kubernetes sets `QUEUE_SERVICE_HOST` for a service that is named `queue`.
+fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
+    let known = || {
+        VARIABLES
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain([FILE_VARIABLE])
+    };
+    let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
+    for given in overrides
+        .iter()
+        .filter(|given| !known().any(|name| name == given.variable))
+    {
+        let near = given
+            .variable
+            .strip_prefix(PREFIX)
+            .and_then(|name| nearest(name, names()));
+        if let Some(near) = near {
+            let message = format!("unknown variable; did you mean `{PREFIX}{near}`?");
+            document.refuse(given.place.clone(), message);
+        }
+    }
+}
+
+/// Returns the value that the file would have. A text that is none of its kind stays a text, which
+/// serde refuses.
+fn value(text: &str, kind: Kind) -> DeValue<'_> {
+    let read = match (kind, text) {
+        (Bool, "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
+        (Bool, "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
+        (Number, _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+        (Text | Bool, _) => None,
+    };
+    read.filter(|value| !value.is_array() && !value.is_table())
+        .unwrap_or_else(|| DeValue::String(text.into()))
+}
+
+/// Puts a value into the tables that it is for: that of its section, or those of all workers.
+fn set<'a>(key: &'static str, value: DeValue<'a>, place: Place, document: &mut Document<'a>) {
+    let Some((section, name)) = key.split_once('.') else {
+        return;
+    };
+    let span = document.span_of(place.clone());
+    let at = |value| Spanned::new(span.clone(), value);
+    let DeValue::Table(root) = document.root() else {
+        return;
+    };
+    let one_table = match section {
+        "workers" => DeValue::Array(DeArray::from_iter([at(DeValue::Table(DeTable::new()))])),
+        _ => DeValue::Table(DeTable::new()),
+    };
+    if key == "workers.queues" || !root.contains_key(section) {
+        root.insert(Spanned::new(span.clone(), section.into()), at(one_table));
+    }
+    let Some(found) = root.get_mut(section) else {
+        return;
+    };
+    let mut tables = match found.get_mut() {
+        DeValue::Array(tables) => tables.iter_mut().map(Spanned::get_mut).collect(),
+        table => vec![table],
+    };
+    if key == "workers.concurrency" && tables.len() != 1 {
+        let message = format!(
+            "it is not clear which of the {} workers of the file is meant; give the queues too, \
+             and one worker on them replaces those",
+            tables.len()
+        );
+        return document.refuse(place, message);
+    }
+    for table in &mut tables {
+        if let DeValue::Table(table) = table {
+            table.insert(Spanned::new(span.clone(), name.into()), at(value.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_configuration_names_every_variable() {
+        let sample = include_str!("../../../config/queue.toml");
+        for (variable, ..) in VARIABLES {
+            assert!(sample.contains(variable), "{variable}");
+        }
+    }
+}

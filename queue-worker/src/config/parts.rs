@@ -1,0 +1,403 @@
+//! The parts of a process as plain data: tables of `queue.toml`, their defaults and their ranges.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use queue_core::schedule::Tz;
+use queue_core::{Schema, check_kind, check_queue};
+use serde::{Deserialize, Deserializer};
+
+use super::check::Check;
+use super::queues::QueueList;
+use super::values::{duration, keep, secret, zone};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const POLL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const DEAD_AFTER: RangeInclusive<Duration> = Duration::from_millis(300)..=DAY;
+const TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+const CLEARING: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+/// A century: what a Postgres interval added to any sensible date can still hold.
+const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(36_525 * 86_400);
+/// Firings keep a due time from being enqueued twice after the database's clock was set back.
+const KEEP_FIRINGS: RangeInclusive<Duration> = DAY..=*KEEP.end();
+
+/// Heartbeats that a process may miss before others take it for dead: with fewer than three, one
+/// slow answer of the database would be enough.
+const HEARTBEATS_TO_DEATH: u32 = 3;
+
+/// One worker: the queues it serves, and how many of their jobs at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct WorkerSettings {
+    /// The queues it serves, the most urgent first; every queue by default.
+    pub queues: QueueList,
+    /// Jobs it runs at once, from 1 to 10,000; 10 by default.
+    pub concurrency: usize,
+    /// How often it looks for jobs when nothing wakes it; 1 second by default.
+    #[serde(deserialize_with = "duration")]
+    pub poll_interval: Duration,
+}
+
+impl WorkerSettings {
+    pub(super) fn check(&self, at: &str, check: &mut Check) {
+        check.number(
+            format!("{at}.concurrency"),
+            self.concurrency as u64,
+            1..=10_000,
+        );
+        check.duration(format!("{at}.poll_interval"), self.poll_interval, &POLL);
+    }
+}
+
+/// The part that moves due jobs to ready.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct DispatcherSettings {
+    /// Whether this process dispatches; true by default. Some process must.
+    pub enabled: bool,
+    /// How often it looks for due jobs; 1 second by default.
+    #[serde(deserialize_with = "duration")]
+    pub poll_interval: Duration,
+    /// Jobs moved by one statement, from 1 to 10,000; 1,000 by default.
+    pub batch_size: u32,
+}
+
+impl DispatcherSettings {
+    pub(super) fn check(&self, check: &mut Check) {
+        check.duration("dispatcher.poll_interval", self.poll_interval, &POLL);
+        check.number("dispatcher.batch_size", self.batch_size, 1..=10_000);
+    }
+}
+
+/// The part that enqueues what is due again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct SchedulerSettings {
+    /// Whether this process enqueues what is due, and registers the schedules it declares; true by
+    /// default. Some process must.
+    pub enabled: bool,
+    /// How often it looks for schedules that were added or changed; 1 second by default. What is
+    /// due sooner is enqueued sooner.
+    #[serde(deserialize_with = "duration")]
+    pub poll_interval: Duration,
+    /// The zone whose clock schedules are by that name none; UTC by default.
+    #[serde(deserialize_with = "zone")]
+    pub time_zone: Tz,
+    /// What the schedules are declared by; the name of the program by default. When it is set,
+    /// schedules of this source that a process does not declare are removed when it starts: all
+    /// processes of one source declare the same ones. Otherwise they stay until somebody removes
+    /// them, because other programs may have the same name.
+    pub source: Option<String>,
+}
+
+impl SchedulerSettings {
+    pub(super) fn check(&self, check: &mut Check) {
+        check.duration("scheduler.poll_interval", self.poll_interval, &POLL);
+        check.process_name("scheduler.source", self.source.as_ref());
+    }
+}
+
+/// The process itself: its liveness and its end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct ProcessSettings {
+    /// What people call this process; by default it is made of host and process id.
+    pub name: Option<String>,
+    /// How often it says that it is alive; 5 seconds by default.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat_interval: Duration,
+    /// How long a process may be silent before others take its jobs over; 30 seconds by default,
+    /// at least three times `heartbeat_interval`. Each process judges the others by its own
+    /// value: keep it the same everywhere, and raise it before raising `heartbeat_interval`.
+    #[serde(deserialize_with = "duration")]
+    pub dead_after: Duration,
+    /// How long running jobs may take to finish once the process is told to stop; 25 seconds by
+    /// default, which fits into the 30 that container platforms grant.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_timeout: Duration,
+    /// The time between asking a job to stop and dropping it; 5 seconds by default.
+    #[serde(deserialize_with = "duration")]
+    pub cancel_grace: Duration,
+    /// Whether the database may wake idle workers; true by default. With false they poll only.
+    pub notifications: bool,
+}
+
+impl ProcessSettings {
+    pub(super) fn check(&self, check: &mut Check) {
+        for (key, found, range) in [
+            (
+                "process.heartbeat_interval",
+                self.heartbeat_interval,
+                HEARTBEAT,
+            ),
+            ("process.dead_after", self.dead_after, DEAD_AFTER),
+            ("process.shutdown_timeout", self.shutdown_timeout, TIMEOUT),
+            ("process.cancel_grace", self.cancel_grace, TIMEOUT),
+        ] {
+            check.duration(key, found, &range);
+        }
+        check.process_name("process.name", self.name.as_ref());
+        let least = self.heartbeat_interval.saturating_mul(HEARTBEATS_TO_DEATH);
+        if self.dead_after < least {
+            let [least, found] = [least, self.dead_after].map(humantime::format_duration);
+            let message = format!(
+                "expected dead_after of at least {least}, three times heartbeat_interval, found \
+                 {found}; a process would be taken for dead after one late heartbeat"
+            );
+            check.disagree("process.dead_after", "process.heartbeat_interval", message);
+        }
+    }
+}
+
+/// The part that clears ended jobs that are kept no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct MaintenanceSettings {
+    /// Whether this process clears; true by default. Some process should.
+    pub enabled: bool,
+    /// How often it clears; every minute by default.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// Jobs cleared by one statement, from 1 to 100,000; 5,000 by default.
+    pub batch_size: u32,
+}
+
+impl MaintenanceSettings {
+    pub(super) fn check(&self, check: &mut Check) {
+        check.duration("maintenance.interval", self.interval, &CLEARING);
+        check.number("maintenance.batch_size", self.batch_size, 1..=100_000);
+    }
+}
+
+/// How long ended jobs are kept. `None` is for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Retention {
+    /// How long finished jobs are kept; one day by default.
+    #[serde(deserialize_with = "keep")]
+    pub finished: Option<Duration>,
+    /// How long failed jobs are kept; until someone decides, by default.
+    #[serde(deserialize_with = "keep")]
+    pub failed: Option<Duration>,
+    /// How long it is known what became of a due time of a schedule; 30 days by default, at least
+    /// one. The last one of each schedule is always known.
+    #[serde(deserialize_with = "keep")]
+    pub firings: Option<Duration>,
+    /// Queues whose finished jobs are kept for another time.
+    pub queues: BTreeMap<String, KeepFor>,
+    /// Kinds whose finished jobs are kept for another time, whatever their queue says.
+    pub kinds: BTreeMap<String, KeepFor>,
+}
+
+/// How long the finished jobs of one queue or kind are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepFor {
+    /// They are never cleared.
+    Forever,
+    /// They are cleared when they have been finished for this long.
+    For(Duration),
+}
+
+impl Retention {
+    /// How long a finished job is kept: as its kind says, else its queue, else the default.
+    pub fn finished_for(&self, queue: &str, kind: &str) -> KeepFor {
+        let of_its_own = self.kinds.get(kind).or_else(|| self.queues.get(queue));
+        of_its_own
+            .copied()
+            .unwrap_or_else(|| KeepFor::from(self.finished))
+    }
+
+    pub(super) fn check(&self, check: &mut Check) {
+        for (key, kept, range) in [
+            ("retention.finished", self.finished, KEEP),
+            ("retention.failed", self.failed, KEEP),
+            ("retention.firings", self.firings, KEEP_FIRINGS),
+        ] {
+            check_keep(key, kept, &range, check);
+        }
+        for (queue, keep) in &self.queues {
+            let key = format!("retention.queues.{queue}");
+            check.name(&key, check_queue(queue));
+            check_keep(&key, (*keep).into(), &KEEP, check);
+        }
+        for (kind, keep) in &self.kinds {
+            let key = format!("retention.kinds.{kind}");
+            check.name(&key, check_kind(kind));
+            check_keep(&key, (*keep).into(), &KEEP, check);
+        }
+    }
+}
+
+fn check_keep(
+    key: &str,
+    kept: Option<Duration>,
+    range: &RangeInclusive<Duration>,
+    check: &mut Check,
+) {
+    if let Some(kept) = kept {
+        check.duration(key, kept, range);
+    }
+}
+
+impl<'de> Deserialize<'de> for KeepFor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        keep(deserializer).map(Self::from)
+    }
+}
+
+impl From<Option<Duration>> for KeepFor {
+    fn from(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Forever, Self::For)
+    }
+}
+
+impl From<KeepFor> for Option<Duration> {
+    fn from(keep: KeepFor) -> Self {
+        match keep {
+            KeepFor::Forever => None,
+            KeepFor::For(duration) => Some(duration),
+        }
+    }
+}
+
+/// The database a process works on.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct DatabaseSettings {
+    /// Its URL. `DATABASE_URL` is the place for it: a file with a password in it gets copied.
+    #[serde(deserialize_with = "some_secret")]
+    pub url: Option<String>,
+    /// The schema of the tables; `queue` by default.
+    pub schema: String,
+}
+
+fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    secret(deserializer).map(Some)
+}
+
+impl DatabaseSettings {
+    /// Checks both. The message does not repeat the URL: it may hold a password.
+    pub(super) fn check(&self, check: &mut Check) {
+        let is_postgres =
+            |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if self.url.as_deref().is_some_and(|url| !is_postgres(url)) {
+            let message = "expected a URL that starts with postgres:// or postgresql://";
+            check.refuse("database.url", message);
+        }
+        if let Err(refused) = Schema::named(&self.schema) {
+            let (schema, reason) = (&self.schema, refused.reason());
+            let message = format!("`{schema}` cannot name a schema: {reason}");
+            check.refuse("database.schema", message);
+        }
+    }
+}
+
+/// Keeps the URL to itself: it may hold a password.
+impl fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("url", &self.url.as_ref().map(|_| "…"))
+            .field("schema", &self.schema)
+            .finish()
+    }
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            schema: "queue".to_owned(),
+        }
+    }
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            queues: QueueList::any(),
+            concurrency: 10,
+            poll_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for DispatcherSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            poll_interval: Duration::from_secs(1),
+            batch_size: 1000,
+        }
+    }
+}
+
+impl Default for SchedulerSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            poll_interval: Duration::from_secs(1),
+            time_zone: Tz::UTC,
+            source: None,
+        }
+    }
+}
+
+impl Default for ProcessSettings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            heartbeat_interval: Duration::from_secs(5),
+            dead_after: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(25),
+            cancel_grace: Duration::from_secs(5),
+            notifications: true,
+        }
+    }
+}
+
+impl Default for MaintenanceSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(60),
+            batch_size: 5000,
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            finished: Some(DAY),
+            failed: None,
+            firings: Some(30 * DAY),
+            queues: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_beats_its_queue_and_a_queue_the_default() {
+        let mut retention = Retention::default();
+        retention
+            .queues
+            .insert("mail".to_owned(), KeepFor::For(7 * DAY));
+        retention.kinds.insert("audit".to_owned(), KeepFor::Forever);
+
+        for (queue, kind, keep) in [
+            ("mail", "audit", KeepFor::Forever),
+            ("mail", "welcome", KeepFor::For(7 * DAY)),
+            ("default", "welcome", KeepFor::For(DAY)),
+        ] {
+            assert_eq!(retention.finished_for(queue, kind), keep, "{queue} {kind}");
+        }
+    }
+}
