@@ -8,8 +8,9 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "embedded")]
 pub mod embedded;
+
 #[cfg(feature = "cli")]
 mod handlers;
 
