@@ -1,7 +1,7 @@
 //! Figures: how many jobs there are, how fast they go, and what goes wrong.
 
 use serde::Serialize;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::{COUNT_MAX, Count};
 use crate::sql::Schema;
@@ -76,7 +76,7 @@ pub struct Endings {
 }
 
 /// A number of jobs or attempts of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize)]
 pub struct KindCount {
     /// The kind.
     pub kind: String,
@@ -164,12 +164,8 @@ async fn kinds(
     schema: &Schema,
     statement: &'static str,
 ) -> Result<Vec<KindCount>, sqlx::Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(schema.sql(statement))
+    sqlx::query_as(schema.sql(statement))
         .bind(i64::from(COUNT_MAX))
         .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(kind, count)| KindCount { kind, count })
-        .collect())
+        .await
 }

@@ -106,13 +106,10 @@ pub async fn request_cancel(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(REQUEST_CANCEL))
+    sqlx::query_scalar(schema.sql(REQUEST_CANCEL))
         .bind(ids(jobs))
         .fetch_all(conn)
-        .await?;
-    rows.iter()
-        .map(|row| sqlx::Row::try_get(row, 0).map(JobId))
-        .collect()
+        .await
 }
 
 /// Finds the running jobs of a process that have been asked to stop, with their attempts.
