@@ -11,20 +11,20 @@ use crate::job::JobId;
 use crate::sql::Schema;
 use crate::state::JobState;
 
-pub(crate) const LIST: &str = concat!(
+const LIST: &str = concat!(
     include_str!("jobs_matching.sql"),
     include_str!("jobs_list.sql")
 );
-pub(crate) const IDS: &str = concat!(
+const IDS: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select job_id from matching order by job_id desc"
 );
-pub(crate) const COUNT: &str = concat!(
+const COUNT: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
-pub(crate) const SHOW: &str = include_str!("job_show.sql");
-pub(crate) const ATTEMPTS: &str = include_str!("job_attempts.sql");
+const SHOW: &str = include_str!("job_show.sql");
+const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Which jobs a question is about: those to which everything that is set applies.
 ///

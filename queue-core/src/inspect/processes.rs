@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::sql::Schema;
 
-pub(crate) const PROCESSES: &str = include_str!("processes.sql");
+const PROCESSES: &str = include_str!("processes.sql");
 
 /// A process that has a row.
 #[derive(Clone, Debug, FromRow, Serialize)]

@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::sql::Schema;
 
-pub(crate) const QUEUES: &str = include_str!("queues.sql");
+const QUEUES: &str = include_str!("queues.sql");
 
 /// A queue at a glance.
 #[derive(Clone, Debug, FromRow, Serialize)]

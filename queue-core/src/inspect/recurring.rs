@@ -8,9 +8,9 @@ use crate::job::JobId;
 use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
 
-pub(crate) const LIST: &str = include_str!("schedules_list.sql");
-pub(crate) const SHOW: &str = include_str!("schedule_show.sql");
-pub(crate) const FIRINGS: &str = include_str!("schedule_firings.sql");
+const LIST: &str = include_str!("schedules_list.sql");
+const SHOW: &str = include_str!("schedule_show.sql");
+const FIRINGS: &str = include_str!("schedule_firings.sql");
 
 /// How many coming due times are told.
 const UPCOMING: usize = 5;

@@ -7,10 +7,10 @@ use super::{COUNT_MAX, Count};
 use crate::sql::Schema;
 use crate::state::JobState;
 
-pub(crate) const STATS: &str = include_str!("stats.sql");
-pub(crate) const ENDINGS: &str = include_str!("stats_endings.sql");
-pub(crate) const FAILED_KINDS: &str = include_str!("stats_failed_kinds.sql");
-pub(crate) const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
+const STATS: &str = include_str!("stats.sql");
+const ENDINGS: &str = include_str!("stats_endings.sql");
+const FAILED_KINDS: &str = include_str!("stats_failed_kinds.sql");
+const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
 
 /// The figures of a queue.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -15,9 +15,9 @@ use crate::names::{check_group, check_kind, check_queue, check_schedule};
 use crate::sql::Schema;
 use crate::transitions::unblock::{Unblocked, unblock};
 
-pub(crate) const SET: &str = include_str!("set.sql");
-pub(crate) const RESET: &str = include_str!("reset.sql");
-pub(crate) const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
+const SET: &str = include_str!("set.sql");
+const RESET: &str = include_str!("reset.sql");
+const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
 
 /// What is said about a name at run time. What is not said is left to the jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,11 +31,3 @@ pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
 pub use register::{Collision, Registered, declare, register};
 pub use replan::replan;
-
-pub(crate) use clear::CLEAR_FIRINGS;
-pub(crate) use edit::{
-    ADD, LOCK_NAMED, LOCK_TO_STORE, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE,
-};
-pub(crate) use fire::{LOCK_DUE, MOVE, NEXT_DUE, RECORD, SETTLE};
-pub(crate) use register::UNDECLARE;
-pub(crate) use replan::LOCK_FAR;

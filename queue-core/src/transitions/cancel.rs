@@ -7,10 +7,10 @@ use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const CANCEL: &str = include_str!("cancel.sql");
-pub(crate) const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
-pub(crate) const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
-pub(crate) const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");
+const CANCEL: &str = include_str!("cancel.sql");
+const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
+const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
+const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");
 
 /// What became of jobs that were to be cancelled. A job in neither list was over already, or had
 /// been asked to stop before.

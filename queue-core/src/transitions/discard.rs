@@ -7,7 +7,7 @@ use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const DISCARD: &str = include_str!("discard.sql");
+const DISCARD: &str = include_str!("discard.sql");
 
 /// A run after which the job is given up without being failed.
 #[derive(Clone, Debug)]

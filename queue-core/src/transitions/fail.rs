@@ -7,7 +7,7 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const FAIL: &str = include_str!("fail.sql");
+const FAIL: &str = include_str!("fail.sql");
 
 /// A run that failed, after which the job is not tried again until an operator says so.
 #[derive(Clone, Debug)]

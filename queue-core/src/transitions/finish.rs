@@ -7,9 +7,9 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const FINISH: &str = include_str!("finish.sql");
-pub(crate) const STILL_CLAIMED: &str = include_str!("still_claimed.sql");
-pub(crate) const WAS_WRITTEN: &str = include_str!("was_written.sql");
+const FINISH: &str = include_str!("finish.sql");
+const STILL_CLAIMED: &str = include_str!("still_claimed.sql");
+const WAS_WRITTEN: &str = include_str!("was_written.sql");
 
 /// Finishes runs that ended well, and returns the jobs that it finished.
 ///

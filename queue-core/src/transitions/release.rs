@@ -7,8 +7,8 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const RELEASE: &str = include_str!("release.sql");
-pub(crate) const RELEASE_UNKNOWN: &str = include_str!("release_unknown.sql");
+const RELEASE: &str = include_str!("release.sql");
+const RELEASE_UNKNOWN: &str = include_str!("release_unknown.sql");
 
 /// Gives jobs back at their old places in line, and returns the jobs it gave back. This costs no
 /// attempt, but the next claim is another run, with another number.

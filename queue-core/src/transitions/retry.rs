@@ -9,7 +9,7 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const RETRY: &str = include_str!("retry.sql");
+const RETRY: &str = include_str!("retry.sql");
 
 /// A run that failed, after which the job is tried again.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const SNOOZE: &str = include_str!("snooze.sql");
+const SNOOZE: &str = include_str!("snooze.sql");
 
 /// Puts running jobs off, each for its own time, and returns the jobs it put off. This costs no
 /// attempt.

@@ -4,9 +4,9 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::sql::Schema;
 
-pub(crate) const HORIZON: &str = include_str!("horizon.sql");
-pub(crate) const TABLES: &str = include_str!("tables.sql");
-pub(crate) const SERVER: &str = include_str!("server.sql");
+const HORIZON: &str = include_str!("horizon.sql");
+const TABLES: &str = include_str!("tables.sql");
+const SERVER: &str = include_str!("server.sql");
 
 const HOLDER_AFTER_MS: i64 = 60_000;
 /// Stands for a while where the time itself is not shown: minutes of a busy queue.

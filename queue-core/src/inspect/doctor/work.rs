@@ -9,11 +9,11 @@ use crate::inspect::stats::{self, KindCount};
 use crate::inspect::{COUNT_MAX, Count};
 use crate::sql::Schema;
 
-pub(crate) const BACKLOG: &str = include_str!("backlog.sql");
-pub(crate) const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
-pub(crate) const OVERDUE: &str = include_str!("overdue.sql");
-pub(crate) const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
-pub(crate) const ORPHANS: &str = include_str!("orphans.sql");
+const BACKLOG: &str = include_str!("backlog.sql");
+const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
+const OVERDUE: &str = include_str!("overdue.sql");
+const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
+const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several of its polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
