@@ -6,7 +6,6 @@
 //! Modules stand in order: each uses only those below it.
 
 mod request;
-mod statements;
 
 mod queue;
 
@@ -43,7 +42,5 @@ pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, E
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};
-#[doc(hidden)]
-pub use statements::{read_statements, transition_statements};
 pub use transitions::enqueue::Enqueued;
 pub use unique::{OnConflict, States, Unique};

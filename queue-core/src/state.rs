@@ -5,8 +5,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Where a job is in its life. Each state is a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
+)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum JobState {
     /// It waits for its time: it was delayed, or waits for another attempt.
     Scheduled,
@@ -16,6 +19,7 @@ pub enum JobState {
     Blocked,
     /// A process has claimed it, and runs it or is about to. People and programs read `running`.
     #[serde(rename = "running")]
+    #[sqlx(rename = "running")]
     Claimed,
     /// It was given up after its last attempt, and waits for somebody to decide.
     Failed,

@@ -10,7 +10,7 @@
 pub mod cli;
 
 // The private Postgres for development and tests.
-#[cfg(feature = "cli")]
+#[cfg(feature = "embedded")]
 pub mod embedded;
 
 // Jobs without Rust code: commands and HTTP endpoints.

@@ -7,5 +7,6 @@ pub mod schedules;
 mod slot;
 pub mod soundness;
 pub mod stage;
+pub mod statements;
 pub mod victim;
 pub mod world;

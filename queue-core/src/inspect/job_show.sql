@@ -1,5 +1,5 @@
 -- Tells everything about one job but its attempts. A job is in exactly one of the state tables.
-select jobs.id, jobs.kind, jobs.queue, jobs.priority, jobs.tags, jobs.args, jobs.attempts_max,
+select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') as tags, jobs.args, jobs.attempts_max,
     jobs.crashes_max, jobs.created_at as enqueued_at, jobs.unique_key is not null as is_unique,
     exists (select from queue.unique_keys where unique_keys.job_id = jobs.id) as holds_key,
     case
@@ -19,21 +19,21 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, jobs.tags, jobs.args, jobs
         scheduled.crashes, ready.crashes, blocked.crashes, claimed.crashes, failed.crashes
     ) as crashes,
     (
-        select jsonb_agg(jsonb_build_object(
+        select coalesce(jsonb_agg(jsonb_build_object(
             'key', key, 'to', slots, 'space_seconds', extract(epoch from space), 'burst', burst,
             'duration_seconds', extract(epoch from hold),
             'on_conflict', coalesce(conflict, 'block')
-        ))
+        )), '[]')
         from jsonb_to_recordset(jobs.limits) as brought (
             key text, slots integer, space interval, burst integer, hold interval, conflict text
         )
     ) as limits,
     blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
-    claimed.keys as holds_slots_of, (
-        select jsonb_agg(
+    coalesce(claimed.keys, '{}') as holds_slots_of, (
+        select coalesce(jsonb_agg(
             jsonb_build_object('job_id', slots.job_id, 'since', holder.claimed_at)
             order by number
-        )
+        ), '[]')
         from queue.slots
         left join queue.claimed as holder on holder.job_id = slots.job_id
         where slots.key = blocked.key

@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Row};
+use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::Count;
@@ -13,20 +11,20 @@ use crate::job::JobId;
 use crate::sql::Schema;
 use crate::state::JobState;
 
-pub(crate) const LIST: &str = concat!(
+const LIST: &str = concat!(
     include_str!("jobs_matching.sql"),
     include_str!("jobs_list.sql")
 );
-pub(crate) const IDS: &str = concat!(
+const IDS: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select job_id from matching order by job_id desc"
 );
-pub(crate) const COUNT: &str = concat!(
+const COUNT: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
-pub(crate) const SHOW: &str = include_str!("job_show.sql");
-pub(crate) const ATTEMPTS: &str = include_str!("job_attempts.sql");
+const SHOW: &str = include_str!("job_show.sql");
+const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Which jobs a question is about: those to which everything that is set applies.
 ///
@@ -49,7 +47,7 @@ pub struct JobFilter {
 }
 
 /// A job as it stands in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct JobSummary {
     /// Its id.
     pub id: JobId,
@@ -78,7 +76,7 @@ pub struct JobSummary {
 }
 
 /// Everything that is known of a job.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct JobDetails {
     /// Its id.
     pub id: JobId,
@@ -101,6 +99,7 @@ pub struct JobDetails {
     /// How many attempts may end in an error.
     pub attempts_max: i16,
     /// Attempts that count against `attempts_max`; nothing once it is finished.
+    #[sqlx(rename = "spent")]
     pub attempts_spent: Option<i16>,
     /// How many times its process may die under it.
     pub crashes_max: i16,
@@ -117,12 +116,14 @@ pub struct JobDetails {
     /// When it became ready, while it is.
     pub ready_at: Option<DateTime<Utc>>,
     /// The limits it was enqueued with.
+    #[sqlx(json)]
     pub limits: Vec<JobLimit>,
     /// The key that has no room for it, while it is blocked.
     pub blocked_on: Option<String>,
     /// Since when it is blocked, while it is.
     pub blocked_at: Option<DateTime<Utc>>,
     /// The jobs that hold the slots of that key.
+    #[sqlx(json)]
     pub blocked_by: Vec<Holder>,
     /// When that key has its next start, if those of its rate are used up.
     pub next_start_at: Option<DateTime<Utc>>,
@@ -146,10 +147,13 @@ pub struct JobDetails {
     pub finished_at: Option<DateTime<Utc>>,
     /// From being enqueued to the start of the latest run; until now, or until its end, if none
     /// has begun.
+    #[sqlx(skip)]
     pub wait_seconds: f64,
     /// How long the latest run took, or has taken so far; nothing before the first.
+    #[sqlx(skip)]
     pub run_seconds: Option<f64>,
     /// The attempts that did not end well, first to last.
+    #[sqlx(skip)]
     pub attempts: Vec<AttemptDetails>,
 }
 
@@ -180,7 +184,7 @@ pub struct Holder {
 }
 
 /// An attempt that did not end well.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct AttemptDetails {
     /// Its number, from 1.
     pub attempt: i32,
@@ -213,7 +217,7 @@ pub async fn list(
     let rows = matching(schema, LIST, filter, below, limit)
         .fetch_all(conn)
         .await?;
-    rows.iter().map(summary).collect()
+    rows.iter().map(JobSummary::from_row).collect()
 }
 
 /// Finds the ids of up to `limit` jobs, newest first, below the id `below`: what bulk operations
@@ -231,7 +235,7 @@ pub async fn ids(
     let rows = matching(schema, IDS, filter, below, limit)
         .fetch_all(conn)
         .await?;
-    rows.iter().map(|row| row.try_get(0).map(JobId)).collect()
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Counts jobs, up to `max` of them. Looks at every job that it counts.
@@ -266,8 +270,15 @@ pub async fn show(
     let Some(row) = row else {
         return Ok(None);
     };
-    let attempts = attempts(conn, schema, job).await?;
-    details(&row, attempts).map(Some)
+    let mut details = JobDetails::from_row(&row)?;
+    details.attempts = sqlx::query_as(schema.sql(ATTEMPTS))
+        .bind(job.0)
+        .fetch_all(conn)
+        .await?;
+    let times = details.times(row.try_get("now")?);
+    details.wait_seconds = times.wait_seconds();
+    details.run_seconds = times.run_seconds();
+    Ok(Some(details))
 }
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
@@ -302,107 +313,16 @@ fn matching<'q>(
         .bind(i64::from(limit))
 }
 
-fn summary(row: &PgRow) -> Result<JobSummary, sqlx::Error> {
-    Ok(JobSummary {
-        id: JobId(row.try_get("id")?),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        state: state(row)?,
-        outcome: row.try_get("outcome")?,
-        priority: row.try_get("priority")?,
-        attempt: row.try_get("attempt")?,
-        attempts_max: row.try_get("attempts_max")?,
-        tags: tags(row)?,
-        enqueued_at: row.try_get("enqueued_at")?,
-        at: row.try_get("at")?,
-        error: row.try_get("error")?,
-    })
-}
-
-fn details(row: &PgRow, attempts: Vec<AttemptDetails>) -> Result<JobDetails, sqlx::Error> {
-    let times = Times {
-        enqueued_at: row.try_get("enqueued_at")?,
-        claimed_at: row.try_get("claimed_at")?,
-        started_at: row.try_get("started_at")?,
-        finished_at: row.try_get("finished_at")?,
-        now: row.try_get("now")?,
-        last_attempt: attempts
-            .last()
-            .map(|attempt| (attempt.started_at, attempt.ended_at)),
-    };
-    let limits: Option<Json<Vec<JobLimit>>> = row.try_get("limits")?;
-    let blocked_by: Option<Json<Vec<Holder>>> = row.try_get("blocked_by")?;
-    let holds_slots_of: Option<Vec<String>> = row.try_get("holds_slots_of")?;
-    Ok(JobDetails {
-        id: JobId(row.try_get("id")?),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        state: state(row)?,
-        outcome: row.try_get("outcome")?,
-        priority: row.try_get("priority")?,
-        tags: tags(row)?,
-        args: row.try_get("args")?,
-        attempt: row.try_get("attempt")?,
-        attempts_max: row.try_get("attempts_max")?,
-        attempts_spent: row.try_get("spent")?,
-        crashes_max: row.try_get("crashes_max")?,
-        crashes: row.try_get("crashes")?,
-        is_unique: row.try_get("is_unique")?,
-        holds_key: row.try_get("holds_key")?,
-        enqueued_at: times.enqueued_at,
-        due_at: row.try_get("due_at")?,
-        ready_at: row.try_get("ready_at")?,
-        limits: limits.map(|limits| limits.0).unwrap_or_default(),
-        blocked_on: row.try_get("blocked_on")?,
-        blocked_at: row.try_get("blocked_at")?,
-        blocked_by: blocked_by.map(|Json(holders)| holders).unwrap_or_default(),
-        holds_slots_of: holds_slots_of.unwrap_or_default(),
-        next_start_at: row.try_get("next_start_at")?,
-        let_run_at: row.try_get("let_run_at")?,
-        claimed_at: times.claimed_at,
-        process_id: row.try_get("process_id")?,
-        process: row.try_get("process")?,
-        cancel_requested_at: row.try_get("cancel_requested_at")?,
-        failed_at: row.try_get("failed_at")?,
-        started_at: times.started_at,
-        finished_at: times.finished_at,
-        wait_seconds: times.wait_seconds(),
-        run_seconds: times.run_seconds(),
-        attempts,
-    })
-}
-
-async fn attempts(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    job: JobId,
-) -> Result<Vec<AttemptDetails>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(ATTEMPTS))
-        .bind(job.0)
-        .fetch_all(conn)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(AttemptDetails {
-                attempt: row.try_get("attempt")?,
-                started_at: row.try_get("started_at")?,
-                ended_at: row.try_get("ended_at")?,
-                process: row.try_get("process")?,
-                ending: row.try_get("ending")?,
-                error: row.try_get("error")?,
-                backtrace: row.try_get("backtrace")?,
-            })
-        })
-        .collect()
-}
-
-fn state(row: &PgRow) -> Result<JobState, sqlx::Error> {
-    let word: &str = row.try_get("state")?;
-    word.parse()
-        .map_err(|unknown| sqlx::Error::Decode(Box::new(unknown)))
-}
-
-fn tags(row: &PgRow) -> Result<Vec<String>, sqlx::Error> {
-    let tags: Option<Vec<String>> = row.try_get("tags")?;
-    Ok(tags.unwrap_or_default())
+impl JobDetails {
+    fn times(&self, now: DateTime<Utc>) -> Times {
+        let last_attempt = self.attempts.last();
+        Times {
+            enqueued_at: self.enqueued_at,
+            claimed_at: self.claimed_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            last_attempt: last_attempt.map(|attempt| (attempt.started_at, attempt.ended_at)),
+            now,
+        }
+    }
 }

@@ -1,5 +1,5 @@
 select job.id, job.kind, job.queue, state, outcome, job.priority, attempt, job.attempts_max,
-    job.tags, job.created_at as enqueued_at, at, (
+    coalesce(job.tags, '{}') as tags, job.created_at as enqueued_at, at, (
         select left(split_part(attempts.error, chr(10), 1), 200)
         from queue.attempts
         where attempts.job_id = matching.job_id

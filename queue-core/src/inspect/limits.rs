@@ -9,7 +9,7 @@ use super::Count;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-pub(crate) const LIMITS: &str = include_str!("limits.sql");
+const LIMITS: &str = include_str!("limits.sql");
 
 /// The most jobs waiting for one key that are counted.
 const WAITING_MAX: u32 = 10_000;

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::sql::Schema;
 
-pub(crate) const PROCESSES: &str = include_str!("processes.sql");
+const PROCESSES: &str = include_str!("processes.sql");
 
 /// A process that has a row.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct ProcessSummary {
     /// Names this life of it.
     pub id: Uuid,
@@ -46,23 +46,5 @@ pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<ProcessSummary>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(PROCESSES)).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ProcessSummary {
-                id: row.try_get("id")?,
-                name: row.try_get("name")?,
-                host: row.try_get("host")?,
-                pid: row.try_get("pid")?,
-                version: row.try_get("version")?,
-                started_at: row.try_get("started_at")?,
-                heartbeat_at: row.try_get("heartbeat_at")?,
-                silent_seconds: row.try_get("silent_seconds")?,
-                stopping_at: row.try_get("stopping_at")?,
-                running: row.try_get("running")?,
-                idle: row.try_get("idle")?,
-                details: row.try_get("details")?,
-            })
-        })
-        .collect()
+    sqlx::query_as(schema.sql(PROCESSES)).fetch_all(conn).await
 }

@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection};
 
 use crate::sql::Schema;
 
-pub(crate) const QUEUES: &str = include_str!("queues.sql");
+const QUEUES: &str = include_str!("queues.sql");
 
 /// A queue at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct QueueSummary {
     /// Its name.
     pub name: String,
@@ -39,19 +39,5 @@ pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<QueueSummary>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(QUEUES)).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(QueueSummary {
-                name: row.try_get("name")?,
-                ready: row.try_get("ready")?,
-                scheduled: row.try_get("scheduled")?,
-                blocked: row.try_get("blocked")?,
-                running: row.try_get("running")?,
-                failed: row.try_get("failed")?,
-                latency_seconds: row.try_get("latency_seconds")?,
-                paused_at: row.try_get("paused_at")?,
-            })
-        })
-        .collect()
+    sqlx::query_as(schema.sql(QUEUES)).fetch_all(conn).await
 }

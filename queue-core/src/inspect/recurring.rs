@@ -2,22 +2,21 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use crate::job::JobId;
 use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
 
-pub(crate) const LIST: &str = include_str!("schedules_list.sql");
-pub(crate) const SHOW: &str = include_str!("schedule_show.sql");
-pub(crate) const FIRINGS: &str = include_str!("schedule_firings.sql");
+const LIST: &str = include_str!("schedules_list.sql");
+const SHOW: &str = include_str!("schedule_show.sql");
+const FIRINGS: &str = include_str!("schedule_firings.sql");
 
 /// How many coming due times are told.
 const UPCOMING: usize = 5;
 
 /// A schedule at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct ScheduleSummary {
     /// Its name.
     pub name: String,
@@ -26,6 +25,7 @@ pub struct ScheduleSummary {
     /// The zone whose clock they are by.
     pub zone: String,
     /// Its times in words; nothing when this program does not understand them.
+    #[sqlx(skip)]
     pub words: Option<String>,
     /// The kind of its jobs.
     pub kind: String,
@@ -46,7 +46,7 @@ pub struct ScheduleSummary {
 }
 
 /// Everything that is known of a schedule.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct ScheduleDetails {
     /// Its name.
     pub name: String,
@@ -55,6 +55,7 @@ pub struct ScheduleDetails {
     /// The zone whose clock they are by.
     pub zone: String,
     /// Its times in words; nothing when this program does not understand them.
+    #[sqlx(skip)]
     pub words: Option<String>,
     /// The kind of its jobs.
     pub kind: String,
@@ -89,13 +90,15 @@ pub struct ScheduleDetails {
     /// The first due time that has not been decided about. While it is paused that may be past.
     pub next_at: Option<DateTime<Utc>>,
     /// The next due times, from the plan on: those before it have been decided about.
+    #[sqlx(skip)]
     pub upcoming: Vec<DateTime<Utc>>,
     /// The last firings, newest first.
+    #[sqlx(skip)]
     pub firings: Vec<FiringDetails>,
 }
 
 /// What became of a due time, or of a wish to run a schedule by hand.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, FromRow, Serialize)]
 pub struct FiringDetails {
     /// The due time; nothing when it was run by hand.
     pub due_at: Option<DateTime<Utc>>,
@@ -119,8 +122,13 @@ pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<ScheduleSummary>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(LIST)).fetch_all(conn).await?;
-    rows.iter().map(summary).collect()
+    let mut schedules: Vec<ScheduleSummary> =
+        sqlx::query_as(schema.sql(LIST)).fetch_all(conn).await?;
+    for summary in &mut schedules {
+        let times = understood(&summary.schedule, &summary.zone);
+        summary.words = times.map(|times| times.describe());
+    }
+    Ok(schedules)
 }
 
 /// Tells everything about one schedule, with up to `firings` of its last firings; nothing when
@@ -141,61 +149,17 @@ pub async fn show(
     let Some(row) = row else {
         return Ok(None);
     };
-    let rows = sqlx::query(schema.sql(FIRINGS))
+    let mut details = ScheduleDetails::from_row(&row)?;
+    if let Some(times) = understood(&details.schedule, &details.zone) {
+        details.words = Some(times.describe());
+        details.upcoming = upcoming(&times, details.next_at, row.try_get("now")?);
+    }
+    details.firings = sqlx::query_as(schema.sql(FIRINGS))
         .bind(name)
         .bind(i64::from(firings))
         .fetch_all(conn)
         .await?;
-    let firings = rows.iter().map(firing).collect::<Result<_, _>>()?;
-    details(&row, firings).map(Some)
-}
-
-fn summary(row: &PgRow) -> Result<ScheduleSummary, sqlx::Error> {
-    let last_job_id: Option<i64> = row.try_get("last_job_id")?;
-    Ok(ScheduleSummary {
-        name: row.try_get("name")?,
-        schedule: row.try_get("schedule")?,
-        zone: row.try_get("zone")?,
-        words: understood(row)?.map(|schedule| schedule.describe()),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        source: row.try_get("source")?,
-        paused_at: row.try_get("paused_at")?,
-        next_at: row.try_get("next_at")?,
-        last_due_at: row.try_get("last_due_at")?,
-        last_outcome: row.try_get("last_outcome")?,
-        last_job_id: last_job_id.map(JobId),
-    })
-}
-
-fn details(row: &PgRow, firings: Vec<FiringDetails>) -> Result<ScheduleDetails, sqlx::Error> {
-    let schedule = understood(row)?;
-    let (next_at, now) = (row.try_get("next_at")?, row.try_get("now")?);
-    let jitter_ms: i64 = row.try_get("jitter_ms")?;
-    Ok(ScheduleDetails {
-        name: row.try_get("name")?,
-        schedule: row.try_get("schedule")?,
-        zone: row.try_get("zone")?,
-        words: schedule.as_ref().map(Schedule::describe),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        priority: row.try_get("priority")?,
-        attempts_max: row.try_get("attempts_max")?,
-        crashes_max: row.try_get("crashes_max")?,
-        tags: row.try_get("tags")?,
-        args: row.try_get("args")?,
-        missed: row.try_get("missed")?,
-        missed_max: row.try_get("missed_max")?,
-        overlap: row.try_get("overlap")?,
-        jitter_seconds: jitter_ms as f64 / 1000.0,
-        source: row.try_get("source")?,
-        created_at: row.try_get("created_at")?,
-        updated_at: row.try_get("updated_at")?,
-        paused_at: row.try_get("paused_at")?,
-        next_at,
-        upcoming: schedule.map_or_else(Vec::new, |schedule| upcoming(&schedule, next_at, now)),
-        firings,
-    })
+    Ok(Some(details))
 }
 
 /// Returns the first due times after now that have not been decided about.
@@ -209,25 +173,10 @@ fn upcoming(
     planned.into_iter().chain(after_it).take(UPCOMING).collect()
 }
 
-fn firing(row: &PgRow) -> Result<FiringDetails, sqlx::Error> {
-    let job_id: Option<i64> = row.try_get("job_id")?;
-    Ok(FiringDetails {
-        due_at: row.try_get("due_at")?,
-        since: row.try_get("since")?,
-        fired_at: row.try_get("fired_at")?,
-        outcome: row.try_get("outcome")?,
-        job_id: job_id.map(JobId),
-        reason: row.try_get("reason")?,
-    })
-}
-
-/// Reads the times of a row; nothing when another version wrote what this one does not
-/// understand.
-fn understood(row: &PgRow) -> Result<Option<Schedule>, sqlx::Error> {
-    let zone: &str = row.try_get("zone")?;
-    let text: &str = row.try_get("schedule")?;
-    let zone = parse_zone(zone).ok();
-    Ok(zone.and_then(|zone| Schedule::parse(text, zone).ok()))
+/// Parses the times of a schedule. Returns nothing if another version of the program wrote what
+/// this one does not understand.
+fn understood(text: &str, zone: &str) -> Option<Schedule> {
+    Schedule::parse(text, parse_zone(zone).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! Figures: how many jobs there are, how fast they go, and what goes wrong.
 
 use serde::Serialize;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::{COUNT_MAX, Count};
 use crate::sql::Schema;
 use crate::state::JobState;
 
-pub(crate) const STATS: &str = include_str!("stats.sql");
-pub(crate) const ENDINGS: &str = include_str!("stats_endings.sql");
-pub(crate) const FAILED_KINDS: &str = include_str!("stats_failed_kinds.sql");
-pub(crate) const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
+const STATS: &str = include_str!("stats.sql");
+const ENDINGS: &str = include_str!("stats_endings.sql");
+const FAILED_KINDS: &str = include_str!("stats_failed_kinds.sql");
+const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
 
 /// The figures of a queue.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -76,7 +76,7 @@ pub struct Endings {
 }
 
 /// A number of jobs or attempts of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize)]
 pub struct KindCount {
     /// The kind.
     pub kind: String,
@@ -164,12 +164,8 @@ async fn kinds(
     schema: &Schema,
     statement: &'static str,
 ) -> Result<Vec<KindCount>, sqlx::Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(schema.sql(statement))
+    sqlx::query_as(schema.sql(statement))
         .bind(i64::from(COUNT_MAX))
         .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(kind, count)| KindCount { kind, count })
-        .collect())
+        .await
 }

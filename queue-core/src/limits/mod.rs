@@ -8,17 +8,16 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
 use crate::limit::{InvalidLimit, KEY_BYTES_MAX, Rate, interval};
 use crate::names::{check_group, check_kind, check_queue, check_schedule};
 use crate::sql::Schema;
 use crate::transitions::unblock::{Unblocked, unblock};
 
-pub(crate) const SET: &str = include_str!("set.sql");
-pub(crate) const RESET: &str = include_str!("reset.sql");
-pub(crate) const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
+const SET: &str = include_str!("set.sql");
+const RESET: &str = include_str!("reset.sql");
+const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
 
 /// What is said about a name at run time. What is not said is left to the jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,7 +106,7 @@ async fn write(
     let burst = setting
         .rate
         .map(|rate| i32::try_from(rate.burst).unwrap_or(i32::MAX));
-    let row = sqlx::query(schema.sql(SET))
+    let row = sqlx::query_as(schema.sql(SET))
         .bind(name)
         .bind(slots)
         .bind(setting.rate.map(|rate| interval(rate.space())))
@@ -116,22 +115,18 @@ async fn write(
         .bind(keeps_rest)
         .fetch_optional(&mut *conn)
         .await?;
-    let mut set = match row {
-        Some(row) => limit_set(&row)?,
-        // An operator has set another at this very moment.
-        None => LimitSet::default(),
-    };
+    // There is no row when an operator has set another at this very moment.
+    let mut set = row.map(limit_set).unwrap_or_default();
     set.unblocked = unblock_name(conn, schema, name).await?.jobs;
     Ok(set)
 }
 
-fn limit_set(row: &PgRow) -> Result<LimitSet, sqlx::Error> {
-    let to: Option<i32> = row.try_get("slots")?;
-    let space: Option<f64> = row.try_get("space_seconds")?;
-    let burst: Option<i32> = row.try_get("burst")?;
-    let beyond: i64 = row.try_get("beyond")?;
-    Ok(LimitSet {
-        is_in_force: row.try_get("is_new")?,
+/// A row of `set.sql`: whether it is new, slots, seconds between starts, burst, slots beyond it.
+type SetRow = (bool, Option<i32>, Option<f64>, Option<i32>, i64);
+
+fn limit_set((is_in_force, to, space, burst, beyond): SetRow) -> LimitSet {
+    LimitSet {
+        is_in_force,
         now: LimitSetting {
             to: to.map(i32::unsigned_abs),
             rate: space.zip(burst).map(|(space, burst)| Rate {
@@ -142,7 +137,7 @@ fn limit_set(row: &PgRow) -> Result<LimitSet, sqlx::Error> {
         },
         beyond: beyond.unsigned_abs(),
         unblocked: 0,
-    })
+    }
 }
 
 /// Removes what was set for a name, so that what the jobs say holds again. Returns whether there

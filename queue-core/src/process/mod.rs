@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use crate::sql::Schema;
 
-pub(crate) const REGISTER: &str = include_str!("register.sql");
-pub(crate) const HEARTBEAT: &str = include_str!("heartbeat.sql");
-pub(crate) const DEREGISTER: &str = include_str!("deregister.sql");
-pub(crate) const SLEEP: &str = include_str!("sleep.sql");
-pub(crate) const POLL: &str = include_str!("poll.sql");
-pub(crate) const STOP_POLLING: &str = include_str!("stop_polling.sql");
-pub(crate) const WAKE: &str = include_str!("wake.sql");
+const REGISTER: &str = include_str!("register.sql");
+const HEARTBEAT: &str = include_str!("heartbeat.sql");
+const DEREGISTER: &str = include_str!("deregister.sql");
+const SLEEP: &str = include_str!("sleep.sql");
+const POLL: &str = include_str!("poll.sql");
+const STOP_POLLING: &str = include_str!("stop_polling.sql");
+const WAKE: &str = include_str!("wake.sql");
 
 /// Names one life of one process: a process that is declared dead and lives on takes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

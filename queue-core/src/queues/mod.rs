@@ -7,9 +7,9 @@ use crate::names::{InvalidName, check_queue};
 use crate::sql::Schema;
 use crate::transitions::cancel::cancel_waiting;
 
-pub(crate) const PAUSE: &str = include_str!("pause.sql");
-pub(crate) const RESUME: &str = include_str!("resume.sql");
-pub(crate) const FRONT: &str = include_str!("front.sql");
+const PAUSE: &str = include_str!("pause.sql");
+const RESUME: &str = include_str!("resume.sql");
+const FRONT: &str = include_str!("front.sql");
 
 /// Why a queue was not changed.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::sql::Schema;
 use crate::transitions::millis;
 
-pub(crate) const CLEAR_FIRINGS: &str = include_str!("clear_firings.sql");
+const CLEAR_FIRINGS: &str = include_str!("clear_firings.sql");
 
 /// Clears up to `limit` firings that are older than `keep`, oldest first, and returns how many.
 /// The last due time of every schedule stays.

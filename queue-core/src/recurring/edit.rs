@@ -11,18 +11,18 @@ use crate::new_job::EnqueueError;
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
-pub(crate) const ADD: &str = concat!(
+const ADD: &str = concat!(
     include_str!("insert.sql"),
     "on conflict (name) do nothing\nreturning true"
 );
-pub(crate) const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
-pub(crate) const LOCK_TO_STORE: &str = include_str!("lock_to_store.sql");
-pub(crate) const OWNER: &str = include_str!("owner.sql");
-pub(crate) const PAUSE: &str = include_str!("pause.sql");
-pub(crate) const RESUME: &str = include_str!("resume.sql");
-pub(crate) const REMOVE: &str = include_str!("remove.sql");
-pub(crate) const LOCK_NAMED: &str = include_str!("lock_named.sql");
-pub(crate) const RECORD_RUN: &str = include_str!("record_run.sql");
+const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
+const LOCK_TO_STORE: &str = include_str!("lock_to_store.sql");
+const OWNER: &str = include_str!("owner.sql");
+const PAUSE: &str = include_str!("pause.sql");
+const RESUME: &str = include_str!("resume.sql");
+const REMOVE: &str = include_str!("remove.sql");
+const LOCK_NAMED: &str = include_str!("lock_named.sql");
+const RECORD_RUN: &str = include_str!("record_run.sql");
 
 /// Why a schedule was not changed.
 #[derive(Debug, thiserror::Error)]

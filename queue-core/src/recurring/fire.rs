@@ -16,11 +16,11 @@ use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
 use crate::transitions::enqueue::Enqueued;
 
-pub(crate) const LOCK_DUE: &str = include_str!("lock_due.sql");
-pub(crate) const RECORD: &str = include_str!("record.sql");
-pub(crate) const SETTLE: &str = include_str!("settle.sql");
-pub(crate) const MOVE: &str = include_str!("move.sql");
-pub(crate) const NEXT_DUE: &str = include_str!("next_due.sql");
+const LOCK_DUE: &str = include_str!("lock_due.sql");
+const RECORD: &str = include_str!("record.sql");
+const SETTLE: &str = include_str!("settle.sql");
+pub(super) const MOVE: &str = include_str!("move.sql");
+const NEXT_DUE: &str = include_str!("next_due.sql");
 
 /// The most jobs that one transaction enqueues. To make up for a long standstill takes several: one
 /// alone might not be done before the server's patience ends, and then would be begun for ever.

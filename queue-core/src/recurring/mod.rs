@@ -14,14 +14,17 @@
 //! that a scheduler runs on decides only how long it sleeps.
 
 mod clear;
-mod definition;
-mod edit;
-mod fire;
-mod plan;
-mod policy;
 mod register;
 mod replan;
+
+mod edit;
+mod fire;
+
+mod definition;
+mod plan;
 mod template;
+
+mod policy;
 
 pub use clear::clear_firings;
 pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
@@ -31,11 +34,3 @@ pub use plan::GRACE;
 pub use policy::{Missed, Overlap, UnknownPolicy};
 pub use register::{Collision, Registered, declare, register};
 pub use replan::replan;
-
-pub(crate) use clear::CLEAR_FIRINGS;
-pub(crate) use edit::{
-    ADD, LOCK_NAMED, LOCK_TO_STORE, OWNER, PAUSE, RECORD_RUN, REMOVE, RESUME, STORE,
-};
-pub(crate) use fire::{LOCK_DUE, MOVE, NEXT_DUE, RECORD, SETTLE};
-pub(crate) use register::UNDECLARE;
-pub(crate) use replan::LOCK_FAR;

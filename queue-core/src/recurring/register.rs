@@ -7,7 +7,7 @@ use super::edit::{RecurringError, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
-pub(crate) const UNDECLARE: &str = include_str!("undeclare.sql");
+const UNDECLARE: &str = include_str!("undeclare.sql");
 
 /// What registering changed, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

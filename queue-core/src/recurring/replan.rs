@@ -12,7 +12,7 @@ use super::fire::MOVE;
 use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
 
-pub(crate) const LOCK_FAR: &str = include_str!("lock_far.sql");
+const LOCK_FAR: &str = include_str!("lock_far.sql");
 
 /// How much later than it should a plan is, at least, when it is brought back.
 const TOO_FAR: TimeDelta = TimeDelta::days(1);

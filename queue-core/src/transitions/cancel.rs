@@ -7,10 +7,10 @@ use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const CANCEL: &str = include_str!("cancel.sql");
-pub(crate) const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
-pub(crate) const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
-pub(crate) const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");
+const CANCEL: &str = include_str!("cancel.sql");
+const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
+const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
+const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");
 
 /// What became of jobs that were to be cancelled. A job in neither list was over already, or had
 /// been asked to stop before.
@@ -106,13 +106,10 @@ pub async fn request_cancel(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(REQUEST_CANCEL))
+    sqlx::query_scalar(schema.sql(REQUEST_CANCEL))
         .bind(ids(jobs))
         .fetch_all(conn)
-        .await?;
-    rows.iter()
-        .map(|row| sqlx::Row::try_get(row, 0).map(JobId))
-        .collect()
+        .await
 }
 
 /// Finds the running jobs of a process that have been asked to stop, with their attempts.

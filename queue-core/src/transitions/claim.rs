@@ -11,10 +11,9 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const CLAIM: &str = include_str!("claim.sql");
-pub(crate) const LANES: &str = include_str!("lanes.sql");
-pub(crate) const LINE_END: &str =
-    "select last_value, pg_current_snapshot()::text from queue.job_seq";
+const CLAIM: &str = include_str!("claim.sql");
+const LANES: &str = include_str!("lanes.sql");
+const LINE_END: &str = "select last_value, pg_current_snapshot()::text from queue.job_seq";
 
 /// The kinds of lines that the ready jobs of a queue stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

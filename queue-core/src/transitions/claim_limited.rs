@@ -11,8 +11,8 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const CLAIM_SEATS: &str = include_str!("claim_seats.sql");
-pub(crate) const CLAIM_LIMITED: &str = include_str!("claim_limited.sql");
+const CLAIM_SEATS: &str = include_str!("claim_seats.sql");
+const CLAIM_LIMITED: &str = include_str!("claim_limited.sql");
 
 /// What a claim from lanes with limits did.
 #[derive(Debug, Default)]

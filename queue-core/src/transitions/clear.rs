@@ -8,10 +8,10 @@ use sqlx::PgConnection;
 use super::run::millis;
 use crate::sql::Schema;
 
-pub(crate) const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
-pub(crate) const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
+const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
+const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
 
-pub(crate) const CLEAR_RATES: &str = include_str!("clear_rates.sql");
+const CLEAR_RATES: &str = include_str!("clear_rates.sql");
 
 /// Which finished jobs a clearing is about.
 #[derive(Clone, Debug, Default)]

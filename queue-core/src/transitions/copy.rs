@@ -9,10 +9,9 @@ use super::enqueue::{is_limited, limits, waits_for};
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 
-pub(crate) const RESERVE_IDS: &str =
-    "select array_agg(nextval('queue.job_seq')), clock_timestamp()::text
+const RESERVE_IDS: &str = "select array_agg(nextval('queue.job_seq')), clock_timestamp()::text
 from generate_series(1, $1::bigint)";
-pub(crate) const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
+const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
 from unnest($1::text[]) as name
 where exists (select from queue.sleepers)";
 

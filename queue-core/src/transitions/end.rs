@@ -9,9 +9,9 @@ use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
-pub(crate) const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
-pub(crate) const WAS_WRITTEN: &str = include_str!("was_written.sql");
+const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
+const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
+const WAS_WRITTEN: &str = include_str!("was_written.sql");
 
 /// What a run that did not finish its job asks for.
 #[derive(Clone, Debug)]

@@ -20,11 +20,11 @@ use crate::new_job::NewJob;
 use crate::sql::Schema;
 use crate::unique::OnConflict;
 
-pub(crate) const ENQUEUE_ONE: &str = include_str!("enqueue_one.sql");
-pub(crate) const ENQUEUE_READY: &str = include_str!("enqueue_ready.sql");
-pub(crate) const ENQUEUE_LIMITED: &str = include_str!("enqueue_limited.sql");
-pub(crate) const ENQUEUE: &str = include_str!("enqueue.sql");
-pub(crate) const KEY_HOLDERS: &str = include_str!("key_holders.sql");
+const ENQUEUE_ONE: &str = include_str!("enqueue_one.sql");
+const ENQUEUE_READY: &str = include_str!("enqueue_ready.sql");
+const ENQUEUE_LIMITED: &str = include_str!("enqueue_limited.sql");
+const ENQUEUE: &str = include_str!("enqueue.sql");
+const KEY_HOLDERS: &str = include_str!("key_holders.sql");
 
 /// What became of a job that was to be enqueued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

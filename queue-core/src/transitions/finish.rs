@@ -7,7 +7,7 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-pub(crate) const FINISH: &str = concat!(include_str!("finish.sql"), include_str!("free.sql"));
+const FINISH: &str = concat!(include_str!("finish.sql"), include_str!("free.sql"));
 
 /// Finishes runs that ended well, and returns the jobs that it finished.
 ///

@@ -25,18 +25,20 @@
 //! the part `closed` (`job_id`, `keys`, `slots`, `has_key`, `became`) and answers with the part
 //! `answer`.
 
-pub mod cancel;
-pub mod claim;
 pub mod claim_limited;
 pub mod clear;
 pub(crate) mod copy;
 pub mod end;
-pub mod enqueue;
 pub mod finish;
 pub mod promote;
 pub mod recover;
 pub mod revive;
+
+pub mod claim;
+pub mod enqueue;
 pub mod unblock;
+
+pub mod cancel;
 
 mod run;
 

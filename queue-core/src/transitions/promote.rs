@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use crate::sql::Schema;
 
-pub(crate) const PROMOTE: &str = include_str!("promote.sql");
-pub(crate) const NEXT_DUE: &str = include_str!("next_due.sql");
+const PROMOTE: &str = include_str!("promote.sql");
+const NEXT_DUE: &str = include_str!("next_due.sql");
 
 /// Makes up to `limit` due jobs ready, soonest first, and returns how many. They are due at `now`,
 /// which is the database's clock unless given.

@@ -8,7 +8,7 @@ use super::run::millis;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-pub(crate) const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sql"));
+const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sql"));
 
 /// The most jobs that one call takes. What it leaves of a dead process has no process any more: it
 /// takes another call, with strays, to find it.

@@ -6,7 +6,7 @@ use super::run::notified_job_ids;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-pub(crate) const REVIVE: &str = include_str!("revive.sql");
+const REVIVE: &str = include_str!("revive.sql");
 
 /// Makes failed jobs ready again, with all their attempts before them, and jobs that wait for
 /// another attempt ready at once. Returns those it revived; a job whose unique key has been taken

@@ -15,9 +15,9 @@ use super::run::notified_job_ids;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-pub(crate) const UNBLOCK: &str = include_str!("unblock.sql");
-pub(crate) const BLOCKED_KEYS: &str = include_str!("blocked_keys.sql");
-pub(crate) const RUN_ANYWAY: &str = include_str!("run_anyway.sql");
+const UNBLOCK: &str = include_str!("unblock.sql");
+const BLOCKED_KEYS: &str = include_str!("blocked_keys.sql");
+const RUN_ANYWAY: &str = include_str!("run_anyway.sql");
 
 /// The most jobs of one key that one call moves.
 const UNBLOCKED_MAX: i32 = 200;

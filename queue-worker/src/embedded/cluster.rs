@@ -1,88 +1,93 @@
 //! The data directory: made by `initdb` once, kept between runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
+
+use sqlx::postgres::PgConnectOptions;
 
 use super::account::Account;
 use super::error::{At, EmbeddedError};
 use super::find::Binaries;
-use super::guard::Guard;
 use super::place::Place;
 
-/// Makes the data directory if there is none, and otherwise checks that `binaries` can read it.
-/// The caller holds the lock of the place.
-pub(super) fn ensure(
-    place: &Place,
-    binaries: &Binaries,
-    account: &Account,
-    guard: &Guard,
-    durable: bool,
-) -> Result<(), EmbeddedError> {
-    let path = place.data.join("PG_VERSION");
-    match fs::read_to_string(&path) {
-        Ok(written) if written.trim() == binaries.major.to_string() => Ok(()),
-        Ok(written) => Err(EmbeddedError::VersionMismatch {
-            path: place.data.clone(),
-            written: written.trim().to_owned(),
-            programs: binaries.major,
-        }),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            create(place, binaries, account, guard, durable)
+/// The name of the superuser and of the database.
+pub(super) const NAME: &str = "queue";
+pub(super) const PORT: u16 = 5432;
+
+/// One data directory, the programs that serve it, and the user that they run as.
+#[derive(Debug, Clone)]
+pub(super) struct Cluster {
+    pub(super) account: Account,
+    pub(super) binaries: Binaries,
+    pub(super) place: Place,
+    pub(super) durable: bool,
+    /// The server's settings, as name and value.
+    pub(super) settings: Vec<(String, String)>,
+}
+
+impl Cluster {
+    pub(super) fn connect_to(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.place.socket)
+            .port(PORT)
+            .username(NAME)
+            .database(database)
+    }
+
+    /// Creates the data directory if there is none, and otherwise checks that it was written by
+    /// the same major version. `lock` is the open lock file of the place.
+    pub(super) fn ensure_data(&self, lock: &File) -> Result<(), EmbeddedError> {
+        let path = self.place.data.join("PG_VERSION");
+        match fs::read_to_string(&path) {
+            Ok(written) if written.trim() == self.binaries.major.to_string() => Ok(()),
+            Ok(written) => Err(EmbeddedError::VersionMismatch {
+                path: self.place.data.clone(),
+                written: written.trim().to_owned(),
+                programs: self.binaries.major,
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create_data(lock),
+            Err(error) => Err(error).at(&path),
         }
-        Err(error) => Err(error).at(&path),
     }
-}
 
-/// Makes the data directory under another name first: what an interrupted `initdb` leaves is
-/// never mistaken for data.
-fn create(
-    place: &Place,
-    binaries: &Binaries,
-    account: &Account,
-    guard: &Guard,
-    durable: bool,
-) -> Result<(), EmbeddedError> {
-    let fresh = place.data.with_extension("new");
-    remove_if_there(&fresh)?;
-    run_initdb(&fresh, binaries, account, guard, durable)?;
-    fs::rename(&fresh, &place.data).at(&place.data)
-}
+    /// Creates the data directory under another name and renames it, so that the files of an
+    /// interrupted `initdb` are never mistaken for data.
+    fn create_data(&self, lock: &File) -> Result<(), EmbeddedError> {
+        let fresh = self.place.data.with_extension("new");
+        match fs::remove_dir_all(&fresh) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).at(&fresh),
+            _ => {}
+        }
+        self.run_initdb(&fresh, lock)?;
+        fs::rename(&fresh, &self.place.data).at(&self.place.data)
+    }
 
-fn run_initdb(
-    fresh: &Path,
-    binaries: &Binaries,
-    account: &Account,
-    guard: &Guard,
-    durable: bool,
-) -> Result<(), EmbeddedError> {
-    let initdb = binaries.program("initdb");
-    let mut command = guard.command(account, &initdb, "KILL");
-    command.arg("-D").arg(fresh).args(["-U", "queue"]);
-    command.args(["-A", "trust", "--no-locale", "-E", "UTF8"]);
-    if !durable {
-        command.arg("--no-sync");
-    }
-    let output = command.output().map_err(|source| EmbeddedError::Run {
-        program: initdb,
-        source,
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if said.contains("could not look up effective user ID") {
-        return Err(EmbeddedError::UnknownUser { uid: account.uid });
-    }
-    Err(EmbeddedError::Initdb {
-        path: fresh.to_owned(),
-        output: said,
-    })
-}
-
-fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(path),
-        _ => Ok(()),
+    fn run_initdb(&self, fresh: &Path, lock: &File) -> Result<(), EmbeddedError> {
+        let program = self.binaries.program("initdb");
+        let mut command = self.account.command(&program);
+        // An `initdb` that outlives its caller still holds the lock through its standard input,
+        // so no other process starts a second one.
+        command.stdin(lock.try_clone().at(fresh)?);
+        command.arg("-D").arg(fresh).args(["-U", NAME]);
+        command.args(["-A", "trust", "--no-locale", "-E", "UTF8"]);
+        if !self.durable {
+            command.arg("--no-sync");
+        }
+        let output = command
+            .output()
+            .map_err(|source| EmbeddedError::Run { program, source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if said.contains("could not look up effective user ID") {
+            let uid = self.account.uid;
+            return Err(EmbeddedError::UnknownUser { uid });
+        }
+        Err(EmbeddedError::Initdb {
+            path: fresh.to_owned(),
+            output: said,
+        })
     }
 }

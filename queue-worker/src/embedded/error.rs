@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 /// What kept the embedded Postgres from starting or stopping.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +110,8 @@ pub enum EmbeddedError {
     },
 
     /// The server ended before it accepted a connection.
-    #[error("Postgres ended at its start ({status}); the end of {path}:\n{tail}", path = log.display())]
+    #[error("Postgres did not start; the end of {path}:\n{tail}", path = log.display())]
     Ended {
-        /// How it ended.
-        status: ExitStatus,
         /// Its log file.
         log: PathBuf,
         /// The last lines of it.

@@ -1,51 +1,49 @@
 //! A private Postgres for development and for tests.
 //!
 //! [`Embedded::start`] finds the programs of a Postgres on this machine and runs a server of its
-//! own with them: reachable through a Unix socket in a directory that nobody else may enter, with
-//! its data kept from run to run. Nothing is downloaded, and a server of the system is neither
-//! used nor disturbed.
+//! own with them. It is reachable through a Unix socket in a directory that only its user may enter,
+//! and its data is kept from run to run. Nothing is downloaded, and the system's own Postgres
+//! server is neither used nor disturbed.
 //!
-//! One server serves a data directory. Who comes second *adopts* the server that runs: it uses
-//! it and leaves it running. A start holds a lock, so that any number of processes may start at
-//! once. The server ends with the process that started it; where the system cannot see to that
-//! after a `kill -9` (Linux can, with `setpriv`), the next start adopts what was left behind.
+//! One server serves a data directory. A second start on the same data *adopts* the running
+//! server: it uses the server and leaves it running. A start holds a lock, so any number of
+//! processes may start at once. The server ends with the process that started it, even after a
+//! `kill -9`: a shell waits for that and stops the server. If both are killed, the next start
+//! adopts the server that was left behind.
+
+mod lifecycle;
+mod server;
+
+mod cluster;
+
+mod place;
 
 mod account;
-mod cluster;
-mod error;
 mod find;
-mod guard;
-mod leftover;
-mod lifecycle;
-mod place;
-mod server;
+
+mod error;
 
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal};
 use sqlx::postgres::PgConnectOptions;
 
 use account::Account;
+use cluster::{Cluster, NAME, PORT};
 pub use error::EmbeddedError;
 use find::Binaries;
-use guard::Guard;
+use lifecycle::Running;
 use place::Place;
-use server::Server;
-
-/// The name of the superuser and of the database.
-const NAME: &str = "queue";
-const PORT: u16 = 5432;
 
 /// What kind of server to run, and where.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
-    /// The directory below which everything is kept, made if it is missing; without one, a
-    /// directory that belongs to the current project, outside of it.
+    /// The directory that holds everything, created if missing. The default is a directory for
+    /// the current project, outside of the project's own.
     pub data: Option<PathBuf>,
-    /// Whether what is committed survives a crash of the machine. `false` is for tests, and
-    /// keeps its data apart from that of a durable server.
+    /// Whether committed data survives a crash of the machine. `false` is for tests; such a
+    /// server has a data directory of its own.
     pub durable: bool,
-    /// More of the server's settings, as name and value. A server that is adopted keeps its own.
+    /// Further settings of the server, as name and value. An adopted server keeps its own.
     pub settings: Vec<(String, String)>,
 }
 
@@ -61,28 +59,17 @@ impl Default for EmbeddedOptions {
 
 /// A Postgres server for this process, and its database `queue`.
 ///
-/// Dropping it tells a server that this process started to stop, and does not wait for that.
+/// Dropping it asks the server to stop, unless it was adopted, and does not wait for that.
 #[derive(Debug)]
 pub struct Embedded {
-    options: EmbeddedOptions,
-    account: Account,
-    binaries: Binaries,
-    guard: Guard,
-    place: Place,
+    cluster: Cluster,
     running: Running,
-}
-
-#[derive(Debug)]
-enum Running {
-    No,
-    Started(Server),
-    Adopted(Pid),
 }
 
 impl Embedded {
     /// Starts a server, or adopts the one that another process runs on the same data, and waits
     /// until it accepts connections and has the database `queue`. Takes a few seconds the first
-    /// time and about a tenth of a second later.
+    /// time and a few tenths of a second later.
     ///
     /// # Errors
     /// Every way in which a machine can fail to provide this has its [`EmbeddedError`].
@@ -93,11 +80,13 @@ impl Embedded {
         let base = options.data.as_deref();
         let place = Place::prepare(base, binaries.major, options.durable, &account)?;
         let mut embedded = Embedded {
-            options,
-            account,
-            binaries,
-            guard: Guard::find(),
-            place,
+            cluster: Cluster {
+                account,
+                binaries,
+                place,
+                durable: options.durable,
+                settings: options.settings,
+            },
             running: Running::No,
         };
         embedded.start_server().await?;
@@ -107,13 +96,13 @@ impl Embedded {
     /// How to connect to the database `queue`.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
-        self.connect_to(NAME)
+        self.cluster.connect_to(NAME)
     }
 
     /// The database `queue` as a URL that sqlx and libpq understand.
     #[must_use]
     pub fn url(&self) -> String {
-        let socket = self.place.socket.display().to_string();
+        let socket = self.cluster.place.socket.display().to_string();
         let host = socket.replace('/', "%2F");
         format!("postgres://{NAME}@{host}:{PORT}/{NAME}")
     }
@@ -121,31 +110,31 @@ impl Embedded {
     /// The server's data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        &self.place.data
+        &self.cluster.place.data
     }
 
     /// The directory with the server's socket, which clients take for its host.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
-        &self.place.socket
+        &self.cluster.place.socket
     }
 
     /// The file that the server logs to; each start begins it anew.
     #[must_use]
     pub fn log_file(&self) -> &Path {
-        &self.place.log
+        &self.cluster.place.log
     }
 
     /// The server's major version.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.binaries.major
+        self.cluster.binaries.major
     }
 
     /// Whether another process started the server, and this one only uses it.
     #[must_use]
     pub fn adopted(&self) -> bool {
-        matches!(self.running, Running::Adopted(_))
+        matches!(self.running, Running::Adopted)
     }
 
     /// Says in one line what runs, where its data is and how to connect.
@@ -181,8 +170,8 @@ impl Embedded {
     /// # Errors
     /// When the server does not stop in a minute, even if told not to finish anything.
     pub async fn stop_server(&mut self) -> Result<(), EmbeddedError> {
-        match self.end_server(Signal::INT).await {
-            Err(_) => self.end_server(Signal::QUIT).await,
+        match self.end_server("fast").await {
+            Err(_) => self.end_server("immediate").await,
             Ok(()) => Ok(()),
         }
     }
@@ -192,7 +181,7 @@ impl Embedded {
     /// # Errors
     /// When the server does not end in a minute.
     pub async fn crash_server(&mut self) -> Result<(), EmbeddedError> {
-        self.end_server(Signal::QUIT).await
+        self.end_server("immediate").await
     }
 
     /// Starts the server again after it was stopped or has ended, on the same data and the same
@@ -201,24 +190,30 @@ impl Embedded {
     /// # Errors
     /// As [`Embedded::start`].
     pub async fn start_server(&mut self) -> Result<(), EmbeddedError> {
-        if let Running::Started(server) = &self.running
-            && server.ended().is_none()
+        if let Running::Started(_) = self.running
+            && server::running(&self.cluster)?.is_some()
         {
             return Ok(());
         }
-        let started = self.adopt_or_launch().await;
+        let started = lifecycle::adopt_or_start(&self.cluster).await;
         if started.is_err() {
-            self.place.close_socket_dir();
+            self.cluster.place.close_socket_dir();
         }
         self.running = started?;
         Ok(())
     }
 
-    fn connect_to(&self, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(&self.place.socket)
-            .port(PORT)
-            .username(NAME)
-            .database(database)
+    async fn end_server(&mut self, mode: &'static str) -> Result<(), EmbeddedError> {
+        lifecycle::stop(&self.cluster, &mut self.running, mode).await
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Running::Started(_) = self.running {
+            // The shell would stop the server too, but perhaps only after the next start has
+            // adopted it.
+            let _ = server::request_stop(&self.cluster);
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::error::{At, EmbeddedError};
 /// The directories of one server.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    home: PathBuf,
+    pub(super) home: PathBuf,
     pub(super) data: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) log: PathBuf,
@@ -78,13 +78,25 @@ impl Place {
         locked.at(&self.home)
     }
 
+    /// Root does this in another user's directory, so a link that this user may have left there
+    /// is not followed.
     fn open_lock(&self) -> io::Result<File> {
-        open_own(&self.home.join("lock"), false)
+        let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
+        OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(no_follow)
+            .open(self.home.join("lock"))
     }
 
-    /// Opens the log for a new run of the server; what an earlier run wrote is gone.
-    pub(super) fn open_log(&self) -> Result<File, EmbeddedError> {
-        open_own(&self.log, true).at(&self.log)
+    /// Removes what an earlier run of the server logged.
+    pub(super) fn remove_log(&self) -> Result<(), EmbeddedError> {
+        match fs::remove_file(&self.log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(&self.log),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the last lines of the log, as far as they can be read.
@@ -102,19 +114,6 @@ fn read_tail(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-}
-
-/// Opens a file of the launcher's own. Root does this in another user's directory, so a link
-/// that this user may have left there is not followed.
-fn open_own(path: &Path, truncate: bool) -> io::Result<File> {
-    let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(truncate)
-        .mode(0o600)
-        .custom_flags(no_follow)
-        .open(path)
 }
 
 /// Takes the directory that the caller chose; one that exists stays as it is.

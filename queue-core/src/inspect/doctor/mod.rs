@@ -16,9 +16,6 @@ use sqlx::PgConnection;
 use crate::migrate::{self, MIGRATIONS};
 use crate::sql::Schema;
 
-pub(crate) use server::{HORIZON, SERVER, TABLES};
-pub(crate) use work::{BACKLOG, CLOSED_LIMITS, ORPHANS, OVERDUE, OVERDUE_SCHEDULES};
-
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,18 +1,19 @@
 //! The facts about the server.
 
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection};
 
 use crate::sql::Schema;
 
-pub(crate) const HORIZON: &str = include_str!("horizon.sql");
-pub(crate) const TABLES: &str = include_str!("tables.sql");
-pub(crate) const SERVER: &str = include_str!("server.sql");
+const HORIZON: &str = include_str!("horizon.sql");
+const TABLES: &str = include_str!("tables.sql");
+const SERVER: &str = include_str!("server.sql");
 
 const HOLDER_AFTER_MS: i64 = 60_000;
 /// Stands for a while where the time itself is not shown: minutes of a busy queue.
 const HOLDER_AFTER_TRANSACTIONS: i32 = 100_000;
 const DEAD_ROWS: i64 = 100_000;
 
+#[derive(FromRow)]
 pub(super) struct Server {
     pub(super) fsync: bool,
     pub(super) full_page_writes: bool,
@@ -22,11 +23,14 @@ pub(super) struct Server {
     pub(super) connections: i64,
     pub(super) connections_max: i64,
     pub(super) ids_used: Option<f64>,
+    #[sqlx(skip)]
     pub(super) holders: Vec<Holder>,
+    #[sqlx(skip)]
     pub(super) tables: Vec<Table>,
 }
 
 /// Something that keeps dead rows from being removed.
+#[derive(FromRow)]
 pub(super) struct Holder {
     /// `session`, `slot` or `prepared`.
     pub(super) holder: String,
@@ -38,6 +42,7 @@ pub(super) struct Holder {
 }
 
 /// A table with more dead rows than living ones.
+#[derive(FromRow)]
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) live: i64,
@@ -46,60 +51,23 @@ pub(super) struct Table {
 }
 
 pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Server, sqlx::Error> {
-    let holders = holders(conn, schema).await?;
-    let tables = tables(conn, schema).await?;
-    let row = sqlx::query(schema.sql(SERVER))
+    let server: Server = sqlx::query_as(schema.sql(SERVER))
         .bind(schema.name())
-        .fetch_one(conn)
+        .fetch_one(&mut *conn)
         .await?;
-    Ok(Server {
-        fsync: row.try_get("fsync")?,
-        full_page_writes: row.try_get("full_page_writes")?,
-        synchronous_commit: row.try_get("synchronous_commit")?,
-        autovacuum: row.try_get("autovacuum")?,
-        track_counts: row.try_get("track_counts")?,
-        connections: row.try_get("connections")?,
-        connections_max: row.try_get("connections_max")?,
-        ids_used: row.try_get("ids_used")?,
-        holders,
-        tables,
-    })
-}
-
-async fn holders(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<Holder>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(HORIZON))
+    let holders = sqlx::query_as(schema.sql(HORIZON))
         .bind(HOLDER_AFTER_MS)
         .bind(HOLDER_AFTER_TRANSACTIONS)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Holder {
-                holder: row.try_get("holder")?,
-                name: row.try_get("name")?,
-                application_name: row.try_get("application_name")?,
-                state: row.try_get("state")?,
-                seconds: row.try_get("seconds")?,
-                transactions: row.try_get("transactions")?,
-            })
-        })
-        .collect()
-}
-
-async fn tables(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<Table>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(TABLES))
+    let tables = sqlx::query_as(schema.sql(TABLES))
         .bind(schema.name())
         .bind(DEAD_ROWS)
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Table {
-                name: row.try_get("name")?,
-                live: row.try_get("live")?,
-                dead: row.try_get("dead")?,
-                vacuumed_seconds: row.try_get("vacuumed_seconds")?,
-            })
-        })
-        .collect()
+    Ok(Server {
+        holders,
+        tables,
+        ..server
+    })
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection};
 
 use crate::inspect::processes::{self, ProcessSummary};
 use crate::inspect::stats::{self, KindCount};
 use crate::inspect::{COUNT_MAX, Count};
 use crate::sql::Schema;
 
-pub(crate) const BACKLOG: &str = include_str!("backlog.sql");
-pub(crate) const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
-pub(crate) const OVERDUE: &str = include_str!("overdue.sql");
-pub(crate) const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
-pub(crate) const ORPHANS: &str = include_str!("orphans.sql");
+const BACKLOG: &str = include_str!("backlog.sql");
+const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
+const OVERDUE: &str = include_str!("overdue.sql");
+const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
+const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several of its polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
@@ -33,6 +33,7 @@ pub(super) struct Work {
 }
 
 /// The ready jobs of one kind in one queue.
+#[derive(FromRow)]
 pub(super) struct Backlog {
     pub(super) queue: String,
     pub(super) kind: String,
@@ -42,6 +43,7 @@ pub(super) struct Backlog {
 }
 
 /// A schedule that nobody decides about.
+#[derive(FromRow)]
 pub(super) struct OverdueSchedule {
     pub(super) name: String,
     pub(super) overdue_seconds: f64,
@@ -62,31 +64,22 @@ pub(super) async fn read(
     Ok(Work {
         dead_after,
         processes: processes::list(conn, schema).await?,
-        backlog: backlog(conn, schema).await?,
+        backlog: sqlx::query_as(schema.sql(BACKLOG))
+            .fetch_all(&mut *conn)
+            .await?,
         closed_limits: closed_limits(conn, schema).await?,
         overdue,
         overdue_seconds,
-        overdue_schedules: overdue_schedules(conn, schema).await?,
+        overdue_schedules: sqlx::query_as(schema.sql(OVERDUE_SCHEDULES))
+            .bind(OVERDUE_AFTER_MS)
+            .bind(SCHEDULES_MAX)
+            .fetch_all(&mut *conn)
+            .await?,
         orphans: sqlx::query_scalar(schema.sql(ORPHANS))
             .fetch_one(&mut *conn)
             .await?,
         failed: stats::failed_by_kind(conn, schema).await?,
     })
-}
-
-async fn backlog(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<Backlog>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(BACKLOG)).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Backlog {
-                queue: row.try_get("queue")?,
-                kind: row.try_get("kind")?,
-                ready: row.try_get("ready")?,
-                oldest_seconds: row.try_get("oldest_seconds")?,
-                paused: row.try_get("paused")?,
-            })
-        })
-        .collect()
 }
 
 async fn closed_limits(
@@ -111,20 +104,4 @@ async fn overdue(conn: &mut PgConnection, schema: &Schema) -> Result<(Count, f64
         .fetch_one(conn)
         .await?;
     Ok((Count::up_to(COUNT_MAX, count), seconds.unwrap_or_default()))
-}
-
-async fn overdue_schedules(
-    conn: &mut PgConnection,
-    schema: &Schema,
-) -> Result<Vec<OverdueSchedule>, sqlx::Error> {
-    let rows: Vec<(String, f64)> = sqlx::query_as(schema.sql(OVERDUE_SCHEDULES))
-        .bind(OVERDUE_AFTER_MS)
-        .bind(SCHEDULES_MAX)
-        .fetch_all(conn)
-        .await?;
-    let schedule = |(name, overdue_seconds)| OverdueSchedule {
-        name,
-        overdue_seconds,
-    };
-    Ok(rows.into_iter().map(schedule).collect())
 }
