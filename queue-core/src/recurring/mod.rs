@@ -14,14 +14,17 @@
 //! that a scheduler runs on decides only how long it sleeps.
 
 mod clear;
-mod definition;
-mod edit;
-mod fire;
-mod plan;
-mod policy;
 mod register;
 mod replan;
+
+mod edit;
+mod fire;
+
+mod definition;
+mod plan;
 mod template;
+
+mod policy;
 
 pub use clear::clear_firings;
 pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};

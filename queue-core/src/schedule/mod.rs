@@ -1,15 +1,21 @@
 //! When a recurring job runs.
 
-mod civil;
-mod crontab;
-mod days;
 mod describe;
-mod field;
-mod invalid;
-mod line;
-mod period;
 mod phrase;
 mod zone;
+
+mod crontab;
+mod period;
+
+mod civil;
+
+mod line;
+
+mod days;
+
+mod field;
+
+mod invalid;
 
 #[cfg(test)]
 mod properties;

@@ -24,22 +24,24 @@
 //! the jobs whose state it changed; what is missing was lost to somebody else. A call names each run
 //! once.
 
-pub mod cancel;
-pub mod claim;
 pub mod claim_limited;
 pub mod clear;
 pub(crate) mod copy;
 pub mod discard;
-pub mod enqueue;
 pub mod fail;
 pub mod finish;
 pub mod promote;
 pub mod recover;
-pub mod release;
 pub mod retry;
 pub mod revive;
 pub mod snooze;
+
+pub mod claim;
+pub mod enqueue;
+pub mod release;
 pub mod unblock;
+
+pub mod cancel;
 
 mod run;
 
