@@ -23,31 +23,23 @@ pub struct Migration {
 
 /// Every migration, in order.
 pub const MIGRATIONS: &[Migration] = &[
-    migration(1, "jobs", include_str!("../../migrations/0001_jobs.sql")),
-    migration(
-        2,
-        "states",
-        include_str!("../../migrations/0002_states.sql"),
-    ),
+    migration(1, "jobs", include_str!("../migrations/0001_jobs.sql")),
+    migration(2, "states", include_str!("../migrations/0002_states.sql")),
     migration(
         3,
         "unique_keys",
-        include_str!("../../migrations/0003_unique_keys.sql"),
+        include_str!("../migrations/0003_unique_keys.sql"),
     ),
     migration(
         4,
         "processes",
-        include_str!("../../migrations/0004_processes.sql"),
+        include_str!("../migrations/0004_processes.sql"),
     ),
-    migration(
-        5,
-        "limits",
-        include_str!("../../migrations/0005_limits.sql"),
-    ),
+    migration(5, "limits", include_str!("../migrations/0005_limits.sql")),
     migration(
         6,
         "recurring",
-        include_str!("../../migrations/0006_recurring.sql"),
+        include_str!("../migrations/0006_recurring.sql"),
     ),
 ];
 

@@ -1,11 +1,12 @@
-//! One line in the dialect of the `cron` crate, evaluated on a clock without a time zone.
+//! A line of crontab as the `cron` crate evaluates it, on a clock without a time zone.
 //!
-//! That crate wants seconds, counts Sunday as 1, joins its two day fields by "and", follows the
-//! offsets of a zone in ways of its own, and knows the years from 1970 to 2100 only. So a line
-//! names every value, is asked in UTC about times that are none, and never hears of the real
-//! year: it is asked about the *twin*, the year between 2000 and 2027 with the same weekdays on
-//! the same dates. Those 28 years have a twin for every year of the calendar, so a line that is
-//! silent in all of them can never fire.
+//! The crate does no more than find the next time in lists of numbers that we generate, because
+//! it counts Sunday as 1, joins the two day fields by "and", handles changes of the clock its own
+//! way, knows neither `L` nor `1#2` nor ranges that wrap round, and ends in the year 2100.
+//!
+//! So it never sees the real year either. It is asked about the *twin*: the year between 2000 and
+//! 2027 with the same weekdays on the same dates. Every year of the calendar has one among those
+//! 28, so a line that does not fire in any of them can never fire.
 
 use std::collections::BTreeSet;
 
