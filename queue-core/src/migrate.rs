@@ -44,7 +44,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration(
         7,
         "pollers",
-        include_str!("../../migrations/0007_pollers.sql"),
+        include_str!("../migrations/0007_pollers.sql"),
     ),
 ];
 

@@ -202,7 +202,11 @@ fn load(modules: &mut Modules, names: &[String], file: &Path) {
         } else {
             folder.join(child).join("mod.rs")
         };
-        load(modules, &[names, std::slice::from_ref(child)].concat(), &file);
+        load(
+            modules,
+            &[names, std::slice::from_ref(child)].concat(),
+            &file,
+        );
     }
     modules.insert(names.to_vec(), module);
 }
