@@ -192,12 +192,11 @@ fn settings(concurrency: usize) -> Result<Settings> {
     };
     let mut settings = Settings {
         workers: vec![folders, files],
-        ..Settings::default()
+        ..Settings::load()?
     };
     settings.dispatcher.poll_interval = Duration::from_millis(200);
     settings.process.shutdown_timeout = Duration::from_secs(5);
     settings.process.cancel_grace = Duration::from_secs(1);
-    settings.process.notifications = std::env::var("QUEUE_NOTIFICATIONS").as_deref() != Ok("false");
     Ok(settings)
 }
 

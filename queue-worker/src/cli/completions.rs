@@ -1,9 +1,8 @@
 //! `queue completions SHELL`
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::Cli;
 use super::exit::{Exit, Failure};
 use super::output::print;
 
@@ -21,9 +20,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self, mut command: Command) -> Result<Exit, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), program(), &mut script);
+        clap_complete::generate(self.shell, &mut command, program(), &mut script);
         print(String::from_utf8_lossy(&script))?;
         Ok(Exit::Fine)
     }

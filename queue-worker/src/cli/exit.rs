@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use super::output::say;
-
 /// The meaning of an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -51,12 +49,13 @@ impl Failure {
         }
     }
 
-    /// Says what went wrong with its causes, and returns how to end.
-    pub(super) fn report(self) -> Exit {
-        if let Some(error) = self.error {
-            say(format!("error: {}", with_causes(&error)));
-        }
+    pub(super) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Returns what went wrong, with its causes, if there is anything to say.
+    pub(super) fn message(&self) -> Option<String> {
+        self.error.as_ref().map(with_causes)
     }
 }
 

@@ -18,28 +18,33 @@
 //! ```
 //!
 //! Results go to the standard output, everything else to the standard error.
+//!
+//! Modules stand in order: each uses only those below it.
 
 mod check;
 mod completions;
-mod confirm;
-mod database;
 mod dev;
 mod doctor;
 mod enqueue;
-mod exit;
-mod filter;
-mod global;
 mod jobs;
 mod limits;
-mod log;
 mod migrate;
-mod output;
 mod processes;
-mod progress;
 mod queues;
 mod recurring;
 mod start;
 mod stats;
+
+mod confirm;
+mod database;
+mod filter;
+mod log;
+mod progress;
+
+mod global;
+mod output;
+
+mod exit;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -173,7 +178,12 @@ async fn run_with<S: Send + Sync + 'static>(
     };
     match dispatch(app, cli).await {
         Ok(exit) => exit,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::say(format!("error: {message}"));
+            }
+            failure.exit()
+        }
     }
 }
 
@@ -201,7 +211,7 @@ async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exi
         Command::Stats(command) => command.run(&global).await,
         Command::Doctor(command) => command.run(&global).await,
         Command::Dev(command) => command.run(&global, app).await,
-        Command::Completions(command) => command.run(),
+        Command::Completions(command) => command.run(Cli::command()),
     }
 }
 

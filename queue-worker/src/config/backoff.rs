@@ -38,17 +38,16 @@ struct Waits {
 struct Wait(#[serde(deserialize_with = "duration")] Duration);
 
 impl BackoffSettings {
-    pub(super) fn check(&self, key: &str, check: &mut Check) {
+    pub(super) fn check(&self, check: &mut Check) {
         match self {
             Self::Exponential | Self::Polynomial => {}
-            Self::Fixed(wait) => check.duration(format!("{key}.fixed"), *wait, &WAIT),
+            Self::Fixed(wait) => check.duration("fixed", *wait, WAIT),
+            Self::List(waits) if waits.is_empty() => {
+                check.refuse("list", "expected at least one duration, found none");
+            }
             Self::List(waits) => {
-                if waits.is_empty() {
-                    let message = "expected at least one duration, found none";
-                    check.refuse(format!("{key}.list"), message);
-                }
                 for (position, wait) in waits.iter().enumerate() {
-                    check.duration(format!("{key}.list[{position}]"), *wait, &WAIT);
+                    check.duration(&format!("list[{position}]"), *wait, WAIT);
                 }
             }
         }

@@ -20,38 +20,55 @@ pub struct InvalidSetting {
     pub message: String,
 }
 
-/// Collects the settings that are wrong.
+/// Collects the settings that are wrong. Keys are those of the table that is checked.
 #[derive(Default)]
 pub(super) struct Check {
     pub(super) problems: Vec<InvalidSetting>,
+    table: String,
 }
 
 impl Check {
-    pub(super) fn refuse(&mut self, key: impl Into<String>, message: impl Into<String>) {
+    /// Checks a table inside the one that is checked.
+    pub(super) fn within<T>(&mut self, table: &str, check: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.table.clone();
+        self.table = self.key(table);
+        let checked = check(self);
+        self.table = outer;
+        checked
+    }
+
+    /// Refuses a setting of the table; the empty key is the table itself.
+    pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(InvalidSetting {
-            key: key.into(),
+            key: self.key(key),
             other_key: None,
             message: message.into(),
         });
     }
 
-    /// Refuses a setting because of another.
+    /// Refuses a setting because of another of the same table.
     pub(super) fn disagree(&mut self, key: &str, other_key: &str, message: impl Into<String>) {
         self.problems.push(InvalidSetting {
-            key: key.to_owned(),
-            other_key: Some(other_key.to_owned()),
+            key: self.key(key),
+            other_key: Some(self.key(other_key)),
             message: message.into(),
         });
     }
 
+    /// Refuses keys that are given but belong to something else.
+    pub(super) fn stray<const N: usize>(&mut self, keys: [(&str, bool); N], message: &str) {
+        for (key, _) in keys.into_iter().filter(|(_, is_given)| *is_given) {
+            self.refuse(key, message);
+        }
+    }
+
     pub(super) fn number(
         &mut self,
-        key: impl Into<String>,
-        found: impl Into<u64>,
+        key: &str,
+        found: Option<impl Into<u64>>,
         range: RangeInclusive<u64>,
     ) {
-        let found = found.into();
-        if !range.contains(&found) {
+        if let Some(found) = found.map(Into::into).filter(|found| !range.contains(found)) {
             let (least, most) = range.into_inner();
             let expected = format!("expected a whole number from {least} to {most}");
             self.refuse(key, format!("{expected}, found {found}"));
@@ -60,21 +77,26 @@ impl Check {
 
     pub(super) fn duration(
         &mut self,
-        key: impl Into<String>,
-        found: Duration,
-        range: &RangeInclusive<Duration>,
+        key: &str,
+        found: impl Into<Option<Duration>>,
+        range: RangeInclusive<Duration>,
     ) {
-        if !range.contains(&found) {
-            let [least, most, found] =
-                [*range.start(), *range.end(), found].map(humantime::format_duration);
+        if let Some(found) = found.into().filter(|found| !range.contains(found)) {
+            let values = [*range.start(), *range.end(), found];
+            let [least, most, found] = values.map(humantime::format_duration);
             let expected = format!("expected a duration from {least} to {most}");
             self.refuse(key, format!("{expected}, found {found}"));
         }
     }
 
-    /// Checks the name of a queue, kind, schedule or tag.
-    pub(super) fn name(&mut self, key: impl Into<String>, checked: Result<(), InvalidName>) {
-        if let Err(refused) = checked {
+    /// Checks a name by the rules of what it names.
+    pub(super) fn name(
+        &mut self,
+        key: &str,
+        name: Option<&str>,
+        rules: fn(&str) -> Result<(), InvalidName>,
+    ) {
+        if let Some(Err(refused)) = name.map(rules) {
             self.refuse(key, refused.reason());
         }
     }
@@ -94,11 +116,20 @@ impl Check {
     /// Returns the value, or refuses the setting with the error.
     pub(super) fn accept<T>(
         &mut self,
-        key: impl Into<String>,
+        key: &str,
         outcome: Result<T, impl fmt::Display>,
     ) -> Option<T> {
         outcome
             .map_err(|error| self.refuse(key, error.to_string()))
             .ok()
+    }
+
+    fn key(&self, key: &str) -> String {
+        let separator = if self.table.is_empty() || key.is_empty() {
+            ""
+        } else {
+            "."
+        };
+        format!("{}{separator}{key}", self.table)
     }
 }

@@ -4,7 +4,6 @@
 //! problem is noted with its place, and the tree is read again, until everything that is left fits.
 //! What environment and flags say is put into the same tree, with places of its own.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -38,7 +37,6 @@ pub(super) struct Document<'a> {
 struct Entry {
     /// Its key with the tables around it: `workers[0].concurrency`.
     key: String,
-    name: String,
     name_span: Span,
     span: Span,
 }
@@ -81,7 +79,8 @@ impl<'a> Document<'a> {
 
     /// Reads everything that fits, and notes a problem for every value that does not.
     pub(super) fn read<T: DeserializeOwned + Default>(&mut self) -> T {
-        self.entries = entries(self.root.get_ref());
+        self.entries.clear();
+        list(self.root.get_ref(), "", &mut self.entries);
         loop {
             match T::deserialize(ValueDeserializer::from(self.root.clone())) {
                 Ok(value) => return value,
@@ -103,13 +102,10 @@ impl<'a> Document<'a> {
         let Some(entry) = self.entries.iter().rfind(is_meant) else {
             return false;
         };
-        let Some(found) = remove(self.root.get_mut(), &span) else {
-            return false;
-        };
-        let key = entry.key.clone();
-        let message = plain(error.message(), &entry.name, &found);
-        self.refuse_key(key, self.place(&span, &entry.key), message);
-        true
+        let (key, message) = (entry.key.clone(), plain(error.message()));
+        let place = self.place(&span, &key);
+        self.refuse_key(key, place, message);
+        remove(self.root.get_mut(), &span)
     }
 
     /// Notes a problem of a setting at the place where it was given.
@@ -172,98 +168,68 @@ impl<'a> Document<'a> {
 }
 
 /// Lists all values, each before those inside it.
-fn entries(root: &DeValue<'_>) -> Vec<Entry> {
-    fn add(value: &DeValue<'_>, key: &str, entries: &mut Vec<Entry>) {
-        match value {
-            DeValue::Table(table) => {
-                for (name, value) in table {
-                    let key = match key {
-                        "" => name.get_ref().to_string(),
-                        outer => format!("{outer}.{}", name.get_ref()),
-                    };
-                    entries.push(Entry {
-                        key: key.clone(),
-                        name: name.get_ref().to_string(),
-                        name_span: name.span(),
-                        span: value.span(),
-                    });
-                    add(value.get_ref(), &key, entries);
-                }
-            }
-            DeValue::Array(array) => {
-                for (position, value) in array.iter().enumerate() {
-                    let key = format!("{key}[{position}]");
-                    entries.push(Entry {
-                        key: key.clone(),
-                        name: String::new(),
-                        name_span: value.span(),
-                        span: value.span(),
-                    });
-                    add(value.get_ref(), &key, entries);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut all = Vec::new();
-    add(root, "", &mut all);
-    all
-}
-
-/// Removes the innermost values with this span, and returns one of them as a message shows it.
-fn remove(value: &mut DeValue<'_>, span: &Span) -> Option<String> {
-    let mut found = None;
+fn list(value: &DeValue<'_>, key: &str, entries: &mut Vec<Entry>) {
+    let mut add = |key: String, name_span, value: &Spanned<DeValue<'_>>| {
+        let span = value.span();
+        entries.push(Entry {
+            key: key.clone(),
+            name_span,
+            span,
+        });
+        list(value.get_ref(), &key, entries);
+    };
     match value {
         DeValue::Table(table) => {
-            for (_, value) in table.iter_mut() {
-                found = remove(value.get_mut(), span).or(found);
-            }
-            if found.is_none() {
-                let is_meant = |(name, value): &(&Spanned<_>, &Spanned<_>)| {
-                    name.span() == *span || value.span() == *span
-                };
-                let (name, _) = table.iter().find(is_meant)?;
-                let name = name.get_ref().to_string();
-                let meant = table.remove(name.as_str())?;
-                found = Some(Shown(meant.get_ref()).to_string());
+            let dot = if key.is_empty() { "" } else { "." };
+            for (name, value) in table {
+                add(format!("{key}{dot}{}", name.get_ref()), name.span(), value);
             }
         }
         DeValue::Array(array) => {
-            for value in array.iter_mut() {
-                found = remove(value.get_mut(), span).or(found);
-            }
-            if found.is_none() {
-                let meant = array.iter().find(|value| value.span() == *span)?;
-                found = Some(Shown(meant.get_ref()).to_string());
-                let kept = array.iter().filter(|value| value.span() != *span);
-                *array = kept.cloned().collect();
+            for (position, value) in array.iter().enumerate() {
+                add(format!("{key}[{position}]"), value.span(), value);
             }
         }
         _ => {}
     }
-    found
 }
 
-/// Shows a value in a message: what was written for a plain one, its type for what holds others.
-struct Shown<'a>(&'a DeValue<'a>);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            DeValue::String(text) => write!(f, "{text:?}"),
-            DeValue::Integer(integer) => write!(f, "{integer}"),
-            DeValue::Float(float) => write!(f, "{float}"),
-            DeValue::Boolean(boolean) => write!(f, "{boolean}"),
-            DeValue::Datetime(datetime) => write!(f, "{datetime}"),
-            DeValue::Array(_) => f.write_str("an array"),
-            DeValue::Table(_) => f.write_str("a table"),
+/// Removes the innermost values with this span. Returns whether there are any.
+fn remove(value: &mut DeValue<'_>, span: &Span) -> bool {
+    let mut is_removed = false;
+    match value {
+        DeValue::Table(table) => {
+            for (_, value) in table.iter_mut() {
+                is_removed |= remove(value.get_mut(), span);
+            }
+            let is_meant = |(name, value): &(&Spanned<_>, &Spanned<_>)| {
+                name.span() == *span || value.span() == *span
+            };
+            if !is_removed && let Some((name, _)) = table.iter().find(is_meant) {
+                let name = name.get_ref().to_string();
+                is_removed = table.remove(name.as_str()).is_some();
+            }
         }
+        DeValue::Array(array) => {
+            for value in array.iter_mut() {
+                is_removed |= remove(value.get_mut(), span);
+            }
+            if !is_removed {
+                let count = array.len();
+                let kept = array.iter().filter(|value| value.span() != *span);
+                *array = kept.cloned().collect();
+                is_removed = array.len() < count;
+            }
+        }
+        _ => {}
     }
+    is_removed
 }
 
 /// Writes a message of serde in the words of the file. Messages of our own stay as they are.
-fn plain(message: &str, name: &str, found: &str) -> String {
-    if let Some(known) = message.strip_prefix(&format!("unknown field `{name}`, expected ")) {
+fn plain(message: &str) -> String {
+    let unknown = message.strip_prefix("unknown field `");
+    if let Some((name, known)) = unknown.and_then(|rest| rest.split_once("`, expected ")) {
         // The names are in backticks.
         let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         return match nearest(name, known.iter().copied()) {
@@ -271,10 +237,20 @@ fn plain(message: &str, name: &str, found: &str) -> String {
             None => format!("unknown key; known here: {}", known.join(", ")),
         };
     }
-    let (Some(("invalid type" | "invalid value", _)), Some((_, expected))) =
-        (message.split_once(": "), message.rsplit_once(", expected "))
-    else {
+    let of_serde = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "))
+        .and_then(|message| message.rsplit_once(", expected "));
+    let Some((found, expected)) = of_serde else {
         return message.to_owned();
+    };
+    let found = match found {
+        "map" => "a table",
+        "sequence" => "an array",
+        _ => ["string ", "boolean ", "integer ", "floating point "]
+            .iter()
+            .find_map(|kind| found.strip_prefix(kind))
+            .map_or(found, |value| value.trim_matches('`')),
     };
     let expected = match expected {
         "a string" | "path string" => "a text in quotes",
@@ -333,7 +309,7 @@ mod tests {
             ),
         ] {
             let message = format!("unknown field `{key}`, {message}");
-            assert_eq!(plain(&message, key, "1"), expected, "{key}");
+            assert_eq!(plain(&message), expected, "{key}");
         }
     }
 }

@@ -119,27 +119,25 @@ pub(super) struct Timeout(#[serde(deserialize_with = "duration")] Duration);
 
 impl HandlerTable {
     /// Returns the handler, or refuses everything that is wrong with it.
-    pub(super) fn handler(mut self, key: &str, check: &mut Check) -> Option<HandlerSettings> {
+    pub(super) fn handler(mut self, check: &mut Check) -> Option<HandlerSettings> {
         let run = match (self.command.take(), self.http.take()) {
-            (Some(command), None) => self.command_handler(command, key, check),
-            (None, Some(url)) => Some(self.http_handler(url, key, check)),
+            (Some(command), None) => self.command_handler(command, check),
+            (None, Some(url)) => Some(self.http_handler(url, check)),
             (Some(_), Some(_)) => {
-                let message = "a handler has `command` or `http`, not both";
-                check.refuse(format!("{key}.http"), message);
+                check.refuse("http", "a handler has `command` or `http`, not both");
                 None
             }
             (None, None) => {
-                check.refuse(key, "a handler needs `command` or `http`");
+                check.refuse("", "a handler needs `command` or `http`");
                 None
             }
         };
         let timeout = self.timeout.map(|Timeout(timeout)| timeout);
-        if let Some(timeout) = timeout {
-            check.duration(format!("{key}.timeout"), timeout, &TIMEOUT);
-        }
-        check_queue_and_attempts(key, self.queue.as_deref(), self.attempts, check);
+        check.duration("timeout", timeout, TIMEOUT);
+        check.name("queue", self.queue.as_deref(), check_queue);
+        check.number("attempts", self.attempts, 1..=1000);
         if let Some(backoff) = &self.backoff {
-            backoff.check(&format!("{key}.backoff"), check);
+            check.within("backoff", |check| backoff.check(check));
         }
         Some(HandlerSettings {
             run: run?,
@@ -150,32 +148,22 @@ impl HandlerTable {
         })
     }
 
-    fn command_handler(
-        &mut self,
-        command: Vec<String>,
-        key: &str,
-        check: &mut Check,
-    ) -> Option<HandlerRun> {
-        if !self.headers.is_empty() {
-            let message = "belongs to a handler with `http`";
-            check.refuse(format!("{key}.headers"), message);
+    fn command_handler(&mut self, command: Vec<String>, check: &mut Check) -> Option<HandlerRun> {
+        let strays = [("headers", !self.headers.is_empty())];
+        check.stray(strays, "belongs to a handler with `http`");
+        for (position, _) in command
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| word.contains('\0'))
+        {
+            let message = "an argument cannot hold a null character";
+            check.refuse(&format!("command[{position}]"), message);
         }
-        for (position, word) in command.iter().enumerate() {
-            if word.contains('\0') {
-                let message = "an argument cannot hold a null character";
-                check.refuse(format!("{key}.command[{position}]"), message);
-            }
-        }
-        let env = checked(
-            mem::take(&mut self.env),
-            &format!("{key}.env"),
-            check_variable,
-            check,
-        );
+        let env = mem::take(&mut self.env);
+        let env = check.within("env", |check| checked(env, check_variable, check));
         let mut words = command.into_iter();
         let Some(program) = words.next().filter(|program| !program.is_empty()) else {
-            let message = "the first text names the program; it is missing";
-            check.refuse(format!("{key}.command"), message);
+            check.refuse("command", "the first text names the program; it is missing");
             return None;
         };
         Some(HandlerRun::Command(CommandHandler {
@@ -186,47 +174,29 @@ impl HandlerTable {
         }))
     }
 
-    fn http_handler(&mut self, url: String, key: &str, check: &mut Check) -> HandlerRun {
-        for (name, is_given) in [("env", !self.env.is_empty()), ("cwd", self.cwd.is_some())] {
-            if is_given {
-                let message = "belongs to a handler with `command`";
-                check.refuse(format!("{key}.{name}"), message);
-            }
-        }
-        check.accept(format!("{key}.http"), check_url(&url));
+    fn http_handler(&mut self, url: String, check: &mut Check) -> HandlerRun {
+        let strays = [("env", !self.env.is_empty()), ("cwd", self.cwd.is_some())];
+        check.stray(strays, "belongs to a handler with `command`");
+        check.accept("http", check_url(&url));
         let headers = mem::take(&mut self.headers);
-        let headers = checked(headers, &format!("{key}.headers"), check_header, check);
+        let headers = check.within("headers", |check| checked(headers, check_header, check));
         HandlerRun::Http(HttpHandler { url, headers })
-    }
-}
-
-pub(super) fn check_queue_and_attempts(
-    key: &str,
-    queue: Option<&str>,
-    attempts: Option<u16>,
-    check: &mut Check,
-) {
-    if let Some(queue) = queue {
-        check.name(format!("{key}.queue"), check_queue(queue));
-    }
-    if let Some(attempts) = attempts {
-        check.number(format!("{key}.attempts"), attempts, 1..=1000);
     }
 }
 
 /// Checks variables or headers one by one, and returns them as plain texts.
 fn checked(
     pairs: BTreeMap<String, Secret>,
-    key: &str,
     check_pair: fn(&str, &str) -> Result<(), String>,
     check: &mut Check,
 ) -> BTreeMap<String, String> {
     for (name, Secret(value)) in &pairs {
-        check.accept(format!("{key}.{name}"), check_pair(name, value));
+        check.accept(name, check_pair(name, value));
     }
     let pairs = pairs.into_iter();
     pairs.map(|(name, Secret(value))| (name, value)).collect()
 }
+
 fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("expected a URL: {error}"))?;
     match url.scheme() {

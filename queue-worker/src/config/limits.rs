@@ -18,22 +18,18 @@ pub(super) struct LimitTable {
 
 impl LimitTable {
     /// Returns the limit. Its name is checked with all other settings.
-    pub(super) fn limit(&self, key: &str, check: &mut Check) -> LimitSetting {
-        if let Some(to) = self.to {
-            check.number(format!("{key}.to"), to, 0..=MAX);
-        }
-        if let Some(burst) = self.burst {
-            check.number(format!("{key}.burst"), burst, 1..=MAX);
-        }
+    pub(super) fn limit(&self, check: &mut Check) -> LimitSetting {
+        check.number("to", self.to, 0..=MAX);
+        check.number("burst", self.burst, 1..=MAX);
         if self.burst.is_some() && self.rate.is_none() {
             let message = "a burst belongs to a rate, as in { rate = \"100/1m\", burst = 20 }";
-            check.refuse(format!("{key}.burst"), message);
+            check.refuse("burst", message);
         }
         let burst = self.burst.filter(|burst| *burst > 0);
-        let rate = self
-            .rate
-            .as_deref()
-            .and_then(|rate| check.accept(format!("{key}.rate"), parse_rate(rate, burst)));
-        LimitSetting { to: self.to, rate }
+        let rate = self.rate.as_deref().map(|rate| parse_rate(rate, burst));
+        LimitSetting {
+            to: self.to,
+            rate: rate.and_then(|rate| check.accept("rate", rate)),
+        }
     }
 }

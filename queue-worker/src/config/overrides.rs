@@ -14,63 +14,67 @@ pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
 const PREFIX: &str = "QUEUE_";
 
-/// What a setting is in the file; outside of it everything is a text.
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    Number,
-    Bool,
+/// A variable and the key of its setting in the file, by what the file has there. Outside of the
+/// file everything is a text.
+enum Variable {
+    Text(&'static str, &'static str),
+    Number(&'static str, &'static str),
+    Bool(&'static str, &'static str),
 }
-use Kind::{Bool, Number, Text};
+use Variable::{Bool, Number, Text};
 
-/// Every variable that gives a setting, with its key in the file. A flag of the same setting is
-/// known by the variable too.
-const VARIABLES: [(&str, &str, Kind); 24] = [
-    ("DATABASE_URL", "database.url", Text),
-    ("QUEUE_SCHEMA", "database.schema", Text),
-    ("QUEUE_QUEUES", "workers.queues", Text),
-    ("QUEUE_CONCURRENCY", "workers.concurrency", Number),
-    ("QUEUE_POLL_INTERVAL", "workers.poll_interval", Text),
-    ("QUEUE_DISPATCHER", "dispatcher.enabled", Bool),
-    (
-        "QUEUE_DISPATCHER_POLL_INTERVAL",
-        "dispatcher.poll_interval",
-        Text,
-    ),
-    (
-        "QUEUE_DISPATCHER_BATCH_SIZE",
-        "dispatcher.batch_size",
-        Number,
-    ),
-    ("QUEUE_SCHEDULER", "scheduler.enabled", Bool),
-    (
-        "QUEUE_SCHEDULER_POLL_INTERVAL",
-        "scheduler.poll_interval",
-        Text,
-    ),
-    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source", Text),
-    ("QUEUE_TIME_ZONE", "scheduler.time_zone", Text),
-    ("QUEUE_PROCESS_NAME", "process.name", Text),
-    (
-        "QUEUE_HEARTBEAT_INTERVAL",
-        "process.heartbeat_interval",
-        Text,
-    ),
-    ("QUEUE_DEAD_AFTER", "process.dead_after", Text),
-    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout", Text),
-    ("QUEUE_CANCEL_GRACE", "process.cancel_grace", Text),
-    ("QUEUE_NOTIFICATIONS", "process.notifications", Bool),
-    ("QUEUE_MAINTENANCE", "maintenance.enabled", Bool),
-    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval", Text),
-    (
-        "QUEUE_MAINTENANCE_BATCH_SIZE",
-        "maintenance.batch_size",
-        Number,
-    ),
-    ("QUEUE_RETENTION_FINISHED", "retention.finished", Text),
-    ("QUEUE_RETENTION_FAILED", "retention.failed", Text),
-    ("QUEUE_RETENTION_FIRINGS", "retention.firings", Text),
+/// Every variable that gives a setting. A flag of the same setting is known by the variable too.
+const VARIABLES: [Variable; 24] = [
+    Text("DATABASE_URL", "database.url"),
+    Text("QUEUE_SCHEMA", "database.schema"),
+    Text("QUEUE_QUEUES", "workers.queues"),
+    Number("QUEUE_CONCURRENCY", "workers.concurrency"),
+    Text("QUEUE_POLL_INTERVAL", "workers.poll_interval"),
+    Bool("QUEUE_DISPATCHER", "dispatcher.enabled"),
+    Text("QUEUE_DISPATCHER_POLL_INTERVAL", "dispatcher.poll_interval"),
+    Number("QUEUE_DISPATCHER_BATCH_SIZE", "dispatcher.batch_size"),
+    Bool("QUEUE_SCHEDULER", "scheduler.enabled"),
+    Text("QUEUE_SCHEDULER_POLL_INTERVAL", "scheduler.poll_interval"),
+    Text("QUEUE_SCHEDULER_SOURCE", "scheduler.source"),
+    Text("QUEUE_TIME_ZONE", "scheduler.time_zone"),
+    Text("QUEUE_PROCESS_NAME", "process.name"),
+    Text("QUEUE_HEARTBEAT_INTERVAL", "process.heartbeat_interval"),
+    Text("QUEUE_DEAD_AFTER", "process.dead_after"),
+    Text("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
+    Text("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
+    Bool("QUEUE_NOTIFICATIONS", "process.notifications"),
+    Bool("QUEUE_MAINTENANCE", "maintenance.enabled"),
+    Text("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
+    Number("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
+    Text("QUEUE_RETENTION_FINISHED", "retention.finished"),
+    Text("QUEUE_RETENTION_FAILED", "retention.failed"),
+    Text("QUEUE_RETENTION_FIRINGS", "retention.firings"),
 ];
+
+impl Variable {
+    fn name(&self) -> &'static str {
+        let (Text(name, _) | Number(name, _) | Bool(name, _)) = self;
+        name
+    }
+
+    fn key(&self) -> &'static str {
+        let (Text(_, key) | Number(_, key) | Bool(_, key)) = self;
+        key
+    }
+
+    /// Returns the value that the file would have. A text that is none of its kind stays a text,
+    /// which serde refuses.
+    fn value<'a>(&self, text: &'a str) -> DeValue<'a> {
+        let read = match (self, text) {
+            (Bool(..), "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
+            (Bool(..), "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
+            (Number(..), _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+            (Text(..) | Bool(..), _) => None,
+        };
+        read.filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
+            .unwrap_or_else(|| DeValue::String(text.into()))
+    }
+}
 
 /// What one environment variable or one flag says, instead of the file.
 #[derive(Clone)]
@@ -115,11 +119,13 @@ impl Override {
 /// that of the worker which the flag `--queues` makes.
 pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
     refuse_misspelt(overrides, document);
-    for (variable, key, kind) in VARIABLES {
-        for given in overrides.iter().filter(|given| given.variable == variable) {
+    for variable in VARIABLES {
+        let is_meant = |given: &&Override| given.variable == variable.name();
+        for given in overrides.iter().filter(is_meant) {
+            let place = given.place.clone();
             match given.value.to_str() {
-                Some(text) => set(key, value(text, kind), given.place.clone(), document),
-                None => document.refuse(given.place.clone(), "it is not valid UTF-8"),
+                Some(text) => set(variable.key(), variable.value(text), place, document),
+                None => document.refuse(place, "it is not valid UTF-8"),
             }
         }
     }
@@ -128,39 +134,22 @@ pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a
 /// Refuses variables whose name is nearly that of a setting. Any other may belong to somebody
 /// else: Kubernetes sets `QUEUE_SERVICE_HOST` for a service that is named `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
-    let known = || {
-        VARIABLES
-            .iter()
-            .map(|(name, ..)| *name)
-            .chain([FILE_VARIABLE])
-    };
-    let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
+    let known: Vec<&str> = VARIABLES
+        .iter()
+        .map(Variable::name)
+        .chain([FILE_VARIABLE])
+        .collect();
+    let endings = || known.iter().filter_map(|name| name.strip_prefix(PREFIX));
     for given in overrides
         .iter()
-        .filter(|given| !known().any(|name| name == given.variable))
+        .filter(|given| !known.contains(&&*given.variable))
     {
-        let near = given
-            .variable
-            .strip_prefix(PREFIX)
-            .and_then(|name| nearest(name, names()));
-        if let Some(near) = near {
+        let ending = given.variable.strip_prefix(PREFIX);
+        if let Some(near) = ending.and_then(|ending| nearest(ending, endings())) {
             let message = format!("unknown variable; did you mean `{PREFIX}{near}`?");
             document.refuse(given.place.clone(), message);
         }
     }
-}
-
-/// Returns the value that the file would have. A text that is none of its kind stays a text, which
-/// serde refuses.
-fn value(text: &str, kind: Kind) -> DeValue<'_> {
-    let read = match (kind, text) {
-        (Bool, "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-        (Bool, "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
-        (Number, _) => DeValue::parse(text).ok().map(Spanned::into_inner),
-        (Text | Bool, _) => None,
-    };
-    read.filter(|value| !value.is_array() && !value.is_table())
-        .unwrap_or_else(|| DeValue::String(text.into()))
 }
 
 /// Puts a value into the tables that it is for: that of its section, or those of all workers.
@@ -209,8 +198,8 @@ mod tests {
     #[test]
     fn the_sample_configuration_names_every_variable() {
         let sample = include_str!("../../../config/queue.toml");
-        for (variable, ..) in VARIABLES {
-            assert!(sample.contains(variable), "{variable}");
+        for variable in VARIABLES {
+            assert!(sample.contains(variable.name()), "{}", variable.name());
         }
     }
 }

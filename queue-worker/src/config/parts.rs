@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use queue_core::schedule::Tz;
-use queue_core::{Schema, check_kind, check_queue};
+use queue_core::{InvalidName, Schema, check_kind, check_queue};
 use serde::{Deserialize, Deserializer};
 
 use super::check::Check;
@@ -42,13 +42,9 @@ pub struct WorkerSettings {
 }
 
 impl WorkerSettings {
-    pub(super) fn check(&self, at: &str, check: &mut Check) {
-        check.number(
-            format!("{at}.concurrency"),
-            self.concurrency as u64,
-            1..=10_000,
-        );
-        check.duration(format!("{at}.poll_interval"), self.poll_interval, &POLL);
+    pub(super) fn check(&self, check: &mut Check) {
+        check.number("concurrency", Some(self.concurrency as u64), 1..=10_000);
+        check.duration("poll_interval", self.poll_interval, POLL);
     }
 }
 
@@ -67,8 +63,8 @@ pub struct DispatcherSettings {
 
 impl DispatcherSettings {
     pub(super) fn check(&self, check: &mut Check) {
-        check.duration("dispatcher.poll_interval", self.poll_interval, &POLL);
-        check.number("dispatcher.batch_size", self.batch_size, 1..=10_000);
+        check.duration("poll_interval", self.poll_interval, POLL);
+        check.number("batch_size", Some(self.batch_size), 1..=10_000);
     }
 }
 
@@ -95,8 +91,8 @@ pub struct SchedulerSettings {
 
 impl SchedulerSettings {
     pub(super) fn check(&self, check: &mut Check) {
-        check.duration("scheduler.poll_interval", self.poll_interval, &POLL);
-        check.process_name("scheduler.source", self.source.as_ref());
+        check.duration("poll_interval", self.poll_interval, POLL);
+        check.process_name("source", self.source.as_ref());
     }
 }
 
@@ -127,19 +123,11 @@ pub struct ProcessSettings {
 
 impl ProcessSettings {
     pub(super) fn check(&self, check: &mut Check) {
-        for (key, found, range) in [
-            (
-                "process.heartbeat_interval",
-                self.heartbeat_interval,
-                HEARTBEAT,
-            ),
-            ("process.dead_after", self.dead_after, DEAD_AFTER),
-            ("process.shutdown_timeout", self.shutdown_timeout, TIMEOUT),
-            ("process.cancel_grace", self.cancel_grace, TIMEOUT),
-        ] {
-            check.duration(key, found, &range);
-        }
-        check.process_name("process.name", self.name.as_ref());
+        check.duration("heartbeat_interval", self.heartbeat_interval, HEARTBEAT);
+        check.duration("dead_after", self.dead_after, DEAD_AFTER);
+        check.duration("shutdown_timeout", self.shutdown_timeout, TIMEOUT);
+        check.duration("cancel_grace", self.cancel_grace, TIMEOUT);
+        check.process_name("name", self.name.as_ref());
         let least = self.heartbeat_interval.saturating_mul(HEARTBEATS_TO_DEATH);
         if self.dead_after < least {
             let [least, found] = [least, self.dead_after].map(humantime::format_duration);
@@ -147,7 +135,7 @@ impl ProcessSettings {
                 "expected dead_after of at least {least}, three times heartbeat_interval, found \
                  {found}; a process would be taken for dead after one late heartbeat"
             );
-            check.disagree("process.dead_after", "process.heartbeat_interval", message);
+            check.disagree("dead_after", "heartbeat_interval", message);
         }
     }
 }
@@ -167,8 +155,8 @@ pub struct MaintenanceSettings {
 
 impl MaintenanceSettings {
     pub(super) fn check(&self, check: &mut Check) {
-        check.duration("maintenance.interval", self.interval, &CLEARING);
-        check.number("maintenance.batch_size", self.batch_size, 1..=100_000);
+        check.duration("interval", self.interval, CLEARING);
+        check.number("batch_size", Some(self.batch_size), 1..=100_000);
     }
 }
 
@@ -211,34 +199,24 @@ impl Retention {
     }
 
     pub(super) fn check(&self, check: &mut Check) {
-        for (key, kept, range) in [
-            ("retention.finished", self.finished, KEEP),
-            ("retention.failed", self.failed, KEEP),
-            ("retention.firings", self.firings, KEEP_FIRINGS),
-        ] {
-            check_keep(key, kept, &range, check);
-        }
-        for (queue, keep) in &self.queues {
-            let key = format!("retention.queues.{queue}");
-            check.name(&key, check_queue(queue));
-            check_keep(&key, (*keep).into(), &KEEP, check);
-        }
-        for (kind, keep) in &self.kinds {
-            let key = format!("retention.kinds.{kind}");
-            check.name(&key, check_kind(kind));
-            check_keep(&key, (*keep).into(), &KEEP, check);
-        }
+        check.duration("finished", self.finished, KEEP);
+        check.duration("failed", self.failed, KEEP);
+        check.duration("firings", self.firings, KEEP_FIRINGS);
+        check.within("queues", |check| {
+            check_kept(&self.queues, check_queue, check)
+        });
+        check.within("kinds", |check| check_kept(&self.kinds, check_kind, check));
     }
 }
 
-fn check_keep(
-    key: &str,
-    kept: Option<Duration>,
-    range: &RangeInclusive<Duration>,
+fn check_kept(
+    kept: &BTreeMap<String, KeepFor>,
+    rules: fn(&str) -> Result<(), InvalidName>,
     check: &mut Check,
 ) {
-    if let Some(kept) = kept {
-        check.duration(key, kept, range);
+    for (name, keep) in kept {
+        check.name(name, Some(name), rules);
+        check.duration(name, *keep, KEEP);
     }
 }
 
@@ -285,12 +263,12 @@ impl DatabaseSettings {
             |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
         if self.url.as_deref().is_some_and(|url| !is_postgres(url)) {
             let message = "expected a URL that starts with postgres:// or postgresql://";
-            check.refuse("database.url", message);
+            check.refuse("url", message);
         }
         if let Err(refused) = Schema::named(&self.schema) {
             let (schema, reason) = (&self.schema, refused.reason());
             let message = format!("`{schema}` cannot name a schema: {reason}");
-            check.refuse("database.schema", message);
+            check.refuse("schema", message);
         }
     }
 }

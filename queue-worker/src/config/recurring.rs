@@ -8,13 +8,13 @@ use std::{fmt, mem};
 
 use queue_core::recurring::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring};
 use queue_core::schedule::Tz;
-use queue_core::{NewJob, Options, Schedule, check_kind, check_schedule, check_tag};
+use queue_core::{NewJob, Options, Schedule, check_kind, check_queue, check_schedule, check_tag};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use super::backoff::BackoffSettings;
 use super::check::Check;
-use super::handlers::{HandlerSettings, HandlerTable, Secret, Timeout, check_queue_and_attempts};
+use super::handlers::{HandlerSettings, HandlerTable, Secret, Timeout};
 use super::values::{duration, json, zone};
 
 /// A job that is enqueued again and again. What it does not say is as its kind says.
@@ -136,16 +136,18 @@ impl RecurringTable {
     pub(super) fn recurring(
         mut self,
         name: &str,
-        key: &str,
         check: &mut Check,
     ) -> Option<(RecurringSettings, Option<HandlerSettings>)> {
         let before = check.problems.len();
-        check.name(key, check_schedule(name));
-        let (kind, handler) = self.what(name, key, check);
-        let schedule = self.times(key, check);
-        self.check_numbers(key, check);
+        check.name("", Some(name), check_schedule);
+        let (kind, handler) = self.kind_and_handler(name, check);
+        let schedule = self.times(check);
+        check.number("crashes", self.crashes, 1..=1000);
+        let missed_max = (*MISSED_MAX.start()).into()..=(*MISSED_MAX.end()).into();
+        check.number("missed_max", self.missed_max, missed_max);
+        check.duration("jitter", self.jitter, Duration::ZERO..=JITTER_MAX);
         for (position, tag) in self.tags.iter().enumerate() {
-            check.name(format!("{key}.tags[{position}]"), check_tag(tag));
+            check.name(&format!("tags[{position}]"), Some(tag), check_tag);
         }
         let recurring = RecurringSettings {
             schedule: schedule?,
@@ -166,55 +168,48 @@ impl RecurringTable {
         if check.problems.len() == before
             && let Err(refused) = recurring.named(name, Options::new())
         {
-            check.refuse(key, with_cause(&refused));
+            check.refuse("", with_cause(&refused));
         }
         Some((recurring, handler))
     }
 
     /// Returns the kind of the jobs, and the handler if the schedule has one of its own.
-    fn what(
+    fn kind_and_handler(
         &mut self,
         name: &str,
-        key: &str,
         check: &mut Check,
     ) -> (Option<String>, Option<HandlerSettings>) {
         let has_handler = self.command.is_some() || self.http.is_some();
         match (self.kind.take(), has_handler) {
             (Some(kind), false) => {
-                check.name(format!("{key}.kind"), check_kind(&kind));
-                self.refuse_handler_keys(key, check);
-                check_queue_and_attempts(key, self.queue.as_deref(), self.attempts, check);
+                self.check_known_kind(&kind, check);
                 (Some(kind), None)
             }
-            (None, true) => (
-                Some(name.to_owned()),
-                self.take_handler().handler(key, check),
-            ),
+            (None, true) => (Some(name.to_owned()), self.take_handler().handler(check)),
             (Some(_), true) => {
                 let message = "a schedule has `kind`, or `command` or `http`, not both";
-                check.refuse(format!("{key}.kind"), message);
+                check.refuse("kind", message);
                 (None, None)
             }
             (None, false) => {
-                check.refuse(key, "a schedule needs `kind`, `command` or `http`");
+                check.refuse("", "a schedule needs `kind`, `command` or `http`");
                 (None, None)
             }
         }
     }
 
-    fn refuse_handler_keys(&self, key: &str, check: &mut Check) {
-        for (name, is_given) in [
+    fn check_known_kind(&self, kind: &str, check: &mut Check) {
+        let strays = [
             ("env", !self.env.is_empty()),
             ("cwd", self.cwd.is_some()),
             ("headers", !self.headers.is_empty()),
             ("timeout", self.timeout.is_some()),
             ("backoff", self.backoff.is_some()),
-        ] {
-            if is_given {
-                let message = "belongs to a schedule with `command` or `http`";
-                check.refuse(format!("{key}.{name}"), message);
-            }
-        }
+        ];
+        check.stray(strays, "belongs to a schedule with `command` or `http`");
+        check.name("kind", Some(kind), check_kind);
+        check.name("queue", self.queue.as_deref(), check_queue);
+        check.number("attempts", self.attempts, 1..=1000);
     }
 
     fn take_handler(&mut self) -> HandlerTable {
@@ -232,30 +227,15 @@ impl RecurringTable {
     }
 
     /// Returns the times. Whether they can be understood does not depend on the zone.
-    fn times(&mut self, key: &str, check: &mut Check) -> Option<String> {
+    fn times(&mut self, check: &mut Check) -> Option<String> {
         let Some(text) = self.schedule.take() else {
             let message =
                 "a schedule needs `schedule`, such as \"every 5 minutes\" or \"0 9 * * *\"";
-            check.refuse(key, message);
+            check.refuse("", message);
             return None;
         };
-        check.accept(format!("{key}.schedule"), Schedule::parse(&text, Tz::UTC))?;
+        check.accept("schedule", Schedule::parse(&text, Tz::UTC))?;
         Some(text)
-    }
-
-    fn check_numbers(&self, key: &str, check: &mut Check) {
-        if let Some(crashes) = self.crashes {
-            check.number(format!("{key}.crashes"), crashes, 1..=1000);
-        }
-        if let Some(count) = self.missed_max {
-            let range = (*MISSED_MAX.start()).into()..=(*MISSED_MAX.end()).into();
-            check.number(format!("{key}.missed_max"), count, range);
-        }
-        check.duration(
-            format!("{key}.jitter"),
-            self.jitter,
-            &(Duration::ZERO..=JITTER_MAX),
-        );
     }
 }
 

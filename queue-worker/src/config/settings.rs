@@ -103,18 +103,18 @@ impl Settings {
     pub fn problems(&self) -> Vec<InvalidSetting> {
         let mut check = Check::default();
         for (position, worker) in self.workers.iter().enumerate() {
-            worker.check(&format!("workers[{position}]"), &mut check);
+            check.within(&format!("workers[{position}]"), |check| worker.check(check));
         }
-        self.dispatcher.check(&mut check);
-        self.scheduler.check(&mut check);
-        self.process.check(&mut check);
-        self.maintenance.check(&mut check);
+        check.within("dispatcher", |check| self.dispatcher.check(check));
+        check.within("scheduler", |check| self.scheduler.check(check));
+        check.within("process", |check| self.process.check(check));
+        check.within("maintenance", |check| self.maintenance.check(check));
         for (name, limit) in &self.limits {
             if let Err(invalid) = queue_core::limits::check(name, *limit) {
-                check.refuse(format!("limits.{name}"), invalid.reason());
+                check.refuse(&format!("limits.{name}"), invalid.reason());
             }
         }
-        self.retention.check(&mut check);
+        check.within("retention", |check| self.retention.check(check));
         let has_part =
             self.dispatcher.enabled || self.scheduler.enabled || self.maintenance.enabled;
         if self.workers.is_empty() && !has_part {
@@ -185,30 +185,33 @@ impl File {
     fn config(self, source: Source, check: &mut Check) -> Config {
         let mut handlers = BTreeMap::new();
         for (kind, table) in self.handlers {
-            let key = format!("handlers.{kind}");
-            check.name(&key, check_kind(&kind));
-            handlers.extend(table.handler(&key, check).map(|handler| (kind, handler)));
+            let handler = check.within(&format!("handlers.{kind}"), |check| {
+                check.name("", Some(&kind), check_kind);
+                table.handler(check)
+            });
+            handlers.extend(handler.map(|handler| (kind, handler)));
         }
         let mut recurring = BTreeMap::new();
         for (name, table) in self.recurring {
             let key = format!("recurring.{name}");
-            let Some((settings, handler)) = table.recurring(&name, &key, check) else {
+            let read = check.within(&key, |check| table.recurring(&name, check));
+            let Some((settings, handler)) = read else {
                 continue;
             };
             if let Some(handler) = handler
                 && handlers.insert(name.clone(), handler).is_some()
             {
                 let message = format!("[handlers.{name}] is a kind of this name already");
-                check.refuse(key, message);
+                check.refuse(&key, message);
             }
             recurring.insert(name, settings);
         }
-        self.database.check(check);
-        let mut limits = BTreeMap::new();
-        for (name, table) in self.limits {
-            let limit = table.limit(&format!("limits.{name}"), check);
-            limits.insert(name, limit);
-        }
+        check.within("database", |check| self.database.check(check));
+        let limits = self.limits.into_iter().map(|(name, table)| {
+            let limit = check.within(&format!("limits.{name}"), |check| table.limit(check));
+            (name, limit)
+        });
+        let limits = limits.collect();
         let settings = Settings {
             workers: self
                 .workers

@@ -36,7 +36,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// ```no_run
 /// # use queue_worker::{App, Process, Queue, Settings};
 /// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
-/// let process = Process::new(Queue::new(pool), App::new(()), Settings::default())?;
+/// let process = Process::new(Queue::new(pool), App::new(()), Settings::load()?)?;
 /// process.run_until_signal().await;
 /// # Ok(())
 /// # }
@@ -75,7 +75,13 @@ pub enum ProcessProblem {
 }
 
 fn listed(problems: &[ProcessProblem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    if problems
+        .iter()
+        .any(|problem| matches!(problem, ProcessProblem::Setting(_)))
+    {
+        lines.push("(`Settings::load()` reads settings from queue.toml and QUEUE_…)".to_owned());
+    }
     lines.join("\n")
 }
 

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use queue_core::{NewJob, Queue};
 use serde::Serialize;
 
-use super::{OptionsOf, line};
+use super::line::{self, OptionsOf};
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use queue_core::NewJob;
+use queue_core::{NewJob, Options};
 use serde::Deserialize;
 
-use super::OptionsOf;
+/// Returns how jobs of a kind are enqueued unless the command says otherwise.
+pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +68,6 @@ fn column_only(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use queue_core::Options;
 
     fn read(text: &[u8]) -> Result<NewJob, String> {
         super::read(text, &|_kind| Options::new())

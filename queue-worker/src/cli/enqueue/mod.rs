@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use queue_core::{Enqueued, JobId, NewJob, Options, Unique};
+use queue_core::{Enqueued, JobId, NewJob, Unique};
 use serde::Serialize;
 
 use super::database::Database;
@@ -17,6 +17,7 @@ use super::global::Global;
 use super::output::{print, print_json, say};
 use crate::App;
 use crate::handlers;
+use line::OptionsOf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,9 +33,6 @@ A line of a file is a JSON object: \"kind\" and, if wanted, \"args\", \"queue\",
 
 A line that is refused ends the run: all lines before it are enqueued, neither it nor any after
 it, and its number is told. The id of a single job is printed.";
-
-/// Tells how jobs of a kind are enqueued unless the command says otherwise.
-type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

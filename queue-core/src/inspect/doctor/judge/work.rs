@@ -159,7 +159,10 @@ fn queue_not_served(queue: &str, waiting: Waiting) -> Finding {
             spell(waiting.oldest_seconds)
         ),
         "none of them starts",
-        format!("add {queue} to the queues of a process: `--queues`, or `queues` in queue.toml"),
+        format!(
+            "add {queue} to the queues of a process: `--queues`, `QUEUE_QUEUES`, or `queues` in \
+             queue.toml, which a process inside an application reads with `Settings::load()`"
+        ),
     )
 }
 
