@@ -4,12 +4,13 @@ use crate::inspect::{
     doctor, jobs, limits as inspect_limits, processes, queues as inspect_queues,
     recurring as inspect_recurring, stats,
 };
+use crate::operations::{limits, queues};
 use crate::process::{DEREGISTER, HEARTBEAT, REGISTER, SLEEP, WAKE};
+use crate::recurring;
 use crate::transitions::{
     cancel, claim, claim_limited, clear, copy, discard, enqueue, fail, finish, promote, recover,
-    release, retry, revive, snooze, unblock,
+    release, retry, retry_now, snooze, unblock,
 };
-use crate::{limits, queues, recurring};
 
 /// What producers and processes run: these must find their rows by an index.
 const TRANSITIONS: &[(&str, &str)] = &[
@@ -61,7 +62,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("resume", queues::RESUME),
     ("resume_schedule", recurring::RESUME),
     ("retry", retry::RETRY),
-    ("revive", revive::REVIVE),
+    ("retry_now", retry_now::RETRY_NOW),
     ("run_anyway", unblock::RUN_ANYWAY),
     ("set_limit", limits::SET),
     ("settle_firing", recurring::SETTLE),

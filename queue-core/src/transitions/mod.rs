@@ -16,7 +16,7 @@
 //! | [`release`] | claimed → ready, given back |
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, of dead processes |
 //! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to stop |
-//! | [`revive`] | failed → ready, by an operator |
+//! | [`retry_now`] | failed, scheduled → ready, by an operator |
 //! | [`clear`] | finished, failed → gone |
 //!
 //! What ends a run is *fenced*: it names the process and the attempt that the claim was made for,
@@ -37,7 +37,7 @@ pub mod promote;
 pub mod recover;
 pub mod release;
 pub mod retry;
-pub mod revive;
+pub mod retry_now;
 pub mod snooze;
 pub mod unblock;
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::settings::DAY;
-use queue_core::limits::LimitSetting;
+use queue_core::operations::limits::LimitSetting;
 use queue_core::{check_kind, check_queue};
 
 use super::{KeepFor, ProcessSettings, Retention, SchedulerSettings, Settings};
@@ -172,7 +172,7 @@ impl Check {
 
     fn limits(&mut self, limits: &BTreeMap<String, LimitSetting>) {
         for (name, limit) in limits {
-            if let Err(invalid) = queue_core::limits::check(name, *limit) {
+            if let Err(invalid) = queue_core::operations::limits::check(name, *limit) {
                 self.refuse(format!("limits.{name}"), invalid.reason());
             }
         }

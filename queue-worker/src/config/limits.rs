@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use queue_core::limits::{LimitSetting, parse_rate};
+use queue_core::operations::limits::{LimitSetting, parse_rate};
 
 use super::document::{Entry, Section};
 use super::draft::Draft;

@@ -45,7 +45,7 @@ mod tests;
 
 pub use check::InvalidSetting;
 pub use queue_core::Rate;
-pub use queue_core::limits::LimitSetting;
+pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use settings::{
     DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,

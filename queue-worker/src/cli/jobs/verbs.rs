@@ -3,7 +3,7 @@
 use clap::Args;
 use queue_core::inspect::{COUNT_MAX, JobFilter, JobSummary, jobs};
 use queue_core::transitions::cancel::{cancel, cancel_waiting};
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::transitions::unblock::run_anyway;
 use queue_core::{JobId, JobState, Outcome, Schema};
 use sqlx::PgConnection;
@@ -264,7 +264,7 @@ impl Verb {
     ) -> Result<Applied, sqlx::Error> {
         let mut applied = Applied::default();
         match self {
-            Self::Retry => applied.changed = revive(conn, schema, jobs).await?,
+            Self::Retry => applied.changed = retry_now(conn, schema, jobs).await?,
             Self::Discard => {
                 applied.changed = cancel_waiting(conn, schema, jobs, Outcome::Discarded).await?;
             }
