@@ -130,6 +130,15 @@ impl From<queue_core::operations::queues::QueueError> for Failure {
     }
 }
 
+impl From<queue_core::operations::jobs::BulkError> for Failure {
+    fn from(error: queue_core::operations::jobs::BulkError) -> Self {
+        match error {
+            queue_core::operations::jobs::BulkError::Database(error) => error.into(),
+            refused => Self::new(Exit::Usage, refused),
+        }
+    }
+}
+
 impl From<queue_core::recurring::RecurringError> for Failure {
     fn from(error: queue_core::recurring::RecurringError) -> Self {
         use queue_core::recurring::RecurringError;
