@@ -7,13 +7,14 @@
 
 mod request;
 
+pub mod operations;
+
 mod queue;
 
 pub mod inspect;
-pub mod limits;
 pub mod migrate;
-pub mod queues;
 pub mod recurring;
+#[doc(hidden)]
 pub mod transitions;
 
 pub mod process;

@@ -41,11 +41,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "recurring",
         include_str!("../migrations/0006_recurring.sql"),
     ),
-    migration(
-        7,
-        "pollers",
-        include_str!("../migrations/0007_pollers.sql"),
-    ),
+    migration(7, "pollers", include_str!("../migrations/0007_pollers.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

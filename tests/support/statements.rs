@@ -21,7 +21,7 @@ impl Statement {
     /// Returns whether only operators run it: it may read much, within its own limits.
     #[must_use]
     pub fn is_look(&self) -> bool {
-        self.name.starts_with("inspect/") || self.name == "queues/front"
+        self.name.starts_with("inspect/") || self.name == "operations/queues/front"
     }
 }
 

@@ -4,7 +4,7 @@ mod shell;
 
 use std::time::Duration;
 
-use queue_core::limits::parse_rate;
+use queue_core::operations::limits::parse_rate;
 use queue_core::{JobId, Limits, NewJob, Options};
 use queue_tests::stage::{Gated, Stage};
 use queue_tests::world::{Running, World};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use queue_core::inspect::{Count, JobFilter, doctor, jobs, processes, queues, recurring, stats};
-use queue_core::queues::{Place, clear, pause, resume};
+use queue_core::operations::queues::{Place, clear, pause, resume};
 use queue_core::recurring::{Recurring, add};
 use queue_core::schedule::Tz;
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::{JobId, JobState, NewJob, Options, Schema};
 use queue_tests::world::{World, worker};
 use queue_worker::{App, Cx, Job, Next, Perform};
@@ -198,7 +198,7 @@ async fn a_failed_job_is_shown_with_its_attempt_and_error() {
         .unwrap()[0];
     assert_eq!(summary.error.as_deref(), Some("it broke for good"));
 
-    revive(&mut conn, schema, &[id]).await.unwrap();
+    retry_now(&mut conn, schema, &[id]).await.unwrap();
     let job = jobs::show(&mut conn, schema, id).await.unwrap().unwrap();
     assert_eq!((job.state, job.attempts.len()), (JobState::Ready, 1));
     assert!(

@@ -8,7 +8,7 @@ use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use queue_core::limits::{LimitSetting, SetBy, reset, set};
+use queue_core::operations::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
@@ -18,7 +18,7 @@ use queue_core::transitions::end::{End, end, release_unknown};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::recover;
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::transitions::unblock::{blocked_keys, run_anyway, unblock};
 use queue_core::transitions::{AttemptError, Claim, Ending, Run};
 use queue_core::{
@@ -76,7 +76,7 @@ enum Step {
     RequestCancel {
         job: usize,
     },
-    Revive {
+    RetryNow {
         job: usize,
     },
     Die {
@@ -149,7 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(claim, by, how)| Step::End { claim, by, how }),
         2 => any::<usize>().prop_map(|job| Step::Cancel { job }),
         2 => any::<usize>().prop_map(|job| Step::RequestCancel { job }),
-        3 => any::<usize>().prop_map(|job| Step::Revive { job }),
+        3 => any::<usize>().prop_map(|job| Step::RetryNow { job }),
         2 => process.clone().prop_map(|process| Step::Die { process }),
         1 => (process, any::<bool>())
             .prop_map(|(process, known)| Step::ReleaseUnknown { process, known }),
@@ -184,7 +184,7 @@ struct Actor {
     claims: Vec<(ProcessId, Claim)>,
     /// The claims that are still to be ended, by their place in `claims`.
     open: BTreeSet<usize>,
-    /// The jobs that were asked to stop, and have not been failed and revived since.
+    /// The jobs that were asked to stop, and have not been failed and retried since.
     asked: BTreeSet<JobId>,
 }
 
@@ -266,10 +266,10 @@ impl Actor {
                 self.asked.extend(asked);
                 Ok(())
             }
-            Step::Revive { job } => {
+            Step::RetryNow { job } => {
                 let jobs = self.pick(*job);
-                let revived = ok(revive(&mut self.conn, &self.schema, &jobs).await)?;
-                self.asked.retain(|job| !revived.contains(job));
+                let retried = ok(retry_now(&mut self.conn, &self.schema, &jobs).await)?;
+                self.asked.retain(|job| !retried.contains(job));
                 Ok(())
             }
             Step::Die { process } => self.die(*process).await,

@@ -1,6 +1,6 @@
 //! Jobs that wait for a key, however many and for however long, hold up nobody but each other.
 
-use queue_core::queues::pause;
+use queue_core::operations::queues::pause;
 use queue_core::{Limits, NewJob, Options};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::{Gated, Note, Stage, gated, note};

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use queue_core::limits::{LimitSetting, SetBy, reset, set};
+use queue_core::operations::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Run;
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use queue_core::limits::{LimitSetting, SetBy, set};
+use queue_core::operations::limits::{LimitSetting, SetBy, set};
 use queue_core::{Limits, Options, Rate};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::world::{World, worker};

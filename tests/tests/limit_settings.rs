@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::inspect::jobs::{JobFilter, count, show};
 use queue_core::inspect::limits::{LimitSummary, list};
-use queue_core::limits::{LimitSet, LimitSetting, SetBy, reset, set};
+use queue_core::operations::limits::{LimitSet, LimitSetting, SetBy, reset, set};
 use queue_core::transitions::cancel::cancel_waiting;
 use queue_core::transitions::clear::{Cleared, clear_finished};
 use queue_core::transitions::unblock::run_anyway;

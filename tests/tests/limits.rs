@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::request_cancel;
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::{Limits, Options};
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::{Note, Stage, gated, note};
@@ -290,7 +290,7 @@ async fn a_retry_waits_for_room_like_every_other_job() {
 }
 
 #[tokio::test]
-async fn a_revived_and_a_delayed_job_wait_for_room_too() {
+async fn a_retried_and_a_delayed_job_wait_for_room_too() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<End>(), worker("*", 4));
@@ -301,8 +301,8 @@ async fn a_revived_and_a_delayed_job_wait_for_room_too() {
     stage.noted("holder begins").await;
 
     let mut conn = world.connect().await;
-    let revived = revive(&mut conn, world.queue.schema(), &[failed]).await;
-    assert_eq!(revived.unwrap(), [failed]);
+    let retried = retry_now(&mut conn, world.queue.schema(), &[failed]).await;
+    assert_eq!(retried.unwrap(), [failed]);
     let delayed = world.queue.enqueue(Note::new("delayed")).limits(key());
     let delayed = delayed
         .delay(Duration::from_secs(3_600))

@@ -24,7 +24,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("recurring/clear_firings", "schedules"),
     ("recurring/pause", "schedules"),
     ("recurring/undeclare", "schedules"),
-    ("limits/set", "slots"),
+    ("operations/limits/set", "slots"),
     ("claim/line_end", "job_seq"),
 ];
 

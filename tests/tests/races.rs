@@ -11,7 +11,7 @@ use queue_core::transitions::end::{End, end, release, release_unknown, was_writt
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::recover;
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::transitions::{AttemptError, Became, Claim, Ending, Run};
 use queue_core::{Enqueued, JobId, NewJob, Options, Outcome, Schema, States, Unique};
 use queue_tests::soundness::problems;
@@ -129,8 +129,8 @@ async fn promoted(conn: &mut PgConnection, limit: u32) -> u64 {
         .unwrap()
 }
 
-async fn revived(conn: &mut PgConnection, job: JobId) -> Vec<JobId> {
-    revive(conn, &Schema::default(), &[job]).await.unwrap()
+async fn retried_now(conn: &mut PgConnection, job: JobId) -> Vec<JobId> {
+    retry_now(conn, &Schema::default(), &[job]).await.unwrap()
 }
 
 fn run(claim: Claim) -> Run {
@@ -562,7 +562,7 @@ async fn two_dispatchers_promote_each_due_job_once() {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_not_revived_while_another_takes_its_key() {
+async fn a_failed_job_is_not_retried_while_another_takes_its_key() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let old = failed(&world, unique()).await;
@@ -571,28 +571,28 @@ async fn a_failed_job_is_not_revived_while_another_takes_its_key() {
     let job = NewJob::untyped("k", &json!(2), unique());
     let enqueued = world.queue.enqueue_all([job]).tx(&mut enqueueing).await;
     assert!(enqueued.unwrap()[0].is_new());
-    let reviving = tokio::spawn(async move { revived(&mut other, old).await });
+    let retrying = tokio::spawn(async move { retried_now(&mut other, old).await });
     until_one_waits(&world).await;
     enqueueing.commit().await.unwrap();
 
-    assert_eq!(reviving.await.unwrap(), []);
+    assert_eq!(retrying.await.unwrap(), []);
     assert_ends(&world, old, "failed").await;
 }
 
 #[tokio::test]
-async fn a_job_whose_key_a_revived_one_takes_is_not_enqueued() {
+async fn a_job_whose_key_a_retried_one_takes_is_not_enqueued() {
     let world = World::new().await;
     let (mut one, queue) = (world.connect().await, world.queue.clone());
     let old = failed(&world, unique()).await;
 
-    let mut reviving = one.begin().await.unwrap();
-    assert_eq!(revived(&mut reviving, old).await, [old]);
+    let mut retrying = one.begin().await.unwrap();
+    assert_eq!(retried_now(&mut retrying, old).await, [old]);
     let enqueueing = tokio::spawn(async move {
         let job = NewJob::untyped("k", &json!(2), unique());
         queue.enqueue_all([job]).await.unwrap()
     });
     until_one_waits(&world).await;
-    reviving.commit().await.unwrap();
+    retrying.commit().await.unwrap();
 
     assert_eq!(enqueueing.await.unwrap(), [Enqueued::Kept(old)]);
     assert_ends(&world, old, "ready").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use queue_core::transitions::clear::{Cleared, clear_finished};
-use queue_core::transitions::revive::revive;
+use queue_core::transitions::retry_now::retry_now;
 use queue_core::{Enqueued, JobId, NewJob, OnConflict, Options, States, Unique};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, eventually, worker};
@@ -444,28 +444,28 @@ async fn bulks_with_the_same_keys_in_opposite_order_do_not_deadlock() {
 }
 
 #[tokio::test]
-async fn a_failed_job_whose_key_was_taken_cannot_be_revived() {
+async fn a_failed_job_whose_key_was_taken_cannot_be_retried() {
     let world = World::new().await;
     let failed = fail_one(&world, key()).await;
     let holder = enqueue(&world, key()).await.id();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    let revived = revive(&mut conn, schema, &[failed]).await.unwrap();
+    let retried = retry_now(&mut conn, schema, &[failed]).await.unwrap();
 
-    assert_eq!(revived, []);
+    assert_eq!(retried, []);
     assert_eq!(world.state(failed).await, "failed");
     assert_eq!(world.state(holder).await, "ready");
 }
 
 #[tokio::test]
-async fn a_revived_job_holds_its_key_no_longer_than_its_period() {
+async fn a_retried_job_holds_its_key_no_longer_than_its_period() {
     let world = World::new().await;
     let unique = key().within(Duration::from_secs(3_600));
     let failed = fail_one(&world, unique).await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
     assert_eq!(
-        revive(&mut conn, schema, &[failed]).await.unwrap(),
+        retry_now(&mut conn, schema, &[failed]).await.unwrap(),
         [failed]
     );
 
@@ -477,7 +477,7 @@ async fn a_revived_job_holds_its_key_no_longer_than_its_period() {
 }
 
 #[tokio::test]
-async fn a_revived_job_whose_period_is_over_leaves_its_key_to_its_successor() {
+async fn a_retried_job_whose_period_is_over_leaves_its_key_to_its_successor() {
     let world = World::new().await;
     let failed = fail_one(&world, key().within(Duration::from_secs(60))).await;
     let holder = enqueue(&world, key()).await.id();
@@ -487,7 +487,7 @@ async fn a_revived_job_whose_period_is_over_leaves_its_key_to_its_successor() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
     assert_eq!(
-        revive(&mut conn, schema, &[failed]).await.unwrap(),
+        retry_now(&mut conn, schema, &[failed]).await.unwrap(),
         [failed]
     );
 
@@ -496,14 +496,14 @@ async fn a_revived_job_whose_period_is_over_leaves_its_key_to_its_successor() {
 }
 
 #[tokio::test]
-async fn a_revived_job_takes_its_key_again() {
+async fn a_retried_job_takes_its_key_again() {
     let world = World::new().await;
     let failed = fail_one(&world, key()).await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    let revived = revive(&mut conn, schema, &[failed]).await.unwrap();
+    let retried = retry_now(&mut conn, schema, &[failed]).await.unwrap();
 
-    assert_eq!(revived, [failed]);
+    assert_eq!(retried, [failed]);
     assert_eq!(world.state(failed).await, "ready");
     assert_eq!(enqueue(&world, key()).await, Enqueued::Kept(failed));
 }

@@ -12,7 +12,7 @@
 //! | [`end`](mod@end) | claimed → scheduled, ready, failed or finished, as the run asks |
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, of dead processes |
 //! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to stop |
-//! | [`revive`] | failed → ready, by an operator |
+//! | [`retry_now`] | failed, scheduled → ready, by an operator |
 //! | [`clear`] | finished, failed → gone |
 //!
 //! What ends a run is *fenced*: it names the process and the attempt that the claim was made for,
@@ -32,7 +32,7 @@ pub mod end;
 pub mod finish;
 pub mod promote;
 pub mod recover;
-pub mod revive;
+pub mod retry_now;
 
 pub mod claim;
 pub mod enqueue;

@@ -1,8 +1,10 @@
 //! One run of one job: what is in flight, the run itself, and the verdict on it.
 
-mod in_flight;
-mod judge;
 mod runner;
+
+mod judge;
+
+mod in_flight;
 
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;

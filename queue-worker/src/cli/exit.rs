@@ -111,19 +111,28 @@ impl From<queue_core::EnqueueError> for Failure {
     }
 }
 
-impl From<queue_core::limits::LimitError> for Failure {
-    fn from(error: queue_core::limits::LimitError) -> Self {
+impl From<queue_core::operations::limits::LimitError> for Failure {
+    fn from(error: queue_core::operations::limits::LimitError) -> Self {
         match error {
-            queue_core::limits::LimitError::Database(error) => error.into(),
+            queue_core::operations::limits::LimitError::Database(error) => error.into(),
             refused => Self::new(Exit::Usage, refused),
         }
     }
 }
 
-impl From<queue_core::queues::QueueError> for Failure {
-    fn from(error: queue_core::queues::QueueError) -> Self {
+impl From<queue_core::operations::queues::QueueError> for Failure {
+    fn from(error: queue_core::operations::queues::QueueError) -> Self {
         match error {
-            queue_core::queues::QueueError::Database(error) => error.into(),
+            queue_core::operations::queues::QueueError::Database(error) => error.into(),
+            refused => Self::new(Exit::Usage, refused),
+        }
+    }
+}
+
+impl From<queue_core::operations::jobs::BulkError> for Failure {
+    fn from(error: queue_core::operations::jobs::BulkError) -> Self {
+        match error {
+            queue_core::operations::jobs::BulkError::Database(error) => error.into(),
             refused => Self::new(Exit::Usage, refused),
         }
     }

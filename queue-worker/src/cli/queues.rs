@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use queue_core::inspect::{COUNT_MAX, JobFilter, QueueSummary, jobs, queues, spell_duration};
-use queue_core::queues::{self as verbs, Place};
+use queue_core::operations::queues::{self as verbs, Place};
 use queue_core::{JobState, check_queue};
 use serde::Serialize;
 use sqlx::PgConnection;

@@ -26,9 +26,10 @@ use crate::connection::Patience;
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Writer;
 
-mod freed_keys;
 mod stuck;
 mod write;
+
+mod freed_keys;
 
 /// The most completions that wait for a write, and that leave with one.
 pub(crate) const QUEUE_MAX: usize = 8_192;

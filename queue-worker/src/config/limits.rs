@@ -1,6 +1,6 @@
 //! `[limits]`: how many jobs of a key, group, queue or kind run at once, and start in a period.
 
-use queue_core::limits::{LimitSetting, parse_rate};
+use queue_core::operations::limits::{LimitSetting, parse_rate};
 use serde::Deserialize;
 
 use super::check::Check;

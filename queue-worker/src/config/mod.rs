@@ -42,7 +42,7 @@ pub use parts::{
 };
 pub use problem::{InvalidConfig, Place, Problem};
 pub use queue_core::Rate;
-pub use queue_core::limits::LimitSetting;
+pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;
 pub use settings::{Config, Settings, Source};

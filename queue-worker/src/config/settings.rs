@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use queue_core::check_kind;
-use queue_core::limits::LimitSetting;
+use queue_core::operations::limits::LimitSetting;
 use serde::Deserialize;
 
 use super::check::{Check, InvalidSetting};
@@ -110,7 +110,7 @@ impl Settings {
         check.within("process", |check| self.process.check(check));
         check.within("maintenance", |check| self.maintenance.check(check));
         for (name, limit) in &self.limits {
-            if let Err(invalid) = queue_core::limits::check(name, *limit) {
+            if let Err(invalid) = queue_core::operations::limits::check(name, *limit) {
                 check.refuse(&format!("limits.{name}"), invalid.reason());
             }
         }

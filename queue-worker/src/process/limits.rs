@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use queue_core::Schema;
-use queue_core::limits::{LimitError, LimitSetting, SetBy, set};
+use queue_core::operations::limits::{LimitError, LimitSetting, SetBy, set};
 use sqlx::PgConnection;
 
 /// The limits of the configuration. They are declared before the process runs anything, so that

@@ -1,9 +1,9 @@
 //! `queue jobs`: lists, shows and changes jobs.
 
-mod bulk;
+mod change;
 mod list;
+mod report;
 mod show;
-mod verbs;
 
 use clap::{Args, Subcommand};
 
@@ -38,13 +38,13 @@ enum Command {
     /// Shows one job with all its attempts
     Show(show::Show),
     /// Makes failed jobs ready again, and lets those that wait for another attempt run now
-    Retry(verbs::Retry),
+    Retry(change::Retry),
     /// Gives up jobs that wait or failed
-    Discard(verbs::Discard),
+    Discard(change::Discard),
     /// Ends jobs that wait, and asks running ones to stop
-    Cancel(verbs::Cancel),
+    Cancel(change::Cancel),
     /// Lets blocked jobs run in spite of their limits
-    Run(verbs::Run),
+    Run(change::Run),
 }
 
 impl Jobs {

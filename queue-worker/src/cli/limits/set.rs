@@ -1,7 +1,7 @@
 //! `queue limits set` and `reset`
 
 use clap::Args;
-use queue_core::limits::{self, LimitSet, LimitSetting, parse_rate};
+use queue_core::operations::limits::{self, LimitSet, LimitSetting, parse_rate};
 use serde::Serialize;
 
 use super::Name;

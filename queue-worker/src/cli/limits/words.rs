@@ -54,7 +54,7 @@ fn rate_words(space: f64, burst: u32) -> String {
 mod tests {
     use std::time::Duration;
 
-    use queue_core::limits::parse_rate;
+    use queue_core::operations::limits::parse_rate;
 
     use super::*;
 

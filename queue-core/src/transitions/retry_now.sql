@@ -41,18 +41,18 @@ with fallen as (
         where job_id = any ($1) and attempt > 0 order by job_id for update skip locked
     ))
     returning job_id, attempt, queue, kind
-), revived as (
+), retried as (
     select * from risen
     union all
     select * from hastened
 ), placed as (
     insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track)
     select job_id, nextval('queue.job_seq'), attempt, priority, queue, kind, limited::integer
-    from revived
+    from retried
     cross join lateral (
         select priority, limits is not null as limited
         from queue.jobs
-        where jobs.id = revived.job_id
+        where jobs.id = retried.job_id
         limit 1
     ) as job
     order by job_id
@@ -66,4 +66,4 @@ select job_id, (
         where exists (select from queue.sleepers)
     ) as notified
 )
-from revived
+from retried

@@ -6,21 +6,21 @@ use super::run::notified_job_ids;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-const REVIVE: &str = include_str!("revive.sql");
+const RETRY_NOW: &str = include_str!("retry_now.sql");
 
 /// Makes failed jobs ready again, with all their attempts before them, and jobs that wait for
-/// another attempt ready at once. Returns those it revived; a job whose unique key has been taken
+/// another attempt ready at once. Returns those it made ready; a job whose unique key has been taken
 /// by another meanwhile is not among them.
 ///
 /// # Errors
 /// Returns what the server answered.
-pub async fn revive(
+pub async fn retry_now(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
     let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
-    sqlx::query_as(schema.sql(REVIVE))
+    sqlx::query_as(schema.sql(RETRY_NOW))
         .bind(ids)
         .fetch_all(conn)
         .await

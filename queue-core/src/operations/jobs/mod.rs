@@ -1,0 +1,328 @@
+//! Retrying, discarding, cancelling and running jobs in spite of their limits: one job, several,
+//! or all that a filter finds.
+//!
+//! A job that an action does not apply to is left alone and reported with the reason. Many jobs
+//! are changed in batches, each committed by itself unless the caller's connection is in a
+//! transaction.
+
+mod action;
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+
+pub use action::{JobAction, Refusal, StateRefused};
+
+use crate::inspect::{COUNT_MAX, Count, JobFilter, JobSummary, jobs as inspect};
+use crate::job::{JobId, Outcome};
+use crate::queue::Queue;
+use crate::sql::Schema;
+use crate::transitions::cancel::{cancel, cancel_waiting};
+use crate::transitions::retry_now::retry_now;
+use crate::transitions::unblock::run_anyway;
+
+/// The most jobs that one batch looks at and changes.
+pub const BATCH_JOBS_MAX: u32 = 1_000;
+
+/// Why one job was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The action does not apply to the job as it stands, or something was in the way.
+    #[error("job {job} was not changed: {reason}")]
+    Refused {
+        /// The job.
+        job: JobId,
+        /// Why it was left alone.
+        reason: Refusal,
+    },
+    /// The database refused, or could not be reached.
+    #[error("could not change the job")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why the jobs that a filter finds were not counted or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BulkError {
+    /// The filter names a state that the action does not apply to.
+    #[error(transparent)]
+    State(#[from] StateRefused),
+    /// The database refused, or could not be reached.
+    #[error("could not change the jobs")]
+    Database(#[from] sqlx::Error),
+}
+
+/// What became of jobs that were to be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The jobs that were changed.
+    pub changed: Vec<JobId>,
+    /// The running jobs that were asked to stop.
+    pub asked_to_stop: Vec<JobId>,
+    /// The jobs that were left alone, with the reason.
+    pub refused: Vec<(JobId, Refusal)>,
+}
+
+impl Changes {
+    /// Returns how many jobs were looked at.
+    pub fn jobs(&self) -> usize {
+        self.changed.len() + self.asked_to_stop.len() + self.refused.len()
+    }
+
+    /// Adds what became of further jobs.
+    pub fn extend(&mut self, further: Self) {
+        self.changed.extend(further.changed);
+        self.asked_to_stop.extend(further.asked_to_stop);
+        self.refused.extend(further.refused);
+    }
+}
+
+/// What became of one batch of the jobs that a filter finds.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What became of the jobs of the batch.
+    pub changes: Changes,
+    /// The job below which the next batch begins; nothing after the last batch.
+    pub next: Option<JobId>,
+}
+
+/// What cancelling did to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The job was waiting, and is cancelled.
+    Ended,
+    /// The job is running, and was asked to stop. It becomes cancelled when it does.
+    AskedToStop,
+}
+
+impl Queue {
+    /// Makes a failed job ready with all its attempts again, or a job that waits for another
+    /// attempt ready at once.
+    ///
+    /// # Errors
+    /// Refuses a job in another state, and one whose unique key another job holds.
+    pub async fn retry(&self, job: JobId) -> Result<(), JobError> {
+        self.change_one(JobAction::Retry, job).await.map(drop)
+    }
+
+    /// Gives up a job that waits or has failed: it becomes finished (discarded).
+    ///
+    /// # Errors
+    /// Refuses a job that is running or finished.
+    pub async fn discard(&self, job: JobId) -> Result<(), JobError> {
+        self.change_one(JobAction::Discard, job).await.map(drop)
+    }
+
+    /// Cancels a job that waits, or asks a running one to stop.
+    ///
+    /// # Errors
+    /// Refuses a job that has failed, is finished, or was asked to stop before.
+    pub async fn cancel(&self, job: JobId) -> Result<Cancelled, JobError> {
+        let changes = self.change_one(JobAction::Cancel, job).await?;
+        Ok(match changes.asked_to_stop.is_empty() {
+            true => Cancelled::Ended,
+            false => Cancelled::AskedToStop,
+        })
+    }
+
+    /// Makes a blocked job ready in spite of its limits, this once.
+    ///
+    /// # Errors
+    /// Refuses a job that is not blocked.
+    pub async fn run_anyway(&self, job: JobId) -> Result<(), JobError> {
+        self.change_one(JobAction::RunAnyway, job).await.map(drop)
+    }
+
+    /// Counts the jobs that [`change_matching`](Self::change_matching) would look at, up to
+    /// [`COUNT_MAX`].
+    ///
+    /// # Errors
+    /// Refuses a filter that names a state the action does not apply to.
+    pub async fn count_matching(
+        &self,
+        action: JobAction,
+        filter: &JobFilter,
+    ) -> Result<Count, BulkError> {
+        let mut conn = self.pool.acquire().await?;
+        count(&mut conn, &self.schema, action, filter).await
+    }
+
+    /// Changes all jobs that a filter finds, in batches that are committed one by one. A filter
+    /// without states means [`JobAction::default_states`].
+    ///
+    /// ```no_run
+    /// use queue_core::inspect::JobFilter;
+    /// use queue_core::operations::jobs::{BulkError, JobAction};
+    ///
+    /// # async fn example(queue: queue_core::Queue) -> Result<(), BulkError> {
+    /// let failed_mail = JobFilter {
+    ///     queue: Some("mail".to_owned()),
+    ///     ..JobFilter::default()
+    /// };
+    /// println!("{} jobs", queue.count_matching(JobAction::Retry, &failed_mail).await?);
+    /// let changes = queue.change_matching(JobAction::Retry, &failed_mail).await?;
+    /// println!("retried {}, left {}", changes.changed.len(), changes.refused.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Refuses a filter that names a state the action does not apply to. After an error of the
+    /// database the batches before it stay changed.
+    pub async fn change_matching(
+        &self,
+        action: JobAction,
+        filter: &JobFilter,
+    ) -> Result<Changes, BulkError> {
+        let mut conn = self.pool.acquire().await?;
+        let mut all = Changes::default();
+        let mut below = None;
+        loop {
+            let batch = change_batch(&mut conn, &self.schema, action, filter, below).await?;
+            all.extend(batch.changes);
+            below = batch.next;
+            if below.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn change_one(&self, action: JobAction, job: JobId) -> Result<Changes, JobError> {
+        let mut conn = self.pool.acquire().await?;
+        let mut changes = change(&mut conn, &self.schema, action, &[job]).await?;
+        match changes.refused.pop() {
+            Some((job, reason)) => Err(JobError::Refused { job, reason }),
+            None => Ok(changes),
+        }
+    }
+}
+
+/// Changes the jobs that are named, in batches.
+///
+/// # Errors
+/// Returns what the server answered. The batches before that stay changed.
+pub async fn change(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    action: JobAction,
+    jobs: &[JobId],
+) -> Result<Changes, sqlx::Error> {
+    let mut jobs = jobs.to_vec();
+    jobs.sort_unstable();
+    jobs.dedup();
+    let mut changes = Changes::default();
+    for batch in jobs.chunks(BATCH_JOBS_MAX as usize) {
+        let found = find(conn, schema, batch).await?;
+        let (fit, unfit): (Vec<JobSummary>, Vec<JobSummary>) =
+            found.into_iter().partition(|job| action.applies_to(job));
+        let ids: Vec<JobId> = fit.iter().map(|job| job.id).collect();
+        changes.refuse(action, &without(batch, &ids), &unfit);
+        changes.extend(apply(conn, schema, action, &ids).await?);
+    }
+    Ok(changes)
+}
+
+/// Counts the jobs that a filter finds for an action, up to [`COUNT_MAX`].
+///
+/// # Errors
+/// Refuses a filter that names a state the action does not apply to.
+pub async fn count(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    action: JobAction,
+    filter: &JobFilter,
+) -> Result<Count, BulkError> {
+    let filter = action.complete(filter.clone())?;
+    Ok(inspect::count(conn, schema, &filter, COUNT_MAX).await?)
+}
+
+/// Changes the newest [`BATCH_JOBS_MAX`] jobs that a filter finds below a job, and returns where
+/// the next batch begins.
+///
+/// # Errors
+/// Refuses a filter that names a state the action does not apply to.
+pub async fn change_batch(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    action: JobAction,
+    filter: &JobFilter,
+    below: Option<JobId>,
+) -> Result<Batch, BulkError> {
+    let filter = action.complete(filter.clone())?;
+    let jobs = inspect::ids(conn, schema, &filter, below, BATCH_JOBS_MAX).await?;
+    Ok(Batch {
+        changes: apply(conn, schema, action, &jobs).await?,
+        next: jobs.last().copied(),
+    })
+}
+
+/// Changes what can be changed of a batch, and looks up why the rest was not.
+async fn apply(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    action: JobAction,
+    jobs: &[JobId],
+) -> Result<Changes, sqlx::Error> {
+    if jobs.is_empty() {
+        return Ok(Changes::default());
+    }
+    let mut changes = transition(conn, schema, action, jobs).await?;
+    let left = without(jobs, changes.changed.iter().chain(&changes.asked_to_stop));
+    if !left.is_empty() {
+        let found = find(conn, schema, &left).await?;
+        changes.refuse(action, &left, &found);
+    }
+    Ok(changes)
+}
+
+async fn transition(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    action: JobAction,
+    jobs: &[JobId],
+) -> Result<Changes, sqlx::Error> {
+    let mut changes = Changes::default();
+    match action {
+        JobAction::Retry => changes.changed = retry_now(conn, schema, jobs).await?,
+        JobAction::Discard => {
+            changes.changed = cancel_waiting(conn, schema, jobs, Outcome::Discarded).await?;
+        }
+        JobAction::Cancel => {
+            let cancelled = cancel(conn, schema, jobs).await?;
+            changes.changed = cancelled.ended;
+            changes.asked_to_stop = cancelled.asked;
+        }
+        JobAction::RunAnyway => changes.changed = run_anyway(conn, schema, jobs).await?,
+    }
+    Ok(changes)
+}
+
+async fn find(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[JobId],
+) -> Result<Vec<JobSummary>, sqlx::Error> {
+    let named = JobFilter {
+        ids: Some(jobs.to_vec()),
+        ..JobFilter::default()
+    };
+    inspect::list(conn, schema, &named, None, BATCH_JOBS_MAX).await
+}
+
+impl Changes {
+    /// Notes why jobs were left alone, as far as they were found.
+    fn refuse(&mut self, action: JobAction, left: &[JobId], found: &[JobSummary]) {
+        let reasons = found.iter().map(|job| (job.id, action.refusal(job)));
+        self.refused.extend(reasons);
+        let unknown = without(left, found.iter().map(|job| &job.id));
+        let unknown = unknown.into_iter().map(|job| (job, Refusal::Unknown));
+        self.refused.extend(unknown);
+    }
+}
+
+fn without<'a>(jobs: &[JobId], others: impl IntoIterator<Item = &'a JobId>) -> Vec<JobId> {
+    let others: HashSet<&JobId> = others.into_iter().collect();
+    let left = jobs.iter().filter(|job| !others.contains(job));
+    left.copied().collect()
+}
