@@ -187,7 +187,9 @@ async fn enqueueing_notifies_only_while_somebody_sleeps() {
 async fn a_process_whose_workers_are_all_busy_is_no_sleeper() {
     let world = World::new().await;
     let stage = Stage::default();
-    let process = world.start(stage.app(), worker("*", 1));
+    let mut settings = worker("*", 1);
+    settings.process.notifications = true;
+    let process = world.start(stage.app(), settings);
     world.until("sleepers", 1).await;
 
     let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
