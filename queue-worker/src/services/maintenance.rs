@@ -56,6 +56,7 @@ fn report(recovered: &[Recovered]) {
         tracing::warn!(
             job_id = %job.job_id,
             kind = job.kind,
+            queue = job.queue,
             process = job.process,
             next = job.next,
             "recovered a job of a process that died",
