@@ -9,7 +9,7 @@ mod build;
 mod interval;
 pub(crate) mod proxy;
 pub(crate) mod sample;
-mod usage;
+pub(crate) mod usage;
 
 use std::path::Path;
 use std::process::Stdio;

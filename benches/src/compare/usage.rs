@@ -35,9 +35,14 @@ impl Usage {
         }
         Ok(Self {
             server: ticks as f64 / TICKS_PER_SECOND,
-            worker: Stat::of(std::process::id())?.ticks as f64 / TICKS_PER_SECOND,
+            worker: processor_seconds(std::process::id())?,
         })
     }
+}
+
+/// Returns the processor time that a process has used, in seconds.
+pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
+    Ok(Stat::of(pid)?.ticks as f64 / TICKS_PER_SECOND)
 }
 
 struct Stat {

@@ -9,6 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgPoolOptions;
 use tokio::process::{Child, Command};
 
+use crate::compare::usage::processor_seconds;
 use crate::database::BenchDatabase;
 use crate::options::Options;
 use crate::process::{process, quiet_app};
@@ -16,8 +17,6 @@ use crate::report::{Line, Report};
 
 const SETTLE: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_secs(10);
-/// The unit of processor time in /proc, on every Linux that is in use.
-const TICKS_PER_SECOND: f64 = 100.0;
 const CONCURRENCY: usize = 10;
 
 pub(crate) async fn run(database: &BenchDatabase, report: &mut Report) -> Result<()> {
@@ -49,9 +48,9 @@ fn spawn(database: &BenchDatabase) -> Result<Child> {
 async fn watch(child: &Child) -> Result<(u64, f64)> {
     let pid = child.id().context("the idle process ended")?;
     tokio::time::sleep(SETTLE).await;
-    let before = cpu_ticks(pid)?;
+    let before = processor_seconds(pid)?;
     tokio::time::sleep(WATCH).await;
-    let seconds = (cpu_ticks(pid)? - before) as f64 / TICKS_PER_SECOND;
+    let seconds = processor_seconds(pid)? - before;
     Ok((resident_kib(pid)?, seconds / WATCH.as_secs_f64() * 100.0))
 }
 
@@ -60,15 +59,6 @@ fn resident_kib(pid: u32) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let figure = line.and_then(|line| line.split_whitespace().next());
     Ok(figure.context("the process has no memory")?.parse()?)
-}
-
-fn cpu_ticks(pid: u32) -> Result<u64> {
-    let stat = read_proc(pid, "stat")?;
-    // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th
-    // fields after it.
-    let (_, fields) = stat.rsplit_once(')').context("could not read /proc")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
 
 fn read_proc(pid: u32, file: &str) -> Result<String> {
