@@ -46,7 +46,7 @@ impl Run {
     }
 }
 
-/// What became of a job when its run ended.
+/// What a job is once its run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Became {
     /// It is over.

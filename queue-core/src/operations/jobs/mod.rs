@@ -53,7 +53,7 @@ pub enum BulkError {
     Database(#[from] sqlx::Error),
 }
 
-/// What became of jobs that were to be changed.
+/// How a change of jobs ended: which were changed, and which were left alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The jobs that were changed.
@@ -70,7 +70,7 @@ impl Changes {
         self.changed.len() + self.asked_to_stop.len() + self.refused.len()
     }
 
-    /// Adds what became of further jobs.
+    /// Adds further jobs.
     pub fn extend(&mut self, further: Self) {
         self.changed.extend(further.changed);
         self.asked_to_stop.extend(further.asked_to_stop);
@@ -78,10 +78,10 @@ impl Changes {
     }
 }
 
-/// What became of one batch of the jobs that a filter finds.
+/// How the change of one batch of the jobs that a filter finds ended.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// What became of the jobs of the batch.
+    /// Which jobs of the batch were changed, and which were left alone.
     pub changes: Changes,
     /// The job below which the next batch begins; nothing after the last batch.
     pub next: Option<JobId>,
