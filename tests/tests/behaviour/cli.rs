@@ -1,14 +1,12 @@
 //! The command line, as people and scripts use it.
 
-mod shell;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
+use crate::shell::{Shell, said};
 use queue_core::{NewJob, Options};
 use queue_tests::world::{World, eventually};
 use serde_json::{Value, json};
-use shell::{Shell, said};
 
 #[tokio::test]
 async fn without_a_database_the_next_step_is_named() {

@@ -6,8 +6,8 @@ use std::fs;
 use queue_worker::Settings;
 use queue_worker::config::{Config, Override};
 
-const README: &str = include_str!("../../README.md");
-const SAMPLE: &str = include_str!("../../config/queue.toml");
+const README: &str = include_str!("../../../README.md");
+const SAMPLE: &str = include_str!("../../../config/queue.toml");
 
 fn block(language: &str) -> &'static str {
     let (_, from_start) = README

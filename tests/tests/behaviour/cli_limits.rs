@@ -1,9 +1,8 @@
 //! Limits, as people and scripts see and change them.
 
-mod shell;
-
 use std::time::Duration;
 
+use crate::shell::Shell;
 use queue_core::operations::limits::parse_rate;
 use queue_core::{JobId, Limits, NewJob, Options};
 use queue_tests::stage::{Gated, Stage};
@@ -11,7 +10,6 @@ use queue_tests::world::{Running, World};
 use queue_worker::Settings;
 use queue_worker::config::LimitSetting;
 use serde_json::{Value, json};
-use shell::Shell;
 
 /// Jobs of one key that wait at a gate of their own name once they run.
 async fn gated(world: &World, names: &[&str], to: u32) -> Vec<JobId> {
@@ -130,7 +128,7 @@ async fn what_is_not_given_stays_as_an_operator_set_it_until_it_is_reset() {
         .run(&["limits", "set", "@queue/mail", "--to", "7"])
         .await;
     assert_eq!(
-        shell::said(&output),
+        crate::shell::said(&output),
         "the limit of @queue/mail is now: 7 at once; 100 starts per minute, bursts of 20\n"
     );
     let listed = shell.json(&["limits"]).await;
@@ -154,7 +152,7 @@ async fn a_lowered_limit_drains_and_a_raised_one_lets_blocked_jobs_go_on() {
     world.until("blocked", 1).await;
 
     let output = shell.run(&["limits", "set", "gated", "--to", "1"]).await;
-    let said = shell::said(&output);
+    let said = crate::shell::said(&output);
     assert!(
         said.contains("1 job runs beyond the new limit: they drain"),
         "{said}"
@@ -175,7 +173,10 @@ async fn a_blocked_job_is_run_in_spite_of_its_limit_and_marked() {
     let (process, [_, second]) = one_runs_and_one_is_blocked(&world, &stage).await;
 
     let output = shell.run(&["jobs", "run", &second]).await;
-    assert_eq!(shell::said(&output), "let 1 job run in spite of limits\n");
+    assert_eq!(
+        crate::shell::said(&output),
+        "let 1 job run in spite of limits\n"
+    );
     stage.noted("second begins").await;
 
     let shown = shell.print(&["jobs", "show", &second]).await;
@@ -227,7 +228,7 @@ async fn a_long_list_of_keys_is_read_page_by_page() {
     }
 
     let output = shell.run(&["limits", "list", "--count", "2"]).await;
-    assert!(shell::said(&output).contains("add --after 'b'"));
+    assert!(crate::shell::said(&output).contains("add --after 'b'"));
     let rest = shell.json(&["limits", "list", "--after", "b"]).await;
     let keys: Vec<&Value> = rest
         .as_array()
