@@ -26,7 +26,7 @@ CREATE TABLE queue.blocked (
     blocked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     attempt integer NOT NULL,
     priority smallint NOT NULL,
-    spent smallint NOT NULL,
+    failures smallint NOT NULL,
     crashes smallint NOT NULL,
     frees_key boolean NOT NULL,
     replaces boolean NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE queue.claimed (
     claimed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     process_id uuid NOT NULL,
     attempt integer NOT NULL,
-    spent smallint NOT NULL,
+    failures smallint NOT NULL,
     crashes smallint NOT NULL,
     cancel_requested_at timestamp with time zone,
     slots integer[],
@@ -58,7 +58,7 @@ CREATE TABLE queue.failed (
     job_id bigint NOT NULL,
     failed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     attempt integer NOT NULL,
-    spent smallint NOT NULL,
+    failures smallint NOT NULL,
     crashes smallint NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
     kind text NOT NULL COLLATE pg_catalog."C"
@@ -78,7 +78,7 @@ CREATE TABLE queue.firings (
     since timestamp with time zone,
     fired_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     job_id bigint,
-    schedule text NOT NULL COLLATE pg_catalog."C",
+    recurring_job text NOT NULL COLLATE pg_catalog."C",
     outcome text NOT NULL,
     reason text,
     CONSTRAINT firings_outcome_check CHECK ((outcome = ANY (ARRAY['enqueued'::text, 'missed'::text, 'overlap'::text, 'failed'::text])))
@@ -91,6 +91,10 @@ ALTER TABLE queue.firings ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE queue.idle_processes (
+    process_id uuid NOT NULL
 );
 
 CREATE SEQUENCE queue.job_seq
@@ -179,7 +183,7 @@ CREATE TABLE queue.ready (
     ready_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     attempt integer DEFAULT 0 NOT NULL,
     priority smallint NOT NULL,
-    spent smallint DEFAULT 0 NOT NULL,
+    failures smallint DEFAULT 0 NOT NULL,
     crashes smallint DEFAULT 0 NOT NULL,
     frees_key boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -188,20 +192,7 @@ CREATE TABLE queue.ready (
     waited_for text COLLATE pg_catalog."C"
 );
 
-CREATE TABLE queue.scheduled (
-    job_id bigint NOT NULL,
-    due_at timestamp with time zone NOT NULL,
-    attempt integer DEFAULT 0 NOT NULL,
-    priority smallint NOT NULL,
-    spent smallint DEFAULT 0 NOT NULL,
-    crashes smallint DEFAULT 0 NOT NULL,
-    frees_key boolean DEFAULT false NOT NULL,
-    queue text NOT NULL COLLATE pg_catalog."C",
-    kind text NOT NULL COLLATE pg_catalog."C",
-    limited boolean DEFAULT false NOT NULL
-);
-
-CREATE TABLE queue.schedules (
+CREATE TABLE queue.recurring_jobs (
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     paused_at timestamp with time zone,
@@ -222,16 +213,25 @@ CREATE TABLE queue.schedules (
     tags text[] NOT NULL,
     args jsonb NOT NULL,
     limits jsonb,
-    CONSTRAINT schedules_attempts_max_check CHECK ((attempts_max > 0)),
-    CONSTRAINT schedules_crashes_max_check CHECK ((crashes_max > 0)),
-    CONSTRAINT schedules_jitter_ms_check CHECK ((jitter_ms >= 0)),
-    CONSTRAINT schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
-    CONSTRAINT schedules_missed_max_check CHECK ((missed_max > 0)),
-    CONSTRAINT schedules_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'queue'::text])))
+    CONSTRAINT recurring_jobs_attempts_max_check CHECK ((attempts_max > 0)),
+    CONSTRAINT recurring_jobs_crashes_max_check CHECK ((crashes_max > 0)),
+    CONSTRAINT recurring_jobs_jitter_ms_check CHECK ((jitter_ms >= 0)),
+    CONSTRAINT recurring_jobs_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
+    CONSTRAINT recurring_jobs_missed_max_check CHECK ((missed_max > 0)),
+    CONSTRAINT recurring_jobs_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'queue'::text])))
 );
 
-CREATE TABLE queue.sleepers (
-    process_id uuid NOT NULL
+CREATE TABLE queue.scheduled (
+    job_id bigint NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    priority smallint NOT NULL,
+    failures smallint DEFAULT 0 NOT NULL,
+    crashes smallint DEFAULT 0 NOT NULL,
+    frees_key boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C",
+    limited boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE queue.slots (
@@ -268,10 +268,13 @@ ALTER TABLE ONLY queue.finished
     ADD CONSTRAINT finished_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY queue.firings
-    ADD CONSTRAINT firings_once UNIQUE (schedule, due_at);
+    ADD CONSTRAINT firings_once UNIQUE (recurring_job, due_at);
 
 ALTER TABLE ONLY queue.firings
     ADD CONSTRAINT firings_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.idle_processes
+    ADD CONSTRAINT idle_processes_pkey PRIMARY KEY (process_id);
 
 ALTER TABLE ONLY queue.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
@@ -297,14 +300,11 @@ ALTER TABLE ONLY queue.rates
 ALTER TABLE ONLY queue.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY queue.recurring_jobs
+    ADD CONSTRAINT recurring_jobs_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY queue.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (job_id);
-
-ALTER TABLE ONLY queue.schedules
-    ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
-
-ALTER TABLE ONLY queue.sleepers
-    ADD CONSTRAINT sleepers_pkey PRIMARY KEY (process_id);
 
 ALTER TABLE ONLY queue.slots
     ADD CONSTRAINT slots_pkey PRIMARY KEY (key, number);
@@ -326,8 +326,8 @@ CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind)
 
 CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, track, seq);
 
-CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
+CREATE INDEX recurring_jobs_due ON queue.recurring_jobs USING btree (next_at) WHERE (paused_at IS NULL);
 
-CREATE INDEX schedules_due ON queue.schedules USING btree (next_at) WHERE (paused_at IS NULL);
+CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
 
 CREATE INDEX unique_keys_release ON queue.unique_keys USING btree (job_id);

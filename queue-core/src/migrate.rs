@@ -42,6 +42,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0006_recurring.sql"),
     ),
     migration(7, "pollers", include_str!("../migrations/0007_pollers.sql")),
+    migration(
+        8,
+        "plain_names",
+        include_str!("../migrations/0008_plain_names.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

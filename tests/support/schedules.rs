@@ -26,7 +26,7 @@ pub fn schedule(name: &str, times: &str) -> Recurring {
 /// Returns the names of all schedules, in their order.
 pub async fn names(world: &World) -> Vec<String> {
     let rows: Vec<(String,)> = world
-        .rows("select name from queue.schedules order by name")
+        .rows("select name from queue.recurring_jobs order by name")
         .await;
     rows.into_iter().map(|(name,)| name).collect()
 }

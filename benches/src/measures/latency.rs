@@ -71,7 +71,7 @@ async fn until_idle(database: &BenchDatabase) -> Result<()> {
 }
 
 async fn is_idle(database: &BenchDatabase) -> Result<bool> {
-    let is_idle = sqlx::query_scalar("select exists (select from queue.sleepers)")
+    let is_idle = sqlx::query_scalar("select exists (select from queue.idle_processes)")
         .fetch_one(database.pool())
         .await?;
     Ok(is_idle)

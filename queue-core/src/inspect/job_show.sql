@@ -14,7 +14,7 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') 
         scheduled.attempt, ready.attempt, blocked.attempt, claimed.attempt, failed.attempt,
         finished.attempt
     ) as attempt,
-    coalesce(scheduled.spent, ready.spent, blocked.spent, claimed.spent, failed.spent) as spent,
+    coalesce(scheduled.failures, ready.failures, blocked.failures, claimed.failures, failed.failures) as failures,
     coalesce(
         scheduled.crashes, ready.crashes, blocked.crashes, claimed.crashes, failed.crashes
     ) as crashes,

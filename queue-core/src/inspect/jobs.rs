@@ -98,9 +98,8 @@ pub struct JobDetails {
     pub attempt: i32,
     /// How many attempts may end in an error.
     pub attempts_max: i16,
-    /// Attempts that count against `attempts_max`; nothing once it is finished.
-    #[sqlx(rename = "spent")]
-    pub attempts_spent: Option<i16>,
+    /// How many runs have ended in an error; none once it is finished.
+    pub failures: Option<i16>,
     /// How many times its process may die under it.
     pub crashes_max: i16,
     /// How many times its process has died under it; nothing once it is finished.

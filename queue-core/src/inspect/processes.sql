@@ -2,7 +2,7 @@
 select id, name, host, pid, version, details, started_at, heartbeat_at, stopping_at,
     greatest(extract(epoch from clock_timestamp() - heartbeat_at), 0)::float8 as silent_seconds,
     coalesce(running, 0) as running,
-    exists (select from queue.sleepers where sleepers.process_id = processes.id) as idle
+    exists (select from queue.idle_processes where idle_processes.process_id = processes.id) as idle
 from queue.processes
 left join (
     select process_id, count(*) as running

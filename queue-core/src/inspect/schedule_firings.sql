@@ -4,7 +4,7 @@ from (
     (
         select *
         from queue.firings
-        where schedule = $1
+        where recurring_job = $1
             and due_at is not null
         order by due_at desc
         limit $2
@@ -13,7 +13,7 @@ from (
     (
         select *
         from queue.firings
-        where schedule = $1
+        where recurring_job = $1
             and due_at is null
         order by fired_at desc
         limit $2

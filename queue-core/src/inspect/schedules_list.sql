@@ -1,11 +1,11 @@
 -- Tells of every schedule, with what became of the due time before the next one.
 select name, schedule, zone, kind, queue, source, paused_at, next_at, last.due_at as last_due_at,
     last.outcome as last_outcome, last.job_id as last_job_id
-from queue.schedules
+from queue.recurring_jobs
 left join lateral (
     select due_at, outcome, job_id
     from queue.firings
-    where firings.schedule = schedules.name
+    where firings.recurring_job = recurring_jobs.name
         and due_at is not null
     order by due_at desc
     limit 1

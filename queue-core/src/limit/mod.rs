@@ -170,7 +170,7 @@ impl Limits {
     }
 
     /// Sets how many of these jobs may start in a period, with a burst of as many. A job that has
-    /// to wait for its start is not retried, and no attempt of it is spent.
+    /// to wait for its start is not retried, and no failure is counted.
     #[must_use]
     pub fn rate(self, starts: u32, period: Duration) -> Self {
         self.each(|limit| {

@@ -1,6 +1,6 @@
 -- A process ends, and leaves nothing behind.
 with awake as (
-    delete from queue.sleepers where process_id = $1
+    delete from queue.idle_processes where process_id = $1
 ), stopped as (
     delete from queue.pollers where process_id = $1
 )

@@ -5,6 +5,6 @@ with stopped as (
     where process_id = $1
         and queue = any ($2)
 )
-insert into queue.sleepers (process_id)
+insert into queue.idle_processes (process_id)
 values ($1)
 on conflict do nothing

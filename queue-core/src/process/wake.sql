@@ -1,2 +1,2 @@
 -- A process says that all its workers are busy.
-delete from queue.sleepers where process_id = $1
+delete from queue.idle_processes where process_id = $1

@@ -9,10 +9,10 @@ with old as (
             or exists (
                 select
                 from queue.firings as later
-                where later.schedule = firings.schedule
+                where later.recurring_job = firings.recurring_job
                     and later.due_at > firings.due_at
             )
-            or not exists (select from queue.schedules where name = firings.schedule)
+            or not exists (select from queue.recurring_jobs where name = firings.recurring_job)
         )
     order by fired_at
     limit $2

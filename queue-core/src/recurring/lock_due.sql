@@ -3,7 +3,7 @@
 select name, schedule, zone, kind, args::text as args, queue, priority, attempts_max, crashes_max,
     tags, missed, missed_max, overlap, jitter_ms, limits::text as limits, next_at,
     coalesce($1, statement_timestamp()) as now
-from queue.schedules
+from queue.recurring_jobs
 where next_at <= coalesce($1, statement_timestamp())
     and paused_at is null
     and name <> all ($2::text[])

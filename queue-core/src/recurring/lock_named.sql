@@ -1,6 +1,6 @@
 -- Reads what a schedule enqueues, and keeps it from being removed meanwhile.
 select name, kind, args::text as args, queue, priority, attempts_max, crashes_max, tags, overlap,
     limits::text as limits
-from queue.schedules
+from queue.recurring_jobs
 where name = $1
 for share

@@ -2,7 +2,7 @@
 -- before a wait for the lock could lie in the past.
 with locked as (
     select name
-    from queue.schedules
+    from queue.recurring_jobs
     where name = $1
     for update
 )

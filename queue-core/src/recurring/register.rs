@@ -79,7 +79,7 @@ async fn store_all(
 ) -> Result<Registered, RecurringError> {
     // One at a time: two that are started at once would add and remove in each other's way.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("{}.schedules", schema.name()))
+        .bind(format!("{}.recurring_jobs", schema.name()))
         .execute(&mut *conn)
         .await?;
     let mut registered = Registered::default();

@@ -70,7 +70,7 @@ pub struct ClaimedJob {
     /// Its priority; smaller is sooner.
     pub priority: i16,
     /// Runs so far that count against `attempts_max`.
-    pub spent: i16,
+    pub failures: i16,
     /// The runs that may end in an error before it fails.
     pub attempts_max: i16,
     /// Runs so far that ended with the death of their process.
@@ -105,7 +105,7 @@ pub(super) fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
         seq: row.try_get(1)?,
         ready_at: row.try_get(2)?,
         priority: row.try_get(4)?,
-        spent: row.try_get(5)?,
+        failures: row.try_get(5)?,
         crashes: row.try_get(6)?,
         queue: row.try_get(7)?,
         kind: row.try_get(8)?,

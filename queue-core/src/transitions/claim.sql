@@ -41,18 +41,18 @@ with picked as (
 ), taken as (
     delete from queue.ready
     where ctid = any (array(select place from picked))
-    returning job_id, seq, ready_at, attempt + 1 as attempt, priority, spent, crashes, frees_key,
+    returning job_id, seq, ready_at, attempt + 1 as attempt, priority, failures, crashes, frees_key,
         queue, kind
 ), held as (
-    insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
-    select job_id, seq, $7, attempt, spent, crashes
+    insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
+    select job_id, seq, $7, attempt, failures, crashes
     from taken
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from taken where frees_key))
         and held_in & 4 = 0
 )
-select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
+select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
     attempts_max, crashes_max, created_at, has_key, tags, args, 0::smallint as track,
     null as fate, null::text[] as keys
 from taken

@@ -192,21 +192,21 @@ with setting as (
         ) as has_start
     from numbered
 ), won as materialized (
-    select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, spent, crashes,
+    select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, failures, crashes,
         frees_key, queue, kind, track,
         array_agg(key) filter (where number is not null and has_slot) as keys,
         array_agg(number) filter (where number is not null and has_slot) as numbers,
         bool_and(has_slot and has_start) as is_whole
     from checked
-    group by position, seq, place, job_id, ready_at, attempt, priority, spent, crashes, frees_key,
+    group by position, seq, place, job_id, ready_at, attempt, priority, failures, crashes, frees_key,
         queue, kind, track
     having bool_or(has_slot)
 ), taken as (
     delete from queue.ready
     where ctid = any (array(select place from won))
 ), held as (
-    insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes, keys, slots)
-    select job_id, seq, $9, attempt, spent, crashes, keys, numbers
+    insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
+    select job_id, seq, $9, attempt, failures, crashes, keys, numbers
     from won
 ), stuck as materialized (
     select distinct on (position, seq) seated.*,
@@ -234,8 +234,8 @@ with setting as (
     where ctid = any (array(select place from ranked))
 ), blocked as (
     insert into queue.blocked
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
-    select job_id, case when track = 2 then job_id else seq end, attempt, priority, spent, crashes,
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, replaces, key, queue, kind)
+    select job_id, case when track = 2 then job_id else seq end, attempt, priority, failures, crashes,
         frees_key, replaces, key, queue, kind
     from ranked
     where fate = 'blocked'
@@ -277,16 +277,16 @@ with setting as (
     where job_id = any (array(select job_id from closed))
         and held_in & 32 = 0
 )
-select met.job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind,
+select met.job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
     attempts_max, crashes_max, created_at, has_key, tags, args, track, fate, keys, key,
     waited_for
 from (
-    select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
+    select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
         case when is_whole then 'claimed' else 'partial' end as fate, keys, null as key,
         null as waited_for
     from won
     union all
-    select job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track,
+    select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
         fate, null, key, waited_for
     from ranked
 ) as met

@@ -87,15 +87,15 @@ with setting as (
     delete from queue.ready
     where ctid = any (array(select place from won))
 ), held as (
-    insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes, keys, slots)
-    select job_id, seq, $8, next_attempt, spent, crashes, array[key], array[number]
+    insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
+    select job_id, seq, $8, next_attempt, failures, crashes, array[key], array[number]
     from won
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from won where frees_key))
         and held_in & 4 = 0
 )
-select job_id, seq, ready_at, next_attempt as attempt, priority, spent, crashes, queue, kind,
+select job_id, seq, ready_at, next_attempt as attempt, priority, failures, crashes, queue, kind,
     attempts_max, crashes_max, created_at, has_key, tags, args, track, 'claimed' as fate,
     array[key] as keys
 from won

@@ -13,7 +13,7 @@ const RESERVE_IDS: &str = "select array_agg(nextval('queue.job_seq')), clock_tim
 from generate_series(1, $1::bigint)";
 const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
 from unnest($1::text[]) as name
-where exists (select from queue.sleepers)";
+where exists (select from queue.idle_processes)";
 
 /// Enqueues jobs by COPY: the ids are drawn first, then both tables are filled. Unique keys and
 /// delays are not looked at; the caller sees to it that there are none.
@@ -53,7 +53,7 @@ pub(crate) async fn copy(
         copy_rows(
             conn,
             &format!(
-                "copy {name}.blocked (job_id, seq, blocked_at, attempt, priority, spent, crashes, \
+                "copy {name}.blocked (job_id, seq, blocked_at, attempt, priority, failures, crashes, \
                  frees_key, replaces, key, queue, kind) from stdin"
             ),
             blocked_lines(&ids, &now, jobs, &waits_for),

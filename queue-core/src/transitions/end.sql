@@ -1,5 +1,5 @@
 -- claimed → scheduled, ready, failed or finished (discarded, cancelled): each job goes where its
--- run asks, scheduled ones for delay_ms. An error is kept as an attempt, and counts as spent. A job
+-- run asks, scheduled ones for delay_ms. An error is kept as an attempt, and counts as a failure. A job
 -- that was asked to stop meanwhile is cancelled instead, unless its run discards it. Fenced by
 -- process and attempt: a claim that is gone is missing from the answer. Continued by free.sql.
 --
@@ -16,7 +16,7 @@ with met as materialized (
         $9::text[]
     ) as run (job_id, attempt, ran_us, asked, delay_ms, ending, error, backtrace)
     cross join lateral (
-        select seq, spent, crashes, keys, slots
+        select seq, failures, crashes, keys, slots
         from queue.claimed
         where claimed.job_id = run.job_id
             and claimed.attempt = run.attempt
@@ -52,22 +52,22 @@ with met as materialized (
     where ending is not null
 ), postponed as (
     insert into queue.scheduled
-        (job_id, due_at, attempt, priority, spent, crashes, queue, kind, limited)
+        (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)
     select job_id, statement_timestamp() + delay_ms * interval '1 millisecond', attempt, priority,
-        spent + (ending is not null)::integer, crashes, queue, kind, limited
+        failures + (ending is not null)::integer, crashes, queue, kind, limited
     from closed
     where became = 'scheduled'
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track)
-    select job_id, seq, statement_timestamp(), attempt, priority, spent, crashes, queue, kind,
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
+    select job_id, seq, statement_timestamp(), attempt, priority, failures, crashes, queue, kind,
         limited::integer
     from closed
     where became = 'ready'
     returning queue, track
 ), failed as (
-    insert into queue.failed (job_id, failed_at, attempt, spent, crashes, queue, kind)
-    select job_id, statement_timestamp(), attempt, spent + 1, crashes, queue, kind
+    insert into queue.failed (job_id, failed_at, attempt, failures, crashes, queue, kind)
+    select job_id, statement_timestamp(), attempt, failures + 1, crashes, queue, kind
     from closed
     where became = 'failed'
 ), finished as (
@@ -78,7 +78,7 @@ with met as materialized (
 ), notified as (
     select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
     from (select distinct queue, track from placed) as woken
-    where exists (select from queue.sleepers)
+    where exists (select from queue.idle_processes)
 ), answer as (
     select job_id, became, (select count(*) from notified)
     from closed

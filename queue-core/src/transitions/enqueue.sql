@@ -72,7 +72,7 @@ with wanted as materialized (
         and waits_for is null
 ), parked as (
     insert into queue.blocked
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, replaces, key, queue, kind)
     select id, id, 0, priority, 0, 0, coalesce(unique_states & 4 = 0, false), false, waits_for,
         queue, kind
     from admitted
@@ -100,7 +100,7 @@ select wanted.id, admitted.id is not null as admitted, (
                         and admitted.kind = any (pollers.kinds)
                 )
         ) as woken
-        where exists (select from queue.sleepers)
+        where exists (select from queue.idle_processes)
     ) as notified
 )
 from wanted

@@ -18,7 +18,7 @@ with wanted as materialized (
     where waits_for is null
 ), parked as (
     insert into queue.blocked
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, replaces, key, queue, kind)
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, replaces, key, queue, kind)
     select id, id, 0, priority, 0, 0, false, false, waits_for, queue, kind
     from wanted
     where waits_for is not null
@@ -28,7 +28,7 @@ select id, (
     from (
         select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
         from (select distinct queue, limits is not null as limited from wanted) as woken
-        where exists (select from queue.sleepers)
+        where exists (select from queue.idle_processes)
     ) as notified
 )
 from wanted

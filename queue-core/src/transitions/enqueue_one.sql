@@ -11,7 +11,7 @@ with job as (
 )
 select id, (
     select pg_notify('queue.wake', case when $7 is null then $2 else '@' || $2 end)
-    where exists (select from queue.sleepers)
+    where exists (select from queue.idle_processes)
         and not exists (select from queue.pollers where queue = $2 and $1 = any (kinds))
 )
 from job

@@ -13,7 +13,7 @@ with job as (
 select id, (
     select count(*)
     from (select pg_notify('queue.wake', name) from unnest($7::text[]) as name) as woken
-    where exists (select from queue.sleepers)
+    where exists (select from queue.idle_processes)
 )
 from job
 order by id

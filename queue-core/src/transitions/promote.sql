@@ -14,8 +14,8 @@ with due as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind, track)
-    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue,
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track)
+    select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
         kind, limited::integer
     from (select * from due order by due_at, job_id) as due
 )
@@ -24,6 +24,6 @@ select (select count(*) from due) as promoted, (
     from (
         select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
         from (select distinct queue, limited from due) as woken
-        where exists (select from queue.sleepers)
+        where exists (select from queue.idle_processes)
     ) as notified
 )

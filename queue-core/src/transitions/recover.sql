@@ -19,7 +19,7 @@ with dead as (
     ))
     returning id, name
 ), awake as (
-    delete from queue.sleepers
+    delete from queue.idle_processes
     where process_id in (select id from dead)
         or not exists (select from queue.processes where processes.id = process_id)
 ), polling as (
@@ -65,19 +65,19 @@ with dead as (
     from closed
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, spent, crashes, queue, kind, track)
-    select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, spent,
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
+    select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, failures,
         crashes + 1, queue, kind, limited::integer
     from (select * from closed where became = 'ready' order by seq) as next_in_line
 ), postponed as (
     insert into queue.scheduled
-        (job_id, due_at, attempt, priority, spent, crashes, queue, kind, limited)
-    select job_id, due_at, attempt, priority, spent, crashes + 1, queue, kind, limited
+        (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)
+    select job_id, due_at, attempt, priority, failures, crashes + 1, queue, kind, limited
     from closed
     where became = 'scheduled'
 ), failed as (
-    insert into queue.failed (job_id, failed_at, attempt, spent, crashes, queue, kind)
-    select job_id, statement_timestamp(), attempt, spent, crashes + 1, queue, kind
+    insert into queue.failed (job_id, failed_at, attempt, failures, crashes, queue, kind)
+    select job_id, statement_timestamp(), attempt, failures, crashes + 1, queue, kind
     from closed
     where became = 'failed'
 ), finished as (
@@ -88,7 +88,7 @@ with dead as (
 ), notified as (
     select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
     from (select distinct queue, limited from closed where became = 'ready') as woken
-    where exists (select from queue.sleepers)
+    where exists (select from queue.idle_processes)
 ), answer as (
     select process, job_id, kind, queue, became, keys, (select count(*) from notified)
     from closed

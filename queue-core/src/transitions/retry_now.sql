@@ -63,7 +63,7 @@ select job_id, (
     from (
         select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
         from (select distinct queue, track from placed) as woken
-        where exists (select from queue.sleepers)
+        where exists (select from queue.idle_processes)
     ) as notified
 )
 from retried

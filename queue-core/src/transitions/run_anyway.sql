@@ -9,8 +9,8 @@ with freed as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, spent, crashes, frees_key, queue, kind)
-    select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, spent, crashes,
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, frees_key, queue, kind)
+    select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, failures, crashes,
         frees_key, queue, kind
     from freed
     order by job_id
@@ -24,7 +24,7 @@ select job_id, (
     from (
         select pg_notify('queue.wake', queue)
         from (select distinct queue from freed) as woken
-        where exists (select from queue.sleepers)
+        where exists (select from queue.idle_processes)
     ) as notified
 )
 from freed

@@ -129,8 +129,8 @@ with crowd as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, spent, crashes, frees_key, queue, kind, track, waited_for)
-    select job_id, nextval('queue.job_seq'), attempt, priority, spent, crashes, frees_key, queue,
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track, waited_for)
+    select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
         kind, 2, key
     from (select * from freed order by priority, seq) as freed
 )
@@ -142,7 +142,7 @@ select (select count(*) from freed) as unblocked,
         from (
             select pg_notify('queue.wake', '@' || queue)
             from (select distinct queue from freed) as woken
-            where exists (select from queue.sleepers)
+            where exists (select from queue.idle_processes)
         ) as notified
     )
 from (

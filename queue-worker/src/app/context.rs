@@ -30,7 +30,7 @@ pub struct Attempt {
     /// The number of this run, from 1. Every run has its own, those that cost no attempt included.
     pub number: i32,
     /// The runs before this one that count against `attempts_max`.
-    pub spent: i16,
+    pub failures: i16,
     /// The runs that may end in an error before the job fails.
     pub attempts_max: i16,
     /// The runs before this one that ended with the death of their process.
@@ -50,7 +50,7 @@ impl Attempt {
             priority: job.priority,
             tags: job.tags.clone(),
             number: job.claim.attempt(),
-            spent: job.spent,
+            failures: job.failures,
             attempts_max: job.attempts_max,
             crashes: job.crashes,
             created_at: job.created_at,
@@ -60,7 +60,7 @@ impl Attempt {
 
     /// Returns whether an error in this run fails the job, unless its rules say otherwise.
     pub fn is_last(&self) -> bool {
-        self.spent + 1 >= self.attempts_max
+        self.failures + 1 >= self.attempts_max
     }
 }
 

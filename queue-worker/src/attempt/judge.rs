@@ -57,7 +57,7 @@ pub(crate) fn judge(
         Next::RetryAfter(delay) => End::Retry { error, delay },
         Next::Retry => End::Retry {
             error,
-            delay: backoff.wait(u32::from(attempt.spent.unsigned_abs()) + 1),
+            delay: backoff.wait(u32::from(attempt.failures.unsigned_abs()) + 1),
         },
     }
 }
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn attempt(spent: i16, attempts_max: i16) -> Attempt {
+    fn attempt(failures: i16, attempts_max: i16) -> Attempt {
         Attempt {
             job_id: JobId(1),
             kind: "k".into(),
@@ -119,7 +119,7 @@ mod tests {
             priority: 0,
             tags: vec![],
             number: 1,
-            spent,
+            failures,
             attempts_max,
             crashes: 0,
             created_at: Utc::now(),
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    fn judged(next: Next, spent: i16, stopped: Option<StopReason>) -> String {
+    fn judged(next: Next, failures: i16, stopped: Option<StopReason>) -> String {
         let problem = Problem {
             ending: Ending::Error,
             next,
@@ -135,7 +135,7 @@ mod tests {
             backtrace: None,
         };
         let backoff = Backoff::fixed(Duration::from_secs(9)).jitter(0.0);
-        match judge(problem, &attempt(spent, 3), &backoff, stopped) {
+        match judge(problem, &attempt(failures, 3), &backoff, stopped) {
             End::Retry { error, delay } => {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }

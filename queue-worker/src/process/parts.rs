@@ -21,7 +21,7 @@ use crate::services::scheduler::Scheduler;
 use crate::services::supervision::supervise;
 use crate::services::unblocker::Unblocker;
 use crate::stop::Stop;
-use crate::worker::idle::Sleepers;
+use crate::worker::idle::IdleState;
 use crate::worker::{ClaimLoop, Shared, SweepLoop, Worker, start_jobs};
 
 /// Everything that runs in one life.
@@ -128,7 +128,7 @@ fn new_shared<S: Send + Sync + 'static>(
         process: id,
         kinds: process.app.kinds(),
         in_flight: Arc::clone(in_flight),
-        sleepers: Sleepers::new(
+        idle: IdleState::new(
             schema.clone(),
             id,
             process.settings.process.notifications,
@@ -289,12 +289,12 @@ impl<S: Send + Sync + 'static> Starter<'_, S> {
 
     fn withdrawal(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
         let shared = Arc::clone(shared);
-        tokio::spawn(supervise("sleepers", self.stopping.clone(), move || {
+        tokio::spawn(supervise("idle row", self.stopping.clone(), move || {
             let shared = Arc::clone(&shared);
             async move {
                 tokio::select! {
                     () = shared.stopping.cancelled() => Ok(()),
-                    failed = shared.sleepers.withdraw_when_busy() => failed,
+                    failed = shared.idle.withdraw_when_busy() => failed,
                 }
             }
         }))

@@ -184,8 +184,8 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         room: usize,
         polling: &mut Polling,
     ) -> Result<WokenBy, sqlx::Error> {
-        let sleepers = &worker.shared.sleepers;
-        let (_asleep, is_written) = sleepers.announce(&mut polling.polled).await?;
+        let idle = &worker.shared.idle;
+        let (_asleep, is_written) = idle.announce(&mut polling.polled).await?;
         if is_written {
             // Transactions that are open now may have added jobs without a notification.
             worker.signals.late.notify_one();
@@ -234,13 +234,12 @@ fn note_traffic<S>(
 /// Returns whether this worker is to poll the queues that jobs come in: another process may do so
 /// already.
 async fn may_poll<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<bool, sqlx::Error> {
-    let sleepers = &worker.shared.sleepers;
+    let idle = &worker.shared.idle;
     let asked = polling.not_polled();
-    if !sleepers.listens() || asked.is_empty() {
+    if !idle.listens() || asked.is_empty() {
         return Ok(true);
     }
-    sleepers
-        .poll(&mut polling.polled, &asked, &worker.shared.kinds)
+    idle.poll(&mut polling.polled, &asked, &worker.shared.kinds)
         .await?;
     if polling.polled.is_empty() {
         polling.start_over();
@@ -251,9 +250,5 @@ async fn may_poll<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<bool, 
 /// Leaves polling to other processes, if this one polls, and wakes them.
 async fn stop_polling<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<(), sqlx::Error> {
     polling.start_over();
-    worker
-        .shared
-        .sleepers
-        .stop_polling(&mut polling.polled)
-        .await
+    worker.shared.idle.stop_polling(&mut polling.polled).await
 }

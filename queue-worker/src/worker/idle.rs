@@ -19,7 +19,7 @@ use crate::connection::Connection;
 /// How long all workers must have been busy before the row goes: at most a few writes a second.
 const BUSY_FOR: Duration = Duration::from_millis(250);
 
-pub(crate) struct Sleepers {
+pub(crate) struct IdleState {
     schema: Schema,
     process: ProcessId,
     /// Whether this process listens: if not, it says nothing.
@@ -34,7 +34,7 @@ pub(crate) struct Sleepers {
 }
 
 /// A worker that sleeps, until this is dropped.
-pub(crate) struct Asleep<'a>(&'a Sleepers);
+pub(crate) struct Asleep<'a>(&'a IdleState);
 
 impl Drop for Asleep<'_> {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Asleep<'_> {
     }
 }
 
-impl Sleepers {
+impl IdleState {
     pub(crate) fn new(
         schema: Schema,
         process: ProcessId,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::gated::Gated;
-use super::idle::Sleepers;
+use super::idle::IdleState;
 use super::lanes::Lanes;
 use super::polling::Polling;
 use super::prefetch::Prefetch;
@@ -34,7 +34,7 @@ pub(crate) struct Shared<S> {
     pub(crate) kinds: Vec<String>,
     pub(crate) runner: Runner<S>,
     pub(crate) in_flight: Arc<InFlight>,
-    pub(crate) sleepers: Sleepers,
+    pub(crate) idle: IdleState,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
     /// Held for reading by every claim, and for writing when none may be under way.
@@ -84,7 +84,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         if let Some(news) = news {
             let polled = news.strip_prefix('!');
             if polled.is_some() {
-                self.shared.sleepers.expect_silence();
+                self.shared.idle.expect_silence();
             }
             let (queue, is_limited) = match news.strip_prefix('@') {
                 Some(queue) => (queue, true),

@@ -64,7 +64,7 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
     async fn claim_late(&mut self) -> Result<(), sqlx::Error> {
         let worker = Arc::clone(&self.claimer.worker);
         // Before the look: what it finds to be new has begun while this announcement stood.
-        let announcement = worker.shared.sleepers.announcement();
+        let announcement = worker.shared.idle.announcement();
         let line = self.claimer.line_end().await?;
         // A claim that was under way then may not have seen what had been committed, and is about to
         // raise the floors above it.
@@ -122,7 +122,7 @@ fn late_without_room<S>(worker: &Worker<S>) -> usize {
 /// until it is time to look whether a transaction is still open.
 async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTransactions) {
     sleep_until(open.earliest_look().into()).await;
-    let next = if worker.signals.is_idle() && worker.shared.sleepers.listens() {
+    let next = if worker.signals.is_idle() && worker.shared.idle.listens() {
         open.next_look_asleep()
     } else if worker.has_unsettled() && worker.room(0) > 0 {
         Some(open.earliest_look())

@@ -222,7 +222,7 @@ async fn a_job_that_waits_for_another_attempt_can_be_cancelled() {
     world.sql("delete from queue.ready").await;
     world
         .sql(
-            "insert into queue.scheduled (job_id, due_at, attempt, spent, priority, queue, kind)
+            "insert into queue.scheduled (job_id, due_at, attempt, failures, priority, queue, kind)
               select id, now(), 3, 3, 0, queue, kind from queue.jobs",
         )
         .await;

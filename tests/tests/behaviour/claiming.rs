@@ -334,8 +334,8 @@ async fn jobs_that_take_long_are_not_claimed_ahead() {
 
     // The quick ones let the reserve grow; what it took of the slow ones is given back.
     world.until("claimed", 4).await;
-    let unspent = "ready where kind = 'gated' and spent = 0 and seq = job_id";
-    assert_eq!(world.count(unspent).await, 46);
+    let without_failures = "ready where kind = 'gated' and failures = 0 and seq = job_id";
+    assert_eq!(world.count(without_failures).await, 46);
     assert_eq!(stage.times("g begins"), 4);
     stage.open("g");
     world.until("finished", 2_050).await;
@@ -362,8 +362,8 @@ async fn a_stop_gives_back_what_had_not_begun_at_its_old_place_and_for_free() {
     process.ended().await;
 
     assert_eq!(world.count("finished").await, 2_004);
-    let unspent = "ready where kind = 'gated' and spent = 0 and seq = job_id";
-    assert_eq!(world.count(unspent).await, 46);
+    let without_failures = "ready where kind = 'gated' and failures = 0 and seq = job_id";
+    assert_eq!(world.count(without_failures).await, 46);
     assert_eq!(world.count("claimed").await, 0);
 }
 
@@ -428,7 +428,7 @@ async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_puts_them_back(
         up_to: i64::MAX,
     });
     let before: Vec<(i64, i64, i16)> = world
-        .rows("select job_id, seq, spent from queue.ready order by 1")
+        .rows("select job_id, seq, failures from queue.ready order by 1")
         .await;
 
     let kinds = ["note".to_owned()];
@@ -442,7 +442,7 @@ async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_puts_them_back(
     let claims: Vec<Claim> = claimed.iter().map(|job| job.claim).collect();
     release(&mut conn, schema, process, &claims).await.unwrap();
     let after: Vec<(i64, i64, i16)> = world
-        .rows("select job_id, seq, spent from queue.ready order by 1")
+        .rows("select job_id, seq, failures from queue.ready order by 1")
         .await;
     assert_eq!(after, before);
 }

@@ -409,7 +409,7 @@ async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
         let said = shell.refused(2, &line).await;
         assert!(said.contains(reason), "{line:?}: {said}");
     }
-    assert_eq!(world.count("schedules").await, 0);
+    assert_eq!(world.count("recurring_jobs").await, 0);
 }
 
 #[tokio::test]
@@ -427,7 +427,7 @@ async fn a_schedule_is_replaced_only_when_asked_for() {
     let replaced = shell.json(&replacing).await;
 
     assert_eq!(replaced["result"], json!("replaced"));
-    assert_eq!(world.count("schedules where queue = 'slow'").await, 1);
+    assert_eq!(world.count("recurring_jobs where queue = 'slow'").await, 1);
 }
 
 #[tokio::test]
@@ -461,11 +461,11 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     );
 
     shell.refused(2, &["recurring", "remove", "nightly"]).await;
-    assert_eq!(world.count("schedules").await, 1);
+    assert_eq!(world.count("recurring_jobs").await, 1);
     shell
         .print(&["recurring", "remove", "nightly", "--yes"])
         .await;
-    assert_eq!(world.count("schedules").await, 0);
+    assert_eq!(world.count("recurring_jobs").await, 0);
     for verb in ["show", "pause", "resume", "run"] {
         let said = shell.refused(4, &["recurring", verb, "nightly"]).await;
         assert!(said.contains("there is no schedule `nightly`"), "{said}");
@@ -491,13 +491,13 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
     assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
     let mut child = shell.command(&["start"]).spawn().unwrap();
 
-    world.until("schedules where source = 'shop'", 2).await;
+    world.until("recurring_jobs where source = 'shop'", 2).await;
     let done = "finished join queue.jobs on id = job_id where kind = 'beat' and outcome = 'done'";
     eventually("the command was run", async || world.count(done).await > 0).await;
 
     assert_eq!(
         world
-            .count("schedules where kind = 'greet' and queue = 'greetings'")
+            .count("recurring_jobs where kind = 'greet' and queue = 'greetings'")
             .await,
         1
     );
@@ -508,7 +508,7 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
     let said = said(&removed);
     assert!(removed.status.success(), "{said}");
     assert!(said.contains("declared by `shop`: it comes back"), "{said}");
-    assert_eq!(world.count("schedules where name = 'daily'").await, 0);
+    assert_eq!(world.count("recurring_jobs where name = 'daily'").await, 0);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());

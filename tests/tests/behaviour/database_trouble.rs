@@ -504,7 +504,7 @@ async fn every_part_of_a_process_goes_on_after_its_connection_was_terminated() {
         let stray = "with stray as (
                 delete from queue.scheduled returning job_id
             )
-            insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
+            insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
             select job_id, job_id, gen_random_uuid(), 1, 0, 0 from stray";
         assert_eq!(world.sql(stray).await, 1);
         world.until("jobs", 0).await;

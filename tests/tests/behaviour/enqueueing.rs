@@ -82,7 +82,7 @@ async fn a_job_is_stored_with_its_kind_its_arguments_and_its_options() {
     );
     assert_eq!(jobs, [wanted]);
     assert_eq!(world.state(id).await, "ready");
-    let is_now = "select ready_at <= clock_timestamp() and attempt = 0 and spent = 0
+    let is_now = "select ready_at <= clock_timestamp() and attempt = 0 and failures = 0
                   from queue.ready";
     assert!(world.value::<bool>(is_now).await);
 }

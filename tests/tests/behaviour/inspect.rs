@@ -183,7 +183,7 @@ async fn a_failed_job_is_shown_with_its_attempt_and_error() {
     let job = jobs::show(&mut conn, schema, id).await.unwrap().unwrap();
 
     assert_eq!(
-        (job.state, job.attempt, job.attempts_spent),
+        (job.state, job.attempt, job.failures),
         (JobState::Failed, 1, Some(1))
     );
     assert_eq!(
@@ -426,7 +426,7 @@ async fn schedules_tell_when_they_are_due_and_what_became_of_the_last_time() {
     schedule(&world, "hourly").await;
     world
         .sql(
-            "insert into queue.firings (schedule, due_at, fired_at, outcome, job_id, reason)
+            "insert into queue.firings (recurring_job, due_at, fired_at, outcome, job_id, reason)
              values ('hourly', '2030-01-01T08:00Z', '2030-01-01T08:00:01Z', 'enqueued', 7, null),
                 ('hourly', '2030-01-01T09:00Z', '2030-01-01T09:00:01Z', 'failed', null, 'why'),
                 ('hourly', null, '2030-01-01T08:30Z', 'enqueued', 8, null)",
@@ -473,7 +473,7 @@ async fn a_schedule_that_this_program_does_not_understand_is_told_all_the_same()
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     schedule(&world, "strange").await;
     world
-        .sql("update queue.schedules set schedule = 'every blue moon'")
+        .sql("update queue.recurring_jobs set schedule = 'every blue moon'")
         .await;
 
     let listed = recurring::list(&mut conn, schema).await.unwrap();
@@ -495,11 +495,11 @@ async fn the_doctor_tells_schedules_that_nobody_decides_about() {
     }
     world
         .sql(
-            "update queue.schedules set next_at = now() - interval '1 hour' where name <> 'coming'",
+            "update queue.recurring_jobs set next_at = now() - interval '1 hour' where name <> 'coming'",
         )
         .await;
     world
-        .sql("update queue.schedules set paused_at = now() where name = 'paused'")
+        .sql("update queue.recurring_jobs set paused_at = now() where name = 'paused'")
         .await;
     let mut conn = world.connect().await;
 

@@ -589,7 +589,7 @@ const RIVALS: &str = "with places as (
 
 async fn play(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
     let tables = "queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
-        queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.sleepers,
+        queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.idle_processes,
         queue.blocked, queue.slots, queue.rates, queue.limits, queue.bypasses";
     world.sql(&format!("truncate {tables}")).await;
     let mut actor = Actor::new(world).await;

@@ -83,7 +83,7 @@ async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
     }
 
     world
-        .until("failed where crashes = 3 and spent = 0", 1)
+        .until("failed where crashes = 3 and failures = 0", 1)
         .await;
     enqueue_with(&world, vec![Deed::Quick; 20], |options| {
         options.queue("good")
@@ -138,7 +138,7 @@ async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again
         victim.terminate();
         assert!(victim.ended().await.success());
     }
-    assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("idle_processes").await, 0);
     assert_eq!(world.count("pollers").await, 0);
 }
 
@@ -160,7 +160,7 @@ async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
     assert_eq!(world.count("ready").await, 2);
     assert_eq!(world.count("claimed").await, 0);
     assert_eq!(world.count("processes").await, 0);
-    assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("idle_processes").await, 0);
     assert_eq!(world.count("pollers").await, 0);
     assert_sound(world.pool()).await;
 }
@@ -231,7 +231,9 @@ fn patient(world: &World) -> Orders {
 
 async fn assert_ready_again(world: &World, jobs: i64) {
     assert_eq!(
-        world.count("ready where spent = 0 and crashes = 0").await,
+        world
+            .count("ready where failures = 0 and crashes = 0")
+            .await,
         jobs
     );
     assert_eq!(world.count("claimed").await, 0);
@@ -243,24 +245,24 @@ async fn assert_ready_again(world: &World, jobs: i64) {
 #[tokio::test]
 async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() {
     let world = world().await;
-    let sleeper = Victim::start(WORKER, &orders(&world).queues("shared,own"));
+    let frozen = Victim::start(WORKER, &orders(&world).queues("shared,own"));
     enqueue_with(&world, gated(4), |options| options.queue("shared")).await;
     until_runs(&world, "true", 4).await;
 
-    sleeper.pause();
+    frozen.pause();
     let heir = Victim::start(WORKER, &orders(&world).queues("shared"));
     until_runs(&world, &format!("attempt = 2 and pid = {}", heir.pid()), 4).await;
     Ledger::open_gate(world.pool(), "gate").await;
     world.until("finished where attempt = 2", 4).await;
-    sleeper.resume();
+    frozen.resume();
     enqueue_with(&world, gated(8), |options| options.queue("own")).await;
 
     world.until("finished", 12).await;
     // What it claimed before it knew of its death may run under a later number.
-    let own = format!("pid = {}", sleeper.pid());
+    let own = format!("pid = {}", frozen.pid());
     assert!(Ledger::runs_where(world.pool(), &own).await.unwrap() >= 12);
     world
-        .until(&format!("processes where pid = {}", sleeper.pid()), 1)
+        .until(&format!("processes where pid = {}", frozen.pid()), 1)
         .await;
     let shared = "finished join queue.jobs on id = job_id where queue = 'shared' and attempt = 2";
     assert_eq!(world.count(shared).await, 4);

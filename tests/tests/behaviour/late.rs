@@ -86,7 +86,7 @@ async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_c
 
     // Nothing comes any more, so the process sleeps.
     world.until("pollers", 0).await;
-    world.until("sleepers", 1).await;
+    world.until("idle_processes", 1).await;
     tx.commit().await.unwrap();
 
     stage.noted("late").await;
@@ -102,7 +102,7 @@ async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() 
     flood_until_polled(&world).await;
     let sleeping = world.start(second.app(), woken_only(SLOTS));
     let newest = "select id from queue.processes order by started_at desc limit 1";
-    let sleeps = format!("sleepers where process_id = ({newest})");
+    let sleeps = format!("idle_processes where process_id = ({newest})");
     world.until("processes", 2).await;
     world.until(&sleeps, 1).await;
 
@@ -126,10 +126,10 @@ async fn enqueueing_does_not_notify_of_jobs_that_a_process_polls_for() {
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let (sleeper, poller) = (ProcessId::new(), ProcessId::new());
+    let (idle, poller) = (ProcessId::new(), ProcessId::new());
     let queues = |name: &str| [name.to_owned()];
     let kinds = ["note".to_owned()];
-    for process in [sleeper, poller] {
+    for process in [idle, poller] {
         world
             .sql(&format!(
                 "insert into queue.processes (id, pid, name, host, version, details)
@@ -137,12 +137,12 @@ async fn enqueueing_does_not_notify_of_jobs_that_a_process_polls_for() {
             ))
             .await;
     }
-    sleep(&mut conn, schema, sleeper, &[]).await.unwrap();
+    sleep(&mut conn, schema, idle, &[]).await.unwrap();
     let polled = poll(&mut conn, schema, poller, &queues("polled"), &kinds)
         .await
         .unwrap();
     assert_eq!(polled, ["polled"]);
-    let polled = poll(&mut conn, schema, sleeper, &queues("polled"), &kinds)
+    let polled = poll(&mut conn, schema, idle, &queues("polled"), &kinds)
         .await
         .unwrap();
     assert!(polled.is_empty(), "another process polls that queue");

@@ -135,7 +135,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     world
         .sql(
             "with moved as (delete from queue.ready returning *)
-             insert into queue.blocked (job_id, seq, attempt, priority, spent, crashes, frees_key,
+             insert into queue.blocked (job_id, seq, attempt, priority, failures, crashes, frees_key,
                  replaces, key, queue, kind)
              select job_id, seq, 0, priority, 0, 0, false, false, 'g/k', queue, kind from moved",
         )

@@ -184,7 +184,7 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
     assert_eq!(ids(&claimed), []);
     assert_eq!(world.state(both).await, "ready");
     assert_eq!(world.count("slots where key = 'k/a'").await, 0);
-    assert_eq!(world.count("ready where spent = 0").await, 1);
+    assert_eq!(world.count("ready where failures = 0").await, 1);
     assert_tables_sound(world.pool()).await;
 }
 

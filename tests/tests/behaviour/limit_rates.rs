@@ -36,8 +36,8 @@ impl Perform<()> for Tick {
 
     async fn perform(self, cx: Cx<()>) -> Result<(), Infallible> {
         let noted = sqlx::query(
-            "insert into starts (key, at, spent)
-             select $1, claimed_at, spent from queue.claimed where job_id = $2",
+            "insert into starts (key, at, failures)
+             select $1, claimed_at, failures from queue.claimed where job_id = $2",
         )
         .bind(self.0)
         .bind(cx.job_id().0)
@@ -50,7 +50,7 @@ impl Perform<()> for Tick {
 async fn world() -> World {
     let world = World::new().await;
     world
-        .sql("create table starts (key text, at timestamptz, spent smallint)")
+        .sql("create table starts (key text, at timestamptz, failures smallint)")
         .await;
     world
 }
@@ -85,7 +85,10 @@ async fn starts(world: &World, count: usize) {
         process.stop().await;
     }
     assert_eq!(world.count("attempts").await, 0);
-    assert_eq!(world.value::<i64>("select sum(spent) from starts").await, 0);
+    assert_eq!(
+        world.value::<i64>("select sum(failures) from starts").await,
+        0
+    );
     assert_tables_sound(world.pool()).await;
 }
 

@@ -280,8 +280,8 @@ async fn a_retry_waits_for_room_like_every_other_job() {
 
     world.until_state(retried, "blocked").await;
     assert_eq!(stage.times("Retry begins"), 1);
-    let spent = "select spent::integer * 10 + attempt from queue.blocked";
-    assert_eq!(world.value::<i32>(spent).await, 11);
+    let failures = "select failures::integer * 10 + attempt from queue.blocked";
+    assert_eq!(world.value::<i32>(failures).await, 11);
     stage.open("holder");
     world.until_state(retried, "failed").await;
     assert_eq!(stage.times("Retry begins"), 2);
@@ -361,7 +361,7 @@ async fn the_jobs_of_a_dead_process_free_their_slots_when_they_are_recovered() {
         .sql(&format!(
             "with taken as (delete from queue.ready where job_id = {job} returning job_id, seq),
              slot as (insert into queue.slots (key, number, job_id) values ('g/k', 1, {job}))
-             insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes, keys, slots)
+             insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
              select job_id, seq, '{dead}', 1, 0, 0, '{{g/k}}', '{{1}}' from taken"
         ))
         .await;

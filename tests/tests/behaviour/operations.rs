@@ -61,7 +61,9 @@ async fn a_failed_job_is_retried_with_all_its_attempts() {
 
     assert_eq!(world.state(job).await, "ready");
     assert_eq!(
-        world.count("ready where spent = 0 and attempt = 1").await,
+        world
+            .count("ready where failures = 0 and attempt = 1")
+            .await,
         1
     );
     assert_eq!(refusal(world.queue.retry(job).await), Refusal::Ready);

@@ -151,7 +151,7 @@ async fn an_error_is_kept_with_its_causes_and_the_job_waits_for_its_backoff() {
     let wait = due_in(&world).await;
     assert!((89.0..111.0).contains(&wait), "{wait}");
     let counted: Vec<(i32, i16)> = world
-        .rows("select attempt, spent from queue.scheduled")
+        .rows("select attempt, failures from queue.scheduled")
         .await;
     assert_eq!(counted, [(1, 1)]);
 }
@@ -197,7 +197,7 @@ async fn a_snooze_costs_no_attempt_and_is_no_error() {
     assert_eq!(attempts(&world).await, []);
     let snoozed: Vec<(i32, i16, bool)> = world
         .rows(
-            "select attempt, spent,
+            "select attempt, failures,
                 due_at - clock_timestamp() between interval '290 s' and interval '300 s'
              from queue.scheduled",
         )
@@ -218,7 +218,7 @@ async fn a_snoozed_job_runs_again_under_the_next_number() {
 
     stage.noted("run 2").await;
     world
-        .until("scheduled where attempt = 2 and spent = 0", 1)
+        .until("scheduled where attempt = 2 and failures = 0", 1)
         .await;
     process.stop().await;
 }
@@ -289,7 +289,7 @@ async fn a_job_whose_attempts_are_exhausted_fails_and_keeps_every_attempt() {
     let attempt = |number| (number, "the one".to_owned(), true);
     assert_eq!(kept, [attempt(1), attempt(2), attempt(3)]);
     let failed: Vec<(i32, i16, i16)> = world
-        .rows("select attempt, spent, crashes from queue.failed")
+        .rows("select attempt, failures, crashes from queue.failed")
         .await;
     assert_eq!(failed, [(3, 3, 0)]);
 }
@@ -615,7 +615,7 @@ async fn a_late_error_of_a_run_whose_job_was_taken_away_is_not_kept() {
     world.sql("delete from queue.claimed").await;
     world
         .sql(
-            "insert into queue.failed (job_id, attempt, spent, crashes, queue, kind)
+            "insert into queue.failed (job_id, attempt, failures, crashes, queue, kind)
               select id, 1, 0, 1, queue, kind from queue.jobs",
         )
         .await;

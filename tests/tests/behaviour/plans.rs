@@ -6,7 +6,7 @@ use queue_worker::PLANNER_SETTINGS;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
 
 /// Tables with a handful of rows.
-const SMALL: &[&str] = &["processes", "queues", "sleepers", "pollers"];
+const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 
 /// Statements that read a table whole on purpose: recovery looks for jobs of processes without a row, a
 /// process through all that is claimed, failed jobs, rates and firings are cleared seldom, and limits
@@ -21,9 +21,9 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("unknown_claims", "claimed"),
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
-    ("recurring/clear_firings", "schedules"),
-    ("recurring/pause", "schedules"),
-    ("recurring/undeclare", "schedules"),
+    ("recurring/clear_firings", "recurring_jobs"),
+    ("recurring/pause", "recurring_jobs"),
+    ("recurring/undeclare", "recurring_jobs"),
     ("operations/limits/set", "slots"),
     ("claim/line_end", "job_seq"),
 ];
@@ -90,10 +90,10 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ("next_due", "scheduled_promote", ""),
     (
         "recurring/lock_due",
-        "schedules_due",
+        "recurring_jobs_due",
         "Index Cond: (next_at <= ",
     ),
-    ("recurring/next_due", "schedules_due", ""),
+    ("recurring/next_due", "recurring_jobs_due", ""),
     (
         "recurring/clear_firings",
         "firings_clear",
@@ -296,9 +296,9 @@ async fn fill(world: &World) {
          select id, now(), priority, queue, kind from queue.jobs where id between 40001 and 60000",
         "insert into queue.finished (job_id, attempt, outcome)
          select id, 1, 'done' from queue.jobs where id between 60001 and 98000",
-        "insert into queue.failed (job_id, attempt, spent, crashes, queue, kind)
+        "insert into queue.failed (job_id, attempt, failures, crashes, queue, kind)
          select id, 1, 1, 0, queue, kind from queue.jobs where id between 98001 and 99000",
-        "insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
+        "insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
          select id, id, gen_random_uuid(), 1, 0, 0 from queue.jobs where id > 99000",
     ] {
         world.sql(statement).await;

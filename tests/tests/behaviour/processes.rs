@@ -42,8 +42,8 @@ async fn claim_for(world: &World, process: ProcessId) {
     world
         .sql(&format!(
             "with taken as (delete from queue.ready returning *)
-             insert into queue.claimed (job_id, seq, process_id, attempt, spent, crashes)
-             select job_id, seq, '{process}', attempt + 1, spent, crashes from taken"
+             insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
+             select job_id, seq, '{process}', attempt + 1, failures, crashes from taken"
         ))
         .await;
 }
@@ -69,7 +69,7 @@ async fn note(world: &World, text: &str) -> JobId {
 
 async fn nothing_is_left(world: &World) {
     assert_eq!(world.count("processes").await, 0);
-    assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("idle_processes").await, 0);
     assert_eq!(world.count("claimed").await, 0);
 }
 
@@ -185,7 +185,7 @@ async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
         (job, "dead", "ready")
     );
     let ready: Vec<(i64, bool, i32, i16, i16)> = world
-        .rows("select job_id, seq > job_id, attempt, spent, crashes from queue.ready")
+        .rows("select job_id, seq > job_id, attempt, failures, crashes from queue.ready")
         .await;
     assert_eq!(ready, [(job.0, true, 1, 0, 1)]);
     let attempts: Vec<(i32, String, String, String)> = world
@@ -220,7 +220,7 @@ async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
     }
 
     let failed: Vec<(i32, i16, i16)> = world
-        .rows("select attempt, spent, crashes from queue.failed")
+        .rows("select attempt, failures, crashes from queue.failed")
         .await;
     assert_eq!(failed, [(3, 0, 3)]);
     assert_eq!(world.count("attempts where ending = 'crash'").await, 3);
@@ -364,7 +364,7 @@ async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_not
     process.stop().await;
 
     let ready: Vec<(i64, i64, i32, i16, i16)> = world
-        .rows("select job_id, seq, attempt, spent, crashes from queue.ready")
+        .rows("select job_id, seq, attempt, failures, crashes from queue.ready")
         .await;
     assert_eq!(ready, [(job.0, job.0, 1, 0, 0)]);
     assert_eq!(world.count("attempts").await, 0);

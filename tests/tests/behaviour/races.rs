@@ -451,11 +451,11 @@ async fn runs_that_end_at_once_go_where_each_asks() {
             cancelled
         ]
     );
-    let spent: Vec<(i64, i16)> = world
-        .rows("select job_id, spent from queue.scheduled order by job_id")
+    let failures: Vec<(i64, i16)> = world
+        .rows("select job_id, failures from queue.scheduled order by job_id")
         .await;
     assert_eq!(
-        spent,
+        failures,
         [(claims[0].job_id().0, 1), (claims[1].job_id().0, 0)]
     );
     assert_eq!(world.count("attempts where process = 'p'").await, 3);

@@ -34,7 +34,7 @@ async fn planned(world: &World, recurring: Recurring, first: &str) {
 async fn plan_from(world: &World, name: &str, first: &str) {
     let schema = world.queue.schema().name();
     let statement =
-        format!("update {schema}.schedules set next_at = '{first}' where name = '{name}'");
+        format!("update {schema}.recurring_jobs set next_at = '{first}' where name = '{name}'");
     assert_eq!(world.sql(&statement).await, 1);
 }
 
@@ -60,7 +60,7 @@ async fn outcomes(world: &World, name: &str) -> Vec<String> {
     let rows: Vec<(String,)> = world
         .rows(&format!(
             "select to_char(due_at at time zone 'UTC', 'HH24:MI') || ' ' || outcome
-             from queue.firings where schedule = '{name}' and due_at is not null order by due_at"
+             from queue.firings where recurring_job = '{name}' and due_at is not null order by due_at"
         ))
         .await;
     rows.into_iter().map(|(row,)| row).collect()
@@ -69,7 +69,7 @@ async fn outcomes(world: &World, name: &str) -> Vec<String> {
 async fn next_at(world: &World, name: &str) -> DateTime<Utc> {
     world
         .value(&format!(
-            "select next_at from queue.schedules where name = '{name}'"
+            "select next_at from queue.recurring_jobs where name = '{name}'"
         ))
         .await
 }
@@ -497,7 +497,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
     assert_eq!(next_at(&world, "a").await, planned_at);
     assert_eq!(
         world
-            .count("schedules where kind = 'other' and queue = 'slow'")
+            .count("recurring_jobs where kind = 'other' and queue = 'slow'")
             .await,
         1
     );
@@ -510,7 +510,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
             .await
             .unwrap()
     );
-    assert_eq!(world.count("schedules where next_at > now()").await, 1);
+    assert_eq!(world.count("recurring_jobs where next_at > now()").await, 1);
 
     plan_from(&world, "a", "2020-01-01T08:00Z").await;
     let other_zone = other_times.zone(Tz::Asia__Kolkata);
@@ -519,7 +519,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
             .await
             .unwrap()
     );
-    assert_eq!(world.count("schedules where next_at > now()").await, 1);
+    assert_eq!(world.count("recurring_jobs where next_at > now()").await, 1);
     assert_eq!(world.count("firings").await, 0);
 }
 
@@ -591,7 +591,7 @@ async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     pause(&mut conn, schema, "paused").await.unwrap();
     world
-        .sql("update queue.schedules set schedule = 'every blue moon' where name = 'strange'")
+        .sql("update queue.recurring_jobs set schedule = 'every blue moon' where name = 'strange'")
         .await;
     let now = Some("2030-06-01T10:00:00Z".parse().unwrap());
 
@@ -658,10 +658,10 @@ async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_goes_on() {
     }
     // Refused by us, and by the server.
     world
-        .sql("update queue.schedules set queue = 'two words' where name = 'refused'")
+        .sql("update queue.recurring_jobs set queue = 'two words' where name = 'refused'")
         .await;
     world
-        .sql("update queue.schedules set kind = 'cursed' where name = 'rejected'")
+        .sql("update queue.recurring_jobs set kind = 'cursed' where name = 'rejected'")
         .await;
     world
         .sql("alter table queue.jobs add constraint no_curse check (kind <> 'cursed')")
@@ -700,7 +700,7 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
     .await;
     planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
     world
-        .sql("update queue.schedules set schedule = 'every blue moon' where name = 'strange'")
+        .sql("update queue.recurring_jobs set schedule = 'every blue moon' where name = 'strange'")
         .await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
@@ -721,7 +721,10 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
         next_at(&world, "strange").await.to_rfc3339(),
         "2100-01-01T07:00:00+00:00"
     );
-    assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+    assert_eq!(
+        world.count("firings where recurring_job = 'strange'").await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -730,7 +733,7 @@ async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
     planned(&world, schedule("cursed", "0 * * * *"), "2100-01-01T07:00Z").await;
     planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
     world
-        .sql("alter table queue.firings add constraint no_curse check (schedule <> 'cursed')")
+        .sql("alter table queue.firings add constraint no_curse check (recurring_job <> 'cursed')")
         .await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());

@@ -28,7 +28,7 @@ async fn failed(world: &World, hours: u32) {
     ended(world, "k", "q").await;
     world
         .sql(&format!(
-            "insert into queue.failed (job_id, attempt, spent, crashes, queue, kind, failed_at)
+            "insert into queue.failed (job_id, attempt, failures, crashes, queue, kind, failed_at)
              select max(id), 1, 1, 0, 'q', 'k', now() - interval '{hours} hours' from queue.jobs"
         ))
         .await;

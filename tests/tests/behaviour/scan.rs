@@ -377,7 +377,8 @@ async fn a_service_scans_any_folder_for_which_a_job_is_enqueued() {
     assert!(is_verified(&folder, &own));
     let limited = "jobs where kind = 'scan_folder' and limits is not null";
     assert_eq!(fixture.world.count(limited).await, 1);
-    let rescan = "schedules where name = 'rescan' and kind = 'scan_folder' and next_at > now()";
+    let rescan =
+        "recurring_jobs where name = 'rescan' and kind = 'scan_folder' and next_at > now()";
     assert_eq!(fixture.world.count(rescan).await, 1);
     assert_eq!(
         digests(&fs::read(others).unwrap()),

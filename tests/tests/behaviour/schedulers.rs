@@ -24,7 +24,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 /// a minute.
 async fn plan_from_ago(world: &World, seconds: u32) {
     let statement = format!(
-        "update queue.schedules
+        "update queue.recurring_jobs
          set next_at = date_trunc('second', now()) - interval '{seconds} seconds'"
     );
     world.sql(&statement).await;
@@ -125,7 +125,7 @@ async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
         .await
         .unwrap();
     world
-        .sql("update queue.schedules set next_at = now() + interval '1 year'")
+        .sql("update queue.recurring_jobs set next_at = now() + interval '1 year'")
         .await;
 
     let process = world.start(stage.app(), by("app"));
@@ -170,7 +170,7 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
     process.stop().await;
 
     assert_eq!(
-        world.count("firings where schedule = 'dynamic'").await,
+        world.count("firings where recurring_job = 'dynamic'").await,
         enqueued
     );
     assert_eq!(world.count("firings").await, world.count("jobs").await);
@@ -212,7 +212,7 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
         .await
         .unwrap();
     world
-        .sql("update queue.schedules set schedule = 'every blue moon', next_at = now()")
+        .sql("update queue.recurring_jobs set schedule = 'every blue moon', next_at = now()")
         .await;
     let app = stage.app().recurring(schedule("tick", "every second"));
 
@@ -220,15 +220,18 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
 
     stage.noted_times("tick", 2).await;
     process.stop().await;
-    assert_eq!(world.count("firings where schedule = 'strange'").await, 0);
+    assert_eq!(
+        world.count("firings where recurring_job = 'strange'").await,
+        0
+    );
 }
 
 /// Decides about the next due time of each schedule, and does not come to an end.
 async fn decide_without_end(world: &World) -> Transaction<'static, Postgres> {
     let mut tx = world.pool().begin().await.unwrap();
     sqlx::query(
-        "insert into queue.firings (schedule, due_at, outcome)
-         select name, next_at, 'enqueued' from queue.schedules",
+        "insert into queue.firings (recurring_job, due_at, outcome)
+         select name, next_at, 'enqueued' from queue.recurring_jobs",
     )
     .execute(&mut *tx)
     .await
@@ -251,7 +254,7 @@ async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
     let process = world.start(app, by("app"));
 
     stage.noted_times("tick", 3).await;
-    assert_eq!(world.count("firings where schedule = 'held'").await, 0);
+    assert_eq!(world.count("firings where recurring_job = 'held'").await, 0);
     let late = "firings where fired_at > due_at + interval '10 seconds'";
     assert_eq!(world.count(late).await, 0);
     tx.rollback().await.unwrap();
@@ -344,7 +347,7 @@ async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
     world.until("finished", 2).await;
     assert_eq!(
         world
-            .count("firings where outcome = 'enqueued' and schedule = 'runs'")
+            .count("firings where outcome = 'enqueued' and recurring_job = 'runs'")
             .await,
         2
     );
@@ -392,7 +395,7 @@ async fn a_typed_job_is_enqueued_as_its_kind_says() {
         .await
         .unwrap();
 
-    let as_it_says = "schedules where kind = 'flaky' and queue = 'flaky' and attempts_max = 7";
+    let as_it_says = "recurring_jobs where kind = 'flaky' and queue = 'flaky' and attempts_max = 7";
     assert_eq!(world.count(as_it_says).await, 1);
 }
 
@@ -405,7 +408,7 @@ async fn maintenance_clears_firings_that_are_kept_no_longer() {
         .unwrap();
     world
         .sql(
-            "insert into queue.firings (schedule, due_at, fired_at, outcome)
+            "insert into queue.firings (recurring_job, due_at, fired_at, outcome)
              select 'a', at, at, 'missed'
              from generate_series(now() - interval '33 days', now(), interval '1 day') as at",
         )

@@ -51,7 +51,7 @@ async fn a_program_that_names_no_source_removes_nothing() {
     // What is left over can be removed by hand.
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let source = remove(&mut conn, schema, "a").await.unwrap();
-    assert!(source.is_some_and(|source| source.starts_with("schedules_declared")));
+    assert!(source.is_some_and(|source| source.starts_with("behaviour")));
     assert_eq!(names(&world).await, ["b", "c"]);
 }
 
@@ -82,7 +82,7 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
         .await
         .unwrap();
     let mut held = world.pool().begin().await.unwrap();
-    sqlx::query("select from queue.schedules for update")
+    sqlx::query("select from queue.recurring_jobs for update")
         .execute(&mut *held)
         .await
         .unwrap();
@@ -117,7 +117,7 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
     registering.await.unwrap().unwrap();
 
     let first: DateTime<Utc> = world
-        .value("select min(next_at) from queue.schedules")
+        .value("select min(next_at) from queue.recurring_jobs")
         .await;
     assert!(first > freed, "{first} is not after {freed}");
 }
@@ -132,10 +132,10 @@ async fn registering_again_what_is_stored_already_moves_no_plan() {
         .unwrap();
     assert_eq!(first.added, ["a"]);
     world
-        .sql("update queue.schedules set next_at = '2020-01-01'")
+        .sql("update queue.recurring_jobs set next_at = '2020-01-01'")
         .await;
     pause(&mut conn, schema, "a").await.unwrap();
-    let row = "select schedules::text from queue.schedules";
+    let row = "select recurring_jobs::text from queue.recurring_jobs";
     let before: String = world.value(row).await;
 
     let again = register(&mut conn, schema, "app", &declared, Tz::UTC)
@@ -150,7 +150,7 @@ async fn registering_again_what_is_stored_already_moves_no_plan() {
         .await
         .unwrap();
     assert_eq!(changed.changed, ["a"]);
-    let kept = "schedules where next_at = '2020-01-01' and paused_at is not null";
+    let kept = "recurring_jobs where next_at = '2020-01-01' and paused_at is not null";
     assert_eq!(world.count(kept).await, 1);
 }
 
@@ -169,7 +169,7 @@ async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedu
         .unwrap();
 
     let zones: Vec<(String, String)> = world
-        .rows("select zone, schedule from queue.schedules order by name")
+        .rows("select zone, schedule from queue.recurring_jobs order by name")
         .await;
     let zones: Vec<_> = zones
         .iter()
@@ -209,7 +209,12 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
         .map(|collision| (collision.name.as_str(), collision.owner.as_deref()))
         .collect();
     assert_eq!(owners, [("dynamic", None), ("theirs", Some("them"))]);
-    assert_eq!(world.count("schedules where schedule = '@daily'").await, 2);
+    assert_eq!(
+        world
+            .count("recurring_jobs where schedule = '@daily'")
+            .await,
+        2
+    );
     // Nor is anything of somebody else removed.
     register(&mut conn, schema, "us", &[], Tz::UTC)
         .await
@@ -234,7 +239,12 @@ async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
         "{refused}"
     );
     assert!(refused.to_string().contains("`app`"), "{refused}");
-    assert_eq!(world.count("schedules where schedule = '@daily'").await, 1);
+    assert_eq!(
+        world
+            .count("recurring_jobs where schedule = '@daily'")
+            .await,
+        1
+    );
 }
 
 #[tokio::test]

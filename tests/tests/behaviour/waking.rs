@@ -22,7 +22,7 @@ fn woken_only() -> Settings {
 
 /// Waits until the process sleeps and listens.
 async fn sleeps(world: &World) {
-    world.until("sleepers", 1).await;
+    world.until("idle_processes", 1).await;
     listens(world).await;
 }
 
@@ -150,7 +150,7 @@ async fn enqueueing_notifies_only_while_somebody_sleeps() {
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let sleeper = ProcessId::new();
+    let idle = ProcessId::new();
 
     for queue in ["a", "b"] {
         let _ = world
@@ -160,14 +160,14 @@ async fn enqueueing_notifies_only_while_somebody_sleeps() {
             .await
             .unwrap();
     }
-    sleep(&mut conn, schema, sleeper, &[]).await.unwrap();
+    sleep(&mut conn, schema, idle, &[]).await.unwrap();
     let _ = world
         .queue
         .enqueue(Note::new("n"))
         .queue("c")
         .await
         .unwrap();
-    wake(&mut conn, schema, sleeper).await.unwrap();
+    wake(&mut conn, schema, idle).await.unwrap();
     let _ = world
         .queue
         .enqueue(Note::new("n"))
@@ -184,20 +184,20 @@ async fn enqueueing_notifies_only_while_somebody_sleeps() {
 }
 
 #[tokio::test]
-async fn a_process_whose_workers_are_all_busy_is_no_sleeper() {
+async fn a_process_whose_workers_are_all_busy_is_not_idle() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
     settings.process.notifications = true;
     let process = world.start(stage.app(), settings);
-    world.until("sleepers", 1).await;
+    world.until("idle_processes", 1).await;
 
     let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
     stage.noted("g begins").await;
 
-    world.until("sleepers", 0).await;
+    world.until("idle_processes", 0).await;
     stage.open("g");
-    world.until("sleepers", 1).await;
+    world.until("idle_processes", 1).await;
     process.stop().await;
-    assert_eq!(world.count("sleepers").await, 0);
+    assert_eq!(world.count("idle_processes").await, 0);
 }

@@ -1,6 +1,6 @@
 -- Finds the schedules that should have been decided about longer than $1 ms ago.
 select name, extract(epoch from clock_timestamp() - next_at)::float8 as overdue_seconds
-from queue.schedules
+from queue.recurring_jobs
 where paused_at is null
     and next_at < statement_timestamp() - $1 * interval '1 millisecond'
 order by next_at

@@ -7,6 +7,6 @@ with resumed as (
     returning name
 )
 select name, (
-    select pg_notify('queue.wake', name) where exists (select from queue.sleepers)
+    select pg_notify('queue.wake', name) where exists (select from queue.idle_processes)
 )
 from resumed

@@ -169,9 +169,9 @@ fn state(job: &JobDetails) -> String {
 }
 
 fn attempts(job: &JobDetails) -> String {
-    let mut text = match job.attempts_spent {
-        Some(spent) => format!(
-            "{} begun, {spent} of {} spent",
+    let mut text = match job.failures {
+        Some(failures) => format!(
+            "{} begun, {failures} of {} failed",
             job.attempt, job.attempts_max
         ),
         None => format!("{} begun, {} allowed", job.attempt, job.attempts_max),
