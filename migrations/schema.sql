@@ -8,6 +8,18 @@ CREATE TYPE queue.outcome AS ENUM (
     'cancelled'
 );
 
+CREATE FUNCTION queue.state_claimed() RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (4)::smallint;
+
+CREATE FUNCTION queue.state_failed() RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (16)::smallint;
+
+CREATE FUNCTION queue.state_finished() RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (32)::smallint;
+
 CREATE TABLE queue.attempts (
     job_id bigint NOT NULL,
     attempt integer NOT NULL,

@@ -1,22 +1,21 @@
-//! Our own migrator: our schema, our bookkeeping, beside whatever the host application does.
+//! Migrations of the schema of the queue, independent of those of the application.
 //!
 //! Each migration is applied in a transaction of its own that first takes a transaction-scoped
-//! advisory lock, so that several processes that start at once apply each one exactly once, and
-//! nothing is left locked when one of them dies. What has been applied is a row in
-//! `queue.migrations`. A database that knows a migration we do not know is newer than this
-//! program, and is left alone.
+//! advisory lock. So several processes that start at once apply each migration once, and nothing stays
+//! locked when one of them dies. An applied migration is a row in `queue.migrations`. A database with a
+//! migration that this program does not know is newer than the program, and is not changed.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, SqlStr};
 
 use crate::sql::Schema;
 
-/// One step of the schema.
+/// One migration.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// Its place in the order, from 1.
+    /// Its number in the order, from 1.
     pub version: i32,
-    /// What it is about.
+    /// Its name.
     pub name: &'static str,
     sql: &'static str,
 }
@@ -47,6 +46,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "plain_names",
         include_str!("../migrations/0008_plain_names.sql"),
     ),
+    migration(
+        9,
+        "state_bits",
+        include_str!("../migrations/0009_state_bits.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {
@@ -58,11 +62,11 @@ const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migra
 pub struct MigrationStatus {
     /// The migration.
     pub migration: Migration,
-    /// When it was applied, if it was.
+    /// When it was applied; none if it was not.
     pub applied_at: Option<DateTime<Utc>>,
 }
 
-/// Why the schema could not be brought up to date.
+/// Why the schema could not be migrated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
@@ -79,19 +83,19 @@ pub enum MigrateError {
         /// The newest version this program has.
         known: i32,
     },
-    /// A migration failed, and left no trace.
+    /// A migration failed, and was rolled back.
     #[error("could not apply migration {version} ({name}) to the schema `{schema}`")]
     Failed {
         /// The schema.
         schema: String,
         /// The migration's version.
         version: i32,
-        /// What it is about.
+        /// Its name.
         name: &'static str,
-        /// What the server answered.
+        /// The error of the server.
         source: sqlx::Error,
     },
-    /// The database could not be asked.
+    /// The applied migrations could not be read.
     #[error("could not read which migrations have been applied")]
     Database(#[from] sqlx::Error),
 }
@@ -105,11 +109,11 @@ const CREATE_BOOKKEEPING: &str = "create table if not exists queue.migrations (
 );
 ";
 
-/// Applies the migrations that are missing, and returns them. Safe to call from any number of
-/// processes at once; the connection must not be in a transaction.
+/// Applies the missing migrations, and returns them. Any number of processes may call it at once. The
+/// connection must not be in a transaction.
 ///
 /// # Errors
-/// Refuses a database that is newer than this program; returns what the server answered.
+/// Refuses a database that is newer than this program.
 pub async fn migrate(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -133,7 +137,7 @@ pub async fn migrate(
     Ok(applied)
 }
 
-/// Applies one migration unless it has been applied, and tells whether it did.
+/// Applies one migration unless it has been applied, and returns whether it did.
 async fn apply(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -184,8 +188,8 @@ async fn applied_at(
         .await
 }
 
-/// Looks first, because `create schema if not exists` needs the right to create schemas even
-/// where the schema exists.
+/// Creates the schema. Checks first whether it exists, because `create schema if not exists` needs the
+/// right to create schemas even if it does.
 async fn has_schema(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from pg_catalog.pg_namespace where nspname = $1)")
         .bind(schema.name())
@@ -193,8 +197,8 @@ async fn has_schema(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sq
         .await
 }
 
-/// Reads the catalogue like any table: `to_regclass` answers from a cache, which inside a
-/// transaction may not have heard yet of what another process has just committed.
+/// Returns whether the table of migrations exists. Reads the catalogue as a table: `to_regclass` uses a
+/// cache, which in a transaction may not know what another process has just committed.
 async fn has_bookkeeping(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "select exists (
@@ -209,19 +213,16 @@ async fn has_bookkeeping(conn: &mut PgConnection, schema: &Schema) -> Result<boo
     .await
 }
 
-/// What a database says of its migrations.
+/// The migrations of a database.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// Every migration this program knows.
+    /// The migrations that this program knows.
     pub known: Vec<MigrationStatus>,
     /// The newest version in the database, which may be newer than the program; 0 if none.
     pub version: i32,
 }
 
-/// Tells which migrations have been applied.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns which migrations have been applied.
 pub async fn status(conn: &mut PgConnection, schema: &Schema) -> Result<Status, sqlx::Error> {
     let rows: Vec<(i32, DateTime<Utc>)> = if has_bookkeeping(conn, schema).await? {
         sqlx::query_as(schema.sql("select version, applied_at from queue.migrations"))
@@ -256,7 +257,7 @@ fn refuse_newer(schema: &Schema, status: &Status) -> Result<(), MigrateError> {
     })
 }
 
-/// Writes all migrations as one script, with their bookkeeping, for those who apply SQL by hand.
+/// Returns all migrations as one script, which also records them, to be applied by hand.
 pub fn script(schema: &Schema) -> String {
     let mut script = String::from("begin;\n\n");
     script.push_str(CREATE_SCHEMA);

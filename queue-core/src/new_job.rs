@@ -1,16 +1,16 @@
-//! A job before it is in the database: checked, and written as JSON.
+//! A job before it is enqueued: checked, and with its arguments written as JSON.
 
 use std::borrow::Cow;
 use std::mem;
 
-use crate::job::{Job, Options};
+use crate::job::{Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
 
-/// The most bytes of arguments a job may have, unless a [`Queue`](crate::Queue) says otherwise.
+/// The most bytes of arguments a job may have by default; see [`Queue`](crate::Queue).
 pub const ARGS_BYTES_MAX: usize = 1024 * 1024;
 
-/// A job that is ready to be enqueued, of whatever kind.
+/// A job of any kind to enqueue.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub(crate) kind: Cow<'static, str>,
@@ -18,15 +18,15 @@ pub struct NewJob {
     pub(crate) options: Options,
 }
 
-/// Why a job was not enqueued. Nothing has been written, unless the error came from the database
-/// in the caller's own transaction: roll that one back.
+/// Why a job was not enqueued. Nothing was written. If the error came from the database in the caller's
+/// transaction, roll that transaction back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// The queue, the kind or a tag has a name that is refused.
+    /// The name of the queue, the kind or a tag is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A limit is refused.
+    /// A limit is not valid.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
     /// The arguments cannot be written as JSON.
@@ -34,7 +34,7 @@ pub enum EnqueueError {
     Unserializable {
         /// The job's kind.
         kind: String,
-        /// What serde_json said.
+        /// The error of serde_json.
         source: serde_json::Error,
     },
     /// The arguments are longer than allowed.
@@ -66,16 +66,16 @@ pub enum EnqueueError {
         /// How many.
         count: i16,
     },
-    /// The job is unique or delayed, which COPY does not look at.
+    /// The job is unique or delayed, which COPY does not support.
     #[error("`{kind}` is unique or delayed, which COPY cannot do: use `enqueue_many`")]
     NotCopyable {
         /// The job's kind.
         kind: String,
     },
-    /// The queue's tables are not there.
+    /// The tables of the queue are missing.
     #[error("the tables of the queue are missing: run `queue migrate` against this database")]
     NotMigrated(#[source] sqlx::Error),
-    /// The database refused, or could not be reached.
+    /// The database returned an error, or could not be reached.
     #[error("could not enqueue")]
     Database(#[source] sqlx::Error),
 }
@@ -91,7 +91,7 @@ impl From<sqlx::Error> for EnqueueError {
 }
 
 impl NewJob {
-    /// Writes the arguments of a typed job, with the options of its kind.
+    /// Returns a job of a type, with the options of its kind.
     ///
     /// # Errors
     /// Fails when the arguments cannot be written as JSON.
@@ -115,7 +115,7 @@ impl NewJob {
         })
     }
 
-    /// Names a job by its kind and arguments, for kinds that have no type here.
+    /// Returns a job by its kind and arguments, for kinds without a type in this program.
     pub fn untyped(kind: impl Into<String>, args: &serde_json::Value, options: Options) -> Self {
         Self {
             kind: Cow::Owned(kind.into()),
@@ -135,7 +135,22 @@ impl NewJob {
         self.options = change(mem::take(&mut self.options));
     }
 
-    /// Refuses what the database would refuse, and what would harm it, before anything is sent.
+    /// Returns whether [`Queue::copy_jobs`](crate::Queue::copy_jobs) accepts the job: it is neither
+    /// unique nor delayed.
+    pub fn is_copyable(&self) -> bool {
+        self.options.due == Due::Now && self.options.unique.is_none()
+    }
+
+    pub(crate) fn check_copyable(&self) -> Result<(), EnqueueError> {
+        if self.is_copyable() {
+            return Ok(());
+        }
+        Err(EnqueueError::NotCopyable {
+            kind: self.kind.to_string(),
+        })
+    }
+
+    /// Refuses, before anything is sent, a job that the database would refuse or that would harm it.
     pub(crate) fn check(&self, args_bytes_max: usize) -> Result<(), EnqueueError> {
         check_kind(&self.kind)?;
         check_queue(&self.options.queue)?;
@@ -176,7 +191,7 @@ impl NewJob {
     }
 }
 
-/// Tells whether a JSON text holds the escape `\u0000`, as against an escaped backslash before
+/// Returns whether a JSON text holds the escape `\u0000`, as against an escaped backslash before
 /// the letters `u0000`.
 fn has_nul(json: &str) -> bool {
     json.match_indices("\\u0000").any(|(at, _)| {

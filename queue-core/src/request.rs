@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db;
-use crate::job::{Due, Job, Options};
+use crate::job::{Job, Options};
 use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
@@ -25,23 +25,23 @@ const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, EnqueueError>> + Send + 'a>>;
 
 impl Queue {
-    /// Asks for one job to be enqueued.
+    /// Enqueues one job.
     pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<'_> {
         Enqueue::new(self, NewJob::of(&job))
     }
 
-    /// Asks for many jobs of one kind to be enqueued, in order.
+    /// Enqueues many jobs of one kind, in order.
     pub fn enqueue_many<J: Job>(&self, jobs: impl IntoIterator<Item = J>) -> EnqueueMany<'_> {
         EnqueueMany::new(self, jobs.into_iter().map(|job| NewJob::of(&job)).collect())
     }
 
-    /// Asks for jobs of any kinds to be enqueued, in order.
+    /// Enqueues jobs of any kinds, in order.
     pub fn enqueue_all(&self, jobs: impl IntoIterator<Item = NewJob>) -> EnqueueMany<'_> {
         EnqueueMany::new(self, Ok(jobs.into_iter().collect()))
     }
 
-    /// Asks for very many jobs to be enqueued by COPY, the fastest way in. Their ids are not
-    /// returned, and they may not be unique or delayed.
+    /// Enqueues very many jobs by COPY, the fastest way. Their ids are not returned, and they must be
+    /// neither unique nor delayed.
     pub fn copy_jobs<'a, I>(&'a self, jobs: I) -> CopyJobs<'a, I::IntoIter>
     where
         I: IntoIterator<Item = Result<NewJob, EnqueueError>>,
@@ -50,20 +50,20 @@ impl Queue {
         CopyJobs::new(self, jobs.into_iter())
     }
 
-    /// Checks a job as enqueueing it would, without a database: to refuse one of many before the
-    /// others are sent.
+    /// Checks a job as enqueueing it would, without a database, so that one of many can be refused before
+    /// the others are sent.
     ///
     /// # Errors
-    /// Refuses invalid names, too few attempts and arguments that cannot be kept.
+    /// Refuses invalid names, too few attempts and arguments that cannot be stored.
     pub fn check(&self, job: &NewJob) -> Result<(), EnqueueError> {
         job.check(self.args_bytes_max)
     }
 
-    /// Begins a transaction on a pool of the application whose jobs are enqueued once it is
-    /// committed, for a queue that is in another database.
+    /// Begins a transaction on a pool of the application. Its jobs are enqueued once it is committed, in a
+    /// queue that is in another database.
     ///
     /// # Errors
-    /// Returns what the application's pool or server answered.
+    /// Returns the error of the application's pool or server.
     pub async fn after_commit(&self, app: &PgPool) -> Result<AfterCommit, sqlx::Error> {
         Ok(AfterCommit::new(self.clone(), db::begin(app).await?))
     }
@@ -104,21 +104,21 @@ impl<'a> Enqueue<'a> {
         self.with(|options| options.tag(tag.clone()))
     }
 
-    /// Lets the job start no sooner than this much later, by the database's clock.
+    /// Delays the job by this much, by the database's clock.
     #[doc(alias = "wait")]
     #[doc(alias = "perform_in")]
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|options| options.delay(delay))
     }
 
-    /// Lets the job start no sooner than at this time; a time in the past means at once.
+    /// Delays the job until this time; a time in the past means no delay.
     #[doc(alias = "wait_until")]
     #[doc(alias = "perform_at")]
     pub fn at(self, time: DateTime<Utc>) -> Self {
         self.with(|options| options.at(time))
     }
 
-    /// Says what makes the job a duplicate, instead of what its kind says.
+    /// Sets when the job is a duplicate, instead of the rule of its kind.
     pub fn unique(self, unique: Unique) -> Self {
         self.with(|options| options.unique(unique.clone()))
     }
@@ -157,12 +157,12 @@ impl<'a> IntoFuture for Enqueue<'a> {
     }
 }
 
-/// A request to enqueue many jobs; await it. All are enqueued or none, and the answers come in
-/// the jobs' order.
+/// A request to enqueue many jobs; await it. All are enqueued or none, and the answers are in the order
+/// of the jobs.
 ///
-/// Unique keys are taken in one order within each 1,000 jobs, not beyond. Two transactions that
-/// take more of the same keys, or that replace jobs, can deadlock: the server then ends one of
-/// them with the code 40P01, and it may be tried again.
+/// Within each 1,000 jobs unique keys are taken in one order. Two transactions that take more of the same
+/// keys, or that replace jobs, can deadlock: the server then ends one of them with the code 40P01, and it
+/// may be tried again.
 #[must_use = "nothing is enqueued until the request is awaited"]
 pub struct EnqueueMany<'a> {
     queue: &'a Queue,
@@ -235,8 +235,9 @@ impl<'a> IntoFuture for EnqueueMany<'a> {
     }
 }
 
-/// One statement is a transaction of its own. Several are not, nor is one that may replace a job,
-/// or that may admit one job and must then ask who holds the key of another.
+/// Returns whether the jobs need a transaction. A single statement needs none. Several chunks do, and so
+/// do a job that may replace another and several jobs with unique keys, since taken keys are looked up
+/// by a second statement.
 fn needs_transaction(jobs: &[NewJob]) -> bool {
     chunk_len(jobs) < jobs.len()
         || jobs.iter().any(may_replace)
@@ -280,9 +281,9 @@ fn chunk_len(jobs: &[NewJob]) -> usize {
 
 /// A request to enqueue very many jobs by COPY; await it. Returns how many there were.
 ///
-/// Jobs are taken from the iterator as they are sent, so that they need not fit in memory. On a
-/// pool each chunk is committed by itself: an error leaves those before it enqueued, and says so
-/// in [`CopyError::enqueued`]. In a transaction it is all or nothing.
+/// Jobs are taken from the iterator as they are sent, so that they need not fit in memory. On a pool each
+/// chunk is committed by itself: after an error the chunks before it stay enqueued, as
+/// [`CopyError::enqueued`] says. In a transaction all jobs are enqueued or none.
 #[must_use = "nothing is enqueued until the request is awaited"]
 pub struct CopyJobs<'a, I> {
     queue: &'a Queue,
@@ -294,7 +295,7 @@ pub struct CopyJobs<'a, I> {
 #[derive(Debug, thiserror::Error)]
 #[error("stopped after {enqueued} jobs")]
 pub struct CopyError {
-    /// The jobs that are enqueued. In a caller's transaction none are, once it is rolled back.
+    /// The number of jobs that stay enqueued; in a caller's transaction none, once it is rolled back.
     pub enqueued: u64,
     /// What went wrong.
     #[source]
@@ -380,8 +381,8 @@ where
 
 /// A transaction of the application, and the jobs that are enqueued once it is committed.
 ///
-/// It is for a queue in another database than the application's. Between the two commits a crash
-/// loses the jobs: where both are in one database, enqueue with [`Enqueue::tx`] instead.
+/// For a queue in another database than the application's. A crash between the two commits loses the
+/// jobs: if both are in one database, enqueue with [`Enqueue::tx`] instead.
 ///
 /// ```no_run
 /// # use queue_core::{Job, Queue};
@@ -399,7 +400,7 @@ pub struct AfterCommit {
     jobs: Vec<NewJob>,
 }
 
-/// Why a transaction with jobs after it did not go through.
+/// Why the commit, or enqueueing after it, failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AfterCommitError {
@@ -420,21 +421,19 @@ impl AfterCommit {
         }
     }
 
-    /// Remembers a job for after the commit.
+    /// Adds a job to enqueue after the commit.
     ///
     /// # Errors
-    /// Refuses a job that could not be enqueued later, while the transaction can still be rolled
-    /// back.
+    /// Refuses an invalid job, while the transaction can still be rolled back.
     pub fn enqueue<J: Job>(&mut self, job: J) -> Result<(), EnqueueError> {
         self.enqueue_new(NewJob::of(&job)?)
     }
 
-    /// Remembers a job of whatever kind for after the commit, or one with options of its own:
+    /// Adds a job of any kind to enqueue after the commit, or one with other options:
     /// `NewJob::of(&job)?.with(|options| options.queue("mail"))`.
     ///
     /// # Errors
-    /// Refuses a job that could not be enqueued later, while the transaction can still be rolled
-    /// back.
+    /// Refuses an invalid job, while the transaction can still be rolled back.
     pub fn enqueue_new(&mut self, job: NewJob) -> Result<(), EnqueueError> {
         job.check(self.queue.args_bytes_max)?;
         self.jobs.push(job);
@@ -444,7 +443,7 @@ impl AfterCommit {
     /// Commits, then enqueues.
     ///
     /// # Errors
-    /// Says which of the two did not happen.
+    /// Returns which of the two failed.
     pub async fn commit(self) -> Result<Vec<Enqueued>, AfterCommitError> {
         self.tx
             .commit()
@@ -455,10 +454,7 @@ impl AfterCommit {
             .map_err(AfterCommitError::NotEnqueued)
     }
 
-    /// Rolls back, and forgets the jobs; dropping does the same.
-    ///
-    /// # Errors
-    /// Returns what the server answered.
+    /// Rolls back and drops the jobs. Dropping the value does the same.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.tx.rollback().await
     }
@@ -475,21 +471,5 @@ impl Deref for AfterCommit {
 impl DerefMut for AfterCommit {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.tx
-    }
-}
-
-impl NewJob {
-    /// Tells whether [`Queue::copy_jobs`] can take the job: it is neither unique nor delayed.
-    pub fn is_copyable(&self) -> bool {
-        self.options.due == Due::Now && self.options.unique.is_none()
-    }
-
-    fn check_copyable(&self) -> Result<(), EnqueueError> {
-        if self.is_copyable() {
-            return Ok(());
-        }
-        Err(EnqueueError::NotCopyable {
-            kind: self.kind.to_string(),
-        })
     }
 }

@@ -5,6 +5,9 @@
 //!
 //! Modules stand in order: each uses only those below it.
 
+// Tests with tables of cases are long.
+#![cfg_attr(test, allow(clippy::too_many_lines))]
+
 // The command line.
 #[cfg(feature = "cli")]
 pub mod cli;

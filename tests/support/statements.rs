@@ -1,12 +1,15 @@
 //! The statements of `queue-core`, read from its source.
 //!
-//! A statement is a constant: a `.sql` file, or several pieces joined by `concat!`. A statement
+//! A statement is a constant: a `.sql` file, or several pieces joined by `concat!`, or a file with
+//! placeholders for the columns of new jobs. A statement
 //! that is one file, or begins with one of its name, is named for it (`recurring/lock_due`), any
 //! other for its constant (`inspect/jobs/list`); in both cases without `transitions/`, where most of
 //! them are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use queue_core::transitions::with_job_columns;
 
 /// A statement as `queue-core` sends it, for the schema `queue`.
 pub struct Statement {
@@ -59,12 +62,17 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 
 fn statements_of(source: &Path, file: &Path) -> Vec<Statement> {
     let text = fs::read_to_string(file).expect("a source file");
-    let constants = text.split("const ").skip(1).filter_map(|constant| {
-        let (name, value) = constant.split_once(": &str =")?;
-        let (value, _) = value.split_once(";\n")?;
-        statement(source, file, name, value)
-    });
-    constants.collect()
+    let constants = text.split("const ").skip(1);
+    let constants = constants.filter_map(|constant| constant.split_once(": &str ="));
+    let filled_in = text.split("static ").skip(1);
+    let filled_in = filled_in.filter_map(|each| each.split_once(": LazyLock<String> ="));
+    constants
+        .chain(filled_in)
+        .filter_map(|(name, value)| {
+            let (value, _) = value.split_once(";\n")?;
+            statement(source, file, name, value)
+        })
+        .collect()
 }
 
 /// Evaluates a constant; returns nothing if it is no statement.
@@ -95,5 +103,6 @@ fn statement(source: &Path, file: &Path, constant: &str, value: &str) -> Option<
     };
     let name = path.strip_prefix(source).ok()?.to_str()?;
     let name = name.strip_prefix("transitions/").unwrap_or(name).to_owned();
+    let sql = with_job_columns(&sql);
     Some(Statement { name, sql, files })
 }

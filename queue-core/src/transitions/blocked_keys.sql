@@ -1,5 +1,4 @@
--- Finds up to $2 keys that jobs wait for, in their order, behind the key $1: by jumping along the
--- index.
+-- Finds up to $2 keys with blocked jobs, in order, after the key $1. Reads one index entry for each key.
 with recursive line as (
     (
         select key, 1 as place

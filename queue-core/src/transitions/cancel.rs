@@ -1,4 +1,4 @@
-//! scheduled, ready, blocked, failed → finished (discarded, cancelled); claimed jobs are asked to stop
+//! scheduled, ready, blocked, failed → finished (discarded, cancelled); claimed jobs are asked to cancel
 
 use sqlx::PgConnection;
 
@@ -12,26 +12,22 @@ const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
 const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
 const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");
 
-/// What became of jobs that were to be cancelled. A job in neither list was over already, or had
-/// been asked to stop before.
+/// What [`cancel`] did. A job in neither list was finished, or had been asked to cancel before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cancelled {
-    /// Those that had not begun, and are cancelled.
+    /// Jobs that were not running, and are cancelled.
     pub ended: Vec<JobId>,
-    /// Those that run, and were asked to stop.
+    /// Running jobs that were asked to cancel.
     pub asked: Vec<JobId>,
 }
 
-/// How often jobs that could not be cancelled are looked at again. One that is moving reaches
-/// the worker that claims it in two moves: from scheduled to ready, and on.
-const LOOKS: usize = 3;
+/// How often jobs are tried that could not be cancelled. A job that moves meanwhile is claimed after two
+/// moves: from scheduled to ready, and on.
+const TRIES: usize = 3;
 
-/// Cancels jobs wherever they are: ends those that have not begun, and asks those that run to
-/// stop. A job that moves at this moment is met where it arrives; this waits for its mover. Not
-/// for a transaction that has locked jobs in another order.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Cancels jobs in any state: ends those that are not running, and asks running ones to cancel. When a
+/// job is being moved, waits for the transaction that moves it and tries again. Must not be called in a
+/// transaction that has locked jobs in another order than that of their ids.
 pub async fn cancel(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -39,7 +35,7 @@ pub async fn cancel(
 ) -> Result<Cancelled, sqlx::Error> {
     let mut cancelled = Cancelled::default();
     let mut rest = jobs.to_vec();
-    for _ in 0..LOOKS {
+    for _ in 0..TRIES {
         // In this order, a job that is claimed in between is still asked to stop.
         let ended = cancel_waiting(conn, schema, &rest, Outcome::Cancelled).await?;
         rest.retain(|job| !ended.contains(job));
@@ -59,9 +55,6 @@ pub async fn cancel(
 }
 
 /// Ends jobs that are not running: scheduled, ready, blocked and failed ones. Returns those it ended.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn cancel_waiting(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -71,7 +64,7 @@ pub async fn cancel_waiting(
     end(conn, schema, jobs, outcome, false).await
 }
 
-/// Ends waiting jobs like [`cancel_waiting`], and frees their unique keys whatever they say.
+/// Ends waiting jobs like [`cancel_waiting`], and frees their unique keys in any case.
 pub(crate) async fn supersede(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -96,11 +89,8 @@ async fn end(
         .map(job_ids)
 }
 
-/// Asks running jobs to stop, and returns those it asked. Each becomes cancelled when it stops;
-/// one that ends well all the same is done.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Asks running jobs to cancel, and returns those it asked. Each is cancelled when it stops; a job that
+/// succeeds all the same is done.
 pub async fn request_cancel(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -112,10 +102,7 @@ pub async fn request_cancel(
         .await
 }
 
-/// Finds the running jobs of a process that have been asked to stop, with their attempts.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns the running jobs of a process that have been asked to cancel, with their attempts.
 pub async fn cancel_requests(
     conn: &mut PgConnection,
     schema: &Schema,

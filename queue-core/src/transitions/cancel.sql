@@ -1,27 +1,27 @@
 -- scheduled, ready, blocked or failed → finished ($2, discarded or cancelled), for the jobs named.
--- Waits for nobody: what a worker is claiming at this moment counts as claimed.
-with waiting as (
+-- Skips locked rows: a job that a worker is claiming at this moment counts as claimed.
+with was_scheduled as (
     delete from queue.scheduled
     where job_id = any (array(
         select job_id from queue.scheduled
         where job_id = any ($1) order by job_id for update skip locked
     ))
     returning job_id, attempt
-), standing as (
+), was_ready as (
     delete from queue.ready
     where job_id = any (array(
         select job_id from queue.ready
         where job_id = any ($1) order by job_id for update skip locked
     ))
     returning job_id, attempt
-), parked as (
+), was_blocked as (
     delete from queue.blocked
     where job_id = any (array(
         select job_id from queue.blocked
         where job_id = any ($1) order by job_id for update skip locked
     ))
     returning job_id, attempt
-), fallen as (
+), was_failed as (
     delete from queue.failed
     where job_id = any (array(
         select job_id from queue.failed
@@ -29,13 +29,13 @@ with waiting as (
     ))
     returning job_id, attempt
 ), closed as (
-    select * from waiting
+    select * from was_scheduled
     union all
-    select * from standing
+    select * from was_ready
     union all
-    select * from parked
+    select * from was_blocked
     union all
-    select * from fallen
+    select * from was_failed
 ), finished as (
     insert into queue.finished (job_id, attempt, outcome)
     select job_id, attempt, $2::queue.outcome
@@ -43,7 +43,7 @@ with waiting as (
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))
-        and (held_in & 32 = 0 or $3)
+        and (held_in & queue.state_finished() = 0 or $3)
 )
 select job_id
 from closed

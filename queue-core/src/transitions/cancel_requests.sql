@@ -1,4 +1,4 @@
--- Finds the running jobs of a process that have been asked to stop.
+-- Finds the running jobs of a process that have been asked to cancel.
 select job_id, attempt
 from queue.claimed
 where process_id = $1

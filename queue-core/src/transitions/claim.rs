@@ -11,18 +11,18 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-const CLAIM: &str = include_str!("claim.sql");
+const CLAIM: &str = concat!(include_str!("claim.sql"), include_str!("claimed_jobs.sql"));
 const LANES: &str = include_str!("lanes.sql");
 const LINE_END: &str = "select last_value, pg_current_snapshot()::text from queue.job_seq";
 
-/// The kinds of lines that the ready jobs of a queue stand in.
+/// The lines in which ready jobs of a queue wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Track {
     /// Jobs without limits.
     Open = 0,
     /// Jobs with limits.
     Limited = 1,
-    /// Jobs with limits that were blocked, and now may start before the others.
+    /// Jobs that were blocked. They start before other jobs with limits.
     Unblocked = 2,
 }
 
@@ -35,13 +35,13 @@ impl TryFrom<i16> for Track {
             1 => Ok(Self::Limited),
             2 => Ok(Self::Unblocked),
             _ => Err(sqlx::Error::Decode(
-                format!("there is no track {number}").into(),
+                format!("unknown track {number}").into(),
             )),
         }
     }
 }
 
-/// One priority and track of one queue, between two places in line: what a claim looks through.
+/// One priority and track of one queue, between two places in line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// The queue's name.
@@ -50,16 +50,16 @@ pub struct Lane {
     pub priority: i16,
     /// The track.
     pub track: Track,
-    /// The place above which to look.
+    /// The claim takes jobs after this place.
     pub above: i64,
-    /// The last place to look at.
+    /// The last place that the claim reads.
     pub up_to: i64,
 }
 
-/// A job that this process may run, and must end.
+/// A job that this process runs and ends.
 #[derive(Debug)]
 pub struct ClaimedJob {
-    /// What ends its run.
+    /// The claim, which ends its run.
     pub claim: Claim,
     /// Its place in line.
     pub seq: i64,
@@ -69,7 +69,7 @@ pub struct ClaimedJob {
     pub kind: String,
     /// Its priority; smaller is sooner.
     pub priority: i16,
-    /// Runs so far that count against `attempts_max`.
+    /// Runs so far that ended in an error.
     pub failures: i16,
     /// The runs that may end in an error before it fails.
     pub attempts_max: i16,
@@ -83,7 +83,7 @@ pub struct ClaimedJob {
     pub ready_at: DateTime<Utc>,
     /// Its labels.
     pub tags: Vec<String>,
-    /// The track it stood on.
+    /// Its track.
     pub track: Track,
     /// The keys whose slots it holds.
     pub keys: Vec<String>,
@@ -91,41 +91,41 @@ pub struct ClaimedJob {
     pub args: Box<RawValue>,
 }
 
-/// Reads a row of the claim, by position: this is the hot path.
+/// Reads a row of a claim.
 pub(super) fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
-    let tags: Option<Vec<String>> = row.try_get(13)?;
-    let args: Json<Box<RawValue>> = row.try_get(14)?;
-    let keys: Option<Vec<String>> = row.try_get(17)?;
+    let tags: Option<Vec<String>> = row.try_get("tags")?;
+    let args: Json<Box<RawValue>> = row.try_get("args")?;
+    let keys: Option<Vec<String>> = row.try_get("keys")?;
     Ok(ClaimedJob {
         claim: Claim {
-            job_id: JobId(row.try_get(0)?),
-            attempt: row.try_get(3)?,
-            has_key: row.try_get(12)?,
+            job_id: JobId(row.try_get("job_id")?),
+            attempt: row.try_get("attempt")?,
+            has_key: row.try_get("has_key")?,
         },
-        seq: row.try_get(1)?,
-        ready_at: row.try_get(2)?,
-        priority: row.try_get(4)?,
-        failures: row.try_get(5)?,
-        crashes: row.try_get(6)?,
-        queue: row.try_get(7)?,
-        kind: row.try_get(8)?,
-        attempts_max: row.try_get(9)?,
-        crashes_max: row.try_get(10)?,
-        created_at: row.try_get(11)?,
+        seq: row.try_get("seq")?,
+        ready_at: row.try_get("ready_at")?,
+        priority: row.try_get("priority")?,
+        failures: row.try_get("failures")?,
+        crashes: row.try_get("crashes")?,
+        queue: row.try_get("queue")?,
+        kind: row.try_get("kind")?,
+        attempts_max: row.try_get("attempts_max")?,
+        crashes_max: row.try_get("crashes_max")?,
+        created_at: row.try_get("created_at")?,
         tags: tags.unwrap_or_default(),
-        track: Track::try_from(row.try_get::<i16, _>(15)?)?,
+        track: Track::try_from(row.try_get::<i16, _>("track")?)?,
         keys: keys.unwrap_or_default(),
         args: args.0,
     })
 }
 
 /// Claims up to `limit` jobs of the given kinds for a process, from the lanes in their order, and
-/// returns them in that order. Paused queues are passed over, and so are queues and kinds that have
-/// a limit: see [`claim_limited`](super::claim_limited::claim_limited).
+/// returns them in that order. Skips paused queues, and queues and kinds that have a limit: see
+/// [`claim_limited`](super::claim_limited::claim_limited).
 ///
 /// # Errors
-/// Returns what the server answered. The claim may have been committed all the same if the
-/// connection broke; [`release_unknown`](super::end::release_unknown) gives such jobs back.
+/// If the connection broke, the claim may have been committed all the same;
+/// [`release_unknown`](super::end::release_unknown) releases its jobs.
 pub async fn claim(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -180,10 +180,7 @@ pub struct FoundLane {
     pub is_gated: bool,
 }
 
-/// Finds the lanes that have ready jobs.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns the lanes that have ready jobs.
 pub async fn lanes(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -214,14 +211,11 @@ pub struct LineEnd {
 
 /// Returns the end of the line. The place is read after the list of open transactions: a
 /// transaction that opens in between may have a place below it.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn line_end(conn: &mut PgConnection, schema: &Schema) -> Result<LineEnd, sqlx::Error> {
     let (place, snapshot): (i64, String) =
         sqlx::query_as(schema.sql(LINE_END)).fetch_one(conn).await?;
     let open_transactions = open_transactions(&snapshot)
-        .ok_or_else(|| sqlx::Error::Decode(format!("`{snapshot}` is no snapshot").into()))?;
+        .ok_or_else(|| sqlx::Error::Decode(format!("`{snapshot}` is not a snapshot").into()))?;
     Ok(LineEnd {
         place,
         open_transactions,

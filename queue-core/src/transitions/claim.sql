@@ -1,17 +1,18 @@
 -- ready → claimed, up to $6 jobs from a list of lanes, in the order of the lanes.
 --
--- A lane is one priority of one queue between two places in line. The lower bound is the floor
--- below which the caller has claimed everything it saw: without it every claim would walk over
--- the dead index entries of all jobs claimed since the last vacuum. The bounds go to the index as
--- equality on (queue, priority) and a range on seq, and the rows are addressed by ctid, so that
--- the plan does not depend on statistics.
+-- A lane is one priority of one queue between two places in line. The lower bound is the floor, up to
+-- which the caller has claimed every job it saw. Without it, each claim would read the dead index
+-- entries of all jobs claimed since the last vacuum. The index is searched by equality on (queue,
+-- priority) and a range on seq, and the rows are addressed by ctid, so that the plan does not depend on
+-- statistics.
 --
--- Jobs with limits have lanes of their own (tracks 1 and 2), and jobs of a queue or kind that is limited
--- are left alone: those are claimed by claim_limited.sql.
+-- Jobs with limits have lanes of their own (tracks 1 and 2). Those and all jobs of a limited queue or
+-- kind are claimed by claim_limited.sql.
 --
 -- A process that has been declared dead claims nothing, even if it does not know it yet.
 --
--- Locks rows of ready with skip locked: two claims never wait for each other.
+-- Locks rows of ready with skip locked: two claims never wait for each other. Continued by
+-- claimed_jobs.sql.
 with picked as (
     select front.place
     from unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[])
@@ -43,22 +44,16 @@ with picked as (
     where ctid = any (array(select place from picked))
     returning job_id, seq, ready_at, attempt + 1 as attempt, priority, failures, crashes, frees_key,
         queue, kind
-), held as (
+), claimed as (
     insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
     select job_id, seq, $7, attempt, failures, crashes
     from taken
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from taken where frees_key))
-        and held_in & 4 = 0
+        and held_in & queue.state_claimed() = 0
+), decided as (
+    select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
+        0::smallint as track, 'claimed' as decision, null::text[] as keys
+    from taken
 )
-select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
-    attempts_max, crashes_max, created_at, has_key, tags, args, 0::smallint as track,
-    null as fate, null::text[] as keys
-from taken
-cross join lateral (
-    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
-    from queue.jobs
-    where jobs.id = taken.job_id
-    limit 1
-) as job

@@ -11,47 +11,53 @@ use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-const CLAIM_SEATS: &str = include_str!("claim_seats.sql");
-const CLAIM_LIMITED: &str = include_str!("claim_limited.sql");
+const CLAIM_SEATS: &str = concat!(
+    include_str!("claim_seats.sql"),
+    include_str!("claimed_jobs.sql")
+);
+const CLAIM_LIMITED: &str = concat!(
+    include_str!("claim_limited.sql"),
+    include_str!("claimed_jobs.sql")
+);
 
-/// What a claim from lanes with limits did.
+/// What [`claim_limited`] did.
 #[derive(Debug, Default)]
 pub struct LimitedClaim {
     /// The jobs that may run, in the order of the lanes.
     pub jobs: Vec<ClaimedJob>,
-    /// The jobs for which there was no room.
+    /// The jobs without room.
     pub parked: Vec<Parked>,
 }
 
-/// A job for which a limit left no room.
+/// A job whose limit has no room.
 #[derive(Clone, Debug)]
 pub struct Parked {
     /// The job.
     pub job_id: JobId,
     /// Its kind.
     pub kind: String,
-    /// The queue it stood in.
+    /// Its queue.
     pub queue: String,
     /// Its priority.
     pub priority: i16,
-    /// The track it stood on.
+    /// Its track.
     pub track: Track,
-    /// The place it stood at.
+    /// Its place in line.
     pub seq: i64,
     /// The key that has no room.
     pub key: String,
-    /// The key that it had waited for before, and been let go on.
+    /// The key that it was blocked by before, if it was unblocked.
     pub waited_for: Option<String>,
-    /// What became of it: `blocked`, `discarded` or `cancelled`.
-    pub fate: String,
+    /// What it became: `blocked`, `discarded` or `cancelled`.
+    pub decision: String,
 }
 
-/// Claims up to `limit` jobs as [`claim`](super::claim::claim) does, from lanes whose jobs have
-/// limits: the simple ones first, and then of the others, looking at `window` of them, or as many as
-/// there is still room for, those that their limits leave room for. The rest is parked.
+/// Claims up to `limit` jobs as [`claim`](super::claim::claim) does, from lanes whose jobs have limits.
+/// Claims simple jobs first. Of the others it reads up to `window`, claims those whose limits have room,
+/// and parks the rest.
 ///
 /// # Errors
-/// Returns what the server answered. The claim may have been committed all the same.
+/// If the connection broke, the claim may have been committed all the same.
 pub async fn claim_limited(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -61,7 +67,7 @@ pub async fn claim_limited(
     limit: usize,
     window: usize,
 ) -> Result<LimitedClaim, sqlx::Error> {
-    let columns = Columns::of(lanes);
+    let columns = LaneColumns::of(lanes);
     let mut claim = LimitedClaim::default();
     let seats = columns
         .bind(sqlx::query(schema.sql(CLAIM_SEATS)), kinds)
@@ -71,7 +77,7 @@ pub async fn claim_limited(
         .await?;
     let mut is_left = false;
     for row in &seats {
-        match row.try_get(FATE)? {
+        match row.try_get("decision")? {
             "claimed" => claim.jobs.push(claimed_job(row)?),
             _ => is_left = true,
         }
@@ -85,15 +91,15 @@ pub async fn claim_limited(
             .bind(process.0)
             .fetch_all(&mut *conn)
             .await?;
-        decide(conn, schema, process, &rows, &mut claim).await?;
+        sort_rows(conn, schema, process, &rows, &mut claim).await?;
     }
     in_lane_order(lanes, &mut claim.jobs);
     Ok(claim)
 }
 
-/// Takes in what became of jobs, gives back those that were claimed only in part, and looks for room
-/// once more.
-async fn decide(
+/// Sorts the rows of a claim, releases jobs that were claimed only in part, and unblocks jobs of keys
+/// that have room.
+async fn sort_rows(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
@@ -102,34 +108,32 @@ async fn decide(
 ) -> Result<(), sqlx::Error> {
     let mut partial = Vec::new();
     for row in rows {
-        match row.try_get(FATE)? {
+        match row.try_get("decision")? {
             "claimed" => claim.jobs.push(claimed_job(row)?),
             "partial" => partial.push(claimed_job(row)?),
             _ => claim.parked.push(parked(row)?),
         }
     }
-    give_up(conn, schema, process, &partial).await?;
-    look_once_more(conn, schema, &claim.parked, &partial).await
+    release_partial(conn, schema, process, &partial).await?;
+    unblock_again(conn, schema, &claim.parked, &partial).await
 }
-
-const FATE: usize = 16;
 
 fn parked(row: &PgRow) -> Result<Parked, sqlx::Error> {
     Ok(Parked {
-        job_id: JobId(row.try_get(0)?),
-        seq: row.try_get(1)?,
-        priority: row.try_get(4)?,
-        queue: row.try_get(7)?,
-        kind: row.try_get(8)?,
-        track: Track::try_from(row.try_get::<i16, _>(15)?)?,
-        fate: row.try_get(FATE)?,
-        key: row.try_get(18)?,
-        waited_for: row.try_get(19)?,
+        job_id: JobId(row.try_get("job_id")?),
+        seq: row.try_get("seq")?,
+        priority: row.try_get("priority")?,
+        queue: row.try_get("queue")?,
+        kind: row.try_get("kind")?,
+        track: Track::try_from(row.try_get::<i16, _>("track")?)?,
+        decision: row.try_get("decision")?,
+        key: row.try_get("key")?,
+        waited_for: row.try_get("waited_for")?,
     })
 }
 
-/// Gives back jobs of which another claim took a slot at the same moment.
-async fn give_up(
+/// Releases jobs that did not get all their slots, because another claim took one at the same moment.
+async fn release_partial(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
@@ -142,27 +146,27 @@ async fn give_up(
     Ok(())
 }
 
-/// Looks for room that was made while jobs were being parked, by giving jobs back, or by jobs that
-/// were let go on for one key and then found another that has no room.
-async fn look_once_more(
+/// Unblocks jobs of keys that may have room: slots that were freed while jobs were parked, slots of
+/// released jobs, and room left by unblocked jobs that another key then blocked.
+async fn unblock_again(
     conn: &mut PgConnection,
     schema: &Schema,
     parked: &[Parked],
-    given_up: &[ClaimedJob],
+    released: &[ClaimedJob],
 ) -> Result<(), sqlx::Error> {
-    let blocked = parked.iter().filter(|job| job.fate == "blocked");
+    let blocked = parked.iter().filter(|job| job.decision == "blocked");
     let keys: Vec<String> = blocked
         .map(|job| &job.key)
         .chain(parked.iter().filter_map(|job| job.waited_for.as_ref()))
-        .chain(given_up.iter().flat_map(|job| &job.keys))
+        .chain(released.iter().flat_map(|job| &job.keys))
         .cloned()
         .collect();
     unblock(conn, schema, &keys).await?;
     Ok(())
 }
 
-/// The lanes, as the statements take them.
-struct Columns<'a> {
+/// The lanes, as parameters.
+struct LaneColumns<'a> {
     queues: Vec<&'a str>,
     priorities: Vec<i16>,
     tracks: Vec<i16>,
@@ -172,7 +176,7 @@ struct Columns<'a> {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-impl<'a> Columns<'a> {
+impl<'a> LaneColumns<'a> {
     fn of(lanes: &'a [Lane]) -> Self {
         Self {
             queues: lanes.iter().map(|lane| lane.queue.as_str()).collect(),

@@ -1,25 +1,28 @@
 -- ready → claimed, blocked or finished (discarded, cancelled), from lanes with limits: looks at up to
 -- $8 jobs in the order of the lanes, claims up to $7 of those that get all their slots and starts,
--- and parks those that cannot get them. What cannot be decided now stays where it is.
+-- and parks those that cannot get them. A job about which nothing can be decided now stays where it is.
 --
--- The gates of a job are its own limits, unless it is on track 0, and those of its kind and queue. One
--- that an operator lets run when it became ready has only that of its queue.
--- A slot is a row whose number goes from 1 to the limit. Two claims that want the same one meet at the
--- primary key, where the second waits for the first to commit, and goes without. So no limit is ever exceeded, although nothing is locked beforehand. A
--- claim that got only some of its slots or starts is made all the same, and reported as partial: the
--- caller releases it at once, and whatever happens to the caller, the slots go with the claim.
+-- The limits of a job are its own, unless it is on track 0, and those of its kind and queue. A job that
+-- an operator ran anyway has only that of its queue.
 --
--- A job is parked only when jobs that fit and stand before it fill a gate, and all of those are
--- claimed, or when others of its queue and kind have been waiting for the same key: room that has just
--- been made is theirs. One that had its turn and finds no room again goes back to the front of its line.
--- A queue that has all its slots in use parks nothing: its lanes are looked at only as far as there is
--- room.
+-- A slot is a row whose number goes from 1 to the limit. Two claims that want the same number meet at
+-- the primary key: the second waits until the first commits, and goes without. So no limit is exceeded,
+-- although nothing is locked beforehand. A claim that got only some of its slots or starts is written
+-- all the same, and returned as partial. The caller releases it at once; if the caller dies, recovery
+-- removes the slots together with the claim.
+--
+-- A job is parked in two cases: claimed jobs before it use up a limit, or other jobs of its queue and
+-- kind are blocked by the same key, and have the first right to room that was just made. A job that was
+-- unblocked and finds no room again returns to the front of its key's line. A queue that has all its
+-- slots in use parks nothing: its lanes are read only as far as there is room.
 --
 -- Locks rows of ready with skip locked. Slots are taken in the order of keys and numbers, and then
 -- starts in the order of keys, so that no two claims wait for each other.
 with setting as (
+    -- Without limits set at run time, their table is not read for each job.
     select exists (select from queue.limits) as has_any
 ), front as (
+    -- The jobs to decide about. As many are read as may have to be parked before one is claimed.
     select lane.position, front.*
     from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[], $5::bigint[])
         with ordinality as lane (queue, priority, track, above, up_to, position)
@@ -44,6 +47,8 @@ with setting as (
         and exists (select from queue.processes where id = $9)
     limit $8::bigint
 ), gate as (
+    -- A row per job and limit. What is set at run time wins over what the job brings: for the key,
+    -- then for its group.
     select front.*, own.key, own.conflict, own.hold,
         coalesce(of_key.slots, of_group.slots, own.slots) as slots,
         coalesce(of_key.space, of_group.space, own.space) as space,
@@ -93,8 +98,8 @@ with setting as (
         limit 1
     ) as of_group on true
 ), counted as (
-    -- Once for each key, at its first job: what is in use, and which numbers are free if those
-    -- above the highest do not suffice.
+    -- What is left of each key, read once, at its first job: slots in use, free starts, and the free
+    -- numbers if those above the highest do not suffice.
     select gate.*,
         first_value(held.used) over by_key as used,
         first_value(held.top) over by_key as top,
@@ -130,6 +135,7 @@ with setting as (
     ) as spare
     window by_key as (partition by key order by position, seq)
 ), judged as (
+    -- A job fits when all its limits have room for it and for the jobs before it.
     select counted.*, slots - used as free_slots,
         bool_and(
             key is null
@@ -137,11 +143,14 @@ with setting as (
         ) over (partition by position, seq) as fits
     from counted
 ), seated as materialized (
+    -- The order in which jobs that fit are claimed, and the place of each among those of its key.
+    -- Jobs that do not fit take no room from those behind them.
     select judged.*,
         count(*) filter (where fits) over (partition by key order by position, seq) as nth,
         dense_rank() over (order by fits desc, position, seq) as seat
     from judged
 ), numbered as materialized (
+    -- The slot number that each job tries to take.
     select seated.*, case
         when slots is null then null
         when numbers is null then coalesce(top, 0) + nth
@@ -151,6 +160,7 @@ with setting as (
     where fits
         and seat <= $7::bigint
 ), grabbed as (
+    -- A number that another claim took meanwhile is left to that claim.
     insert into queue.slots (key, number, job_id, expires_at)
     select key, number, job_id, statement_timestamp() + hold
     from numbered
@@ -159,6 +169,8 @@ with setting as (
     on conflict (key, number) do nothing
     returning job_id, key
 ), metered as (
+    -- Starts are counted after slots were taken, on the locked row of the rate: the estimate above
+    -- may be stale, so the row says how many were granted.
     insert into queue.rates as rate (key, next_at, space, burst, granted)
     select key, clock_timestamp() + count(*) * min(space), min(space), min(burst), count(*)
     from numbered
@@ -185,6 +197,7 @@ with setting as (
     )
     returning key, granted
 ), checked as (
+    -- Whether each job got what it tried to take.
     select numbered.*,
         number is null or (job_id, key) in (select job_id, key from grabbed) as has_slot,
         space is null or nth <= (
@@ -192,6 +205,7 @@ with setting as (
         ) as has_start
     from numbered
 ), won as materialized (
+    -- A job that got any slot is claimed, or its slot would belong to no claim.
     select position, seq, place, job_id, ready_at, attempt + 1 as attempt, priority, failures, crashes,
         frees_key, queue, kind, track,
         array_agg(key) filter (where number is not null and has_slot) as keys,
@@ -204,11 +218,13 @@ with setting as (
 ), taken as (
     delete from queue.ready
     where ctid = any (array(select place from won))
-), held as (
+), claimed as (
     insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
     select job_id, seq, $9, attempt, failures, crashes, keys, numbers
     from won
 ), stuck as materialized (
+    -- Jobs without room, each under one key. Only claimed jobs may push others aside: when a job that
+    -- fits was left for lack of room in the process, its keys park nothing.
     select distinct on (position, seq) seated.*,
         attempt = 0 and coalesce(conflict = 'discard', false) and coalesce((
             select min(expires_at) from queue.slots where slots.key = seated.key
@@ -222,12 +238,13 @@ with setting as (
         ))
     order by position, seq, key
 ), ranked as materialized (
+    -- Of jobs that replace others, the newest stays.
     select stuck.*, case
         when is_refused then 'discarded'
         when replaces and job_id < max(job_id) filter (where replaces) over (partition by key)
             then 'cancelled'
         else 'blocked'
-    end as fate
+    end as decision
     from stuck
 ), parked as (
     delete from queue.ready
@@ -238,8 +255,9 @@ with setting as (
     select job_id, case when track = 2 then job_id else seq end, attempt, priority, failures, crashes,
         frees_key, replaces, key, queue, kind
     from ranked
-    where fate = 'blocked'
+    where decision = 'blocked'
 ), overtaken as (
+    -- Blocked jobs that a newer one replaces.
     delete from queue.blocked
     where job_id = any (array(
         select older.job_id
@@ -253,47 +271,36 @@ with setting as (
             order by older.job_id
             for update skip locked
         ) as older
-        where ranked.fate = 'blocked'
+        where ranked.decision = 'blocked'
             and ranked.replaces
     ))
     returning job_id, attempt
 ), closed as (
-    select job_id, attempt, fate
+    select job_id, attempt, decision
     from ranked
-    where fate <> 'blocked'
+    where decision <> 'blocked'
     union all
     select job_id, attempt, 'cancelled'
     from overtaken
 ), finished as (
     insert into queue.finished (job_id, attempt, outcome)
-    select job_id, attempt, fate::queue.outcome
+    select job_id, attempt, decision::queue.outcome
     from closed
 ), freed_by_claim as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from won where frees_key))
-        and held_in & 4 = 0
+        and held_in & queue.state_claimed() = 0
 ), freed_by_end as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))
-        and held_in & 32 = 0
-)
-select met.job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
-    attempts_max, crashes_max, created_at, has_key, tags, args, track, fate, keys, key,
-    waited_for
-from (
+        and held_in & queue.state_finished() = 0
+), decided as (
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
-        case when is_whole then 'claimed' else 'partial' end as fate, keys, null as key,
+        case when is_whole then 'claimed' else 'partial' end as decision, keys, null as key,
         null as waited_for
     from won
     union all
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
-        fate, null, key, waited_for
+        decision, null, key, waited_for
     from ranked
-) as met
-left join lateral (
-    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
-    from queue.jobs
-    where jobs.id = met.job_id
-        and fate in ('claimed', 'partial')
-    limit 1
-) as job on true
+)

@@ -1,14 +1,14 @@
--- ready → claimed, from lanes with limits, for the many jobs that have one limit, of slots, and nobody
--- before them: each takes the slot above those in use, or one of the free ones by lot, and is claimed if
--- nobody was faster. Of more than 32 slots one is drawn without asking which are free, and whether the
--- only slot of a key is in use is not asked at all: taking it tells.
--- What has lost, or is not as simple as that, is left where it is, and a row says so:
--- claim_limited.sql decides about it.
+-- ready → claimed, from lanes with limits, for simple jobs: those with one limit, of slots, and no
+-- blocked jobs before them. Each tries to take the slot above those in use, or a random free one, and is
+-- claimed if no other claim took it first. Of more than 32 slots, one is drawn without reading which are
+-- free. The only slot of a key is not looked up either: the insert finds out whether it is free.
 --
--- A key with slots beyond the limit is not simple either: its limit was lowered, and it drains. As
--- soon as anything is set at run time, everything is left.
+-- All other jobs, and those that did not get the slot, stay where they are. The row `left` stands for
+-- them: claim_limited.sql decides about them. A key with more slots in use than its limit is not simple:
+-- its limit was lowered, and it drains. When any limit is set at run time, no job is simple.
 --
--- Locks rows of ready with skip locked, and takes slots in the order of keys and numbers.
+-- Locks rows of ready with skip locked, and takes slots in the order of keys and numbers. Continued by
+-- claimed_jobs.sql.
 with setting as (
     select exists (select from queue.limits) as has_any
 ), front as materialized (
@@ -86,28 +86,21 @@ with setting as (
 ), taken as (
     delete from queue.ready
     where ctid = any (array(select place from won))
-), held as (
+), claimed as (
     insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
     select job_id, seq, $8, next_attempt, failures, crashes, array[key], array[number]
     from won
 ), freed as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from won where frees_key))
-        and held_in & 4 = 0
+        and held_in & queue.state_claimed() = 0
+), decided as (
+    select job_id, seq, ready_at, next_attempt as attempt, priority, failures, crashes, queue, kind,
+        track, 'claimed' as decision, array[key] as keys
+    from won
+    union all
+    select null, null, null, null, null, null, null, null, null, null, 'left', null
+    from setting
+    where has_any
+        or (select count(*) from front) > (select count(*) from won)
 )
-select job_id, seq, ready_at, next_attempt as attempt, priority, failures, crashes, queue, kind,
-    attempts_max, crashes_max, created_at, has_key, tags, args, track, 'claimed' as fate,
-    array[key] as keys
-from won
-cross join lateral (
-    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
-    from queue.jobs
-    where jobs.id = won.job_id
-    limit 1
-) as job
-union all
-select null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-    'left', null
-from setting
-where has_any
-    or (select count(*) from front) > (select count(*) from won)

@@ -1,4 +1,4 @@
-//! finished, failed → gone; and what has been left behind
+//! finished, failed → gone; unused rates are removed too
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use crate::sql::Schema;
 
 const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
 const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
-
 const CLEAR_RATES: &str = include_str!("clear_rates.sql");
 
-/// Which finished jobs a clearing is about.
+/// Which finished jobs are cleared.
 #[derive(Clone, Debug, Default)]
-pub struct Cleared {
+pub struct ClearFilter {
     /// Only this kind.
     pub kind: Option<String>,
     /// Only this queue.
@@ -26,16 +25,12 @@ pub struct Cleared {
     pub except_queues: Vec<String>,
 }
 
-/// Clears up to `limit` jobs that finished longer ago than `keep`, oldest first, looking only at
-/// those that finished after `from`. Returns how many, and when the last of them had finished:
-/// the `from` of the next call.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Clears up to `limit` jobs that finished at or after `from` and longer ago than `keep`, oldest first.
+/// Returns how many, and when the last of them finished: the `from` of the next call.
 pub async fn clear_finished(
     conn: &mut PgConnection,
     schema: &Schema,
-    which: &Cleared,
+    which: &ClearFilter,
     keep: Duration,
     from: Option<DateTime<Utc>>,
     limit: u32,
@@ -54,9 +49,6 @@ pub async fn clear_finished(
 }
 
 /// Clears up to `limit` jobs that failed longer ago than `keep`, and returns how many.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn clear_failed(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -71,11 +63,7 @@ pub async fn clear_failed(
     Ok(count.unsigned_abs())
 }
 
-/// Forgets up to `limit` rates of limits that nobody has used for so long that they say nothing any
-/// more, and returns how many.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Removes up to `limit` rates whose starts are all free again, and returns how many.
 pub async fn clear_rates(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -7,13 +7,13 @@ with old as (
     for update skip locked
 ), cleared as (
     delete from queue.failed where job_id = any (array(select job_id from old))
-), forgotten as (
+), cleared_attempts as (
     delete from queue.attempts where job_id = any (array(select job_id from old))
-), freed as (
+), freed_keys as (
     delete from queue.unique_keys where job_id = any (array(select job_id from old))
-), unmarked as (
+), cleared_bypasses as (
     delete from queue.bypasses where job_id = any (array(select job_id from old))
-), gone as (
+), cleared_jobs as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )
 select count(*) from old

@@ -1,9 +1,9 @@
 -- finished → gone: up to $7 jobs that finished more than $1 ms ago, oldest first, with their
--- attempts and keys. Begins at $2, so that a pass does not walk again over what the last one
--- cleared or left. Narrowed to one kind ($3) or queue ($4), or to all but some ($5, $6).
+-- attempts and keys. Begins at $2, so that it does not read again the rows that the last call cleared
+-- or left. Only one kind ($3) or queue ($4), or all but some ($5, $6).
 --
--- The limit in the lateral keeps the planner from beginning with jobs. The time is that of the
--- statement because an index takes no value that may change from row to row.
+-- The limit in the lateral join keeps the planner from beginning with jobs. Uses the time of the
+-- statement: an index cannot be searched by a value that may differ from row to row.
 with old as (
     select finished.job_id, finished.finished_at
     from queue.finished
@@ -24,13 +24,13 @@ with old as (
     for update of finished skip locked
 ), cleared as (
     delete from queue.finished where job_id = any (array(select job_id from old))
-), forgotten as (
+), cleared_attempts as (
     delete from queue.attempts where job_id = any (array(select job_id from old))
-), freed as (
+), freed_keys as (
     delete from queue.unique_keys where job_id = any (array(select job_id from old))
-), unmarked as (
+), cleared_bypasses as (
     delete from queue.bypasses where job_id = any (array(select job_id from old))
-), gone as (
+), cleared_jobs as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )
 select count(*), max(finished_at) from old

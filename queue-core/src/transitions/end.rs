@@ -13,7 +13,7 @@ const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
 const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
 const WAS_WRITTEN: &str = include_str!("was_written.sql");
 
-/// What a run that did not finish its job asks for.
+/// How a run that did not finish its job ends.
 #[derive(Clone, Debug)]
 pub enum End {
     /// claimed → scheduled, after an error.
@@ -23,30 +23,30 @@ pub enum End {
         /// How long to wait before the next attempt.
         delay: Duration,
     },
-    /// claimed → scheduled, because the job asked to run later. This costs no attempt.
+    /// claimed → scheduled, because the job asked to run later. Counts as no failure.
     Snooze {
         /// How long to wait.
         delay: Duration,
     },
-    /// claimed → failed: the job is not tried again until an operator says so.
+    /// claimed → failed: the job does not run again unless an operator retries it.
     Fail {
         /// What went wrong.
         error: AttemptError,
     },
-    /// claimed → finished, without being failed.
+    /// claimed → finished, without success.
     Discard {
-        /// What led there.
+        /// What went wrong.
         error: AttemptError,
         /// Discarded or cancelled.
         outcome: Outcome,
     },
-    /// claimed → ready, at its old place in line: the job has not begun, or its process stops. This
-    /// costs no attempt, but the next claim is another run, with another number.
+    /// claimed → ready, at its old place in line: the job did not begin, or its process stops. Counts as
+    /// no failure; the next claim is another attempt.
     Release,
 }
 
 impl End {
-    /// Returns what went wrong, if it is an error that ends the run.
+    /// Returns the error that ends the run, if there is one.
     pub fn error(&self) -> Option<&AttemptError> {
         match self {
             Self::Retry { error, .. } | Self::Fail { error } | Self::Discard { error, .. } => {
@@ -56,7 +56,7 @@ impl End {
         }
     }
 
-    /// Returns how long the job waits before it runs again, if the run asks for that.
+    /// Returns how long the job waits before its next run, if it is scheduled for one.
     pub fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { delay, .. } | Self::Snooze { delay } => Some(*delay),
@@ -74,11 +74,8 @@ impl End {
     }
 }
 
-/// Ends runs as each asks, and returns what their jobs became: what was asked for, or cancelled,
-/// when the job was asked to stop meanwhile.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Ends runs, and returns what their jobs became: what the run asks for, or cancelled if the job was
+/// asked to cancel meanwhile. A run whose claim is gone is not in the answer.
 pub async fn end(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -116,10 +113,7 @@ pub async fn end(
         .collect()
 }
 
-/// Gives jobs back at their old places in line, and returns those whose claim it ended.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Makes claimed jobs ready again, at their old places in line, and returns those it released.
 pub async fn release(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -128,19 +122,16 @@ pub async fn release(
 ) -> Result<Vec<JobId>, sqlx::Error> {
     let ends: Vec<(Run, &End)> = claims
         .iter()
-        .map(|&claim| (Run::unbegun(claim), &End::Release))
+        .map(|&claim| (Run::not_begun(claim), &End::Release))
         .collect();
-    // No attempt is kept that would name the process.
+    // A release keeps no attempt, so the name of the process is not needed.
     let ended = end(conn, schema, process, "", &ends).await?;
     Ok(ended.into_iter().map(|(job, _)| job).collect())
 }
 
-/// Gives back the jobs that are claimed for a process by other claims than those it knows of: they
-/// were committed, but the answer was lost with the connection. No claim of this process may be
-/// under way. Returns those whose claim it ended.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Releases the jobs that are claimed for a process beside the claims it knows of: those claims were
+/// committed, but the answer was lost with the connection. No claim of the process may be under way.
+/// Returns the jobs it released.
 pub async fn release_unknown(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -167,11 +158,7 @@ pub async fn release_unknown(
     release(conn, schema, process, &unknown).await
 }
 
-/// Finds the runs whose end was written, by whatever transition, and what became of their jobs:
-/// asked about runs whose claim is gone.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Finds which runs whose claim is gone have their outcome recorded, and returns what their jobs became.
 pub async fn was_written(
     conn: &mut PgConnection,
     schema: &Schema,

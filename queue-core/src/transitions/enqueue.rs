@@ -1,64 +1,66 @@
 //! new → ready, scheduled or blocked
 //!
-//! A job with nothing special about it, alone or in a chunk, goes the short way, and one with
-//! limits nearly so. Delays, tags and unique keys take the long statement, which does all of it in
-//! the same single round trip.
+//! Jobs without delay and unique key take a short statement, alone or in a chunk. A chunk with a
+//! delay or a unique key takes the long one, which also needs one round trip.
 //!
-//! No key of a limit is looked at or locked here. Only what jobs of the same chunk take from each
-//! other is known, and those that would have to wait for others before them are blocked at once.
+//! Enqueueing neither reads nor locks the key of a limit. It knows only the jobs of its own chunk:
+//! those that exceed a limit together with jobs before them in the chunk are blocked at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 use super::cancel::supersede;
+use super::job_columns::{bind_many, bind_one, column, with_job_columns};
 use super::run::{due, millis};
 use crate::job::{Due, JobId};
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 use crate::unique::OnConflict;
 
-const ENQUEUE_ONE: &str = include_str!("enqueue_one.sql");
-const ENQUEUE_READY: &str = include_str!("enqueue_ready.sql");
-const ENQUEUE_LIMITED: &str = include_str!("enqueue_limited.sql");
-const ENQUEUE: &str = include_str!("enqueue.sql");
+static ENQUEUE_ONE: LazyLock<String> =
+    LazyLock::new(|| with_job_columns(include_str!("enqueue_one.sql")));
+static ENQUEUE_MANY: LazyLock<String> =
+    LazyLock::new(|| with_job_columns(include_str!("enqueue_many.sql")));
+static ENQUEUE: LazyLock<String> = LazyLock::new(|| with_job_columns(include_str!("enqueue.sql")));
 const KEY_HOLDERS: &str = include_str!("key_holders.sql");
 
-/// What became of a job that was to be enqueued.
+/// The answer to a request to enqueue a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enqueued {
     /// It was enqueued.
     New(JobId),
-    /// Its unique key was taken, by the job that is named, and that one was kept.
+    /// Its unique key was taken by this job, which was kept.
     Kept(JobId),
-    /// Its unique key was taken by a waiting job, which was cancelled in its favour.
+    /// Its unique key was taken by a waiting job, which was cancelled to make way for it.
     Replaced {
         /// The job that was enqueued.
         id: JobId,
         /// The job that was cancelled.
         old: JobId,
     },
-    /// Its unique key was taken, by the job that is named, and it was refused.
+    /// Its unique key was taken by this job, and the new one was refused.
     Rejected(JobId),
 }
 
 impl Enqueued {
-    /// Returns the job that now stands for the one that was to be enqueued.
+    /// Returns the new job, or the one that has its unique key.
     pub fn id(self) -> JobId {
         match self {
             Self::New(id) | Self::Kept(id) | Self::Rejected(id) | Self::Replaced { id, .. } => id,
         }
     }
 
-    /// Tells whether a job was added.
+    /// Returns whether a job was added.
     pub fn is_new(self) -> bool {
         matches!(self, Self::New(_) | Self::Replaced { .. })
     }
 }
 
-/// Enqueues jobs in one round trip, and says in their order what became of each. A job that
+/// Enqueues jobs in one round trip, and returns the answer for each in their order. A job that
 /// replaces another takes further round trips.
 pub(crate) async fn enqueue(
     conn: &mut PgConnection,
@@ -67,16 +69,10 @@ pub(crate) async fn enqueue(
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
     match jobs {
         [] => Ok(Vec::new()),
-        [job] if is_plain(job) => Ok(vec![enqueue_one(conn, schema, job).await?]),
-        jobs if !jobs.iter().all(is_plain) => enqueue_any(conn, schema, jobs).await,
-        jobs if jobs.iter().any(is_limited) => enqueue_limited(conn, schema, jobs).await,
-        jobs => enqueue_ready(conn, schema, jobs).await,
+        [job] if job.is_copyable() => Ok(vec![enqueue_one(conn, schema, job).await?]),
+        jobs if jobs.iter().all(NewJob::is_copyable) => enqueue_many(conn, schema, jobs).await,
+        jobs => enqueue_any(conn, schema, jobs).await,
     }
-}
-
-fn is_plain(job: &NewJob) -> bool {
-    let options = &job.options;
-    options.due == Due::Now && options.unique.is_none() && options.tags.is_empty()
 }
 
 pub(super) fn is_limited(job: &NewJob) -> bool {
@@ -88,69 +84,26 @@ async fn enqueue_one(
     schema: &Schema,
     job: &NewJob,
 ) -> Result<Enqueued, sqlx::Error> {
-    let row = sqlx::query(schema.sql(ENQUEUE_ONE))
-        .bind(&*job.kind)
-        .bind(&*job.options.queue)
-        .bind(job.options.priority)
-        .bind(job.options.attempts_max)
-        .bind(job.options.crashes_max)
-        .bind(&job.args)
-        .bind(limits(job))
+    let row = bind_one(sqlx::query(schema.sql(&ENQUEUE_ONE)), job)
         .fetch_one(conn)
         .await?;
-    let id = sqlx::Row::try_get(&row, 0)?;
-    Ok(Enqueued::New(JobId(id)))
+    Ok(Enqueued::New(JobId(row.try_get("id")?)))
 }
 
-async fn enqueue_ready(
+async fn enqueue_many(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
-    let rows: Vec<(i64, i64)> = sqlx::query_as(schema.sql(ENQUEUE_READY))
-        .bind(column(jobs, |job| &*job.kind))
-        .bind(column(jobs, |job| &*job.options.queue))
-        .bind(column(jobs, |job| job.options.priority))
-        .bind(column(jobs, |job| job.options.attempts_max))
-        .bind(column(jobs, |job| job.options.crashes_max))
-        .bind(column(jobs, |job| job.args.as_str()))
-        .bind(queues(jobs))
-        .fetch_all(conn)
-        .await?;
-    Ok(all_new(rows))
-}
-
-async fn enqueue_limited(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    jobs: &[NewJob],
-) -> Result<Vec<Enqueued>, sqlx::Error> {
-    let rows: Vec<(i64, i64)> = sqlx::query_as(schema.sql(ENQUEUE_LIMITED))
-        .bind(column(jobs, |job| &*job.kind))
-        .bind(column(jobs, |job| &*job.options.queue))
-        .bind(column(jobs, |job| job.options.priority))
-        .bind(column(jobs, |job| job.options.attempts_max))
-        .bind(column(jobs, |job| job.options.crashes_max))
-        .bind(column(jobs, |job| job.args.as_str()))
-        .bind(column(jobs, limits))
-        .bind(waits_for(jobs))
-        .fetch_all(conn)
-        .await?;
-    Ok(all_new(rows))
-}
-
-fn all_new(rows: Vec<(i64, i64)>) -> Vec<Enqueued> {
-    rows.into_iter()
-        .map(|(id, _notified)| Enqueued::New(JobId(id)))
+    let query = sqlx::query(schema.sql(&ENQUEUE_MANY)).bind(waits_for(jobs));
+    let rows = bind_many(query, jobs).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| Ok(Enqueued::New(JobId(row.try_get("id")?))))
         .collect()
 }
 
-pub(super) fn limits(job: &NewJob) -> Option<String> {
-    job.options.limits.to_json(&job.kind)
-}
-
-/// Returns for each job the key that the jobs before it leave no room in, if there is one. Jobs
-/// with a unique key may turn out not to be enqueued, and are not counted.
+/// Returns for each job the key of a limit that the jobs before it in the chunk use up, if there is
+/// one. Jobs with a unique key are not counted, since they may not be enqueued.
 pub(super) fn waits_for(jobs: &[NewJob]) -> Vec<Option<String>> {
     let mut taken: HashMap<String, u32> = HashMap::new();
     let mut wait_for = |job: &NewJob| {
@@ -192,10 +145,10 @@ async fn enqueue_any(
         let answer = match key.as_ref().and_then(|key| holders.get(key)) {
             _ if admitted => Enqueued::New(id),
             Some(holder) => settle(conn, schema, job, key, *holder).await?,
-            // The holder let go of the key between the two statements.
+            // The key was freed between the two statements.
             None => admit_again(conn, schema, job, key).await?,
         };
-        // A later job with the same key meets the one that holds it now.
+        // A later job with the same key finds the one that holds it now.
         if let Some(key) = key.as_ref().filter(|_| !admitted) {
             holders.insert(key.clone(), answer.id());
         }
@@ -209,39 +162,24 @@ fn unique_key(job: &NewJob) -> Option<Vec<u8>> {
     Some(unique.digest(&job.kind, &job.args))
 }
 
-/// Runs the long statement: the id drawn for each job, and whether it was admitted.
+/// Runs the long statement, and returns for each job its id and whether it was admitted.
 async fn admit(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs: &[NewJob],
     keys: &[Option<Vec<u8>>],
 ) -> Result<Vec<(JobId, bool)>, sqlx::Error> {
-    let rows: Vec<(i64, bool, i64)> = sqlx::query_as(schema.sql(ENQUEUE))
-        .bind(column(jobs, |job| &*job.kind))
-        .bind(column(jobs, |job| &*job.options.queue))
-        .bind(column(jobs, |job| job.options.priority))
-        .bind(column(jobs, |job| job.options.attempts_max))
-        .bind(column(jobs, |job| job.options.crashes_max))
-        .bind(column(jobs, |job| job.args.as_str()))
-        .bind(column(jobs, tags))
+    let query = sqlx::query(schema.sql(&ENQUEUE))
         .bind(column(jobs, delay_ms))
         .bind(column(jobs, at))
         .bind(keys)
         .bind(column(jobs, unique_states))
         .bind(column(jobs, unique_for_ms))
-        .bind(column(jobs, limits))
-        .bind(waits_for(jobs))
-        .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, admitted, _notified)| (JobId(id), admitted))
-        .collect())
-}
-
-fn tags(job: &NewJob) -> Option<String> {
-    let tags = &job.options.tags;
-    (!tags.is_empty()).then(|| serde_json::json!(tags).to_string())
+        .bind(waits_for(jobs));
+    let rows = bind_many(query, jobs).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| Ok((JobId(row.try_get("id")?), row.try_get("admitted")?)))
+        .collect()
 }
 
 fn delay_ms(job: &NewJob) -> Option<i64> {
@@ -312,8 +250,8 @@ fn on_conflict(job: &NewJob) -> OnConflict {
     unique.map(|unique| unique.on_conflict).unwrap_or_default()
 }
 
-/// Tries once more to admit a job whose key was seen free. If somebody else takes the key at the
-/// same moment, theirs is the job that is kept.
+/// Tries once more to admit a job whose key was found free. If another transaction takes the key at
+/// the same moment, that job is kept.
 async fn admit_again(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -339,12 +277,3 @@ async fn admit_again(
 }
 
 const ADMISSION_TRIES: usize = 10;
-
-fn column<'a, T>(jobs: &'a [NewJob], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
-    jobs.iter().map(of).collect()
-}
-
-fn queues(jobs: &[NewJob]) -> Vec<&str> {
-    let queues: BTreeSet<&str> = jobs.iter().map(|job| &*job.options.queue).collect();
-    queues.into_iter().collect()
-}

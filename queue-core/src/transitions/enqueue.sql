@@ -1,23 +1,21 @@
--- new → ready, scheduled or blocked, a chunk of jobs in one round trip, with delays, tags, unique keys and
--- limits. A job that would exceed a limit ($14 names its key) together with those before it in the
--- chunk is blocked at once.
+-- new → ready, scheduled or blocked, a chunk of jobs in one round trip, with delays and unique keys.
+-- A job that would exceed a limit together with those before it in the chunk is blocked at once; $6
+-- names the key of that limit.
 -- Takes free keys first and keys whose period is over second, each in key order, so that two
--- chunks with the same keys cannot deadlock. Leaves a key that it does not get unlocked: its
--- holder ends without waiting for this transaction.
--- Says of each job, in the order given, whether it was admitted; if not, its key was taken.
+-- chunks with the same keys cannot deadlock. Leaves a key that is taken unlocked: the run that
+-- holds it ends without waiting for this transaction.
+-- Returns for each job, in the order given, whether it was admitted; if not, its key was taken.
 with wanted as materialized (
     select nextval('queue.job_seq') as id, given.*,
-        coalesce(given.at, clock_timestamp() + given.delay_ms * interval '1 millisecond') as due_at,
-        clock_timestamp() + given.unique_for_ms * interval '1 millisecond' as unique_until,
-        coalesce(given.at > clock_timestamp(), given.delay_ms > 0, false) as later
+        coalesce(given.at, statement_timestamp() + given.delay_ms * interval '1 millisecond') as due_at,
+        statement_timestamp() + given.unique_for_ms * interval '1 millisecond' as unique_until,
+        coalesce(given.at > statement_timestamp(), given.delay_ms > 0, false) as later
     from unnest(
-        $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[],
-        $7::text[], $8::bigint[], $9::timestamptz[], $10::bytea[], $11::smallint[], $12::bigint[],
-        $13::text[], $14::text[]
+        $1::bigint[], $2::timestamptz[], $3::bytea[], $4::smallint[], $5::bigint[], $6::text[],
+        {arrays}
     ) with ordinality as given (
-        kind, queue, priority, attempts_max, crashes_max, args,
-        tags, delay_ms, at, unique_key, unique_states, unique_for_ms,
-        limits, waits_for, position
+        delay_ms, at, unique_key, unique_states, unique_for_ms, waits_for,
+        {columns}, position
     )
 ), first as (
     select distinct on (unique_key) unique_key as key, id, unique_states, unique_until
@@ -34,7 +32,7 @@ with wanted as materialized (
 ), over as materialized (
     select key
     from queue.unique_keys
-    where key = any ($10)
+    where key = any ($3)
         and held_until <= statement_timestamp()
         and key not in (select key from taken)
     order by key
@@ -56,16 +54,12 @@ with wanted as materialized (
     from wanted
     where unique_key is null or id in (select job_id from keyed)
 ), job as (
-    insert into queue.jobs
-        (id, kind, queue, priority, attempts_max, crashes_max, args, tags, unique_key, unique_states,
-        unique_until, limits)
-    select id, kind, queue, priority, attempts_max, crashes_max, args::jsonb,
-        (select array_agg(tag) from jsonb_array_elements_text(tags::jsonb) as tag),
-        unique_key, unique_states, unique_until, limits::jsonb
+    insert into queue.jobs (id, unique_key, unique_states, unique_until, {columns})
+    select id, unique_key, unique_states, unique_until, {stored}
     from admitted
 ), placed as (
     insert into queue.ready (job_id, seq, priority, frees_key, queue, kind, track)
-    select id, id, priority, coalesce(unique_states & 4 = 0, false), queue, kind,
+    select id, id, priority, coalesce(unique_states & queue.state_claimed() = 0, false), queue, kind,
         (limits is not null)::integer
     from admitted
     where not later
@@ -73,14 +67,14 @@ with wanted as materialized (
 ), parked as (
     insert into queue.blocked
         (job_id, seq, attempt, priority, failures, crashes, frees_key, replaces, key, queue, kind)
-    select id, id, 0, priority, 0, 0, coalesce(unique_states & 4 = 0, false), false, waits_for,
+    select id, id, 0, priority, 0, 0, coalesce(unique_states & queue.state_claimed() = 0, false), false, waits_for,
         queue, kind
     from admitted
     where not later
         and waits_for is not null
 ), postponed as (
     insert into queue.scheduled (job_id, due_at, priority, frees_key, queue, kind, limited)
-    select id, due_at, priority, coalesce(unique_states & 4 = 0, false), queue, kind,
+    select id, due_at, priority, coalesce(unique_states & queue.state_claimed() = 0, false), queue, kind,
         limits is not null
     from admitted
     where later

@@ -1,17 +1,23 @@
--- new → ready, one job in one round trip.
--- Locks nothing but its own new rows. Notifies only while some worker sleeps and none polls.
+-- new → ready, one job in one round trip, without delay and unique key.
+-- Locks only its own new rows. Notifies only while a process is idle and none polls.
 with job as (
-    insert into queue.jobs (id, kind, queue, priority, attempts_max, crashes_max, args, limits)
-    values (nextval('queue.job_seq'), $1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)
-    returning id
+    insert into queue.jobs (id, {columns})
+    values (nextval('queue.job_seq'), {values})
+    returning id, priority, queue, kind, limits is not null as limited
 ), placed as (
     insert into queue.ready (job_id, seq, priority, queue, kind, track)
-    select id, id, $3, $2, $1, ($7 is not null)::integer
+    select id, id, priority, queue, kind, limited::integer
     from job
 )
 select id, (
-    select pg_notify('queue.wake', case when $7 is null then $2 else '@' || $2 end)
+    select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+    from (values (1)) as once
     where exists (select from queue.idle_processes)
-        and not exists (select from queue.pollers where queue = $2 and $1 = any (kinds))
+        and not exists (
+            select
+            from queue.pollers
+            where pollers.queue = job.queue
+                and job.kind = any (pollers.kinds)
+        )
 )
 from job

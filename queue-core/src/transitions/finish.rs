@@ -9,10 +9,7 @@ use crate::sql::Schema;
 
 const FINISH: &str = concat!(include_str!("finish.sql"), include_str!("free.sql"));
 
-/// Finishes runs that ended well, and returns the jobs that it finished.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Finishes the jobs of runs that succeeded, and returns those it finished.
 pub async fn finish(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,6 +1,6 @@
--- claimed → finished (done). Fenced by process and attempt: a row that is gone, or belongs to
--- another attempt, is left alone, and its id is missing from the answer. Continued by free.sql.
-with closed as (
+-- claimed → finished (done). Fenced by process and attempt: a run whose claim is gone or belongs to
+-- another attempt changes nothing, and is not in the answer. Continued by free.sql.
+with ended as (
     delete from queue.claimed
     where job_id = any ($2)
         and process_id = $1
@@ -12,7 +12,7 @@ with closed as (
     select job_id, statement_timestamp() - ran_us * interval '1 microsecond',
         statement_timestamp(), attempt, 'done'
     from unnest($2, $3, $4::bigint[]) as run (job_id, attempt, ran_us)
-    where ((job_id, attempt) in (select job_id, attempt from closed)) is true
+    where ((job_id, attempt) in (select job_id, attempt from ended)) is true
 ), answer as (
     select job_id
-    from closed
+    from ended

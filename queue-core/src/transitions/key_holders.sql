@@ -1,5 +1,5 @@
--- Finds the jobs that hold unique keys. Asked in a statement of its own, because the one that
--- lost the key may have waited for a holder that its snapshot cannot see.
+-- Finds the jobs that hold unique keys. A statement of its own, because the insert that found the key
+-- taken may have waited for a transaction that its own snapshot does not see.
 select key, job_id
 from queue.unique_keys
 where key = any ($1)

@@ -1,5 +1,5 @@
--- Finds the lanes that have ready jobs, by jumping along the claim index, and whether their jobs have
--- gates: limits of their own, of their queue or of some kind.
+-- Finds the lanes with ready jobs, and whether they are gated: whether their jobs may have limits, of
+-- their own, of their queue or of a kind. Reads one index entry for each lane.
 with recursive lane as (
     (
         select queue, priority, track

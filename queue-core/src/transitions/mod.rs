@@ -10,20 +10,19 @@
 //! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
 //! | [`end`](mod@end) | claimed → scheduled, ready, failed or finished, as the run asks |
-//! | [`recover`] | claimed → ready, scheduled, failed or finished, of dead processes |
-//! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to stop |
+//! | [`recover`] | claimed → ready, scheduled, failed or finished, for dead processes |
+//! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to cancel |
 //! | [`retry_now`] | failed, scheduled → ready, by an operator |
 //! | [`clear`] | finished, failed → gone |
 //!
-//! What ends a run is *fenced*: it names the process and the attempt that the claim was made for,
-//! and leaves a row alone that is gone or belongs to another attempt. Each such function returns
-//! the jobs whose state it changed; what is missing was lost to somebody else. A call names each run
-//! once.
+//! A transition that ends runs is *fenced*: it names the process and the attempt of the claim, and does
+//! not touch a row that belongs to another attempt. It returns the jobs whose state it changed; the
+//! others no longer belonged to the process. A call names each run once.
 //!
 //! Every statement that ends runs (`finish`, `end`, `recover`) is continued by `free.sql`, which
-//! removes the slots that the runs held and frees the unique keys that their jobs give up. It reads
-//! the part `closed` (`job_id`, `keys`, `slots`, `has_key`, `became`) and answers with the part
-//! `answer`.
+//! removes the slots of the runs and frees the unique keys of their jobs. It reads the part `ended`
+//! (`job_id`, `keys`, `slots`, `has_key`, `became`) and returns the part `answer`. Every claim is
+//! continued by `claimed_jobs.sql`.
 
 pub mod claim_limited;
 pub mod clear;
@@ -40,7 +39,9 @@ pub mod unblock;
 
 pub mod cancel;
 
+mod job_columns;
 mod run;
 
+pub use job_columns::with_job_columns;
 pub(crate) use run::millis;
 pub use run::{AttemptError, Became, Claim, Ending, Run};

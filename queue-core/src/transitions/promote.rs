@@ -10,11 +10,8 @@ use crate::sql::Schema;
 const PROMOTE: &str = include_str!("promote.sql");
 const NEXT_DUE: &str = include_str!("next_due.sql");
 
-/// Makes up to `limit` due jobs ready, soonest first, and returns how many. They are due at `now`,
-/// which is the database's clock unless given.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Makes up to `limit` jobs ready that are due at `now` (by default the database's clock), earliest
+/// first, and returns how many.
 pub async fn promote(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -29,10 +26,7 @@ pub async fn promote(
     Ok(promoted.unsigned_abs())
 }
 
-/// Returns how long it is until the next scheduled job is due; nothing, when none is scheduled.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns the time until the next scheduled job is due, if any is scheduled.
 pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,6 +1,6 @@
--- scheduled → ready, the jobs that are due at $1 (now, when null), with new places in line.
--- Skips what another dispatcher is promoting: any number may run at once. Now is the time of the
--- statement, because an index takes no value that may change from row to row.
+-- scheduled → ready, for jobs that are due at $1 (now, when null), with new places in line. Skips rows
+-- that another dispatcher is promoting, so that any number of dispatchers may run. Uses the time of the
+-- statement: an index cannot be searched by a value that may differ from row to row.
 with due as (
     delete from queue.scheduled
     where ctid = any (array(

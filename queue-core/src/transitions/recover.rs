@@ -1,4 +1,4 @@
-//! claimed → ready, scheduled, failed or finished (cancelled), of dead processes
+//! claimed → ready, scheduled, failed or finished (cancelled), for dead processes
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::sql::Schema;
 
 const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sql"));
 
-/// The most jobs that one call takes. What it leaves of a dead process has no process any more: it
-/// takes another call, with strays, to find it.
+/// The most jobs that one call recovers. The rest has a process without a row: another call, with
+/// `strays`, recovers it.
 pub const RECOVERED_MAX: usize = 10_000;
 
-/// A job that was taken from a dead process.
+/// A job that was recovered from a dead process.
 #[derive(Clone, Debug)]
 pub struct Recovered {
     /// The job.
@@ -41,11 +41,9 @@ type Row = (
     i64,
 );
 
-/// Takes up to [`RECOVERED_MAX`] jobs of processes that were silent for too long, and removes the rows of those
-/// processes. With `strays`, also takes jobs whose process has no row; that reads all claims.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Recovers up to [`RECOVERED_MAX`] jobs of processes without a heartbeat for `dead_after`, and removes
+/// the rows of those processes. With `strays`, also recovers jobs whose process has no row, which reads
+/// all claims.
 pub async fn recover(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,14 +1,13 @@
--- claimed → ready, scheduled, failed or finished (cancelled), for the jobs of dead processes: silent
--- for longer than $1 ms, or gone without a row; up to $3 of them. Their rows go too. Looking for jobs
--- of processes without a row reads the whole table, so it is done only when asked for ($2).
+-- claimed → ready, scheduled, failed or finished (cancelled), for up to $3 jobs of dead processes: those
+-- whose last heartbeat is older than $1 ms, and those without a row. Removes the rows of dead processes
+-- too. Finding jobs of processes without a row reads the whole table, so it is done only if $2 is true.
 --
--- One job that kills its process takes all down with it that the process held. So that they do not
--- meet at the next claim again and are charged for each other's crashes, they come back at new
--- places, and from the second crash on at times drawn by lot.
+-- A job that kills its process is recovered together with all other jobs of the process. If they were
+-- claimed together again, all would be charged with its next crash. So they get new places in line, and
+-- from the second crash on random due times.
 --
--- Each job's crash is counted and kept as an attempt; one that has seen crashes_max of them
--- fails. Skips what another process is recovering, or a late finish is closing, right now.
--- Continued by free.sql.
+-- A crash is counted and kept as an attempt. A job fails at crashes_max crashes. Skips locked claims:
+-- another process is recovering them, or a late finish is ending them. Continued by free.sql.
 with dead as (
     delete from queue.processes
     where id = any (array(
@@ -18,7 +17,7 @@ with dead as (
         for update skip locked
     ))
     returning id, name
-), awake as (
+), idle as (
     delete from queue.idle_processes
     where process_id in (select id from dead)
         or not exists (select from queue.processes where processes.id = process_id)
@@ -40,7 +39,7 @@ with dead as (
         for update skip locked
     ))
     returning *
-), closed as materialized (
+), ended as materialized (
     select orphaned.*, job.*,
         coalesce((select name from dead where id = process_id), process_id::text) as process,
         statement_timestamp() + random() * interval '10 seconds' as due_at,
@@ -62,34 +61,34 @@ with dead as (
     insert into queue.attempts (job_id, attempt, started_at, ended_at, process, ending, error)
     select job_id, attempt, claimed_at, statement_timestamp(), process, 'crash',
         'process ' || process || ' died while it held this job'
-    from closed
+    from ended
 ), placed as (
     insert into queue.ready
         (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
     select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, failures,
         crashes + 1, queue, kind, limited::integer
-    from (select * from closed where became = 'ready' order by seq) as next_in_line
+    from (select * from ended where became = 'ready' order by seq) as next_in_line
 ), postponed as (
     insert into queue.scheduled
         (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)
     select job_id, due_at, attempt, priority, failures, crashes + 1, queue, kind, limited
-    from closed
+    from ended
     where became = 'scheduled'
 ), failed as (
     insert into queue.failed (job_id, failed_at, attempt, failures, crashes, queue, kind)
     select job_id, statement_timestamp(), attempt, failures, crashes + 1, queue, kind
-    from closed
+    from ended
     where became = 'failed'
 ), finished as (
     insert into queue.finished (job_id, started_at, finished_at, attempt, outcome)
     select job_id, claimed_at, statement_timestamp(), attempt, 'cancelled'
-    from closed
+    from ended
     where became = 'cancelled'
 ), notified as (
     select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
-    from (select distinct queue, limited from closed where became = 'ready') as woken
+    from (select distinct queue, limited from ended where became = 'ready') as woken
     where exists (select from queue.idle_processes)
 ), answer as (
     select process, job_id, kind, queue, became, keys, (select count(*) from notified)
-    from closed
+    from ended
     order by job_id

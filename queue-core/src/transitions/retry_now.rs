@@ -1,4 +1,4 @@
-//! failed → ready, by an operator
+//! failed, scheduled → ready, by an operator
 
 use sqlx::PgConnection;
 
@@ -8,12 +8,9 @@ use crate::sql::Schema;
 
 const RETRY_NOW: &str = include_str!("retry_now.sql");
 
-/// Makes failed jobs ready again, with all their attempts before them, and jobs that wait for
-/// another attempt ready at once. Returns those it made ready; a job whose unique key has been taken
-/// by another meanwhile is not among them.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Makes failed jobs ready again, with no failures counted, and jobs scheduled for another attempt ready
+/// at once. Returns those it made ready. A job whose unique key has been taken meanwhile is not among
+/// them.
 pub async fn retry_now(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,11 +1,11 @@
--- failed → ready, or scheduled for another attempt → ready, with all attempts before it again.
--- A job whose unique key has been taken meanwhile stays where it is; one that no longer needs its
--- key, because the period is over, does without.
-with fallen as (
+-- failed → ready, or scheduled for another attempt → ready, with its failures and crashes set to zero.
+-- A job whose unique key has been taken meanwhile stays where it is. A job whose period of uniqueness
+-- is over needs no key.
+with was_failed as (
     select job_id, unique_key, unique_states, unique_until,
         unique_key is not null
-            and unique_states & 16 = 0
-            and unique_states & 4 <> 0
+            and unique_states & queue.state_failed() = 0
+            and unique_states & queue.state_claimed() <> 0
             and coalesce(unique_until > statement_timestamp(), true) as needs_key
     from queue.failed
     cross join lateral (
@@ -20,21 +20,21 @@ with fallen as (
 ), keyed as (
     insert into queue.unique_keys (key, job_id, held_until, held_in)
     select distinct on (unique_key) unique_key, job_id, unique_until, unique_states
-    from fallen
+    from was_failed
     where needs_key
     order by unique_key, job_id
     on conflict (key) do nothing
     returning job_id
-), risen as (
+), retried_failed as (
     delete from queue.failed
     where job_id = any (array(
         select job_id
-        from fallen
+        from was_failed
         where not needs_key
             or job_id in (select job_id from keyed)
     ))
     returning job_id, attempt, queue, kind
-), hastened as (
+), retried_scheduled as (
     delete from queue.scheduled
     where job_id = any (array(
         select job_id from queue.scheduled
@@ -42,9 +42,9 @@ with fallen as (
     ))
     returning job_id, attempt, queue, kind
 ), retried as (
-    select * from risen
+    select * from retried_failed
     union all
-    select * from hastened
+    select * from retried_scheduled
 ), placed as (
     insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track)
     select job_id, nextval('queue.job_seq'), attempt, priority, queue, kind, limited::integer

@@ -1,4 +1,4 @@
-//! What all endings of a run have in common.
+//! What the transitions that end runs share.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::job::{JobId, Outcome};
 
-/// The right to end one run of a job: the job, and the attempt it was claimed for. Only
-/// [`claim`](super::claim::claim) makes one.
+/// The right to end one run of a job: the job and its attempt. Only a claim makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) job_id: JobId,
@@ -27,18 +26,18 @@ impl Claim {
     }
 }
 
-/// A run that has come to its end, and how long it took.
+/// A run that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// What was run.
+    /// Its claim.
     pub claim: Claim,
-    /// For how long.
+    /// How long it took.
     pub ran: Duration,
 }
 
 impl Run {
-    /// Returns the run of a job that was claimed and took no time.
-    pub fn unbegun(claim: Claim) -> Self {
+    /// Returns the run of a claimed job that did not begin.
+    pub fn not_begun(claim: Claim) -> Self {
         Self {
             claim,
             ran: Duration::ZERO,
@@ -49,17 +48,17 @@ impl Run {
 /// What a job is once its run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Became {
-    /// It is over.
+    /// It is finished.
     Finished(Outcome),
     /// It waits for an operator.
     Failed,
-    /// It waits for another run, after an error or because it asked to.
+    /// It waits for another run, after an error or a snooze.
     Scheduled,
     /// It waits for another run at its old place in line.
     Ready,
 }
 
-/// Reads what a statement says that a job became.
+/// Reads the column `became` of a statement.
 pub(super) fn became(word: &str) -> Result<Became, sqlx::Error> {
     Ok(match word {
         "done" => Became::Finished(Outcome::Done),
@@ -68,11 +67,15 @@ pub(super) fn became(word: &str) -> Result<Became, sqlx::Error> {
         "failed" => Became::Failed,
         "scheduled" => Became::Scheduled,
         "ready" => Became::Ready,
-        other => return Err(sqlx::Error::Decode(format!("unknown end `{other}`").into())),
+        other => {
+            return Err(sqlx::Error::Decode(
+                format!("unknown state `{other}`").into(),
+            ));
+        }
     })
 }
 
-/// How an attempt ended that did not end well.
+/// How an attempt ended without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The job returned an error.
@@ -81,14 +84,14 @@ pub enum Ending {
     Panic,
     /// The job ran longer than it may.
     Timeout,
-    /// The job was asked to stop, and did.
+    /// The job was asked to cancel, and stopped.
     Cancelled,
     /// The job's arguments do not fit its type.
     Undecodable,
 }
 
 impl Ending {
-    /// Returns the word that stands for it in `attempts`.
+    /// Returns its word in the table `attempts`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -100,18 +103,18 @@ impl Ending {
     }
 }
 
-/// What went wrong in an attempt, as it is kept.
+/// The error of an attempt, as it is stored.
 #[derive(Clone, Debug)]
 pub struct AttemptError {
     /// How the attempt ended.
     pub ending: Ending,
     /// The error and its causes.
     pub message: String,
-    /// Where it happened, if known.
+    /// The backtrace, if there is one.
     pub backtrace: Option<String>,
 }
 
-/// The columns of several runs, as the statements take them.
+/// The columns of several runs, as parameters.
 #[derive(Default)]
 pub(super) struct RunColumns {
     pub(super) job_ids: Vec<i64>,
@@ -131,17 +134,17 @@ impl RunColumns {
     }
 }
 
-/// The most bytes of an error or a backtrace that are kept.
+/// The most bytes of an error or a backtrace that are stored.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// Makes a text that Postgres takes: no NUL, and not endless.
+/// Returns a text that Postgres accepts: without NUL, and cut at [`TEXT_BYTES_MAX`].
 pub(super) fn storable(text: &str) -> String {
     let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     text[..end].replace('\0', "\u{fffd}")
 }
 
-/// The longest time that is sent: a century. A longer one means for ever, and added to a time it
-/// would be one that Postgres refuses.
+/// The longest duration that is sent, a century. Postgres would refuse a time that is much further
+/// ahead.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 pub(crate) fn millis(duration: Duration) -> i64 {
@@ -152,8 +155,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Makes a time that Postgres takes, for a job that is due then: one that is long past is past
-/// all the same, and one that nobody will see stays out of sight.
+/// Returns a due time that Postgres accepts: at the earliest 1970, at the latest 10,000 years later.
 pub(super) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
     time.clamp(
         DateTime::UNIX_EPOCH,
@@ -165,7 +167,7 @@ pub(super) fn job_ids(rows: Vec<(i64,)>) -> Vec<JobId> {
     rows.into_iter().map(|(id,)| JobId(id)).collect()
 }
 
-/// Takes the ids from the answer of a statement that also notified.
+/// Returns the ids of a statement that also returns how often it notified.
 pub(super) fn notified_job_ids(rows: Vec<(i64, i64)>) -> Vec<JobId> {
     rows.into_iter().map(|(id, _notified)| JobId(id)).collect()
 }
@@ -175,14 +177,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_time_is_longer_than_postgres_takes() {
+    fn durations_are_cut_at_a_century() {
         assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
         assert_eq!(millis(Duration::MAX), millis(CENTURY));
         assert_eq!(micros(Duration::MAX), micros(CENTURY));
     }
 
     #[test]
-    fn an_error_text_becomes_one_that_postgres_takes() {
+    fn stored_texts_have_no_nul_and_are_cut() {
         assert_eq!(storable("a\0b"), "a\u{fffd}b");
         assert!(storable(&"é".repeat(TEXT_BYTES_MAX)).len() <= TEXT_BYTES_MAX);
     }

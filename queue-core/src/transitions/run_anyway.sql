@@ -1,5 +1,5 @@
--- blocked → ready (track 0), as an operator said: without regard to the limits of the job and its kind.
--- That it was so is kept, with the time at which it became ready: claim_limited.sql knows it by that.
+-- blocked → ready (track 0), at an operator's request: the limits of the job and of its kind do not
+-- apply. claim_limited.sql recognises the job by its row in bypasses with the time it became ready.
 with freed as (
     delete from queue.blocked
     where job_id = any (array(

@@ -1,11 +1,10 @@
 //! blocked → ready
 //!
-//! A job is blocked when its key has no room, and a key has room again when one of its slots is
-//! freed. Both may happen at the same moment, and neither locks the key. Therefore whoever frees a
-//! slot looks for blocked jobs after that is committed, and whoever blocks a job looks once more
-//! after that: each writes before it looks, so that one of them sees the other. Whatever they both
-//! miss, because a process died in between or a limit was changed, is found by the next pass over
-//! all keys that jobs wait for.
+//! A job is blocked when its key has no room. The key has room again when one of its slots is freed.
+//! Both may happen at the same moment, and neither locks the key. So the process that frees a slot
+//! unblocks jobs of its key after the commit, and the process that blocks a job does the same after its
+//! commit: each writes before it reads, so that one of them sees the other. If a process dies in
+//! between, or a limit changes, the next pass over all keys with blocked jobs finds the room.
 
 use std::time::Duration;
 
@@ -22,20 +21,17 @@ const RUN_ANYWAY: &str = include_str!("run_anyway.sql");
 /// The most jobs of one key that one call moves.
 const UNBLOCKED_MAX: i32 = 200;
 
-/// What a look at some keys did.
+/// What [`unblock`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unblocked {
     /// The jobs that were made ready.
     pub jobs: u64,
-    /// The keys that have a rate and jobs that wait for it, with the time until their next start.
+    /// The keys with a rate and blocked jobs, with the time until their next start.
     pub next_starts: Vec<(String, Duration)>,
 }
 
-/// Makes as many jobs ready as the keys have room for. It costs no attempt. Asked after the slots
-/// of the keys were freed, in another transaction.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Makes as many blocked jobs ready as the keys have room for. Call it after the commit of the
+/// transaction that freed slots of the keys.
 pub async fn unblock(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -62,10 +58,7 @@ pub async fn unblock(
     })
 }
 
-/// Finds up to `limit` keys that jobs wait for, in their order, behind the key `after`.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns up to `limit` keys with blocked jobs, in order, after the key `after`.
 pub async fn blocked_keys(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -79,12 +72,8 @@ pub async fn blocked_keys(
         .await
 }
 
-/// Makes blocked jobs ready although their keys have no room, once and marked as such, and returns
-/// them. They hold no slot, unless their queue has a limit: that one they keep to. If they are tried
-/// again, their limits count again.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Makes blocked jobs ready although their keys have no room, and returns them. They take no slots,
+/// except of a limit of their queue. If they are retried, their limits apply again.
 pub async fn run_anyway(
     conn: &mut PgConnection,
     schema: &Schema,

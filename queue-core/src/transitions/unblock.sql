@@ -1,22 +1,19 @@
--- blocked → ready (track 2), as many jobs of each key named as it has room for, the most urgent
--- first. Whether they may start is decided when they are claimed.
+-- blocked → ready (track 2), as many jobs of each key in $1 as it has room for, the most urgent first.
+-- The claim decides whether they start.
 --
--- Those who wait for a key are looked at by queue and kind. Of each such crowd no more are moved than
--- there is room for beyond those that were moved before and have not been claimed yet: one whose
--- queue is paused, or whose kind nobody runs any more, waits in ready without standing in the way of
--- the others.
+-- Jobs blocked by a key form a group for each queue and kind. Of each group, jobs that were unblocked
+-- before and are still ready count against the room. So a job whose queue is paused, or whose kind no
+-- process runs, waits in ready and delays no other group.
 --
--- Slots that have been held for longer than their limit lets them be count as free, and are removed,
--- if there is a crowd.
+-- Slots that have expired count as free, and are removed, if the key has blocked jobs.
 --
--- Answers how many were moved, and which keys have a rate and jobs that wait for it, with the
--- milliseconds until their next start, once those they have are used up. Locks rows of blocked with
--- skip locked.
-with crowd as (
-    select asked.key, crowd.queue, crowd.kind, crowd.head
+-- Returns how many jobs were moved, and the keys with a rate and blocked jobs, with the milliseconds
+-- until the next start after those that are free now. Locks rows of blocked with skip locked.
+with waiting as (
+    select asked.key, waiting.queue, waiting.kind, waiting.head
     from unnest($1::text[]) as asked (key)
     cross join lateral (
-        with recursive crowd as (
+        with recursive waiting as (
             (
                 select queue, kind, job_id as head
                 from queue.blocked
@@ -26,36 +23,36 @@ with crowd as (
             )
             union all
             select next.queue, next.kind, next.head
-            from crowd
+            from waiting
             cross join lateral (
                 select blocked.queue, blocked.kind, blocked.job_id as head
                 from queue.blocked
                 where blocked.key = asked.key
-                    and (blocked.queue, blocked.kind) > (crowd.queue, crowd.kind)
+                    and (blocked.queue, blocked.kind) > (waiting.queue, waiting.kind)
                 order by blocked.queue, blocked.kind, blocked.priority, blocked.seq
                 limit 1
             ) as next
         )
-        select queue, kind, head from crowd
-    ) as crowd
-    where crowd.queue <> all (array(select name from queue.queues where paused_at is not null))
+        select queue, kind, head from waiting
+    ) as waiting
+    where waiting.queue <> all (array(select name from queue.queues where paused_at is not null))
 ), room as (
-    select crowd.*, slots.expired, greatest(0, least($2, slots.free, starts.free)) as free,
+    select waiting.*, slots.expired, greatest(0, least($2, slots.free, starts.free)) as free,
         case when starts.free <= coalesce(slots.free, $2)
             then meter.next_in + (starts.free - meter.burst + 1) * meter.space
         end as next_start_in
-    from crowd
-    cross join lateral (select limits from queue.jobs where jobs.id = crowd.head limit 1) as job
+    from waiting
+    cross join lateral (select limits from queue.jobs where jobs.id = waiting.head limit 1) as job
     left join lateral (
         select name, slots, space, burst
         from jsonb_to_recordset(job.limits) as brought (
             key text, name text, slots integer, space interval, burst integer
         )
-        where brought.key = crowd.key
+        where brought.key = waiting.key
         limit 1
     ) as own on true
     left join lateral (
-        select slots, space, burst from queue.limits where limits.name = crowd.key limit 1
+        select slots, space, burst from queue.limits where limits.name = waiting.key limit 1
     ) as of_key on true
     left join lateral (
         select slots, space, burst from queue.limits where limits.name = own.name limit 1
@@ -65,7 +62,7 @@ with crowd as (
                 - count(*) filter (where (expires_at <= statement_timestamp()) is not true) as free,
             array_agg(ctid) filter (where expires_at <= statement_timestamp()) as expired
         from queue.slots
-        where slots.key = crowd.key
+        where slots.key = waiting.key
     ) as slots
     cross join lateral (
         select coalesce(of_key.space, of_group.space, own.space) as space,
@@ -80,7 +77,7 @@ with crowd as (
             end
             from queue.rates
             cross join (select clock_timestamp() as at) as now
-            where rates.key = crowd.key
+            where rates.key = waiting.key
         ), interval '0') as next_in
     ) as meter
     cross join lateral (

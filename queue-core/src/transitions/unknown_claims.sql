@@ -1,4 +1,4 @@
--- Finds the claims of a process ($1) other than those it knows of ($2, $3).
+-- Finds the claims of a process ($1) other than the given jobs and attempts ($2, $3).
 select job_id, attempt
 from queue.claimed
 where process_id = $1

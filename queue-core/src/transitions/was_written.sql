@@ -1,10 +1,10 @@
--- Finds the runs whose end was written, and what became of their jobs: by a write whose answer was
--- lost, or by the job itself in a transaction of its own. The job stands where the end put it, for
--- the same attempt, or its attempt is kept and it has been tried again since. A job that was
--- recovered keeps its attempt as a crash.
+-- Finds the runs whose outcome was recorded, and what their jobs became: by a statement whose answer was
+-- lost, or by the job in a transaction of its own. The job is where the outcome put it, with the same
+-- attempt, or its attempt is kept and the job has run again since. A recovered job keeps its attempt as
+-- a crash.
 --
--- Each question is asked in turn, by primary key, and only if the one before found nothing.
-with stood as materialized (
+-- Each table is read by primary key, and only if those before have no row.
+with recorded as materialized (
     select run.job_id, coalesce(
         (
             select 'crash'
@@ -47,5 +47,5 @@ with stood as materialized (
     from unnest($1::bigint[], $2::integer[]) as run (job_id, attempt)
 )
 select job_id, became
-from stood
+from recorded
 where became <> 'crash'

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::recurring::clear_firings;
-use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished, clear_rates};
+use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
 use queue_core::transitions::unblock::unblock;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +66,7 @@ fn report(recovered: &[Recovered]) {
 
 /// One rule of what to clear: which jobs, and how long they are kept.
 struct Rule {
-    which: Cleared,
+    which: ClearFilter,
     keep: Duration,
     /// Where the last pass ended.
     from: Option<DateTime<Utc>>,
@@ -160,24 +160,24 @@ fn rules(retention: &Retention) -> Vec<Rule> {
     let kinds: Vec<String> = retention.kinds.keys().cloned().collect();
     let queues: Vec<String> = retention.queues.keys().cloned().collect();
     let of_kinds = retention.kinds.iter().map(|(kind, keep)| {
-        let which = Cleared {
+        let which = ClearFilter {
             kind: Some(kind.clone()),
-            ..Cleared::default()
+            ..ClearFilter::default()
         };
         (which, *keep)
     });
     let of_queues = retention.queues.iter().map(|(queue, keep)| {
-        let which = Cleared {
+        let which = ClearFilter {
             queue: Some(queue.clone()),
             except_kinds: kinds.clone(),
-            ..Cleared::default()
+            ..ClearFilter::default()
         };
         (which, *keep)
     });
-    let rest = Cleared {
+    let rest = ClearFilter {
         except_kinds: kinds.clone(),
         except_queues: queues,
-        ..Cleared::default()
+        ..ClearFilter::default()
     };
     of_kinds
         .chain(of_queues)

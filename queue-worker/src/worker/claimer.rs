@@ -193,14 +193,14 @@ impl Found {
 
 /// Logs which jobs a limit has ended, once.
 fn report_ended(parked: &[Parked]) {
-    for job in parked.iter().filter(|job| job.fate != "blocked") {
+    for job in parked.iter().filter(|job| job.decision != "blocked") {
         let Parked {
             job_id,
             kind,
             key,
-            fate,
+            decision,
             ..
         } = job;
-        tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
+        tracing::info!(%job_id, kind, key, outcome = decision, "given up: its limit left no room");
     }
 }

@@ -50,7 +50,7 @@ async fn hand_over<S>(worker: &Worker<S>, completion: Completion) {
 
 fn unbegun((job, in_flight): Waiting) -> Completion {
     Completion {
-        run: Run::unbegun(job.claim),
+        run: Run::not_begun(job.claim),
         job: in_flight,
         verdict: Verdict::End(End::Release),
     }

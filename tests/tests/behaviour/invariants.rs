@@ -13,7 +13,7 @@ use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
 use queue_core::transitions::claim_limited::claim_limited;
-use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
+use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::transitions::end::{End, end, release_unknown};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::promote::promote;
@@ -221,6 +221,7 @@ impl Actor {
     }
 
     /// Carries out a step, and checks what it answers against what is open.
+    #[expect(clippy::too_many_lines, reason = "a short branch for each step")]
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
             Step::Enqueue { .. } => self.enqueue(step).await,
@@ -275,7 +276,7 @@ impl Actor {
             Step::Die { process } => self.die(*process).await,
             Step::ReleaseUnknown { process, known } => self.give_back(*process, *known).await,
             Step::ClearFinished => {
-                let (which, keep) = (Cleared::default(), Duration::ZERO);
+                let (which, keep) = (ClearFilter::default(), Duration::ZERO);
                 ok(clear_finished(&mut self.conn, &self.schema, &which, keep, None, 3).await)?;
                 Ok(())
             }

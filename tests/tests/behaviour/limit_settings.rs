@@ -7,7 +7,7 @@ use queue_core::inspect::jobs::{JobFilter, count, show};
 use queue_core::inspect::limits::{LimitSummary, list};
 use queue_core::operations::limits::{LimitSet, LimitSetting, SetBy, reset, set};
 use queue_core::transitions::cancel::cancel_waiting;
-use queue_core::transitions::clear::{Cleared, clear_finished};
+use queue_core::transitions::clear::{ClearFilter, clear_finished};
 use queue_core::transitions::unblock::run_anyway;
 use queue_core::{Conflict, JobId, JobState, Limits, Outcome};
 use queue_tests::soundness::assert_tables_sound;
@@ -282,7 +282,7 @@ async fn a_blocked_job_can_be_let_run_although_its_key_is_full() {
     until_idle(&world).await;
     process.stop().await;
 
-    let which = Cleared::default();
+    let which = ClearFilter::default();
     clear_finished(&mut conn, schema, &which, Duration::ZERO, None, 10)
         .await
         .unwrap();

@@ -168,7 +168,7 @@ fn check_indexes(name: &str, plan: &str) {
     if !ENDS.contains(&name) {
         return;
     }
-    let of_slot = "Index Cond: ((key = held.key) AND (number = held.number))";
+    let of_slot = "Index Cond: ((key = slot.key) AND (number = slot.number))";
     assert_looks(name, &plan, "slots_pkey", of_slot);
     let of_key = "Index Cond: (job_id = ANY";
     assert_looks(name, &plan, "unique_keys_release", of_key);

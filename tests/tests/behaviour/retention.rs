@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use queue_core::transitions::clear::{Cleared, clear_failed, clear_finished};
+use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::{Options, States, Unique};
 use queue_tests::stage::Stage;
 use queue_tests::world::{World, worker};
@@ -174,7 +174,7 @@ async fn a_batch_clears_no_more_than_it_may_and_the_oldest_first() {
     failed(&world, 48).await;
     failed(&world, 48).await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let which = Cleared::default();
+    let which = ClearFilter::default();
 
     let first = clear_finished(&mut conn, schema, &which, 24 * HOUR, None, 2).await;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use queue_core::transitions::clear::{Cleared, clear_finished};
+use queue_core::transitions::clear::{ClearFilter, clear_finished};
 use queue_core::transitions::retry_now::retry_now;
 use queue_core::{Enqueued, JobId, NewJob, OnConflict, Options, States, Unique};
 use queue_tests::stage::{Gated, Note, Stage};
@@ -241,7 +241,7 @@ async fn a_key_held_by_a_finished_job_is_free_once_that_is_cleared() {
     process.stop().await;
 
     assert_eq!(enqueue(&world, unique.clone()).await, Enqueued::Kept(first));
-    let (schema, which) = (world.queue.schema(), Cleared::default());
+    let (schema, which) = (world.queue.schema(), ClearFilter::default());
     let mut conn = world.connect().await;
     let cleared = clear_finished(&mut conn, schema, &which, Duration::ZERO, None, 10).await;
     assert_eq!(cleared.unwrap().0, 1);

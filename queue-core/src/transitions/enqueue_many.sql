@@ -1,15 +1,12 @@
--- new → ready or blocked, a chunk of jobs in one round trip, for jobs with limits and nothing else
--- special about them. A job that would exceed a limit ($8 names its key) together with those before
--- it in the chunk is blocked at once. Locks nothing but its own new rows: no key is looked at.
+-- new → ready or blocked, a chunk of jobs in one round trip, without delays and unique keys. A job
+-- that would exceed a limit together with those before it in the chunk is blocked at once; $1 names
+-- the key of that limit. Locks only its own new rows: no key is looked at.
 with wanted as materialized (
     select nextval('queue.job_seq') as id, given.*
-    from unnest(
-        $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[],
-        $7::text[], $8::text[]
-    ) as given (kind, queue, priority, attempts_max, crashes_max, args, limits, waits_for)
+    from unnest($1::text[], {arrays}) with ordinality as given (waits_for, {columns}, position)
 ), job as (
-    insert into queue.jobs (id, kind, queue, priority, attempts_max, crashes_max, args, limits)
-    select id, kind, queue, priority, attempts_max, crashes_max, args::jsonb, limits::jsonb
+    insert into queue.jobs (id, {columns})
+    select id, {stored}
     from wanted
 ), placed as (
     insert into queue.ready (job_id, seq, priority, queue, kind, track)
@@ -32,3 +29,4 @@ select id, (
     ) as notified
 )
 from wanted
+order by position
