@@ -1,7 +1,6 @@
-//! What operators and applications change from outside: jobs, queues and limits.
-//!
-//! Where [`inspect`](crate::inspect) shows, this changes. The command line and pages only ask,
-//! call this, and show what came of it.
+//! Changes that operators and applications make to jobs, queues and limits, as
+//! [`inspect`](crate::inspect) reads them. The command line and the dashboard call these functions and
+//! show the results.
 
 pub mod jobs;
 pub mod limits;

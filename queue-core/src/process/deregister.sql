@@ -1,4 +1,4 @@
--- A process ends, and leaves nothing behind.
+-- Removes the rows of a process that ends.
 with awake as (
     delete from queue.idle_processes where process_id = $1
 ), stopped as (

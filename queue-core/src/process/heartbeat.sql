@@ -1,5 +1,5 @@
--- A process says that it lives. No row means that it was declared dead.
+-- Writes the heartbeat of a process. Without a row, the process was declared dead.
 update queue.processes
-set heartbeat_at = clock_timestamp(),
-    stopping_at = case when $2 then coalesce(stopping_at, clock_timestamp()) end
+set heartbeat_at = statement_timestamp(),
+    stopping_at = case when $2 then coalesce(stopping_at, statement_timestamp()) end
 where id = $1

@@ -1,4 +1,4 @@
-//! The rows by which processes know of each other.
+//! The rows of running processes.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -13,12 +13,12 @@ const POLL: &str = include_str!("poll.sql");
 const STOP_POLLING: &str = include_str!("stop_polling.sql");
 const WAKE: &str = include_str!("wake.sql");
 
-/// Names one life of one process: a process that is declared dead and lives on takes a new one.
+/// The id of a process. A process that was declared dead although it runs takes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId(pub Uuid);
 
 impl ProcessId {
-    /// Draws a new id; later ones sort after earlier ones.
+    /// Returns a new id; ids sort by the time they were made.
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -36,7 +36,7 @@ impl std::fmt::Display for ProcessId {
     }
 }
 
-/// What a process tells about itself.
+/// Information about a process.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
     /// A name for people, such as `worker-1.1234`.
@@ -52,9 +52,6 @@ pub struct ProcessInfo {
 }
 
 /// Writes the row of a process that starts.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn register(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -73,11 +70,8 @@ pub async fn register(
     Ok(())
 }
 
-/// Says that a process lives, and whether it is stopping. Returns whether it still has a row; if
-/// not, it has been declared dead and its jobs are not its own any more.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Writes the heartbeat of a process, and whether it is stopping. Returns whether it still has a row: if
+/// not, it was declared dead and its jobs no longer belong to it.
 pub async fn heartbeat(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -93,9 +87,6 @@ pub async fn heartbeat(
 }
 
 /// Removes the rows of a process that ends.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn deregister(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -104,11 +95,8 @@ pub async fn deregister(
     run(conn, schema, DEREGISTER, process).await
 }
 
-/// Says that a process has an idle worker, so that enqueueing notifies, and that it stops polling
-/// some queues. The process must look for jobs once more before it sleeps.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Records that a process has an idle worker, so that enqueueing notifies, and no longer polls some
+/// queues. The process must look for jobs once more before it sleeps.
 pub async fn sleep(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -123,11 +111,8 @@ pub async fn sleep(
     Ok(())
 }
 
-/// Says that a process polls queues for jobs of some kinds, so that enqueueing those does not
-/// notify. Returns the queues that it polls: those of the given ones that no other process polls.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Records that a process polls queues for jobs of some kinds, so that enqueueing those does not notify.
+/// Returns the queues that it polls, without those that another process polls.
 pub async fn poll(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -143,11 +128,7 @@ pub async fn poll(
         .await
 }
 
-/// Says that a process stops polling queues, and wakes the processes that sleep: jobs may be
-/// waiting there.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Records that a process stops polling queues, and wakes idle processes: jobs may be waiting there.
 pub async fn stop_polling(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -162,10 +143,7 @@ pub async fn stop_polling(
     Ok(())
 }
 
-/// Says that no worker of a process is idle.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Records that no worker of a process is idle.
 pub async fn wake(
     conn: &mut PgConnection,
     schema: &Schema,

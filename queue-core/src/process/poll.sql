@@ -1,5 +1,5 @@
--- A process polls queues for jobs of some kinds: from now on, enqueueing those does not notify.
--- Returns the queues that it polls: a queue that another process polls is left to that one.
+-- Records that a process polls queues for jobs of some kinds: from now on, enqueueing those jobs does
+-- not notify. Returns the queues that it polls, without those that another process polls.
 insert into queue.pollers (queue, process_id, kinds)
 select queue, $1, $3
 from unnest($2::text[]) as queue

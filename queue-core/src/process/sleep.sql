@@ -1,5 +1,5 @@
--- A process says that it has an idle worker, which polls some queues no more: from now on,
--- enqueueing notifies.
+-- Records that a process has an idle worker, which no longer polls some queues: from now on, enqueueing
+-- notifies.
 with stopped as (
     delete from queue.pollers
     where process_id = $1

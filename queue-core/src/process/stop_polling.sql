@@ -1,6 +1,6 @@
--- A process stops polling queues while jobs may be waiting in them: the processes that sleep are
--- woken, and one of them polls next. Transactions that are open may have added jobs without a
--- notification; the `!` before the name says so.
+-- Records that a process stops polling queues while jobs may be waiting in them, and wakes the idle
+-- processes: one of them polls next. The `!` before the name says that open transactions may have added
+-- jobs without a notification.
 with stopped as (
     delete from queue.pollers
     where process_id = $1

@@ -1,2 +1,2 @@
--- A process says that all its workers are busy.
+-- Removes a process whose workers are all busy from the idle ones.
 delete from queue.idle_processes where process_id = $1

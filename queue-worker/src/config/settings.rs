@@ -298,7 +298,7 @@ mod tests {
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
                  a process would be taken for dead after one late heartbeat",
                 "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
-                "limits.import: say how many at once, or at which rate",
+                "limits.import: give the number of jobs at once, or a rate",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
             ]
         );

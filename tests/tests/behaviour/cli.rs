@@ -279,7 +279,7 @@ async fn jobs_that_cannot_be_changed_are_named_with_the_reason() {
         .refused(4, &["jobs", "cancel", ready.trim(), "9999"])
         .await;
     assert!(said.contains("cancelled 1 job"), "{said}");
-    assert!(said.contains("there is no such job"), "{said}");
+    assert!(said.contains("no such job"), "{said}");
     shell.refused(4, &["jobs", "show", "9999"]).await;
 
     let said = shell

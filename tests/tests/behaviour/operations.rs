@@ -161,7 +161,7 @@ async fn a_failed_job_is_not_cancelled_and_an_unknown_one_is_named() {
     let unknown = world.queue.cancel(UNKNOWN).await.unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "job 999999 was not changed: there is no such job (any more)"
+        "job 999999 was not changed: no such job, or it has been cleared"
     );
 }
 

@@ -8,14 +8,14 @@ use crate::state::JobState;
 /// A change that an operator or an application makes to jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobAction {
-    /// Makes a failed job ready with all its attempts again, and a job that waits for another
+    /// Makes a failed job ready with its failures set to zero, and a job that is scheduled for another
     /// attempt ready at once.
     Retry,
-    /// Gives up a job that is not running: it becomes finished (discarded).
+    /// Ends a job that is not running: it becomes finished (discarded).
     Discard,
-    /// Ends a job that waits (it becomes finished, cancelled), and asks a running one to stop.
+    /// Ends a waiting job: it becomes finished (cancelled). Asks a running job to stop.
     Cancel,
-    /// Makes a blocked job ready in spite of its limits, this once.
+    /// Makes a blocked job ready although its limits have no room.
     RunAnyway,
 }
 
@@ -24,9 +24,9 @@ pub enum JobAction {
 #[non_exhaustive]
 pub enum Refusal {
     /// No job has this id, or it has been cleared.
-    #[error("there is no such job (any more)")]
+    #[error("no such job, or it has been cleared")]
     Unknown,
-    /// The job is over.
+    /// The job is finished.
     #[error("it is finished ({outcome})")]
     Finished {
         /// How it ended: `done`, `discarded` or `cancelled`.
@@ -46,22 +46,22 @@ pub enum Refusal {
     /// A retry of a job that is ready.
     #[error("it is ready already, and runs as soon as a worker is free")]
     Ready,
-    /// A ready job was to be run in spite of its limits, which are looked at when it is claimed.
-    #[error("it is ready: whether it has room is decided when a worker is free")]
+    /// The job is ready. Its limits are checked when it is claimed.
+    #[error("it is ready: its limits are checked when a worker is free")]
     NotBlocked,
-    /// A retry of a failed job that needs its unique key, which another job holds. The job may
-    /// also have been locked by another transaction.
-    #[error("another job holds its unique key, or is being changed by somebody else")]
+    /// A retry of a failed job whose unique key another job holds, or that another transaction had
+    /// locked.
+    #[error("another job holds its unique key, or another transaction is changing it")]
     KeyTaken,
-    /// A running job has been asked to stop before.
+    /// The running job was asked to stop before.
     #[error("it was asked to stop before")]
     AskedBefore,
-    /// Another transaction had locked the job, or has changed it back meanwhile.
-    #[error("somebody else was changing it: try again")]
+    /// Another transaction had locked the job, or changed it back meanwhile.
+    #[error("another transaction was changing it: try again")]
     Busy,
 }
 
-/// A filter asked for jobs in a state that the action does not apply to.
+/// The filter names a state that the action does not apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{state} jobs cannot be {}", .action.past())]
 pub struct StateRefused {
@@ -83,8 +83,8 @@ impl JobAction {
         }
     }
 
-    /// Returns the states that a filter without states stands for: all that the action applies
-    /// to, but failed jobs alone for a retry.
+    /// Returns the states that are used for a filter without states: only failed jobs for a retry, for
+    /// other actions all states that they apply to.
     pub fn default_states(self) -> &'static [JobState] {
         match self {
             Self::Retry => &[JobState::Failed],
@@ -92,7 +92,7 @@ impl JobAction {
         }
     }
 
-    /// Returns the action that applies to a job in a state that this one does not apply to.
+    /// Returns the action to suggest for a job in a state that this one does not apply to.
     pub fn instead(self, state: JobState) -> Option<Self> {
         match (self, state) {
             (Self::Retry, JobState::Blocked) => Some(Self::RunAnyway),
@@ -102,7 +102,7 @@ impl JobAction {
         }
     }
 
-    /// Completes a filter with the states that the action means when it names none.
+    /// Fills in the states of a filter that names none.
     ///
     /// # Errors
     /// Refuses a state that the action does not apply to.
@@ -120,13 +120,13 @@ impl JobAction {
         Ok(filter)
     }
 
-    /// Returns whether the action applies to a job as it stands.
+    /// Returns whether the action applies to the job in its present state.
     pub(super) fn applies_to(self, job: &JobSummary) -> bool {
-        let waits_for_its_first = job.state == JobState::Scheduled && job.attempt == 0;
-        self.states().contains(&job.state) && !(self == Self::Retry && waits_for_its_first)
+        let awaits_first_attempt = job.state == JobState::Scheduled && job.attempt == 0;
+        self.states().contains(&job.state) && !(self == Self::Retry && awaits_first_attempt)
     }
 
-    /// Returns why a job that stands like this was not changed.
+    /// Returns why the job was not changed.
     pub(super) fn refusal(self, job: &JobSummary) -> Refusal {
         match (self, job.state) {
             (Self::Retry, JobState::Scheduled) if job.attempt == 0 => Refusal::FirstAttempt,
@@ -147,7 +147,7 @@ impl JobAction {
         }
     }
 
-    /// Returns the action in the past, to be read after jobs: `retried`.
+    /// Returns the past participle, such as `retried`.
     pub fn past(self) -> &'static str {
         match self {
             Self::Retry => "retried",
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_first_run_is_not_a_retry() {
+    fn a_job_scheduled_for_its_first_attempt_cannot_be_retried() {
         assert!(JobAction::Retry.applies_to(&job(JobState::Scheduled, 1)));
         assert!(!JobAction::Retry.applies_to(&job(JobState::Scheduled, 0)));
         assert!(JobAction::Cancel.applies_to(&job(JobState::Scheduled, 0)));
     }
 
     #[test]
-    fn a_refusal_says_how_the_job_stands_and_what_applies_instead() {
+    fn a_refusal_names_the_state_and_the_action_that_applies() {
         let refused = |action: JobAction, state| match action.refusal(&job(state, 1)) {
             Refusal::State { state, instead } => (state.to_string(), instead),
             other => (other.to_string(), None),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn only_blocked_jobs_are_run_anyway() {
+    fn run_anyway_applies_to_blocked_jobs_only() {
         for state in JobState::ALL {
             let applies = JobAction::RunAnyway.applies_to(&job(state, 1));
             assert_eq!(applies, state == JobState::Blocked, "{state}");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_completed_only_with_states_that_the_action_applies_to() {
+    fn a_filter_accepts_only_states_that_the_action_applies_to() {
         let filter = |states: &[JobState]| JobFilter {
             states: states.to_vec(),
             ..JobFilter::default()

@@ -1,9 +1,7 @@
-//! Retrying, discarding, cancelling and running jobs in spite of their limits: one job, several,
-//! or all that a filter finds.
+//! Retrying, discarding, cancelling and running anyway: one job, several, or all that match a filter.
 //!
-//! A job that an action does not apply to is left alone and reported with the reason. Many jobs
-//! are changed in batches, each committed by itself unless the caller's connection is in a
-//! transaction.
+//! A job that the action does not apply to is not changed, and is returned with the reason. Many jobs
+//! are changed in batches. Each batch is committed by itself unless the connection is in a transaction.
 
 mod action;
 
@@ -21,51 +19,51 @@ use crate::transitions::cancel::{cancel, cancel_waiting};
 use crate::transitions::retry_now::retry_now;
 use crate::transitions::unblock::run_anyway;
 
-/// The most jobs that one batch looks at and changes.
+/// The most jobs in one batch.
 pub const BATCH_JOBS_MAX: u32 = 1_000;
 
 /// Why one job was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
-    /// The action does not apply to the job as it stands, or something was in the way.
+    /// The action does not apply to the job, or another transaction was changing it.
     #[error("job {job} was not changed: {reason}")]
     Refused {
         /// The job.
         job: JobId,
-        /// Why it was left alone.
+        /// Why it was not changed.
         reason: Refusal,
     },
-    /// The database refused, or could not be reached.
+    /// The database returned an error, or could not be reached.
     #[error("could not change the job")]
     Database(#[from] sqlx::Error),
 }
 
-/// Why the jobs that a filter finds were not counted or changed.
+/// Why matching jobs were not counted or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BulkError {
     /// The filter names a state that the action does not apply to.
     #[error(transparent)]
     State(#[from] StateRefused),
-    /// The database refused, or could not be reached.
+    /// The database returned an error, or could not be reached.
     #[error("could not change the jobs")]
     Database(#[from] sqlx::Error),
 }
 
-/// How a change of jobs ended: which were changed, and which were left alone.
+/// Which jobs were changed, and which were not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The jobs that were changed.
     pub changed: Vec<JobId>,
     /// The running jobs that were asked to stop.
     pub asked_to_stop: Vec<JobId>,
-    /// The jobs that were left alone, with the reason.
+    /// The jobs that were not changed, with the reason.
     pub refused: Vec<(JobId, Refusal)>,
 }
 
 impl Changes {
-    /// Returns how many jobs were looked at.
+    /// Returns the number of jobs, changed or not.
     pub fn jobs(&self) -> usize {
         self.changed.len() + self.asked_to_stop.len() + self.refused.len()
     }
@@ -78,12 +76,12 @@ impl Changes {
     }
 }
 
-/// How the change of one batch of the jobs that a filter finds ended.
+/// The result of one batch of matching jobs.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Which jobs of the batch were changed, and which were left alone.
+    /// Which jobs of the batch were changed, and which were not.
     pub changes: Changes,
-    /// The job below which the next batch begins; nothing after the last batch.
+    /// The next batch has the jobs with smaller ids than this one; none after the last batch.
     pub next: Option<JobId>,
 }
 
@@ -92,12 +90,12 @@ pub struct Batch {
 pub enum Cancelled {
     /// The job was waiting, and is cancelled.
     Ended,
-    /// The job is running, and was asked to stop. It becomes cancelled when it does.
+    /// The job is running, and was asked to stop. It is cancelled when it stops.
     AskedToStop,
 }
 
 impl Queue {
-    /// Makes a failed job ready with all its attempts again, or a job that waits for another
+    /// Makes a failed job ready with its failures set to zero, or a job that is scheduled for another
     /// attempt ready at once.
     ///
     /// # Errors
@@ -106,7 +104,7 @@ impl Queue {
         self.change_one(JobAction::Retry, job).await.map(drop)
     }
 
-    /// Gives up a job that waits or has failed: it becomes finished (discarded).
+    /// Ends a waiting or failed job: it becomes finished (discarded).
     ///
     /// # Errors
     /// Refuses a job that is running or finished.
@@ -114,7 +112,7 @@ impl Queue {
         self.change_one(JobAction::Discard, job).await.map(drop)
     }
 
-    /// Cancels a job that waits, or asks a running one to stop.
+    /// Cancels a waiting job, or asks a running one to stop.
     ///
     /// # Errors
     /// Refuses a job that has failed, is finished, or was asked to stop before.
@@ -126,7 +124,7 @@ impl Queue {
         })
     }
 
-    /// Makes a blocked job ready in spite of its limits, this once.
+    /// Makes a blocked job ready although its limits have no room.
     ///
     /// # Errors
     /// Refuses a job that is not blocked.
@@ -134,8 +132,8 @@ impl Queue {
         self.change_one(JobAction::RunAnyway, job).await.map(drop)
     }
 
-    /// Counts the jobs that [`change_matching`](Self::change_matching) would look at, up to
-    /// [`COUNT_MAX`].
+    /// Counts the jobs that match, up to [`COUNT_MAX`], before
+    /// [`change_matching`](Self::change_matching) changes them.
     ///
     /// # Errors
     /// Refuses a filter that names a state the action does not apply to.
@@ -148,8 +146,8 @@ impl Queue {
         count(&mut conn, &self.schema, action, filter).await
     }
 
-    /// Changes all jobs that a filter finds, in batches that are committed one by one. A filter
-    /// without states means [`JobAction::default_states`].
+    /// Changes all jobs that match, in batches that are committed one by one. A filter without states
+    /// means [`JobAction::default_states`].
     ///
     /// ```no_run
     /// use queue_core::inspect::JobFilter;
@@ -168,8 +166,8 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// Refuses a filter that names a state the action does not apply to. After an error of the
-    /// database the batches before it stay changed.
+    /// Refuses a filter that names a state the action does not apply to. When the database returns an
+    /// error, the batches before it stay committed.
     pub async fn change_matching(
         &self,
         action: JobAction,
@@ -198,10 +196,8 @@ impl Queue {
     }
 }
 
-/// Changes the jobs that are named, in batches.
-///
-/// # Errors
-/// Returns what the server answered. The batches before that stay changed.
+/// Changes jobs by id, in batches. When the database returns an error, the batches before it stay
+/// committed.
 pub async fn change(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -223,7 +219,7 @@ pub async fn change(
     Ok(changes)
 }
 
-/// Counts the jobs that a filter finds for an action, up to [`COUNT_MAX`].
+/// Counts the jobs that match a filter for an action, up to [`COUNT_MAX`].
 ///
 /// # Errors
 /// Refuses a filter that names a state the action does not apply to.
@@ -237,7 +233,7 @@ pub async fn count(
     Ok(inspect::count(conn, schema, &filter, COUNT_MAX).await?)
 }
 
-/// Changes the newest [`BATCH_JOBS_MAX`] jobs that a filter finds below a job, and returns where
+/// Changes one batch of matching jobs, newest first: those with smaller ids than `below`. Returns where
 /// the next batch begins.
 ///
 /// # Errors
@@ -257,7 +253,7 @@ pub async fn change_batch(
     })
 }
 
-/// Changes what can be changed of a batch, and looks up why the rest was not.
+/// Changes the jobs of a batch, and looks up why others were not changed.
 async fn apply(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -311,7 +307,7 @@ async fn find(
 }
 
 impl Changes {
-    /// Notes why jobs were left alone, as far as they were found.
+    /// Adds the jobs that were not changed, with the reason for each.
     fn refuse(&mut self, action: JobAction, left: &[JobId], found: &[JobSummary]) {
         let reasons = found.iter().map(|job| (job.id, action.refusal(job)));
         self.refused.extend(reasons);

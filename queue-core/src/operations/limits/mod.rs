@@ -1,10 +1,10 @@
-//! What an operator does to limits while jobs run.
+//! Setting limits while jobs run.
 //!
-//! Jobs bring their limits with them. What is set here wins over that, for the next claim in every
-//! process: under the name of one key (`import/account/7`), of a group, which is the kind unless the
-//! job says otherwise (`import`), of a queue (`@queue/mail`) or of a kind (`@kind/import`). The
-//! limits of queues and kinds also hold for jobs that bring none. A schedule whose jobs run one after
-//! another has a key of its own (`@recurring/nightly`).
+//! Jobs bring their own limits. A limit that is set here replaces them, from the next claim of any
+//! process on. Its name is that of one key (`import/account/7`), of a group, which is the kind by default
+//! (`import`), of a queue (`@queue/mail`) or of a kind (`@kind/import`). Limits of queues and kinds also
+//! apply to jobs without limits. A recurring job whose jobs run one after another has a key of its own
+//! (`@recurring/nightly`).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const SET: &str = include_str!("set.sql");
 const RESET: &str = include_str!("reset.sql");
 const WAITING_KEYS: &str = include_str!("waiting_keys.sql");
 
-/// What is said about a name at run time. What is not said is left to the jobs.
+/// The limit of a name. What is not set is left to the jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSetting {
     /// How many may run at once; 0 lets none start.
@@ -28,26 +28,25 @@ pub struct LimitSetting {
     pub rate: Option<Rate>,
 }
 
-/// Who sets a limit.
+/// The origin of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetBy {
-    /// An operator, or the application at run time: it holds until it is changed or reset.
+    /// An operator, or the application at run time: it applies until it is changed or reset.
     Operator,
-    /// The configuration of a process that starts: it holds where no operator has set anything.
+    /// The configuration of a process that starts: it applies unless an operator has set a limit.
     Configuration,
 }
 
-/// What became of a setting.
+/// The result of setting a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSet {
-    /// Whether it holds now; a configured one does not where an operator has set another.
+    /// Whether the setting applies now. A configured one does not if an operator has set another.
     pub is_in_force: bool,
-    /// What holds now. A rate is told as one start in the time between two.
+    /// The limit that applies now. A rate is given as one start per interval between two starts.
     pub now: LimitSetting,
-    /// How many jobs run beyond the limit. They are left alone, and nothing starts until they have
-    /// ended.
+    /// How many jobs run in excess of the limit. They go on, and no job starts until enough have ended.
     pub beyond: u64,
-    /// How many jobs that were blocked have room now.
+    /// How many blocked jobs have room now and became ready.
     pub unblocked: u64,
 }
 
@@ -55,19 +54,19 @@ pub struct LimitSet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitError {
-    /// The name or a number is refused.
+    /// The name or a number is not valid.
     #[error(transparent)]
     Invalid(#[from] InvalidLimit),
-    /// The database refused, or could not be reached.
+    /// The database returned an error, or could not be reached.
     #[error("could not change the limit")]
     Database(#[from] sqlx::Error),
 }
 
-/// Sets the limit of a name, instead of what was set before. Lowering it takes nothing away from
-/// jobs that run.
+/// Sets the limit of a name, and replaces the one that was set before. Running jobs keep their slots when
+/// it is lowered.
 ///
 /// # Errors
-/// Refuses a name that no limit can have, and a setting that says nothing or is out of range;
+/// Refuses an invalid name, and a setting that is empty or out of range;
 /// returns what the server answered.
 pub async fn set(
     conn: &mut PgConnection,
@@ -79,11 +78,11 @@ pub async fn set(
     write(conn, schema, name, setting, by, false).await
 }
 
-/// Changes the limit of a name as an operator: as [`set`] does, but what the setting leaves open
-/// stays as it was set before.
+/// Changes the limit of a name as an operator: as [`set`] does, but parts that the setting leaves out
+/// stay as they were set before.
 ///
 /// # Errors
-/// As [`set`].
+/// The same as those of [`set`].
 pub async fn change(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -115,7 +114,7 @@ async fn write(
         .bind(keeps_rest)
         .fetch_optional(&mut *conn)
         .await?;
-    // There is no row when an operator has set another at this very moment.
+    // There is no row if an operator sets another limit at the same moment.
     let mut set = row.map(limit_set).unwrap_or_default();
     set.unblocked = unblock_name(conn, schema, name).await?.jobs;
     Ok(set)
@@ -140,11 +139,8 @@ fn limit_set((is_in_force, to, space, burst, beyond): SetRow) -> LimitSet {
     }
 }
 
-/// Removes what was set for a name, so that what the jobs say holds again. Returns whether there
-/// was anything.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Removes the limit that was set for a name, so that the limits of the jobs apply again. Returns whether
+/// there was one.
 pub async fn reset(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -158,7 +154,7 @@ pub async fn reset(
     Ok(removed.rows_affected() == 1)
 }
 
-/// Lets jobs go on for which there is room now.
+/// Unblocks jobs that have room now.
 async fn unblock_name(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -171,16 +167,13 @@ async fn unblock_name(
     unblock(conn, schema, &keys).await
 }
 
-/// Refuses a name that no limit can have, and a setting that says nothing or is out of range.
-///
-/// # Errors
-/// Says what is wrong.
+/// Refuses an invalid name, and a setting that is empty or out of range.
 pub fn check(name: &str, setting: LimitSetting) -> Result<(), InvalidLimit> {
     check_name(name)?;
     if setting == LimitSetting::default() {
         return Err(InvalidLimit::of(
             name,
-            "say how many at once, or at which rate",
+            "give the number of jobs at once, or a rate",
         ));
     }
     if setting.to.is_some_and(|to| i32::try_from(to).is_err()) {
@@ -215,10 +208,7 @@ fn check_name(name: &str) -> Result<(), InvalidLimit> {
     Ok(check_group(group)?)
 }
 
-/// Reads a rate as people write it: `100/1m`, or `5/s`.
-///
-/// # Errors
-/// Says what was expected.
+/// Parses a rate such as `100/1m` or `5/s`.
 pub fn parse_rate(text: &str, burst: Option<u32>) -> Result<Rate, String> {
     let expected =
         || format!("{text:?} is not a rate: write starts and a period, such as `100/1m`");
@@ -234,7 +224,7 @@ pub fn parse_rate(text: &str, burst: Option<u32>) -> Result<Rate, String> {
     Ok(rate)
 }
 
-/// Reads a number and a unit; the number may be left out.
+/// Parses a number and a unit; without a number it is 1.
 fn parse_period(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
@@ -288,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_as_people_write_them() {
+    fn a_rate_is_a_number_of_starts_and_a_period() {
         let rate = parse_rate("100/1m", Some(5)).unwrap();
         assert_eq!(
             (rate.starts, rate.period.as_secs(), rate.burst),

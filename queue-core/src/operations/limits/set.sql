@@ -1,15 +1,15 @@
--- A limit is set by an operator ($5 false) or declared by a process that starts (true), which leaves
--- alone what an operator has set. What is not given stays as it was set before ($6 true), or is left
--- to the jobs (false).
--- Says what holds now, and how many slots of the name's keys are in use beyond it: they drain.
+-- Sets a limit, for an operator ($5 false) or for a process that declares it (true). A process does
+-- not change a limit that an operator has set. Null values stay as they were set before ($6 true), or
+-- are left to the jobs (false).
+-- Returns the limit that holds now, and how many slots of its keys are in use beyond it: they drain.
 with written as (
-    insert into queue.limits (name, slots, space, burst, declared)
-    values ($1, $2, $3::interval, $4, $5)
+    insert into queue.limits (name, slots, space, burst, declared, changed_at)
+    values ($1, $2, $3::interval, $4, $5, statement_timestamp())
     on conflict (name) do update
     set slots = case when $6 then coalesce(excluded.slots, limits.slots) else excluded.slots end,
         space = case when $6 then coalesce(excluded.space, limits.space) else excluded.space end,
         burst = case when $6 then coalesce(excluded.burst, limits.burst) else excluded.burst end,
-        declared = excluded.declared, changed_at = clock_timestamp()
+        declared = excluded.declared, changed_at = excluded.changed_at
     where limits.declared
         or not excluded.declared
     returning slots, space, burst

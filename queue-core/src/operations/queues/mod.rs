@@ -1,4 +1,4 @@
-//! What an operator does to a whole queue.
+//! Pausing, resuming and clearing a queue.
 
 use sqlx::PgConnection;
 
@@ -15,19 +15,19 @@ const FRONT: &str = include_str!("front.sql");
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
-    /// No queue can have this name.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The database refused, or could not be reached.
+    /// The database returned an error, or could not be reached.
     #[error("could not change the queue")]
     Database(#[from] sqlx::Error),
 }
 
-/// Pauses a queue: its jobs are claimed no more, those that run go on. A queue that is not known
-/// yet can be paused before its first job. Returns whether it was not paused already.
+/// Pauses a queue: no more of its jobs are claimed, and running jobs go on. A queue can be paused before
+/// its first job. Returns false if it was paused already.
 ///
 /// # Errors
-/// Refuses a name that no queue can have; returns what the server answered.
+/// Refuses an invalid name.
 pub async fn pause(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -44,7 +44,7 @@ pub async fn pause(
 /// Resumes a queue, and wakes idle workers. Returns whether it was paused.
 ///
 /// # Errors
-/// Refuses a name that no queue can have; returns what the server answered.
+/// Refuses an invalid name.
 pub async fn resume(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -67,7 +67,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Before every job.
+    /// The place before every job.
     pub const FRONT: Self = Self {
         priority: i16::MIN,
         track: i16::MIN,
@@ -75,20 +75,20 @@ impl Place {
     };
 }
 
-/// What one step of clearing a queue did.
+/// The result of one call of [`clear`].
 #[derive(Clone, Debug)]
 pub struct ClearedBatch {
-    /// The jobs that were discarded. Those that a worker claimed first are not among them.
+    /// The jobs that were discarded, without those that a worker claimed first.
     pub discarded: Vec<JobId>,
-    /// Where the next step goes on; nothing when the end of the line was reached.
+    /// Where the next call begins; none at the end of the line.
     pub next: Option<Place>,
 }
 
-/// Discards up to `limit` ready jobs of a queue, those behind `from` in its line. Scheduled,
-/// blocked, running and failed jobs are left alone.
+/// Discards up to `limit` ready jobs of a queue that come after `from` in its line. Does not touch
+/// scheduled, blocked, running and failed jobs.
 ///
 /// # Errors
-/// Refuses a name that no queue can have; returns what the server answered.
+/// Refuses an invalid name.
 pub async fn clear(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,4 +1,4 @@
--- A queue is resumed, and idle workers look at it at once.
+-- Resumes a queue, and wakes idle workers.
 with resumed as (
     update queue.queues
     set paused_at = null
@@ -7,6 +7,8 @@ with resumed as (
     returning name
 )
 select name, (
-    select pg_notify('queue.wake', name) where exists (select from queue.idle_processes)
+    select pg_notify('queue.wake', name)
+    from (values (1)) as once
+    where exists (select from queue.idle_processes)
 )
 from resumed

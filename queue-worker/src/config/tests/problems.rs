@@ -201,7 +201,7 @@ number = 7
   queue.toml:5:34: limits.fast.burst: expected a whole number from 1 to 2147483647, found 0
   queue.toml:6:18: limits.never.rate: a rate allows at least 1 start, and a burst of at least 1
   queue.toml:7:19: limits.burst.burst: a burst belongs to a rate, as in { rate = "100/1m", burst = 20 }
-  queue.toml:8:11: limits.nothing: say how many at once, or at which rate
+  queue.toml:8:11: limits.nothing: give the number of jobs at once, or a rate
   queue.toml:9:18: limits.slip.burts: unknown key; did you mean `burst`?
   queue.toml:10:10: limits.number: expected a table, found 7"#
     );
