@@ -1,15 +1,12 @@
-//! What sqlx leaves to its users.
+//! Additions to sqlx: transactions that survive cancellation, and classes of errors.
 
 use sqlx::{PgPool, Postgres, Transaction};
 
 /// Begins a transaction that survives the caller being cancelled.
 ///
-/// In sqlx 0.9 a `begin` that is dropped half-way can return a connection to the pool that is
-/// still inside a transaction. Running it to its end on a task of its own prevents that: when
-/// nobody waits for the transaction any more, it is rolled back as it is dropped.
-///
-/// # Errors
-/// Returns what the pool or the server answered.
+/// In sqlx 0.9, dropping the future of `begin` can return a connection to the pool that is still in a
+/// transaction. So `begin` runs to its end on a task of its own. If its caller is gone by then, the
+/// transaction is dropped and so rolled back.
 ///
 /// # Panics
 /// Panics outside a tokio runtime.
@@ -21,8 +18,8 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx
     }
 }
 
-/// Tells whether an error says nothing about the statement: the connection broke, the server is
-/// starting or stopping, or no connection could be had. The same call may succeed later.
+/// Returns whether the same call may succeed later: the connection broke, the server is starting or
+/// stopping, or there was no connection.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -46,7 +43,7 @@ fn is_transient_code(code: &str) -> bool {
         || code == "55P03"
 }
 
-/// Tells whether an error means that the queue's tables are not there.
+/// Returns whether an error means that the tables of the queue are missing.
 pub fn is_not_migrated(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

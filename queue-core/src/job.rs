@@ -1,4 +1,4 @@
-//! What a producer says about a job: its kind, and how jobs of that kind want to be treated.
+//! A job as an application defines it: its kind, its arguments and its options.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::limit::Limits;
 use crate::unique::Unique;
 
-/// The number that names one job for its whole life, in order of insertion.
+/// The id of a job, in the order of insertion.
 #[derive(
     Clone,
     Copy,
@@ -42,10 +42,9 @@ impl std::str::FromStr for JobId {
     }
 }
 
-/// A piece of work: its arguments are the fields of the type, and travel as JSON.
+/// A kind of job. The fields of the type are its arguments, stored as JSON.
 ///
-/// Producers need no more than this; how the work is done is told to workers by `Perform`, in
-/// `queue-worker`.
+/// Enqueueing needs only this. Workers also need `Perform`, in `queue-worker`, which does the work.
 ///
 /// ```
 /// use queue_core::{Job, Options};
@@ -70,27 +69,26 @@ impl std::str::FromStr for JobId {
             a job also derives `Serialize` and `Deserialize`"
 )]
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
-    /// Names this kind of job in the database. Renaming it orphans the jobs that are waiting.
+    /// The name of the kind in the database. After a change, waiting jobs with the old name are not run.
     const KIND: &'static str;
 
-    /// Returns how jobs of this kind are enqueued unless the call says otherwise.
+    /// Returns the default options of jobs of this kind.
     fn options() -> Options {
         Options::new()
     }
 
-    /// Returns what makes this job a duplicate of another; nothing, unless overridden.
+    /// Returns when this job is a duplicate of another; never by default.
     fn unique(&self) -> Option<Unique> {
         None
     }
 
-    /// Returns how many jobs like this one may run at once, and start in a period; as many as
-    /// there are, unless overridden.
+    /// Returns how many jobs like this one may run at once and start in a period; unlimited by default.
     fn limits(&self) -> Limits {
         Limits::none()
     }
 }
 
-/// How a job is enqueued: where it waits, how soon its turn comes, how often it is tried.
+/// The options of a job: its queue, its priority, its attempts, its delay and more.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) queue: Cow<'static, str>,
@@ -112,7 +110,7 @@ pub(crate) enum Due {
 }
 
 impl Options {
-    /// Starts from the defaults: queue `default`, priority 0, 10 attempts, 3 crashes, at once.
+    /// Returns the defaults: queue `default`, priority 0, 10 attempts, 3 crashes, no delay.
     pub fn new() -> Self {
         Self {
             queue: Cow::Borrowed("default"),
@@ -162,21 +160,21 @@ impl Options {
         self
     }
 
-    /// Lets the job start no sooner than this much later, by the database's clock.
+    /// Delays the job by this much, by the database's clock.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.due = Due::After(delay);
         self
     }
 
-    /// Lets the job start no sooner than at this time; a time in the past means at once.
+    /// Delays the job until this time; a time in the past means no delay.
     #[must_use]
     pub fn at(mut self, time: DateTime<Utc>) -> Self {
         self.due = Due::At(time);
         self
     }
 
-    /// Says what makes the job a duplicate of another.
+    /// Sets when the job is a duplicate of another.
     #[must_use]
     pub fn unique(mut self, unique: Unique) -> Self {
         self.unique = Some(unique);
@@ -197,19 +195,19 @@ impl Default for Options {
     }
 }
 
-/// How a job that is over came to its end.
+/// How a finished job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did its work.
+    /// It succeeded.
     Done,
-    /// It was given up: by a rule of its kind, or by an operator.
+    /// It was discarded, by a rule of its kind or by an operator.
     Discarded,
-    /// It was stopped, before or while it ran.
+    /// It was cancelled, before or while it ran.
     Cancelled,
 }
 
 impl Outcome {
-    /// Returns the word that stands for it in `finished`.
+    /// Returns its word in the table `finished`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",

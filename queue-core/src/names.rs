@@ -1,9 +1,9 @@
-//! The rule for names that people choose: queues, kinds, tags.
+//! The rule for names of queues, kinds, groups, recurring jobs and tags.
 
 /// The most bytes a queue, a kind or a tag may have.
 pub const NAME_BYTES_MAX: usize = 100;
 
-/// A name that the queue refuses, and why.
+/// Why a name is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} {name:?} is refused: {reason}")]
 pub struct InvalidName {
@@ -13,7 +13,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    /// Returns the reason alone, for messages that name the thing themselves.
+    /// Returns the reason, without the name.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -22,7 +22,7 @@ impl InvalidName {
         Self::new("schema", name, reason.to_owned())
     }
 
-    /// Keeps the message readable when the name is a megabyte long.
+    /// Cuts a very long name, to keep the message readable.
     fn new(what: &'static str, name: &str, reason: String) -> Self {
         Self {
             what,

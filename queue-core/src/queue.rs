@@ -1,4 +1,4 @@
-//! The handle that producers hold.
+//! The handle with which applications enqueue jobs.
 
 use sqlx::PgPool;
 
@@ -50,7 +50,7 @@ impl Queue {
         Ok(self)
     }
 
-    /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB unless set.
+    /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB by default.
     #[must_use]
     pub fn args_bytes_max(mut self, bytes: usize) -> Self {
         self.args_bytes_max = bytes;

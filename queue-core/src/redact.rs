@@ -1,10 +1,10 @@
-//! Errors of jobs, as they may be logged.
+//! Errors in log lines.
 
 /// The most bytes of an error that a log line shows.
 const LOGGED_BYTES_MAX: usize = 1024;
 
-/// Returns the part of an error that may be logged: its first kilobyte. Every error of a job passes
-/// through here on its way to a log line.
+/// Returns the part of an error that is logged, its first kilobyte. Every error of a job that is logged
+/// passes through here.
 pub fn redact(error: &str) -> &str {
     &error[..error.floor_char_boundary(LOGGED_BYTES_MAX)]
 }

@@ -1,4 +1,4 @@
-//! The statements of this crate, and the schema they speak to.
+//! The schema of the tables, and statements for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::names::InvalidName;
 
-/// The schema that every table of the queue lives in, `queue` unless said otherwise.
+/// The schema of all tables of the queue, `queue` by default.
 #[derive(Clone, Debug)]
 pub struct Schema {
     name: Arc<str>,
@@ -15,10 +15,10 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// The name that the statements are written with.
+    /// The name that is used in the statements of this crate.
     pub const DEFAULT: &'static str = "queue";
 
-    /// Names a schema.
+    /// Returns the schema of a name.
     ///
     /// # Errors
     /// Refuses a name that would need quoting: it must be 1 to 40 lower-case letters, digits and
@@ -58,8 +58,8 @@ impl Schema {
 
     /// Returns the statement for this schema.
     ///
-    /// Statements are written with `queue.` before every name of ours, so replacing it is all
-    /// that renaming takes; the result is kept, because it names a prepared statement.
+    /// Statements have `queue.` before every name of ours, which is replaced for another schema. The result
+    /// is kept, because a prepared statement is found by its text.
     pub(crate) fn sql(&self, statement: &'static str) -> SqlStr {
         let Some(renamed) = &self.renamed else {
             return SqlStr::from_static(statement);

@@ -1,33 +1,33 @@
-//! The states of a job, as people and programs name them.
+//! The states of a job.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a job is in its life. Each state is a table.
+/// The state of a job. Each state is a table.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
 )]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum JobState {
-    /// It waits for its time: it was delayed, or waits for another attempt.
+    /// It waits until it is due: it was delayed, or will be retried.
     Scheduled,
     /// It waits for a worker.
     Ready,
-    /// It waits because a limit leaves no room for it.
+    /// It waits because a limit has no room.
     Blocked,
-    /// A process has claimed it, and runs it or is about to. People and programs read `running`.
+    /// A process has claimed it, and runs it or will run it soon. Shown as `running`.
     #[serde(rename = "running")]
     #[sqlx(rename = "running")]
     Claimed,
-    /// It was given up after its last attempt, and waits for somebody to decide.
+    /// Its last attempt failed, and it waits for an operator.
     Failed,
-    /// It is over: done, discarded or cancelled.
+    /// It ended: done, discarded or cancelled.
     Finished,
 }
 
-/// A word that names no state.
+/// A word that is not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a state: use scheduled, ready, blocked, running, failed or finished")]
 pub struct UnknownState {
@@ -45,7 +45,7 @@ impl JobState {
         Self::Finished,
     ];
 
-    /// Returns the word that people and programs read.
+    /// Returns the word that is shown and accepted.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",

@@ -1,17 +1,17 @@
-//! When two jobs are the same job, and what happens to the second.
+//! Unique jobs: when a job is a duplicate, and what happens to it.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// Says that a job must not exist twice: by which key, while the first is in which states, for
-/// how long, and what becomes of the second. The database decides, by a unique index.
+/// A rule by which a job is unique: its key, the states in which the first job keeps the key, for how
+/// long, and what happens to a duplicate. A unique index of the database decides.
 ///
 /// ```
 /// use queue_core::{OnConflict, States, Unique};
 /// use std::time::Duration;
 ///
-/// // One reindexing at a time; one that is asked for while another runs waits behind it.
+/// // One waiting reindexing at a time; while one runs, another may wait.
 /// let reindex = Unique::by_key("reindex/7").while_in(States::WAITING);
 ///
 /// // At most one reminder a day, finished ones included.
@@ -36,16 +36,16 @@ enum Key {
     Schedule(String),
 }
 
-/// What becomes of a job whose key is taken.
+/// What happens to a job whose key is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
     /// The job that has the key is kept, and its id returned.
     #[default]
     Keep,
-    /// The job that has the key is cancelled if it waits or has failed, and the new one takes its
-    /// place. One that runs, or is finished, is kept.
+    /// The job that has the key is cancelled if it waits or has failed, and the new one is enqueued. If it
+    /// is running or finished, it is kept.
     Replace,
-    /// Nothing is enqueued, and the answer says so.
+    /// The new job is rejected.
     Reject,
 }
 
@@ -58,7 +58,7 @@ impl States {
     pub const WAITING: Self = Self(1 | 2 | 8);
     /// Waiting or running.
     pub const UNFINISHED: Self = Self(Self::WAITING.0 | 4);
-    /// Failed for good, until somebody retries or discards it.
+    /// Failed, until an operator retries or discards it.
     pub const FAILED: Self = Self(16);
     /// Done, discarded or cancelled, until the job is cleared.
     pub const FINISHED: Self = Self(32);
@@ -97,30 +97,30 @@ impl Unique {
         }
     }
 
-    /// Sets the states in which the first job keeps the key; [`States::UNFINISHED`] unless set.
-    /// The waiting states always count.
+    /// Sets the states in which the first job keeps the key; [`States::UNFINISHED`] by default.
+    /// The waiting states are always included.
     #[must_use]
     pub fn while_in(mut self, states: States) -> Self {
         self.while_in = States::WAITING | states;
         self
     }
 
-    /// Frees the key this long after the first job was enqueued, whatever its state.
+    /// Frees the key this long after the first job was enqueued, in any state.
     #[must_use]
     pub fn within(mut self, period: Duration) -> Self {
         self.within = Some(period);
         self
     }
 
-    /// Sets what becomes of a job whose key is taken; [`OnConflict::Keep`] unless set.
+    /// Sets what happens to a job whose key is taken; [`OnConflict::Keep`] by default.
     #[must_use]
     pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
         self
     }
 
-    /// Digests the key. A length stands before the kind, so that no kind and arguments run into
-    /// each other, and object keys are sorted, so that their order does not matter.
+    /// Returns the digest of the key. The kind is prefixed with its length, so that a kind and arguments
+    /// cannot be confused with others, and object keys are sorted, so that their order does not matter.
     pub(crate) fn digest(&self, kind: &str, args: &str) -> Vec<u8> {
         let mut hash = Sha256::new();
         match &self.key {

@@ -1,4 +1,4 @@
--- Tells the attempts of a job that did not end well, first to last.
+-- Returns the attempts of a job that ended in an error, first to last.
 select attempt, started_at, ended_at, process, ending, error, backtrace
 from queue.attempts
 where job_id = $1

@@ -1,4 +1,4 @@
-//! Jobs, many at a glance or one with everything.
+//! Lists of jobs, and all details of one.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -26,27 +26,27 @@ const COUNT: &str = concat!(
 const SHOW: &str = include_str!("job_show.sql");
 const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
-/// Which jobs a question is about: those to which everything that is set applies.
+/// Selects jobs: those that match every field that is set.
 ///
-/// States and ids are found by key. The rest is looked at job by job, newest first, until enough
-/// are found: a queue, kind, tag or age that few jobs of the states have reads all jobs of them.
+/// States and ids are found by index. The other fields are compared job by job, newest first, until enough
+/// jobs are found: if few jobs match, all jobs in the states are read.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
-    /// Those in one of these states; in any, when empty.
+    /// Jobs in one of these states; in any state if empty.
     pub states: Vec<JobState>,
-    /// Those of this queue.
+    /// Jobs of this queue.
     pub queue: Option<String>,
-    /// Those of this kind.
+    /// Jobs of this kind.
     pub kind: Option<String>,
-    /// Those with this tag.
+    /// Jobs with this tag.
     pub tag: Option<String>,
-    /// Those that were enqueued before this time.
+    /// Jobs that were enqueued before this time.
     pub enqueued_before: Option<DateTime<Utc>>,
-    /// Those named.
+    /// Jobs with these ids.
     pub ids: Option<Vec<JobId>>,
 }
 
-/// A job as it stands in a list.
+/// A job in a list.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct JobSummary {
     /// Its id.
@@ -57,11 +57,11 @@ pub struct JobSummary {
     pub queue: String,
     /// Its state.
     pub state: JobState,
-    /// How it came to its end, when it is finished: `done`, `discarded` or `cancelled`.
+    /// How it ended, if it is finished: `done`, `discarded` or `cancelled`.
     pub outcome: Option<String>,
     /// Its priority; smaller is sooner.
     pub priority: i16,
-    /// Runs begun so far.
+    /// Runs so far, with the present one.
     pub attempt: i32,
     /// How many attempts may end in an error.
     pub attempts_max: i16,
@@ -69,13 +69,13 @@ pub struct JobSummary {
     pub tags: Vec<String>,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
-    /// When it is due, if it is scheduled; else when it came into its state.
+    /// When it is due, if it is scheduled; otherwise when it reached its state.
     pub at: DateTime<Utc>,
-    /// The first line of its last error, when it is failed or waits for another attempt.
+    /// The first line of its last error, if it is failed or scheduled for another attempt.
     pub error: Option<String>,
 }
 
-/// Everything that is known of a job.
+/// All details of a job.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct JobDetails {
     /// Its id.
@@ -86,23 +86,23 @@ pub struct JobDetails {
     pub queue: String,
     /// Its state.
     pub state: JobState,
-    /// How it came to its end, when it is finished: `done`, `discarded` or `cancelled`.
+    /// How it ended, if it is finished: `done`, `discarded` or `cancelled`.
     pub outcome: Option<String>,
     /// Its priority; smaller is sooner.
     pub priority: i16,
     /// Its labels.
     pub tags: Vec<String>,
-    /// Its arguments, which may hold data of people.
+    /// Its arguments, which may hold personal data.
     pub args: serde_json::Value,
-    /// Runs begun so far.
+    /// Runs so far, with the present one.
     pub attempt: i32,
     /// How many attempts may end in an error.
     pub attempts_max: i16,
     /// How many runs have ended in an error; none once it is finished.
     pub failures: Option<i16>,
-    /// How many times its process may die under it.
+    /// How many crashes make it fail.
     pub crashes_max: i16,
-    /// How many times its process has died under it; nothing once it is finished.
+    /// How many runs ended with the death of their process; none once it is finished.
     pub crashes: Option<i16>,
     /// Whether it was enqueued with a unique key.
     pub is_unique: bool,
@@ -110,66 +110,65 @@ pub struct JobDetails {
     pub holds_key: bool,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
-    /// When it is due, while it is scheduled.
+    /// When it is due, if it is scheduled.
     pub due_at: Option<DateTime<Utc>>,
-    /// When it became ready, while it is.
+    /// When it became ready, if it is ready.
     pub ready_at: Option<DateTime<Utc>>,
     /// The limits it was enqueued with.
     #[sqlx(json)]
     pub limits: Vec<JobLimit>,
-    /// The key that has no room for it, while it is blocked.
+    /// The key that has no room, if it is blocked.
     pub blocked_on: Option<String>,
-    /// Since when it is blocked, while it is.
+    /// Since when it is blocked, if it is.
     pub blocked_at: Option<DateTime<Utc>>,
     /// The jobs that hold the slots of that key.
     #[sqlx(json)]
     pub blocked_by: Vec<Holder>,
-    /// When that key has its next start, if those of its rate are used up.
+    /// The time of the next start of that key, if the starts of its rate are used up.
     pub next_start_at: Option<DateTime<Utc>>,
-    /// The keys whose slots it holds, while it is running.
+    /// The keys whose slots it holds, if it is running.
     pub holds_slots_of: Vec<String>,
-    /// When an operator let it run without regard to its limits.
+    /// When an operator ran it anyway.
     pub let_run_at: Option<DateTime<Utc>>,
-    /// When it was claimed, while it is running.
+    /// When it was claimed, if it is running.
     pub claimed_at: Option<DateTime<Utc>>,
     /// The process that runs it.
     pub process_id: Option<Uuid>,
-    /// The name of that process, unless it is gone.
+    /// The name of that process, if it still has a row.
     pub process: Option<String>,
-    /// When it was asked to stop, while it is running.
+    /// When it was asked to stop, if it is running.
     pub cancel_requested_at: Option<DateTime<Utc>>,
-    /// When it failed, while it is.
+    /// When it failed, if it is failed.
     pub failed_at: Option<DateTime<Utc>>,
-    /// When its last run began, if it finished by running.
+    /// When its last run began, if that run finished it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it finished.
     pub finished_at: Option<DateTime<Utc>>,
-    /// From being enqueued to the start of the latest run; until now, or until its end, if none
-    /// has begun.
+    /// The time from enqueueing to the start of the latest run; without a run, until now or until its end.
     #[sqlx(skip)]
     pub wait_seconds: f64,
-    /// How long the latest run took, or has taken so far; nothing before the first.
+    /// How long the latest run took, or has taken so far; none before the first.
     #[sqlx(skip)]
     pub run_seconds: Option<f64>,
-    /// The attempts that did not end well, first to last.
+    /// The attempts that ended in an error, first to last.
     #[sqlx(skip)]
     pub attempts: Vec<AttemptDetails>,
 }
 
-/// A limit that a job was enqueued with. What is set for its key at run time wins over it.
+/// A limit that a job was enqueued with. A limit set at run time for its key replaces it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobLimit {
     /// The key, with its group.
     pub key: String,
-    /// How many may run at once, unless only starts are limited.
+    /// How many may run at once; none if only starts are limited.
     pub to: Option<u32>,
-    /// The time between two starts that are evenly spaced, when starts are limited.
+    /// The time between two evenly spaced starts, if starts are limited.
     pub space_seconds: Option<f64>,
-    /// How many may start at once after a pause, when starts are limited.
+    /// How many may start at once after a pause, if starts are limited.
     pub burst: Option<u32>,
-    /// For how long it keeps its slot, unless it keeps it until it ends.
+    /// How long it keeps its slot at most; none if until it ends.
     pub duration_seconds: Option<f64>,
-    /// What becomes of it when there is no room: `block`, `discard` or `replace`.
+    /// What happens to it when there is no room: `block`, `discard` or `replace`.
     pub on_conflict: String,
 }
 
@@ -182,7 +181,7 @@ pub struct Holder {
     pub since: Option<DateTime<Utc>>,
 }
 
-/// An attempt that did not end well.
+/// An attempt that ended in an error.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct AttemptDetails {
     /// Its number, from 1.
@@ -197,15 +196,12 @@ pub struct AttemptDetails {
     pub ending: String,
     /// The error and its causes.
     pub error: String,
-    /// Where it happened, if known.
+    /// The backtrace, if there is one.
     pub backtrace: Option<String>,
 }
 
-/// Lists up to `limit` jobs, newest first, of those that are older than the job `below`: the last
-/// one of the page before.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Lists up to `limit` matching jobs, newest first, with smaller ids than `below`, the last job of the
+/// previous page.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -219,11 +215,8 @@ pub async fn list(
     rows.iter().map(JobSummary::from_row).collect()
 }
 
-/// Finds the ids of up to `limit` jobs, newest first, below the id `below`: what bulk operations
-/// go through batch by batch.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns up to `limit` ids of matching jobs, newest first, smaller than `below`: a batch of a bulk
+/// operation.
 pub async fn ids(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -237,10 +230,7 @@ pub async fn ids(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Counts jobs, up to `max` of them. Looks at every job that it counts.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Counts matching jobs, up to `max`. Reads every job that it counts.
 pub async fn count(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -253,10 +243,7 @@ pub async fn count(
     Ok(Count::up_to(max, row.try_get(0)?))
 }
 
-/// Tells everything about one job; nothing when there is no such job (any more).
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns all details of a job; none if there is no such job, or it has been cleared.
 pub async fn show(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -282,8 +269,8 @@ pub async fn show(
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Binds the filter. The statement is planned anew each time, with the values in hand: which of
-/// its conditions are there at all decides how it should be run.
+/// Binds the filter. The statement is not prepared, so that it is planned with the values: the best plan
+/// depends on which fields are set.
 fn matching<'q>(
     schema: &Schema,
     statement: &'static str,

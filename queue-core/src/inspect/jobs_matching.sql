@@ -1,8 +1,8 @@
 -- Finds jobs by state ($1), queue ($2), kind ($3), tag ($4), time of enqueueing ($5) and id ($6),
--- newest first, up to $8 of them below the id $7. What follows says what is told of them.
+-- newest first, up to $8 with ids below $7. Continued by a select of their columns.
 --
--- Each state is read down its primary key until the page is full, and the job is looked up by its
--- own: the laterals are limited so that the planner does not join whole tables instead.
+-- Each state is read down its primary key until the page is full, and each job is found by its own
+-- key. The laterals are limited, so that the planner does not join whole tables instead.
 with matching as (
     (
         select job_id, 'scheduled' as state, due_at as at, attempt, null::text as outcome

@@ -1,4 +1,4 @@
-//! Limits: which keys are in use, by whom, and who waits.
+//! Limits: the keys that are in use, the jobs that hold them, and the jobs that wait.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,23 +11,23 @@ use crate::sql::Schema;
 
 const LIMITS: &str = include_str!("limits.sql");
 
-/// The most jobs waiting for one key that are counted.
+/// The most waiting jobs that are counted for one key.
 const WAITING_MAX: u32 = 10_000;
 
-/// A key that jobs hold or wait for, or a name with a setting of its own.
+/// A key that jobs hold or wait for, or a name with a limit set at run time.
 #[derive(Clone, Debug, Serialize)]
 pub struct LimitSummary {
     /// The key, or the name of a group, queue or kind.
     pub key: String,
-    /// How many may run at once; nothing when only starts are limited, or when it is a group whose
-    /// jobs are counted by their own keys.
+    /// How many may run at once; none if only starts are limited, or for a group whose jobs are counted by
+    /// their own keys.
     pub to: Option<u32>,
-    /// The time between two starts that are evenly spaced, when starts are limited.
+    /// The time between two evenly spaced starts, if starts are limited.
     pub space_seconds: Option<f64>,
-    /// How many may start at once after a pause, when starts are limited.
+    /// How many may start at once after a pause, if starts are limited.
     pub burst: Option<u32>,
-    /// Who said so: `job`, `operator` or `configuration`, or one of these for the group, as in
-    /// `operator, for import`.
+    /// Where the limit comes from: `job`, `operator` or `configuration`, or one of these for the group, as
+    /// in `operator, for import`.
     pub set_by: String,
     /// The slots in use.
     pub in_use: i64,
@@ -35,16 +35,13 @@ pub struct LimitSummary {
     pub holders: Vec<JobId>,
     /// The jobs that wait.
     pub waiting: Count,
-    /// Since when one of those that were looked at waits.
+    /// Since when the first of the counted jobs waits.
     pub waiting_since: Option<DateTime<Utc>>,
-    /// When it has its next start, if those of its rate are used up.
+    /// The time of the next start, if the starts of its rate are used up.
     pub next_start_at: Option<DateTime<Utc>>,
 }
 
-/// Lists up to `limit` keys in their order, behind the key `after`.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Lists up to `limit` keys in order, after the key `after`.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,7 +1,5 @@
--- Tells of up to $2 keys, behind the key $1 in their order, that jobs hold or wait for, or that have
--- a setting of their own: who is in, who waits, and what holds.
---
--- Jobs that wait are counted up to $3 for each key.
+-- Returns up to $2 keys, in order after the key $1, that jobs hold or wait for, or that have a limit set
+-- at run time: the limit, the jobs that hold slots, and the jobs that wait, counted up to $3 for each key.
 with recursive waited as (
     (
         select key from queue.blocked where key > $1 order by key limit 1

@@ -1,10 +1,10 @@
-//! What operators and programs ask: jobs, queues, schedules, processes, figures, and what is wrong.
+//! Reading the state of the queue: jobs, queues, recurring jobs, processes, limits, statistics and
+//! problems.
 //!
-//! Nothing here locks or changes a row. Results serialize with stable field names; times are
-//! UTC, durations are seconds. All of it works for an ordinary role that may use the tables.
+//! Nothing here locks or changes a row. Results serialize with stable field names; times are in UTC,
+//! durations in seconds. An ordinary role that may use the tables is enough.
 //!
-//! The tables that hold millions of rows are read by key, or up to [`COUNT_MAX`] rows; what reads
-//! more says so.
+//! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
 pub mod doctor;
 pub mod jobs;
@@ -27,20 +27,20 @@ pub use recurring::{FiringDetails, ScheduleDetails, ScheduleSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
 
-/// Where counting stops.
+/// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;
 
-/// A number of rows that was counted up to a limit.
+/// A number of rows, counted up to a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// How many were counted.
+    /// The number of rows that were counted.
     pub count: u64,
-    /// Whether counting stopped at the limit: there are more.
+    /// Whether there are more: counting stopped at the limit.
     pub at_least: bool,
 }
 
 impl Count {
-    /// Reads a count that was allowed to go one beyond its limit.
+    /// Returns a count from a statement that counts up to one more than the limit.
     fn up_to(max: u32, counted: i64) -> Self {
         let counted = counted.unsigned_abs();
         Self {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_says_when_it_stopped_at_its_limit() {
+    fn a_count_that_stopped_at_its_limit_reads_more_than() {
         assert_eq!(Count::up_to(10, 10).to_string(), "10");
         assert_eq!(Count::up_to(10, 11).to_string(), "more than 10");
     }

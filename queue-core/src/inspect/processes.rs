@@ -1,4 +1,4 @@
-//! Processes: who is there, and how long ago each was heard of.
+//! Processes, and the age of their heartbeats.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,36 +12,33 @@ const PROCESSES: &str = include_str!("processes.sql");
 /// A process that has a row.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct ProcessSummary {
-    /// Names this life of it.
+    /// Its id, a new one for each start.
     pub id: Uuid,
-    /// What people call it.
+    /// Its name.
     pub name: String,
     /// Its host.
     pub host: String,
-    /// Its number in the operating system.
+    /// Its process id in the operating system.
     pub pid: i32,
     /// The version of its program.
     pub version: String,
     /// When it started.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// The time of its last heartbeat.
     pub heartbeat_at: DateTime<Utc>,
-    /// For how long it has not been heard of.
+    /// The age of its last heartbeat.
     pub silent_seconds: f64,
-    /// When it began to stop, if it did.
+    /// When it began to stop; none if it has not.
     pub stopping_at: Option<DateTime<Utc>>,
     /// Jobs that it has claimed.
     pub running: i64,
-    /// Whether it has an idle worker that waits to be woken.
+    /// Whether it has an idle worker that waits for a notification.
     pub idle: bool,
     /// Its queues, kinds and concurrency.
     pub details: serde_json::Value,
 }
 
-/// Lists the processes, the one that started first before the others.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Lists the processes in the order in which they started.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,4 +1,4 @@
--- Tells of every process that has a row: the living, and the dead that nobody has buried yet.
+-- Returns every process that has a row: live ones, and dead ones whose rows were not removed yet.
 select id, name, host, pid, version, details, started_at, heartbeat_at, stopping_at,
     greatest(extract(epoch from clock_timestamp() - heartbeat_at), 0)::float8 as silent_seconds,
     coalesce(running, 0) as running,

@@ -1,4 +1,4 @@
-//! Queues: how much waits in each, and for how long.
+//! Queues: the number of jobs in each state, and the latency.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,33 +8,30 @@ use crate::sql::Schema;
 
 const QUEUES: &str = include_str!("queues.sql");
 
-/// A queue at a glance.
+/// A queue and the number of its jobs.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct QueueSummary {
     /// Its name.
     pub name: String,
     /// Jobs that wait for a worker.
     pub ready: i64,
-    /// Jobs that wait for their time.
+    /// Jobs that wait until they are due.
     pub scheduled: i64,
-    /// Jobs that a limit leaves no room for.
+    /// Jobs whose limit has no room.
     pub blocked: i64,
     /// Jobs that are claimed.
     pub running: i64,
     /// Jobs that failed.
     pub failed: i64,
-    /// For how long the oldest ready job has been ready; nothing when there is none.
+    /// How long the oldest ready job has been ready; none without ready jobs.
     pub latency_seconds: Option<f64>,
-    /// When it was paused, if it is.
+    /// When it was paused; none if it is not.
     pub paused_at: Option<DateTime<Utc>>,
 }
 
-/// Lists every queue that has been paused or seen, or has unfinished or failed jobs, by name.
+/// Lists the queues that were paused or seen by a process, or have unfinished or failed jobs, by name.
 ///
 /// Reads all ready, scheduled, blocked and failed rows: about a tenth of a second per million.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,

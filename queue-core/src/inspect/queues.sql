@@ -1,5 +1,5 @@
--- Tells of every queue that is known. Reads all rows of ready, scheduled, blocked and failed, which are
--- narrow; the payloads are not touched.
+-- Returns every known queue. Reads all rows of ready, scheduled, blocked and failed, which are narrow, and
+-- none of jobs.
 with standing as (
     select queue as name, count(*) as ready, min(ready_at) as oldest
     from queue.ready

@@ -1,6 +1,6 @@
-//! Durations as people say them.
+//! Durations for people to read.
 
-/// Writes a number of seconds by its two largest units: `850ms`, `42s`, `3m 5s`, `2d 4h`.
+/// Returns a number of seconds in its two largest units: `850ms`, `42s`, `3m 5s`, `2d 4h`.
 pub fn spell_duration(seconds: f64) -> String {
     if seconds < 0.9995 {
         return format!("{:.0}ms", seconds.max(0.0) * 1000.0);
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_spelled_by_their_two_largest_units() {
+    fn a_duration_has_at_most_two_units() {
         let spelled = [
             (-1.0, "0ms"),
             (0.0004, "0ms"),

@@ -1,4 +1,4 @@
-//! Figures: how many jobs there are, how fast they go, and what goes wrong.
+//! Statistics: jobs in each state, jobs that ended lately, failures by kind.
 
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Row};
@@ -12,37 +12,37 @@ const ENDINGS: &str = include_str!("stats_endings.sql");
 const FAILED_KINDS: &str = include_str!("stats_failed_kinds.sql");
 const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
 
-/// The figures of a queue.
+/// The statistics of all queues.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stats {
     /// Jobs in each state.
     pub jobs: StateCounts,
-    /// For how long the oldest ready job has been ready; nothing when there is none.
+    /// How long the oldest ready job has been ready; none without ready jobs.
     pub oldest_ready_seconds: Option<f64>,
-    /// What ended in the last minute.
+    /// Jobs and attempts that ended in the last minute.
     pub last_minute: Endings,
-    /// What ended in the last hour.
+    /// Jobs and attempts that ended in the last hour.
     pub last_hour: Endings,
     /// Failed jobs by kind, the most frequent first.
     pub failed_by_kind: Vec<KindCount>,
-    /// Attempts of the last hour that did not end well, by kind, the most frequent first.
+    /// Attempts that ended in an error in the last hour, by kind, the most frequent first.
     pub errors_by_kind: Vec<KindCount>,
 }
 
 /// Jobs in each state, each counted up to [`COUNT_MAX`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct StateCounts {
-    /// Waiting for their time.
+    /// Waiting until they are due.
     pub scheduled: Count,
     /// Waiting for a worker.
     pub ready: Count,
-    /// Waiting because a limit leaves no room.
+    /// Waiting because a limit has no room.
     pub blocked: Count,
     /// Claimed by a process.
     pub running: Count,
-    /// Given up.
+    /// Failed.
     pub failed: Count,
-    /// Over, and not cleared yet.
+    /// Finished, and not cleared yet.
     pub finished: Count,
 }
 
@@ -60,18 +60,18 @@ impl StateCounts {
     }
 }
 
-/// What came to an end in a period and is still there, each counted up to [`COUNT_MAX`].
+/// Jobs and attempts that ended in a period and are not cleared, each counted up to [`COUNT_MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Endings {
-    /// Jobs that did their work.
+    /// Jobs that succeeded.
     pub done: i64,
-    /// Jobs that were given up.
+    /// Jobs that were discarded.
     pub discarded: i64,
-    /// Jobs that were stopped.
+    /// Jobs that were cancelled.
     pub cancelled: i64,
-    /// Jobs that failed and still are.
+    /// Jobs that failed and are still failed.
     pub failed: i64,
-    /// Attempts that did not end well.
+    /// Attempts that ended in an error.
     pub errors: i64,
 }
 
@@ -84,10 +84,7 @@ pub struct KindCount {
     pub count: i64,
 }
 
-/// Gathers the figures. Reads up to [`COUNT_MAX`] rows of each table.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Reads the statistics. Reads up to [`COUNT_MAX`] rows of each table.
 pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
     let mut stats = counts(conn, schema).await?;
     endings(conn, schema, &mut stats).await?;
@@ -97,9 +94,6 @@ pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, s
 }
 
 /// Counts failed jobs by kind, the most frequent first, among [`COUNT_MAX`] of them.
-///
-/// # Errors
-/// Returns what the server answered.
 pub async fn failed_by_kind(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,4 +1,4 @@
--- Counts what came to an end in the last minute and the last hour, each up to $1 rows.
+-- Counts jobs and attempts that ended in the last minute and the last hour, each up to $1 rows.
 with recent as (
     (
         select outcome::text as ending, finished_at as ended_at

@@ -1,5 +1,5 @@
--- Counts the attempts of the last hour that did not end well by the kind of their job, the most
--- frequent first, among the latest $1.
+-- Counts the attempts that ended in an error in the last hour, by the kind of their job, the most frequent
+-- first, among the latest $1.
 select job.kind, count(*) as count
 from (
     select job_id

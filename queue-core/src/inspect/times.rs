@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The times of a job that tell how long it waited and ran.
+/// The times of a job.
 pub(super) struct Times {
     pub(super) enqueued_at: DateTime<Utc>,
     pub(super) claimed_at: Option<DateTime<Utc>>,
@@ -13,7 +13,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// The latest run: the one that finished the job, the one under way, or the last that erred.
+    /// Returns the latest run: the one that finished the job, the one that goes on, or the last failure.
     fn latest_run(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let ended = self.started_at.zip(self.finished_at);
         let under_way = self.claimed_at.map(|claimed_at| (claimed_at, self.now));
@@ -33,7 +33,7 @@ impl Times {
     }
 }
 
-/// Clocks of two transactions may disagree by a little; nothing takes less than no time.
+/// Returns seconds, at least 0: the clocks of two transactions may differ a little.
 fn seconds(time: TimeDelta) -> f64 {
     time.as_seconds_f64().max(0.0)
 }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_run_decides() {
+    fn wait_and_run_are_those_of_the_latest_run() {
         let mut times = enqueued_at_10_and_asked_at_100();
         times.last_attempt = Some((at(20), at(25)));
         assert_eq!(

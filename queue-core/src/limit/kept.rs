@@ -1,4 +1,4 @@
-//! How limits are kept with a job: as JSON, under the names that the statements know.
+//! Limits as they are stored with a job: JSON that the statements read.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::{Conflict, Limit, Limits, Rate};
 
 impl Limits {
-    /// Writes the limits of a job of a kind as they are kept; nothing, if there are none.
+    /// Returns the limits of a job of a kind as JSON; none if it has no limits.
     pub(crate) fn to_json(&self, kind: &str) -> Option<String> {
         let kept: Vec<Kept> = self.entries.iter().map(|limit| limit.kept(kind)).collect();
         // Texts and numbers can always be written.
         (!kept.is_empty()).then(|| serde_json::to_string(&kept).unwrap_or_default())
     }
 
-    /// Reads limits as they are kept.
+    /// Reads stored limits.
     pub(crate) fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         let kept: Vec<Kept> = serde_json::from_str(json)?;
         Ok(Self {
@@ -41,7 +41,7 @@ impl Limit {
     }
 }
 
-/// A limit as it is kept with the job.
+/// A limit as it is stored with a job.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     key: String,
@@ -87,7 +87,7 @@ impl From<Kept> for Limit {
     }
 }
 
-/// A duration, written as Postgres reads it.
+/// A duration as an interval of Postgres.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 struct Interval(Duration);
@@ -109,7 +109,7 @@ impl TryFrom<String> for Interval {
     }
 }
 
-/// Writes a duration as Postgres reads it.
+/// Returns a duration as an interval of Postgres.
 pub(crate) fn interval(duration: Duration) -> String {
     format!("{} microseconds", duration.as_micros())
 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_counted_for_its_kind_or_for_its_group() {
+    fn a_key_belongs_to_its_kind_or_its_group() {
         let limits = Limits::key("a").and(
             Limits::key("b")
                 .group("api")
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_as_they_were_kept() {
+    fn limits_are_read_as_they_were_stored() {
         let kept = Limits::key("/a/")
             .to(3)
             .duration(Duration::from_secs(9))

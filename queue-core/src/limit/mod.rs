@@ -14,18 +14,18 @@ pub const KEY_BYTES_MAX: usize = 300;
 /// The most limits that one job may bring.
 pub const LIMITS_MAX: usize = 8;
 
-/// The longest time that is kept.
+/// The longest duration that is stored.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// The group of the keys by which the jobs of a schedule run one after another. No kind, and no
 /// group that somebody names, has an `@`.
 const SCHEDULES: &str = "@recurring";
 
-/// The limits of a job: by which keys, to how many at once, to how many starts in a period, and
-/// what becomes of a job when there is no room.
+/// The limits of a job: for each key, how many jobs run at once, how many start in a period, and what
+/// happens to a job when there is no room.
 ///
-/// Limits are looked at when a worker is about to run the job, never when it is enqueued: jobs
-/// that only wait hold no slot, and two transactions with the same key do not wait for each other.
+/// Limits are checked when a worker claims the job, never when it is enqueued: a waiting job holds no
+/// slot, and two transactions with the same key do not wait for each other.
 ///
 /// ```
 /// use queue_core::{Conflict, Limits};
@@ -34,7 +34,7 @@ const SCHEDULES: &str = "@recurring";
 /// // Two imports of an account at once; the others wait.
 /// let account = Limits::key("account/7").to(2);
 ///
-/// // Whichever kind: at most ten calls a second of one API, in bursts of up to twenty.
+/// // For all kinds together: at most ten calls a second of one API, in bursts of up to twenty.
 /// let api = Limits::key("maps")
 ///     .group("api")
 ///     .rate(10, Duration::from_secs(1))
@@ -63,7 +63,7 @@ struct Limit {
     conflict: Conflict,
 }
 
-/// So many starts in a period, evenly spaced beyond a burst.
+/// A number of starts in a period, evenly spaced after a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// The starts in a period.
@@ -74,16 +74,16 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// What becomes of a job when a limit leaves no room for it.
+/// What happens to a job when its limit has no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conflict {
     /// It waits until there is room.
     #[default]
     Block,
-    /// It is discarded, unless it has been claimed before: what ran once is not thrown away.
+    /// It is discarded, unless it has run before: a job that ran once is never discarded for a limit.
     Discard,
-    /// It waits, and takes the place of older jobs that wait for the same key and have not been
-    /// claimed yet: they are cancelled.
+    /// It waits, and replaces older jobs that wait for the same key and have not run yet: those are
+    /// cancelled.
     Replace,
 }
 
@@ -128,7 +128,7 @@ impl Rate {
             return Err("the starts of a rate are between a microsecond and a year apart");
         }
         if self.space().saturating_mul(self.burst) > CENTURY {
-            return Err("a burst is made up for within a century");
+            return Err("a burst must be worked off within a century");
         }
         Ok(())
     }
@@ -140,9 +140,9 @@ impl Limits {
         Self::default()
     }
 
-    /// Limits the jobs with a key to one at once, unless more is said; with no key (`None`) there
-    /// is no limit. The key is counted for the kind of the job by itself, unless there is a
-    /// [`group`](Self::group).
+    /// Limits the jobs with a key to one at once, unless [`to`](Self::to) or [`rate`](Self::rate) is
+    /// called. Without a key (`None`) there is no limit. Jobs of other kinds with the same key are counted
+    /// separately, unless they share a [`group`](Self::group).
     pub fn key(key: impl Into<Key>) -> Self {
         let entries = key.into().0.map(|key| Limit {
             key,
@@ -169,8 +169,8 @@ impl Limits {
         self.each(|limit| limit.slots = Some(jobs))
     }
 
-    /// Sets how many of these jobs may start in a period, with a burst of as many. A job that has
-    /// to wait for its start is not retried, and no failure is counted.
+    /// Sets how many of these jobs may start in a period, with a burst of as many. Waiting for a start is
+    /// neither a retry nor a failure.
     #[must_use]
     pub fn rate(self, starts: u32, period: Duration) -> Self {
         self.each(|limit| {
@@ -182,8 +182,8 @@ impl Limits {
         })
     }
 
-    /// Sets how many jobs may start at once after a pause, instead of as many as the rate allows
-    /// in a period. One spaces them evenly.
+    /// Sets how many jobs may start at once after a pause; by default as many as in a period. With 1, all
+    /// starts are evenly spaced.
     #[must_use]
     pub fn burst(self, starts: u32) -> Self {
         self.each(|limit| {
@@ -193,35 +193,35 @@ impl Limits {
         })
     }
 
-    /// Counts the key together with those of other kinds that name the same group.
+    /// Counts the key together with the same key of other kinds in the group.
     #[must_use]
     pub fn group(self, group: impl Into<String>) -> Self {
         let group = group.into();
         self.each(|limit| limit.group = Some(group.clone()))
     }
 
-    /// Lets a job lose its slot when it has held it for this long, although it still runs: a net
-    /// for jobs that are stuck. Others may run beside it from then on. Without it a job keeps its
-    /// slot until it ends, or its process dies.
+    /// Sets how long a job keeps its slot at most, even if it still runs: then another job may run beside
+    /// it. This is a safety net for jobs that hang. By default a job keeps its slot until it ends or its
+    /// process dies.
     #[must_use]
     pub fn duration(self, duration: Duration) -> Self {
         self.each(|limit| limit.hold_for = Some(duration))
     }
 
-    /// Sets what becomes of a job when there is no room; [`Conflict::Block`] unless set.
+    /// Sets what happens to a job when there is no room; [`Conflict::Block`] by default.
     #[must_use]
     pub fn on_conflict(self, conflict: Conflict) -> Self {
         self.each(|limit| limit.conflict = conflict)
     }
 
-    /// Adds other limits: the job runs when all leave room for it.
+    /// Adds other limits: the job runs when all of them have room.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.entries.extend(other.entries);
         self
     }
 
-    /// Tells whether there is no limit.
+    /// Returns whether there is no limit.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -231,7 +231,7 @@ impl Limits {
         self
     }
 
-    /// Refuses what could not be kept, or would never let a job run.
+    /// Refuses limits that cannot be stored, or would never let a job run.
     pub(crate) fn check(&self, kind: &str) -> Result<(), InvalidLimit> {
         if self.entries.len() > LIMITS_MAX {
             let count = self.entries.len();
@@ -253,14 +253,14 @@ impl Limits {
                 .iter()
                 .any(|other| other.full_key(kind) == full_key)
             {
-                return refuse("it is there twice: give both as one limit".to_owned());
+                return refuse("it is there twice: combine both in one limit".to_owned());
             }
         }
         Ok(())
     }
 
-    /// Returns the full keys that block when they are full, with the most jobs that can start at
-    /// once by what the job itself says.
+    /// Returns the full keys of the limits that block, each with the number of jobs that can start at once
+    /// by the limits of the job itself.
     pub(crate) fn blocking(&self, kind: &str) -> impl Iterator<Item = (String, u32)> {
         self.entries
             .iter()
@@ -282,7 +282,7 @@ impl Limit {
         format!("{}/{}", self.name(kind), self.key)
     }
 
-    /// One at a time, unless something else is said.
+    /// Returns the slots: 1 if neither slots nor a rate are set.
     fn slots_or_default(&self) -> Option<u32> {
         self.slots.or(self.rate.is_none().then_some(1))
     }
@@ -317,15 +317,15 @@ impl Limit {
     }
 }
 
-/// A limit that is refused, and why.
+/// Why a limit is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidLimit {
-    /// The group has a name that is refused.
+    /// The name of the group is not valid.
     #[error(transparent)]
     Group(#[from] InvalidName),
-    /// The key or a number is refused.
-    #[error("the limit of {key:?} is refused: {reason}")]
+    /// The key or a number is not valid.
+    #[error("invalid limit of {key:?}: {reason}")]
     Refused {
         /// The key, with its group.
         key: String,
@@ -335,7 +335,7 @@ pub enum InvalidLimit {
 }
 
 impl InvalidLimit {
-    /// Says what is wrong, without naming the key again.
+    /// Returns the reason, without the key.
     pub fn reason(&self) -> &str {
         match self {
             Self::Group(refused) => refused.reason(),
@@ -367,13 +367,13 @@ mod tests {
     }
 
     #[test]
-    fn no_key_means_no_limit() {
+    fn without_a_key_there_is_no_limit() {
         assert!(Limits::key(None::<String>).to(3).is_empty());
         assert_eq!(Limits::none().to_json("import"), None);
     }
 
     #[test]
-    fn what_would_never_run_or_cannot_be_kept_is_refused_with_the_reason() {
+    fn limits_that_never_let_a_job_run_or_cannot_be_stored_are_refused() {
         assert!(refused(Limits::key("a").to(0)).contains("from 1 to"));
         assert!(refused(Limits::key("")).contains("not empty"));
         assert!(refused(Limits::key("a\0")).contains("NUL"));

@@ -1,4 +1,4 @@
--- Tells which kinds of jobs wait in which queues. Reads all rows of ready.
+-- Returns the kinds of ready jobs in each queue. Reads all rows of ready.
 select ready.queue, ready.kind, count(*) as ready,
     greatest(extract(epoch from clock_timestamp() - min(ready_at)), 0)::float8 as oldest_seconds,
     queues.paused_at is not null as paused

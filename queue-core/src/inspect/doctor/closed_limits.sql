@@ -1,5 +1,5 @@
--- Finds up to 100 limits that let no job start, with the jobs that wait for them, counted up to $1.
--- The jobs of a queue with such a limit wait in ready.
+-- Finds up to 100 limits that are 0, with the jobs that wait for them, counted up to $1. The jobs of a
+-- queue with such a limit wait in ready.
 select name, count
 from queue.limits
 cross join lateral (

@@ -1,7 +1,7 @@
--- Finds what has kept vacuum from removing dead rows of this database for longer than $1 ms.
--- An ordinary role does not see when the transactions of others began: those are found when more
--- than $2 transactions have begun since. What they execute is not read: it may hold data of
--- people.
+-- Finds the sessions, replication slots and prepared transactions that have kept vacuum from removing dead
+-- rows of this database for longer than $1 ms. An ordinary role does not see when transactions of other
+-- roles began: those are found if more than $2 transactions have begun since. The text of their statements
+-- is not read: it may hold personal data.
 select *
 from (
     select 'session' as holder, pid::text as name, application_name, state,

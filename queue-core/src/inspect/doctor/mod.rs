@@ -1,8 +1,7 @@
-//! What stops jobs now, or will soon: each finding with what, why and the next step.
+//! Problems that stop jobs now or will soon, each with what was found, why it matters and the next step.
 //!
-//! The facts are read first, then judged by plain functions. An ordinary role is enough: what it
-//! is not shown of other sessions is not reported, and what is reported never holds the text of
-//! a query.
+//! The facts are read first, then judged by pure functions. An ordinary role is enough: what it cannot
+//! see of other sessions is not reported. No finding holds the text of a statement.
 
 mod judge;
 mod server;
@@ -31,7 +30,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// A word for programs that stands for this kind of finding and does not change.
+    /// The name of the check, for programs; it does not change.
     pub check: &'static str,
     /// What was found.
     pub what: String,
@@ -41,14 +40,10 @@ pub struct Finding {
     pub next: String,
 }
 
-/// Looks for everything that stops jobs, the worst first; nothing found is an empty answer. A
-/// process counts as dead when it has been silent for longer than `dead_after`.
+/// Returns all findings, the worst first. A process counts as dead if its last heartbeat is older than
+/// `dead_after`.
 ///
-/// Reads all ready rows, and of the other tables what it finds by key or up to
-/// [`COUNT_MAX`](super::COUNT_MAX) rows.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Reads all ready rows, and other tables by key or up to [`COUNT_MAX`](super::COUNT_MAX) rows.
 pub async fn examine(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,5 +1,5 @@
--- Tells how many jobs should have been promoted longer than $2 ms ago, counting up to $1, and for
--- how long the first has waited.
+-- Counts the jobs, up to $1, that should have been promoted more than $2 ms ago, and returns for how long
+-- the first has been due.
 select count(*) as count,
     extract(epoch from clock_timestamp() - min(due_at))::float8 as oldest_seconds
 from (

@@ -9,7 +9,7 @@ const TABLES: &str = include_str!("tables.sql");
 const SERVER: &str = include_str!("server.sql");
 
 const HOLDER_AFTER_MS: i64 = 60_000;
-/// Stands for a while where the time itself is not shown: minutes of a busy queue.
+/// The number of transactions that stands for the time where that is not visible: minutes of a busy queue.
 const HOLDER_AFTER_TRANSACTIONS: i32 = 100_000;
 const DEAD_ROWS: i64 = 100_000;
 
@@ -29,7 +29,7 @@ pub(super) struct Server {
     pub(super) tables: Vec<Table>,
 }
 
-/// Something that keeps dead rows from being removed.
+/// A session, replication slot or prepared transaction that keeps dead rows from being removed.
 #[derive(FromRow)]
 pub(super) struct Holder {
     /// `session`, `slot` or `prepared`.
@@ -41,7 +41,7 @@ pub(super) struct Holder {
     pub(super) transactions: i32,
 }
 
-/// A table with more dead rows than living ones.
+/// A table with more dead rows than live ones.
 #[derive(FromRow)]
 pub(super) struct Table {
     pub(super) name: String,

@@ -1,4 +1,4 @@
--- Tells the settings of the server that the queue depends on, and how full it is.
+-- Returns the settings of the server that the queue depends on, its connections, and how many ids are used.
 select current_setting('fsync') = 'on' as fsync,
     current_setting('full_page_writes') = 'on' as full_page_writes,
     current_setting('synchronous_commit') as synchronous_commit,

@@ -1,4 +1,4 @@
--- Finds the tables of the schema $1 that have more than $2 dead rows, and more dead than living.
+-- Finds the tables of the schema $1 with more than $2 dead rows, and more dead rows than live ones.
 select format('%I.%I', schemaname, relname) as name, n_live_tup as live, n_dead_tup as dead,
     extract(epoch from clock_timestamp() - greatest(last_vacuum, last_autovacuum))::float8
         as vacuumed_seconds

@@ -15,7 +15,7 @@ const OVERDUE: &str = include_str!("overdue.sql");
 const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
 const ORPHANS: &str = include_str!("orphans.sql");
 
-/// How late a dispatcher or a scheduler may be: several of its polls.
+/// How late a dispatcher or a scheduler may be: several polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
 /// How many overdue schedules are read.
 const SCHEDULES_MAX: i64 = 100;
@@ -49,7 +49,7 @@ pub(super) struct OverdueSchedule {
     pub(super) overdue_seconds: f64,
 }
 
-/// A limit that lets no job start, and how many wait for it.
+/// A limit of 0, and how many jobs wait for it.
 pub(super) struct ClosedLimit {
     pub(super) name: String,
     pub(super) waiting: Count,

@@ -1,4 +1,4 @@
-//! What the facts mean. Nothing here touches a database.
+//! Judges the facts. Pure functions.
 
 mod server;
 mod work;
@@ -32,7 +32,7 @@ fn finding(
     }
 }
 
-/// Writes `1 job`, `2 jobs`.
+/// Returns `1 job` or `2 jobs`.
 fn jobs(count: i64) -> String {
     match count {
         1 => "1 job".to_owned(),

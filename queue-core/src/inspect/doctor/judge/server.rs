@@ -1,4 +1,4 @@
-//! What stops jobs, or will, on the side of the server.
+//! Findings about the server.
 
 use super::super::Finding;
 use super::super::server::{Holder, Server, Table};
@@ -39,7 +39,7 @@ fn settings(server: &Server) -> Vec<Finding> {
         (
             server.track_counts,
             "track_counts = off",
-            "autovacuum does not see dead rows, which pile up and slow every claim down",
+            "autovacuum does not see dead rows: they pile up, and every claim slows down",
         ),
     ];
     wrong
@@ -100,13 +100,13 @@ fn holder(holder: &Holder) -> Finding {
         ),
         _ => (
             format!("the session with pid {name} ({})", described(holder)),
-            format!("end its transaction; if nobody needs it: pg_terminate_backend({name})"),
+            format!("end its transaction; if it is not needed: pg_terminate_backend({name})"),
         ),
     };
     warning(
         "horizon",
         format!("{what} has held dead rows in place for {age}"),
-        "vacuum cannot remove what jobs leave behind: tables grow, and in time claims slow down",
+        "vacuum cannot remove dead rows: tables grow, and in time claims slow down",
         next,
     )
 }
@@ -132,10 +132,10 @@ fn table(table: &Table) -> Finding {
     warning(
         "dead_rows",
         format!(
-            "the table {} has {} dead rows and {} living ones, {vacuumed}",
+            "the table {} has {} dead rows and {} live ones, {vacuumed}",
             table.name, table.dead, table.live
         ),
-        "it takes more space, and reads walk over what is dead",
+        "it takes more space, and reads pass over the dead rows",
         format!(
             "see whether something holds them in place; if not, give autovacuum more room, or run \
              `vacuum {}`",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_whose_times_are_hidden_is_told_by_transactions() {
+    fn a_session_with_hidden_times_is_reported_by_its_transactions() {
         let hidden = holder(&session(None)).what;
         assert!(hidden.contains("200000 transactions"), "{hidden}");
         assert!(hidden.contains("psql, state not visible"), "{hidden}");

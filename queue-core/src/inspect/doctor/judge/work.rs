@@ -1,4 +1,4 @@
-//! What stops jobs on the side of processes and queues.
+//! Findings about processes, queues and jobs.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ use super::{error, finding, jobs, warning};
 use crate::inspect::ProcessSummary;
 use crate::inspect::spell_duration as spell;
 
-/// For how long a job may be ready before somebody should look.
+/// How long a job may be ready before it is reported.
 const LATE_SECONDS: f64 = 60.0;
 /// How many kinds of failed jobs, or overdue schedules, are named.
 const NAMED: usize = 5;
@@ -27,7 +27,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
         .filter(|process| process.stopping_at.is_none())
         .collect();
     let mut findings = Vec::new();
-    findings.extend(no_one_serves(&live, &serving));
+    findings.extend(no_process_serves(&live, &serving));
     findings.extend(
         dead.iter()
             .map(|process| dead_process(process, !live.is_empty())),
@@ -43,19 +43,19 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     findings
 }
 
-fn no_one_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> Option<Finding> {
+fn no_process_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> Option<Finding> {
     if live.is_empty() {
         return Some(error(
             "no_live_process",
             "no process is alive".to_owned(),
-            "no job is run, and none that is scheduled becomes ready",
+            "no job runs, and scheduled jobs do not become ready",
             "start one with `queue start`, or with your application's own program".to_owned(),
         ));
     }
     serving.is_empty().then(|| {
         error(
             "all_stopping",
-            "every process that is alive is stopping".to_owned(),
+            "every live process is stopping".to_owned(),
             "no further job is started",
             "start another with `queue start`, or with your application's own program".to_owned(),
         )
@@ -83,7 +83,7 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
             spell(process.silent_seconds),
             jobs(process.running)
         ),
-        "its jobs wait until another process takes them over",
+        "its jobs wait until another process recovers them",
         next,
     )
 }
@@ -93,7 +93,7 @@ fn orphans(count: i64) -> Option<Finding> {
         error(
             "orphaned_jobs",
             format!("{} claimed by processes that are gone", jobs_are(count)),
-            "they wait until a process takes them over",
+            "they wait until a process recovers them",
             "if this does not pass within seconds, start a process".to_owned(),
         )
     })
@@ -130,8 +130,8 @@ fn closed_limit(limit: &ClosedLimit) -> Finding {
     )
 }
 
-/// Judges what waits where no process would take it. Says nothing when no process serves
-/// anything: that has been said.
+/// Finds ready jobs that no live process would claim. Finds nothing when no process serves any queue,
+/// which is a finding of its own.
 fn unserved(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
     if serving.is_empty() {
         return Vec::new();
@@ -174,20 +174,18 @@ fn kind_not_served(waiting: &Backlog, serving: &[&ProcessSummary]) -> Finding {
     if known_elsewhere {
         return error(
             "kind_not_served",
-            format!("of kind {kind}, {what} in queue {queue} for {oldest}"),
+            format!("kind {kind}: {what} in queue {queue} for {oldest}"),
             "the processes that know the kind do not serve the queue",
             format!("let a process that knows {kind} serve {queue} too"),
         );
     }
     error(
         "unknown_kind",
-        format!(
-            "of kind {kind}, which no live process knows, {what} in queue {queue} for {oldest}"
-        ),
+        format!("no live process knows kind {kind}: {what} in queue {queue} for {oldest}"),
         "none of them starts",
         format!(
             "start a program in which {kind} is registered, or give it a handler in queue.toml; \
-             if it is gone for good: `queue jobs discard --kind {kind}`"
+             if the kind was removed: `queue jobs discard --kind {kind}`"
         ),
     )
 }
@@ -207,10 +205,10 @@ fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
                     jobs_wait(waiting.ready),
                     spell(waiting.oldest_seconds)
                 ),
-                "jobs arrive faster than they are run, or other queues and priorities come first",
+                "jobs arrive faster than they run, or other queues and priorities come first",
                 format!(
                     "add concurrency or processes ({running} running in {} now); `queue stats` \
-                     tells how fast they go",
+                     shows how fast they go",
                     processes(serving.len())
                 ),
             )
@@ -223,7 +221,7 @@ fn overdue(work: &Work) -> Option<Finding> {
         error(
             "overdue_jobs",
             format!(
-                "jobs that are due and still scheduled: {}, the first for {}",
+                "jobs that are due but still scheduled: {}, the first for {}",
                 work.overdue,
                 spell(work.overdue_seconds)
             ),
@@ -271,7 +269,7 @@ fn failed(work: &Work) -> Option<Finding> {
         warning(
             "failed_jobs",
             format!("{} failed: {}{more}", jobs_have(count), kinds.join(", ")),
-            "they wait until somebody retries or discards them",
+            "they wait until an operator retries or discards them",
             "see `queue jobs list --state failed` and `queue jobs show ID`, then `queue jobs \
              retry` or `queue jobs discard`"
                 .to_owned(),
@@ -285,10 +283,10 @@ fn is_runnable(waiting: &Backlog, serving: &[&ProcessSummary]) -> bool {
         .any(|process| serves(process, &waiting.queue) && knows(process, &waiting.kind))
 }
 
-/// A process that does not tell its queues is taken to serve all: no false alarm. Each of its
-/// workers has a list of its own, with commas.
+/// Returns whether a process serves a queue. A process without a list of queues counts as serving all, to
+/// avoid false alarms. Each of its workers has a list, separated by commas.
 fn serves(process: &ProcessSummary, queue: &str) -> bool {
-    told(process, "queues").is_none_or(|lists| {
+    details(process, "queues").is_none_or(|lists| {
         lists
             .iter()
             .filter_map(|list| list.as_str())
@@ -305,10 +303,10 @@ fn matches(pattern: &str, queue: &str) -> bool {
 }
 
 fn knows(process: &ProcessSummary, kind: &str) -> bool {
-    told(process, "kinds").is_none_or(|kinds| kinds.iter().any(|known| known == kind))
+    details(process, "kinds").is_none_or(|kinds| kinds.iter().any(|known| known == kind))
 }
 
-fn told<'a>(process: &'a ProcessSummary, key: &str) -> Option<&'a Vec<serde_json::Value>> {
+fn details<'a>(process: &'a ProcessSummary, key: &str) -> Option<&'a Vec<serde_json::Value>> {
     process.details.get(key)?.as_array()
 }
 
