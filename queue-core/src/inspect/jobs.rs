@@ -250,7 +250,7 @@ pub async fn show(
     job: JobId,
 ) -> Result<Option<JobDetails>, sqlx::Error> {
     let row = sqlx::query(schema.sql(SHOW))
-        .bind(job.0)
+        .bind(job)
         .fetch_optional(&mut *conn)
         .await?;
     let Some(row) = row else {
@@ -258,7 +258,7 @@ pub async fn show(
     };
     let mut details = JobDetails::from_row(&row)?;
     details.attempts = sqlx::query_as(schema.sql(ATTEMPTS))
-        .bind(job.0)
+        .bind(job)
         .fetch_all(conn)
         .await?;
     let times = details.times(row.try_get("now")?);
@@ -283,10 +283,6 @@ fn matching<'q>(
         states => states,
     };
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    let ids: Option<Vec<i64>> = filter
-        .ids
-        .as_ref()
-        .map(|ids| ids.iter().map(|id| id.0).collect());
     sqlx::query(schema.sql(statement))
         .persistent(false)
         .bind(states)
@@ -294,8 +290,8 @@ fn matching<'q>(
         .bind(&filter.kind)
         .bind(&filter.tag)
         .bind(filter.enqueued_before)
-        .bind(ids)
-        .bind(below.map(|id| id.0))
+        .bind(&filter.ids)
+        .bind(below)
         .bind(i64::from(limit))
 }
 

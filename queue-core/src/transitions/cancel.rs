@@ -2,7 +2,6 @@
 
 use sqlx::PgConnection;
 
-use super::run::job_ids;
 use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -47,7 +46,7 @@ pub async fn cancel(
             break;
         }
         sqlx::query(schema.sql(AWAIT_MOVERS))
-            .bind(ids(&rest))
+            .bind(&rest)
             .execute(&mut *conn)
             .await?;
     }
@@ -80,13 +79,12 @@ async fn end(
     outcome: Outcome,
     frees_key: bool,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    sqlx::query_as(schema.sql(CANCEL))
-        .bind(ids(jobs))
+    sqlx::query_scalar(schema.sql(CANCEL))
+        .bind(jobs)
         .bind(outcome.as_str())
         .bind(frees_key)
         .fetch_all(conn)
         .await
-        .map(job_ids)
 }
 
 /// Asks running jobs to cancel, and returns those it asked. Each is cancelled when it stops; a job that
@@ -97,7 +95,7 @@ pub async fn request_cancel(
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
     sqlx::query_scalar(schema.sql(REQUEST_CANCEL))
-        .bind(ids(jobs))
+        .bind(jobs)
         .fetch_all(conn)
         .await
 }
@@ -108,16 +106,8 @@ pub async fn cancel_requests(
     schema: &Schema,
     process: ProcessId,
 ) -> Result<Vec<(JobId, i32)>, sqlx::Error> {
-    let rows: Vec<(i64, i32)> = sqlx::query_as(schema.sql(CANCEL_REQUESTS))
+    sqlx::query_as(schema.sql(CANCEL_REQUESTS))
         .bind(process.0)
         .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, attempt)| (JobId(id), attempt))
-        .collect())
-}
-
-fn ids(jobs: &[JobId]) -> Vec<i64> {
-    jobs.iter().map(|job| job.0).collect()
+        .await
 }

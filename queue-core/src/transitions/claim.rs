@@ -2,12 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
-use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{FromRow, PgConnection};
 
 use super::run::Claim;
-use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
@@ -16,7 +13,8 @@ const LANES: &str = include_str!("lanes.sql");
 const LINE_END: &str = "select last_value, pg_current_snapshot()::text from queue.job_seq";
 
 /// The lines in which ready jobs of a queue wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[repr(i16)]
 pub enum Track {
     /// Jobs without limits.
     Open = 0,
@@ -24,21 +22,6 @@ pub enum Track {
     Limited = 1,
     /// Jobs that were blocked. They start before other jobs with limits.
     Unblocked = 2,
-}
-
-impl TryFrom<i16> for Track {
-    type Error = sqlx::Error;
-
-    fn try_from(number: i16) -> Result<Self, sqlx::Error> {
-        match number {
-            0 => Ok(Self::Open),
-            1 => Ok(Self::Limited),
-            2 => Ok(Self::Unblocked),
-            _ => Err(sqlx::Error::Decode(
-                format!("unknown track {number}").into(),
-            )),
-        }
-    }
 }
 
 /// One priority and track of one queue, between two places in line.
@@ -57,9 +40,10 @@ pub struct Lane {
 }
 
 /// A job that this process runs and ends.
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub struct ClaimedJob {
     /// The claim, which ends its run.
+    #[sqlx(flatten)]
     pub claim: Claim,
     /// Its place in line.
     pub seq: i64,
@@ -88,35 +72,8 @@ pub struct ClaimedJob {
     /// The keys whose slots it holds.
     pub keys: Vec<String>,
     /// Its arguments, as JSON.
+    #[sqlx(json)]
     pub args: Box<RawValue>,
-}
-
-/// Reads a row of a claim.
-pub(super) fn claimed_job(row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
-    let tags: Option<Vec<String>> = row.try_get("tags")?;
-    let args: Json<Box<RawValue>> = row.try_get("args")?;
-    let keys: Option<Vec<String>> = row.try_get("keys")?;
-    Ok(ClaimedJob {
-        claim: Claim {
-            job_id: JobId(row.try_get("job_id")?),
-            attempt: row.try_get("attempt")?,
-            has_key: row.try_get("has_key")?,
-        },
-        seq: row.try_get("seq")?,
-        ready_at: row.try_get("ready_at")?,
-        priority: row.try_get("priority")?,
-        failures: row.try_get("failures")?,
-        crashes: row.try_get("crashes")?,
-        queue: row.try_get("queue")?,
-        kind: row.try_get("kind")?,
-        attempts_max: row.try_get("attempts_max")?,
-        crashes_max: row.try_get("crashes_max")?,
-        created_at: row.try_get("created_at")?,
-        tags: tags.unwrap_or_default(),
-        track: Track::try_from(row.try_get::<i16, _>("track")?)?,
-        keys: keys.unwrap_or_default(),
-        args: args.0,
-    })
 }
 
 /// Claims up to `limit` jobs of the given kinds for a process, from the lanes in their order, and
@@ -134,7 +91,7 @@ pub async fn claim(
     kinds: &[String],
     limit: usize,
 ) -> Result<Vec<ClaimedJob>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(CLAIM))
+    let mut jobs = sqlx::query_as(schema.sql(CLAIM))
         .bind(
             lanes
                 .iter()
@@ -149,10 +106,6 @@ pub async fn claim(
         .bind(process.0)
         .fetch_all(conn)
         .await?;
-    let mut jobs = rows
-        .iter()
-        .map(claimed_job)
-        .collect::<Result<Vec<_>, _>>()?;
     in_lane_order(lanes, &mut jobs);
     Ok(jobs)
 }
@@ -168,7 +121,7 @@ fn position(lanes: &[Lane], job: &ClaimedJob) -> Option<usize> {
 }
 
 /// A lane that has ready jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundLane {
     /// The queue's name.
     pub queue: String,
@@ -185,18 +138,7 @@ pub async fn lanes(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<FoundLane>, sqlx::Error> {
-    let rows: Vec<(String, i16, i16, bool)> =
-        sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await?;
-    rows.into_iter()
-        .map(|(queue, priority, track, is_gated)| {
-            Ok(FoundLane {
-                queue,
-                priority,
-                track: track.try_into()?,
-                is_gated,
-            })
-        })
-        .collect()
+    sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await
 }
 
 /// The end of the line, and the transactions that may still add jobs before it.

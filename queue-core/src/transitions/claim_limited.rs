@@ -1,9 +1,9 @@
 //! ready → claimed, blocked or finished, from lanes with limits
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{FromRow, PgConnection, Row as _};
 
-use super::claim::{ClaimedJob, Lane, Track, claimed_job, in_lane_order};
+use super::claim::{ClaimedJob, Lane, Track, in_lane_order};
 use super::end::release;
 use super::run::Claim;
 use super::unblock::unblock;
@@ -30,7 +30,7 @@ pub struct LimitedClaim {
 }
 
 /// A job whose limit has no room.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromRow)]
 pub struct Parked {
     /// The job.
     pub job_id: JobId,
@@ -78,7 +78,7 @@ pub async fn claim_limited(
     let mut is_left = false;
     for row in &seats {
         match row.try_get("decision")? {
-            "claimed" => claim.jobs.push(claimed_job(row)?),
+            "claimed" => claim.jobs.push(ClaimedJob::from_row(row)?),
             _ => is_left = true,
         }
     }
@@ -109,27 +109,13 @@ async fn sort_rows(
     let mut partial = Vec::new();
     for row in rows {
         match row.try_get("decision")? {
-            "claimed" => claim.jobs.push(claimed_job(row)?),
-            "partial" => partial.push(claimed_job(row)?),
-            _ => claim.parked.push(parked(row)?),
+            "claimed" => claim.jobs.push(ClaimedJob::from_row(row)?),
+            "partial" => partial.push(ClaimedJob::from_row(row)?),
+            _ => claim.parked.push(Parked::from_row(row)?),
         }
     }
     release_partial(conn, schema, process, &partial).await?;
     unblock_again(conn, schema, &claim.parked, &partial).await
-}
-
-fn parked(row: &PgRow) -> Result<Parked, sqlx::Error> {
-    Ok(Parked {
-        job_id: JobId(row.try_get("job_id")?),
-        seq: row.try_get("seq")?,
-        priority: row.try_get("priority")?,
-        queue: row.try_get("queue")?,
-        kind: row.try_get("kind")?,
-        track: Track::try_from(row.try_get::<i16, _>("track")?)?,
-        decision: row.try_get("decision")?,
-        key: row.try_get("key")?,
-        waited_for: row.try_get("waited_for")?,
-    })
 }
 
 /// Releases jobs that did not get all their slots, because another claim took one at the same moment.

@@ -296,8 +296,8 @@ with setting as (
         and held_in & queue.state_finished() = 0
 ), decided as (
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
-        case when is_whole then 'claimed' else 'partial' end as decision, keys, null as key,
-        null as waited_for
+        case when is_whole then 'claimed' else 'partial' end as decision,
+        coalesce(keys, '{}') as keys, null as key, null as waited_for
     from won
     union all
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,

@@ -3,7 +3,8 @@
 select decided.*, attempts_max, crashes_max, created_at, has_key, tags, args
 from decided
 left join lateral (
-    select attempts_max, crashes_max, created_at, unique_key is not null as has_key, tags, args
+    select attempts_max, crashes_max, created_at, unique_key is not null as has_key,
+        coalesce(tags, '{}') as tags, args
     from queue.jobs
     where jobs.id = decided.job_id
         and decided.decision in ('claimed', 'partial')

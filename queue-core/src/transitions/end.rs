@@ -95,7 +95,7 @@ pub async fn end(
     let backtraces: Vec<Option<String>> = errors()
         .map(|error| Some(storable(error?.backtrace.as_deref()?)))
         .collect();
-    let rows: Vec<(i64, String, i64)> = sqlx::query_as(schema.sql(END))
+    let rows: Vec<(JobId, String, i64)> = sqlx::query_as(schema.sql(END))
         .bind(process.0)
         .bind(columns.job_ids)
         .bind(columns.attempts)
@@ -109,7 +109,7 @@ pub async fn end(
         .fetch_all(conn)
         .await?;
     rows.into_iter()
-        .map(|(id, word, _notified)| Ok((JobId(id), became(&word)?)))
+        .map(|(id, word, _notified)| Ok((id, became(&word)?)))
         .collect()
 }
 
@@ -138,9 +138,9 @@ pub async fn release_unknown(
     process: ProcessId,
     known: &[Claim],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows: Vec<(i64, i32)> = sqlx::query_as(schema.sql(UNKNOWN_CLAIMS))
+    let rows: Vec<(JobId, i32)> = sqlx::query_as(schema.sql(UNKNOWN_CLAIMS))
         .bind(process.0)
-        .bind(known.iter().map(|claim| claim.job_id.0).collect::<Vec<_>>())
+        .bind(known.iter().map(|claim| claim.job_id).collect::<Vec<_>>())
         .bind(known.iter().map(|claim| claim.attempt).collect::<Vec<_>>())
         .fetch_all(&mut *conn)
         .await?;
@@ -149,8 +149,8 @@ pub async fn release_unknown(
     }
     let unknown: Vec<Claim> = rows
         .into_iter()
-        .map(|(id, attempt)| Claim {
-            job_id: JobId(id),
+        .map(|(job_id, attempt)| Claim {
+            job_id,
             attempt,
             has_key: true,
         })
@@ -165,12 +165,12 @@ pub async fn was_written(
     runs: &[Run],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
     let columns = RunColumns::of(runs);
-    let rows: Vec<(i64, String)> = sqlx::query_as(schema.sql(WAS_WRITTEN))
+    let rows: Vec<(JobId, String)> = sqlx::query_as(schema.sql(WAS_WRITTEN))
         .bind(columns.job_ids)
         .bind(columns.attempts)
         .fetch_all(conn)
         .await?;
     rows.into_iter()
-        .map(|(id, word)| Ok((JobId(id), became(&word)?)))
+        .map(|(id, word)| Ok((id, became(&word)?)))
         .collect()
 }

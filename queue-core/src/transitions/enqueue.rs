@@ -87,7 +87,7 @@ async fn enqueue_one(
     let row = bind_one(sqlx::query(schema.sql(&ENQUEUE_ONE)), job)
         .fetch_one(conn)
         .await?;
-    Ok(Enqueued::New(JobId(row.try_get("id")?)))
+    Ok(Enqueued::New(row.try_get("id")?))
 }
 
 async fn enqueue_many(
@@ -98,7 +98,7 @@ async fn enqueue_many(
     let query = sqlx::query(schema.sql(&ENQUEUE_MANY)).bind(waits_for(jobs));
     let rows = bind_many(query, jobs).fetch_all(conn).await?;
     rows.iter()
-        .map(|row| Ok(Enqueued::New(JobId(row.try_get("id")?))))
+        .map(|row| Ok(Enqueued::New(row.try_get("id")?)))
         .collect()
 }
 
@@ -178,7 +178,7 @@ async fn admit(
         .bind(waits_for(jobs));
     let rows = bind_many(query, jobs).fetch_all(conn).await?;
     rows.iter()
-        .map(|row| Ok((JobId(row.try_get("id")?), row.try_get("admitted")?)))
+        .map(|row| Ok((row.try_get("id")?, row.try_get("admitted")?)))
         .collect()
 }
 
@@ -213,11 +213,11 @@ async fn key_holders(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(schema.sql(KEY_HOLDERS))
+    let rows: Vec<(Vec<u8>, JobId)> = sqlx::query_as(schema.sql(KEY_HOLDERS))
         .bind(keys)
         .fetch_all(conn)
         .await?;
-    Ok(rows.into_iter().map(|(key, id)| (key, JobId(id))).collect())
+    Ok(rows.into_iter().collect())
 }
 
 /// Decides about a job whose key is taken.

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::run::{Run, RunColumns, job_ids};
+use super::run::{Run, RunColumns};
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -17,12 +17,12 @@ pub async fn finish(
     runs: &[Run],
 ) -> Result<Vec<JobId>, sqlx::Error> {
     let columns = RunColumns::of(runs);
-    let keyed: Vec<i64> = runs
+    let keyed: Vec<JobId> = runs
         .iter()
         .filter(|run| run.claim.has_key)
-        .map(|run| run.claim.job_id.0)
+        .map(|run| run.claim.job_id)
         .collect();
-    sqlx::query_as(schema.sql(FINISH))
+    sqlx::query_scalar(schema.sql(FINISH))
         .bind(process.0)
         .bind(columns.job_ids)
         .bind(columns.attempts)
@@ -30,5 +30,4 @@ pub async fn finish(
         .bind(keyed)
         .fetch_all(conn)
         .await
-        .map(job_ids)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection};
 
 use super::run::millis;
 use crate::job::JobId;
@@ -15,7 +15,7 @@ const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sq
 pub const RECOVERED_MAX: usize = 10_000;
 
 /// A job that was recovered from a dead process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromRow)]
 pub struct Recovered {
     /// The job.
     pub job_id: JobId,
@@ -26,20 +26,10 @@ pub struct Recovered {
     /// The name of the process that died.
     pub process: String,
     /// What the job became: `ready`, `scheduled`, `failed` or `cancelled`.
-    pub next: String,
+    pub became: String,
     /// The keys whose slots it held.
     pub keys: Vec<String>,
 }
-
-type Row = (
-    String,
-    i64,
-    String,
-    String,
-    String,
-    Option<Vec<String>>,
-    i64,
-);
 
 /// Recovers up to [`RECOVERED_MAX`] jobs of processes without a heartbeat for `dead_after`, and removes
 /// the rows of those processes. With `strays`, also recovers jobs whose process has no row, which reads
@@ -50,23 +40,10 @@ pub async fn recover(
     dead_after: Duration,
     strays: bool,
 ) -> Result<Vec<Recovered>, sqlx::Error> {
-    let rows: Vec<Row> = sqlx::query_as(schema.sql(RECOVER))
+    sqlx::query_as(schema.sql(RECOVER))
         .bind(millis(dead_after))
         .bind(strays)
         .bind(i64::try_from(RECOVERED_MAX).unwrap_or(i64::MAX))
         .fetch_all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(
-            |(process, job_id, kind, queue, next, keys, _notified)| Recovered {
-                job_id: JobId(job_id),
-                kind,
-                queue,
-                process,
-                next,
-                keys: keys.unwrap_or_default(),
-            },
-        )
-        .collect())
+        .await
 }

@@ -89,6 +89,7 @@ with dead as (
     from (select distinct queue, limited from ended where became = 'ready') as woken
     where exists (select from queue.idle_processes)
 ), answer as (
-    select process, job_id, kind, queue, became, keys, (select count(*) from notified)
+    select process, job_id, kind, queue, became, coalesce(keys, '{}') as keys,
+        (select count(*) from notified)
     from ended
     order by job_id

@@ -2,7 +2,6 @@
 
 use sqlx::PgConnection;
 
-use super::run::notified_job_ids;
 use crate::job::JobId;
 use crate::sql::Schema;
 
@@ -16,10 +15,8 @@ pub async fn retry_now(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
-    sqlx::query_as(schema.sql(RETRY_NOW))
-        .bind(ids)
+    sqlx::query_scalar(schema.sql(RETRY_NOW))
+        .bind(jobs)
         .fetch_all(conn)
         .await
-        .map(notified_job_ids)
 }

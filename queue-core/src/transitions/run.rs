@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::FromRow;
 
 use crate::job::{JobId, Outcome};
 
 /// The right to end one run of a job: the job and its attempt. Only a claim makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct Claim {
     pub(crate) job_id: JobId,
     pub(crate) attempt: i32,
@@ -117,7 +118,7 @@ pub struct AttemptError {
 /// The columns of several runs, as parameters.
 #[derive(Default)]
 pub(super) struct RunColumns {
-    pub(super) job_ids: Vec<i64>,
+    pub(super) job_ids: Vec<JobId>,
     pub(super) attempts: Vec<i32>,
     pub(super) ran_us: Vec<i64>,
 }
@@ -126,7 +127,7 @@ impl RunColumns {
     pub(super) fn of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Self {
         let mut columns = Self::default();
         for run in runs {
-            columns.job_ids.push(run.claim.job_id.0);
+            columns.job_ids.push(run.claim.job_id);
             columns.attempts.push(run.claim.attempt);
             columns.ran_us.push(micros(run.ran));
         }
@@ -161,15 +162,6 @@ pub(super) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH,
         DateTime::UNIX_EPOCH + TimeDelta::days(10_000 * 365),
     )
-}
-
-pub(super) fn job_ids(rows: Vec<(i64,)>) -> Vec<JobId> {
-    rows.into_iter().map(|(id,)| JobId(id)).collect()
-}
-
-/// Returns the ids of a statement that also returns how often it notified.
-pub(super) fn notified_job_ids(rows: Vec<(i64, i64)>) -> Vec<JobId> {
-    rows.into_iter().map(|(id, _notified)| JobId(id)).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::run::notified_job_ids;
 use crate::job::JobId;
 use crate::sql::Schema;
 
@@ -79,10 +78,8 @@ pub async fn run_anyway(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let ids: Vec<i64> = jobs.iter().map(|job| job.0).collect();
-    sqlx::query_as(schema.sql(RUN_ANYWAY))
-        .bind(ids)
+    sqlx::query_scalar(schema.sql(RUN_ANYWAY))
+        .bind(jobs)
         .fetch_all(conn)
         .await
-        .map(notified_job_ids)
 }

@@ -58,7 +58,7 @@ fn report(recovered: &[Recovered]) {
             kind = job.kind,
             queue = job.queue,
             process = job.process,
-            next = job.next,
+            became = job.became,
             "recovered a job of a process that died",
         );
     }

@@ -97,7 +97,7 @@ pub async fn clear(
     limit: u32,
 ) -> Result<ClearedBatch, QueueError> {
     check_queue(queue)?;
-    let front: Vec<(i64, i16, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
+    let front: Vec<(JobId, i16, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
         .bind(queue)
         .bind(from.priority)
         .bind(from.track)
@@ -105,7 +105,7 @@ pub async fn clear(
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-    let jobs: Vec<JobId> = front.iter().map(|(id, ..)| JobId(*id)).collect();
+    let jobs: Vec<JobId> = front.iter().map(|&(id, ..)| id).collect();
     let next = front.last().map(|&(_, priority, track, seq)| Place {
         priority,
         track,
