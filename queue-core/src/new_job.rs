@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::mem;
 
+use serde_json::value::RawValue;
+
+use crate::args;
 use crate::job::{Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
@@ -50,11 +53,23 @@ pub enum EnqueueError {
         /// How long they may be.
         max: usize,
     },
-    /// The arguments hold the character NUL, which Postgres cannot keep in `jsonb`.
-    #[error("the arguments of `{kind}` hold a NUL character (\\u0000), which Postgres cannot keep")]
-    Nul {
+    /// Postgres cannot store the arguments as `jsonb`, or a worker could not read them.
+    #[error("the arguments of `{kind}` {reason}")]
+    Unstorable {
         /// The job's kind.
         kind: String,
+        /// What they hold.
+        reason: String,
+    },
+    /// The arguments were written as JSON, but cannot be read back into their type.
+    #[error("the arguments of `{kind}` cannot be read back: `{field}`")]
+    Unreadable {
+        /// The job's kind.
+        kind: String,
+        /// The path of the field.
+        field: String,
+        /// The error of serde_json.
+        source: serde_json::Error,
     },
     /// A number of attempts or crashes is below one.
     #[error("`{kind}` allows {count} {what}: allow at least 1")]
@@ -90,11 +105,24 @@ impl From<sqlx::Error> for EnqueueError {
     }
 }
 
+/// JSON that is passed on: a [`serde_json::Value`], or the text of a [`RawValue`] unchanged.
+pub trait JsonText: std::fmt::Display + private::Sealed {}
+
+impl JsonText for serde_json::Value {}
+impl JsonText for RawValue {}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for serde_json::Value {}
+    impl Sealed for serde_json::value::RawValue {}
+}
+
 impl NewJob {
     /// Returns a job of a type, with the options of its kind.
     ///
     /// # Errors
-    /// Fails when the arguments cannot be written as JSON.
+    /// Refuses arguments that cannot be written as JSON, and those that cannot be read back, such as a
+    /// number that is not one (NaN).
     pub fn of<J: Job>(job: &J) -> Result<Self, EnqueueError> {
         let mut options = J::options();
         if let Some(unique) = job.unique() {
@@ -108,6 +136,7 @@ impl NewJob {
             kind: J::KIND.to_owned(),
             source,
         })?;
+        check_readable::<J>(&args)?;
         Ok(Self {
             kind: Cow::Borrowed(J::KIND),
             args,
@@ -115,8 +144,12 @@ impl NewJob {
         })
     }
 
-    /// Returns a job by its kind and arguments, for kinds without a type in this program.
-    pub fn untyped(kind: impl Into<String>, args: &serde_json::Value, options: Options) -> Self {
+    /// Returns a job by its kind and arguments, for kinds without a type in this program. Raw JSON is
+    /// stored with the same digits.
+    pub fn untyped<A>(kind: impl Into<String>, args: &A, options: Options) -> Self
+    where
+        A: JsonText + ?Sized,
+    {
         Self {
             kind: Cow::Owned(kind.into()),
             args: args.to_string(),
@@ -184,20 +217,25 @@ impl NewJob {
                 max,
             });
         }
-        if has_nul(&self.args) {
-            return Err(EnqueueError::Nul { kind: kind() });
-        }
-        Ok(())
+        args::check(&self.args).map_err(|reason| EnqueueError::Unstorable {
+            kind: kind(),
+            reason,
+        })
     }
 }
 
-/// Returns whether a JSON text holds the escape `\u0000`, as against an escaped backslash before
-/// the letters `u0000`.
-fn has_nul(json: &str) -> bool {
-    json.match_indices("\\u0000").any(|(at, _)| {
-        let backslashes = json[..at].bytes().rev().take_while(|&b| b == b'\\').count();
-        backslashes % 2 == 0
-    })
+/// Reads arguments as the worker will, since not all that can be written can be read: NaN is written as
+/// null.
+fn check_readable<J: Job>(args: &str) -> Result<(), EnqueueError> {
+    let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(args));
+    match read {
+        Ok::<J, _>(_) => Ok(()),
+        Err(error) => Err(EnqueueError::Unreadable {
+            kind: J::KIND.to_owned(),
+            field: error.path().to_string(),
+            source: error.into_inner(),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -229,12 +267,5 @@ mod tests {
         for answer in refused {
             assert!(answer.is_err());
         }
-    }
-
-    #[test]
-    fn a_nul_is_told_from_the_text_that_spells_it() {
-        assert!(has_nul(&json!("a\0").to_string()));
-        assert!(has_nul(&json!("\\\0").to_string()));
-        assert!(!has_nul(&json!("\\u0000").to_string()));
     }
 }

@@ -151,7 +151,7 @@ async fn a_refused_job_leaves_the_callers_transaction_usable() {
     let accepted = world.queue.enqueue(Note::new("a")).tx(&mut tx).await;
     tx.commit().await.unwrap();
 
-    assert!(matches!(refused, Err(EnqueueError::Nul { .. })));
+    assert!(matches!(refused, Err(EnqueueError::Unstorable { .. })));
     assert_eq!(world.state(accepted.unwrap().id()).await, "ready");
 }
 

@@ -1,5 +1,6 @@
 //! How the queue behaves, on a real Postgres. One program, since linking one per file takes minutes.
 
+mod arguments;
 mod cancelling;
 mod claiming;
 mod cli;
