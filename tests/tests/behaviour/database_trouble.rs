@@ -82,7 +82,7 @@ async fn enqueue(pool: &PgPool, deeds: impl IntoIterator<Item = Deed>) {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_there_before_its_database_waits_for_it() {
+async fn a_worker_that_starts_before_its_database_waits_for_it() {
     let mut server = DedicatedServer::start().await;
     let ledger = pool(server.connect_options());
     Ledger::build(&ledger).await;
@@ -99,7 +99,7 @@ async fn a_worker_that_is_there_before_its_database_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_worker_stops_when_asked_although_its_database_was_never_there() {
+async fn a_worker_whose_database_never_answered_stops_on_request() {
     let nowhere = "postgres://nobody@localhost/none?host=/nonexistent".to_owned();
     let mut victim = Victim::start(WORKER, &Orders::to(nowhere));
 
@@ -125,7 +125,7 @@ fn listens_for_term(pid: i32) -> bool {
 }
 
 #[tokio::test]
-async fn a_worker_that_finds_no_tables_works_once_they_are_made() {
+async fn a_worker_without_tables_works_once_they_exist() {
     let world = World::new().await;
     world.sql("drop schema queue cascade").await;
     Ledger::build(world.pool()).await;
@@ -172,7 +172,7 @@ async fn terminate_at_random(options: PgConnectOptions, enough: Arc<AtomicBool>)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_while_connections_are_terminated_at_random() {
+async fn terminating_random_connections_loses_and_repeats_no_job() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     let ledger = pool(options.clone());
@@ -198,7 +198,7 @@ async fn nothing_is_lost_or_run_twice_while_connections_are_terminated_at_random
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_while_answers_are_lost_at_random() {
+async fn losing_random_answers_loses_and_repeats_no_job() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     let ledger = pool(options.clone());
@@ -222,7 +222,7 @@ async fn nothing_is_lost_or_run_twice_while_answers_are_lost_at_random() {
 }
 
 #[tokio::test]
-async fn jobs_whose_claim_was_never_answered_are_given_back_and_run() {
+async fn jobs_are_released_and_run_when_the_answer_to_their_claim_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
@@ -240,7 +240,7 @@ async fn jobs_whose_claim_was_never_answered_are_given_back_and_run() {
 }
 
 #[tokio::test]
-async fn an_end_whose_write_was_never_answered_is_told_once_and_as_what_it_is() {
+async fn a_hook_runs_once_when_the_answer_to_a_completion_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
@@ -306,17 +306,17 @@ async fn survives(how: Down) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_when_the_server_is_stopped_and_started() {
+async fn restarting_the_server_loses_and_repeats_no_job() {
     survives(Down::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_when_the_server_crashes_and_recovers() {
+async fn a_server_crash_loses_and_repeats_no_job() {
     survives(Down::Crashed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_that_run_while_the_database_is_away_end_well_when_it_is_back() {
+async fn jobs_that_finish_while_the_database_is_down_are_recorded_afterwards() {
     let mut server = DedicatedServer::start().await;
     let ledger = pool(server.connect_options());
     Ledger::build(&ledger).await;
@@ -362,7 +362,7 @@ async fn worker_role(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_ends_while_nobody_may_log_in_ends_once_and_well() {
+async fn a_run_that_ends_while_logins_are_refused_is_recorded_once() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let role = worker_role(&world).await;
@@ -399,7 +399,7 @@ async fn a_run_that_ends_while_nobody_may_log_in_ends_once_and_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_a_lock_is_in_the_way_of_holds_up_no_other() {
+async fn a_completion_that_waits_for_a_lock_delays_no_other() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let options = (*world.pool().connect_options()).clone();
@@ -431,7 +431,7 @@ async fn an_end_that_a_lock_is_in_the_way_of_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_the_server_refuses_is_tried_until_it_takes_it() {
+async fn a_completion_that_the_server_rejects_is_retried_until_accepted() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let refuse = "create function ledger.refuse() returns trigger language plpgsql as $$
@@ -463,7 +463,7 @@ async fn an_end_that_the_server_refuses_is_tried_until_it_takes_it() {
 }
 
 #[tokio::test]
-async fn every_part_of_a_process_goes_on_after_its_connection_was_terminated() {
+async fn every_service_reconnects_after_its_connection_was_terminated() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;

@@ -652,7 +652,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn no_sequence_of_transitions_loses_or_doubles_a_job() {
+fn sequences_of_transitions_lose_or_double_no_job() {
     let runtime = runtime();
     let world = runtime.block_on(World::new());
     let steps = proptest::collection::vec(step(), 1..40);
@@ -727,7 +727,7 @@ impl Actor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
+async fn concurrent_transitions_lose_or_double_no_job_and_do_not_deadlock() {
     let world = World::new().await;
     let mut runner = TestRunner::deterministic();
     let strategy = proptest::collection::vec(step(), STEPS_AT_ONCE);

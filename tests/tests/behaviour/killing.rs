@@ -46,7 +46,7 @@ async fn until_runs(world: &World, of: &str, count: i64) {
 }
 
 #[tokio::test]
-async fn the_jobs_of_a_killed_process_are_run_again_by_another() {
+async fn the_jobs_of_a_killed_process_run_again_in_another() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(4)).await;
@@ -65,7 +65,7 @@ async fn the_jobs_of_a_killed_process_are_run_again_by_another() {
 }
 
 #[tokio::test]
-async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
+async fn a_job_that_keeps_killing_its_process_fails_and_the_others_finish() {
     let world = world().await;
     let orders = orders(&world);
     let bystander = Victim::start(WORKER, &orders.clone().queues("good"));
@@ -96,7 +96,7 @@ async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn jobs_beside_one_that_exits_their_process_are_finished_by_another() {
+async fn jobs_beside_one_that_exits_its_process_finish_in_another() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(3)).await;
@@ -113,7 +113,7 @@ async fn jobs_beside_one_that_exits_their_process_are_finished_by_another() {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again() {
+async fn killing_processes_repeatedly_loses_and_repeats_no_job() {
     let world = world().await;
     enqueue_with(&world, vec![Deed::Quick; 1_500], |options| {
         options.crashes(100)
@@ -143,7 +143,7 @@ async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again
 }
 
 #[tokio::test]
-async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
+async fn a_terminated_process_finishes_its_running_jobs_and_deregisters() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(6)).await;
@@ -166,7 +166,7 @@ async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn jobs_that_outlast_the_shutdown_timeout_are_ready_again() {
+async fn jobs_that_outlast_the_shutdown_timeout_become_ready() {
     let world = world().await;
     let mut orders = orders(&world);
     orders.shutdown_timeout = Duration::from_millis(300);
@@ -202,7 +202,7 @@ async fn a_second_term_ends_a_process_at_once() {
 }
 
 #[tokio::test]
-async fn quit_ends_a_process_at_once_and_what_was_done_stays_done() {
+async fn quit_ends_a_process_at_once_and_keeps_recorded_completions() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &patient(&world));
     enqueue(&world, [Deed::Quick, Deed::Long, Deed::Stubborn]).await;
@@ -243,7 +243,7 @@ async fn assert_ready_again(world: &World, jobs: i64) {
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() {
+async fn a_process_that_was_suspended_loses_its_jobs_and_registers_anew() {
     let world = world().await;
     let frozen = Victim::start(WORKER, &orders(&world).queues("shared,own"));
     enqueue_with(&world, gated(4), |options| options.queue("shared")).await;
@@ -270,7 +270,7 @@ async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() 
 }
 
 #[tokio::test]
-async fn a_process_whose_row_is_gone_lets_go_of_its_jobs_and_registers_anew() {
+async fn a_process_whose_row_is_gone_stops_its_jobs_and_registers_anew() {
     let world = world().await;
     let victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(2)).await;
@@ -310,7 +310,7 @@ const BEYOND_THE_LIMIT: &str = "with run as (
     having count(*) > run.slots";
 
 #[tokio::test]
-async fn no_limit_is_exceeded_and_no_slot_kept_while_processes_are_killed_and_stand_still() {
+async fn killing_and_suspending_processes_exceeds_no_limit_and_leaks_no_slot() {
     const JOBS: i64 = 450;
     let world = world().await;
     let orders = orders(&world);

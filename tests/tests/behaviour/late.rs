@@ -37,7 +37,7 @@ async fn flood_until_polled(world: &World) {
 
 /// Sweeps are slow and rare here, because nothing that was claimed can be cleaned away.
 #[tokio::test]
-async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
+async fn a_job_committed_after_later_jobs_does_not_wait_for_a_sweep() {
     const BEFORE: usize = 20_000;
     const LATE: usize = 15;
     let world = World::new().await;
@@ -75,7 +75,7 @@ async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_committed() {
+async fn a_job_enqueued_while_its_queue_was_polled_starts_after_a_late_commit() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only(10));
@@ -94,7 +94,7 @@ async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_c
 }
 
 #[tokio::test]
-async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() {
+async fn a_polling_process_without_room_leaves_jobs_to_idle_processes() {
     const SLOTS: usize = 30;
     let world = World::new().await;
     let (first, second) = (Stage::default(), Stage::default());
@@ -121,7 +121,7 @@ async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() 
 }
 
 #[tokio::test]
-async fn enqueueing_does_not_notify_of_jobs_that_a_process_polls_for() {
+async fn enqueueing_does_not_notify_while_a_process_polls_the_queue() {
     let world = World::new().await;
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();

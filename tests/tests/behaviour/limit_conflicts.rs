@@ -59,7 +59,7 @@ impl Perform<Stage> for Fails {
 }
 
 #[tokio::test]
-async fn a_job_that_discards_is_dropped_without_room_and_lets_go_of_its_unique_key() {
+async fn a_discarding_job_without_room_is_discarded_and_frees_its_unique_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = held(&world, &stage, settings(), key(Conflict::Discard)).await;
@@ -90,7 +90,7 @@ async fn a_job_that_discards_is_dropped_without_room_and_lets_go_of_its_unique_k
 }
 
 #[tokio::test]
-async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
+async fn a_discarding_job_that_was_claimed_once_is_not_discarded() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Fails>(), worker("*", 4));
@@ -109,7 +109,7 @@ async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
 }
 
 #[tokio::test]
-async fn a_discarding_job_that_was_given_back_waits_for_room() {
+async fn a_discarding_job_that_was_released_waits_for_room() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), settings());
@@ -134,7 +134,7 @@ async fn a_discarding_job_that_was_given_back_waits_for_room() {
 }
 
 #[tokio::test]
-async fn of_jobs_that_replace_each_other_the_newest_waits() {
+async fn the_newest_of_several_replacing_jobs_waits() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = held(&world, &stage, settings(), key(Conflict::Replace)).await;
@@ -164,7 +164,7 @@ async fn of_jobs_that_replace_each_other_the_newest_waits() {
 }
 
 #[tokio::test]
-async fn jobs_that_replace_each_other_and_are_looked_at_together_leave_the_newest() {
+async fn the_newest_of_several_replacing_jobs_in_one_claim_stays() {
     let world = World::new().await;
     let stage = Stage::default();
     world
@@ -187,7 +187,7 @@ async fn jobs_that_replace_each_other_and_are_looked_at_together_leave_the_newes
 }
 
 #[tokio::test]
-async fn a_job_that_ran_before_is_not_replaced() {
+async fn a_job_that_was_claimed_once_is_not_replaced() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Fails>(), worker("*", 4));

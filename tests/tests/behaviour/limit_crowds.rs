@@ -24,7 +24,7 @@ async fn until_idle(world: &World) {
 }
 
 #[tokio::test]
-async fn thousands_that_wait_for_a_full_key_stand_before_nobody() {
+async fn thousands_of_jobs_of_a_full_key_delay_no_other_job() {
     let world = World::new().await;
     let stage = Stage::default();
     let holder = world.queue.enqueue(Gated::new("holder")).limits(key());
@@ -77,7 +77,7 @@ async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) ->
 const KEYS: i64 = 120;
 
 #[tokio::test]
-async fn the_next_jobs_of_many_keys_that_are_free_at_once_go_on() {
+async fn the_next_jobs_of_many_keys_freed_at_once_start() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
@@ -90,7 +90,7 @@ async fn the_next_jobs_of_many_keys_that_are_free_at_once_go_on() {
 }
 
 #[tokio::test]
-async fn the_next_jobs_of_many_keys_go_on_elsewhere_when_their_process_stops() {
+async fn the_next_jobs_of_many_keys_start_elsewhere_when_their_process_stops() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
@@ -105,7 +105,7 @@ async fn the_next_jobs_of_many_keys_go_on_elsewhere_when_their_process_stops() {
 }
 
 #[tokio::test]
-async fn a_limit_of_very_many_is_used_up_and_not_exceeded() {
+async fn a_very_high_limit_is_reached_and_not_exceeded() {
     let world = World::new().await;
     let stage = Stage::default();
     for _ in 0..60 {
@@ -164,7 +164,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
 }
 
 #[tokio::test]
-async fn jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut conn = world.connect().await;
@@ -185,7 +185,7 @@ async fn jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_queue_that_nobody_serves_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_an_unserved_queue_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let options = Options::new().queue("elsewhere").limits(key());
@@ -195,7 +195,7 @@ async fn jobs_of_a_queue_that_nobody_serves_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_kind_that_nobody_knows_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_an_unknown_kind_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let stuck = vec![NewJob::untyped("forgotten", &json!(1), Options::new().limits(key())); 20];
@@ -204,7 +204,7 @@ async fn jobs_of_a_kind_that_nobody_knows_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_that_come_together_run_in_their_order_and_those_without_room_are_blocked_at_once() {
+async fn jobs_of_one_bulk_run_in_order_and_those_without_room_are_blocked_at_once() {
     for way in ["enqueue_many", "enqueue_all", "copy_jobs"] {
         let world = World::new().await;
         let stage = Stage::default();
@@ -241,7 +241,7 @@ async fn jobs_that_come_together_run_in_their_order_and_those_without_room_are_b
 }
 
 #[tokio::test]
-async fn two_transactions_that_enqueue_the_same_keys_wait_for_nobody() {
+async fn transactions_that_enqueue_jobs_of_the_same_keys_do_not_wait() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(4));

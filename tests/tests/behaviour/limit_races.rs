@@ -112,7 +112,7 @@ async fn until_waiting(world: &World) {
 }
 
 #[tokio::test]
-async fn two_claims_at_once_do_not_both_get_the_last_slot() {
+async fn concurrent_claims_do_not_both_get_the_last_slot() {
     let world = World::new().await;
     let (mut first, mut second) = (Hand::new(&world).await, Hand::new(&world).await);
     let jobs = [
@@ -135,7 +135,7 @@ async fn two_claims_at_once_do_not_both_get_the_last_slot() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() {
+async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
     let world = World::new().await;
     let (mut holder, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
     enqueue(&world, Limits::key("a")).await;
@@ -168,7 +168,7 @@ async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() 
 }
 
 #[tokio::test]
-async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
+async fn a_job_that_gets_only_some_of_its_slots_keeps_none() {
     let world = World::new().await;
     let (mut other, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
     let b = enqueue(&world, Limits::key("b")).await;
@@ -189,7 +189,7 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
 }
 
 #[tokio::test]
-async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front() {
+async fn an_unblocked_job_without_room_returns_to_the_front_of_its_key() {
     let world = World::new().await;
     let (mut hand, schema) = (Hand::new(&world).await, Schema::default());
     enqueue(&world, Limits::key("a")).await;
@@ -216,7 +216,7 @@ async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front(
 }
 
 #[tokio::test]
-async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
+async fn a_worker_that_does_not_know_a_new_limit_does_not_exceed_it() {
     let world = World::new().await;
     let (mut unaware, schema) = (Hand::new(&world).await, Schema::default());
     let job = enqueue(&world, Limits::none()).await;
@@ -237,7 +237,7 @@ async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_claimed_without_its_process_knowing_gives_its_slot_back() {
+async fn a_claim_unknown_to_its_process_is_released_with_its_slot() {
     let world = World::new().await;
     let mut forgetful = Hand::new(&world).await;
     let job = enqueue(&world, Limits::key("a")).await;
@@ -289,7 +289,7 @@ fn most_at_once(notes: &[String], key: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_processes_together_exceed_no_limit_and_run_everything() {
+async fn several_processes_run_all_jobs_and_exceed_no_limit() {
     const JOBS: usize = 400;
     let world = World::new().await;
     let stage = Stage::default();

@@ -119,7 +119,7 @@ fn assert_spaced(seconds: &[f64]) {
 }
 
 #[tokio::test]
-async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
+async fn a_burst_starts_at_once_and_later_jobs_of_a_key_evenly_spaced() {
     let world = world().await;
     for key in ["a", "b"] {
         enqueue(&world, key, |options| {
@@ -146,7 +146,7 @@ async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
 }
 
 #[tokio::test]
-async fn jobs_that_come_one_by_one_are_spaced_as_well() {
+async fn jobs_enqueued_one_by_one_are_spaced_too() {
     let world = world().await;
     let app = App::new(()).register::<Tick>();
     let process = world.start(app, worker("*", 10));
@@ -167,7 +167,7 @@ async fn jobs_that_come_one_by_one_are_spaced_as_well() {
 }
 
 #[tokio::test]
-async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
+async fn rates_of_a_queue_and_a_kind_hold_for_jobs_without_limits() {
     for name in ["@queue/default", "@kind/tick"] {
         let world = world().await;
         set_rate(&world, name).await;
@@ -180,7 +180,7 @@ async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
 }
 
 #[tokio::test]
-async fn a_rate_and_a_number_at_once_hold_together() {
+async fn a_rate_and_a_concurrency_limit_hold_together() {
     let world = world().await;
     enqueue(&world, "a", |options| {
         options.limits(Limits::key("a").to(1).rate(10, 10 * SPACE).burst(BURST))

@@ -16,7 +16,7 @@ async fn bare() -> World {
 }
 
 #[tokio::test]
-async fn processes_that_migrate_at_once_apply_each_migration_once() {
+async fn concurrent_migrations_apply_each_migration_once() {
     let world = bare().await;
 
     let mut migrating = JoinSet::new();
@@ -47,7 +47,7 @@ async fn migrating_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_newer_than_the_program_is_left_alone() {
+async fn a_database_newer_than_the_program_is_left_alone() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     world
@@ -67,7 +67,7 @@ async fn a_database_that_is_newer_than_the_program_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_schema_that_exists_needs_no_right_to_create_schemas() {
+async fn migrating_an_existing_schema_needs_no_right_to_create_schemas() {
     let world = bare().await;
     let mut conn = world.connect().await;
     let role: String = world
@@ -89,7 +89,7 @@ async fn a_schema_that_exists_needs_no_right_to_create_schemas() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_no_trace_and_says_which() {
+async fn a_failed_migration_leaves_no_trace_and_is_named() {
     let world = bare().await;
     let mut conn = world.connect().await;
     world.sql("create schema queue").await;
@@ -109,7 +109,7 @@ async fn a_migration_that_fails_leaves_no_trace_and_says_which() {
 }
 
 #[tokio::test]
-async fn the_status_tells_what_has_been_applied() {
+async fn the_status_shows_when_each_migration_was_applied() {
     let world = bare().await;
     let mut conn = world.connect().await;
 
@@ -150,7 +150,7 @@ async fn the_applications_own_migrations_are_not_touched() {
 }
 
 #[tokio::test]
-async fn the_script_applied_by_hand_makes_the_same_schema() {
+async fn the_printed_script_makes_the_same_schema() {
     let by_hand = bare().await;
     let migrated = World::new().await;
 
@@ -171,7 +171,7 @@ async fn the_script_applied_by_hand_makes_the_same_schema() {
 }
 
 #[tokio::test]
-async fn a_renamed_schema_differs_in_nothing_but_its_name() {
+async fn a_renamed_schema_differs_only_in_its_name() {
     let usual = World::new().await;
     let renamed = World::in_schema("ours").await;
 

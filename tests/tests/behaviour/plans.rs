@@ -226,7 +226,7 @@ async fn every_statement_can_be_prepared() {
 }
 
 #[test]
-fn what_is_expected_of_a_plan_is_expected_of_a_statement_that_exists() {
+fn every_expectation_names_an_existing_statement() {
     let known: Vec<String> = transitions().map(|statement| statement.name).collect();
 
     let on_purpose = MAY_READ_WHOLE.iter().map(|(name, _)| *name);
@@ -266,7 +266,7 @@ async fn plans_made_with_the_statistics_of_empty_tables_use_the_indexes() {
 /// What a vacuum leaves behind that came by while a table was empty: the planner then takes it for
 /// empty, however much it holds, until the next.
 #[tokio::test]
-async fn plans_made_for_tables_believed_empty_use_the_indexes() {
+async fn plans_made_for_tables_that_a_vacuum_found_empty_use_the_indexes() {
     let world = World::new().await;
     fill(&world).await;
     world.sql("vacuum analyze").await;

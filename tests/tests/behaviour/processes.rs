@@ -74,7 +74,7 @@ async fn nothing_is_left(world: &World) {
 }
 
 #[tokio::test]
-async fn a_process_tells_about_itself_in_its_row() {
+async fn a_process_describes_itself_in_its_row() {
     let world = World::new().await;
     let mut settings = worker("mail,report*,*", 3);
     settings.workers.push(settings.workers[0].clone());
@@ -105,7 +105,7 @@ async fn a_process_tells_about_itself_in_its_row() {
 }
 
 #[tokio::test]
-async fn the_heartbeat_moves_and_says_when_the_process_is_stopping() {
+async fn the_heartbeat_advances_and_records_when_the_process_is_stopping() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -131,7 +131,7 @@ async fn the_heartbeat_moves_and_says_when_the_process_is_stopping() {
 }
 
 #[tokio::test]
-async fn the_heartbeat_of_a_process_without_a_row_says_so() {
+async fn the_heartbeat_of_a_process_without_a_row_reports_it() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let process = ghost(&world, "p").await;
@@ -166,7 +166,7 @@ async fn unlike_in_solid_queue_a_process_whose_row_is_gone_starts_a_new_life() {
 }
 
 #[tokio::test]
-async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
+async fn recovery_makes_the_jobs_of_a_dead_process_ready_and_counts_a_crash() {
     let world = World::new().await;
     let job = note(&world, "a").await;
     let (dead, living) = (ghost(&world, "dead").await, ghost(&world, "living").await);
@@ -202,7 +202,7 @@ async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
 }
 
 #[tokio::test]
-async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
+async fn a_job_whose_process_died_three_times_fails() {
     let world = World::new().await;
     let job = note(&world, "a").await;
 
@@ -227,7 +227,7 @@ async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
 }
 
 #[tokio::test]
-async fn a_job_that_may_crash_once_is_not_run_again_after_a_crash() {
+async fn a_job_with_one_crash_allowed_does_not_run_again_after_it() {
     let world = World::new().await;
     let request = world.queue.enqueue_many([Note::new("a")]);
     let request = request.with(|options| options.crashes(1));
@@ -242,7 +242,7 @@ async fn a_job_that_may_crash_once_is_not_run_again_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_asked_to_stop_is_cancelled_when_its_process_dies() {
+async fn a_job_with_a_cancel_request_is_cancelled_when_its_process_dies() {
     let world = World::new().await;
     let job = note(&world, "a").await;
     let process = ghost(&world, "p").await;
@@ -262,7 +262,7 @@ async fn a_job_that_was_asked_to_stop_is_cancelled_when_its_process_dies() {
 }
 
 #[tokio::test]
-async fn two_who_recover_at_once_do_not_recover_a_job_twice() {
+async fn concurrent_recoveries_recover_each_job_once() {
     let world = World::new().await;
     let jobs = (0..300).map(|n| Note::new(n.to_string()));
     let _ = world.queue.enqueue_many(jobs).await.unwrap();
@@ -286,7 +286,7 @@ async fn two_who_recover_at_once_do_not_recover_a_job_twice() {
 }
 
 #[tokio::test]
-async fn claims_without_a_process_are_recovered_when_another_process_starts() {
+async fn claims_of_unknown_processes_are_recovered_when_a_process_starts() {
     let world = World::new().await;
     let stage = Stage::default();
     note(&world, "orphan").await;
@@ -300,7 +300,7 @@ async fn claims_without_a_process_are_recovered_when_another_process_starts() {
 }
 
 #[tokio::test]
-async fn a_living_process_recovers_the_jobs_of_a_dead_one_and_runs_them() {
+async fn a_live_process_recovers_and_runs_the_jobs_of_a_dead_one() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -354,7 +354,7 @@ fn hasty() -> Settings {
 }
 
 #[tokio::test]
-async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_nothing() {
+async fn a_job_that_outlasts_the_shutdown_timeout_becomes_ready_without_a_failure() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), hasty());
@@ -378,7 +378,7 @@ async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_not
 }
 
 #[tokio::test]
-async fn a_process_that_must_end_at_once_gives_its_jobs_back_within_two_seconds() {
+async fn an_immediate_stop_releases_the_jobs_within_two_seconds() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 2));
@@ -401,7 +401,7 @@ async fn a_process_that_must_end_at_once_gives_its_jobs_back_within_two_seconds(
 }
 
 #[tokio::test]
-async fn a_second_request_to_stop_ends_a_stop_that_waits() {
+async fn a_second_stop_request_ends_a_graceful_stop() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -441,7 +441,7 @@ async fn an_idle_process_stops_immediately() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_told_to_stop_while_it_starts_claims_nothing() {
+async fn a_process_stopped_during_its_start_claims_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
     let job = note(&world, "a").await;
@@ -476,7 +476,7 @@ async fn a_web_service_runs_a_process_inside_itself_until_its_own_shutdown() {
 }
 
 #[tokio::test]
-async fn a_process_that_starts_before_the_tables_are_there_waits_for_them() {
+async fn a_process_that_starts_before_the_tables_exist_waits_for_them() {
     let world = World::new().await;
     let stage = Stage::default();
     world.sql("alter schema queue rename to not_yet").await;

@@ -65,7 +65,7 @@ fn often() -> Settings {
 }
 
 #[tokio::test]
-async fn finished_jobs_older_than_kept_are_cleared_with_their_attempts_and_keys() {
+async fn finished_jobs_beyond_the_retention_are_cleared_with_their_attempts_and_keys() {
     let world = World::new().await;
     for hours in [30, 25, 23, 0] {
         finished(&world, "k", "q", hours).await;
@@ -81,7 +81,7 @@ async fn finished_jobs_older_than_kept_are_cleared_with_their_attempts_and_keys(
 }
 
 #[tokio::test]
-async fn what_a_kind_says_beats_its_queue_and_a_queue_the_default() {
+async fn the_retention_of_a_kind_overrides_its_queue_and_a_queue_the_default() {
     let world = World::new().await;
     for (kind, queue) in [
         ("short", "long"),
@@ -121,7 +121,7 @@ async fn what_a_kind_says_beats_its_queue_and_a_queue_the_default() {
 }
 
 #[tokio::test]
-async fn failed_jobs_are_kept_until_somebody_decides() {
+async fn failed_jobs_are_kept_by_default() {
     let world = World::new().await;
     failed(&world, 24 * 365).await;
     finished(&world, "k", "q", 48).await;
@@ -135,7 +135,7 @@ async fn failed_jobs_are_kept_until_somebody_decides() {
 }
 
 #[tokio::test]
-async fn failed_jobs_are_cleared_if_the_settings_say_so() {
+async fn failed_jobs_are_cleared_if_a_retention_is_set() {
     let world = World::new().await;
     failed(&world, 48).await;
     failed(&world, 1).await;
@@ -150,7 +150,7 @@ async fn failed_jobs_are_cleared_if_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn nothing_is_cleared_by_a_process_that_keeps_all_for_ever() {
+async fn a_process_with_endless_retention_clears_nothing() {
     let world = World::new().await;
     finished(&world, "k", "q", 24 * 365).await;
     failed(&world, 48).await;
@@ -166,7 +166,7 @@ async fn nothing_is_cleared_by_a_process_that_keeps_all_for_ever() {
 }
 
 #[tokio::test]
-async fn a_batch_clears_no_more_than_it_may_and_the_oldest_first() {
+async fn a_batch_clears_the_oldest_jobs_up_to_its_size() {
     let world = World::new().await;
     for hours in [40, 50, 30, 60, 26] {
         finished(&world, "k", "q", hours).await;

@@ -25,7 +25,7 @@ fn app(seen: &Seen<i64>) -> App<Seen<i64>> {
 }
 
 #[tokio::test]
-async fn every_job_is_run_once_and_finished() {
+async fn every_job_runs_once_and_is_finished() {
     let world = World::new().await;
     let seen = Seen::default();
     let process = world.start(app(&seen), worker("*", 10));

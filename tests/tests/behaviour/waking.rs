@@ -56,7 +56,7 @@ async fn an_idle_worker_is_woken_for_a_new_job() {
 }
 
 #[tokio::test]
-async fn an_idle_worker_is_woken_by_whatever_makes_jobs_ready() {
+async fn an_idle_worker_is_woken_by_every_way_to_enqueue() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only());
@@ -84,7 +84,7 @@ async fn an_idle_worker_is_woken_by_whatever_makes_jobs_ready() {
 }
 
 #[tokio::test]
-async fn a_listener_that_was_cut_off_listens_again_and_looks_at_once() {
+async fn a_listener_that_lost_its_connection_reconnects_and_looks_at_once() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only());
@@ -116,7 +116,7 @@ async fn a_listener_that_was_cut_off_listens_again_and_looks_at_once() {
 }
 
 #[tokio::test]
-async fn with_notifications_off_jobs_are_found_by_looking() {
+async fn jobs_are_found_by_polling_when_notifications_are_off() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -145,7 +145,7 @@ async fn with_notifications_off_jobs_are_found_by_looking() {
 }
 
 #[tokio::test]
-async fn enqueueing_notifies_only_while_somebody_sleeps() {
+async fn enqueueing_notifies_only_while_a_process_is_idle() {
     let world = World::new().await;
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();

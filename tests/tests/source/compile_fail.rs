@@ -3,7 +3,7 @@
 /// The messages are those of the toolchain named in `rust-toolchain.toml`; `TRYBUILD=overwrite`
 /// writes them anew.
 #[test]
-fn mistakes_get_short_messages_that_name_the_next_step() {
+fn mistakes_get_short_messages_that_name_the_fix() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/compile_fail/*.rs");
 }

@@ -36,7 +36,7 @@ fn no_module_uses_one_above_it() {
 }
 
 #[test]
-fn an_upward_use_is_noticed_however_it_is_written() {
+fn an_upward_use_is_found_in_every_notation() {
     for (text, noticed) in [
         ("use crate::roof::Tile;", true),
         ("pub use crate::{floor::Board, roof::Tile};", true),
@@ -66,7 +66,7 @@ fn an_upward_use_is_noticed_however_it_is_written() {
 }
 
 #[test]
-fn an_upward_use_inside_a_folder_is_noticed() {
+fn an_upward_use_inside_a_folder_is_found() {
     let mut modules = Modules::new();
     modules.insert(vec![], Module::read("mod house;"));
     modules.insert(vec!["house".into()], Module::read("mod roof;\nmod wall;"));
