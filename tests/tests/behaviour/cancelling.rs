@@ -1,4 +1,4 @@
-//! Jobs that nobody wants any more: waiting ones end at once, running ones are asked to stop.
+//! Cancelling: waiting jobs end at once, running jobs are asked to stop.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Perform<Stage> for Polite {
     }
 }
 
-/// A job that is asked to stop, and ends well all the same.
+/// A job that is asked to stop and succeeds anyway.
 #[derive(Serialize, Deserialize)]
 struct Diligent;
 
@@ -165,7 +165,7 @@ async fn a_cancel_request_without_a_notification_is_read_with_the_next_heartbeat
     assert_eq!(outcome(&world, id).await, "cancelled");
 }
 
-/// A job that fails at the gate `fail`, and would be tried again.
+/// A job that fails at the gate `fail`, and would be retried.
 #[derive(Serialize, Deserialize)]
 struct Unlucky;
 
@@ -197,7 +197,7 @@ async fn a_late_cancel_request_cancels_the_job_instead_of_retrying_it_and_log_an
     let id = world.queue.enqueue(Unlucky).await.unwrap().id();
     stage.noted("unlucky begins").await;
 
-    // Nobody tells the process, as when the request is committed while its run ends.
+    // The process gets no notification, as when the request commits while the run ends.
     world
         .sql("update queue.claimed set cancel_requested_at = now()")
         .await;

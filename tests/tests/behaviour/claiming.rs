@@ -1,4 +1,4 @@
-//! Which jobs a worker takes, in which order, and which it leaves alone.
+//! Which jobs a worker claims, in which order, and which it leaves alone.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ async fn note(world: &World, text: &str, queue: &'static str, priority: i16) -> 
     enqueued.unwrap().id()
 }
 
-/// Runs all jobs one after the other, and returns what they noted.
+/// Runs all jobs one after another, and returns their notes.
 async fn run_one_by_one(world: &World, queues: &str, jobs: i64) -> Vec<String> {
     let stage = Stage::default();
     let process = world.start(stage.app(), worker(queues, 1));
@@ -332,7 +332,7 @@ async fn long_jobs_are_not_prefetched() {
     let process = world.start(stage.app(), worker("*", 4));
     stage.noted_times("g begins", 4).await;
 
-    // The quick ones let the reserve grow; what it took of the slow ones is given back.
+    // The quick jobs let the prefetch grow; the slow jobs in it are released.
     world.until("claimed", 4).await;
     let without_failures = "ready where kind = 'gated' and failures = 0 and seq = job_id";
     assert_eq!(world.count(without_failures).await, 46);
@@ -354,7 +354,7 @@ async fn a_stop_returns_prefetched_jobs_to_their_place_without_a_failure() {
     stage.noted_times("g begins", 4).await;
 
     process.ask_to_stop();
-    eventually("the reserve is given back", async || {
+    eventually("the prefetched jobs are released", async || {
         world.count("claimed").await == 4
     })
     .await;
@@ -469,7 +469,7 @@ async fn a_claim_skips_a_locked_job() {
     process.stop().await;
 }
 
-/// A job that takes longer than claimed jobs wait for a slot.
+/// A job that runs longer than prefetched jobs wait for a slot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Slow;
 
@@ -501,7 +501,7 @@ async fn jobs_behind_long_ones_are_not_claimed_and_released_repeatedly() {
     let process = world.start(stage.app().register::<Slow>(), worker("default", 1));
     world.until("finished", 304).await;
 
-    // The reserve of quick times was given back once.
+    // What was prefetched while jobs were quick was released once.
     let most: i32 = world.value("select max(attempt) from queue.finished").await;
     assert!(most <= 3, "a job was claimed {most} times");
     process.stop().await;

@@ -1,4 +1,4 @@
-//! `complete_in`: a job's end is committed together with what it wrote, or not at all.
+//! `complete_in`: a job commits its completion together with its writes, or neither.
 
 use queue_core::JobId;
 use queue_tests::stage::{Note, Stage};
@@ -15,13 +15,13 @@ struct Book {
 #[derive(Serialize, Deserialize)]
 enum Then {
     Commit,
-    /// Rolls back at the first attempt, and says so.
+    /// Rolls back and fails at the first attempt.
     RollBackOnce,
-    /// Never commits, and claims that all is well.
+    /// Never commits, and returns `Ok`.
     Forget,
     /// Waits at the gate `late` before it completes.
     CommitLate,
-    /// Commits, and returns an error all the same.
+    /// Commits, and then returns an error.
     CommitAndFail,
 }
 

@@ -1,4 +1,4 @@
-//! The database is late, goes away, loses connections and answers, and comes back.
+//! The database starts late, goes down, drops connections and answers, and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
-/// Settings that notice trouble soon, and take nobody for dead because of it.
+/// Settings with short intervals, under which no process is presumed dead.
 fn settings(concurrency: usize) -> Settings {
     let mut orders = Orders::to(String::new());
     orders.concurrency = concurrency;
@@ -26,15 +26,14 @@ fn settings(concurrency: usize) -> Settings {
     orders.settings()
 }
 
-/// A worker inside the test.
+/// A worker process that runs inside the test.
 struct Worker {
     stop: Stop,
     task: JoinHandle<()>,
 }
 
 impl Worker {
-    /// Starts one that reaches the database in one way, while its jobs write to the ledger in
-    /// another.
+    /// Starts one on `options`, while its jobs write to the ledger through `ledger`.
     fn start(options: PgConnectOptions, ledger: &PgPool, settings: Settings) -> Self {
         let queue = Queue::new(PgPoolOptions::new().connect_lazy_with(options));
         let app = deeds::app(ledger.clone());
@@ -60,7 +59,7 @@ fn pool(options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Counts rows, or says that the database does not answer.
+/// Counts rows; returns nothing if the database does not answer.
 async fn count(pool: &PgPool, of: &str) -> Option<i64> {
     let statement = format!("select count(*) from {of}");
     let counting = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(pool);
@@ -112,7 +111,7 @@ async fn a_worker_whose_database_never_answered_stops_on_request() {
     assert!(victim.ended().await.success());
 }
 
-/// Tells whether a process has a handler for TERM, as the kernel has it on record.
+/// Returns whether the kernel lists a handler for TERM for a process.
 fn listens_for_term(pid: i32) -> bool {
     const TERM_BIT: u64 = 1 << 14;
 
@@ -150,7 +149,7 @@ async fn a_worker_without_tables_works_once_they_exist() {
     worker.stop().await;
 }
 
-/// Ends other connections to a database again and again, each with some luck, until told.
+/// Terminates random other connections to a database until `enough` is set.
 async fn terminate_at_random(options: PgConnectOptions, enough: Arc<AtomicBool>) -> u32 {
     let mut conn = PgConnection::connect_with(&options).await.unwrap();
     let mut terminated = 0;
@@ -342,8 +341,8 @@ async fn jobs_that_finish_while_the_database_is_down_are_recorded_afterwards() {
     assert_sound(&ledger).await;
 }
 
-/// The parts of a process that have a connection at all times: claims, sweeps, the dispatcher,
-/// recovery, clearing, the completer and the heartbeat.
+/// The parts of a process that always hold a connection: claims, sweeps, the dispatcher, recovery,
+/// clearing, the completer and the heartbeat.
 const PARTS: i64 = 8;
 
 async fn connections(world: &World) -> i64 {
@@ -382,9 +381,10 @@ async fn a_run_that_ends_while_logins_are_refused_is_recorded_once() {
     world.sql(&terminate).await;
     Ledger::open_gate(world.pool(), "gate").await;
     let before = lossy.accepted();
-    eventually("everybody has tried to log in several times", async || {
-        lossy.accepted() > before + 40
-    })
+    eventually(
+        "every service has tried to log in several times",
+        async || lossy.accepted() > before + 40,
+    )
     .await;
     world.sql(&format!("alter role {role} login")).await;
 
@@ -449,9 +449,12 @@ async fn a_completion_that_the_server_rejects_is_retried_until_accepted() {
         Ledger::runs_where(world.pool(), "true").await.unwrap() == 3
     })
     .await;
-    // Each refusal costs a connection.
+    // Each rejection costs a connection.
     let before = lossy.accepted();
-    eventually("ends were refused", async || lossy.accepted() > before + 5).await;
+    eventually("completions were rejected", async || {
+        lossy.accepted() > before + 5
+    })
+    .await;
 
     world.sql("drop trigger refuse on queue.finished").await;
 
@@ -493,7 +496,7 @@ async fn every_service_reconnects_after_its_connection_was_terminated() {
             .delay(Duration::from_millis(100));
         later.await.unwrap();
         world.until("jobs", 0).await;
-        // Recovered, because its process is none.
+        // Recovered, because its process has no row.
         world
             .queue
             .enqueue(Deed::Quick)

@@ -1,4 +1,4 @@
-//! Jobs come in: alone, in numbers, in a transaction, now or later, or not at all.
+//! Enqueueing: single jobs, bulks and copies, in transactions, with delays, and rejected jobs.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What operators ask is answered, and what they do to queues is done.
+//! What operators see, and what they do to queues.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Perform<()> for Good {
     }
 }
 
-/// Fails: at once for good, or with another attempt to come.
+/// A job that fails: for good, or with another attempt to come.
 #[derive(Serialize, Deserialize)]
 struct Bad {
     again: bool,
@@ -535,7 +535,7 @@ async fn the_doctor_reports_missing_tables() {
     assert_eq!(findings[0].check, "not_migrated");
 }
 
-/// A role that is there on every server, and may do nothing here but what is granted.
+/// A role that exists on every server and has no rights here except those granted.
 const ORDINARY: &str = "pg_signal_backend";
 
 #[tokio::test]

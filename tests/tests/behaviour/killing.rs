@@ -1,4 +1,4 @@
-//! Worker processes are killed, stopped and held up in the middle of their jobs.
+//! Worker processes that are killed, stopped or suspended in the middle of their jobs.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn gated(count: usize) -> Vec<Deed> {
     vec![Deed::Gate("gate".to_owned()); count]
 }
 
-/// Waits until so many runs are on record that meet a condition.
+/// Waits until the ledger has this many runs that meet a condition.
 async fn until_runs(world: &World, of: &str, count: i64) {
     eventually(&format!("{count} runs have {of}"), async || {
         Ledger::runs_where(world.pool(), of).await.unwrap() == count
@@ -219,7 +219,7 @@ async fn quit_ends_a_process_at_once_and_keeps_recorded_completions() {
     assert_eq!(world.count("finished").await, 1);
 }
 
-/// Orders for a worker that has more patience with its jobs than these tests have.
+/// Orders for a worker whose timeouts are longer than these tests wait.
 fn patient(world: &World) -> Orders {
     let mut orders = orders(world);
     orders.heartbeat = Duration::from_millis(200);
@@ -258,7 +258,7 @@ async fn a_process_that_was_suspended_loses_its_jobs_and_registers_anew() {
     enqueue_with(&world, gated(8), |options| options.queue("own")).await;
 
     world.until("finished", 12).await;
-    // What it claimed before it knew of its death may run under a later number.
+    // Jobs it claimed before it noticed may run under a later attempt number.
     let own = format!("pid = {}", frozen.pid());
     assert!(Ledger::runs_where(world.pool(), &own).await.unwrap() >= 12);
     world
@@ -290,8 +290,8 @@ async fn a_process_whose_row_is_gone_stops_its_jobs_and_registers_anew() {
     assert_sound(world.pool()).await;
 }
 
-/// Runs that there were more of at one moment than their key allows. A run is over when it said so,
-/// or when it was taken from its process.
+/// Finds moments at which more jobs of a key ran than its limit. A run ends when it records its end
+/// or when its job is taken from its process.
 const BEYOND_THE_LIMIT: &str = "with run as (
         select limits -> 0 ->> 'key' as key, (limits -> 0 ->> 'slots')::integer as slots, began_at,
             least(coalesce(runs.ended_at, 'infinity'), coalesce(taken.ended_at, 'infinity')) as ended_at
@@ -320,7 +320,7 @@ async fn killing_and_suspending_processes_exceeds_no_limit_and_leaks_no_slot() {
         let job = NewJob::of(&Deed::Recorded).unwrap();
         job.with(|options| options.crashes(100).limits(limits.clone()))
     });
-    // One call for each, so that they come to the workers in ready.
+    // One call for each, so that all of them become ready.
     for job in jobs {
         world.queue.enqueue_all([job]).await.unwrap();
     }

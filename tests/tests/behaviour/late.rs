@@ -1,4 +1,4 @@
-//! Jobs that are committed behind later ones, and jobs that come one by one and fast.
+//! Jobs that commit after later jobs, and jobs that arrive singly at a high rate.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use queue_tests::world::{World, eventually, worker};
 use queue_worker::Settings;
 use sqlx::postgres::PgListener;
 
-/// A worker that would find nothing by its own looks for the next hour.
+/// Settings of a worker that polls once an hour, so that only notifications wake it.
 fn woken_only(concurrency: usize) -> Settings {
     let mut settings = worker("*", concurrency);
     settings.process.notifications = true;
@@ -17,7 +17,7 @@ fn woken_only(concurrency: usize) -> Settings {
     settings
 }
 
-/// Enqueues jobs one by one, from several tasks, until some process polls for them.
+/// Enqueues jobs one by one, from several tasks, until a process polls the queue.
 async fn flood_until_polled(world: &World) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -35,7 +35,7 @@ async fn flood_until_polled(world: &World) {
     tasks.shutdown().await;
 }
 
-/// Sweeps are slow and rare here, because nothing that was claimed can be cleaned away.
+/// Sweeps are slow and rare here, because an open snapshot keeps vacuum from removing claimed rows.
 #[tokio::test]
 async fn a_job_committed_after_later_jobs_does_not_wait_for_a_sweep() {
     const BEFORE: usize = 20_000;
@@ -67,7 +67,7 @@ async fn a_job_committed_after_later_jobs_does_not_wait_for_a_sweep() {
     }
 
     waits.sort();
-    // Expected are 10 ms, and what the test itself waits between two looks.
+    // Expected are 10 ms, plus the interval at which the test itself polls.
     assert!(waits[LATE / 2] < Duration::from_millis(60), "{waits:?}");
     assert!(waits[LATE - 1] < Duration::from_millis(750), "{waits:?}");
     drop(snapshot);
@@ -84,7 +84,7 @@ async fn a_job_enqueued_while_its_queue_was_polled_starts_after_a_late_commit() 
     let request = world.queue.enqueue(Note::new("late"));
     let _ = request.tx(&mut tx).await.unwrap();
 
-    // Nothing comes any more, so the process sleeps.
+    // No more jobs arrive, so the process becomes idle.
     world.until("pollers", 0).await;
     world.until("idle_processes", 1).await;
     tx.commit().await.unwrap();

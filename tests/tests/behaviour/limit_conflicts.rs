@@ -1,5 +1,4 @@
-//! What becomes of a job for which there is no room: it waits, it is discarded, or it takes the
-//! place of those that wait.
+//! A job whose key has no room: it waits, it is discarded, or it replaces the jobs that wait.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ fn key(conflict: Conflict) -> Limits {
     Limits::key("k").group("g").on_conflict(conflict)
 }
 
-/// Starts a process in which a job named `holder` holds the key until its gate is open.
+/// Starts a process in which a job named `holder` holds the key until its gate opens.
 async fn held(world: &World, stage: &Stage, settings: Settings, limits: Limits) -> Running {
     let process = world.start(stage.app().register::<Fails>(), settings);
     let holder = world.queue.enqueue(Gated::new("holder")).limits(limits);

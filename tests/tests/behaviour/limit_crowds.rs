@@ -1,4 +1,4 @@
-//! Jobs that wait for a key, however many and for however long, hold up nobody but each other.
+//! Many jobs that wait for a key delay only each other.
 
 use queue_core::operations::queues::pause;
 use queue_core::{Limits, NewJob, Options};
@@ -29,7 +29,7 @@ async fn thousands_of_jobs_of_a_full_key_delay_no_other_job() {
     let stage = Stage::default();
     let holder = world.queue.enqueue(Gated::new("holder")).limits(key());
     holder.await.unwrap();
-    // One by one, as it were: none knows of the others, and all of them stand in ready.
+    // Their limits are added afterwards: a bulk with limits would block them at once.
     for chunk in numbers(2_000).chunks(500) {
         world.queue.enqueue_many(chunk.to_vec()).await.unwrap();
     }
@@ -57,7 +57,7 @@ async fn thousands_of_jobs_of_a_full_key_delay_no_other_job() {
     process.stop_at_once().await;
 }
 
-/// Starts jobs of many keys that end together, and enqueues one more of each.
+/// Starts jobs of many keys that end together, and enqueues one more job of each key.
 async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) -> Running {
     let process = world.start(stage.app(), settings);
     for n in 0..KEYS {
@@ -73,7 +73,7 @@ async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) ->
     process
 }
 
-/// More than are looked at at once.
+/// More keys than the unblocker handles in one batch.
 const KEYS: i64 = 120;
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_very_high_limit_is_reached_and_not_exceeded() {
     process.stop().await;
 }
 
-/// Enqueues jobs of a key that nobody will run, and after them one holder and notes of the same.
+/// Enqueues jobs of a key that no process can run, and after them a holder and notes of the same key.
 async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     let count = stuck.len();
     let process = world.start(stage.app(), without_passes(4));
@@ -131,7 +131,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     holder.await.unwrap();
     stage.noted("holder begins").await;
     world.queue.enqueue_all(stuck).await.unwrap();
-    // Whoever may run them has looked at them, and is gone.
+    // As if a process that can run them had found no room, and had stopped.
     world
         .sql(
             "with moved as (delete from queue.ready returning *)
@@ -156,7 +156,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     world.until("slots", 0).await;
     process.stop().await;
     assert!(stage.notes()[2..].is_sorted());
-    // No more of them were moved than there is room for.
+    // Only as many were moved as there is room for.
     let moved = world.count("ready").await;
     assert!(moved <= 1, "{moved} were moved");
     assert_eq!(moved + world.count("blocked").await, count as i64);

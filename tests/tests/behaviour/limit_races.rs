@@ -1,5 +1,5 @@
-//! Claims and ends of one key at the same moment: a limit is never exceeded, no slot is kept, and
-//! nobody is forgotten.
+//! Concurrent claims and ends of runs of one key: no limit is exceeded, no slot leaks, and no blocked
+//! job is left behind.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 
-/// A process that claims when it is told to.
+/// A process whose claims the test makes.
 struct Hand {
     process: ProcessId,
     conn: PgConnection,
@@ -44,7 +44,7 @@ impl Hand {
         Self { process, conn }
     }
 
-    /// Claims up to `limit` jobs, and looks at no more than that.
+    /// Claims up to `limit` jobs, and examines no more than that.
     async fn claim(&mut self, limit: usize) -> LimitedClaim {
         let lanes = [Track::Unblocked, Track::Limited].map(lane);
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
@@ -54,7 +54,7 @@ impl Hand {
             .unwrap()
     }
 
-    /// Claims jobs as one does that knows of no limit.
+    /// Claims jobs as a worker that knows of no limit does.
     async fn claim_unaware(&mut self) -> Vec<ClaimedJob> {
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
         let (conn, lanes) = (&mut self.conn, [lane(Track::Open)]);
@@ -62,7 +62,7 @@ impl Hand {
         claimed.unwrap()
     }
 
-    /// Ends a run, and looks who may go on.
+    /// Finishes a job, and unblocks the next jobs of its keys.
     async fn finish(&mut self, job: &ClaimedJob) {
         let run = Run {
             claim: job.claim,
@@ -101,7 +101,7 @@ fn ids(claim: &LimitedClaim) -> Vec<JobId> {
     claim.jobs.iter().map(|job| job.claim.job_id()).collect()
 }
 
-/// Waits until somebody waits for a lock.
+/// Waits until a statement waits for a lock.
 async fn until_waiting(world: &World) {
     eventually("a statement waits for a lock", async || {
         let waiting = "select count(*) from pg_stat_activity
@@ -142,7 +142,7 @@ async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
     let held = holder.claim(1).await.jobs.remove(0);
     let waiting = enqueue(&world, Limits::key("a")).await;
     let beside = enqueue(&world, Limits::key("b")).await;
-    // With anything set at run time, one statement decides about all of them.
+    // Once any limit is set at run time, one statement decides about all jobs.
     world
         .sql("insert into queue.limits (name, slots, declared) values ('other', 1, false)")
         .await;
@@ -152,7 +152,7 @@ async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
         .execute("insert into queue.slots (key, number, job_id) values ('k/b', 1, 0)")
         .await;
 
-    // The claim has seen the key full, and waits for another key's slot before it writes that.
+    // The claim has seen the key full, and waits for a slot of another key before it blocks the job.
     let (claimed, ()) = tokio::join!(claimer.claim(10), async {
         until_waiting(&world).await;
         holder.finish(&held).await;
@@ -252,7 +252,7 @@ async fn a_claim_unknown_to_its_process_is_released_with_its_slot() {
     assert_eq!(ids(&forgetful.claim(1).await), [job]);
 }
 
-/// A job that notes when it begins and ends, with a round trip in between.
+/// A job that notes its beginning and its end, with a round trip in between.
 #[derive(Serialize, Deserialize)]
 struct Brief(Vec<String>);
 
@@ -276,7 +276,7 @@ impl Perform<Stage> for Brief {
     }
 }
 
-/// The most jobs of a key that ran at the same moment.
+/// Returns the most jobs of a key that ran at the same time.
 fn most_at_once(notes: &[String], key: &str) -> usize {
     let (begins, ends) = (format!("{key} begins"), format!("{key} ends"));
     let (mut running, mut most) = (0, 0);
@@ -297,7 +297,7 @@ async fn several_processes_run_all_jobs_and_exceed_no_limit() {
     let processes = [(); 3].map(|()| start());
     let mut random = fastrand::Rng::with_seed(7);
 
-    // Key 1 has one slot, key 2 two and key 3 three; some jobs have two keys, in either order.
+    // Key 1 has one slot, key 2 two and key 3 three. Some jobs have two keys, in either order.
     for _ in 0..JOBS / 20 {
         let jobs = (0..20).map(|_| {
             let mut keys = vec![random.usize(1..=3)];
@@ -331,7 +331,10 @@ async fn several_processes_run_all_jobs_and_exceed_no_limit() {
         let most = most_at_once(&notes, &key.to_string());
         assert!(most <= key, "{most} jobs of key {key} ran at once");
     }
-    assert!(most_at_once(&notes, "3") > 1, "nothing ran beside anything");
+    assert!(
+        most_at_once(&notes, "3") > 1,
+        "no two jobs ran at the same time"
+    );
     assert_eq!(world.count("slots").await, 0);
     assert_eq!(world.count("attempts").await, 0);
     assert_tables_sound(world.pool()).await;

@@ -1,4 +1,4 @@
-//! So many starts in a period: a burst at once, and then evenly spaced, for each key, queue and kind.
+//! Rate limits of keys, queues and kinds: a burst starts at once, later jobs evenly spaced.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn rate() -> Rate {
     }
 }
 
-/// A job that writes down when it was claimed.
+/// A job that records when it was claimed.
 #[derive(Serialize, Deserialize)]
 struct Tick(String);
 
@@ -92,7 +92,7 @@ async fn starts(world: &World, count: usize) {
     assert_tables_sound(world.pool()).await;
 }
 
-/// Returns when the jobs of a key were claimed, in seconds after the first.
+/// Returns the times at which the jobs of a key were claimed, in seconds after the first.
 async fn seconds(world: &World, key: &str) -> Vec<f64> {
     let query = format!(
         "select extract(epoch from at - min(at) over ())::float8
@@ -102,8 +102,8 @@ async fn seconds(world: &World, key: &str) -> Vec<f64> {
     rows.into_iter().map(|(at,)| at).collect()
 }
 
-/// Checks that no time has more starts than a burst and what is due in that time, and one more for
-/// a claim that was slow to write down its time.
+/// Checks that no interval has more starts than the burst and the rate allow. One more is tolerated,
+/// because a claim may be slow to record its time.
 fn assert_spaced(seconds: &[f64]) {
     assert_eq!(seconds.len(), JOBS);
     for (first, from) in seconds.iter().enumerate() {
@@ -134,7 +134,7 @@ async fn a_burst_starts_at_once_and_later_jobs_of_a_key_evenly_spaced() {
     let (a, b) = (seconds(&world, "a").await, seconds(&world, "b").await);
     assert_spaced(&a);
     assert_spaced(&b);
-    // What has to wait for no start does not: the last of it comes before the last of the others.
+    // Jobs without a rate do not wait: the last of them starts before the last of the others.
     let free: f64 = world
         .value(
             "select extract(epoch from max(at) filter (where key <> 'free')

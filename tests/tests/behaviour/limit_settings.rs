@@ -1,4 +1,4 @@
-//! Limits that are set at run time, what they do to jobs that run and wait, and what operators see
+//! Limits that are set at run time: their effect on running and blocked jobs, and what operators see
 //! and do.
 
 use std::time::Duration;
@@ -174,7 +174,7 @@ async fn a_limit_of_a_queue_holds_across_processes() {
             .filter(|name| stage.times(&format!("{name} begins")) > 0);
         names.len() - begun.count()
     };
-    eventually("as many have begun as hold a slot", async || {
+    eventually("every job that holds a slot has begun", async || {
         unbegun(&stage) == 5
     })
     .await;

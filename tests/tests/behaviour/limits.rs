@@ -1,5 +1,5 @@
-//! Limits per key: no more jobs of a key run than it allows, whatever becomes of them, and those
-//! that wait go on in their order.
+//! Limits per key: at most that many jobs of a key run, however they end, and blocked jobs go on in
+//! order.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn key() -> Limits {
     Limits::key("k").group("g")
 }
 
-/// Waits until nothing is left to do, and checks that no slot is.
+/// Waits until no job is left to run, and checks that no slot is held.
 async fn until_idle(world: &World) {
     for table in ["scheduled", "ready", "blocked", "claimed"] {
         world.until(table, 0).await;
@@ -26,7 +26,7 @@ async fn until_idle(world: &World) {
     assert_tables_sound(world.pool()).await;
 }
 
-/// A job that waits at the gate `go`, and then ends as it is told.
+/// A job that waits at the gate `go`, and then ends in the way it names.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum End {
     Well,

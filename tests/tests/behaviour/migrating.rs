@@ -1,4 +1,4 @@
-//! The schema: made once, however many make it, and always the same.
+//! Migrations: applied once each, also concurrently, and always with the same result.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -182,7 +182,7 @@ async fn a_renamed_schema_differs_only_in_its_name() {
     assert!(!script(&schema).contains("queue."));
 }
 
-/// Describes all that a schema holds, without its name.
+/// Describes everything in a schema except its name.
 async fn shape(world: &World, schema: &str) -> Vec<String> {
     let query = "
         select format('%s %s %s %s %s', relname, attname, format_type(atttypid, atttypmod),
@@ -205,9 +205,9 @@ async fn shape(world: &World, schema: &str) -> Vec<String> {
     rows.into_iter().map(plain).collect()
 }
 
-/// The golden schema: what `migrations/` amount to, to be read and to be compared. With
-/// `UPDATE_SCHEMA=1` in the environment it is written anew. It is as Postgres 15 prints it, so
-/// where there is no `pg_dump` of that version there is nothing to compare.
+/// The golden schema, `migrations/schema.sql`, is the result of all migrations, as `pg_dump` 15
+/// prints it. `UPDATE_SCHEMA=1` in the environment rewrites it. Without a `pg_dump` of that version
+/// nothing is compared.
 #[tokio::test]
 async fn the_golden_schema_is_what_the_migrations_make() {
     let Some(pg_dump) = pg_dump_15() else {
@@ -272,7 +272,7 @@ fn pg_dump_15() -> Option<PathBuf> {
         })
 }
 
-/// Leaves out what says nothing about the schema: versions, settings, comments, blank lines.
+/// Removes the lines that do not describe the schema: versions, settings, comments, blank lines.
 fn normalised(dump: &str) -> String {
     let mut lines =
         vec!["-- What the migrations make, as pg_dump 15 prints it. Compared by the tests."];

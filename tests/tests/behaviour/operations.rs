@@ -1,4 +1,4 @@
-//! What applications and operators do to jobs, called as a service calls it.
+//! What applications and operators do to jobs, called as an application calls it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn enqueue(world: &World, options: Options) -> JobId {
     world.queue.enqueue_all([job]).await.unwrap()[0].id()
 }
 
-/// Enqueues a job that fails at its first attempt, and waits until it has.
+/// Enqueues a job that fails at its first attempt, and waits for the failure.
 async fn failed(world: &World, options: Options) -> JobId {
     let job = NewJob::untyped("note", &json!({"no": "text"}), options);
     let id = world.queue.enqueue_all([job]).await.unwrap()[0].id();
@@ -44,7 +44,7 @@ async fn outcome(world: &World, job: JobId) -> String {
 fn refusal<T: std::fmt::Debug>(answer: Result<T, JobError>) -> Refusal {
     match answer {
         Err(JobError::Refused { reason, .. }) => reason,
-        other => panic!("{other:?} is no refusal"),
+        other => panic!("{other:?} is not a refusal"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How runs end, and what becomes of their jobs.
+//! How runs end, and which state their jobs get.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use queue_tests::world::{World, worker};
 use queue_worker::{Attempt, Backoff, Cx, Job, Next, Perform, PerformBlocking, Settings};
 use serde::{Deserialize, Serialize};
 
-/// A job that ends as its arguments say.
+/// A job that ends in the way its arguments name.
 #[derive(Clone, Serialize, Deserialize)]
 enum Act {
     Err(Wish),
     PanicStr,
     PanicString,
     PanicOther,
-    /// Fails so many times, then is done.
+    /// Fails this many times, then succeeds.
     FailTimes(i32),
 }
 
@@ -101,7 +101,7 @@ async fn act_alone(world: &World, job: Act, attempts: i16) -> String {
     world.state(id).await
 }
 
-/// Returns the attempts that did not end well: number, ending, error, backtrace.
+/// Returns the recorded attempts: number, ending, error, backtrace.
 async fn attempts(world: &World) -> Vec<(i32, String, String, Option<String>)> {
     world
         .rows("select attempt, ending, error, backtrace from queue.attempts order by attempt")
@@ -361,7 +361,7 @@ async fn errors_of_anyhow_are_stored_with_their_causes() {
     );
 }
 
-/// A job that has 100 ms, and takes for ever: until its token is cancelled, or really.
+/// A job with a timeout of 100 ms that runs until its token is cancelled, or for ever.
 #[derive(Serialize, Deserialize)]
 struct Slow {
     heeds_its_token: bool,
@@ -470,7 +470,7 @@ impl PerformBlocking<Stage> for Blocking {
 
 #[tokio::test]
 async fn a_blocking_job_runs_outside_the_asynchronous_threads() {
-    // The test's runtime has one thread: if the job had it, nothing else would go on.
+    // The test's runtime has one thread: if the job blocked it, nothing else would run.
     let world = World::new().await;
     let stage = Stage::default();
     let app = stage.app().register_blocking::<Blocking>();
@@ -501,7 +501,7 @@ async fn a_blocking_job_beyond_its_timeout_keeps_its_slot_and_its_result_is_igno
     world.until_state(id, "finished").await;
     let next = world.queue.enqueue(Note::new("next")).await.unwrap().id();
 
-    // The only slot is still taken by the thread, so the next job cannot have begun.
+    // The thread still holds the only slot, so the next job cannot have begun.
     assert_eq!(stage.times("next"), 0);
     assert_ne!(world.state(next).await, "finished");
     stage.open("thread");
@@ -543,7 +543,7 @@ async fn hooks_run_for_finished_failed_and_discarded_jobs_even_if_one_panics() {
     let app = stage
         .app()
         .register::<Act>()
-        .on_finished(|_| panic!("a hook of no use"))
+        .on_finished(|_| panic!("a hook that fails"))
         .on_finished(move |job| finished.note(format!("finished {} {:?}", job.kind, job.error)))
         .on_failed(move |job| failed.note(format!("failed {}", job.error.unwrap())))
         .on_discarded(move |job| discarded.note(format!("discarded {}", job.error.unwrap())));
@@ -564,7 +564,7 @@ async fn hooks_run_for_finished_failed_and_discarded_jobs_even_if_one_panics() {
     process.stop().await;
 }
 
-/// Gives what is claimed to another process, which lives, so that nobody recovers it.
+/// Assigns all claims to another live process, so that they are not recovered.
 async fn take_away(world: &World) {
     world
         .sql(
@@ -594,7 +594,7 @@ async fn a_late_success_of_a_lost_job_changes_nothing() {
     stage.open("g");
     stage.noted("g ends").await;
     let _ = world.queue.enqueue(Note::new("next")).await.unwrap();
-    // Ends are written in their order, so that of the gated job has been tried by then.
+    // Completions are written in order, so that of the gated job has been tried by then.
     stage.noted("heard").await;
 
     assert_eq!(stage.times("heard"), 1);
@@ -662,7 +662,7 @@ impl PerformBlocking<Stage> for HoldThread {
     }
 }
 
-/// A job that has little time to find a thread.
+/// A job whose timeout is shorter than its wait for a thread.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct NeedThread;
 
@@ -702,7 +702,7 @@ async fn is_withdrawn() {
 
     stage.open("gate");
     world.until("finished", 1).await;
-    // The next to get the thread, behind any that still waits for it.
+    // It gets the thread after all jobs that still wait for it.
     let next = world.queue.enqueue(NeedThread).await.unwrap().id();
     world.until_state(next, "finished").await;
 

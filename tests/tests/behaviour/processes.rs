@@ -1,4 +1,4 @@
-//! Processes come, live and go: what they leave to others, and what they never leave behind.
+//! Processes start, live and stop: what others recover from them, and what they clean up.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
-/// Puts a process into the database that runs nothing.
+/// Registers a process that runs nothing.
 async fn ghost(world: &World, name: &str) -> ProcessId {
     let process = ProcessId::new();
     let info = ProcessInfo {

@@ -1,4 +1,4 @@
-//! Two hands on one job: one holds its lock, the other comes too late or passes it by, and
+//! Two statements on one job: the first holds its lock, the second waits for it or skips the job, and
 //! exactly one of them changes its state.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use queue_tests::world::{World, eventually};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-/// Processes that were silent for longer than this are dead.
+/// Processes that were silent for longer than this are presumed dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -52,14 +52,14 @@ async fn claimed(world: &World, options: Options) -> (ProcessId, Claim) {
     (process, claims.remove(0))
 }
 
-/// Enqueues a job, claims it for a process, and lets the process be silent for long.
+/// Enqueues a job, claims it for a process, and makes the process look dead.
 async fn orphaned(world: &World) -> (ProcessId, Claim) {
     let claimed = claimed(world, Options::new()).await;
     silence(world).await;
     claimed
 }
 
-/// Lets a second job be claimed and recovered, while a first one waits.
+/// Claims and recovers a second job while a first one waits.
 async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
     enqueue(world, Options::new()).await;
     let process = process(world).await;
@@ -187,8 +187,6 @@ async fn assert_ends(world: &World, job: JobId, state: &str) {
     assert_eq!(world.state(job).await, state);
     assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
 }
-
-// ---- the end of a run, and the death of its process
 
 #[tokio::test]
 async fn a_job_that_is_being_finished_is_not_recovered() {
@@ -331,8 +329,6 @@ async fn a_claim_whose_process_has_no_row_is_recovered() {
     assert_ends(&world, claim.job_id(), "ready").await;
 }
 
-// ---- what a process does twice, because an answer was lost
-
 #[tokio::test]
 async fn a_repeated_release_does_not_take_the_job_from_its_next_run() {
     let world = World::new().await;
@@ -461,8 +457,6 @@ async fn one_statement_ends_several_runs_in_different_ways() {
     assert_eq!(world.count("attempts where process = 'p'").await, 3);
     assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
 }
-
-// ---- operators in between
 
 #[tokio::test]
 async fn a_job_that_is_being_claimed_can_only_be_asked_to_stop() {
@@ -660,7 +654,7 @@ async fn a_job_with_a_cancel_request_during_its_recovery_is_cancelled() {
     assert_ends(&world, claim.job_id(), "finished").await;
 }
 
-/// The ends of a run after which it would run again, or be left for an operator.
+/// The ways for a run to end after which its job would run again or stay failed.
 const UNFINISHED_ENDS: [&str; 5] = ["retry", "snooze", "release", "fail", "release unknown"];
 
 async fn ended(conn: &mut PgConnection, end: &str, process: ProcessId, claim: Claim) -> Vec<JobId> {

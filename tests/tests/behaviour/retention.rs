@@ -1,4 +1,4 @@
-//! Ended jobs are kept for a while, then cleared with all that belongs to them.
+//! Finished and failed jobs are kept for their retention, then cleared with their rows elsewhere.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Puts a job into `finished`, so many hours ago, with an attempt that did not end well and a
-/// unique key.
+/// Adds a job that finished this many hours ago, with a recorded attempt and a unique key.
 async fn finished(world: &World, kind: &str, queue: &'static str, hours: u32) {
     ended(world, kind, queue).await;
     world
@@ -201,7 +200,7 @@ async fn more_than_a_batch_is_cleared_in_one_pass() {
     }
     let mut settings = often();
     settings.maintenance.batch_size = 5;
-    // The next pass would come tomorrow.
+    // The next pass would be tomorrow.
     settings.maintenance.interval = 24 * HOUR;
 
     let process = world.start(Stage::default().app(), settings);

@@ -1,4 +1,4 @@
-//! Jobs are run: in which order, how many at once, and by whom.
+//! A worker runs jobs from enqueue to finished.
 
 use queue_tests::world::{Seen, World, worker};
 use queue_worker::{App, Cx, Job, Perform};

@@ -1,4 +1,4 @@
-//! The example service: what a user sees of it, from the folder to the manifest.
+//! The example service as a user sees it, from the folder to the manifest.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -91,7 +91,7 @@ impl Fixture {
             .unwrap()
     }
 
-    /// Keeps the files of the next scan from being hashed.
+    /// Prevents the files of the next scan from being hashed.
     async fn pause(&self) {
         sqlx::query("insert into queue.queues (name, paused_at) values ('scan.files', now())")
             .execute(self.world.pool())
@@ -107,7 +107,7 @@ impl Fixture {
     }
 }
 
-/// The example, as it was built together with the tests.
+/// Returns the example program, which is built together with the tests.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).unwrap().join("examples/scan");
@@ -124,14 +124,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The manifest that a scan printed the path of.
+/// Returns the path of the manifest, which a scan prints last.
 fn manifest(output: &Output) -> PathBuf {
     let stdout = text(&output.stdout);
     let last = stdout.lines().last();
     PathBuf::from(last.unwrap_or_else(|| panic!("no manifest: {}", text(&output.stderr))))
 }
 
-/// The lines with digests, whatever their order.
+/// Returns the lines with digests, in no particular order.
 fn digests(manifest: &[u8]) -> BTreeSet<Vec<u8>> {
     manifest
         .split(|byte| *byte == b'\n')
@@ -140,7 +140,7 @@ fn digests(manifest: &[u8]) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// What sha256sum itself writes about these files.
+/// Returns what sha256sum itself prints for these files.
 fn sha256sum(folder: &Path, names: &[&[u8]]) -> Vec<u8> {
     let names = names.iter().map(|name| match *name {
         b"-" => OsStr::new("./-"),
@@ -326,7 +326,7 @@ async fn a_folder_that_is_missing_is_named_in_the_error() {
     assert_eq!(fixture.world.count("jobs").await, 0);
 }
 
-/// A service that stays up; killed with the test.
+/// A service that stays up until the test ends.
 struct Service {
     child: Child,
     manifests: std::io::Lines<BufReader<std::process::ChildStdout>>,

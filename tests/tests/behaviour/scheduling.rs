@@ -1,4 +1,4 @@
-//! Jobs that wait for their time become ready: in their order, once, and not before.
+//! Scheduled jobs become ready when they are due: in order and once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The databases that tests get: each its own, and none left over.
+//! Each test gets its own database, which is dropped after it.
 
 use queue_tests::postgres::{DedicatedServer, database};
 use sqlx::{ConnectOptions, Connection, PgConnection};

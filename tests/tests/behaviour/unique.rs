@@ -1,4 +1,4 @@
-//! A job must not exist twice: the database decides, whoever comes at the same time.
+//! Unique keys: the database decides, also between concurrent transactions.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Perform<Stage> for Doomed {
 }
 
 async fn waits_for_a_lock(world: &World) {
-    eventually("somebody waits for a lock", async || {
+    eventually("a statement waits for a lock", async || {
         let waiting = "select count(*) from pg_stat_activity
                        where datname = current_database() and wait_event_type = 'Lock'";
         world.value::<i64>(waiting).await > 0

@@ -1,7 +1,6 @@
-//! Idle workers are woken for new jobs, and find them by looking where nobody wakes them.
+//! Idle workers are woken by notifications, and find jobs by polling without them.
 //!
-//! The tests that need notifications switch them on themselves, whatever the environment says:
-//! they are about nothing else.
+//! Tests of notifications switch them on themselves, regardless of `QUEUE_TEST_NOTIFICATIONS`.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use queue_tests::world::{World, eventually, worker};
 use queue_worker::Settings;
 use sqlx::postgres::PgListener;
 
-/// A worker that would find nothing by looking for the next hour.
+/// Settings of a worker that polls once an hour, so that only notifications wake it.
 fn woken_only() -> Settings {
     let mut settings = worker("*", 2);
     settings.process.notifications = true;
@@ -20,7 +19,7 @@ fn woken_only() -> Settings {
     settings
 }
 
-/// Waits until the process sleeps and listens.
+/// Waits until the process is idle and listens.
 async fn sleeps(world: &World) {
     world.until("idle_processes", 1).await;
     listens(world).await;
@@ -91,7 +90,7 @@ async fn a_listener_that_lost_its_connection_reconnects_and_looks_at_once() {
     sleeps(&world).await;
     let listener: i32 = world.value(&format!("select pid {LISTENERS}")).await;
 
-    // A job that comes in silence, and one that is notified of to the new connection.
+    // One job without a notification, and one notified to the new connection.
     world
         .sql(
             "with job as (

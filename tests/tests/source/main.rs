@@ -1,4 +1,4 @@
-//! What holds for the source itself: no test here touches a server.
+//! Checks of the source. No test here touches a server.
 
 mod compile_fail;
 mod layers;

@@ -1,5 +1,5 @@
-//! What the README and the sample configuration show is so. The README's Rust code is compiled
-//! with the documentation of queue-worker.
+//! The settings in the README and in the sample configuration are valid. The README's Rust code is
+//! compiled with the documentation of queue-worker.
 
 use std::fs;
 
