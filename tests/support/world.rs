@@ -172,7 +172,7 @@ impl World {
     }
 
     /// Makes all scheduled jobs due.
-    pub async fn hasten(&self) {
+    pub async fn make_scheduled_due(&self) {
         let schema = self.queue.schema().name();
         self.sql(&format!(
             "update {schema}.scheduled set due_at = clock_timestamp() - interval '1 second'"

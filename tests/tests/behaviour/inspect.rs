@@ -536,7 +536,7 @@ async fn the_doctor_reports_missing_tables() {
 }
 
 /// A role that exists on every server and has no rights here except those granted.
-const ORDINARY: &str = "pg_signal_backend";
+const READER_ROLE: &str = "pg_signal_backend";
 
 #[tokio::test]
 async fn a_role_with_select_rights_may_inspect_everything() {
@@ -553,7 +553,7 @@ async fn a_role_with_select_rights_may_inspect_everything() {
         .fetch_one(&mut *conn)
         .await
         .unwrap();
-    assert_eq!(role, ORDINARY);
+    assert_eq!(role, READER_ROLE);
     let schema = world.queue.schema();
 
     let findings = doctor::examine(&mut conn, schema, DEAD_AFTER)

@@ -99,7 +99,7 @@ async fn a_discarding_job_that_was_claimed_once_is_not_discarded() {
     process.stop().await;
     let process = held(&world, &stage, worker("*", 4), key(Conflict::Block)).await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(retried, "blocked").await;
     stage.open("holder");
@@ -195,7 +195,7 @@ async fn a_job_that_was_claimed_once_is_not_replaced() {
     world.until_state(retried, "scheduled").await;
     process.stop().await;
     let process = held(&world, &stage, worker("*", 4), key(Conflict::Block)).await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     world.until_state(retried, "blocked").await;
 
     let newest = note(&world, "newest", key(Conflict::Replace)).await;

@@ -22,12 +22,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 /// A process whose claims the test makes.
-struct Hand {
+struct ManualProcess {
     process: ProcessId,
     conn: PgConnection,
 }
 
-impl Hand {
+impl ManualProcess {
     async fn new(world: &World) -> Self {
         let process = ProcessId::new();
         let info = ProcessInfo {
@@ -114,7 +114,10 @@ async fn until_waiting(world: &World) {
 #[tokio::test]
 async fn concurrent_claims_do_not_both_get_the_last_slot() {
     let world = World::new().await;
-    let (mut first, mut second) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut first, mut second) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     let jobs = [
         enqueue(&world, Limits::key("a")).await,
         enqueue(&world, Limits::key("a")).await,
@@ -137,7 +140,10 @@ async fn concurrent_claims_do_not_both_get_the_last_slot() {
 #[tokio::test]
 async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
     let world = World::new().await;
-    let (mut holder, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut holder, mut claimer) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     enqueue(&world, Limits::key("a")).await;
     let held = holder.claim(1).await.jobs.remove(0);
     let waiting = enqueue(&world, Limits::key("a")).await;
@@ -146,7 +152,7 @@ async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
     world
         .sql("insert into queue.limits (name, slots, declared) values ('other', 1, false)")
         .await;
-    let mut obstacle = Hand::new(&world).await;
+    let mut obstacle = ManualProcess::new(&world).await;
     obstacle.execute("begin").await;
     obstacle
         .execute("insert into queue.slots (key, number, job_id) values ('k/b', 1, 0)")
@@ -170,7 +176,10 @@ async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
 #[tokio::test]
 async fn a_job_that_gets_only_some_of_its_slots_keeps_none() {
     let world = World::new().await;
-    let (mut other, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut other, mut claimer) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     let b = enqueue(&world, Limits::key("b")).await;
     other.execute("begin").await;
     assert_eq!(ids(&other.claim(1).await), [b]);
@@ -191,12 +200,12 @@ async fn a_job_that_gets_only_some_of_its_slots_keeps_none() {
 #[tokio::test]
 async fn an_unblocked_job_without_room_returns_to_the_front_of_its_key() {
     let world = World::new().await;
-    let (mut hand, schema) = (Hand::new(&world).await, Schema::default());
+    let (mut process, schema) = (ManualProcess::new(&world).await, Schema::default());
     enqueue(&world, Limits::key("a")).await;
     let first = enqueue(&world, Limits::key("a")).await;
     let second = enqueue(&world, Limits::key("a")).await;
-    let held = hand.claim(10).await.jobs.remove(0);
-    hand.finish(&held).await;
+    let held = process.claim(10).await.jobs.remove(0);
+    process.finish(&held).await;
     assert_eq!(world.state(first).await, "ready");
     assert_eq!(world.state(second).await, "blocked");
 
@@ -207,18 +216,18 @@ async fn an_unblocked_job_without_room_returns_to_the_front_of_its_key() {
     };
     let none = set(&mut operator, &schema, "k/a", none, SetBy::Operator);
     none.await.unwrap();
-    assert_eq!(hand.claim(10).await.parked.len(), 1);
+    assert_eq!(process.claim(10).await.parked.len(), 1);
     assert_eq!(world.state(first).await, "blocked");
     assert!(reset(&mut operator, &schema, "k/a").await.unwrap());
 
-    assert_eq!(ids(&hand.claim(10).await), [first]);
+    assert_eq!(ids(&process.claim(10).await), [first]);
     assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]
 async fn a_worker_that_does_not_know_a_new_limit_does_not_exceed_it() {
     let world = World::new().await;
-    let (mut unaware, schema) = (Hand::new(&world).await, Schema::default());
+    let (mut unaware, schema) = (ManualProcess::new(&world).await, Schema::default());
     let job = enqueue(&world, Limits::none()).await;
     let mut operator = world.connect().await;
     for name in ["@queue/default", "@kind/k"] {
@@ -239,7 +248,7 @@ async fn a_worker_that_does_not_know_a_new_limit_does_not_exceed_it() {
 #[tokio::test]
 async fn a_claim_unknown_to_its_process_is_released_with_its_slot() {
     let world = World::new().await;
-    let mut forgetful = Hand::new(&world).await;
+    let mut forgetful = ManualProcess::new(&world).await;
     let job = enqueue(&world, Limits::key("a")).await;
     assert_eq!(ids(&forgetful.claim(1).await), [job]);
 

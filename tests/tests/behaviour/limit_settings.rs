@@ -35,7 +35,7 @@ async fn summaries(world: &World) -> Vec<LimitSummary> {
         .unwrap()
 }
 
-async fn let_run(world: &World, job: JobId) -> Vec<JobId> {
+async fn run_blocked(world: &World, job: JobId) -> Vec<JobId> {
     let mut conn = world.connect().await;
     let answer = run_anyway(&mut conn, world.queue.schema(), &[job]).await;
     answer.unwrap()
@@ -259,8 +259,8 @@ async fn a_blocked_job_can_be_run_anyway() {
     let patient = gated(&world, "patient", Limits::key("k")).await;
     world.until("blocked", 2).await;
 
-    assert_eq!(let_run(&world, holder).await, []);
-    assert_eq!(let_run(&world, hurried).await, [hurried]);
+    assert_eq!(run_blocked(&world, holder).await, []);
+    assert_eq!(run_blocked(&world, hurried).await, [hurried]);
 
     stage.noted("hurried begins").await;
     assert_eq!(world.state(patient).await, "blocked");
@@ -300,7 +300,7 @@ async fn a_job_blocked_by_its_kind_can_be_run_anyway() {
     let hurried = gated(&world, "hurried", Limits::none()).await;
     world.until_state(hurried, "blocked").await;
 
-    assert_eq!(let_run(&world, hurried).await, [hurried]);
+    assert_eq!(run_blocked(&world, hurried).await, [hurried]);
 
     stage.noted("hurried begins").await;
     assert_eq!(world.count("slots").await, 1);

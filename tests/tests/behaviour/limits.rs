@@ -276,7 +276,7 @@ async fn a_job_before_its_next_attempt_waits_for_room() {
     gated(&world, "holder", key()).await;
     stage.noted("holder begins").await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(retried, "blocked").await;
     assert_eq!(stage.times("Retry begins"), 1);
@@ -309,7 +309,7 @@ async fn retried_and_delayed_jobs_wait_for_room() {
         .await
         .unwrap()
         .id();
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(failed, "blocked").await;
     world.until_state(delayed, "blocked").await;

@@ -166,7 +166,7 @@ async fn the_backoff_grows_with_the_failures() {
     for run in ["run 1", "run 2"] {
         stage.noted(run).await;
         world.until("scheduled", 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     stage.noted("run 3").await;
     world.until("scheduled", 1).await;
@@ -214,7 +214,7 @@ async fn a_snoozed_job_runs_again_under_the_next_number() {
     stage.noted("run 1").await;
     world.until("scheduled", 1).await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     stage.noted("run 2").await;
     world
@@ -252,7 +252,7 @@ async fn a_job_that_succeeds_after_failures_keeps_their_errors() {
     for attempt in 1..=2 {
         let failed = format!("scheduled where attempt = {attempt}");
         world.until(&failed, 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     world.until_state(id, "finished").await;
     process.stop().await;
@@ -275,7 +275,7 @@ async fn a_job_whose_attempts_are_exhausted_fails_and_keeps_every_attempt() {
     for run in ["run 1", "run 2"] {
         stage.noted(run).await;
         world.until("scheduled", 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     world.until_state(id, "failed").await;
     process.stop().await;
@@ -397,7 +397,7 @@ impl Drop for NoteOnDrop {
     }
 }
 
-fn impatient() -> Settings {
+fn short_grace() -> Settings {
     let mut settings = worker("*", 1);
     settings.process.cancel_grace = Duration::from_millis(100);
     settings
@@ -425,7 +425,7 @@ async fn a_run_beyond_its_timeout_is_asked_to_stop_and_recorded_as_a_timeout() {
 async fn a_run_that_ignores_its_timeout_is_dropped_after_the_grace_period() {
     let world = World::new().await;
     let stage = Stage::default();
-    let process = world.start(stage.app().register::<Slow>(), impatient());
+    let process = world.start(stage.app().register::<Slow>(), short_grace());
 
     let slow = Slow {
         heeds_its_token: false,
@@ -491,7 +491,7 @@ async fn a_blocking_job_beyond_its_timeout_keeps_its_slot_and_its_result_is_igno
     let world = World::new().await;
     let stage = Stage::default();
     let app = stage.app().register_blocking::<Blocking>();
-    let process = world.start(app, impatient());
+    let process = world.start(app, short_grace());
     let id = world.queue.enqueue(Blocking).await.unwrap().id();
     stage.noted("blocking begins 1").await;
 

@@ -55,7 +55,7 @@ async fn claimed(world: &World, options: Options) -> (ProcessId, Claim) {
 /// Enqueues a job, claims it for a process, and makes the process look dead.
 async fn orphaned(world: &World) -> (ProcessId, Claim) {
     let claimed = claimed(world, Options::new()).await;
-    silence(world).await;
+    make_silent(world).await;
     claimed
 }
 
@@ -65,7 +65,7 @@ async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
     let process = process(world).await;
     let mut conn = world.connect().await;
     let claims = take(&mut conn, process).await;
-    silence(world).await;
+    make_silent(world).await;
     assert_eq!(recovered(&mut conn).await.len(), claims.len());
     let mut others = claims
         .into_iter()
@@ -73,7 +73,7 @@ async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
     (process, others.next().expect("a second claim"))
 }
 
-async fn silence(world: &World) {
+async fn make_silent(world: &World) {
     let silence = "update queue.processes set heartbeat_at = now() - interval '1 hour'";
     world.sql(silence).await;
 }
@@ -374,7 +374,7 @@ async fn a_completion_counts_as_recorded_unless_the_job_was_recovered_instead() 
     assert_eq!(ended, [(written.job_id(), Became::Scheduled)]);
     assert_eq!(promoted(&mut conn, 10).await, 1);
     assert_eq!(take(&mut conn, process).await.len(), 1);
-    silence(&world).await;
+    make_silent(&world).await;
     assert_eq!(recovered(&mut conn).await, [written.job_id()]);
     let (_, lost) = orphaned_beside(&world, written).await;
 

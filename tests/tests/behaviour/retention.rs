@@ -57,7 +57,7 @@ async fn counts(world: &World) -> [i64; 4] {
     ]
 }
 
-fn often() -> Settings {
+fn frequent_maintenance() -> Settings {
     let mut settings = worker("*", 1);
     settings.maintenance.interval = Duration::from_millis(100);
     settings
@@ -70,7 +70,7 @@ async fn finished_jobs_beyond_the_retention_are_cleared_with_their_attempts_and_
         finished(&world, "k", "q", hours).await;
     }
 
-    let process = world.start(Stage::default().app(), often());
+    let process = world.start(Stage::default().app(), frequent_maintenance());
     world.until("jobs", 2).await;
     process.stop().await;
 
@@ -92,7 +92,7 @@ async fn the_retention_of_a_kind_overrides_its_queue_and_a_queue_the_default() {
         finished(&world, kind, queue, 48).await;
     }
     finished(&world, "k", "q", 12).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     let retention = &mut settings.retention;
     for (kinds, name, keep) in [
         (true, "short", KeepFor::For(HOUR)),
@@ -125,7 +125,7 @@ async fn failed_jobs_are_kept_by_default() {
     failed(&world, 24 * 365).await;
     finished(&world, "k", "q", 48).await;
 
-    let process = world.start(Stage::default().app(), often());
+    let process = world.start(Stage::default().app(), frequent_maintenance());
     world.until("finished", 0).await;
     process.stop().await;
 
@@ -138,7 +138,7 @@ async fn failed_jobs_are_cleared_if_a_retention_is_set() {
     let world = World::new().await;
     failed(&world, 48).await;
     failed(&world, 1).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.retention.failed = Some(24 * HOUR);
 
     let process = world.start(Stage::default().app(), settings);
@@ -153,7 +153,7 @@ async fn a_process_with_endless_retention_clears_nothing() {
     let world = World::new().await;
     finished(&world, "k", "q", 24 * 365).await;
     failed(&world, 48).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.retention.finished = None;
     settings.retention.failed = Some(HOUR);
 
@@ -198,7 +198,7 @@ async fn more_than_a_batch_is_cleared_in_one_pass() {
     for hours in 30..42 {
         finished(&world, "k", "q", hours).await;
     }
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.maintenance.batch_size = 5;
     // The next pass would be tomorrow.
     settings.maintenance.interval = 24 * HOUR;

@@ -63,7 +63,7 @@ async fn a_promoted_job_stands_behind_the_jobs_that_were_ready_before() {
     let ready = world.queue.enqueue(Note::new("b")).await.unwrap().id();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
     promote(&mut conn, schema, None, 10).await.unwrap();
 
     let order: Vec<(i64,)> = world
@@ -79,7 +79,7 @@ async fn concurrent_dispatchers_promote_every_job_once() {
     let request = world.queue.enqueue_many(jobs);
     let later = request.with(|options| options.delay(Duration::from_secs(3600)));
     let _ = later.await.unwrap();
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     let mut dispatchers = JoinSet::new();
     for _ in 0..4 {
@@ -110,7 +110,7 @@ async fn a_dispatcher_skips_jobs_that_another_is_promoting() {
     let world = World::new().await;
     let held = enqueue_at(&world, "a", "2100-01-01T00:00:00Z").await;
     let free = enqueue_at(&world, "b", "2100-01-02T00:00:00Z").await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("select from queue.scheduled where job_id = $1 for update")
         .bind(held.0)
@@ -137,7 +137,7 @@ async fn the_wait_for_the_next_due_job_is_never_negative() {
 
     let wait = next_due(&mut conn, schema).await.unwrap().unwrap();
     assert!((990..=1000).contains(&wait.as_secs()));
-    world.hasten().await;
+    world.make_scheduled_due().await;
     assert_eq!(
         next_due(&mut conn, schema).await.unwrap(),
         Some(Duration::ZERO)
@@ -165,7 +165,7 @@ async fn a_process_without_a_dispatcher_leaves_due_jobs_scheduled() {
     let world = World::new().await;
     let stage = Stage::default();
     let later = enqueue_at(&world, "later", "2100-01-01T00:00:00Z").await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     let mut settings = worker("*", 1);
     settings.dispatcher.enabled = false;
     let process = world.start(stage.app(), settings);
