@@ -1,6 +1,6 @@
 //! Mistakes that the compiler reports, and its messages.
 
-/// The messages are those of the toolchain named in `rust-toolchain.toml`; `TRYBUILD=overwrite`
+/// The messages depend on the version of Rust. `TRYBUILD=overwrite` in the environment
 /// rewrites them.
 #[test]
 fn mistakes_get_short_messages_that_name_the_fix() {
