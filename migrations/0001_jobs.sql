@@ -1,7 +1,6 @@
--- A job is one immutable row here, and one narrow row in exactly one of the state tables.
+-- A job is one immutable row in jobs, and one narrow row in exactly one of the state tables.
 
--- Gives job ids, and the places of jobs in line. Both come from the same sequence, so that an
--- immediate job's place is its id.
+-- Job ids and places in line. Both come from this sequence, so that an immediate job's place is its id.
 create sequence queue.job_seq;
 
 create table queue.jobs (

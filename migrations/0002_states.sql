@@ -1,9 +1,9 @@
--- The state of a job is the table its narrow row is in.
+-- The state of a job is the table that holds its narrow row.
 --
--- attempt   claims so far; it names one run and is part of every fence
+-- attempt   claims so far; it names a run, and a run is ended only under its number
 -- spent     runs that count against attempts_max
 -- crashes   runs that ended with the death of their process
--- frees_key whether claiming the job frees its unique key
+-- frees_key whether a claim of the job frees its unique key
 
 create type queue.outcome as enum ('done', 'discarded', 'cancelled');
 
@@ -72,10 +72,10 @@ create table queue.finished (
     constraint finished_pkey primary key (job_id)
 );
 
--- Serves clear_finished.sql and the list of finished jobs. Rows arrive in its order.
+-- Serves clear_finished.sql and the list of finished jobs. Rows are inserted in its order.
 create index finished_clear on queue.finished (finished_at);
 
--- One row per attempt that did not end well; a success needs only its finished row.
+-- One row per run that failed, crashed or was cancelled. A successful run has only its finished row.
 create table queue.attempts (
     job_id     bigint      not null,
     attempt    integer     not null,
@@ -89,5 +89,5 @@ create table queue.attempts (
     constraint attempts_pkey primary key (job_id, attempt)
 );
 
--- Serves inspect/stats_endings.sql and inspect/stats_error_kinds.sql. Only what goes wrong pays for it.
+-- Serves inspect/stats_endings.sql and inspect/stats_error_kinds.sql. It costs successful runs nothing.
 create index attempts_recent on queue.attempts (ended_at);

@@ -1,5 +1,5 @@
--- A row says that a key is taken. It goes when its job enters a state that is not in held_in
--- (a bit per state: scheduled 1, ready 2, claimed 4, blocked 8, failed 16, finished 32).
+-- A key that is taken, by the job that holds it. The row is removed when the job enters a state that is
+-- not in held_in (a bit per state: scheduled 1, ready 2, claimed 4, blocked 8, failed 16, finished 32).
 
 create table queue.unique_keys (
     key        bytea    not null,
@@ -9,5 +9,5 @@ create table queue.unique_keys (
     constraint unique_keys_pkey primary key (key)
 );
 
--- Serves every transition that releases the key of a job.
+-- Serves every transition that frees the key of a job.
 create index unique_keys_release on queue.unique_keys (job_id);

@@ -1,4 +1,4 @@
--- The living: one row per process, kept fresh by its heartbeat.
+-- One row per live process, updated by its heartbeat.
 
 create table queue.processes (
     id           uuid        not null,
@@ -19,7 +19,7 @@ create table queue.sleepers (
     constraint sleepers_pkey primary key (process_id)
 );
 
--- Queues that have been seen or paused.
+-- Queues that have had jobs or were paused.
 create table queue.queues (
     name       text collate "C" not null,
     created_at timestamptz not null default clock_timestamp(),

@@ -1,8 +1,8 @@
 -- Limits: how many jobs of one key run at once, and how many start in a period.
 --
--- A slot is a row: (key, number), held by the job that is claimed with it. That a limit is exceeded
--- cannot be stored, because numbers go from 1 to the limit. It goes in the statement that moves its
--- job out of claimed.
+-- A slot is a row (key, number), held by the job that was claimed with it. Numbers go from 1 to the
+-- limit, so the tables cannot hold more jobs than a limit allows. The statement that moves the job out
+-- of claimed removes its slots.
 
 create table queue.slots (
     job_id     bigint  not null,
@@ -13,7 +13,7 @@ create table queue.slots (
 );
 
 -- The state of a rate limit: when the next start would be due if all starts so far had been spaced
--- evenly (GCRA). granted is what the last claim got of what it asked for.
+-- evenly (GCRA). granted is the number of starts that the last claim was granted.
 create table queue.rates (
     next_at timestamptz not null,
     space   interval    not null,
@@ -23,8 +23,8 @@ create table queue.rates (
     constraint rates_pkey primary key (key)
 ) with (fillfactor = 50);
 
--- What operators set at run time: it wins over what jobs were enqueued with. A name is that of one
--- key, of a group of keys, or of a queue or a kind ('@queue/mail', '@kind/send_mail').
+-- Limits set at run time, which override those that jobs were enqueued with. The name is a key, a group
+-- of keys, or a queue or kind ('@queue/mail', '@kind/send_mail').
 create table queue.limits (
     changed_at timestamptz not null default clock_timestamp(),
     space      interval check (space > interval '0'),
@@ -37,7 +37,7 @@ create table queue.limits (
     constraint limits_something check (slots is not null or space is not null)
 );
 
--- Jobs whose key had no room when their turn came. seq is their place among those of their key.
+-- Jobs whose key had no room when their turn came. seq is their place among the jobs of their key.
 create table queue.blocked (
     job_id     bigint      not null,
     seq        bigint      not null,
@@ -54,14 +54,14 @@ create table queue.blocked (
     constraint blocked_pkey primary key (job_id)
 );
 
--- Serves unblock.sql, and claim_limited.sql, which looks who has been waiting before a job: the jobs of a
--- key, by who may run them, in their order.
+-- The jobs of a key, by queue and kind, in order. Serves unblock.sql, and claim_limited.sql, which looks
+-- for blocked jobs of the same key before a job.
 create index blocked_line on queue.blocked (key, queue, kind, priority, seq);
 
--- Serves claim_limited.sql: those that a later job of their key replaces.
+-- Serves claim_limited.sql: jobs that a later job of their key replaces.
 create index blocked_replaceable on queue.blocked (key, job_id) where replaces;
 
--- Jobs that an operator let run without regard to their limits.
+-- Jobs that an operator ran despite their limits.
 create table queue.bypasses (
     job_id bigint      not null,
     at     timestamptz not null default clock_timestamp(),
@@ -72,7 +72,7 @@ alter table queue.jobs add column limits jsonb;
 
 alter table queue.scheduled add column limited boolean not null default false;
 
--- track: 0 for jobs without limits, 1 for those with, 2 for those that waited in blocked for the
+-- track: 0 for jobs without limits, 1 for jobs with limits, 2 for jobs that were blocked before, by the
 -- key in waited_for.
 alter table queue.ready add column track smallint not null default 0;
 alter table queue.ready add column waited_for text collate "C";
@@ -82,8 +82,8 @@ drop index queue.ready_claim;
 -- Serves claim.sql and claim_limited.sql.
 create index ready_claim on queue.ready (queue, priority, track, seq);
 
--- Serves unblock.sql, which counts those that it has moved already, and claim_limited.sql, which lets no
--- other job take their turn.
+-- Serves unblock.sql, which counts the unblocked jobs, and claim_limited.sql, which lets no other job
+-- overtake them.
 create index ready_admitted on queue.ready (waited_for, queue, kind) where waited_for is not null;
 
 -- The slots that a claim holds, by key and number.

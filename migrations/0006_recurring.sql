@@ -1,11 +1,10 @@
--- What is enqueued again and again, and what became of each time at which it was due.
+-- Recurring jobs, and the outcome of each of their due times.
 --
--- schedule, zone  when, as text, and by which clock; only our programs understand them
--- missed          what becomes of due times that nobody looked at in time; the newest missed_max
---                 of them are looked at one by one
--- overlap         what becomes of a due time while an earlier job has not ended
--- source          the program or configuration that declares it; null when it was added at run time
--- next_at         the first due time that has not been decided about; null when there is none
+-- schedule, zone  when to enqueue, as text, and in which time zone; only the programs parse them
+-- missed          what to do about missed due times; the newest missed_max are decided one by one
+-- overlap         what to do about a due time while an earlier job is unfinished
+-- source          the program or configuration that declares it; null if added at run time
+-- next_at         the first undecided due time; null if there is none
 
 create table queue.schedules (
     created_at   timestamptz not null default statement_timestamp(),
@@ -34,11 +33,11 @@ create table queue.schedules (
 -- Serves recurring/lock_due.sql and recurring/next_due.sql.
 create index schedules_due on queue.schedules (next_at) where paused_at is null;
 
--- One row per schedule and due time, for ever unique: whoever writes it decides. It does not know
--- whether its job still exists, so that clearing jobs makes nothing due again.
+-- One row per recurring job and due time. The transaction that inserts it decides the due time. It does
+-- not reference its job, so clearing jobs makes nothing due again.
 --
--- due_at  null when it was run by hand
--- since   set when the row stands for all due times from this one to due_at
+-- due_at  null if run by hand
+-- since   set if the row stands for all due times from this one to due_at
 create table queue.firings (
     id       bigint      not null generated always as identity,
     due_at   timestamptz,

@@ -1,5 +1,5 @@
--- Which process polls which queue: it looks for jobs of some kinds every few milliseconds, so that
--- enqueueing one need not notify the processes that sleep. One process polls a queue at a time.
+-- The process that polls a queue. It looks for jobs of its kinds every few milliseconds, so enqueueing
+-- such jobs need not notify idle processes. One process polls a queue at a time.
 
 create table queue.pollers (
     queue      text collate "C" primary key,

@@ -1,5 +1,5 @@
--- Names that say what they hold. Processes of the previous version must be stopped first: they use
--- the old names.
+-- Renames tables and columns for what they hold. Stop the processes of the previous version first: they
+-- use the old names.
 
 alter table queue.sleepers rename to idle_processes;
 alter table queue.idle_processes rename constraint sleepers_pkey to idle_processes_pkey;

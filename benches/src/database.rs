@@ -1,4 +1,4 @@
-//! A database of the benchmark's own, made before the measures and dropped after them.
+//! The database of the benchmark, created before the measures and dropped after them.
 
 use std::str::FromStr as _;
 
@@ -52,7 +52,7 @@ impl BenchDatabase {
         Ok(())
     }
 
-    /// Removes the database again.
+    /// Drops the database.
     pub(crate) async fn drop(self) -> Result<()> {
         self.pool.close().await;
         let mut conn = self.server.connect().await?;
@@ -66,13 +66,13 @@ impl BenchDatabase {
         Ok(self.options.connect().await?)
     }
 
-    /// Returns the path of the server's Unix socket, if it is reached by one.
+    /// Returns the path of the server's Unix socket, if the connection uses one.
     pub(crate) fn socket(&self) -> Option<String> {
         let folder = self.options.get_socket()?.display();
         Some(format!("{folder}/.s.PGSQL.{}", self.options.get_port()))
     }
 
-    /// Makes another way to the same database, by a port of this machine.
+    /// Returns a handle to the same database by a port of this machine.
     pub(crate) fn through(&self, port: u16) -> Self {
         let url = format!(
             "postgres://{}@127.0.0.1:{port}/{}?sslmode=disable",
@@ -97,7 +97,7 @@ impl BenchDatabase {
         &self.pool
     }
 
-    /// Makes a pool of its own for a few producers.
+    /// Creates a pool for a few producers.
     pub(crate) fn pool_of(&self, connections: usize, tested: bool) -> PgPool {
         PgPoolOptions::new()
             .max_connections(u32::try_from(connections).unwrap_or(u32::MAX))
@@ -109,7 +109,7 @@ impl BenchDatabase {
         Queue::new(self.pool.clone())
     }
 
-    /// Puts jobs into the queue by COPY, and makes ready what an idle hour would have.
+    /// Enqueues jobs by COPY, and vacuums as autovacuum would have within an hour.
     pub(crate) async fn fill(&self, jobs: usize) -> Result<()> {
         self.copy_jobs(jobs).await?;
         self.settle().await
@@ -128,8 +128,8 @@ impl BenchDatabase {
         Ok(())
     }
 
-    /// Sees to what autovacuum does after a burst of inserts. There is no checkpoint between
-    /// filling and draining: it would make the drain write an image of every page of `ready`.
+    /// Does what autovacuum does after many inserts. There is no checkpoint between filling and
+    /// draining: it would make the drain log an image of every page of `ready`.
     pub(crate) async fn settle(&self) -> Result<()> {
         sqlx::query("vacuum queue.jobs, queue.ready, queue.blocked")
             .execute(&self.pool)
@@ -137,8 +137,8 @@ impl BenchDatabase {
         Ok(())
     }
 
-    /// Empties all tables and writes a checkpoint, so that every contestant starts alike and no
-    /// checkpoint of another falls into its time.
+    /// Empties all tables and writes a checkpoint, so that all measured programs start equally and no
+    /// checkpoint falls into the measured time.
     pub(crate) async fn reset(&self) -> Result<()> {
         sqlx::query(
             "truncate queue.jobs, queue.scheduled, queue.ready, queue.blocked, queue.claimed, queue.failed,

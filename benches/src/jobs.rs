@@ -1,5 +1,4 @@
-//! The job that is enqueued and run: it does nothing, and has arguments of 100 bytes. And one that
-//! takes long.
+//! The measured job, which does nothing and has arguments of 100 bytes, and a job that runs long.
 
 use queue_core::Job;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ impl Job for Noop {
     const KIND: &'static str = "noop";
 }
 
-/// A job that keeps what it holds until it is asked to stop.
+/// A job that holds its slots until it is asked to stop.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Hold;
 

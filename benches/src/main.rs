@@ -1,4 +1,4 @@
-//! Measures the queue against the least SQL that could do its work, on the same server, in turns.
+//! Compares the queue with the least SQL that could do its work, on the same server, in turns.
 
 mod compare;
 mod measures;

@@ -1,8 +1,8 @@
-//! What to measure, where, and how long.
+//! The options: what to measure, where, and how long.
 
 use clap::{Parser, ValueEnum};
 
-/// Measures the queue against the least SQL that could do its work.
+/// Compares the queue with the least SQL that could do its work.
 #[derive(Debug, Parser)]
 #[command(name = "queue-benches", version)]
 pub(crate) struct Options {
@@ -13,8 +13,7 @@ pub(crate) struct Options {
     /// For `compare`, the commit to compare with.
     pub(crate) with: Option<String>,
 
-    /// The server to measure on, in a database made and dropped there; without one, a durable
-    /// server is started for the occasion.
+    /// The server to measure on, in a temporary database. By default a durable server is started.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 
@@ -22,11 +21,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 300_000)]
     pub(crate) jobs: usize,
 
-    /// Jobs the worker runs at once.
+    /// Jobs that the worker runs at once.
     #[arg(long, default_value_t = 200)]
     pub(crate) concurrency: usize,
 
-    /// Rounds in which the contestants take turns; the figures are medians over them.
+    /// Rounds in which both sides are measured in turns; the figures are medians over them.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
 
@@ -38,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, hide = true)]
     pub(crate) counted: bool,
 
-    /// Print one JSON object a line instead of a table.
+    /// Print one JSON object per line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -48,7 +47,7 @@ pub(crate) struct Options {
 pub(crate) enum Measure {
     /// Everything.
     All,
-    /// The limit by itself.
+    /// The limit alone.
     Limit,
     /// Running jobs that do nothing.
     Drain,
@@ -68,7 +67,7 @@ pub(crate) enum Measure {
     Keys,
     /// The memory and the processor time of an idle process.
     Memory,
-    /// The working tree beside another commit: which is faster, by how much, how surely.
+    /// The working tree compared with another commit.
     Compare,
     /// The process whose memory is measured.
     #[value(hide = true)]

@@ -1,4 +1,4 @@
-//! The real `pgbench`, which runs what the queue is measured against.
+//! The program `pgbench`, which runs the SQL that the queue is compared with.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use sqlx::postgres::PgConnectOptions;
 use tokio::process::Command;
 
-/// A script of pgbench's, and how often to run it.
+/// A script for pgbench, and how often to run it.
 pub(crate) struct Script {
     pub(crate) sql: String,
     pub(crate) clients: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Runs the script and returns its transactions per second, connecting not counted.
+    /// Runs the script and returns its transactions per second, without the time to connect.
     pub(crate) async fn run(&self, database: &PgConnectOptions) -> Result<f64> {
         let file = write_script(&self.sql)?;
         let output = self.command(database, &file)?.output().await?;
@@ -26,7 +26,7 @@ impl Script {
             bail!("pgbench failed: {complaint}");
         }
         transactions_per_second(&printed)
-            .with_context(|| format!("could not read pgbench's answer: {printed}"))
+            .with_context(|| format!("could not read the output of pgbench: {printed}"))
     }
 
     fn command(&self, database: &PgConnectOptions, file: &Path) -> Result<Command> {
@@ -50,7 +50,7 @@ fn write_script(sql: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Names the server in libpq's variables. A password is taken from the caller's `PGPASSWORD`.
+/// Sets libpq's variables for the server. A password comes from the caller's `PGPASSWORD`.
 fn connection(database: &PgConnectOptions) -> Vec<(&'static str, String)> {
     let host = match database.get_socket() {
         Some(socket) => socket.to_string_lossy().into_owned(),

@@ -1,4 +1,4 @@
-//! A worker process inside the benchmark, and what it tells of its progress.
+//! A worker process inside the benchmark, and its progress.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) struct Running {
     starts: mpsc::UnboundedReceiver<(i64, Instant)>,
 }
 
-/// How many jobs are durably finished, and when each so many were.
+/// How many jobs are durably finished, and the time of each step.
 struct Finishes {
     count: AtomicUsize,
     step: usize,
@@ -33,7 +33,7 @@ struct Finishes {
     news: Notify,
 }
 
-/// The application's state: where the start of each job is told, if anyone listens.
+/// The application's state: a channel for the start of each job, if the starts are measured.
 pub(crate) struct Starts(Option<mpsc::UnboundedSender<(i64, Instant)>>);
 
 impl Perform<Starts> for Noop {
@@ -58,8 +58,7 @@ impl Perform<Starts> for Hold {
 }
 
 impl Running {
-    /// Starts a process that only counts, and notes the time whenever `step` more jobs are
-    /// finished.
+    /// Starts a process that counts finished jobs, and records the time of every `step` jobs.
     pub(crate) fn counting(
         database: &BenchDatabase,
         concurrency: usize,
@@ -68,7 +67,7 @@ impl Running {
         Self::start(database, concurrency, step, false)
     }
 
-    /// Starts a process that tells when it starts each job.
+    /// Starts a process that reports the start of each job.
     pub(crate) fn telling_starts(database: &BenchDatabase, concurrency: usize) -> Result<Self> {
         Self::start(database, concurrency, 1, true)
     }
@@ -99,15 +98,13 @@ impl Running {
         })
     }
 
-    /// Waits until `steps` times as many jobs are finished as make a step, and returns the time
-    /// this took from the process's start.
+    /// Waits until `steps` steps are finished, and returns the time from the process's start.
     pub(crate) async fn finished(&self, steps: usize) -> Result<Duration> {
         let times = self.finish_times(steps).await?;
         Ok(times[steps - 1] - self.started_at)
     }
 
-    /// Waits for so many steps, and returns the time each took: the first from the process's
-    /// start.
+    /// Waits for this many steps, and returns the time of each, the first from the process's start.
     pub(crate) async fn step_durations(&self, steps: usize) -> Result<Vec<Duration>> {
         let times = self.finish_times(steps).await?;
         let before = std::iter::once(self.started_at).chain(times.iter().copied());
@@ -124,7 +121,7 @@ impl Running {
             .context("the worker did not finish its jobs in ten minutes")
     }
 
-    /// Waits for the start of a job, and returns when it was.
+    /// Waits for the start of a job, and returns its time.
     pub(crate) async fn start_of(&mut self, id: i64) -> Result<Instant> {
         loop {
             match tokio::time::timeout(PATIENCE, self.starts.recv()).await {
@@ -135,12 +132,12 @@ impl Running {
         }
     }
 
-    /// Returns which jobs were started, and when, since the last call.
+    /// Returns the jobs started since the last call, and when.
     pub(crate) fn starts_so_far(&mut self) -> impl Iterator<Item = (i64, Instant)> {
         std::iter::from_fn(|| self.starts.try_recv().ok())
     }
 
-    /// Stops the process without waiting for jobs that take long.
+    /// Stops the process without waiting for long jobs.
     pub(crate) async fn stop_at_once(self) -> Result<()> {
         self.stop.at_once();
         self.task.await?;
@@ -188,7 +185,7 @@ impl Finishes {
     }
 }
 
-/// Makes a process with the settings a user starts with, apart from the concurrency.
+/// Creates a process with default settings apart from the concurrency.
 pub(crate) fn process(
     queue: Queue,
     app: App<Starts>,
@@ -204,7 +201,7 @@ pub(crate) fn process(
     Ok(Process::new(queue, app, settings)?)
 }
 
-/// The application of a process that nobody watches.
+/// The application of a process whose starts are not measured.
 pub(crate) fn quiet_app() -> App<Starts> {
     App::new(Starts(None)).register::<Noop>()
 }

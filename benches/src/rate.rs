@@ -1,4 +1,4 @@
-//! How fast jobs went by, and what they wrote.
+//! The rate of jobs, and the log they wrote.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Measures work that says how many jobs it was about.
+    /// Measures work that returns its number of jobs.
     pub(crate) async fn of(
         pool: &PgPool,
         work: impl Future<Output = Result<usize>>,

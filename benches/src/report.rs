@@ -1,4 +1,4 @@
-//! What is printed: a line of JSON per measure as soon as it is there, or a table at the end.
+//! The report: one line of JSON per measure as soon as it is known, or a table at the end.
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub(crate) struct Line {
     pub(crate) limit_jobs_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<f64>,
-    /// What `ratio` is a ratio of, where it is not the limit.
+    /// What `ratio` is relative to, if not the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_of: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ impl Report {
 }
 
 impl Line {
-    /// Sums up rounds of ours and the limit's.
+    /// Sums up rounds of the queue and of the limit.
     pub(crate) fn against_limit(measure: String, rounds: &[(Rate, Rate)]) -> Self {
         let speed = |rate: &Rate| rate.jobs_per_second;
         let of = |figure: &dyn Fn(&(Rate, Rate)) -> f64| Some(median(rounds.iter().map(figure)));

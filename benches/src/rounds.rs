@@ -1,6 +1,6 @@
 //! Figures from several rounds.
 
-/// Returns the middle one of some figures, or the mean of the middle two; 0 if there are none.
+/// Returns the median of some figures; 0 if there are none.
 pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
@@ -12,7 +12,7 @@ pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// Returns the figure that this share of all is not above; 0 if there are none.
+/// Returns the quantile of some figures for this share; 0 if there are none.
 pub(crate) fn percentile(figures: &[f64], share: f64) -> f64 {
     let mut figures = figures.to_vec();
     figures.sort_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! The server that is measured on: the caller's, or a durable one started for the occasion.
+//! The server to measure on: the caller's, or a durable one that the benchmark starts.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use queue_worker::embedded::{Embedded, EmbeddedOptions};
 
-/// What is not as Postgres comes: room for the clients, and for a round without a checkpoint.
+/// Differences from the defaults of Postgres: more clients, and no checkpoint within a round.
 const SETTINGS: [(&str, &str); 3] = [
     ("max_connections", "200"),
     ("max_wal_size", "8GB"),
@@ -25,7 +25,7 @@ impl Server {
         if let Some(url) = url {
             return Ok(Self::Given(url.to_owned()));
         }
-        // Not /tmp: it is often kept in memory, where making data durable costs nothing.
+        // Not /tmp, which is often in memory, where durability costs nothing.
         let data = PathBuf::from(format!("/var/tmp/queue-benches-{}", std::process::id()));
         let embedded = Embedded::start(EmbeddedOptions {
             data: Some(data.clone()),

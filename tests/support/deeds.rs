@@ -1,5 +1,5 @@
-//! Jobs that behave badly on purpose, and a record of every run, so that tests can tell what was
-//! run, by whom, and whether anything was run twice.
+//! Jobs that misbehave on purpose, and a record of every run, so that tests can check which jobs ran,
+//! in which process, and whether any ran twice.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use queue_worker::{App, Attempt, BoxError, Cx, Job, Next, Options, Perform, Perf
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgPool};
 
-/// What a job does once its run is on record.
+/// What a job does once its run is recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Deed {
     /// Ends at once.
     Quick,
-    /// Ends at once, and has its end on record.
+    /// Ends at once, and records its end.
     Recorded,
-    /// Ends when the gate of that name is open; stops when asked to.
+    /// Ends when the gate of this name opens, or when asked to stop.
     Gate(String),
-    /// Ends when the gate of that name is open, whoever asks it to stop.
+    /// Ends when the gate of this name opens, and ignores requests to stop.
     DeafGate(String),
-    /// Goes on until it is asked to stop.
+    /// Runs until it is asked to stop.
     Long,
-    /// Goes on whoever asks it to stop.
+    /// Runs for ever, and ignores requests to stop.
     Stubborn,
     /// Ends its process with an exit code.
     Exit,
-    /// Ends its process as a crash does.
+    /// Aborts its process.
     Abort,
 }
 
-/// A deed that blocks its thread: it goes on until its process ends.
+/// A deed that blocks its thread until its process ends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Block;
 
-/// Where the deeds of a process are written down, and where they wait.
+/// Where the runs of deeds are recorded, and where they wait.
 pub struct Ledger {
     pool: PgPool,
 }
 
 impl Ledger {
-    /// Makes the tables that deeds write to.
+    /// Creates the tables that deeds write to.
     ///
     /// # Panics
-    /// When the database refuses.
+    /// When the database fails.
     pub async fn build(pool: &PgPool) {
         sqlx::raw_sql(
             "create schema ledger;
@@ -56,10 +56,10 @@ impl Ledger {
         .expect("the tables of the deeds");
     }
 
-    /// Opens a gate: every deed that waits for it ends.
+    /// Opens a gate: every deed that waits at it ends.
     ///
     /// # Panics
-    /// When the database refuses.
+    /// When the database fails.
     pub async fn open_gate(pool: &PgPool, name: &str) {
         sqlx::query("insert into ledger.gates (name) values ($1)")
             .bind(name)
@@ -69,9 +69,6 @@ impl Ledger {
     }
 
     /// Counts the runs that meet a condition: `runs_where(pool, "attempt = 2")`.
-    ///
-    /// # Errors
-    /// Returns what the server answered.
     pub async fn runs_where(pool: &PgPool, condition: &str) -> Result<i64, sqlx::Error> {
         let statement = format!("select count(*) from ledger.runs where {condition}");
         sqlx::query_scalar(AssertSqlSafe(statement))
@@ -100,7 +97,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Waits for a gate, through whatever happens to the database.
+    /// Waits for a gate, also while the database is unavailable.
     async fn wait_at(&self, gate: &str) {
         loop {
             let open =
@@ -116,7 +113,7 @@ impl Ledger {
     }
 }
 
-/// An application that can run all deeds.
+/// Returns an application that can run all deeds.
 #[must_use]
 pub fn app(pool: PgPool) -> App<Ledger> {
     App::new(Ledger { pool })

@@ -1,4 +1,4 @@
-//! What the tests of the queue share.
+//! Code shared by the tests of the queue.
 
 pub mod deeds;
 pub mod lossy;

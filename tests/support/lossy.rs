@@ -1,4 +1,4 @@
-//! A way to a database on which answers get lost: what was asked has been done and committed, and
+//! A proxy before a database that loses answers: the server carries out and commits a statement, and
 //! the connection breaks before the answer arrives.
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-/// Stands between programs and a server, and loses answers when told to.
+/// A proxy between programs and a server that loses answers on demand.
 pub struct Lossy {
     options: PgConnectOptions,
     orders: Arc<Orders>,
@@ -19,19 +19,19 @@ pub struct Lossy {
     _directory: TempDir,
 }
 
-/// What to lose.
+/// Which answers to lose.
 #[derive(Default)]
 struct Orders {
-    /// A text of which only connections that have sent it lose an answer, once.
+    /// The next answer on a connection that has sent this text is lost, once.
     after: Mutex<Option<Vec<u8>>>,
-    /// One answer in so many is lost; none, when zero.
+    /// One answer in this many is lost; none if zero.
     one_in: AtomicU32,
     lost: AtomicUsize,
     accepted: AtomicUsize,
 }
 
 impl Lossy {
-    /// Stands before a server.
+    /// Starts a proxy before a server.
     ///
     /// # Panics
     /// When it cannot listen.
@@ -45,7 +45,7 @@ impl Lossy {
         let orders = Arc::new(Orders::default());
         let accepting = tokio::spawn(accept(listener, Address::of(server), Arc::clone(&orders)));
         Self {
-            // The answer to a wish for encryption is no message like the others.
+            // The answer to a request for encryption has another format than all other messages.
             options: server
                 .clone()
                 .socket(directory.path())
@@ -56,33 +56,32 @@ impl Lossy {
         }
     }
 
-    /// How to connect through it.
+    /// Returns the options to connect through it.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.options.clone()
     }
 
-    /// Loses the next answer that says something was changed or found, on a connection that has
-    /// sent a text.
+    /// Loses the next answer to a statement with rows, on a connection that has sent `after`.
     ///
     /// # Panics
-    /// Never in practice: when a thread panicked while it gave an order.
+    /// When another thread panicked with the lock held.
     pub fn lose_one(&self, after: &str) {
         *self.orders.after.lock().expect("orders") = Some(after.as_bytes().to_vec());
     }
 
-    /// Loses one answer in so many from now on; none, with zero.
+    /// Loses one answer in this many from now on; none if zero.
     pub fn lose_one_in(&self, many: u32) {
         self.orders.one_in.store(many, Ordering::Relaxed);
     }
 
-    /// How many connections were asked for.
+    /// Returns how many connections were opened.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.orders.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many answers have been lost.
+    /// Returns how many answers were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.orders.lost.load(Ordering::Relaxed)
@@ -136,7 +135,7 @@ async fn accept(listener: UnixListener, server: Address, orders: Arc<Orders>) {
     }
 }
 
-/// Passes everything on, until an answer is to be lost: then both sides find the line broken.
+/// Forwards everything until an answer is to be lost: then both sides find the connection broken.
 async fn pass_on(
     client: UnixStream,
     server: impl AsyncRead + AsyncWrite + Send + Unpin,
@@ -170,7 +169,7 @@ async fn pass_on(
     }
 }
 
-/// Keeps the beginning of what a connection sent: statements are prepared once, early.
+/// Keeps the first bytes that a connection sent: statements are prepared once, early.
 fn remember(heard: &Mutex<Vec<u8>>, chunk: &[u8]) {
     const HEARD_MAX: usize = 256 * 1024;
 
@@ -209,7 +208,7 @@ impl Orders {
     }
 }
 
-/// The server's messages as they come in: a letter, a length, and so many bytes.
+/// The incoming messages of the server: a letter, a length, and that many bytes.
 #[derive(Default)]
 struct Answer {
     unread: Vec<u8>,
@@ -217,14 +216,13 @@ struct Answer {
 }
 
 impl Answer {
-    /// Takes the messages that are complete, to be passed on; nothing, once an answer is lost and
-    /// the server is through with it. Until it is ready for the next question, what it has done
-    /// may not have been committed.
+    /// Takes the complete messages, to be forwarded. Returns nothing once an answer is lost and the
+    /// server is ready for the next statement: before that, the last one may not be committed.
     fn take(&mut self, mut is_to_lose: impl FnMut() -> bool) -> Option<Vec<u8>> {
         let mut passed = Vec::new();
         while let Some(message) = self.next_message() {
             match message[0] {
-                b'C' if tells_of_rows(&message) && is_to_lose() => self.is_lost = true,
+                b'C' if is_completion_with_rows(&message) && is_to_lose() => self.is_lost = true,
                 b'Z' if self.is_lost => return None,
                 _ => {}
             }
@@ -242,8 +240,8 @@ impl Answer {
     }
 }
 
-/// Tells whether a command's completion is that of one with rows: not `SELECT 0` or `BEGIN`.
-fn tells_of_rows(message: &[u8]) -> bool {
+/// Returns whether a command's completion reports rows: not `SELECT 0` or `BEGIN`.
+fn is_completion_with_rows(message: &[u8]) -> bool {
     let tag = &message[5..message.len() - 1];
     let count = tag.rsplit(|byte| *byte == b' ').next();
     count.is_some_and(|count| count != b"0" && count.iter().all(u8::is_ascii_digit))

@@ -1,8 +1,8 @@
 //! A database for each test.
 //!
-//! All tests share one server: the one that `TEST_DATABASE_URL` names, which `bin/test` runs for
-//! the whole suite (see `test-postgres`), or else one that the test's own process starts and
-//! that ends with it. A test's database is a copy of a template that is prepared once.
+//! All tests share the server that `TEST_DATABASE_URL` names, which `bin/test` starts for the whole
+//! suite (see `test-postgres`). Without it, each test process starts a server, which ends with the
+//! process. A test's database is a copy of a template that is prepared once.
 
 use std::env;
 use std::process;
@@ -19,20 +19,20 @@ use uuid::Uuid;
 
 use crate::slot::{Slot, scratch};
 
-/// Fills a new database with what every test finds in it.
+/// Prepares a new database for a test.
 async fn prepare(connection: &mut PgConnection) -> Result<()> {
     queue_core::migrate::migrate(connection, &Schema::default()).await?;
     Ok(())
 }
 
-/// A server for tests: fast, with room for many connections, and empty at its start.
+/// A server for tests: fast, with many connections, and empty at its start.
 pub struct TestServer {
     embedded: Embedded,
     slot: Slot,
 }
 
 impl TestServer {
-    /// Starts one on a directory of its own.
+    /// Starts a server on a directory of its own.
     ///
     /// # Errors
     /// When there is no Postgres on this machine, or it does not start.
@@ -44,24 +44,20 @@ impl TestServer {
         Ok(TestServer { embedded, slot })
     }
 
-    /// The server's URL, for `TEST_DATABASE_URL`.
+    /// Returns the server's URL, for `TEST_DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         self.embedded.url()
     }
 
     /// Stops it and removes its data.
-    ///
-    /// # Errors
-    /// When it does not stop.
     pub async fn stop(self) -> Result<()> {
         self.embedded.stop().await?;
         self.slot.clear()
     }
 }
 
-/// Stops the server of a run that was killed, where the system did not do so. Its template is
-/// of another time.
+/// Stops a server that an earlier, killed run left behind. Its template may be outdated.
 async fn stop_leftover(slot: &Slot) -> Result<()> {
     if slot.has_pid_file() {
         let mut embedded = Embedded::start(options(slot)).await?;
@@ -78,16 +74,16 @@ fn options(slot: &Slot) -> EmbeddedOptions {
     }
 }
 
-/// A database of one test; dropped with this value.
+/// The database of one test. It is dropped with this value.
 pub struct TestDatabase {
     name: String,
     server: PgConnectOptions,
 }
 
-/// Makes a database for one test.
+/// Creates a database for one test.
 ///
 /// # Panics
-/// When there is no server to make it on; a test has nothing to do without.
+/// When there is no server.
 pub async fn database() -> TestDatabase {
     let server = server().await;
     create_database(server)
@@ -96,19 +92,19 @@ pub async fn database() -> TestDatabase {
 }
 
 impl TestDatabase {
-    /// How to connect to it.
+    /// Returns the options to connect to it.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.server.clone().database(&self.name)
     }
 
-    /// Its URL.
+    /// Returns its URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.connect_options().to_url_lossy().to_string()
     }
 
-    /// A pool of at most five connections to it.
+    /// Returns a pool of at most five connections to it.
     #[must_use]
     pub fn pool(&self) -> PgPool {
         PgPoolOptions::new()
@@ -120,24 +116,24 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // The test's runtime may be going down already. What is not dropped here goes with the
-        // server.
+        // A thread, because the test's runtime may be shutting down. A database that is not
+        // dropped here goes with the server.
         let dropping = thread::spawn(move || block_on(drop_database(&server, &name)));
         let _ = dropping.join();
     }
 }
 
-/// A server of one test's own, which the test may stop and start.
+/// A server for one test, which the test may stop and start.
 pub struct DedicatedServer {
     embedded: Embedded,
     _directory: TempDir,
 }
 
 impl DedicatedServer {
-    /// Starts one, with its database prepared.
+    /// Starts a server, with its database prepared.
     ///
     /// # Panics
-    /// When it does not start; a test has nothing to do without.
+    /// When it does not start.
     pub async fn start() -> DedicatedServer {
         let directory = directory();
         let embedded = Embedded::start(EmbeddedOptions {
@@ -161,19 +157,19 @@ impl DedicatedServer {
         }
     }
 
-    /// How to connect to its database.
+    /// Returns the options to connect to its database.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.embedded.connect_options()
     }
 
-    /// The URL of its database.
+    /// Returns the URL of its database.
     #[must_use]
     pub fn url(&self) -> String {
         self.embedded.url()
     }
 
-    /// Stops it as an administrator would: connections are closed.
+    /// Stops it in order, which closes all connections.
     ///
     /// # Panics
     /// When it does not stop.
@@ -182,7 +178,7 @@ impl DedicatedServer {
         stopping.expect("the server should stop");
     }
 
-    /// Ends it as a crash would: it recovers at its next start.
+    /// Ends it as a crash would, so that it recovers at its next start.
     ///
     /// # Panics
     /// When it does not end.
@@ -203,7 +199,7 @@ impl DedicatedServer {
 
 impl Drop for DedicatedServer {
     fn drop(&mut self) {
-        // Before its directory goes.
+        // Stopped before its directory is removed.
         let embedded = &mut self.embedded;
         thread::scope(|scope| {
             let stopping = scope.spawn(|| block_on(async { Ok(embedded.stop_server().await?) }));
@@ -212,11 +208,11 @@ impl Drop for DedicatedServer {
     }
 }
 
-/// Makes a directory for a server that is removed with the value, and that the user who runs
-/// Postgres for root can pass through.
+/// Creates a directory for a server, which is removed with the value. Other users may pass through it,
+/// because root runs Postgres as another user.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When it cannot be created.
 #[must_use]
 pub fn directory() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
@@ -251,8 +247,8 @@ async fn create_database(server: PgConnectOptions) -> Result<TestDatabase> {
     Ok(TestDatabase { name, server })
 }
 
-/// Makes the template unless another test has. It is prepared under another name: one that was
-/// interrupted is never copied.
+/// Creates the template unless it exists. It is prepared under another name, so that an interrupted
+/// preparation is never copied.
 async fn ensure_template(
     server: &PgConnectOptions,
     connection: &mut PgConnection,

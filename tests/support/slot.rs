@@ -1,7 +1,7 @@
-//! A directory for a server of one run of tests.
+//! A data directory for the server of one test run.
 //!
-//! There are as many as there are runs at the same time, and they are used again: runs that
-//! were killed leave no heap of data directories behind.
+//! Directories are numbered and used again, so that killed runs do not leave more and more of them
+//! behind.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// A directory that no other run uses as long as this value lives.
+/// A directory that no other run uses while this value lives.
 pub(crate) struct Slot {
     directory: PathBuf,
     _lock: File,
@@ -36,12 +36,12 @@ impl Slot {
         bail!("no directory for tests is free in {}", parent.display())
     }
 
-    /// Where to keep the run's data.
+    /// Returns where to keep the data of the run.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Whether the last run's server did not stop in order.
+    /// Returns whether the server of the last run was not stopped in order.
     pub(crate) fn has_pid_file(&self) -> bool {
         fs::read_dir(&self.directory)
             .into_iter()
@@ -50,7 +50,7 @@ impl Slot {
             .any(|server| server.path().join("data/postmaster.pid").exists())
     }
 
-    /// Removes what the last run left.
+    /// Removes the data of the last run.
     pub(crate) fn clear(&self) -> Result<()> {
         match fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -61,8 +61,8 @@ impl Slot {
     }
 }
 
-/// Where the servers of tests keep their data: in memory if there is room, where a database is
-/// copied five times faster than on a disk.
+/// Returns where the servers of tests keep their data: in memory if there is room, because a database
+/// is copied five times faster there than on a disk.
 pub(crate) fn scratch() -> PathBuf {
     const ROOM_MIN: u64 = 4 << 30;
 
@@ -75,7 +75,7 @@ pub(crate) fn scratch() -> PathBuf {
     }
 }
 
-/// Makes a directory that the user who runs Postgres for root can pass through.
+/// Creates a directory that other users may pass through, because root runs Postgres as another user.
 fn open_directory(path: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {

@@ -1,9 +1,9 @@
-//! What must be true of the tables at any moment, whatever has happened.
+//! Checks of the tables that must hold at any moment.
 
 use sqlx::PgPool;
 
-/// Each is a question whose every answer is a problem.
-const QUESTIONS: [&str; 7] = [
+/// Queries that return a line per problem.
+const TABLE_CHECKS: [&str; 7] = [
     "with places as (
         select job_id, 'scheduled' as place from queue.scheduled
         union all select job_id, 'ready' from queue.ready
@@ -73,8 +73,8 @@ const QUESTIONS: [&str; 7] = [
     )",
 ];
 
-/// The same, for the record of runs that deeds keep.
-const QUESTIONS_ABOUT_RUNS: [&str; 3] = [
+/// The same, for the runs that deeds record.
+const RUN_CHECKS: [&str; 3] = [
     "select format('job %s ran attempt %s %s times', job_id, attempt, count(*))
     from ledger.runs group by job_id, attempt having count(*) > 1",
     "select format('job %s ran attempt %s after it had finished with %s', job_id, runs.attempt,
@@ -90,39 +90,40 @@ const QUESTIONS_ABOUT_RUNS: [&str; 3] = [
         )",
 ];
 
-/// Finds everything that is wrong with the tables.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Finds all problems in the tables.
 pub async fn problems(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
-    answers(pool, &QUESTIONS).await
+    run_checks(pool, &TABLE_CHECKS).await
 }
 
 /// Checks the tables.
 ///
 /// # Panics
-/// When anything is wrong.
+/// When there is a problem.
 pub async fn assert_tables_sound(pool: &PgPool) {
-    let found = problems(pool).await.expect("answers about the tables");
+    let found = problems(pool)
+        .await
+        .expect("the checks of the tables should run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Checks the tables, and the record of runs.
+/// Checks the tables and the recorded runs.
 ///
 /// # Panics
-/// When anything is wrong.
+/// When there is a problem.
 pub async fn assert_sound(pool: &PgPool) {
-    let mut found = problems(pool).await.expect("answers about the tables");
-    let about_runs = answers(pool, &QUESTIONS_ABOUT_RUNS).await;
-    found.extend(about_runs.expect("answers about the runs"));
+    let mut found = problems(pool)
+        .await
+        .expect("the checks of the tables should run");
+    let about_runs = run_checks(pool, &RUN_CHECKS).await;
+    found.extend(about_runs.expect("the checks of the runs should run"));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-async fn answers(pool: &PgPool, questions: &[&'static str]) -> Result<Vec<String>, sqlx::Error> {
+async fn run_checks(pool: &PgPool, checks: &[&'static str]) -> Result<Vec<String>, sqlx::Error> {
     let mut found = Vec::new();
-    for question in questions {
+    for check in checks {
         found.extend(
-            sqlx::query_scalar::<_, String>(*question)
+            sqlx::query_scalar::<_, String>(*check)
                 .fetch_all(pool)
                 .await?,
         );

@@ -1,4 +1,4 @@
-//! What jobs of tests do: they note what happens to them, and wait at gates that the test opens.
+//! Jobs of tests: they note what they do, and wait at gates that the test opens.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, eventually};
 
-/// Where a test and its jobs meet. Cheap to clone.
+/// The notes and gates that a test shares with its jobs. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stage {
     notes: Arc<Mutex<Vec<String>>>,
@@ -19,7 +19,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Returns an application with the jobs of this file, which tests may add theirs to.
+    /// Returns an application with the jobs of this file. Tests may register more.
     #[must_use]
     pub fn app(&self) -> App<Stage> {
         App::new(self.clone())
@@ -27,37 +27,37 @@ impl Stage {
             .register::<Gated>()
     }
 
-    /// Notes something.
+    /// Adds a note.
     pub fn note(&self, what: impl Into<String>) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(what.into());
     }
 
-    /// Returns all that was noted, in its order.
+    /// Returns all notes, in order.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.clone()
     }
 
-    /// Counts how often something was noted.
+    /// Counts the notes with this text.
     #[must_use]
     pub fn times(&self, what: &str) -> usize {
         self.notes().iter().filter(|note| *note == what).count()
     }
 
-    /// Waits until something has been noted.
+    /// Waits for a note.
     pub async fn noted(&self, what: &str) {
         self.noted_times(what, 1).await;
     }
 
-    /// Waits until something has been noted so many times.
+    /// Waits until there are this many notes with this text.
     pub async fn noted_times(&self, what: &str, times: usize) {
         let waited_for = format!("{what:?} is noted {times} times");
         eventually(&waited_for, async || self.times(what) >= times).await;
     }
 
-    /// Opens a gate for all who wait at it, and for all who will come.
+    /// Opens a gate, now and for all later passes.
     pub fn open(&self, gate: &str) {
         self.gate(gate).cancel();
     }
@@ -67,7 +67,7 @@ impl Stage {
         self.gate(gate).cancelled().await;
     }
 
-    /// Tells whether a gate is open.
+    /// Returns whether a gate is open.
     #[must_use]
     pub fn is_open(&self, gate: &str) -> bool {
         self.gate(gate).is_cancelled()
@@ -103,8 +103,8 @@ impl Perform<Stage> for Note {
     }
 }
 
-/// A job that notes `NAME begins`, waits at the gate `NAME` whatever it is told meanwhile, and
-/// notes `NAME ends`.
+/// A job that notes `NAME begins`, waits at the gate `NAME`, and notes `NAME ends`. It ignores
+/// requests to stop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gated(pub String);
 

@@ -21,7 +21,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Returns whether only operators run it: it may read much, within its own limits.
+    /// Returns whether only operators run it. Such a statement may read many rows.
     #[must_use]
     pub fn is_look(&self) -> bool {
         self.name.starts_with("inspect/") || self.name == "operations/queues/front"

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::world::notifications;
 
-/// What a victim is told, as JSON.
+/// The settings of a victim, passed to it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
     /// Its database.
@@ -20,18 +20,18 @@ pub struct Orders {
     pub queues: String,
     /// The jobs it runs at once.
     pub concurrency: usize,
-    /// How often it says that it lives.
+    /// The interval of its heartbeat.
     pub heartbeat: Duration,
-    /// How long others may be silent.
+    /// How long other processes may be silent.
     pub dead_after: Duration,
-    /// How long its jobs may take to finish.
+    /// How long its jobs may take to finish after a request to stop.
     pub shutdown_timeout: Duration,
-    /// How long a job may go on after it was asked to stop.
+    /// How long a job may run after it was asked to stop.
     pub cancel_grace: Duration,
 }
 
 impl Orders {
-    /// Orders for a worker that serves every queue and notices the death of another soon.
+    /// Returns orders for a worker that serves all queues and detects dead processes quickly.
     #[must_use]
     pub fn to(url: String) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Orders {
         self
     }
 
-    /// The settings of such a worker.
+    /// Returns the settings of such a worker.
     ///
     /// # Panics
     /// When the list of queues is wrong.
@@ -72,7 +72,7 @@ impl Orders {
     }
 }
 
-/// A worker process of its own; it is killed when this is dropped.
+/// A separate worker process. It is killed when this value is dropped.
 pub struct Victim {
     child: Child,
     pid: Pid,
@@ -99,34 +99,34 @@ impl Victim {
         }
     }
 
-    /// The operating system's id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Ends it without any farewell, and waits until it is gone.
+    /// Kills it, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.ended().await;
     }
 
-    /// Asks it to stop.
+    /// Sends TERM: it stops gracefully.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Tells it to stop at once.
+    /// Sends QUIT: it stops at once.
     pub fn quit(&self) {
         self.signal(Signal::QUIT);
     }
 
-    /// Makes it stand still.
+    /// Suspends it.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -143,14 +143,14 @@ impl Victim {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may be gone already, by its own hand.
+        // It may have ended already.
         let _gone = kill_process_group(self.pid, signal);
     }
 }
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // Once it has been waited for, its id may be another's.
+        // Once it has been waited for, its id may belong to another process.
         if self.child.id().is_some() {
             self.signal(Signal::KILL);
         }

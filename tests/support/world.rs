@@ -1,5 +1,5 @@
-//! One test's world: a database with the queue in it, processes that run in the test itself, and
-//! a way to wait for what they do.
+//! The world of one test: a database with the queue, processes that run inside the test, and ways to
+//! wait for their effects.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::postgres::{TestDatabase, database};
 
-/// The longest that anything may take before a test gives up waiting for it.
+/// How long a test waits for a condition before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A database with the queue in it.
@@ -22,7 +22,7 @@ pub struct World {
     database: TestDatabase,
 }
 
-/// A process that runs inside the test.
+/// A running process, inside the test.
 #[must_use = "the process should be stopped before the test ends"]
 pub struct Running {
     stop: Stop,
@@ -30,7 +30,7 @@ pub struct Running {
 }
 
 impl World {
-    /// Makes a new one.
+    /// Creates a new world.
     pub async fn new() -> Self {
         let database = database().await;
         Self {
@@ -39,10 +39,10 @@ impl World {
         }
     }
 
-    /// Makes a new one whose queue is in another schema than usual.
+    /// Creates a new world whose queue is in another schema.
     ///
     /// # Panics
-    /// When the schema cannot be made.
+    /// When the schema cannot be created.
     pub async fn in_schema(name: &str) -> Self {
         let database = database().await;
         let queue = Queue::new(database.pool()).in_schema(name);
@@ -54,7 +54,7 @@ impl World {
         let schema = Schema::named(name).expect("a name for a schema");
         queue_core::migrate::migrate(&mut world.connect().await, &schema)
             .await
-            .expect("the schema should be made");
+            .expect("the schema should be created");
         world
     }
 
@@ -70,16 +70,16 @@ impl World {
         self.database.url()
     }
 
-    /// Returns how to connect to the database.
+    /// Returns the options to connect to the database.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.database.connect_options()
     }
 
-    /// Opens a connection of the test's own.
+    /// Opens a connection for the test.
     ///
     /// # Panics
-    /// When the database refuses.
+    /// When the database fails.
     pub async fn connect(&self) -> PgConnection {
         let connecting = self.database.connect_options().connect().await;
         connecting.expect("a connection to the test's database")
@@ -96,22 +96,22 @@ impl World {
         Running { stop, task }
     }
 
-    /// Executes a statement, and returns how many rows it touched.
+    /// Executes a statement, and returns how many rows it affected.
     ///
     /// # Panics
-    /// When the statement is wrong.
+    /// When the statement fails.
     pub async fn sql(&self, statement: &str) -> u64 {
         sqlx::query(AssertSqlSafe(statement.to_owned()))
             .execute(self.pool())
             .await
-            .expect("a statement that the database takes")
+            .expect("a valid statement")
             .rows_affected()
     }
 
-    /// Returns the one value that a query finds.
+    /// Returns the one value of a query.
     ///
     /// # Panics
-    /// When it finds none, or one of another type.
+    /// When it returns no row, or a value of another type.
     pub async fn value<T>(&self, query: &str) -> T
     where
         T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
@@ -119,13 +119,13 @@ impl World {
         sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
             .fetch_one(self.pool())
             .await
-            .expect("a query that finds a value")
+            .expect("a query that returns a value")
     }
 
-    /// Returns the rows that a query finds.
+    /// Returns the rows of a query.
     ///
     /// # Panics
-    /// When they are of another shape.
+    /// When they have other columns.
     pub async fn rows<T>(&self, query: &str) -> Vec<T>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
@@ -133,13 +133,13 @@ impl World {
         sqlx::query_as(AssertSqlSafe(query.to_owned()))
             .fetch_all(self.pool())
             .await
-            .expect("a query that finds rows")
+            .expect("a query that returns such rows")
     }
 
-    /// Names the table that a job's narrow row is in: its state. A job that is in none is `gone`.
+    /// Returns the state of a job, which is the table of its narrow row, or `gone` if it has none.
     ///
     /// # Panics
-    /// When it is in more than one.
+    /// When it is in several tables.
     pub async fn state(&self, job: JobId) -> String {
         let schema = self.queue.schema().name();
         let tables = [
@@ -165,14 +165,14 @@ impl World {
     /// Waits until a job is in a state.
     ///
     /// # Panics
-    /// When that does not come to pass.
+    /// When it does not get there.
     pub async fn until_state(&self, job: JobId, state: &str) {
         let what = format!("job {job} is {state}");
         eventually(&what, async || self.state(job).await == state).await;
     }
 
-    /// Lets all scheduled jobs be due.
-    pub async fn hasten(&self) {
+    /// Makes all scheduled jobs due.
+    pub async fn make_scheduled_due(&self) {
         let schema = self.queue.schema().name();
         self.sql(&format!(
             "update {schema}.scheduled set due_at = clock_timestamp() - interval '1 second'"
@@ -183,17 +183,17 @@ impl World {
     /// Counts rows: `count("ready where queue = 'mail'")`.
     ///
     /// # Panics
-    /// When the statement is wrong.
+    /// When the statement fails.
     pub async fn count(&self, of: &str) -> i64 {
         let schema = self.queue.schema().name();
         self.value(&format!("select count(*) from {schema}.{of}"))
             .await
     }
 
-    /// Waits until there are so many rows.
+    /// Waits until there are this many rows.
     ///
     /// # Panics
-    /// When that does not come to pass.
+    /// When it does not happen.
     pub async fn until(&self, of: &str, count: i64) {
         let mut seen = -1;
         let began = Instant::now();
@@ -243,16 +243,16 @@ impl Running {
             .expect("the process should not panic");
     }
 
-    /// Ends the process without any farewell, as KILL would.
+    /// Ends the process abruptly, as KILL would.
     pub fn kill(self) {
         self.task.abort();
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 ///
 /// # Panics
-/// When that does not come to pass.
+/// When it does not within the patience of tests.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
@@ -261,21 +261,21 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited in vain until {what}");
+    panic!("waited in vain for: {what}");
 }
 
-/// Does something that must wait for nobody.
+/// Does something that must not wait for others.
 ///
 /// # Panics
 /// When it takes too long.
 pub async fn promptly<T>(doing: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, doing)
         .await
-        .expect("what waits for nobody should not take long")
+        .expect("it should not have to wait")
 }
 
-/// Settings with one worker for some queues. With `QUEUE_TEST_NOTIFICATIONS=off` in the
-/// environment nothing is notified: what holds with notifications must hold by looking alone.
+/// Returns settings with one worker. With `QUEUE_TEST_NOTIFICATIONS=off` in the environment it only
+/// polls: everything that holds with notifications must hold without them.
 ///
 /// # Panics
 /// When the list of queues is wrong.
@@ -293,8 +293,8 @@ pub fn worker(queues: &str, concurrency: usize) -> Settings {
     settings
 }
 
-/// Settings like those of [`worker`] for all queues, of a process in which nothing looks over all keys
-/// of limits: a blocked job goes on only because whoever freed a slot has looked.
+/// Returns settings like those of [`worker`] for all queues, without passes over all keys of limits: a
+/// blocked job goes on only because the process that freed a slot unblocks it.
 #[must_use]
 pub fn without_passes(concurrency: usize) -> Settings {
     let mut settings = worker("*", concurrency);
@@ -302,11 +302,11 @@ pub fn without_passes(concurrency: usize) -> Settings {
     settings
 }
 
-/// Whether workers of tests may be woken; `QUEUE_TEST_NOTIFICATIONS=off` makes them poll.
+/// Returns whether workers of tests use notifications; `QUEUE_TEST_NOTIFICATIONS=off` makes them poll.
 #[must_use]
 pub fn notifications() -> bool {
     std::env::var("QUEUE_TEST_NOTIFICATIONS").as_deref() != Ok("off")
 }
 
-/// Something that tests and their jobs look at together.
+/// A list that jobs write and tests read.
 pub type Seen<T> = Arc<std::sync::Mutex<Vec<T>>>;

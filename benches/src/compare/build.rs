@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
-/// Builds a commit in a work tree of its own, and returns the benchmark's program. What is built
-/// stays, so that comparing with the same commit again is quick.
+/// Builds a commit in its own work tree, and returns the benchmark's program. The build is kept, so
+/// that comparing with the same commit again is quick.
 pub(crate) async fn commit(commit: &str) -> Result<PathBuf> {
     let revision = format!("{commit}^{{commit}}");
     let hash = output("git", &["rev-parse", "--verify", &revision]).await?;

@@ -1,6 +1,6 @@
-//! The median of a sample, and the interval that holds the true one with 95 % probability.
+//! The median of a sample, and its 95 % confidence interval.
 
-/// Returns the median and its interval, from the ranks of the figures: no distribution is assumed.
+/// Returns the median and its interval from the ranks of the figures, without assuming a distribution.
 pub(crate) fn median_interval(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);
     let rank = outer_rank(figures.len());
@@ -8,7 +8,7 @@ pub(crate) fn median_interval(mut figures: Vec<f64>) -> (f64, f64, f64) {
     (median, figures[rank], figures[figures.len() - 1 - rank])
 }
 
-/// Returns how many figures to leave out at either end: as many as the true median lies beyond with a
+/// Returns how many figures to leave out at either end. The true median lies beyond them with a
 /// probability of at most 2.5 %.
 fn outer_rank(len: usize) -> usize {
     let mut term = 0.5_f64.powi(i32::try_from(len).unwrap_or(i32::MAX));
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn the_ranks_are_those_of_the_sign_test() {
-        // From tables of the sign test: the 4th of 15 and the 12th, the 6th of 20 and the 15th.
+        // From tables of the sign test: the 4th and 12th of 15, the 6th and 15th of 20.
         assert_eq!(outer_rank(15), 3);
         assert_eq!(outer_rank(20), 5);
         assert_eq!(outer_rank(5), 0);

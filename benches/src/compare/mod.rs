@@ -1,9 +1,9 @@
-//! Decides whether a change made anything slower: measures a commit and the working tree in turns.
+//! Decides whether a change made anything slower, by measuring a commit and the working tree in turns.
 //!
-//! Both are built. Each pair of samples runs on the same server, one after the other and in changing
-//! order, so that a machine that slows down slows both. What is printed is the median ratio of the
-//! pairs with its 95 % interval, and what can be counted: bytes of log, statements, round trips and
-//! processor time per job. "Not worse by more than 3 %" means that the whole interval is above 0.97.
+//! Both are built. The two samples of a pair run on the same server, one after the other in
+//! alternating order, so that a slow machine slows both. The report has the median ratio of the pairs
+//! with its 95 % interval, and per job the bytes of log, statements, round trips and processor time.
+//! "Not worse by more than 3 %" means that the whole interval is above 0.97.
 
 mod build;
 mod interval;
@@ -23,7 +23,7 @@ use self::sample::{Figures, Sample};
 use crate::rounds::median;
 use crate::server::Server;
 
-/// Pairs of samples of each measure.
+/// The pairs of samples of each measure.
 const PAIRS_MIN: usize = 15;
 
 /// Compares the working tree with a commit, on a server.
@@ -67,7 +67,7 @@ pub(crate) async fn run(commit: &str, rounds: usize, server: &Server) -> Result<
     Ok(())
 }
 
-/// Takes one sample, in a process and a database of its own.
+/// Takes one sample, in its own process and database.
 async fn take(binary: &Path, sample: Sample, url: &str, counted: bool) -> Result<Figures> {
     let mut command = Command::new(binary);
     command.args(["sample", sample.name()]);

@@ -1,4 +1,4 @@
-//! A proxy between the benchmark and its server that counts what is asked.
+//! A proxy between the benchmark and its server that counts statements and round trips.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-/// What went through a proxy.
+/// The counts of a proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) statements: AtomicU64,
     pub(crate) round_trips: AtomicU64,
 }
 
-/// Starts a proxy to a server's Unix socket, and returns its port on the loopback address. It goes on
+/// Starts a proxy to a server's Unix socket, and returns its port on the loopback address. It runs
 /// until the program ends.
 pub(crate) async fn start(socket: String, counts: Arc<Counts>) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -46,8 +46,8 @@ async fn copy_answers(
     Ok(())
 }
 
-/// Passes on what the client sends, message by message: a type, the length of the rest, the rest. The
-/// first message has no type.
+/// Forwards the messages of the client: a type, the length of the rest, the rest. The first message has
+/// no type.
 async fn count(
     mut from_client: tokio::net::tcp::OwnedReadHalf,
     mut asked: OwnedWriteHalf,

@@ -1,4 +1,4 @@
-//! One sample of one measure: what a comparison runs many times, with either program.
+//! One sample of one measure, which a comparison takes many times with both programs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ const KEYED_JOBS: usize = 60_000;
 const KEYS: usize = 1_000;
 const SLOTS_OF_A_KEY: u32 = 5;
 
-/// What is sampled.
+/// The measures that are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sample {
     Drain,
@@ -56,14 +56,14 @@ impl Sample {
     pub(crate) fn named(name: &str) -> Result<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|sample| sample.name() == name)
-            .with_context(|| format!("there is no sample `{name}`"))
+            .with_context(|| format!("unknown sample `{name}`"))
     }
 }
 
-/// What one sample came to; everything but the speed is per job.
+/// The figures of one sample; all but the speed are per job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// Jobs a second; for the latency, starts a second that follow each other.
+    /// Jobs per second; for the latency, consecutive starts per second.
     pub(crate) speed: f64,
     pub(crate) log_bytes: f64,
     pub(crate) statements: f64,
@@ -72,7 +72,7 @@ pub(crate) struct Figures {
     pub(crate) worker_us: f64,
 }
 
-/// Takes a sample and prints it as JSON. When it is counted, all connections go through a proxy.
+/// Takes a sample and prints it as JSON. If statements are counted, all connections use a proxy.
 pub(crate) async fn run(sample: Sample, counted: bool, server: &Server) -> Result<()> {
     let direct = BenchDatabase::create(server).await?;
     let counts = Arc::new(Counts::default());

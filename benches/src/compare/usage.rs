@@ -1,9 +1,9 @@
-//! How much processor time the server and this process have used.
+//! The processor time that the server and this process have used.
 
 use anyhow::{Context as _, Result};
 use sqlx::PgPool;
 
-/// The unit of processor time in /proc, on every Linux that is in use.
+/// The unit of processor time in /proc.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Processor time in seconds.
@@ -14,8 +14,8 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Reads what has been used until now by the server, with all its processes, and by this process.
-    /// The server must run on this machine.
+    /// Reads the time used so far by all processes of the server, and by this process. The server
+    /// must run on this machine.
     pub(crate) async fn now(pool: &PgPool) -> Result<Self> {
         let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
             .fetch_one(pool)
@@ -26,7 +26,7 @@ impl Usage {
         let mut ticks = Stat::of(postmaster)?.ticks_with_ended_children;
         for process in std::fs::read_dir("/proc")? {
             let pid = process?.file_name().to_string_lossy().parse();
-            // A process may end while this looks.
+            // A process may end meanwhile.
             if let Some(stat) = pid.ok().and_then(|pid| Stat::of(pid).ok())
                 && stat.parent == postmaster
             {
@@ -52,7 +52,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// Reads the line in which the kernel describes a process: see proc(5).
+    /// Reads the `stat` line of a process: see proc(5).
     fn of(pid: u32) -> Result<Self> {
         let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (_, after_name) = line.rsplit_once(')').context("no name in stat")?;

@@ -1,4 +1,4 @@
-//! The rate of the first jobs of a long backlog, against that of a short one.
+//! The rate of the first jobs of a long backlog, compared with a short backlog.
 
 use anyhow::Result;
 
@@ -39,9 +39,9 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Returns how many jobs a second a process finishes at the head of a backlog that is on disk and
-/// vacuumed, as one is that came about over hours: its draining would otherwise pay for writing
-/// out and vacuuming what was just filled in.
+/// Returns how many jobs a second a process finishes at the head of a backlog. The backlog is on disk
+/// and vacuumed, like one that grew over hours; otherwise the drain would pay for writing out and
+/// vacuuming the new rows.
 async fn first_jobs(database: &BenchDatabase, backlog: usize, concurrency: usize) -> Result<f64> {
     database.reset().await?;
     database.fill(backlog).await?;

@@ -1,4 +1,4 @@
-//! ready → claimed → finished: a process that runs jobs that do nothing, against the limit.
+//! ready → claimed → finished: a process runs jobs that do nothing, compared with the limit.
 
 use anyhow::Result;
 

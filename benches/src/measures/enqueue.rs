@@ -1,4 +1,4 @@
-//! new → ready: in bulk and one at a time, against bare inserts of the same rows.
+//! new → ready: in bulk and one at a time, compared with bare inserts of the same rows.
 
 use anyhow::Result;
 use queue_core::{NewJob, Queue};
@@ -11,10 +11,10 @@ use crate::options::Options;
 use crate::rate::Rate;
 use crate::report::{Line, Report};
 
-/// How many connections enqueue in bulk at once; the best counts, on both sides.
+/// The numbers of connections that enqueue in bulk. The best number counts, on both sides.
 const BULK_TASKS: [usize; 3] = [1, 2, 4];
 const SINGLE_TASKS: [usize; 2] = [1, 16];
-/// One at a time a round is this many times shorter, with one task, than in bulk.
+/// With one task, a round of single jobs is this many times shorter than one in bulk.
 const SINGLE_SHARE: usize = 60;
 
 pub(crate) async fn run(
@@ -70,8 +70,8 @@ fn best(rates: Vec<Rate>) -> Rate {
         .expect("there is a rate for each number of tasks")
 }
 
-/// Enqueues through a pool with a connection for each task: as sqlx makes it, and without the
-/// round trip by which sqlx tests a connection before each use.
+/// Enqueues through a pool with a connection per task, with and without the round trip by which sqlx
+/// tests a connection before each use.
 async fn singly(
     options: &Options,
     database: &BenchDatabase,
@@ -104,7 +104,7 @@ pub(crate) async fn many(database: &BenchDatabase, jobs: usize, tasks: usize) ->
     in_tasks(database, &database.queue(), jobs, tasks, enqueue_many).await
 }
 
-/// Enqueues one job after the other in each task.
+/// Enqueues one job after another in each task.
 pub(crate) async fn one_by_one(
     database: &BenchDatabase,
     jobs: usize,
@@ -117,7 +117,7 @@ pub(crate) async fn one_by_one(
     rate
 }
 
-/// Spreads jobs over tasks that enqueue at the same time.
+/// Distributes jobs over concurrent tasks.
 async fn in_tasks<F>(
     database: &BenchDatabase,
     queue: &Queue,
@@ -143,7 +143,7 @@ where
     .await
 }
 
-/// Jobs that one call takes: as a caller would hand over the rows of a query.
+/// The number of jobs per call.
 const CALL_JOBS: usize = 5_000;
 
 async fn enqueue_many(queue: Queue, ids: std::ops::Range<i64>) -> Result<()> {

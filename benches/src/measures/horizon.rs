@@ -1,5 +1,5 @@
-//! Draining, and then waiting for jobs, while a snapshot that is older than all of it is open:
-//! nothing that is deleted can be cleaned away.
+//! Draining, and then idling, while an older snapshot is open, so that vacuum cannot remove deleted
+//! rows.
 
 use anyhow::Result;
 use sqlx::{Connection as _, PgConnection};
@@ -13,11 +13,11 @@ use crate::report::{Line, Report};
 use crate::rounds::median;
 
 const QUARTER: usize = 100_000;
-/// Of the jobs of one key of limit 1.
+/// The number of jobs of one key with limit 1.
 const HOT_QUARTER: usize = 2_500;
 const LIMIT_BATCH: usize = 100;
 
-/// Jobs a second in each quarter.
+/// The jobs per second of each quarter.
 type Quarters = Vec<f64>;
 
 pub(crate) async fn run(
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     one_key(options, database, report).await
 }
 
-/// All jobs have one key, of limit 1: the slot that each of them takes and frees is the same.
+/// All jobs have one key with limit 1, so each takes and frees the same slot.
 async fn one_key(options: &Options, database: &BenchDatabase, report: &mut Report) -> Result<()> {
     let mut drains = Vec::new();
     for _ in 0..options.rounds {
@@ -70,8 +70,7 @@ async fn one_key(options: &Options, database: &BenchDatabase, report: &mut Repor
     Ok(())
 }
 
-/// Opens a snapshot that touches no table of the queue's, so that it keeps dead rows but locks
-/// nothing.
+/// Opens a snapshot that reads no table of the queue: it keeps dead rows, but locks nothing.
 async fn hold_snapshot(database: &BenchDatabase) -> Result<PgConnection> {
     let mut conn = database.connect().await?;
     sqlx::query("begin isolation level repeatable read")

@@ -1,4 +1,4 @@
-//! Limits per key: what they cost where there is room, where there is none, and all others.
+//! The cost of limits per key: with room, without room, and for jobs without limits.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::rounds::{median, percentile};
 
 const JOBS: usize = 100_000;
 const LIMIT_BATCH: usize = 100;
-/// Keys, and how many jobs of each may run at once.
+/// The number of keys, and how many jobs of each may run at once.
 const SHAPES: [(usize, u32); 3] = [(100_000, 1), (1_000, 5), (100, 1)];
 const HOT_JOBS: usize = 3_000;
 const WAITING: usize = 1_000_000;
@@ -161,8 +161,8 @@ async fn enqueue_singly(queue: Queue, jobs: Vec<NewJob>) -> Result<()> {
     Ok(())
 }
 
-/// A million jobs wait for a key that another job holds: how soon a job of another key starts, and
-/// how fast jobs without limits go by.
+/// Measures how soon a job of another key starts, and how fast jobs without limits run, while a million
+/// jobs wait for one key.
 async fn waiting(options: &Options, database: &BenchDatabase, report: &mut Report) -> Result<()> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
@@ -203,8 +203,8 @@ async fn hold_the_key(database: &BenchDatabase) -> Result<()> {
     Ok(())
 }
 
-/// Runs jobs without limits beside whatever is there, which is on disk and vacuumed, as it is when it
-/// has come about over hours.
+/// Runs jobs without limits beside the present rows. These are on disk and vacuumed, like rows that
+/// came in over hours.
 async fn drain_beside(database: &BenchDatabase, options: &Options) -> Result<f64> {
     database
         .copy((0..options.jobs as i64).map(unlimited))

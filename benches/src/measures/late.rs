@@ -1,4 +1,4 @@
-//! How long a job waits from its commit to its start, when its transaction stayed open while others
+//! The time from the commit of a job to its start, when its transaction stayed open while others
 //! committed.
 //!
 //! Sixteen tasks enqueue jobs one at a time at a steady rate. Four more tasks enqueue one job each in
@@ -25,7 +25,7 @@ const LATE_TASKS: u32 = 4;
 const SLOTS: usize = 64;
 
 struct Load {
-    /// Jobs a second of the tasks that commit at once.
+    /// The rate of the tasks that commit at once, in jobs per second.
     rate: u32,
     /// How long a late transaction stays open.
     open: Duration,
@@ -76,7 +76,7 @@ async fn measure(load: &Load, database: &BenchDatabase, report: &mut Report) -> 
     Ok(())
 }
 
-/// When each job was committed.
+/// The time of each commit.
 #[derive(Default)]
 struct Commits {
     prompt: Vec<(i64, Instant)>,
@@ -142,7 +142,7 @@ async fn enqueue_late(
     Ok(commits)
 }
 
-/// Returns when each job was started, by whichever process.
+/// Returns when each job was started, by any process.
 pub(super) async fn starts(
     processes: &mut [Running],
     jobs: usize,
@@ -171,7 +171,7 @@ fn line(
         .iter()
         .map(|(id, commit)| {
             let start = starts.get(id).context("a job was never started")?;
-            // A job may start before its enqueuer has read that it is committed.
+            // A job may start before its commit returns.
             Ok(start.saturating_duration_since(*commit).as_secs_f64() * 1_000.0)
         })
         .collect::<Result<Vec<f64>>>()?;

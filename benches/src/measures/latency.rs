@@ -1,5 +1,4 @@
-//! How long an idle worker takes to start a job, from the call that enqueues it and from that
-//! call's return.
+//! The time an idle worker takes to start a job, from the call of `enqueue` and from its return.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ const JOBS: i64 = 500;
 const WARM_UP: i64 = 50;
 const PAUSE_MS: std::ops::Range<u64> = 10..30;
 
-/// Milliseconds of each job.
+/// The latency of each job, in milliseconds.
 #[derive(Default)]
 pub(crate) struct Latencies {
     from_call: Vec<f64>,
@@ -36,7 +35,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Enqueues a job every now and then to a process that has nothing else to do.
+/// Enqueues single jobs with pauses, for an idle process.
 pub(crate) async fn measure(database: &BenchDatabase, process: &mut Running) -> Result<Latencies> {
     until_idle(database).await?;
     let queue = database.queue();
@@ -49,7 +48,7 @@ pub(crate) async fn measure(database: &BenchDatabase, process: &mut Running) -> 
         let started = process.start_of(id).await?;
         if id >= WARM_UP {
             latencies.from_call.push(millis(started - called));
-            // A job may well start before its enqueuer has read that it is enqueued.
+            // A job may start before the call that enqueued it returns.
             let after = started.saturating_duration_since(returned);
             latencies.from_return.push(millis(after));
         }
@@ -57,7 +56,7 @@ pub(crate) async fn measure(database: &BenchDatabase, process: &mut Running) -> 
     Ok(latencies)
 }
 
-/// Waits until the process has said that it sleeps.
+/// Waits until the process has recorded that it is idle.
 async fn until_idle(database: &BenchDatabase) -> Result<()> {
     let idle = async {
         while !is_idle(database).await? {

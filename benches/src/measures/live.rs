@@ -1,7 +1,8 @@
-//! Live traffic: jobs that come one by one while processes run them.
+//! Live traffic: jobs that are enqueued one by one while processes run them.
 //!
-//! A flood of sixteen tasks, against the same tasks with no process beside them; and jobs at a steady
-//! pace, with the time from the call of `enqueue` to the first line of the job.
+//! First sixteen tasks enqueue as fast as they can, compared with the same tasks without a process.
+//! Then jobs come at a steady rate, and the time from the call of `enqueue` to the first line of the
+//! job is measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -55,7 +56,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Enqueues and runs jobs as fast as both go, and returns how many a second.
+/// Enqueues and runs jobs as fast as possible, and returns how many a second.
 async fn flood(database: &BenchDatabase, processes: usize) -> Result<f64> {
     database.reset().await?;
     let mut processes = start(database, processes).await?;
@@ -98,7 +99,7 @@ async fn stop(processes: Vec<Running>) -> Result<()> {
     Ok(())
 }
 
-/// Enqueues jobs at a pace, from as many tasks as that takes, with pauses of random length.
+/// Enqueues jobs at a steady rate, from as many tasks as needed, with random pauses.
 async fn paced(database: &BenchDatabase, pace: u32, processes: usize) -> Result<Line> {
     database.reset().await?;
     let mut running = start(database, processes).await?;

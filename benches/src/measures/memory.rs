@@ -1,4 +1,4 @@
-//! What a process costs that has nothing to do.
+//! The cost of an idle process.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -62,11 +62,12 @@ fn resident_kib(pid: u32) -> Result<u64> {
 }
 
 fn read_proc(pid: u32, file: &str) -> Result<String> {
-    std::fs::read_to_string(format!("/proc/{pid}/{file}"))
-        .context("could not look at the idle process, which takes a Linux")
+    std::fs::read_to_string(format!("/proc/{pid}/{file}")).context(
+        "could not read the figures of the idle process, which are available on Linux only",
+    )
 }
 
-/// Runs what is watched: a process with default settings, in a program of its own.
+/// Runs the measured process, with default settings, in a separate program.
 pub(crate) async fn idle_worker(options: &Options) -> Result<()> {
     let url = options.database_url.as_deref().context("no database URL")?;
     let pool = PgPoolOptions::new().connect_lazy(url)?;

@@ -1,4 +1,4 @@
-//! A file per measure.
+//! One file per measure.
 
 pub(crate) mod backlog;
 pub(crate) mod drain;

@@ -1,6 +1,5 @@
-//! Runs a command with a Postgres for tests: `test-postgres cargo test` starts a server, names
-//! it to the command in `TEST_DATABASE_URL`, stops it when the command has ended, and ends as
-//! the command did.
+//! Runs a command with a Postgres for tests: `test-postgres cargo test` starts a server, passes its
+//! address in `TEST_DATABASE_URL`, stops it after the command, and exits with the command's code.
 
 use std::env;
 use std::process::{ExitCode, ExitStatus};
@@ -27,8 +26,8 @@ async fn main() -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-/// Waits for the command, and hands on the request to end. An interrupt from the terminal goes
-/// to the command by itself.
+/// Waits for the command, and forwards TERM to it. An interrupt from the terminal reaches the command
+/// anyway.
 async fn wait(mut child: Child) -> Result<ExitStatus> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -36,12 +35,12 @@ async fn wait(mut child: Child) -> Result<ExitStatus> {
         tokio::select! {
             status = child.wait() => return Ok(status?),
             _ = interrupt.recv() => {}
-            _ = terminate.recv() => hand_on_terminate(&child),
+            _ = terminate.recv() => forward_terminate(&child),
         }
     }
 }
 
-fn hand_on_terminate(child: &Child) {
+fn forward_terminate(child: &Child) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -1,4 +1,4 @@
-//! A worker process to send signals to. Its only argument is its orders, as JSON.
+//! A worker process that tests send signals to. Its only argument is its orders, as JSON.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(work(&orders))?;
-    // Threads of jobs that block for ever would be waited for.
+    // A plain end would wait for the threads of jobs that block for ever.
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
 }

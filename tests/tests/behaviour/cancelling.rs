@@ -1,4 +1,4 @@
-//! Jobs that nobody wants any more: waiting ones end at once, running ones are asked to stop.
+//! Cancelling: waiting jobs end at once, running jobs are asked to stop.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ async fn outcome(world: &World, job: JobId) -> String {
 }
 
 #[tokio::test]
-async fn waiting_jobs_are_cancelled_and_running_ones_are_not_touched() {
+async fn cancelling_ends_waiting_jobs_and_leaves_running_ones_alone() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -74,7 +74,7 @@ impl Perform<Stage> for Polite {
     }
 }
 
-/// A job that is asked to stop, and ends well all the same.
+/// A job that is asked to stop and succeeds anyway.
 #[derive(Serialize, Deserialize)]
 struct Diligent;
 
@@ -93,7 +93,7 @@ impl Perform<Stage> for Diligent {
 }
 
 #[tokio::test]
-async fn a_running_job_that_stops_when_asked_is_cancelled() {
+async fn a_running_job_that_stops_on_request_is_cancelled() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Polite>(), worker("*", 1));
@@ -114,7 +114,7 @@ async fn a_running_job_that_stops_when_asked_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_running_job_that_does_not_stop_is_dropped_after_the_grace() {
+async fn a_running_job_that_ignores_a_cancel_is_dropped_after_the_grace_period() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -132,7 +132,7 @@ async fn a_running_job_that_does_not_stop_is_dropped_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_job_that_ends_well_although_it_was_asked_to_stop_is_done() {
+async fn a_job_that_succeeds_after_a_cancel_request_is_done() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Diligent>(), worker("*", 1));
@@ -147,7 +147,7 @@ async fn a_job_that_ends_well_although_it_was_asked_to_stop_is_done() {
 }
 
 #[tokio::test]
-async fn a_request_whose_notification_was_lost_is_read_with_the_next_heartbeat() {
+async fn a_cancel_request_without_a_notification_is_read_with_the_next_heartbeat() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -165,7 +165,7 @@ async fn a_request_whose_notification_was_lost_is_read_with_the_next_heartbeat()
     assert_eq!(outcome(&world, id).await, "cancelled");
 }
 
-/// A job that fails at the gate `fail`, and would be tried again.
+/// A job that fails at the gate `fail`, and would be retried.
 #[derive(Serialize, Deserialize)]
 struct Unlucky;
 
@@ -184,8 +184,7 @@ impl Perform<Stage> for Unlucky {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_too_late_for_the_run_cancels_the_job_and_is_logged_and_told_as_such()
-{
+async fn a_late_cancel_request_cancels_the_job_instead_of_retrying_it_and_log_and_hooks_say_so() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let file = Arc::new(log.reopen().unwrap());
     let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(file);
@@ -198,7 +197,7 @@ async fn a_request_that_comes_too_late_for_the_run_cancels_the_job_and_is_logged
     let id = world.queue.enqueue(Unlucky).await.unwrap().id();
     stage.noted("unlucky begins").await;
 
-    // Nobody tells the process, as when the request is committed while its run ends.
+    // The process gets no notification, as when the request commits while the run ends.
     world
         .sql("update queue.claimed set cancel_requested_at = now()")
         .await;
@@ -216,7 +215,7 @@ async fn a_request_that_comes_too_late_for_the_run_cancels_the_job_and_is_logged
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_another_attempt_can_be_cancelled() {
+async fn a_job_that_waits_for_its_next_attempt_can_be_cancelled() {
     let world = World::new().await;
     let id = world.queue.enqueue(Note::new("a")).await.unwrap().id();
     world.sql("delete from queue.ready").await;

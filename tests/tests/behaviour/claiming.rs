@@ -1,4 +1,4 @@
-//! Which jobs a worker takes, in which order, and which it leaves alone.
+//! Which jobs a worker claims, in which order, and which it leaves alone.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ async fn note(world: &World, text: &str, queue: &'static str, priority: i16) -> 
     enqueued.unwrap().id()
 }
 
-/// Runs all jobs one after the other, and returns what they noted.
+/// Runs all jobs one after another, and returns their notes.
 async fn run_one_by_one(world: &World, queues: &str, jobs: i64) -> Vec<String> {
     let stage = Stage::default();
     let process = world.start(stage.app(), worker(queues, 1));
@@ -40,7 +40,7 @@ async fn pause(world: &World, queue: &str) {
 }
 
 #[tokio::test]
-async fn jobs_of_one_queue_are_run_in_the_order_in_which_they_came() {
+async fn jobs_of_one_queue_run_in_the_order_they_were_enqueued() {
     let world = World::new().await;
     let texts: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     let jobs = texts.iter().map(Note::new);
@@ -52,7 +52,7 @@ async fn jobs_of_one_queue_are_run_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test]
-async fn within_a_queue_jobs_are_run_by_priority_then_in_order() {
+async fn jobs_of_one_queue_run_by_priority_and_then_in_order() {
     let world = World::new().await;
     for (text, priority) in [("c", 0), ("e", 5), ("a", -5), ("d", 0), ("b", -5)] {
         note(&world, text, "default", priority).await;
@@ -64,7 +64,7 @@ async fn within_a_queue_jobs_are_run_by_priority_then_in_order() {
 }
 
 #[tokio::test]
-async fn named_queues_are_served_in_the_order_of_the_list_whatever_the_priorities() {
+async fn named_queues_are_served_in_list_order_regardless_of_priority() {
     let world = World::new().await;
     for (text, queue, priority) in [("3", "b", -9), ("1", "a", 7), ("4", "b", 0), ("2", "a", 9)] {
         note(&world, text, queue, priority).await;
@@ -76,7 +76,7 @@ async fn named_queues_are_served_in_the_order_of_the_list_whatever_the_prioritie
 }
 
 #[tokio::test]
-async fn prefixes_and_names_keep_the_order_of_the_list_then_that_of_the_names() {
+async fn queues_are_served_in_list_order_and_alphabetically_within_a_prefix() {
     let world = World::new().await;
     for (text, queue) in [("4", "z"), ("3", "mail_b"), ("2", "mail_a"), ("1", "first")] {
         note(&world, text, queue, 0).await;
@@ -100,7 +100,7 @@ async fn a_star_serves_all_queues_by_priority() {
 }
 
 #[tokio::test]
-async fn unlike_in_solid_queue_a_star_after_names_is_the_rest_behind_them() {
+async fn unlike_in_solid_queue_a_star_after_names_serves_the_other_queues_last() {
     let world = World::new().await;
     for (text, queue, priority) in [("3", "x", 1), ("2", "y", -9), ("1", "urgent", 9)] {
         note(&world, text, queue, priority).await;
@@ -112,7 +112,7 @@ async fn unlike_in_solid_queue_a_star_after_names_is_the_rest_behind_them() {
 }
 
 #[tokio::test]
-async fn queues_that_are_not_in_the_list_are_left_alone() {
+async fn queues_outside_the_list_are_left_alone() {
     let world = World::new().await;
     let stranger = note(&world, "x", "other", -9).await;
     let near = note(&world, "x", "mails", -9).await;
@@ -181,7 +181,7 @@ async fn pausing_one_queue_does_not_change_the_order_of_the_others() {
 }
 
 #[tokio::test]
-async fn unlike_in_solid_queue_a_job_of_an_unknown_kind_is_left_ready_for_a_worker_that_knows_it() {
+async fn unlike_in_solid_queue_a_job_of_an_unknown_kind_stays_ready() {
     let world = World::new().await;
     let stage = Stage::default();
     let strangers = (0..50).map(|n| NewJob::untyped("stranger", &json!(n), Options::new()));
@@ -200,7 +200,7 @@ async fn unlike_in_solid_queue_a_job_of_an_unknown_kind_is_left_ready_for_a_work
 }
 
 #[tokio::test]
-async fn a_job_that_is_committed_behind_later_ones_is_found() {
+async fn a_job_committed_after_later_jobs_is_found() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut tx = world.pool().begin().await.unwrap();
@@ -218,7 +218,7 @@ async fn a_job_that_is_committed_behind_later_ones_is_found() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_given_back_is_found_by_a_worker_that_is_past_its_place() {
+async fn a_released_job_is_found_by_a_worker_that_is_past_its_place() {
     let world = World::new().await;
     let (first, second) = (Stage::default(), Stage::default());
     let leaving = world.start(first.app(), worker("*", 1));
@@ -257,7 +257,7 @@ impl Perform<Stage> for Chain {
 }
 
 #[tokio::test]
-async fn a_new_priority_in_a_queue_that_is_never_empty_is_noticed() {
+async fn a_job_of_a_new_priority_is_found_while_its_queue_is_busy() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Chain>(), worker("default", 1));
@@ -297,7 +297,7 @@ async fn no_job_is_claimed_by_two_workers() {
 }
 
 #[tokio::test]
-async fn as_many_jobs_run_at_once_as_the_concurrency_says() {
+async fn a_worker_runs_as_many_jobs_at_once_as_its_concurrency() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 3));
@@ -321,7 +321,7 @@ async fn as_many_jobs_run_at_once_as_the_concurrency_says() {
 }
 
 #[tokio::test]
-async fn jobs_that_take_long_are_not_claimed_ahead() {
+async fn long_jobs_are_not_prefetched() {
     let world = World::new().await;
     let stage = Stage::default();
     let quick = (0..2_000).map(|n| NewJob::of(&Note::new(n.to_string())));
@@ -332,7 +332,7 @@ async fn jobs_that_take_long_are_not_claimed_ahead() {
     let process = world.start(stage.app(), worker("*", 4));
     stage.noted_times("g begins", 4).await;
 
-    // The quick ones let the reserve grow; what it took of the slow ones is given back.
+    // The quick jobs let the prefetch grow; the slow jobs in it are released.
     world.until("claimed", 4).await;
     let without_failures = "ready where kind = 'gated' and failures = 0 and seq = job_id";
     assert_eq!(world.count(without_failures).await, 46);
@@ -343,7 +343,7 @@ async fn jobs_that_take_long_are_not_claimed_ahead() {
 }
 
 #[tokio::test]
-async fn a_stop_gives_back_what_had_not_begun_at_its_old_place_and_for_free() {
+async fn a_stop_returns_prefetched_jobs_to_their_place_without_a_failure() {
     let world = World::new().await;
     let stage = Stage::default();
     let quick = (0..2_000).map(|n| NewJob::of(&Note::new(n.to_string())));
@@ -354,7 +354,7 @@ async fn a_stop_gives_back_what_had_not_begun_at_its_old_place_and_for_free() {
     stage.noted_times("g begins", 4).await;
 
     process.ask_to_stop();
-    eventually("the reserve is given back", async || {
+    eventually("the prefetched jobs are released", async || {
         world.count("claimed").await == 4
     })
     .await;
@@ -412,7 +412,7 @@ async fn a_process_without_a_row_claims_nothing() {
 }
 
 #[tokio::test]
-async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_puts_them_back() {
+async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_returns_them() {
     let world = World::new().await;
     for n in 0..5 {
         note(&world, &n.to_string(), "a", 0).await;
@@ -448,7 +448,7 @@ async fn a_claim_takes_the_first_jobs_of_its_lanes_and_a_release_puts_them_back(
 }
 
 #[tokio::test]
-async fn a_claim_does_not_wait_for_a_job_that_somebody_else_holds() {
+async fn a_claim_skips_a_locked_job() {
     let world = World::new().await;
     let locked = note(&world, "locked", "default", 0).await;
     note(&world, "free", "default", 0).await;
@@ -469,7 +469,7 @@ async fn a_claim_does_not_wait_for_a_job_that_somebody_else_holds() {
     process.stop().await;
 }
 
-/// A job that takes longer than claimed jobs wait for a slot.
+/// A job that runs longer than prefetched jobs wait for a slot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Slow;
 
@@ -487,7 +487,7 @@ impl Perform<Stage> for Slow {
 }
 
 #[tokio::test]
-async fn jobs_that_wait_behind_long_ones_are_not_claimed_and_given_back_for_ever() {
+async fn jobs_behind_long_ones_are_not_claimed_and_released_repeatedly() {
     let world = World::new().await;
     let stage = Stage::default();
     let quick = (0..300).map(|n| Note::new(n.to_string()));
@@ -501,7 +501,7 @@ async fn jobs_that_wait_behind_long_ones_are_not_claimed_and_given_back_for_ever
     let process = world.start(stage.app().register::<Slow>(), worker("default", 1));
     world.until("finished", 304).await;
 
-    // The reserve of quick times was given back once.
+    // What was prefetched while jobs were quick was released once.
     let most: i32 = world.value("select max(attempt) from queue.finished").await;
     assert!(most <= 3, "a job was claimed {most} times");
     process.stop().await;

@@ -1,4 +1,4 @@
-//! `complete_in`: a job's end is committed together with what it wrote, or not at all.
+//! `complete_in`: a job commits its completion together with its writes, or neither.
 
 use queue_core::JobId;
 use queue_tests::stage::{Note, Stage};
@@ -15,13 +15,13 @@ struct Book {
 #[derive(Serialize, Deserialize)]
 enum Then {
     Commit,
-    /// Rolls back at the first attempt, and says so.
+    /// Rolls back and fails at the first attempt.
     RollBackOnce,
-    /// Never commits, and claims that all is well.
+    /// Never commits, and returns `Ok`.
     Forget,
     /// Waits at the gate `late` before it completes.
     CommitLate,
-    /// Commits, and returns an error all the same.
+    /// Commits, and then returns an error.
     CommitAndFail,
 }
 
@@ -82,7 +82,7 @@ async fn books(world: &World) -> i64 {
 }
 
 #[tokio::test]
-async fn a_jobs_writes_and_its_end_are_committed_together() {
+async fn a_job_commits_its_writes_and_its_completion_together() {
     let (world, stage) = (World::new().await, Stage::default());
 
     run(&world, &stage, Then::Commit, "finished").await;
@@ -98,7 +98,7 @@ async fn a_jobs_writes_and_its_end_are_committed_together() {
 }
 
 #[tokio::test]
-async fn a_job_whose_transaction_is_rolled_back_is_tried_again() {
+async fn a_job_whose_transaction_is_rolled_back_is_retried() {
     let (world, stage) = (World::new().await, Stage::default());
 
     run(&world, &stage, Then::RollBackOnce, "finished").await;
@@ -110,7 +110,7 @@ async fn a_job_whose_transaction_is_rolled_back_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_job_that_forgets_to_commit_is_tried_again_and_fails_when_its_attempts_are_exhausted() {
+async fn a_job_that_does_not_commit_is_retried_until_its_attempts_are_exhausted() {
     let (world, stage) = (World::new().await, Stage::default());
 
     run(&world, &stage, Then::Forget, "failed").await;
@@ -125,7 +125,7 @@ async fn a_job_that_forgets_to_commit_is_tried_again_and_fails_when_its_attempts
 }
 
 #[tokio::test]
-async fn an_error_after_the_commit_changes_nothing() {
+async fn an_error_after_the_commit_is_ignored() {
     let (world, stage) = (World::new().await, Stage::default());
 
     run(&world, &stage, Then::CommitAndFail, "finished").await;
@@ -136,7 +136,7 @@ async fn an_error_after_the_commit_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_taken_away_cannot_complete_itself() {
+async fn a_job_that_now_belongs_to_another_process_cannot_complete_itself() {
     let (world, stage) = (World::new().await, Stage::default());
     world.sql("create table public.books (job_id bigint)").await;
     let process = world.start(stage.app().register::<Book>(), worker("*", 1));
@@ -159,7 +159,7 @@ async fn a_job_that_was_taken_away_cannot_complete_itself() {
 }
 
 #[tokio::test]
-async fn hooks_hear_of_jobs_that_completed_themselves() {
+async fn hooks_run_for_jobs_that_completed_themselves() {
     let (world, stage) = (World::new().await, Stage::default());
     world.sql("create table public.books (job_id bigint)").await;
     let heard = stage.clone();

@@ -1,4 +1,4 @@
-//! The database is late, goes away, loses connections and answers, and comes back.
+//! The database starts late, goes down, drops connections and answers, and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
-/// Settings that notice trouble soon, and take nobody for dead because of it.
+/// Settings with short intervals, under which no process is presumed dead.
 fn settings(concurrency: usize) -> Settings {
     let mut orders = Orders::to(String::new());
     orders.concurrency = concurrency;
@@ -26,15 +26,14 @@ fn settings(concurrency: usize) -> Settings {
     orders.settings()
 }
 
-/// A worker inside the test.
+/// A worker process that runs inside the test.
 struct Worker {
     stop: Stop,
     task: JoinHandle<()>,
 }
 
 impl Worker {
-    /// Starts one that reaches the database in one way, while its jobs write to the ledger in
-    /// another.
+    /// Starts one on `options`, while its jobs write to the ledger through `ledger`.
     fn start(options: PgConnectOptions, ledger: &PgPool, settings: Settings) -> Self {
         let queue = Queue::new(PgPoolOptions::new().connect_lazy_with(options));
         let app = deeds::app(ledger.clone());
@@ -60,7 +59,7 @@ fn pool(options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Counts rows, or says that the database does not answer.
+/// Counts rows; returns nothing if the database does not answer.
 async fn count(pool: &PgPool, of: &str) -> Option<i64> {
     let statement = format!("select count(*) from {of}");
     let counting = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(pool);
@@ -82,7 +81,7 @@ async fn enqueue(pool: &PgPool, deeds: impl IntoIterator<Item = Deed>) {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_there_before_its_database_waits_for_it() {
+async fn a_worker_that_starts_before_its_database_waits_for_it() {
     let mut server = DedicatedServer::start().await;
     let ledger = pool(server.connect_options());
     Ledger::build(&ledger).await;
@@ -99,7 +98,7 @@ async fn a_worker_that_is_there_before_its_database_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_worker_stops_when_asked_although_its_database_was_never_there() {
+async fn a_worker_whose_database_never_answered_stops_on_request() {
     let nowhere = "postgres://nobody@localhost/none?host=/nonexistent".to_owned();
     let mut victim = Victim::start(WORKER, &Orders::to(nowhere));
 
@@ -112,7 +111,7 @@ async fn a_worker_stops_when_asked_although_its_database_was_never_there() {
     assert!(victim.ended().await.success());
 }
 
-/// Tells whether a process has a handler for TERM, as the kernel has it on record.
+/// Returns whether the kernel lists a handler for TERM for a process.
 fn listens_for_term(pid: i32) -> bool {
     const TERM_BIT: u64 = 1 << 14;
 
@@ -125,7 +124,7 @@ fn listens_for_term(pid: i32) -> bool {
 }
 
 #[tokio::test]
-async fn a_worker_that_finds_no_tables_works_once_they_are_made() {
+async fn a_worker_without_tables_works_once_they_exist() {
     let world = World::new().await;
     world.sql("drop schema queue cascade").await;
     Ledger::build(world.pool()).await;
@@ -150,7 +149,7 @@ async fn a_worker_that_finds_no_tables_works_once_they_are_made() {
     worker.stop().await;
 }
 
-/// Ends other connections to a database again and again, each with some luck, until told.
+/// Terminates random other connections to a database until `enough` is set.
 async fn terminate_at_random(options: PgConnectOptions, enough: Arc<AtomicBool>) -> u32 {
     let mut conn = PgConnection::connect_with(&options).await.unwrap();
     let mut terminated = 0;
@@ -172,7 +171,7 @@ async fn terminate_at_random(options: PgConnectOptions, enough: Arc<AtomicBool>)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_while_connections_are_terminated_at_random() {
+async fn terminating_random_connections_loses_and_repeats_no_job() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     let ledger = pool(options.clone());
@@ -198,7 +197,7 @@ async fn nothing_is_lost_or_run_twice_while_connections_are_terminated_at_random
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_while_answers_are_lost_at_random() {
+async fn losing_random_answers_loses_and_repeats_no_job() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     let ledger = pool(options.clone());
@@ -222,7 +221,7 @@ async fn nothing_is_lost_or_run_twice_while_answers_are_lost_at_random() {
 }
 
 #[tokio::test]
-async fn jobs_whose_claim_was_never_answered_are_given_back_and_run() {
+async fn jobs_are_released_and_run_when_the_answer_to_their_claim_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
@@ -240,7 +239,7 @@ async fn jobs_whose_claim_was_never_answered_are_given_back_and_run() {
 }
 
 #[tokio::test]
-async fn an_end_whose_write_was_never_answered_is_told_once_and_as_what_it_is() {
+async fn a_hook_runs_once_when_the_answer_to_a_completion_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
@@ -306,17 +305,17 @@ async fn survives(how: Down) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_when_the_server_is_stopped_and_started() {
+async fn restarting_the_server_loses_and_repeats_no_job() {
     survives(Down::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_run_twice_when_the_server_crashes_and_recovers() {
+async fn a_server_crash_loses_and_repeats_no_job() {
     survives(Down::Crashed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_that_run_while_the_database_is_away_end_well_when_it_is_back() {
+async fn jobs_that_finish_while_the_database_is_down_are_recorded_afterwards() {
     let mut server = DedicatedServer::start().await;
     let ledger = pool(server.connect_options());
     Ledger::build(&ledger).await;
@@ -342,8 +341,8 @@ async fn jobs_that_run_while_the_database_is_away_end_well_when_it_is_back() {
     assert_sound(&ledger).await;
 }
 
-/// The parts of a process that have a connection at all times: claims, sweeps, the dispatcher,
-/// recovery, clearing, the completer and the heartbeat.
+/// The parts of a process that always hold a connection: claims, sweeps, the dispatcher, recovery,
+/// clearing, the completer and the heartbeat.
 const PARTS: i64 = 8;
 
 async fn connections(world: &World) -> i64 {
@@ -362,7 +361,7 @@ async fn worker_role(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_ends_while_nobody_may_log_in_ends_once_and_well() {
+async fn a_run_that_ends_while_logins_are_refused_is_recorded_once() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let role = worker_role(&world).await;
@@ -382,9 +381,10 @@ async fn a_run_that_ends_while_nobody_may_log_in_ends_once_and_well() {
     world.sql(&terminate).await;
     Ledger::open_gate(world.pool(), "gate").await;
     let before = lossy.accepted();
-    eventually("everybody has tried to log in several times", async || {
-        lossy.accepted() > before + 40
-    })
+    eventually(
+        "every service has tried to log in several times",
+        async || lossy.accepted() > before + 40,
+    )
     .await;
     world.sql(&format!("alter role {role} login")).await;
 
@@ -399,7 +399,7 @@ async fn a_run_that_ends_while_nobody_may_log_in_ends_once_and_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_a_lock_is_in_the_way_of_holds_up_no_other() {
+async fn a_completion_that_waits_for_a_lock_delays_no_other() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let options = (*world.pool().connect_options()).clone();
@@ -431,7 +431,7 @@ async fn an_end_that_a_lock_is_in_the_way_of_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_the_server_refuses_is_tried_until_it_takes_it() {
+async fn a_completion_that_the_server_rejects_is_retried_until_accepted() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let refuse = "create function ledger.refuse() returns trigger language plpgsql as $$
@@ -449,9 +449,12 @@ async fn an_end_that_the_server_refuses_is_tried_until_it_takes_it() {
         Ledger::runs_where(world.pool(), "true").await.unwrap() == 3
     })
     .await;
-    // Each refusal costs a connection.
+    // Each rejection costs a connection.
     let before = lossy.accepted();
-    eventually("ends were refused", async || lossy.accepted() > before + 5).await;
+    eventually("completions were rejected", async || {
+        lossy.accepted() > before + 5
+    })
+    .await;
 
     world.sql("drop trigger refuse on queue.finished").await;
 
@@ -463,7 +466,7 @@ async fn an_end_that_the_server_refuses_is_tried_until_it_takes_it() {
 }
 
 #[tokio::test]
-async fn every_part_of_a_process_goes_on_after_its_connection_was_terminated() {
+async fn every_service_reconnects_after_its_connection_was_terminated() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
@@ -493,7 +496,7 @@ async fn every_part_of_a_process_goes_on_after_its_connection_was_terminated() {
             .delay(Duration::from_millis(100));
         later.await.unwrap();
         world.until("jobs", 0).await;
-        // Recovered, because its process is none.
+        // Recovered, because its process has no row.
         world
             .queue
             .enqueue(Deed::Quick)

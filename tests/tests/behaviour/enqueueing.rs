@@ -1,4 +1,4 @@
-//! Jobs come in: alone, in numbers, in a transaction, now or later, or not at all.
+//! Enqueueing: single jobs, bulks and copies, in transactions, with delays, and rejected jobs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn untyped(kind: &str, args: serde_json::Value) -> NewJob {
 }
 
 #[tokio::test]
-async fn a_job_is_stored_with_its_kind_its_arguments_and_its_options() {
+async fn a_job_is_stored_with_its_kind_arguments_and_options() {
     let world = World::new().await;
 
     let enqueued = world.queue.enqueue(Report { month: 7 }).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_job_is_stored_with_its_kind_its_arguments_and_its_options() {
 }
 
 #[tokio::test]
-async fn what_the_call_says_beats_what_the_kind_says() {
+async fn options_of_the_call_override_options_of_the_kind() {
     let world = World::new().await;
 
     let _ = world
@@ -115,7 +115,7 @@ async fn what_the_call_says_beats_what_the_kind_says() {
 }
 
 #[tokio::test]
-async fn a_job_enqueued_in_a_transaction_is_seen_once_that_is_committed() {
+async fn a_job_enqueued_in_a_transaction_is_visible_after_the_commit() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
 
@@ -128,7 +128,7 @@ async fn a_job_enqueued_in_a_transaction_is_seen_once_that_is_committed() {
 }
 
 #[tokio::test]
-async fn a_job_enqueued_in_a_transaction_is_gone_when_that_is_rolled_back() {
+async fn a_job_enqueued_in_a_transaction_is_gone_after_a_rollback() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
 
@@ -143,7 +143,7 @@ async fn a_job_enqueued_in_a_transaction_is_gone_when_that_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn a_refused_job_leaves_the_callers_transaction_usable() {
+async fn a_rejected_job_leaves_the_callers_transaction_usable() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
 
@@ -156,7 +156,7 @@ async fn a_refused_job_leaves_the_callers_transaction_usable() {
 }
 
 #[tokio::test]
-async fn answers_come_in_the_order_of_the_jobs() {
+async fn a_bulk_returns_its_answers_in_the_order_of_its_jobs() {
     let world = World::new().await;
     let jobs = (0..50).map(|n| {
         let options = match n % 3 {
@@ -178,7 +178,7 @@ async fn answers_come_in_the_order_of_the_jobs() {
 }
 
 #[tokio::test]
-async fn ids_grow_in_the_order_of_a_plain_bulk_over_many_chunks() {
+async fn ids_ascend_in_the_order_of_a_bulk_across_its_chunks() {
     let world = World::new().await;
 
     let enqueued = world
@@ -202,7 +202,7 @@ async fn ids_grow_in_the_order_of_a_plain_bulk_over_many_chunks() {
 }
 
 #[tokio::test]
-async fn a_bulk_of_many_chunks_is_enqueued_whole_or_not_at_all() {
+async fn a_bulk_of_many_chunks_is_atomic() {
     let world = World::new().await;
     world
         .sql("alter table queue.jobs add check (args <> '\"2400\"')")
@@ -219,7 +219,7 @@ async fn a_bulk_of_many_chunks_is_enqueued_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn nothing_at_all_can_be_enqueued() {
+async fn an_empty_bulk_enqueues_nothing() {
     let world = World::new().await;
 
     let many = world.queue.enqueue_many(Vec::<Note>::new()).await.unwrap();
@@ -249,7 +249,7 @@ async fn copied_jobs_keep_every_character_of_their_arguments() {
 }
 
 #[tokio::test]
-async fn copied_jobs_are_run_like_others() {
+async fn copied_jobs_run_like_other_jobs() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 10));
@@ -263,7 +263,7 @@ async fn copied_jobs_are_run_like_others() {
 }
 
 #[tokio::test]
-async fn a_copy_that_breaks_off_says_how_many_jobs_are_enqueued() {
+async fn a_copy_that_fails_reports_how_many_jobs_were_enqueued() {
     let world = World::new().await;
     let good = (0..7_000).map(|n| Ok(untyped("k", json!(n))));
     let bad = Ok(untyped("two words", json!(0)));
@@ -276,7 +276,7 @@ async fn a_copy_that_breaks_off_says_how_many_jobs_are_enqueued() {
 }
 
 #[tokio::test]
-async fn copy_refuses_what_it_cannot_keep_its_word_for() {
+async fn copy_rejects_unique_and_delayed_jobs() {
     let world = World::new().await;
     let delayed = Options::new().delay(Duration::from_secs(1));
 
@@ -291,7 +291,7 @@ async fn copy_refuses_what_it_cannot_keep_its_word_for() {
 }
 
 #[tokio::test]
-async fn a_delayed_job_is_due_that_much_later_by_the_databases_clock() {
+async fn a_delay_counts_from_the_databases_clock() {
     let world = World::new().await;
 
     let request = world.queue.enqueue(Note::new("a"));
@@ -308,7 +308,7 @@ async fn a_delayed_job_is_due_that_much_later_by_the_databases_clock() {
 }
 
 #[tokio::test]
-async fn a_job_for_a_time_is_due_at_that_time() {
+async fn a_job_scheduled_for_a_time_is_due_at_that_time() {
     let world = World::new().await;
     let time = "2100-01-01T12:00:00Z".parse().unwrap();
 
@@ -319,7 +319,7 @@ async fn a_job_for_a_time_is_due_at_that_time() {
 }
 
 #[tokio::test]
-async fn a_time_in_the_past_and_no_delay_at_all_mean_at_once() {
+async fn a_job_with_a_past_time_or_no_delay_is_ready_at_once() {
     let world = World::new().await;
     let past = "2001-01-01T12:00:00Z".parse().unwrap();
 
@@ -332,7 +332,7 @@ async fn a_time_in_the_past_and_no_delay_at_all_mean_at_once() {
 }
 
 #[tokio::test]
-async fn a_time_that_postgres_cannot_keep_is_as_good_as_for_ever_or_at_once() {
+async fn a_time_outside_the_range_of_postgres_means_never_or_at_once() {
     let world = World::new().await;
     let for_ever = Unique::by_key("k").within(Duration::MAX);
 
@@ -357,7 +357,7 @@ async fn a_time_that_postgres_cannot_keep_is_as_good_as_for_ever_or_at_once() {
 }
 
 #[tokio::test]
-async fn arguments_may_be_as_long_as_allowed_and_not_a_byte_longer() {
+async fn arguments_one_byte_above_the_maximum_are_rejected() {
     let world = World::new().await;
     let queue = world.queue.clone().args_bytes_max(100);
 
@@ -373,7 +373,7 @@ async fn arguments_may_be_as_long_as_allowed_and_not_a_byte_longer() {
 }
 
 #[tokio::test]
-async fn a_bulk_with_one_refused_job_writes_nothing() {
+async fn a_bulk_with_one_invalid_job_writes_nothing() {
     let world = World::new().await;
     let few = NewJob::untyped("k", &json!(1), Options::new().attempts(0));
     let tag = NewJob::untyped("k", &json!(1), Options::new().tag("a,b"));
@@ -395,7 +395,7 @@ async fn a_bulk_with_one_refused_job_writes_nothing() {
 }
 
 #[tokio::test]
-async fn arguments_that_are_no_json_are_refused_with_a_typed_error() {
+async fn arguments_that_are_not_json_are_rejected_with_a_typed_error() {
     let world = World::new().await;
     let by = HashMap::from([(vec![1], 1)]);
 
@@ -410,7 +410,7 @@ async fn arguments_that_are_no_json_are_refused_with_a_typed_error() {
 }
 
 #[tokio::test]
-async fn a_database_without_the_tables_is_told_from_other_errors() {
+async fn enqueueing_without_tables_returns_not_migrated() {
     let world = World::new().await;
     let elsewhere = Queue::new(world.pool().clone())
         .in_schema("nowhere")
@@ -425,7 +425,7 @@ async fn a_database_without_the_tables_is_told_from_other_errors() {
 }
 
 #[tokio::test]
-async fn jobs_after_a_commit_are_enqueued_once_it_is_through() {
+async fn jobs_for_after_the_commit_are_enqueued_after_it() {
     let world = World::new().await;
     world.sql("create table public.orders (id int)").await;
     let mut tx = world.queue.after_commit(world.pool()).await.unwrap();
@@ -446,7 +446,7 @@ async fn jobs_after_a_commit_are_enqueued_once_it_is_through() {
 }
 
 #[tokio::test]
-async fn a_job_after_a_commit_may_have_options_of_its_own() {
+async fn a_job_for_after_the_commit_may_have_its_own_options() {
     let world = World::new().await;
     let mut tx = world.queue.after_commit(world.pool()).await.unwrap();
 
@@ -459,7 +459,7 @@ async fn a_job_after_a_commit_may_have_options_of_its_own() {
 }
 
 #[tokio::test]
-async fn jobs_after_a_commit_are_forgotten_with_a_rollback() {
+async fn jobs_for_after_the_commit_are_dropped_on_rollback() {
     let world = World::new().await;
 
     let mut tx = world.queue.after_commit(world.pool()).await.unwrap();
@@ -473,7 +473,7 @@ async fn jobs_after_a_commit_are_forgotten_with_a_rollback() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_enqueues_nothing_after_it() {
+async fn a_failed_commit_enqueues_none_of_the_jobs_for_after_it() {
     let world = World::new().await;
     world
         .sql("create table public.once (id int unique deferrable initially deferred)")

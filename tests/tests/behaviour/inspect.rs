@@ -1,4 +1,4 @@
-//! What operators ask is answered, and what they do to queues is done.
+//! What operators see, and what they do to queues.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Perform<()> for Good {
     }
 }
 
-/// Fails: at once for good, or with another attempt to come.
+/// A job that fails: for good, or with another attempt to come.
 #[derive(Serialize, Deserialize)]
 struct Bad {
     again: bool,
@@ -81,7 +81,7 @@ async fn checks(world: &World) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn jobs_are_found_by_each_part_of_a_filter() {
+async fn each_part_of_a_filter_selects_jobs() {
     let world = World::new().await;
     let plain = enqueue(&world, "a", Options::new()).await;
     let mail = enqueue(&world, "a", Options::new().queue("mail")).await;
@@ -129,7 +129,7 @@ async fn jobs_are_found_by_each_part_of_a_filter() {
 }
 
 #[tokio::test]
-async fn pages_and_batches_meet_without_gap_or_overlap() {
+async fn pages_and_batches_have_no_gap_and_no_overlap() {
     let world = World::new().await;
     for _ in 0..5 {
         let _id = enqueue(&world, "a", Options::new()).await;
@@ -229,7 +229,7 @@ async fn a_finished_job_is_shown_with_its_outcome_and_times() {
 }
 
 #[tokio::test]
-async fn queues_tell_what_waits_in_them() {
+async fn queues_are_shown_with_their_waiting_jobs() {
     let world = World::new().await;
     let _ready = enqueue(&world, "a", Options::new().queue("mail")).await;
     let _later = enqueue(&world, "a", Options::new().queue("night").delay(DEAD_AFTER)).await;
@@ -263,7 +263,7 @@ async fn queues_tell_what_waits_in_them() {
 }
 
 #[tokio::test]
-async fn pausing_and_resuming_twice_is_once() {
+async fn pausing_or_resuming_twice_changes_nothing() {
     let world = World::new().await;
     let mut conn = world.pool().acquire().await.unwrap();
     let schema = world.queue.schema();
@@ -326,7 +326,7 @@ async fn clearing_a_queue_discards_its_ready_jobs_and_no_others() {
 }
 
 #[tokio::test]
-async fn processes_tell_what_they_serve() {
+async fn processes_are_shown_with_what_they_serve() {
     let world = World::new().await;
     let process = world.start(app(), worker("mail,*", 3));
     world.until("processes", 1).await;
@@ -343,7 +343,7 @@ async fn processes_tell_what_they_serve() {
 }
 
 #[tokio::test]
-async fn figures_count_jobs_endings_and_errors() {
+async fn stats_count_jobs_endings_and_errors() {
     let world = World::new().await;
     let process = world.start(app(), worker("*", 4));
     let _new = world.queue.enqueue(Good).await.unwrap();
@@ -381,7 +381,7 @@ async fn figures_count_jobs_endings_and_errors() {
 }
 
 #[tokio::test]
-async fn the_doctor_finds_nothing_where_nothing_is_wrong() {
+async fn the_doctor_finds_nothing_when_all_is_well() {
     let world = World::new().await;
     let process = world.start(app(), worker("*", 2));
     world.until("processes", 1).await;
@@ -391,7 +391,7 @@ async fn the_doctor_finds_nothing_where_nothing_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_doctor_tells_unserved_queues_unknown_kinds_and_failed_jobs_apart() {
+async fn the_doctor_distinguishes_unserved_queues_unknown_kinds_and_failed_jobs() {
     let world = World::new().await;
     let process = world.start(app(), worker("default,paused", 2));
     let _new = world.queue.enqueue(Bad { again: false }).await.unwrap();
@@ -420,7 +420,7 @@ async fn the_doctor_tells_unserved_queues_unknown_kinds_and_failed_jobs_apart() 
 }
 
 #[tokio::test]
-async fn schedules_tell_when_they_are_due_and_what_became_of_the_last_time() {
+async fn recurring_jobs_are_shown_with_their_next_time_and_last_firing() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     schedule(&world, "hourly").await;
@@ -468,7 +468,7 @@ async fn schedules_tell_when_they_are_due_and_what_became_of_the_last_time() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_this_program_does_not_understand_is_told_all_the_same() {
+async fn a_recurring_job_with_an_unreadable_schedule_is_shown_too() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     schedule(&world, "strange").await;
@@ -488,7 +488,7 @@ async fn a_schedule_that_this_program_does_not_understand_is_told_all_the_same()
 }
 
 #[tokio::test]
-async fn the_doctor_tells_schedules_that_nobody_decides_about() {
+async fn the_doctor_finds_overdue_recurring_jobs() {
     let world = World::new().await;
     for name in ["late", "paused", "coming"] {
         schedule(&world, name).await;
@@ -525,7 +525,7 @@ async fn schedule(world: &World, name: &str) {
 }
 
 #[tokio::test]
-async fn the_doctor_says_when_there_are_no_tables() {
+async fn the_doctor_reports_missing_tables() {
     let world = World::new().await;
     let mut conn = world.pool().acquire().await.unwrap();
     let elsewhere = Schema::named("elsewhere").unwrap();
@@ -535,11 +535,11 @@ async fn the_doctor_says_when_there_are_no_tables() {
     assert_eq!(findings[0].check, "not_migrated");
 }
 
-/// A role that is there on every server, and may do nothing here but what is granted.
-const ORDINARY: &str = "pg_signal_backend";
+/// A role that exists on every server and has no rights here except those granted.
+const READER_ROLE: &str = "pg_signal_backend";
 
 #[tokio::test]
-async fn an_ordinary_role_may_ask_everything() {
+async fn a_role_with_select_rights_may_inspect_everything() {
     let world = World::new().await;
     let _id = enqueue(&world, "a", Options::new()).await;
     let mut conn = world.pool().acquire().await.unwrap();
@@ -553,7 +553,7 @@ async fn an_ordinary_role_may_ask_everything() {
         .fetch_one(&mut *conn)
         .await
         .unwrap();
-    assert_eq!(role, ORDINARY);
+    assert_eq!(role, READER_ROLE);
     let schema = world.queue.schema();
 
     let findings = doctor::examine(&mut conn, schema, DEAD_AFTER)

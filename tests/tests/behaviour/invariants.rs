@@ -1,5 +1,5 @@
-//! Random transitions, one after another and all at once: whatever is done to jobs, and whoever
-//! does it too late, each job is in one state, none is lost, and none runs under a number twice.
+//! Random transitions, in sequence and concurrently, some of them too late: each job stays in one
+//! state, none is lost, and none runs twice under one attempt number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,8 +31,8 @@ use sqlx::PgConnection;
 
 const PROCESSES: usize = 3;
 
-/// Something that a producer, a process or an operator may do at any moment. Numbers that choose
-/// among jobs and claims wrap around, so that every one of them means something.
+/// Something that a producer, a process or an operator may do at any moment. Numbers that select
+/// jobs and claims wrap around, so every number is valid.
 #[derive(Clone, Debug)]
 enum Step {
     Enqueue {
@@ -59,12 +59,13 @@ enum Step {
     RunAnyway {
         job: usize,
     },
-    /// Sets the limit of a key, or of all of them, or lets it be as the jobs say.
+    /// Sets or resets the limit of one key, or of all keys.
     SetLimit {
         name: &'static str,
         to: Option<u32>,
     },
-    /// Ends any run that was ever claimed, as it asks or by finishing its job: most are over.
+    /// Ends any run that was ever claimed, in the given way or by finishing its job. Most of these
+    /// runs have ended before.
     End {
         claim: usize,
         by: Option<usize>,
@@ -158,10 +159,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Every name that a limit of the jobs here may be set under.
+/// All names under which the limits of these jobs can be set.
 const LIMIT_NAMES: [&str; 4] = ["k", "k/0", "@queue/default", "@kind/k"];
 
-/// The keys of a job's limits, which allow one more than their number, and what becomes of it.
+/// The keys of a job's limits and what happens without room. Key `n` allows `n + 1` jobs at once.
 fn limits() -> impl Strategy<Value = Vec<(u8, Conflict)>> {
     let conflict = prop_oneof![
         4 => Just(Conflict::Block),
@@ -174,7 +175,7 @@ fn limits() -> impl Strategy<Value = Vec<(u8, Conflict)>> {
     prop_oneof![3 => none, 3 => one, 1 => both]
 }
 
-/// Carries out steps, and knows which runs are not over yet.
+/// Carries out steps, and keeps track of the runs that have not ended.
 struct Actor {
     queue: Queue,
     schema: Schema,
@@ -182,9 +183,9 @@ struct Actor {
     processes: Vec<ProcessId>,
     jobs: Vec<JobId>,
     claims: Vec<(ProcessId, Claim)>,
-    /// The claims that are still to be ended, by their place in `claims`.
+    /// The claims that have not ended, as indexes into `claims`.
     open: BTreeSet<usize>,
-    /// The jobs that were asked to stop, and have not been failed and retried since.
+    /// The jobs with a cancel request that have not failed and been retried since.
     asked: BTreeSet<JobId>,
 }
 
@@ -220,7 +221,7 @@ impl Actor {
         Ok(process)
     }
 
-    /// Carries out a step, and checks what it answers against what is open.
+    /// Carries out a step, and checks its result against the open claims.
     #[expect(clippy::too_many_lines, reason = "a short branch for each step")]
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
@@ -365,7 +366,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Counts the slots in use of each key, and says how many it allows now.
+    /// Returns how many slots of each key are in use, and how many it allows now.
     async fn slots(&mut self) -> Result<BTreeMap<String, (i64, i64)>, TestCaseError> {
         let rows: Vec<(String, i64, i64)> = ok(sqlx::query_as(
             "select key, count(*), coalesce(of_key.slots, of_group.slots, case key
@@ -408,7 +409,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Lets a process be silent for long, recovers its jobs, and gives it a new life.
+    /// Makes a process look silent for an hour, recovers its jobs, and registers it anew.
     async fn die(&mut self, process: usize) -> Result<(), TestCaseError> {
         let dead = self.processes[process];
         let silence = "update queue.processes
@@ -423,7 +424,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Gives back what a process does not know of: nothing, when it knows all that it has.
+    /// Releases the claims a process does not know of: all of them, or none if it knows all.
     async fn give_back(&mut self, process: usize, knows_all: bool) -> Result<(), TestCaseError> {
         let process = self.processes[process];
         let known: Vec<Claim> = match knows_all {
@@ -458,7 +459,7 @@ impl Actor {
     fn pick(&self, job: usize) -> Vec<JobId> {
         match self.jobs.len() {
             0 => Vec::new(),
-            // Two at once, one of which is often in a state that the step does not apply to.
+            // Two at once; often the step does not apply to the state of one of them.
             jobs => vec![self.jobs[job % jobs], self.jobs[(job / 7) % jobs]],
         }
     }
@@ -490,7 +491,7 @@ impl Actor {
     }
 }
 
-/// Where each job is.
+/// The state of each job.
 type Places = BTreeMap<i64, Place>;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -536,7 +537,7 @@ fn error() -> AttemptError {
     }
 }
 
-/// Compares where jobs were before a step with where they are after it.
+/// Compares the states of jobs before and after a step.
 fn check_progress(step: &Step, before: &Places, after: &Places) -> Result<(), TestCaseError> {
     for (job, old) in before {
         let Some(new) = after.get(job) else {
@@ -556,7 +557,7 @@ fn check_progress(step: &Step, before: &Places, after: &Places) -> Result<(), Te
     Ok(())
 }
 
-/// Checks that no key has got more slots in a step than it allows.
+/// Checks that no key gained slots beyond its limit in a step.
 fn check_slots(
     before: &BTreeMap<String, (i64, i64)>,
     after: &BTreeMap<String, (i64, i64)>,
@@ -571,8 +572,8 @@ fn check_slots(
     Ok(())
 }
 
-/// Jobs whose key counts in the state they are in, and does not run out: one for each key, and
-/// those that were replaced.
+/// Finds jobs that hold the same unique key at the same time. Applies to keys without a period;
+/// replaced jobs are exempt.
 const RIVALS: &str = "with places as (
         select job_id, 1 as bit from queue.scheduled
         union all select job_id, 2 from queue.ready
@@ -633,7 +634,7 @@ fn ok<T, E: std::error::Error>(result: Result<T, E>) -> Result<T, TestCaseError>
     })
 }
 
-/// As many cases as `PROPTEST_CASES` says, or few enough for every day.
+/// Runs as many cases as `PROPTEST_CASES` says, by default few enough for every run of the suite.
 fn config() -> Config {
     let cases = std::env::var("PROPTEST_CASES").ok();
     Config {
@@ -653,7 +654,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn no_sequence_of_transitions_loses_or_doubles_a_job() {
+fn sequences_of_transitions_lose_or_double_no_job() {
     let runtime = runtime();
     let world = runtime.block_on(World::new());
     let steps = proptest::collection::vec(step(), 1..40);
@@ -668,13 +669,11 @@ fn no_sequence_of_transitions_loses_or_doubles_a_job() {
     }
 }
 
-/// Transitions that are taken by each of several actors at once.
+/// The number of transitions that each concurrent actor carries out.
 const STEPS_AT_ONCE: usize = 400;
 
-/// Takes steps as they come, whatever others do to the same jobs meanwhile. What an actor claimed
-/// may be taken from it by a recovery, so only errors are looked at here.
-///
-/// Returns how many runs the actor ended.
+/// Carries out steps while other actors change the same jobs, and returns how many runs this actor
+/// ended. A recovery may take an actor's claims away, so only errors are checked here.
 async fn act(mut actor: Actor, steps: Vec<Step>) -> usize {
     let mut ended = 0;
     for step in &steps {
@@ -684,7 +683,7 @@ async fn act(mut actor: Actor, steps: Vec<Step>) -> usize {
                 tried.map(|count| ended += count)
             }
             Step::Die { process } => actor.try_to_die(*process).await,
-            // The jobs of others are among those that are picked.
+            // It would also pick jobs of other actors.
             Step::ReleaseUnknown { .. } => Ok(()),
             step => actor.take(step).await,
         };
@@ -702,7 +701,7 @@ impl Actor {
         by: Option<usize>,
         how: Option<&End>,
     ) -> Result<usize, TestCaseError> {
-        // One of the latest, which most likely is not over yet.
+        // One of the latest claims, which most likely has not ended.
         let latest = self.claims.len().saturating_sub(8);
         let Some((owner, claim)) = self.claims[latest..].iter().cycle().nth(which % 8) else {
             return Ok(0);
@@ -728,7 +727,7 @@ impl Actor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
+async fn concurrent_transitions_lose_or_double_no_job_and_do_not_deadlock() {
     let world = World::new().await;
     let mut runner = TestRunner::deterministic();
     let strategy = proptest::collection::vec(step(), STEPS_AT_ONCE);
@@ -736,7 +735,7 @@ async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
     let mut acting = tokio::task::JoinSet::new();
     for _ in 0..6 {
         let steps = strategy.new_tree(&mut runner).expect("steps").current();
-        // Ids are given out in order, so that everybody knows of everybody's jobs.
+        // Ids are given out in order, so each actor knows the ids of all jobs.
         let mut actor = Actor::new(&world).await;
         actor.jobs = (1..1_000).map(JobId).collect();
         acting.spawn(act(actor, steps));
@@ -746,9 +745,9 @@ async fn transitions_at_once_lose_and_double_no_job_and_do_not_deadlock() {
         ended += acted.expect("no transition should fail");
     }
 
-    // How many there are depends on who is faster.
+    // The exact number depends on timing.
     assert!(ended > 50, "only {ended} runs were ended");
-    // No limit that was ever set allows more.
+    // No limit of this test was ever higher.
     assert_eq!(world.count("slots where number > 3").await, 0);
     let found = problems(world.pool()).await.expect("answers");
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -1,4 +1,4 @@
-//! Worker processes are killed, stopped and held up in the middle of their jobs.
+//! Worker processes that are killed, stopped or suspended in the middle of their jobs.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn gated(count: usize) -> Vec<Deed> {
     vec![Deed::Gate("gate".to_owned()); count]
 }
 
-/// Waits until so many runs are on record that meet a condition.
+/// Waits until the ledger has this many runs that meet a condition.
 async fn until_runs(world: &World, of: &str, count: i64) {
     eventually(&format!("{count} runs have {of}"), async || {
         Ledger::runs_where(world.pool(), of).await.unwrap() == count
@@ -46,7 +46,7 @@ async fn until_runs(world: &World, of: &str, count: i64) {
 }
 
 #[tokio::test]
-async fn the_jobs_of_a_killed_process_are_run_again_by_another() {
+async fn the_jobs_of_a_killed_process_run_again_in_another() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(4)).await;
@@ -65,7 +65,7 @@ async fn the_jobs_of_a_killed_process_are_run_again_by_another() {
 }
 
 #[tokio::test]
-async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
+async fn a_job_that_keeps_killing_its_process_fails_and_the_others_finish() {
     let world = world().await;
     let orders = orders(&world);
     let bystander = Victim::start(WORKER, &orders.clone().queues("good"));
@@ -96,7 +96,7 @@ async fn a_job_that_keeps_killing_its_process_fails_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn jobs_beside_one_that_exits_their_process_are_finished_by_another() {
+async fn jobs_beside_one_that_exits_its_process_finish_in_another() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(3)).await;
@@ -113,7 +113,7 @@ async fn jobs_beside_one_that_exits_their_process_are_finished_by_another() {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again() {
+async fn killing_processes_repeatedly_loses_and_repeats_no_job() {
     let world = world().await;
     enqueue_with(&world, vec![Deed::Quick; 1_500], |options| {
         options.crashes(100)
@@ -143,7 +143,7 @@ async fn nothing_is_lost_or_run_twice_while_processes_are_killed_again_and_again
 }
 
 #[tokio::test]
-async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
+async fn a_terminated_process_finishes_its_running_jobs_and_deregisters() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(6)).await;
@@ -166,7 +166,7 @@ async fn a_terminated_process_finishes_its_jobs_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn jobs_that_outlast_the_shutdown_timeout_are_ready_again() {
+async fn jobs_that_outlast_the_shutdown_timeout_become_ready() {
     let world = world().await;
     let mut orders = orders(&world);
     orders.shutdown_timeout = Duration::from_millis(300);
@@ -202,7 +202,7 @@ async fn a_second_term_ends_a_process_at_once() {
 }
 
 #[tokio::test]
-async fn quit_ends_a_process_at_once_and_what_was_done_stays_done() {
+async fn quit_ends_a_process_at_once_and_keeps_recorded_completions() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &patient(&world));
     enqueue(&world, [Deed::Quick, Deed::Long, Deed::Stubborn]).await;
@@ -219,7 +219,7 @@ async fn quit_ends_a_process_at_once_and_what_was_done_stays_done() {
     assert_eq!(world.count("finished").await, 1);
 }
 
-/// Orders for a worker that has more patience with its jobs than these tests have.
+/// Orders for a worker whose timeouts are longer than these tests wait.
 fn patient(world: &World) -> Orders {
     let mut orders = orders(world);
     orders.heartbeat = Duration::from_millis(200);
@@ -243,7 +243,7 @@ async fn assert_ready_again(world: &World, jobs: i64) {
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() {
+async fn a_process_that_was_suspended_loses_its_jobs_and_registers_anew() {
     let world = world().await;
     let frozen = Victim::start(WORKER, &orders(&world).queues("shared,own"));
     enqueue_with(&world, gated(4), |options| options.queue("shared")).await;
@@ -258,7 +258,7 @@ async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() 
     enqueue_with(&world, gated(8), |options| options.queue("own")).await;
 
     world.until("finished", 12).await;
-    // What it claimed before it knew of its death may run under a later number.
+    // Jobs it claimed before it noticed may run under a later attempt number.
     let own = format!("pid = {}", frozen.pid());
     assert!(Ledger::runs_where(world.pool(), &own).await.unwrap() >= 12);
     world
@@ -270,7 +270,7 @@ async fn a_process_that_stood_still_has_lost_its_jobs_and_takes_up_a_new_life() 
 }
 
 #[tokio::test]
-async fn a_process_whose_row_is_gone_lets_go_of_its_jobs_and_registers_anew() {
+async fn a_process_whose_row_is_gone_stops_its_jobs_and_registers_anew() {
     let world = world().await;
     let victim = Victim::start(WORKER, &orders(&world));
     enqueue(&world, gated(2)).await;
@@ -290,8 +290,8 @@ async fn a_process_whose_row_is_gone_lets_go_of_its_jobs_and_registers_anew() {
     assert_sound(world.pool()).await;
 }
 
-/// Runs that there were more of at one moment than their key allows. A run is over when it said so,
-/// or when it was taken from its process.
+/// Finds moments at which more jobs of a key ran than its limit. A run ends when it records its end
+/// or when its job is taken from its process.
 const BEYOND_THE_LIMIT: &str = "with run as (
         select limits -> 0 ->> 'key' as key, (limits -> 0 ->> 'slots')::integer as slots, began_at,
             least(coalesce(runs.ended_at, 'infinity'), coalesce(taken.ended_at, 'infinity')) as ended_at
@@ -310,7 +310,7 @@ const BEYOND_THE_LIMIT: &str = "with run as (
     having count(*) > run.slots";
 
 #[tokio::test]
-async fn no_limit_is_exceeded_and_no_slot_kept_while_processes_are_killed_and_stand_still() {
+async fn killing_and_suspending_processes_exceeds_no_limit_and_leaks_no_slot() {
     const JOBS: i64 = 450;
     let world = world().await;
     let orders = orders(&world);
@@ -320,7 +320,7 @@ async fn no_limit_is_exceeded_and_no_slot_kept_while_processes_are_killed_and_st
         let job = NewJob::of(&Deed::Recorded).unwrap();
         job.with(|options| options.crashes(100).limits(limits.clone()))
     });
-    // One call for each, so that they come to the workers in ready.
+    // One call for each, so that all of them become ready.
     for job in jobs {
         world.queue.enqueue_all([job]).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Jobs that are committed behind later ones, and jobs that come one by one and fast.
+//! Jobs that commit after later jobs, and jobs that arrive singly at a high rate.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use queue_tests::world::{World, eventually, worker};
 use queue_worker::Settings;
 use sqlx::postgres::PgListener;
 
-/// A worker that would find nothing by its own looks for the next hour.
+/// Settings of a worker that polls once an hour, so that only notifications wake it.
 fn woken_only(concurrency: usize) -> Settings {
     let mut settings = worker("*", concurrency);
     settings.process.notifications = true;
@@ -17,7 +17,7 @@ fn woken_only(concurrency: usize) -> Settings {
     settings
 }
 
-/// Enqueues jobs one by one, from several tasks, until some process polls for them.
+/// Enqueues jobs one by one, from several tasks, until a process polls the queue.
 async fn flood_until_polled(world: &World) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -35,9 +35,9 @@ async fn flood_until_polled(world: &World) {
     tasks.shutdown().await;
 }
 
-/// Sweeps are slow and rare here, because nothing that was claimed can be cleaned away.
+/// Sweeps are slow and rare here, because an open snapshot keeps vacuum from removing claimed rows.
 #[tokio::test]
-async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
+async fn a_job_committed_after_later_jobs_does_not_wait_for_a_sweep() {
     const BEFORE: usize = 20_000;
     const LATE: usize = 15;
     let world = World::new().await;
@@ -67,7 +67,7 @@ async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
     }
 
     waits.sort();
-    // Expected are 10 ms, and what the test itself waits between two looks.
+    // Expected are 10 ms, plus the interval at which the test itself polls.
     assert!(waits[LATE / 2] < Duration::from_millis(60), "{waits:?}");
     assert!(waits[LATE - 1] < Duration::from_millis(750), "{waits:?}");
     drop(snapshot);
@@ -75,7 +75,7 @@ async fn a_job_that_is_committed_behind_later_ones_does_not_wait_for_a_sweep() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_committed() {
+async fn a_job_enqueued_while_its_queue_was_polled_starts_after_a_late_commit() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only(10));
@@ -84,7 +84,7 @@ async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_c
     let request = world.queue.enqueue(Note::new("late"));
     let _ = request.tx(&mut tx).await.unwrap();
 
-    // Nothing comes any more, so the process sleeps.
+    // No more jobs arrive, so the process becomes idle.
     world.until("pollers", 0).await;
     world.until("idle_processes", 1).await;
     tx.commit().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_job_that_was_added_while_its_queue_was_polled_starts_whenever_it_is_c
 }
 
 #[tokio::test]
-async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() {
+async fn a_polling_process_without_room_leaves_jobs_to_idle_processes() {
     const SLOTS: usize = 30;
     let world = World::new().await;
     let (first, second) = (Stage::default(), Stage::default());
@@ -121,7 +121,7 @@ async fn a_process_that_polls_and_has_no_room_leaves_jobs_to_those_that_sleep() 
 }
 
 #[tokio::test]
-async fn enqueueing_does_not_notify_of_jobs_that_a_process_polls_for() {
+async fn enqueueing_does_not_notify_while_a_process_polls_the_queue() {
     let world = World::new().await;
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();

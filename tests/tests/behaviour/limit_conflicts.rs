@@ -1,5 +1,4 @@
-//! What becomes of a job for which there is no room: it waits, it is discarded, or it takes the
-//! place of those that wait.
+//! A job whose key has no room: it waits, it is discarded, or it replaces the jobs that wait.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ fn key(conflict: Conflict) -> Limits {
     Limits::key("k").group("g").on_conflict(conflict)
 }
 
-/// Starts a process in which a job named `holder` holds the key until its gate is open.
+/// Starts a process in which a job named `holder` holds the key until its gate opens.
 async fn held(world: &World, stage: &Stage, settings: Settings, limits: Limits) -> Running {
     let process = world.start(stage.app().register::<Fails>(), settings);
     let holder = world.queue.enqueue(Gated::new("holder")).limits(limits);
@@ -59,7 +58,7 @@ impl Perform<Stage> for Fails {
 }
 
 #[tokio::test]
-async fn a_job_that_discards_is_dropped_without_room_and_lets_go_of_its_unique_key() {
+async fn a_discarding_job_without_room_is_discarded_and_frees_its_unique_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = held(&world, &stage, settings(), key(Conflict::Discard)).await;
@@ -90,7 +89,7 @@ async fn a_job_that_discards_is_dropped_without_room_and_lets_go_of_its_unique_k
 }
 
 #[tokio::test]
-async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
+async fn a_discarding_job_that_was_claimed_once_is_not_discarded() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Fails>(), worker("*", 4));
@@ -100,7 +99,7 @@ async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
     process.stop().await;
     let process = held(&world, &stage, worker("*", 4), key(Conflict::Block)).await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(retried, "blocked").await;
     stage.open("holder");
@@ -109,7 +108,7 @@ async fn a_job_that_discards_is_not_dropped_once_it_has_been_claimed() {
 }
 
 #[tokio::test]
-async fn a_discarding_job_that_was_given_back_waits_for_room() {
+async fn a_discarding_job_that_was_released_waits_for_room() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), settings());
@@ -134,7 +133,7 @@ async fn a_discarding_job_that_was_given_back_waits_for_room() {
 }
 
 #[tokio::test]
-async fn of_jobs_that_replace_each_other_the_newest_waits() {
+async fn the_newest_of_several_replacing_jobs_waits() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = held(&world, &stage, settings(), key(Conflict::Replace)).await;
@@ -164,7 +163,7 @@ async fn of_jobs_that_replace_each_other_the_newest_waits() {
 }
 
 #[tokio::test]
-async fn jobs_that_replace_each_other_and_are_looked_at_together_leave_the_newest() {
+async fn the_newest_of_several_replacing_jobs_in_one_claim_stays() {
     let world = World::new().await;
     let stage = Stage::default();
     world
@@ -187,7 +186,7 @@ async fn jobs_that_replace_each_other_and_are_looked_at_together_leave_the_newes
 }
 
 #[tokio::test]
-async fn a_job_that_ran_before_is_not_replaced() {
+async fn a_job_that_was_claimed_once_is_not_replaced() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Fails>(), worker("*", 4));
@@ -196,7 +195,7 @@ async fn a_job_that_ran_before_is_not_replaced() {
     world.until_state(retried, "scheduled").await;
     process.stop().await;
     let process = held(&world, &stage, worker("*", 4), key(Conflict::Block)).await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     world.until_state(retried, "blocked").await;
 
     let newest = note(&world, "newest", key(Conflict::Replace)).await;

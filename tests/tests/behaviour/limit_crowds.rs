@@ -1,4 +1,4 @@
-//! Jobs that wait for a key, however many and for however long, hold up nobody but each other.
+//! Many jobs that wait for a key delay only each other.
 
 use queue_core::operations::queues::pause;
 use queue_core::{Limits, NewJob, Options};
@@ -24,12 +24,12 @@ async fn until_idle(world: &World) {
 }
 
 #[tokio::test]
-async fn thousands_that_wait_for_a_full_key_stand_before_nobody() {
+async fn thousands_of_jobs_of_a_full_key_delay_no_other_job() {
     let world = World::new().await;
     let stage = Stage::default();
     let holder = world.queue.enqueue(Gated::new("holder")).limits(key());
     holder.await.unwrap();
-    // One by one, as it were: none knows of the others, and all of them stand in ready.
+    // Their limits are added afterwards: a bulk with limits would block them at once.
     for chunk in numbers(2_000).chunks(500) {
         world.queue.enqueue_many(chunk.to_vec()).await.unwrap();
     }
@@ -57,7 +57,7 @@ async fn thousands_that_wait_for_a_full_key_stand_before_nobody() {
     process.stop_at_once().await;
 }
 
-/// Starts jobs of many keys that end together, and enqueues one more of each.
+/// Starts jobs of many keys that end together, and enqueues one more job of each key.
 async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) -> Running {
     let process = world.start(stage.app(), settings);
     for n in 0..KEYS {
@@ -73,11 +73,11 @@ async fn pairs_of_many_keys(world: &World, stage: &Stage, settings: Settings) ->
     process
 }
 
-/// More than are looked at at once.
+/// More keys than the unblocker handles in one batch.
 const KEYS: i64 = 120;
 
 #[tokio::test]
-async fn the_next_jobs_of_many_keys_that_are_free_at_once_go_on() {
+async fn the_next_jobs_of_many_keys_freed_at_once_start() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
@@ -90,7 +90,7 @@ async fn the_next_jobs_of_many_keys_that_are_free_at_once_go_on() {
 }
 
 #[tokio::test]
-async fn the_next_jobs_of_many_keys_go_on_elsewhere_when_their_process_stops() {
+async fn the_next_jobs_of_many_keys_start_elsewhere_when_their_process_stops() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = pairs_of_many_keys(&world, &stage, without_passes(130)).await;
@@ -105,7 +105,7 @@ async fn the_next_jobs_of_many_keys_go_on_elsewhere_when_their_process_stops() {
 }
 
 #[tokio::test]
-async fn a_limit_of_very_many_is_used_up_and_not_exceeded() {
+async fn a_very_high_limit_is_reached_and_not_exceeded() {
     let world = World::new().await;
     let stage = Stage::default();
     for _ in 0..60 {
@@ -123,7 +123,7 @@ async fn a_limit_of_very_many_is_used_up_and_not_exceeded() {
     process.stop().await;
 }
 
-/// Enqueues jobs of a key that nobody will run, and after them one holder and notes of the same.
+/// Enqueues jobs of a key that no process can run, and after them a holder and notes of the same key.
 async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     let count = stuck.len();
     let process = world.start(stage.app(), without_passes(4));
@@ -131,7 +131,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     holder.await.unwrap();
     stage.noted("holder begins").await;
     world.queue.enqueue_all(stuck).await.unwrap();
-    // Whoever may run them has looked at them, and is gone.
+    // As if a process that can run them had found no room, and had stopped.
     world
         .sql(
             "with moved as (delete from queue.ready returning *)
@@ -156,7 +156,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
     world.until("slots", 0).await;
     process.stop().await;
     assert!(stage.notes()[2..].is_sorted());
-    // No more of them were moved than there is room for.
+    // Only as many were moved as there is room for.
     let moved = world.count("ready").await;
     assert!(moved <= 1, "{moved} were moved");
     assert_eq!(moved + world.count("blocked").await, count as i64);
@@ -164,7 +164,7 @@ async fn crowd_with(world: &World, stage: &Stage, stuck: Vec<NewJob>) {
 }
 
 #[tokio::test]
-async fn jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut conn = world.connect().await;
@@ -185,7 +185,7 @@ async fn jobs_of_a_paused_queue_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_queue_that_nobody_serves_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_an_unserved_queue_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let options = Options::new().queue("elsewhere").limits(key());
@@ -195,7 +195,7 @@ async fn jobs_of_a_queue_that_nobody_serves_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_kind_that_nobody_knows_do_not_stop_others_of_their_key() {
+async fn blocked_jobs_of_an_unknown_kind_do_not_stop_others_of_their_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let stuck = vec![NewJob::untyped("forgotten", &json!(1), Options::new().limits(key())); 20];
@@ -204,7 +204,7 @@ async fn jobs_of_a_kind_that_nobody_knows_do_not_stop_others_of_their_key() {
 }
 
 #[tokio::test]
-async fn jobs_that_come_together_run_in_their_order_and_those_without_room_are_blocked_at_once() {
+async fn jobs_of_one_bulk_run_in_order_and_those_without_room_are_blocked_at_once() {
     for way in ["enqueue_many", "enqueue_all", "copy_jobs"] {
         let world = World::new().await;
         let stage = Stage::default();
@@ -241,7 +241,7 @@ async fn jobs_that_come_together_run_in_their_order_and_those_without_room_are_b
 }
 
 #[tokio::test]
-async fn two_transactions_that_enqueue_the_same_keys_wait_for_nobody() {
+async fn transactions_that_enqueue_jobs_of_the_same_keys_do_not_wait() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(4));

@@ -1,5 +1,5 @@
-//! Claims and ends of one key at the same moment: a limit is never exceeded, no slot is kept, and
-//! nobody is forgotten.
+//! Concurrent claims and ends of runs of one key: no limit is exceeded, no slot leaks, and no blocked
+//! job is left behind.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 
-/// A process that claims when it is told to.
-struct Hand {
+/// A process whose claims the test makes.
+struct ManualProcess {
     process: ProcessId,
     conn: PgConnection,
 }
 
-impl Hand {
+impl ManualProcess {
     async fn new(world: &World) -> Self {
         let process = ProcessId::new();
         let info = ProcessInfo {
@@ -44,7 +44,7 @@ impl Hand {
         Self { process, conn }
     }
 
-    /// Claims up to `limit` jobs, and looks at no more than that.
+    /// Claims up to `limit` jobs, and examines no more than that.
     async fn claim(&mut self, limit: usize) -> LimitedClaim {
         let lanes = [Track::Unblocked, Track::Limited].map(lane);
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
@@ -54,7 +54,7 @@ impl Hand {
             .unwrap()
     }
 
-    /// Claims jobs as one does that knows of no limit.
+    /// Claims jobs as a worker that knows of no limit does.
     async fn claim_unaware(&mut self) -> Vec<ClaimedJob> {
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
         let (conn, lanes) = (&mut self.conn, [lane(Track::Open)]);
@@ -62,7 +62,7 @@ impl Hand {
         claimed.unwrap()
     }
 
-    /// Ends a run, and looks who may go on.
+    /// Finishes a job, and unblocks the next jobs of its keys.
     async fn finish(&mut self, job: &ClaimedJob) {
         let run = Run {
             claim: job.claim,
@@ -101,7 +101,7 @@ fn ids(claim: &LimitedClaim) -> Vec<JobId> {
     claim.jobs.iter().map(|job| job.claim.job_id()).collect()
 }
 
-/// Waits until somebody waits for a lock.
+/// Waits until a statement waits for a lock.
 async fn until_waiting(world: &World) {
     eventually("a statement waits for a lock", async || {
         let waiting = "select count(*) from pg_stat_activity
@@ -112,9 +112,12 @@ async fn until_waiting(world: &World) {
 }
 
 #[tokio::test]
-async fn two_claims_at_once_do_not_both_get_the_last_slot() {
+async fn concurrent_claims_do_not_both_get_the_last_slot() {
     let world = World::new().await;
-    let (mut first, mut second) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut first, mut second) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     let jobs = [
         enqueue(&world, Limits::key("a")).await,
         enqueue(&world, Limits::key("a")).await,
@@ -135,24 +138,27 @@ async fn two_claims_at_once_do_not_both_get_the_last_slot() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() {
+async fn a_job_blocked_while_its_key_is_freed_goes_on_without_a_pass() {
     let world = World::new().await;
-    let (mut holder, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut holder, mut claimer) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     enqueue(&world, Limits::key("a")).await;
     let held = holder.claim(1).await.jobs.remove(0);
     let waiting = enqueue(&world, Limits::key("a")).await;
     let beside = enqueue(&world, Limits::key("b")).await;
-    // With anything set at run time, one statement decides about all of them.
+    // Once any limit is set at run time, one statement decides about all jobs.
     world
         .sql("insert into queue.limits (name, slots, declared) values ('other', 1, false)")
         .await;
-    let mut obstacle = Hand::new(&world).await;
+    let mut obstacle = ManualProcess::new(&world).await;
     obstacle.execute("begin").await;
     obstacle
         .execute("insert into queue.slots (key, number, job_id) values ('k/b', 1, 0)")
         .await;
 
-    // The claim has seen the key full, and waits for another key's slot before it writes that.
+    // The claim has seen the key full, and waits for a slot of another key before it blocks the job.
     let (claimed, ()) = tokio::join!(claimer.claim(10), async {
         until_waiting(&world).await;
         holder.finish(&held).await;
@@ -168,9 +174,12 @@ async fn a_job_that_is_parked_while_its_key_is_freed_goes_on_without_any_pass() 
 }
 
 #[tokio::test]
-async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
+async fn a_job_that_gets_only_some_of_its_slots_keeps_none() {
     let world = World::new().await;
-    let (mut other, mut claimer) = (Hand::new(&world).await, Hand::new(&world).await);
+    let (mut other, mut claimer) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
     let b = enqueue(&world, Limits::key("b")).await;
     other.execute("begin").await;
     assert_eq!(ids(&other.claim(1).await), [b]);
@@ -189,14 +198,14 @@ async fn a_job_that_gets_only_some_of_its_slots_gives_them_back() {
 }
 
 #[tokio::test]
-async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front() {
+async fn an_unblocked_job_without_room_returns_to_the_front_of_its_key() {
     let world = World::new().await;
-    let (mut hand, schema) = (Hand::new(&world).await, Schema::default());
+    let (mut process, schema) = (ManualProcess::new(&world).await, Schema::default());
     enqueue(&world, Limits::key("a")).await;
     let first = enqueue(&world, Limits::key("a")).await;
     let second = enqueue(&world, Limits::key("a")).await;
-    let held = hand.claim(10).await.jobs.remove(0);
-    hand.finish(&held).await;
+    let held = process.claim(10).await.jobs.remove(0);
+    process.finish(&held).await;
     assert_eq!(world.state(first).await, "ready");
     assert_eq!(world.state(second).await, "blocked");
 
@@ -207,18 +216,18 @@ async fn a_job_that_finds_no_room_when_its_turn_has_come_goes_back_to_the_front(
     };
     let none = set(&mut operator, &schema, "k/a", none, SetBy::Operator);
     none.await.unwrap();
-    assert_eq!(hand.claim(10).await.parked.len(), 1);
+    assert_eq!(process.claim(10).await.parked.len(), 1);
     assert_eq!(world.state(first).await, "blocked");
     assert!(reset(&mut operator, &schema, "k/a").await.unwrap());
 
-    assert_eq!(ids(&hand.claim(10).await), [first]);
+    assert_eq!(ids(&process.claim(10).await), [first]);
     assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]
-async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
+async fn a_worker_that_does_not_know_a_new_limit_does_not_exceed_it() {
     let world = World::new().await;
-    let (mut unaware, schema) = (Hand::new(&world).await, Schema::default());
+    let (mut unaware, schema) = (ManualProcess::new(&world).await, Schema::default());
     let job = enqueue(&world, Limits::none()).await;
     let mut operator = world.connect().await;
     for name in ["@queue/default", "@kind/k"] {
@@ -237,9 +246,9 @@ async fn a_worker_that_has_not_heard_of_a_limit_of_a_queue_or_kind_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_claimed_without_its_process_knowing_gives_its_slot_back() {
+async fn a_claim_unknown_to_its_process_is_released_with_its_slot() {
     let world = World::new().await;
-    let mut forgetful = Hand::new(&world).await;
+    let mut forgetful = ManualProcess::new(&world).await;
     let job = enqueue(&world, Limits::key("a")).await;
     assert_eq!(ids(&forgetful.claim(1).await), [job]);
 
@@ -252,7 +261,7 @@ async fn a_job_that_was_claimed_without_its_process_knowing_gives_its_slot_back(
     assert_eq!(ids(&forgetful.claim(1).await), [job]);
 }
 
-/// A job that notes when it begins and ends, with a round trip in between.
+/// A job that notes its beginning and its end, with a round trip in between.
 #[derive(Serialize, Deserialize)]
 struct Brief(Vec<String>);
 
@@ -276,7 +285,7 @@ impl Perform<Stage> for Brief {
     }
 }
 
-/// The most jobs of a key that ran at the same moment.
+/// Returns the most jobs of a key that ran at the same time.
 fn most_at_once(notes: &[String], key: &str) -> usize {
     let (begins, ends) = (format!("{key} begins"), format!("{key} ends"));
     let (mut running, mut most) = (0, 0);
@@ -289,7 +298,7 @@ fn most_at_once(notes: &[String], key: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_processes_together_exceed_no_limit_and_run_everything() {
+async fn several_processes_run_all_jobs_and_exceed_no_limit() {
     const JOBS: usize = 400;
     let world = World::new().await;
     let stage = Stage::default();
@@ -297,7 +306,7 @@ async fn several_processes_together_exceed_no_limit_and_run_everything() {
     let processes = [(); 3].map(|()| start());
     let mut random = fastrand::Rng::with_seed(7);
 
-    // Key 1 has one slot, key 2 two and key 3 three; some jobs have two keys, in either order.
+    // Key 1 has one slot, key 2 two and key 3 three. Some jobs have two keys, in either order.
     for _ in 0..JOBS / 20 {
         let jobs = (0..20).map(|_| {
             let mut keys = vec![random.usize(1..=3)];
@@ -331,7 +340,10 @@ async fn several_processes_together_exceed_no_limit_and_run_everything() {
         let most = most_at_once(&notes, &key.to_string());
         assert!(most <= key, "{most} jobs of key {key} ran at once");
     }
-    assert!(most_at_once(&notes, "3") > 1, "nothing ran beside anything");
+    assert!(
+        most_at_once(&notes, "3") > 1,
+        "no two jobs ran at the same time"
+    );
     assert_eq!(world.count("slots").await, 0);
     assert_eq!(world.count("attempts").await, 0);
     assert_tables_sound(world.pool()).await;

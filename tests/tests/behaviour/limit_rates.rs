@@ -1,4 +1,4 @@
-//! So many starts in a period: a burst at once, and then evenly spaced, for each key, queue and kind.
+//! Rate limits of keys, queues and kinds: a burst starts at once, later jobs evenly spaced.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn rate() -> Rate {
     }
 }
 
-/// A job that writes down when it was claimed.
+/// A job that records when it was claimed.
 #[derive(Serialize, Deserialize)]
 struct Tick(String);
 
@@ -92,7 +92,7 @@ async fn starts(world: &World, count: usize) {
     assert_tables_sound(world.pool()).await;
 }
 
-/// Returns when the jobs of a key were claimed, in seconds after the first.
+/// Returns the times at which the jobs of a key were claimed, in seconds after the first.
 async fn seconds(world: &World, key: &str) -> Vec<f64> {
     let query = format!(
         "select extract(epoch from at - min(at) over ())::float8
@@ -102,8 +102,8 @@ async fn seconds(world: &World, key: &str) -> Vec<f64> {
     rows.into_iter().map(|(at,)| at).collect()
 }
 
-/// Checks that no time has more starts than a burst and what is due in that time, and one more for
-/// a claim that was slow to write down its time.
+/// Checks that no interval has more starts than the burst and the rate allow. One more is tolerated,
+/// because a claim may be slow to record its time.
 fn assert_spaced(seconds: &[f64]) {
     assert_eq!(seconds.len(), JOBS);
     for (first, from) in seconds.iter().enumerate() {
@@ -119,7 +119,7 @@ fn assert_spaced(seconds: &[f64]) {
 }
 
 #[tokio::test]
-async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
+async fn a_burst_starts_at_once_and_later_jobs_of_a_key_evenly_spaced() {
     let world = world().await;
     for key in ["a", "b"] {
         enqueue(&world, key, |options| {
@@ -134,7 +134,7 @@ async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
     let (a, b) = (seconds(&world, "a").await, seconds(&world, "b").await);
     assert_spaced(&a);
     assert_spaced(&b);
-    // What has to wait for no start does not: the last of it comes before the last of the others.
+    // Jobs without a rate do not wait: the last of them starts before the last of the others.
     let free: f64 = world
         .value(
             "select extract(epoch from max(at) filter (where key <> 'free')
@@ -146,7 +146,7 @@ async fn a_burst_starts_at_once_and_the_others_evenly_spaced_by_key() {
 }
 
 #[tokio::test]
-async fn jobs_that_come_one_by_one_are_spaced_as_well() {
+async fn jobs_enqueued_one_by_one_are_spaced_too() {
     let world = world().await;
     let app = App::new(()).register::<Tick>();
     let process = world.start(app, worker("*", 10));
@@ -167,7 +167,7 @@ async fn jobs_that_come_one_by_one_are_spaced_as_well() {
 }
 
 #[tokio::test]
-async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
+async fn rates_of_a_queue_and_a_kind_hold_for_jobs_without_limits() {
     for name in ["@queue/default", "@kind/tick"] {
         let world = world().await;
         set_rate(&world, name).await;
@@ -180,7 +180,7 @@ async fn a_queue_and_a_kind_have_rates_although_their_jobs_bring_none() {
 }
 
 #[tokio::test]
-async fn a_rate_and_a_number_at_once_hold_together() {
+async fn a_rate_and_a_concurrency_limit_hold_together() {
     let world = world().await;
     enqueue(&world, "a", |options| {
         options.limits(Limits::key("a").to(1).rate(10, 10 * SPACE).burst(BURST))

@@ -1,4 +1,4 @@
-//! Limits that are set at run time, what they do to jobs that run and wait, and what operators see
+//! Limits that are set at run time: their effect on running and blocked jobs, and what operators see
 //! and do.
 
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn summaries(world: &World) -> Vec<LimitSummary> {
         .unwrap()
 }
 
-async fn let_run(world: &World, job: JobId) -> Vec<JobId> {
+async fn run_blocked(world: &World, job: JobId) -> Vec<JobId> {
     let mut conn = world.connect().await;
     let answer = run_anyway(&mut conn, world.queue.schema(), &[job]).await;
     answer.unwrap()
@@ -49,7 +49,7 @@ async fn until_idle(world: &World) {
 }
 
 #[tokio::test]
-async fn a_raised_limit_lets_blocked_jobs_go_on_at_once_and_a_lowered_one_drains() {
+async fn raising_a_limit_unblocks_jobs_at_once_and_lowering_it_lets_running_ones_finish() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -88,7 +88,7 @@ async fn a_raised_limit_lets_blocked_jobs_go_on_at_once_and_a_lowered_one_drains
 }
 
 #[tokio::test]
-async fn a_limit_of_none_stops_a_group_until_it_is_reset() {
+async fn a_limit_of_zero_stops_a_group_until_it_is_reset() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -112,7 +112,7 @@ async fn a_limit_of_none_stops_a_group_until_it_is_reset() {
 }
 
 #[tokio::test]
-async fn a_key_is_ruled_by_its_own_setting_before_that_of_its_group_and_of_the_job() {
+async fn a_setting_of_a_key_overrides_its_group_and_a_group_overrides_the_job() {
     let world = World::new().await;
     let stage = Stage::default();
     allow(&world, "gated", 3).await;
@@ -135,7 +135,7 @@ async fn a_key_is_ruled_by_its_own_setting_before_that_of_its_group_and_of_the_j
 }
 
 #[tokio::test]
-async fn the_configuration_sets_what_no_operator_has_set() {
+async fn the_configuration_does_not_overwrite_limits_of_operators() {
     let world = World::new().await;
 
     let declared = set_by(&world, "import", 2, SetBy::Configuration).await;
@@ -150,7 +150,7 @@ async fn the_configuration_sets_what_no_operator_has_set() {
 }
 
 #[tokio::test]
-async fn a_queue_has_a_limit_in_all_processes_together() {
+async fn a_limit_of_a_queue_holds_across_processes() {
     let world = World::new().await;
     let stage = Stage::default();
     allow(&world, "@queue/default", 3).await;
@@ -174,7 +174,7 @@ async fn a_queue_has_a_limit_in_all_processes_together() {
             .filter(|name| stage.times(&format!("{name} begins")) > 0);
         names.len() - begun.count()
     };
-    eventually("as many have begun as hold a slot", async || {
+    eventually("every job that holds a slot has begun", async || {
         unbegun(&stage) == 5
     })
     .await;
@@ -191,7 +191,7 @@ async fn a_queue_has_a_limit_in_all_processes_together() {
 }
 
 #[tokio::test]
-async fn a_kind_has_a_limit_although_its_jobs_bring_none() {
+async fn a_limit_of_a_kind_holds_for_jobs_without_limits() {
     let world = World::new().await;
     let stage = Stage::default();
     allow(&world, "@kind/gated", 1).await;
@@ -219,7 +219,7 @@ async fn a_kind_has_a_limit_although_its_jobs_bring_none() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_stuck_loses_its_slot_and_takes_none_of_the_next_one() {
+async fn a_stuck_job_loses_its_slot_after_the_duration_and_frees_no_other() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 10));
@@ -249,7 +249,7 @@ async fn a_job_that_is_stuck_loses_its_slot_and_takes_none_of_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_blocked_job_can_be_let_run_although_its_key_is_full() {
+async fn a_blocked_job_can_be_run_anyway() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -259,8 +259,8 @@ async fn a_blocked_job_can_be_let_run_although_its_key_is_full() {
     let patient = gated(&world, "patient", Limits::key("k")).await;
     world.until("blocked", 2).await;
 
-    assert_eq!(let_run(&world, holder).await, []);
-    assert_eq!(let_run(&world, hurried).await, [hurried]);
+    assert_eq!(run_blocked(&world, holder).await, []);
+    assert_eq!(run_blocked(&world, hurried).await, [hurried]);
 
     stage.noted("hurried begins").await;
     assert_eq!(world.state(patient).await, "blocked");
@@ -290,7 +290,7 @@ async fn a_blocked_job_can_be_let_run_although_its_key_is_full() {
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_its_kind_can_be_let_run_too() {
+async fn a_job_blocked_by_its_kind_can_be_run_anyway() {
     let world = World::new().await;
     let stage = Stage::default();
     allow(&world, "@kind/gated", 1).await;
@@ -300,7 +300,7 @@ async fn a_job_that_waits_for_its_kind_can_be_let_run_too() {
     let hurried = gated(&world, "hurried", Limits::none()).await;
     world.until_state(hurried, "blocked").await;
 
-    assert_eq!(let_run(&world, hurried).await, [hurried]);
+    assert_eq!(run_blocked(&world, hurried).await, [hurried]);
 
     stage.noted("hurried begins").await;
     assert_eq!(world.count("slots").await, 1);
@@ -311,7 +311,7 @@ async fn a_job_that_waits_for_its_kind_can_be_let_run_too() {
 }
 
 #[tokio::test]
-async fn operators_see_who_holds_a_key_who_waits_for_it_and_who_said_so() {
+async fn a_key_is_shown_with_its_holders_waiting_jobs_and_origin() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));

@@ -1,5 +1,5 @@
-//! Limits per key: no more jobs of a key run than it allows, whatever becomes of them, and those
-//! that wait go on in their order.
+//! Limits per key: at most that many jobs of a key run, however they end, and blocked jobs go on in
+//! order.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn key() -> Limits {
     Limits::key("k").group("g")
 }
 
-/// Waits until nothing is left to do, and checks that no slot is.
+/// Waits until no job is left to run, and checks that no slot is held.
 async fn until_idle(world: &World) {
     for table in ["scheduled", "ready", "blocked", "claimed"] {
         world.until(table, 0).await;
@@ -26,7 +26,7 @@ async fn until_idle(world: &World) {
     assert_tables_sound(world.pool()).await;
 }
 
-/// A job that waits at the gate `go`, and then ends as it is told.
+/// A job that waits at the gate `go`, and then ends in the way it names.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum End {
     Well,
@@ -92,7 +92,7 @@ impl Perform<Stage> for End {
 }
 
 #[tokio::test]
-async fn however_a_job_ends_its_slot_is_free_and_the_next_one_goes_on() {
+async fn every_way_for_a_run_to_end_frees_its_slot_and_starts_the_next_job() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<End>(), without_passes(4));
@@ -129,7 +129,7 @@ async fn however_a_job_ends_its_slot_is_free_and_the_next_one_goes_on() {
 }
 
 #[tokio::test]
-async fn no_more_jobs_of_a_key_run_than_it_allows_and_others_are_not_held_up() {
+async fn a_limit_holds_for_its_key_and_delays_no_other_key() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -157,7 +157,7 @@ async fn no_more_jobs_of_a_key_run_than_it_allows_and_others_are_not_held_up() {
 }
 
 #[tokio::test]
-async fn without_a_key_there_is_no_limit_and_kinds_have_keys_of_their_own() {
+async fn jobs_without_a_key_are_unlimited_and_kinds_do_not_share_keys() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -180,7 +180,7 @@ async fn without_a_key_there_is_no_limit_and_kinds_have_keys_of_their_own() {
 }
 
 #[tokio::test]
-async fn limits_in_the_call_replace_those_of_the_job() {
+async fn limits_of_the_call_replace_those_of_the_job() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<End>(), without_passes(10));
@@ -197,7 +197,7 @@ async fn limits_in_the_call_replace_those_of_the_job() {
 }
 
 #[tokio::test]
-async fn those_that_wait_go_on_by_priority_and_then_in_their_order() {
+async fn blocked_jobs_go_on_by_priority_and_then_in_order() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -220,7 +220,7 @@ async fn those_that_wait_go_on_by_priority_and_then_in_their_order() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_key_that_come_one_by_one_run_in_their_order() {
+async fn jobs_of_a_key_run_in_the_order_they_were_enqueued() {
     let world = World::new().await;
     let stage = Stage::default();
     for number in 0..60 {
@@ -237,7 +237,7 @@ async fn jobs_of_a_key_that_come_one_by_one_run_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_job_runs_when_all_its_limits_have_room_and_holds_nothing_until_then() {
+async fn a_job_of_several_keys_holds_no_slot_until_all_have_room() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(10));
@@ -266,7 +266,7 @@ async fn a_job_runs_when_all_its_limits_have_room_and_holds_nothing_until_then()
 }
 
 #[tokio::test]
-async fn a_retry_waits_for_room_like_every_other_job() {
+async fn a_job_before_its_next_attempt_waits_for_room() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<End>(), worker("*", 4));
@@ -276,7 +276,7 @@ async fn a_retry_waits_for_room_like_every_other_job() {
     gated(&world, "holder", key()).await;
     stage.noted("holder begins").await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(retried, "blocked").await;
     assert_eq!(stage.times("Retry begins"), 1);
@@ -290,7 +290,7 @@ async fn a_retry_waits_for_room_like_every_other_job() {
 }
 
 #[tokio::test]
-async fn a_retried_and_a_delayed_job_wait_for_room_too() {
+async fn retried_and_delayed_jobs_wait_for_room() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<End>(), worker("*", 4));
@@ -309,7 +309,7 @@ async fn a_retried_and_a_delayed_job_wait_for_room_too() {
         .await
         .unwrap()
         .id();
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     world.until_state(failed, "blocked").await;
     world.until_state(delayed, "blocked").await;
@@ -321,7 +321,7 @@ async fn a_retried_and_a_delayed_job_wait_for_room_too() {
 }
 
 #[tokio::test]
-async fn a_job_given_back_by_a_process_that_stops_does_not_stand_in_its_own_way() {
+async fn a_job_released_by_a_stop_is_not_blocked_by_its_own_slot() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), without_passes(4));

@@ -1,4 +1,5 @@
-//! How the queue behaves, on a real Postgres. One program, since linking one per file takes minutes.
+//! The behaviour of the queue, on a real Postgres. All files are one program, because linking a
+//! program per file would take minutes.
 
 mod arguments;
 mod cancelling;

@@ -1,4 +1,4 @@
-//! The schema: made once, however many make it, and always the same.
+//! Migrations: applied once each, also concurrently, and always with the same result.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,7 +16,7 @@ async fn bare() -> World {
 }
 
 #[tokio::test]
-async fn processes_that_migrate_at_once_apply_each_migration_once() {
+async fn concurrent_migrations_apply_each_migration_once() {
     let world = bare().await;
 
     let mut migrating = JoinSet::new();
@@ -47,7 +47,7 @@ async fn migrating_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_newer_than_the_program_is_left_alone() {
+async fn a_database_newer_than_the_program_is_left_alone() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     world
@@ -67,7 +67,7 @@ async fn a_database_that_is_newer_than_the_program_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_schema_that_exists_needs_no_right_to_create_schemas() {
+async fn migrating_an_existing_schema_needs_no_right_to_create_schemas() {
     let world = bare().await;
     let mut conn = world.connect().await;
     let role: String = world
@@ -89,7 +89,7 @@ async fn a_schema_that_exists_needs_no_right_to_create_schemas() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_no_trace_and_says_which() {
+async fn a_failed_migration_leaves_no_trace_and_is_named() {
     let world = bare().await;
     let mut conn = world.connect().await;
     world.sql("create schema queue").await;
@@ -109,7 +109,7 @@ async fn a_migration_that_fails_leaves_no_trace_and_says_which() {
 }
 
 #[tokio::test]
-async fn the_status_tells_what_has_been_applied() {
+async fn the_status_shows_when_each_migration_was_applied() {
     let world = bare().await;
     let mut conn = world.connect().await;
 
@@ -150,7 +150,7 @@ async fn the_applications_own_migrations_are_not_touched() {
 }
 
 #[tokio::test]
-async fn the_script_applied_by_hand_makes_the_same_schema() {
+async fn the_printed_script_makes_the_same_schema() {
     let by_hand = bare().await;
     let migrated = World::new().await;
 
@@ -171,7 +171,7 @@ async fn the_script_applied_by_hand_makes_the_same_schema() {
 }
 
 #[tokio::test]
-async fn a_renamed_schema_differs_in_nothing_but_its_name() {
+async fn a_renamed_schema_differs_only_in_its_name() {
     let usual = World::new().await;
     let renamed = World::in_schema("ours").await;
 
@@ -182,7 +182,7 @@ async fn a_renamed_schema_differs_in_nothing_but_its_name() {
     assert!(!script(&schema).contains("queue."));
 }
 
-/// Describes all that a schema holds, without its name.
+/// Describes everything in a schema except its name.
 async fn shape(world: &World, schema: &str) -> Vec<String> {
     let query = "
         select format('%s %s %s %s %s', relname, attname, format_type(atttypid, atttypmod),
@@ -205,9 +205,9 @@ async fn shape(world: &World, schema: &str) -> Vec<String> {
     rows.into_iter().map(plain).collect()
 }
 
-/// The golden schema: what `migrations/` amount to, to be read and to be compared. With
-/// `UPDATE_SCHEMA=1` in the environment it is written anew. It is as Postgres 15 prints it, so
-/// where there is no `pg_dump` of that version there is nothing to compare.
+/// The golden schema, `migrations/schema.sql`, is the result of all migrations, as `pg_dump` 15
+/// prints it. `UPDATE_SCHEMA=1` in the environment rewrites it. Without a `pg_dump` of that version
+/// nothing is compared.
 #[tokio::test]
 async fn the_golden_schema_is_what_the_migrations_make() {
     let Some(pg_dump) = pg_dump_15() else {
@@ -272,7 +272,7 @@ fn pg_dump_15() -> Option<PathBuf> {
         })
 }
 
-/// Leaves out what says nothing about the schema: versions, settings, comments, blank lines.
+/// Removes the lines that do not describe the schema: versions, settings, comments, blank lines.
 fn normalised(dump: &str) -> String {
     let mut lines =
         vec!["-- What the migrations make, as pg_dump 15 prints it. Compared by the tests."];

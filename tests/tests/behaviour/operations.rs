@@ -1,4 +1,4 @@
-//! What applications and operators do to jobs, called as a service calls it.
+//! What applications and operators do to jobs, called as an application calls it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn enqueue(world: &World, options: Options) -> JobId {
     world.queue.enqueue_all([job]).await.unwrap()[0].id()
 }
 
-/// Enqueues a job that fails at its first attempt, and waits until it has.
+/// Enqueues a job that fails at its first attempt, and waits for the failure.
 async fn failed(world: &World, options: Options) -> JobId {
     let job = NewJob::untyped("note", &json!({"no": "text"}), options);
     let id = world.queue.enqueue_all([job]).await.unwrap()[0].id();
@@ -44,7 +44,7 @@ async fn outcome(world: &World, job: JobId) -> String {
 fn refusal<T: std::fmt::Debug>(answer: Result<T, JobError>) -> Refusal {
     match answer {
         Err(JobError::Refused { reason, .. }) => reason,
-        other => panic!("{other:?} is no refusal"),
+        other => panic!("{other:?} is not a refusal"),
     }
 }
 
@@ -70,7 +70,7 @@ async fn a_failed_job_is_retried_with_all_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_another_attempt_is_retried_and_one_for_its_first_is_not() {
+async fn a_job_waiting_for_its_next_attempt_can_be_retried_but_not_one_waiting_for_its_first() {
     let world = World::new().await;
     let later = Options::new().delay(Duration::from_secs(60));
     let (first, next) = (
@@ -105,7 +105,7 @@ async fn a_failed_job_whose_unique_key_is_taken_is_not_retried() {
 }
 
 #[tokio::test]
-async fn waiting_blocked_and_failed_jobs_are_discarded_and_finished_ones_are_not() {
+async fn waiting_blocked_and_failed_jobs_can_be_discarded_but_not_finished_ones() {
     let world = World::new().await;
     let failed = failed(&world, Options::new()).await;
     let blocked = blocked(&world).await;
@@ -150,7 +150,7 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_is_asked_to_stop_once() {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_not_cancelled_and_an_unknown_one_is_named() {
+async fn cancelling_a_failed_or_unknown_job_is_refused() {
     let world = World::new().await;
     let job = failed(&world, Options::new()).await;
 
@@ -166,7 +166,7 @@ async fn a_failed_job_is_not_cancelled_and_an_unknown_one_is_named() {
 }
 
 #[tokio::test]
-async fn only_a_blocked_job_is_run_anyway() {
+async fn only_a_blocked_job_can_be_run_anyway() {
     let world = World::new().await;
     let blocked = blocked(&world).await;
     assert_eq!(
@@ -184,7 +184,7 @@ async fn only_a_blocked_job_is_run_anyway() {
 }
 
 #[tokio::test]
-async fn jobs_that_are_named_are_changed_once_and_each_refusal_is_told() {
+async fn a_change_by_ids_changes_each_job_once_and_reports_each_refusal() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let ready = enqueue(&world, Options::new()).await;
@@ -208,7 +208,7 @@ async fn jobs_that_are_named_are_changed_once_and_each_refusal_is_told() {
 }
 
 #[tokio::test]
-async fn a_change_in_a_transaction_is_undone_with_it() {
+async fn a_change_is_rolled_back_with_its_transaction() {
     let world = World::new().await;
     let job = enqueue(&world, Options::new()).await;
     let mut tx = world.pool().begin().await.unwrap();
@@ -224,7 +224,7 @@ async fn a_change_in_a_transaction_is_undone_with_it() {
 }
 
 #[tokio::test]
-async fn what_a_filter_finds_is_counted_and_changed_in_batches_of_bounded_size() {
+async fn a_change_by_filter_counts_first_and_works_in_bounded_batches() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let jobs = (0..2_500).map(|_| NewJob::untyped("old", &json!(null), Options::new()));
@@ -248,7 +248,7 @@ async fn what_a_filter_finds_is_counted_and_changed_in_batches_of_bounded_size()
 }
 
 #[tokio::test]
-async fn a_filter_that_names_no_state_retries_failed_jobs_alone() {
+async fn a_retry_by_filter_without_a_state_retries_failed_jobs_only() {
     let world = World::new().await;
     let failed = failed(&world, Options::new()).await;
     let waiting = enqueue(&world, Options::new().delay(Duration::from_secs(60))).await;
@@ -264,7 +264,7 @@ async fn a_filter_that_names_no_state_retries_failed_jobs_alone() {
 }
 
 #[tokio::test]
-async fn a_filter_by_a_state_that_the_action_does_not_apply_to_changes_nothing() {
+async fn a_filter_by_a_state_the_action_does_not_apply_to_changes_nothing() {
     let world = World::new().await;
     let running = JobFilter {
         states: vec![JobState::Ready, JobState::Claimed],

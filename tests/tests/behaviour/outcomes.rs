@@ -1,4 +1,4 @@
-//! How runs end, and what becomes of their jobs.
+//! How runs end, and which state their jobs get.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use queue_tests::world::{World, worker};
 use queue_worker::{Attempt, Backoff, Cx, Job, Next, Perform, PerformBlocking, Settings};
 use serde::{Deserialize, Serialize};
 
-/// A job that ends as its arguments say.
+/// A job that ends in the way its arguments name.
 #[derive(Clone, Serialize, Deserialize)]
 enum Act {
     Err(Wish),
     PanicStr,
     PanicString,
     PanicOther,
-    /// Fails so many times, then is done.
+    /// Fails this many times, then succeeds.
     FailTimes(i32),
 }
 
@@ -101,7 +101,7 @@ async fn act_alone(world: &World, job: Act, attempts: i16) -> String {
     world.state(id).await
 }
 
-/// Returns the attempts that did not end well: number, ending, error, backtrace.
+/// Returns the recorded attempts: number, ending, error, backtrace.
 async fn attempts(world: &World) -> Vec<(i32, String, String, Option<String>)> {
     world
         .rows("select attempt, ending, error, backtrace from queue.attempts order by attempt")
@@ -118,7 +118,7 @@ async fn due_in(world: &World) -> f64 {
 }
 
 #[tokio::test]
-async fn a_job_that_ends_well_leaves_nothing_but_its_finished_row() {
+async fn a_successful_job_leaves_only_its_finished_row() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -136,7 +136,7 @@ async fn a_job_that_ends_well_leaves_nothing_but_its_finished_row() {
 }
 
 #[tokio::test]
-async fn an_error_is_kept_with_its_causes_and_the_job_waits_for_its_backoff() {
+async fn an_error_is_stored_with_its_causes_and_the_job_waits_for_its_backoff() {
     let world = World::new().await;
 
     let state = act_alone(&world, Act::Err(Wish::Retry), 5).await;
@@ -157,7 +157,7 @@ async fn an_error_is_kept_with_its_causes_and_the_job_waits_for_its_backoff() {
 }
 
 #[tokio::test]
-async fn the_wait_grows_with_the_attempts_that_failed() {
+async fn the_backoff_grows_with_the_failures() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Act>(), worker("*", 1));
@@ -166,7 +166,7 @@ async fn the_wait_grows_with_the_attempts_that_failed() {
     for run in ["run 1", "run 2"] {
         stage.noted(run).await;
         world.until("scheduled", 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     stage.noted("run 3").await;
     world.until("scheduled", 1).await;
@@ -177,7 +177,7 @@ async fn the_wait_grows_with_the_attempts_that_failed() {
 }
 
 #[tokio::test]
-async fn an_error_may_say_when_to_try_again() {
+async fn an_error_may_set_the_delay_of_the_retry() {
     let world = World::new().await;
 
     let state = act_alone(&world, Act::Err(Wish::RetryAfter), 5).await;
@@ -188,7 +188,7 @@ async fn an_error_may_say_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_snooze_costs_no_attempt_and_is_no_error() {
+async fn a_snooze_counts_as_no_failure_and_stores_no_error() {
     let world = World::new().await;
 
     let state = act_alone(&world, Act::Err(Wish::Snooze), 1).await;
@@ -214,7 +214,7 @@ async fn a_snoozed_job_runs_again_under_the_next_number() {
     stage.noted("run 1").await;
     world.until("scheduled", 1).await;
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     stage.noted("run 2").await;
     world
@@ -224,7 +224,7 @@ async fn a_snoozed_job_runs_again_under_the_next_number() {
 }
 
 #[tokio::test]
-async fn rules_by_error_end_a_job_as_they_say() {
+async fn rules_by_error_decide_how_a_run_ends() {
     for (wish, state, outcome) in [
         (Wish::Discard, "finished", Some("discarded")),
         (Wish::Cancel, "finished", Some("cancelled")),
@@ -243,7 +243,7 @@ async fn rules_by_error_end_a_job_as_they_say() {
 }
 
 #[tokio::test]
-async fn a_job_that_succeeds_at_last_keeps_the_errors_before() {
+async fn a_job_that_succeeds_after_failures_keeps_their_errors() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Act>(), worker("*", 1));
@@ -252,7 +252,7 @@ async fn a_job_that_succeeds_at_last_keeps_the_errors_before() {
     for attempt in 1..=2 {
         let failed = format!("scheduled where attempt = {attempt}");
         world.until(&failed, 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     world.until_state(id, "finished").await;
     process.stop().await;
@@ -275,7 +275,7 @@ async fn a_job_whose_attempts_are_exhausted_fails_and_keeps_every_attempt() {
     for run in ["run 1", "run 2"] {
         stage.noted(run).await;
         world.until("scheduled", 1).await;
-        world.hasten().await;
+        world.make_scheduled_due().await;
     }
     world.until_state(id, "failed").await;
     process.stop().await;
@@ -295,7 +295,7 @@ async fn a_job_whose_attempts_are_exhausted_fails_and_keeps_every_attempt() {
 }
 
 #[tokio::test]
-async fn panics_of_any_sort_are_errors_that_say_where() {
+async fn a_panic_is_stored_as_an_error_with_its_place() {
     for (job, error) in [
         (Act::PanicStr, "panicked: a plain text"),
         (Act::PanicString, "panicked: a text with 7"),
@@ -312,7 +312,7 @@ async fn panics_of_any_sort_are_errors_that_say_where() {
 }
 
 #[tokio::test]
-async fn a_panic_leaves_the_worker_working() {
+async fn a_worker_survives_a_panic() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Act>(), worker("*", 1));
@@ -345,7 +345,7 @@ impl Perform<Stage> for Anyhow {
 }
 
 #[tokio::test]
-async fn errors_of_anyhow_are_kept_with_their_causes() {
+async fn errors_of_anyhow_are_stored_with_their_causes() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Anyhow>(), worker("*", 1));
@@ -361,7 +361,7 @@ async fn errors_of_anyhow_are_kept_with_their_causes() {
     );
 }
 
-/// A job that has 100 ms, and takes for ever: until its token is cancelled, or really.
+/// A job with a timeout of 100 ms that runs until its token is cancelled, or for ever.
 #[derive(Serialize, Deserialize)]
 struct Slow {
     heeds_its_token: bool,
@@ -397,14 +397,14 @@ impl Drop for NoteOnDrop {
     }
 }
 
-fn impatient() -> Settings {
+fn short_grace() -> Settings {
     let mut settings = worker("*", 1);
     settings.process.cancel_grace = Duration::from_millis(100);
     settings
 }
 
 #[tokio::test]
-async fn a_run_that_takes_too_long_is_asked_to_stop_and_its_error_is_a_timeout() {
+async fn a_run_beyond_its_timeout_is_asked_to_stop_and_recorded_as_a_timeout() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<Slow>(), worker("*", 1));
@@ -422,10 +422,10 @@ async fn a_run_that_takes_too_long_is_asked_to_stop_and_its_error_is_a_timeout()
 }
 
 #[tokio::test]
-async fn a_run_that_does_not_stop_in_time_is_dropped_after_its_grace() {
+async fn a_run_that_ignores_its_timeout_is_dropped_after_the_grace_period() {
     let world = World::new().await;
     let stage = Stage::default();
-    let process = world.start(stage.app().register::<Slow>(), impatient());
+    let process = world.start(stage.app().register::<Slow>(), short_grace());
 
     let slow = Slow {
         heeds_its_token: false,
@@ -469,8 +469,8 @@ impl PerformBlocking<Stage> for Blocking {
 }
 
 #[tokio::test]
-async fn a_blocking_job_runs_away_from_the_asynchronous_threads() {
-    // The test's runtime has one thread: if the job had it, nothing else would go on.
+async fn a_blocking_job_runs_outside_the_asynchronous_threads() {
+    // The test's runtime has one thread: if the job blocked it, nothing else would run.
     let world = World::new().await;
     let stage = Stage::default();
     let app = stage.app().register_blocking::<Blocking>();
@@ -487,11 +487,11 @@ async fn a_blocking_job_runs_away_from_the_asynchronous_threads() {
 }
 
 #[tokio::test]
-async fn a_blocking_job_that_cannot_be_stopped_keeps_its_slot_and_what_it_returns_is_ignored() {
+async fn a_blocking_job_beyond_its_timeout_keeps_its_slot_and_its_result_is_ignored() {
     let world = World::new().await;
     let stage = Stage::default();
     let app = stage.app().register_blocking::<Blocking>();
-    let process = world.start(app, impatient());
+    let process = world.start(app, short_grace());
     let id = world.queue.enqueue(Blocking).await.unwrap().id();
     stage.noted("blocking begins 1").await;
 
@@ -501,7 +501,7 @@ async fn a_blocking_job_that_cannot_be_stopped_keeps_its_slot_and_what_it_return
     world.until_state(id, "finished").await;
     let next = world.queue.enqueue(Note::new("next")).await.unwrap().id();
 
-    // The only slot is still taken by the thread, so the next job cannot have begun.
+    // The thread still holds the only slot, so the next job cannot have begun.
     assert_eq!(stage.times("next"), 0);
     assert_ne!(world.state(next).await, "finished");
     stage.open("thread");
@@ -512,7 +512,7 @@ async fn a_blocking_job_that_cannot_be_stopped_keeps_its_slot_and_what_it_return
 }
 
 #[tokio::test]
-async fn arguments_that_do_not_fit_fail_the_job_at_once_with_a_clear_error() {
+async fn undecodable_arguments_fail_the_job_at_once_with_a_clear_error() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -536,14 +536,14 @@ async fn arguments_that_do_not_fit_fail_the_job_at_once_with_a_clear_error() {
 }
 
 #[tokio::test]
-async fn hooks_hear_of_finished_failed_and_discarded_jobs_even_after_one_panicked() {
+async fn hooks_run_for_finished_failed_and_discarded_jobs_even_if_one_panics() {
     let world = World::new().await;
     let stage = Stage::default();
     let (finished, failed, discarded) = (stage.clone(), stage.clone(), stage.clone());
     let app = stage
         .app()
         .register::<Act>()
-        .on_finished(|_| panic!("a hook of no use"))
+        .on_finished(|_| panic!("a hook that fails"))
         .on_finished(move |job| finished.note(format!("finished {} {:?}", job.kind, job.error)))
         .on_failed(move |job| failed.note(format!("failed {}", job.error.unwrap())))
         .on_discarded(move |job| discarded.note(format!("discarded {}", job.error.unwrap())));
@@ -564,7 +564,7 @@ async fn hooks_hear_of_finished_failed_and_discarded_jobs_even_after_one_panicke
     process.stop().await;
 }
 
-/// Gives what is claimed to another process, which lives, so that nobody recovers it.
+/// Assigns all claims to another live process, so that they are not recovered.
 async fn take_away(world: &World) {
     world
         .sql(
@@ -581,7 +581,7 @@ async fn take_away(world: &World) {
 }
 
 #[tokio::test]
-async fn a_late_end_of_a_run_whose_job_was_taken_away_changes_nothing() {
+async fn a_late_success_of_a_lost_job_changes_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
     let heard = stage.clone();
@@ -594,7 +594,7 @@ async fn a_late_end_of_a_run_whose_job_was_taken_away_changes_nothing() {
     stage.open("g");
     stage.noted("g ends").await;
     let _ = world.queue.enqueue(Note::new("next")).await.unwrap();
-    // Ends are written in their order, so that of the gated job has been tried by then.
+    // Completions are written in order, so that of the gated job has been tried by then.
     stage.noted("heard").await;
 
     assert_eq!(stage.times("heard"), 1);
@@ -605,7 +605,7 @@ async fn a_late_end_of_a_run_whose_job_was_taken_away_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_late_error_of_a_run_whose_job_was_taken_away_is_not_kept() {
+async fn a_late_error_of_a_lost_job_is_not_stored() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app().register::<LateError>(), worker("*", 1));
@@ -662,7 +662,7 @@ impl PerformBlocking<Stage> for HoldThread {
     }
 }
 
-/// A job that has little time to find a thread.
+/// A job whose timeout is shorter than its wait for a thread.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct NeedThread;
 
@@ -702,7 +702,7 @@ async fn is_withdrawn() {
 
     stage.open("gate");
     world.until("finished", 1).await;
-    // The next to get the thread, behind any that still waits for it.
+    // It gets the thread after all jobs that still wait for it.
     let next = world.queue.enqueue(NeedThread).await.unwrap().id();
     world.until_state(next, "finished").await;
 
@@ -711,7 +711,7 @@ async fn is_withdrawn() {
 }
 
 #[test]
-fn a_blocking_job_whose_run_ended_before_it_had_a_thread_never_begins() {
+fn a_blocking_job_whose_run_ended_before_it_got_a_thread_never_starts() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)

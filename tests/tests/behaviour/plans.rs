@@ -1,4 +1,4 @@
-//! The statements: all of them valid, and planned onto their indexes whatever the statistics say.
+//! All statements are valid, and their plans use the intended indexes regardless of statistics.
 
 use queue_tests::statements::{Statement, statements};
 use queue_tests::world::World;
@@ -8,10 +8,10 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
 /// Tables with a handful of rows.
 const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 
-/// Statements that read a table whole on purpose: recovery looks for jobs of processes without a row, a
-/// process through all that is claimed, failed jobs, rates and firings are cleared seldom, and limits
-/// and schedules are set seldom. Claims ask whether there is any limit at all, and lanes are looked for
-/// seldom. The end of the line is a sequence.
+/// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,
+/// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and
+/// recurring jobs set seldom, lanes listed seldom. Claims check whether any limit exists. The end of
+/// the line is a sequence.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
@@ -28,7 +28,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim/line_end", "job_seq"),
 ];
 
-/// The index that a hot statement must find its rows by, and the condition it must look with.
+/// For each hot statement, the index it must use and the condition it must search with.
 const INDEXES: &[(&str, &str, &str)] = &[
     (
         "claim",
@@ -108,11 +108,11 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
 ];
 
-/// The statements that end runs. They look for each run among the claims, for its slots and its
-/// key, and `end` and `recover` for its job.
+/// The statements that end runs. They look up each run in the claims, its slots and its key; `end` and
+/// `recover` also look up its job.
 const ENDS: &[&str] = &["end", "finish", "recover"];
 
-/// The statements of producers and processes, which must find their rows by an index.
+/// The statements of producers and processes, which must use an index.
 fn transitions() -> impl Iterator<Item = Statement> {
     let all = statements().into_iter();
     all.filter(|statement| !statement.is_look())
@@ -122,7 +122,7 @@ async fn execute(conn: &mut PgConnection, statement: String) {
     conn.execute(AssertSqlSafe(statement)).await.unwrap();
 }
 
-/// Explains a statement as a worker's connection plans it: without knowing its values.
+/// Explains a statement as a worker's connection plans it: with unknown parameter values.
 async fn explain(conn: &mut PgConnection, name: &str, sql: &str) -> String {
     let count = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
     let values = match count {
@@ -150,8 +150,8 @@ fn check(name: &str, plan: &str) {
     }
 }
 
-/// Returns the table that a line of a plan reads from end to end: as it lies, or along an index
-/// without looking for anything there, unless it is for the first row, whichever that is.
+/// Returns the table that a line of a plan reads from end to end: by a sequential scan, or along an
+/// index without a condition. A scan along an index for the first row only does not count.
 fn read_whole<'a>(before: &str, line: &'a str, after: &str) -> Option<&'a str> {
     let (scan, table) = line.split_once(" on ")?;
     let is_for_the_first = before.ends_with("Limit") && !after.contains("Filter:");
@@ -195,7 +195,7 @@ fn assert_looks(name: &str, plan: &str, index: &str, condition: &str) {
     );
 }
 
-/// Takes off the numbers by which a plan tells apart what has the same name in several places.
+/// Removes the numbers by which a plan distinguishes tables of the same name.
 fn without_numbers(plan: &str) -> String {
     let parts = plan.split('.').map(|part| {
         let name = part.trim_end_matches(|last: char| last.is_ascii_digit());
@@ -226,7 +226,7 @@ async fn every_statement_can_be_prepared() {
 }
 
 #[test]
-fn what_is_expected_of_a_plan_is_expected_of_a_statement_that_exists() {
+fn every_expectation_names_an_existing_statement() {
     let known: Vec<String> = transitions().map(|statement| statement.name).collect();
 
     let on_purpose = MAY_READ_WHOLE.iter().map(|(name, _)| *name);
@@ -263,10 +263,10 @@ async fn plans_made_with_the_statistics_of_empty_tables_use_the_indexes() {
     }
 }
 
-/// What a vacuum leaves behind that came by while a table was empty: the planner then takes it for
-/// empty, however much it holds, until the next.
+/// After a vacuum of an empty table, the planner takes the table for empty until the next vacuum,
+/// whatever it holds by then.
 #[tokio::test]
-async fn plans_made_for_tables_believed_empty_use_the_indexes() {
+async fn plans_made_for_tables_that_a_vacuum_found_empty_use_the_indexes() {
     let world = World::new().await;
     fill(&world).await;
     world.sql("vacuum analyze").await;
@@ -285,7 +285,7 @@ async fn plans_made_for_tables_believed_empty_use_the_indexes() {
     }
 }
 
-/// Fills the tables behind the back of the statistics.
+/// Fills the tables without updating their statistics.
 async fn fill(world: &World) {
     for statement in [
         "insert into queue.jobs (id, priority, attempts_max, crashes_max, kind, queue, args)

@@ -1,4 +1,4 @@
-//! Processes come, live and go: what they leave to others, and what they never leave behind.
+//! Processes start, live and stop: what others recover from them, and what they clean up.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
-/// Puts a process into the database that runs nothing.
-async fn ghost(world: &World, name: &str) -> ProcessId {
+/// Registers a process that runs nothing.
+async fn inert_process(world: &World, name: &str) -> ProcessId {
     let process = ProcessId::new();
     let info = ProcessInfo {
         name: name.to_owned(),
@@ -48,7 +48,7 @@ async fn claim_for(world: &World, process: ProcessId) {
         .await;
 }
 
-async fn silence(world: &World, process: ProcessId) {
+async fn make_silent(world: &World, process: ProcessId) {
     world
         .sql(&format!(
             "update queue.processes set heartbeat_at = now() - interval '1 minute'
@@ -57,7 +57,7 @@ async fn silence(world: &World, process: ProcessId) {
         .await;
 }
 
-async fn bury(world: &World) -> Vec<Recovered> {
+async fn recover_dead(world: &World) -> Vec<Recovered> {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     recover(&mut conn, schema, DEAD_AFTER, false).await.unwrap()
 }
@@ -67,14 +67,14 @@ async fn note(world: &World, text: &str) -> JobId {
     request.await.unwrap().id()
 }
 
-async fn nothing_is_left(world: &World) {
+async fn assert_nothing_left(world: &World) {
     assert_eq!(world.count("processes").await, 0);
     assert_eq!(world.count("idle_processes").await, 0);
     assert_eq!(world.count("claimed").await, 0);
 }
 
 #[tokio::test]
-async fn a_process_tells_about_itself_in_its_row() {
+async fn a_process_describes_itself_in_its_row() {
     let world = World::new().await;
     let mut settings = worker("mail,report*,*", 3);
     settings.workers.push(settings.workers[0].clone());
@@ -105,7 +105,7 @@ async fn a_process_tells_about_itself_in_its_row() {
 }
 
 #[tokio::test]
-async fn the_heartbeat_moves_and_says_when_the_process_is_stopping() {
+async fn the_heartbeat_advances_and_records_when_the_process_is_stopping() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -127,14 +127,14 @@ async fn the_heartbeat_moves_and_says_when_the_process_is_stopping() {
 
     stage.open("g");
     process.ended().await;
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
-async fn the_heartbeat_of_a_process_without_a_row_says_so() {
+async fn the_heartbeat_of_a_process_without_a_row_reports_it() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let process = ghost(&world, "p").await;
+    let process = inert_process(&world, "p").await;
 
     assert!(heartbeat(&mut conn, schema, process, false).await.unwrap());
     world.sql("delete from queue.processes").await;
@@ -162,21 +162,24 @@ async fn unlike_in_solid_queue_a_process_whose_row_is_gone_starts_a_new_life() {
     world.until_state(job, "finished").await;
     process.stop().await;
     assert_eq!(stage.times("g ends"), 1);
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
-async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
+async fn recovery_makes_the_jobs_of_a_dead_process_ready_and_counts_a_crash() {
     let world = World::new().await;
     let job = note(&world, "a").await;
-    let (dead, living) = (ghost(&world, "dead").await, ghost(&world, "living").await);
+    let (dead, living) = (
+        inert_process(&world, "dead").await,
+        inert_process(&world, "living").await,
+    );
     claim_for(&world, dead).await;
     let safe = note(&world, "b").await;
     claim_for(&world, living).await;
-    assert!(bury(&world).await.is_empty());
+    assert!(recover_dead(&world).await.is_empty());
 
-    silence(&world, dead).await;
-    let recovered = bury(&world).await;
+    make_silent(&world, dead).await;
+    let recovered = recover_dead(&world).await;
 
     assert_eq!(recovered.len(), 1);
     let told = &recovered[0];
@@ -202,17 +205,17 @@ async fn a_job_of_a_process_that_died_is_ready_again_with_its_crash_counted() {
 }
 
 #[tokio::test]
-async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
+async fn a_job_whose_process_died_three_times_fails() {
     let world = World::new().await;
     let job = note(&world, "a").await;
 
     for state in ["ready", "scheduled", "failed"] {
-        let process = ghost(&world, "p").await;
+        let process = inert_process(&world, "p").await;
         claim_for(&world, process).await;
-        silence(&world, process).await;
-        bury(&world).await;
+        make_silent(&world, process).await;
+        recover_dead(&world).await;
         assert_eq!(world.state(job).await, state);
-        world.hasten().await;
+        world.make_scheduled_due().await;
         let mut conn = world.connect().await;
         promote(&mut conn, world.queue.schema(), None, 10)
             .await
@@ -227,32 +230,32 @@ async fn a_job_whose_process_died_three_times_is_failed_as_poison() {
 }
 
 #[tokio::test]
-async fn a_job_that_may_crash_once_is_not_run_again_after_a_crash() {
+async fn a_job_with_one_crash_allowed_does_not_run_again_after_it() {
     let world = World::new().await;
     let request = world.queue.enqueue_many([Note::new("a")]);
     let request = request.with(|options| options.crashes(1));
     let job = request.await.unwrap()[0].id();
-    let process = ghost(&world, "p").await;
+    let process = inert_process(&world, "p").await;
     claim_for(&world, process).await;
-    silence(&world, process).await;
+    make_silent(&world, process).await;
 
-    bury(&world).await;
+    recover_dead(&world).await;
 
     assert_eq!(world.state(job).await, "failed");
 }
 
 #[tokio::test]
-async fn a_job_that_was_asked_to_stop_is_cancelled_when_its_process_dies() {
+async fn a_job_with_a_cancel_request_is_cancelled_when_its_process_dies() {
     let world = World::new().await;
     let job = note(&world, "a").await;
-    let process = ghost(&world, "p").await;
+    let process = inert_process(&world, "p").await;
     claim_for(&world, process).await;
     request_cancel(&mut world.connect().await, world.queue.schema(), &[job])
         .await
         .unwrap();
-    silence(&world, process).await;
+    make_silent(&world, process).await;
 
-    bury(&world).await;
+    recover_dead(&world).await;
 
     let outcome: String = world
         .value("select outcome::text from queue.finished")
@@ -262,13 +265,13 @@ async fn a_job_that_was_asked_to_stop_is_cancelled_when_its_process_dies() {
 }
 
 #[tokio::test]
-async fn two_who_recover_at_once_do_not_recover_a_job_twice() {
+async fn concurrent_recoveries_recover_each_job_once() {
     let world = World::new().await;
     let jobs = (0..300).map(|n| Note::new(n.to_string()));
     let _ = world.queue.enqueue_many(jobs).await.unwrap();
-    let process = ghost(&world, "p").await;
+    let process = inert_process(&world, "p").await;
     claim_for(&world, process).await;
-    silence(&world, process).await;
+    make_silent(&world, process).await;
 
     let mut reapers = JoinSet::new();
     for _ in 0..8 {
@@ -286,7 +289,7 @@ async fn two_who_recover_at_once_do_not_recover_a_job_twice() {
 }
 
 #[tokio::test]
-async fn claims_without_a_process_are_recovered_when_another_process_starts() {
+async fn claims_of_unknown_processes_are_recovered_when_a_process_starts() {
     let world = World::new().await;
     let stage = Stage::default();
     note(&world, "orphan").await;
@@ -300,29 +303,29 @@ async fn claims_without_a_process_are_recovered_when_another_process_starts() {
 }
 
 #[tokio::test]
-async fn a_living_process_recovers_the_jobs_of_a_dead_one_and_runs_them() {
+async fn a_live_process_recovers_and_runs_the_jobs_of_a_dead_one() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
     settings.process.heartbeat_interval = Duration::from_millis(100);
     let process = world.start(stage.app(), settings);
-    stage_is_set(&world, &stage).await;
+    run_first_job(&world, &stage).await;
     world
         .sql("insert into queue.queues (name, paused_at) values ('default', now())")
         .await;
     note(&world, "left").await;
-    let dead = ghost(&world, "dead").await;
+    let dead = inert_process(&world, "dead").await;
     claim_for(&world, dead).await;
     world.sql("delete from queue.queues").await;
 
-    silence(&world, dead).await;
+    make_silent(&world, dead).await;
 
     stage.noted("left").await;
     process.stop().await;
     assert_eq!(world.count("attempts where ending = 'crash'").await, 1);
 }
 
-async fn stage_is_set(world: &World, stage: &Stage) {
+async fn run_first_job(world: &World, stage: &Stage) {
     note(world, "ready").await;
     stage.noted("ready").await;
 }
@@ -343,10 +346,10 @@ async fn a_stop_waits_for_running_jobs_and_claims_no_more() {
     assert_eq!(stage.notes(), ["g begins", "g ends"]);
     assert_eq!(world.count("finished").await, 1);
     assert_eq!(world.state(behind).await, "ready");
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
-fn hasty() -> Settings {
+fn short_timeouts() -> Settings {
     let mut settings = worker("*", 1);
     settings.process.shutdown_timeout = Duration::from_millis(100);
     settings.process.cancel_grace = Duration::from_millis(100);
@@ -354,10 +357,10 @@ fn hasty() -> Settings {
 }
 
 #[tokio::test]
-async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_nothing() {
+async fn a_job_that_outlasts_the_shutdown_timeout_becomes_ready_without_a_failure() {
     let world = World::new().await;
     let stage = Stage::default();
-    let process = world.start(stage.app(), hasty());
+    let process = world.start(stage.app(), short_timeouts());
     let job = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
     stage.noted("g begins").await;
 
@@ -368,7 +371,7 @@ async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_not
         .await;
     assert_eq!(ready, [(job.0, job.0, 1, 0, 0)]);
     assert_eq!(world.count("attempts").await, 0);
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
     let process = world.start(stage.app(), worker("*", 1));
     stage.open("g");
     world
@@ -378,7 +381,7 @@ async fn a_job_longer_than_the_shutdown_timeout_is_ready_again_and_has_spent_not
 }
 
 #[tokio::test]
-async fn a_process_that_must_end_at_once_gives_its_jobs_back_within_two_seconds() {
+async fn an_immediate_stop_releases_the_jobs_within_two_seconds() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 2));
@@ -397,11 +400,11 @@ async fn a_process_that_must_end_at_once_gives_its_jobs_back_within_two_seconds(
     );
     assert_eq!(world.state(long).await, "ready");
     assert_eq!(world.state(short).await, "finished");
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
-async fn a_second_request_to_stop_ends_a_stop_that_waits() {
+async fn a_second_stop_request_ends_a_graceful_stop() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -418,7 +421,7 @@ async fn a_second_request_to_stop_ends_a_stop_that_waits() {
         began.elapsed()
     );
     assert_eq!(world.state(job).await, "ready");
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
@@ -426,7 +429,7 @@ async fn an_idle_process_stops_immediately() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
-    stage_is_set(&world, &stage).await;
+    run_first_job(&world, &stage).await;
     world.until("finished", 1).await;
 
     let began = Instant::now();
@@ -437,11 +440,11 @@ async fn an_idle_process_stops_immediately() {
         "{:?}",
         began.elapsed()
     );
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
-async fn a_process_that_is_told_to_stop_while_it_starts_claims_nothing() {
+async fn a_process_stopped_during_its_start_claims_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
     let job = note(&world, "a").await;
@@ -451,7 +454,7 @@ async fn a_process_that_is_told_to_stop_while_it_starts_claims_nothing() {
 
     assert_eq!(world.state(job).await, "ready");
     assert_eq!(stage.notes(), Vec::<String>::new());
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
@@ -472,11 +475,11 @@ async fn a_web_service_runs_a_process_inside_itself_until_its_own_shutdown() {
     });
     tokio::join!(running, service);
 
-    nothing_is_left(&world).await;
+    assert_nothing_left(&world).await;
 }
 
 #[tokio::test]
-async fn a_process_that_starts_before_the_tables_are_there_waits_for_them() {
+async fn a_process_that_starts_before_the_tables_exist_waits_for_them() {
     let world = World::new().await;
     let stage = Stage::default();
     world.sql("alter schema queue rename to not_yet").await;

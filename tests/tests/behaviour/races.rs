@@ -1,4 +1,4 @@
-//! Two hands on one job: one holds its lock, the other comes too late or passes it by, and
+//! Two statements on one job: the first holds its lock, the second waits for it or skips the job, and
 //! exactly one of them changes its state.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use queue_tests::world::{World, eventually};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-/// Processes that were silent for longer than this are dead.
+/// Processes that were silent for longer than this are presumed dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -52,20 +52,20 @@ async fn claimed(world: &World, options: Options) -> (ProcessId, Claim) {
     (process, claims.remove(0))
 }
 
-/// Enqueues a job, claims it for a process, and lets the process be silent for long.
+/// Enqueues a job, claims it for a process, and makes the process look dead.
 async fn orphaned(world: &World) -> (ProcessId, Claim) {
     let claimed = claimed(world, Options::new()).await;
-    silence(world).await;
+    make_silent(world).await;
     claimed
 }
 
-/// Lets a second job be claimed and recovered, while a first one waits.
+/// Claims and recovers a second job while a first one waits.
 async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
     enqueue(world, Options::new()).await;
     let process = process(world).await;
     let mut conn = world.connect().await;
     let claims = take(&mut conn, process).await;
-    silence(world).await;
+    make_silent(world).await;
     assert_eq!(recovered(&mut conn).await.len(), claims.len());
     let mut others = claims
         .into_iter()
@@ -73,7 +73,7 @@ async fn orphaned_beside(world: &World, first: Claim) -> (ProcessId, Claim) {
     (process, others.next().expect("a second claim"))
 }
 
-async fn silence(world: &World) {
+async fn make_silent(world: &World) {
     let silence = "update queue.processes set heartbeat_at = now() - interval '1 hour'";
     world.sql(silence).await;
 }
@@ -188,8 +188,6 @@ async fn assert_ends(world: &World, job: JobId, state: &str) {
     assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
 }
 
-// ---- the end of a run, and the death of its process
-
 #[tokio::test]
 async fn a_job_that_is_being_finished_is_not_recovered() {
     let world = World::new().await;
@@ -228,7 +226,7 @@ async fn a_finish_that_was_rolled_back_leaves_the_job_to_the_next_recovery() {
 }
 
 #[tokio::test]
-async fn an_end_that_comes_while_the_job_is_being_recovered_is_lost() {
+async fn a_finish_during_the_recovery_of_its_job_is_lost() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (process, claim) = orphaned(&world).await;
@@ -245,7 +243,7 @@ async fn an_end_that_comes_while_the_job_is_being_recovered_is_lost() {
 }
 
 #[tokio::test]
-async fn an_end_stands_when_the_recovery_before_it_is_rolled_back() {
+async fn a_finish_holds_when_the_recovery_before_it_is_rolled_back() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (process, claim) = orphaned(&world).await;
@@ -261,7 +259,7 @@ async fn an_end_stands_when_the_recovery_before_it_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn of_two_recoveries_at_once_one_gets_the_job_and_one_crash_is_counted() {
+async fn concurrent_recoveries_count_one_crash() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (_, claim) = orphaned(&world).await;
@@ -280,7 +278,7 @@ async fn of_two_recoveries_at_once_one_gets_the_job_and_one_crash_is_counted() {
 }
 
 #[tokio::test]
-async fn a_process_whose_heartbeat_is_under_way_is_not_declared_dead() {
+async fn a_process_that_is_writing_its_heartbeat_is_not_declared_dead() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (process, claim) = orphaned(&world).await;
@@ -296,7 +294,7 @@ async fn a_process_whose_heartbeat_is_under_way_is_not_declared_dead() {
 }
 
 #[tokio::test]
-async fn no_late_end_of_any_sort_changes_a_job_that_was_recovered() {
+async fn no_late_completion_changes_a_recovered_job() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     let (process, claim) = orphaned(&world).await;
@@ -331,10 +329,8 @@ async fn a_claim_whose_process_has_no_row_is_recovered() {
     assert_ends(&world, claim.job_id(), "ready").await;
 }
 
-// ---- what a process does twice, because an answer was lost
-
 #[tokio::test]
-async fn a_release_that_is_repeated_does_not_take_the_job_from_its_next_run() {
+async fn a_repeated_release_does_not_take_the_job_from_its_next_run() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     let schema = Schema::default();
@@ -351,7 +347,7 @@ async fn a_release_that_is_repeated_does_not_take_the_job_from_its_next_run() {
 }
 
 #[tokio::test]
-async fn a_claim_that_its_process_does_not_know_of_is_given_back_even_if_it_knew_an_earlier_one() {
+async fn a_claim_unknown_to_its_process_is_released_even_if_an_earlier_one_was_known() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     let schema = Schema::default();
@@ -369,7 +365,7 @@ async fn a_claim_that_its_process_does_not_know_of_is_given_back_even_if_it_knew
 }
 
 #[tokio::test]
-async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_instead() {
+async fn a_completion_counts_as_recorded_unless_the_job_was_recovered_instead() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     let schema = Schema::default();
@@ -378,7 +374,7 @@ async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_ins
     assert_eq!(ended, [(written.job_id(), Became::Scheduled)]);
     assert_eq!(promoted(&mut conn, 10).await, 1);
     assert_eq!(take(&mut conn, process).await.len(), 1);
-    silence(&world).await;
+    make_silent(&world).await;
     assert_eq!(recovered(&mut conn).await, [written.job_id()]);
     let (_, lost) = orphaned_beside(&world, written).await;
 
@@ -390,7 +386,7 @@ async fn an_end_counts_as_written_if_it_was_and_not_if_the_job_was_recovered_ins
 }
 
 #[tokio::test]
-async fn an_end_that_was_written_is_found_as_what_it_made_of_the_job() {
+async fn a_repeated_completion_finds_what_the_job_became() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     let discard = End::Discard {
@@ -416,7 +412,7 @@ async fn an_end_that_was_written_is_found_as_what_it_made_of_the_job() {
 }
 
 #[tokio::test]
-async fn runs_that_end_at_once_go_where_each_asks() {
+async fn one_statement_ends_several_runs_in_different_ways() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     for _ in 0..5 {
@@ -462,10 +458,8 @@ async fn runs_that_end_at_once_go_where_each_asks() {
     assert_eq!(problems(world.pool()).await.unwrap(), [""; 0]);
 }
 
-// ---- operators in between
-
 #[tokio::test]
-async fn a_job_that_is_being_claimed_is_not_cancelled_but_can_be_asked_to_stop() {
+async fn a_job_that_is_being_claimed_can_only_be_asked_to_stop() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let job = enqueue(&world, Options::new()).await;
@@ -482,7 +476,7 @@ async fn a_job_that_is_being_claimed_is_not_cancelled_but_can_be_asked_to_stop()
 }
 
 #[tokio::test]
-async fn a_job_that_moves_is_cancelled_where_it_arrives() {
+async fn a_job_that_changes_its_state_during_a_cancel_is_cancelled_there() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let schema = Schema::default();
@@ -599,7 +593,7 @@ async fn a_job_whose_key_a_retried_one_takes_is_not_enqueued() {
 }
 
 #[tokio::test]
-async fn a_job_that_ends_well_while_it_is_asked_to_stop_is_done() {
+async fn a_job_that_finishes_during_a_cancel_request_is_done() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (process, claim) = claimed(&world, Options::new()).await;
@@ -619,7 +613,7 @@ async fn a_job_that_ends_well_while_it_is_asked_to_stop_is_done() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_given_up_while_it_is_asked_to_stop_is_over() {
+async fn a_job_that_is_discarded_during_a_cancel_request_stays_discarded() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (process, claim) = claimed(&world, Options::new()).await;
@@ -642,7 +636,7 @@ async fn a_job_that_is_given_up_while_it_is_asked_to_stop_is_over() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_asked_to_stop_while_its_process_is_declared_dead_is_cancelled() {
+async fn a_job_with_a_cancel_request_during_its_recovery_is_cancelled() {
     let world = World::new().await;
     let (mut one, mut other) = (world.connect().await, world.connect().await);
     let (_, claim) = orphaned(&world).await;
@@ -660,7 +654,7 @@ async fn a_job_that_is_asked_to_stop_while_its_process_is_declared_dead_is_cance
     assert_ends(&world, claim.job_id(), "finished").await;
 }
 
-/// The ends of a run after which it would run again, or be left for an operator.
+/// The ways for a run to end after which its job would run again or stay failed.
 const UNFINISHED_ENDS: [&str; 5] = ["retry", "snooze", "release", "fail", "release unknown"];
 
 async fn ended(conn: &mut PgConnection, end: &str, process: ProcessId, claim: Claim) -> Vec<JobId> {
@@ -687,7 +681,7 @@ async fn assert_cancelled(world: &World, jobs: i64) {
 }
 
 #[tokio::test]
-async fn a_job_that_was_asked_to_stop_is_over_however_its_run_ends() {
+async fn a_job_with_a_cancel_request_does_not_run_again() {
     let world = World::new().await;
     let mut conn = world.connect().await;
     for end in UNFINISHED_ENDS {
@@ -703,7 +697,7 @@ async fn a_job_that_was_asked_to_stop_is_over_however_its_run_ends() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_asked_to_stop_while_its_run_ends_is_over_all_the_same() {
+async fn a_job_with_a_cancel_request_during_the_end_of_its_run_does_not_run_again() {
     let world = World::new().await;
     let mut one = world.connect().await;
     for end in UNFINISHED_ENDS {

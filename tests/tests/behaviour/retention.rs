@@ -1,4 +1,4 @@
-//! Ended jobs are kept for a while, then cleared with all that belongs to them.
+//! Finished and failed jobs are kept for their retention, then cleared with their rows elsewhere.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Puts a job into `finished`, so many hours ago, with an attempt that did not end well and a
-/// unique key.
+/// Adds a job that finished this many hours ago, with a recorded attempt and a unique key.
 async fn finished(world: &World, kind: &str, queue: &'static str, hours: u32) {
     ended(world, kind, queue).await;
     world
@@ -58,20 +57,20 @@ async fn counts(world: &World) -> [i64; 4] {
     ]
 }
 
-fn often() -> Settings {
+fn frequent_maintenance() -> Settings {
     let mut settings = worker("*", 1);
     settings.maintenance.interval = Duration::from_millis(100);
     settings
 }
 
 #[tokio::test]
-async fn finished_jobs_older_than_kept_are_cleared_with_their_attempts_and_keys() {
+async fn finished_jobs_beyond_the_retention_are_cleared_with_their_attempts_and_keys() {
     let world = World::new().await;
     for hours in [30, 25, 23, 0] {
         finished(&world, "k", "q", hours).await;
     }
 
-    let process = world.start(Stage::default().app(), often());
+    let process = world.start(Stage::default().app(), frequent_maintenance());
     world.until("jobs", 2).await;
     process.stop().await;
 
@@ -81,7 +80,7 @@ async fn finished_jobs_older_than_kept_are_cleared_with_their_attempts_and_keys(
 }
 
 #[tokio::test]
-async fn what_a_kind_says_beats_its_queue_and_a_queue_the_default() {
+async fn the_retention_of_a_kind_overrides_its_queue_and_a_queue_the_default() {
     let world = World::new().await;
     for (kind, queue) in [
         ("short", "long"),
@@ -93,7 +92,7 @@ async fn what_a_kind_says_beats_its_queue_and_a_queue_the_default() {
         finished(&world, kind, queue, 48).await;
     }
     finished(&world, "k", "q", 12).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     let retention = &mut settings.retention;
     for (kinds, name, keep) in [
         (true, "short", KeepFor::For(HOUR)),
@@ -121,12 +120,12 @@ async fn what_a_kind_says_beats_its_queue_and_a_queue_the_default() {
 }
 
 #[tokio::test]
-async fn failed_jobs_are_kept_until_somebody_decides() {
+async fn failed_jobs_are_kept_by_default() {
     let world = World::new().await;
     failed(&world, 24 * 365).await;
     finished(&world, "k", "q", 48).await;
 
-    let process = world.start(Stage::default().app(), often());
+    let process = world.start(Stage::default().app(), frequent_maintenance());
     world.until("finished", 0).await;
     process.stop().await;
 
@@ -135,11 +134,11 @@ async fn failed_jobs_are_kept_until_somebody_decides() {
 }
 
 #[tokio::test]
-async fn failed_jobs_are_cleared_if_the_settings_say_so() {
+async fn failed_jobs_are_cleared_if_a_retention_is_set() {
     let world = World::new().await;
     failed(&world, 48).await;
     failed(&world, 1).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.retention.failed = Some(24 * HOUR);
 
     let process = world.start(Stage::default().app(), settings);
@@ -150,11 +149,11 @@ async fn failed_jobs_are_cleared_if_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn nothing_is_cleared_by_a_process_that_keeps_all_for_ever() {
+async fn a_process_with_endless_retention_clears_nothing() {
     let world = World::new().await;
     finished(&world, "k", "q", 24 * 365).await;
     failed(&world, 48).await;
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.retention.finished = None;
     settings.retention.failed = Some(HOUR);
 
@@ -166,7 +165,7 @@ async fn nothing_is_cleared_by_a_process_that_keeps_all_for_ever() {
 }
 
 #[tokio::test]
-async fn a_batch_clears_no_more_than_it_may_and_the_oldest_first() {
+async fn a_batch_clears_the_oldest_jobs_up_to_its_size() {
     let world = World::new().await;
     for hours in [40, 50, 30, 60, 26] {
         finished(&world, "k", "q", hours).await;
@@ -199,9 +198,9 @@ async fn more_than_a_batch_is_cleared_in_one_pass() {
     for hours in 30..42 {
         finished(&world, "k", "q", hours).await;
     }
-    let mut settings = often();
+    let mut settings = frequent_maintenance();
     settings.maintenance.batch_size = 5;
-    // The next pass would come tomorrow.
+    // The next pass would be tomorrow.
     settings.maintenance.interval = 24 * HOUR;
 
     let process = world.start(Stage::default().app(), settings);

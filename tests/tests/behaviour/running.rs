@@ -1,4 +1,4 @@
-//! Jobs are run: in which order, how many at once, and by whom.
+//! A worker runs jobs from enqueue to finished.
 
 use queue_tests::world::{Seen, World, worker};
 use queue_worker::{App, Cx, Job, Perform};
@@ -25,7 +25,7 @@ fn app(seen: &Seen<i64>) -> App<Seen<i64>> {
 }
 
 #[tokio::test]
-async fn every_job_is_run_once_and_finished() {
+async fn every_job_runs_once_and_is_finished() {
     let world = World::new().await;
     let seen = Seen::default();
     let process = world.start(app(&seen), worker("*", 10));

@@ -1,4 +1,4 @@
-//! The example service: what a user sees of it, from the folder to the manifest.
+//! The example service as a user sees it, from the folder to the manifest.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -91,7 +91,7 @@ impl Fixture {
             .unwrap()
     }
 
-    /// Keeps the files of the next scan from being hashed.
+    /// Prevents the files of the next scan from being hashed.
     async fn pause(&self) {
         sqlx::query("insert into queue.queues (name, paused_at) values ('scan.files', now())")
             .execute(self.world.pool())
@@ -107,7 +107,7 @@ impl Fixture {
     }
 }
 
-/// The example, as it was built together with the tests.
+/// Returns the example program, which is built together with the tests.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).unwrap().join("examples/scan");
@@ -124,14 +124,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The manifest that a scan printed the path of.
+/// Returns the path of the manifest, which a scan prints last.
 fn manifest(output: &Output) -> PathBuf {
     let stdout = text(&output.stdout);
     let last = stdout.lines().last();
     PathBuf::from(last.unwrap_or_else(|| panic!("no manifest: {}", text(&output.stderr))))
 }
 
-/// The lines with digests, whatever their order.
+/// Returns the lines with digests, in no particular order.
 fn digests(manifest: &[u8]) -> BTreeSet<Vec<u8>> {
     manifest
         .split(|byte| *byte == b'\n')
@@ -140,7 +140,7 @@ fn digests(manifest: &[u8]) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// What sha256sum itself writes about these files.
+/// Returns what sha256sum itself prints for these files.
 fn sha256sum(folder: &Path, names: &[&[u8]]) -> Vec<u8> {
     let names = names.iter().map(|name| match *name {
         b"-" => OsStr::new("./-"),
@@ -167,7 +167,7 @@ fn is_verified(folder: &Path, manifest: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn the_manifest_is_what_sha256sum_writes_whatever_the_names() {
+async fn the_manifest_equals_the_output_of_sha256sum_for_all_file_names() {
     let fixture = Fixture::new().await;
     for name in STRANGE_NAMES {
         fixture.write(name);
@@ -191,7 +191,7 @@ async fn the_manifest_is_what_sha256sum_writes_whatever_the_names() {
 }
 
 #[tokio::test]
-async fn only_regular_files_that_are_not_ignored_are_hashed() {
+async fn only_regular_unignored_files_are_hashed() {
     let fixture = Fixture::new().await;
     let folder = fixture.folder();
     for name in [
@@ -221,7 +221,7 @@ async fn only_regular_files_that_are_not_ignored_are_hashed() {
 }
 
 #[tokio::test]
-async fn a_folder_may_be_empty() {
+async fn an_empty_folder_gives_an_empty_manifest() {
     let fixture = Fixture::new().await;
 
     let output = fixture.scan_once();
@@ -231,7 +231,7 @@ async fn a_folder_may_be_empty() {
 }
 
 #[tokio::test]
-async fn manifests_in_the_folder_are_not_part_of_it() {
+async fn manifests_in_the_folder_are_not_hashed() {
     let fixture = Fixture::new().await;
     fixture.write(b"file");
     let everything = fixture.directory.path();
@@ -254,7 +254,7 @@ async fn manifests_in_the_folder_are_not_part_of_it() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_read_any_more_fail_after_their_attempts_and_are_named() {
+async fn files_that_became_unreadable_fail_after_their_attempts_and_are_named() {
     let fixture = Fixture::new().await;
     let folder = fixture.folder();
     let vanishing = [
@@ -326,7 +326,7 @@ async fn a_folder_that_is_missing_is_named_in_the_error() {
     assert_eq!(fixture.world.count("jobs").await, 0);
 }
 
-/// A service that stays up; killed with the test.
+/// A service that stays up until the test ends.
 struct Service {
     child: Child,
     manifests: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -360,7 +360,7 @@ impl Drop for Service {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_scans_any_folder_for_which_a_job_is_enqueued() {
+async fn a_service_scans_every_folder_enqueued_for_it() {
     let fixture = Fixture::new().await;
     fixture.write(b"file");
     let other = TempDir::new().unwrap();
@@ -389,7 +389,7 @@ async fn a_service_scans_any_folder_for_which_a_job_is_enqueued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_outlives_the_process_that_began_it() {
+async fn a_scan_continues_after_its_process_was_killed() {
     let fixture = Fixture::new().await;
     for number in 0..50 {
         fixture.write(format!("file {number}").as_bytes());

@@ -1,4 +1,4 @@
-//! Jobs that wait for their time become ready: in their order, once, and not before.
+//! Scheduled jobs become ready when they are due: in order and once.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn enqueue_at(world: &World, text: &str, time: &str) -> JobId {
 }
 
 #[tokio::test]
-async fn jobs_are_promoted_in_the_order_in_which_they_are_due_whatever_their_ids() {
+async fn jobs_are_promoted_in_the_order_of_their_due_times() {
     let world = World::new().await;
     for (text, time) in [
         ("third", "2100-01-03T00:00:00Z"),
@@ -39,7 +39,7 @@ async fn jobs_are_promoted_in_the_order_in_which_they_are_due_whatever_their_ids
 }
 
 #[tokio::test]
-async fn a_job_for_tomorrow_is_promoted_tomorrow_and_one_for_later_is_not() {
+async fn a_job_is_promoted_at_its_time_and_not_before() {
     let world = World::new().await;
     let tomorrow = enqueue_at(&world, "a", "2100-01-02T00:00:00Z").await;
     let later = enqueue_at(&world, "b", "2100-01-04T00:00:00Z").await;
@@ -57,13 +57,13 @@ async fn a_job_for_tomorrow_is_promoted_tomorrow_and_one_for_later_is_not() {
 }
 
 #[tokio::test]
-async fn a_promoted_job_stands_behind_those_that_were_ready_before() {
+async fn a_promoted_job_stands_behind_the_jobs_that_were_ready_before() {
     let world = World::new().await;
     let scheduled = enqueue_at(&world, "a", "2100-01-02T00:00:00Z").await;
     let ready = world.queue.enqueue(Note::new("b")).await.unwrap().id();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    world.hasten().await;
+    world.make_scheduled_due().await;
     promote(&mut conn, schema, None, 10).await.unwrap();
 
     let order: Vec<(i64,)> = world
@@ -73,13 +73,13 @@ async fn a_promoted_job_stands_behind_those_that_were_ready_before() {
 }
 
 #[tokio::test]
-async fn dispatchers_that_run_at_once_promote_every_job_once() {
+async fn concurrent_dispatchers_promote_every_job_once() {
     let world = World::new().await;
     let jobs = (0..600).map(|n| Note::new(n.to_string()));
     let request = world.queue.enqueue_many(jobs);
     let later = request.with(|options| options.delay(Duration::from_secs(3600)));
     let _ = later.await.unwrap();
-    world.hasten().await;
+    world.make_scheduled_due().await;
 
     let mut dispatchers = JoinSet::new();
     for _ in 0..4 {
@@ -106,11 +106,11 @@ async fn dispatchers_that_run_at_once_promote_every_job_once() {
 }
 
 #[tokio::test]
-async fn a_dispatcher_does_not_wait_for_what_another_is_promoting() {
+async fn a_dispatcher_skips_jobs_that_another_is_promoting() {
     let world = World::new().await;
     let held = enqueue_at(&world, "a", "2100-01-01T00:00:00Z").await;
     let free = enqueue_at(&world, "b", "2100-01-02T00:00:00Z").await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("select from queue.scheduled where job_id = $1 for update")
         .bind(held.0)
@@ -127,7 +127,7 @@ async fn a_dispatcher_does_not_wait_for_what_another_is_promoting() {
 }
 
 #[tokio::test]
-async fn the_wait_for_the_next_job_is_told_and_never_negative() {
+async fn the_wait_for_the_next_due_job_is_never_negative() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     assert_eq!(next_due(&mut conn, schema).await.unwrap(), None);
@@ -137,7 +137,7 @@ async fn the_wait_for_the_next_job_is_told_and_never_negative() {
 
     let wait = next_due(&mut conn, schema).await.unwrap().unwrap();
     assert!((990..=1000).contains(&wait.as_secs()));
-    world.hasten().await;
+    world.make_scheduled_due().await;
     assert_eq!(
         next_due(&mut conn, schema).await.unwrap(),
         Some(Duration::ZERO)
@@ -145,7 +145,7 @@ async fn the_wait_for_the_next_job_is_told_and_never_negative() {
 }
 
 #[tokio::test]
-async fn a_delayed_job_is_run_by_a_process_that_dispatches() {
+async fn a_delayed_job_runs_in_a_process_with_a_dispatcher() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -161,11 +161,11 @@ async fn a_delayed_job_is_run_by_a_process_that_dispatches() {
 }
 
 #[tokio::test]
-async fn a_process_that_does_not_dispatch_leaves_due_jobs_where_they_are() {
+async fn a_process_without_a_dispatcher_leaves_due_jobs_scheduled() {
     let world = World::new().await;
     let stage = Stage::default();
     let later = enqueue_at(&world, "later", "2100-01-01T00:00:00Z").await;
-    world.hasten().await;
+    world.make_scheduled_due().await;
     let mut settings = worker("*", 1);
     settings.dispatcher.enabled = false;
     let process = world.start(stage.app(), settings);

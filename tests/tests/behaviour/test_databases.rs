@@ -1,4 +1,4 @@
-//! The databases that tests get: each its own, and none left over.
+//! Each test gets its own database, which is dropped after it.
 
 use queue_tests::postgres::{DedicatedServer, database};
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -22,7 +22,7 @@ async fn each_test_has_a_database_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_test_database_is_gone_after_its_test_even_if_connections_are_left() {
+async fn a_test_database_is_dropped_even_if_connections_are_open() {
     let kept = database().await;
     let ended = database().await;
     let connection = ended.connect_options().connect().await.unwrap();
@@ -42,7 +42,7 @@ async fn a_test_database_is_gone_after_its_test_even_if_connections_are_left() {
 }
 
 #[tokio::test]
-async fn a_dedicated_server_can_go_down_and_come_back() {
+async fn a_dedicated_server_can_be_stopped_and_started() {
     let mut server = DedicatedServer::start().await;
 
     server.stop_server().await;

@@ -1,4 +1,4 @@
-//! A job must not exist twice: the database decides, whoever comes at the same time.
+//! Unique keys: the database decides, also between concurrent transactions.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Perform<Stage> for Doomed {
 }
 
 async fn waits_for_a_lock(world: &World) {
-    eventually("somebody waits for a lock", async || {
+    eventually("a statement waits for a lock", async || {
         let waiting = "select count(*) from pg_stat_activity
                        where datname = current_database() and wait_event_type = 'Lock'";
         world.value::<i64>(waiting).await > 0
@@ -50,7 +50,7 @@ async fn waits_for_a_lock(world: &World) {
 }
 
 #[tokio::test]
-async fn a_job_whose_key_is_taken_is_not_added_and_the_first_is_named() {
+async fn a_job_whose_key_is_taken_is_not_added_and_the_holder_is_returned() {
     let world = World::new().await;
 
     let first = enqueue(&world, key()).await;
@@ -63,7 +63,7 @@ async fn a_job_whose_key_is_taken_is_not_added_and_the_first_is_named() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_to_be_rejected_says_by_whom() {
+async fn a_rejected_duplicate_names_the_job_that_has_the_key() {
     let world = World::new().await;
 
     let first = enqueue(&world, key()).await;
@@ -91,7 +91,7 @@ async fn a_job_that_replaces_a_waiting_one_cancels_it() {
 }
 
 #[tokio::test]
-async fn a_scheduled_job_is_replaced_even_if_its_key_outlasts_its_end() {
+async fn a_scheduled_job_is_replaced_even_if_its_key_outlives_it() {
     let world = World::new().await;
     let unique = key()
         .while_in(States::UNFINISHED | States::FINISHED)
@@ -106,7 +106,7 @@ async fn a_scheduled_job_is_replaced_even_if_its_key_outlasts_its_end() {
 }
 
 #[tokio::test]
-async fn of_several_in_one_bulk_that_replace_each_other_the_last_one_stands() {
+async fn the_last_of_several_replacing_jobs_in_one_bulk_stays() {
     let world = World::new().await;
     let jobs = [1, 2, 3].map(|n| {
         let unique = key().on_conflict(OnConflict::Replace);
@@ -136,7 +136,7 @@ async fn of_several_in_one_bulk_that_replace_each_other_the_last_one_stands() {
 }
 
 #[tokio::test]
-async fn a_running_job_is_not_replaced_but_kept() {
+async fn a_running_job_is_kept_instead_of_replaced() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 2));
@@ -154,7 +154,7 @@ async fn a_running_job_is_not_replaced_but_kept() {
 }
 
 #[tokio::test]
-async fn jobs_of_one_kind_with_equal_arguments_are_the_same_in_whatever_order_they_are_written() {
+async fn equal_arguments_give_the_same_key_regardless_of_the_order_of_their_fields() {
     let world = World::new().await;
     let options = || Options::new().unique(Unique::by_args());
 
@@ -219,7 +219,7 @@ async fn fail_one(world: &World, unique: Unique) -> JobId {
 }
 
 #[tokio::test]
-async fn a_failed_job_frees_its_key_unless_failed_counts() {
+async fn a_failed_job_frees_its_key_unless_the_key_is_held_while_failed() {
     let world = World::new().await;
     let counts = Unique::by_key("counts").while_in(States::UNFINISHED | States::FAILED);
 
@@ -231,7 +231,7 @@ async fn a_failed_job_frees_its_key_unless_failed_counts() {
 }
 
 #[tokio::test]
-async fn a_key_held_by_a_finished_job_is_free_once_that_is_cleared() {
+async fn a_key_held_by_a_finished_job_is_free_once_the_job_is_cleared() {
     let world = World::new().await;
     let stage = Stage::default();
     let unique = key().while_in(States::UNFINISHED | States::FINISHED);
@@ -250,7 +250,7 @@ async fn a_key_held_by_a_finished_job_is_free_once_that_is_cleared() {
 }
 
 #[tokio::test]
-async fn a_key_held_for_a_period_is_free_after_it_whatever_the_state() {
+async fn a_key_held_for_a_period_is_free_after_it_in_any_state() {
     let world = World::new().await;
     let unique = || key().within(Duration::from_secs(3600));
     let first = enqueue(&world, unique()).await.id();
@@ -271,7 +271,7 @@ async fn a_key_held_for_a_period_is_free_after_it_whatever_the_state() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_job_whose_period_is_over_leaves_the_key_to_its_successor() {
+async fn a_job_that_ends_after_its_period_does_not_free_the_key_of_its_successor() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -298,7 +298,7 @@ async fn the_end_of_a_job_whose_period_is_over_leaves_the_key_to_its_successor()
 }
 
 #[tokio::test]
-async fn a_key_may_be_in_one_bulk_twice() {
+async fn a_key_may_occur_twice_in_one_bulk() {
     let world = World::new().await;
     let jobs = ["a", "b", "a", "a"].map(|key| {
         let options = Options::new().unique(Unique::by_key(key));
@@ -333,7 +333,7 @@ async fn a_conflict_leaves_the_callers_transaction_usable() {
 }
 
 #[tokio::test]
-async fn an_open_transaction_with_a_duplicate_does_not_hold_up_the_end_of_the_first() {
+async fn an_open_transaction_with_a_duplicate_does_not_delay_the_end_of_the_first_job() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
@@ -352,7 +352,7 @@ async fn an_open_transaction_with_a_duplicate_does_not_hold_up_the_end_of_the_fi
 }
 
 #[tokio::test]
-async fn two_chunks_that_both_find_a_period_over_do_not_take_the_key_twice() {
+async fn concurrent_chunks_that_find_a_period_over_take_the_key_once() {
     let world = World::new().await;
     let _first = enqueue(&world, key().within(Duration::from_secs(60))).await;
     world
@@ -373,7 +373,7 @@ async fn two_chunks_that_both_find_a_period_over_do_not_take_the_key_twice() {
 }
 
 #[tokio::test]
-async fn of_two_open_transactions_the_second_waits_and_keeps_the_committed_job() {
+async fn a_duplicate_in_an_open_transaction_waits_and_keeps_the_committed_job() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
     let first = world
@@ -393,7 +393,7 @@ async fn of_two_open_transactions_the_second_waits_and_keeps_the_committed_job()
 }
 
 #[tokio::test]
-async fn of_two_open_transactions_the_second_goes_ahead_when_the_first_is_rolled_back() {
+async fn a_duplicate_in_an_open_transaction_is_added_when_the_first_is_rolled_back() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
     let first = world

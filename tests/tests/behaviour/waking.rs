@@ -1,7 +1,6 @@
-//! Idle workers are woken for new jobs, and find them by looking where nobody wakes them.
+//! Idle workers are woken by notifications, and find jobs by polling without them.
 //!
-//! The tests that need notifications switch them on themselves, whatever the environment says:
-//! they are about nothing else.
+//! Tests of notifications switch them on themselves, regardless of `QUEUE_TEST_NOTIFICATIONS`.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use queue_tests::world::{World, eventually, worker};
 use queue_worker::Settings;
 use sqlx::postgres::PgListener;
 
-/// A worker that would find nothing by looking for the next hour.
+/// Settings of a worker that polls once an hour, so that only notifications wake it.
 fn woken_only() -> Settings {
     let mut settings = worker("*", 2);
     settings.process.notifications = true;
@@ -20,7 +19,7 @@ fn woken_only() -> Settings {
     settings
 }
 
-/// Waits until the process sleeps and listens.
+/// Waits until the process is idle and listens.
 async fn sleeps(world: &World) {
     world.until("idle_processes", 1).await;
     listens(world).await;
@@ -56,7 +55,7 @@ async fn an_idle_worker_is_woken_for_a_new_job() {
 }
 
 #[tokio::test]
-async fn an_idle_worker_is_woken_by_whatever_makes_jobs_ready() {
+async fn an_idle_worker_is_woken_by_every_way_to_enqueue() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only());
@@ -84,14 +83,14 @@ async fn an_idle_worker_is_woken_by_whatever_makes_jobs_ready() {
 }
 
 #[tokio::test]
-async fn a_listener_that_was_cut_off_listens_again_and_looks_at_once() {
+async fn a_listener_that_lost_its_connection_reconnects_and_looks_at_once() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), woken_only());
     sleeps(&world).await;
     let listener: i32 = world.value(&format!("select pid {LISTENERS}")).await;
 
-    // A job that comes in silence, and one that is notified of to the new connection.
+    // One job without a notification, and one notified to the new connection.
     world
         .sql(
             "with job as (
@@ -116,7 +115,7 @@ async fn a_listener_that_was_cut_off_listens_again_and_looks_at_once() {
 }
 
 #[tokio::test]
-async fn with_notifications_off_jobs_are_found_by_looking() {
+async fn jobs_are_found_by_polling_when_notifications_are_off() {
     let world = World::new().await;
     let stage = Stage::default();
     let mut settings = worker("*", 1);
@@ -145,7 +144,7 @@ async fn with_notifications_off_jobs_are_found_by_looking() {
 }
 
 #[tokio::test]
-async fn enqueueing_notifies_only_while_somebody_sleeps() {
+async fn enqueueing_notifies_only_while_a_process_is_idle() {
     let world = World::new().await;
     let mut listener = PgListener::connect_with(world.pool()).await.unwrap();
     listener.listen("queue.wake").await.unwrap();

@@ -1,9 +1,9 @@
-//! Mistakes that the compiler finds, and what it says of them.
+//! Mistakes that the compiler reports, and its messages.
 
-/// The messages are those of the toolchain named in `rust-toolchain.toml`; `TRYBUILD=overwrite`
-/// writes them anew.
+/// The messages depend on the version of Rust. `TRYBUILD=overwrite` in the environment
+/// rewrites them.
 #[test]
-fn mistakes_get_short_messages_that_name_the_next_step() {
+fn mistakes_get_short_messages_that_name_the_fix() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/compile_fail/*.rs");
 }

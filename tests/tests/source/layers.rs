@@ -1,5 +1,5 @@
-//! In each folder, the modules stand in order in `mod.rs` (or `lib.rs`), and each uses only those
-//! below it. So no modules use each other in a circle.
+//! In each folder, modules stand in order in `mod.rs` or `lib.rs`, and each uses only modules below it.
+//! So no modules import each other in a circle.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -36,8 +36,8 @@ fn no_module_uses_one_above_it() {
 }
 
 #[test]
-fn an_upward_use_is_noticed_however_it_is_written() {
-    for (text, noticed) in [
+fn an_upward_use_is_found_in_every_notation() {
+    for (text, is_found) in [
         ("use crate::roof::Tile;", true),
         ("pub use crate::{floor::Board, roof::Tile};", true),
         ("use crate::Tile;", true),
@@ -59,14 +59,14 @@ fn an_upward_use_is_noticed_however_it_is_written() {
 
         assert_eq!(
             uses == ["house: wall uses roof"],
-            noticed,
+            is_found,
             "{text}: {uses:?}"
         );
     }
 }
 
 #[test]
-fn an_upward_use_inside_a_folder_is_noticed() {
+fn an_upward_use_inside_a_folder_is_found() {
     let mut modules = Modules::new();
     modules.insert(vec![], Module::read("mod house;"));
     modules.insert(vec!["house".into()], Module::read("mod roof;\nmod wall;"));
@@ -86,11 +86,11 @@ type Modules = BTreeMap<Names, Module>;
 
 #[derive(Default)]
 struct Module {
-    /// The modules that it declares, from top to bottom.
+    /// The modules it declares, from top to bottom.
     children: Vec<String>,
-    /// The paths that its code names, as they are written.
+    /// The paths in its code, as written.
     paths: Vec<Names>,
-    /// The paths that it imports, by the name that it gives them.
+    /// The paths it imports, by the name each has here.
     imports: HashMap<String, Names>,
 }
 
@@ -119,7 +119,7 @@ impl Module {
         module
     }
 
-    /// Reads one tree of a `use`, and returns how many tokens it has.
+    /// Reads one tree of a `use`, and returns how many tokens it takes.
     fn import(&mut self, tokens: &[String], prefix: &[String]) -> usize {
         let names = path(tokens);
         let mut read = (names.len() * 2).saturating_sub(1);
@@ -153,7 +153,7 @@ fn path(tokens: &[String]) -> Names {
     names.take(count).cloned().collect()
 }
 
-/// Drops comments, the tests at the end of a file, and the declarations of modules for tests.
+/// Removes comments, the tests at the end of a file, and declarations of test modules.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
     let lines = text
@@ -186,7 +186,7 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// Reads a module and those below it.
+/// Reads a module and its submodules.
 fn load(modules: &mut Modules, names: &[String], file: &Path) {
     let module = Module::read(&fs::read_to_string(file).expect("a source file"));
     let is_folder = file.ends_with("mod.rs") || file.ends_with("lib.rs");
@@ -211,8 +211,8 @@ fn load(modules: &mut Modules, names: &[String], file: &Path) {
     modules.insert(names.to_vec(), module);
 }
 
-/// Lists the modules that use one above them, with the folder's part of both paths: the modules
-/// in which they first differ.
+/// Lists the modules that use one above them. Both are named by the modules in which their paths first
+/// differ.
 fn upward_uses(of: &str, modules: &Modules) -> Vec<String> {
     let mut upward = Vec::new();
     for (names, module) in modules {
@@ -241,8 +241,8 @@ fn upward_uses(of: &str, modules: &Modules) -> Vec<String> {
     upward
 }
 
-/// Turns a path that a module names into one from the root of the crate. Returns nothing if it
-/// leads to another crate.
+/// Turns a path in a module into one from the root of the crate. Returns nothing if it leads to
+/// another crate.
 fn absolute(modules: &Modules, module: &[String], path: &[String]) -> Option<Names> {
     let mut from = module.to_vec();
     let mut rest = path;
@@ -261,8 +261,7 @@ fn absolute(modules: &Modules, module: &[String], path: &[String]) -> Option<Nam
     Some([from, rest.to_vec()].concat())
 }
 
-/// Returns the module that a path leads to, following names that a module on the way imports
-/// from elsewhere.
+/// Returns the module that a path leads to. Follows names that a module on the way imports.
 fn resolve(modules: &Modules, path: Names) -> Names {
     let mut module = Names::new();
     for (at, name) in path.iter().enumerate() {

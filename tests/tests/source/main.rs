@@ -1,5 +1,6 @@
-//! What holds for the source itself: no test here touches a server.
+//! Checks of the source. No test here touches a server.
 
 mod compile_fail;
+mod core;
 mod layers;
 mod readme;

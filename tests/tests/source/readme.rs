@@ -1,5 +1,5 @@
-//! What the README and the sample configuration show is so. The README's Rust code is compiled
-//! with the documentation of queue-worker.
+//! The settings in the README and in the sample configuration are valid. The README's Rust code is
+//! compiled with the documentation of queue-worker.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ fn the_configuration_of_the_readme_is_valid() {
 }
 
 #[test]
-fn the_sample_configuration_says_what_holds_without_it() {
+fn the_sample_configuration_equals_the_defaults() {
     let config = loaded(SAMPLE);
 
     assert_eq!(config.settings, Settings::default());
@@ -43,7 +43,7 @@ fn the_sample_configuration_says_what_holds_without_it() {
 }
 
 #[test]
-fn what_the_sample_configuration_comments_out_is_valid() {
+fn the_commented_settings_of_the_sample_configuration_are_valid() {
     let uncommented: String = SAMPLE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
