@@ -1,6 +1,9 @@
 //! One field of crontab: `*`, `5`, `1-5`, `*/10`, `fri-mon`, and lists of these.
 
 use std::collections::BTreeSet;
+use std::fmt;
+
+use chrono::Month;
 
 use super::invalid::InvalidSchedule;
 
@@ -10,8 +13,10 @@ pub(super) struct Unit {
     plural: &'static str,
     min: u32,
     max: u32,
-    /// The number of the first name, and the names.
-    names: (u32, &'static [&'static str]),
+    /// The largest number that may be written: Sunday is 0, and also 7.
+    written_max: u32,
+    /// Names a value; empty if values have no names.
+    pub(super) value_name: fn(u32) -> &'static str,
 }
 
 pub(super) const SECOND: Unit = plain("second", "seconds", 0, 59);
@@ -19,30 +24,16 @@ pub(super) const MINUTE: Unit = plain("minute", "minutes", 0, 59);
 pub(super) const HOUR: Unit = plain("hour", "hours", 0, 23);
 pub(super) const MONTH_DAY: Unit = plain("day-of-month", "days of the month", 1, 31);
 pub(super) const MONTH: Unit = Unit {
-    names: (1, &MONTHS),
+    value_name: month_name,
     ..plain("month", "months", 1, 12)
 };
-/// Sunday is 0, and 7 in crontab; a field has it as 0.
 pub(super) const WEEKDAY: Unit = Unit {
-    names: (0, &WEEKDAYS),
+    written_max: 7,
+    value_name: |weekday| WEEKDAYS[weekday as usize],
     ..plain("weekday", "weekdays", 0, 6)
 };
 
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-pub(super) const WEEKDAYS: [&str; 7] = [
+const WEEKDAYS: [&str; 7] = [
     "Sunday",
     "Monday",
     "Tuesday",
@@ -52,13 +43,21 @@ pub(super) const WEEKDAYS: [&str; 7] = [
     "Saturday",
 ];
 
+fn month_name(month: u32) -> &'static str {
+    let month = u8::try_from(month)
+        .ok()
+        .and_then(|month| Month::try_from(month).ok());
+    month.map_or("", |month| month.name())
+}
+
 const fn plain(name: &'static str, plural: &'static str, min: u32, max: u32) -> Unit {
     Unit {
         name,
         plural,
         min,
         max,
-        names: (0, &[]),
+        written_max: max,
+        value_name: |_| "",
     }
 }
 
@@ -82,7 +81,7 @@ impl Unit {
 
 /// The values of a field, and whether it was written with a `*` in front, which decides how the
 /// two day fields combine and whether the schedule ticks or has fixed times.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Field {
     pub(super) values: BTreeSet<u32>,
     pub(super) star: bool,
@@ -100,16 +99,24 @@ impl Field {
         })
     }
 
+    /// Parses the parts of a list, of which there may be none.
+    pub(super) fn parse_list(parts: &[&str], unit: &Unit) -> Result<Self, InvalidSchedule> {
+        match parts {
+            [] => Ok(Self::default()),
+            _ => Self::parse(&parts.join(","), unit),
+        }
+    }
+
     pub(super) fn is_all(&self, unit: &Unit) -> bool {
         self.values.len() == unit.count() as usize
     }
 
     /// Returns the value, if there is only one.
     pub(super) fn only(&self) -> Option<u32> {
-        match self.first_and_last() {
-            Some((first, last)) if first == last => Some(first),
-            _ => None,
-        }
+        self.values
+            .first()
+            .copied()
+            .filter(|_| self.values.len() == 1)
     }
 
     pub(super) fn first_and_last(&self) -> Option<(u32, u32)> {
@@ -124,6 +131,14 @@ impl Field {
         let first = self.values.first()?;
         let even = (0..count).all(|index| self.values.contains(&(first + index * step)));
         (unit.count().is_multiple_of(count) && even).then_some(step)
+    }
+}
+
+/// Writes the values as a list.
+impl fmt::Display for Field {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> = self.values.iter().map(u32::to_string).collect();
+        formatter.write_str(&values.join(","))
     }
 }
 
@@ -187,45 +202,34 @@ fn is_day(unit: &Unit) -> bool {
 
 fn parse_value(part: &str, value: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
     if value.starts_with(|c: char| c.is_ascii_digit()) {
-        return match parse_number(value) {
-            Some(number) if is_in(unit, number) => Ok(number),
-            _ => Err(unit.refuse(part, bounds(unit))),
-        };
+        let number = parse_number(value);
+        let number = number.filter(|number| (unit.min..=unit.written_max).contains(number));
+        return number.ok_or_else(|| unit.refuse(part, bounds(unit)));
     }
-    match number_of_name(unit, value) {
-        Some(number) => Ok(number),
-        None => Err(unit.refuse(part, unknown(unit, value))),
-    }
+    number_of_name(unit, value).ok_or_else(|| unit.refuse(part, unknown(unit, value)))
 }
 
-fn parse_number(text: &str) -> Option<u32> {
+/// Reads digits, without a sign.
+pub(super) fn parse_number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
-fn is_in(unit: &Unit, number: u32) -> bool {
-    let is_sunday = unit.name == WEEKDAY.name && number == 7;
-    (unit.min..=unit.max).contains(&number) || is_sunday
-}
-
 /// Finds `mon`, `Monday` and what lies between.
 pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
-    let (first, names) = unit.names;
-    let is_prefix = |full: &str| {
-        full.get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    let is_prefix = |value: &u32| {
+        let start = (unit.value_name)(*value).get(..name.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
-    let index = names.iter().position(|full| is_prefix(full))?;
-    (name.len() >= 3).then_some(first + index as u32)
+    let found = unit.all().find(is_prefix);
+    found.filter(|_| name.len() >= 3)
 }
 
 fn bounds(unit: &Unit) -> String {
-    let max = if unit.name == WEEKDAY.name {
-        7
-    } else {
-        unit.max
-    };
-    format!("{} go from {} to {max}", unit.plural, unit.min)
+    format!(
+        "{} go from {} to {}",
+        unit.plural, unit.min, unit.written_max
+    )
 }
 
 fn unknown(unit: &Unit, value: &str) -> String {

@@ -9,8 +9,6 @@ mod period;
 
 mod civil;
 
-mod line;
-
 mod days;
 
 mod field;
@@ -95,14 +93,15 @@ use crontab::Crontab;
 pub struct Schedule {
     text: String,
     zone: Tz,
-    plan: Plan,
+    rule: Rule,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Plan {
+enum Rule {
     /// Fires when any of these does.
     Calendar(Vec<Crontab>),
-    Interval(TimeDelta),
+    /// Fires at each multiple of it since 1970.
+    Period(TimeDelta),
 }
 
 impl Schedule {
@@ -119,7 +118,7 @@ impl Schedule {
         Ok(Self {
             text: text.to_owned(),
             zone: zone.unwrap_or(default_zone),
-            plan: Plan::parse(rest)?,
+            rule: Rule::parse(rest)?,
         })
     }
 
@@ -127,9 +126,9 @@ impl Schedule {
     /// second. Returns none only near the end of the calendar, some 260,000 years from now.
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let after = DateTime::from_timestamp(instant.timestamp(), 0)?;
-        match &self.plan {
-            Plan::Interval(period) => period::next_after(*period, after),
-            Plan::Calendar(lines) => lines
+        match &self.rule {
+            Rule::Period(period) => period::next_after(*period, after),
+            Rule::Calendar(lines) => lines
                 .iter()
                 .filter_map(|crontab| crontab.next_after(self.zone, after))
                 .min(),
@@ -144,7 +143,7 @@ impl Schedule {
 
     /// Describes the schedule in plain words: `every day at 09:00 (Europe/Berlin)`.
     pub fn describe(&self) -> String {
-        describe::describe(&self.plan, self.zone)
+        describe::describe(&self.rule, self.zone)
     }
 
     /// Returns the time zone whose clock the schedule reads.
@@ -158,13 +157,13 @@ impl Schedule {
     }
 }
 
-impl Plan {
+impl Rule {
     /// Crontab never begins with a letter, and a phrase always does.
     fn parse(text: &str) -> Result<Self, InvalidSchedule> {
         let crontab = match text.split_once(char::is_whitespace).unwrap_or((text, "")) {
             ("", _) => return Err(InvalidSchedule::Empty),
             (word, period) if word.eq_ignore_ascii_case("@every") => {
-                return Ok(Self::Interval(period::parse(period.trim())?));
+                return Ok(Self::Period(period::parse(period.trim())?));
             }
             (word, "") if word.starts_with('@') => Crontab::parse_shorthand(word)?,
             _ if text.starts_with(char::is_alphabetic) => return phrase::parse(text),
