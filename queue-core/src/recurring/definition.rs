@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Missed, Overlap};
-use crate::job::{Due, Job, Options};
+use crate::job::{Due, Job};
 use crate::names::{InvalidName, check_schedule};
 use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 use crate::schedule::{InvalidSchedule, Schedule, Tz};
@@ -92,6 +92,8 @@ pub enum InvalidRecurring {
         expected: String,
     },
 }
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl Recurring {
     /// Makes one of a typed job, with the options of its kind.
@@ -230,13 +232,25 @@ impl Recurring {
             .map_err(|error| InvalidRecurring::job(&self.name, error))
     }
 
-    /// Writes it as a row, with its times by the clock of its zone.
-    pub(super) fn row(&self, default_zone: Tz) -> Result<Row<'_>, InvalidRecurring> {
-        let schedule = self.schedule_in(default_zone)?;
-        Ok(Row {
-            recurring: self,
-            schedule,
-        })
+    /// Binds the first fifteen values of `insert.sql`.
+    pub(super) fn bind<'q>(&self, query: Query<'q>, zone: Tz) -> Query<'q> {
+        let options = &self.job.options;
+        query
+            .bind(self.name.clone())
+            .bind(self.schedule.clone())
+            .bind(zone.name())
+            .bind(self.job.kind.to_string())
+            .bind(self.job.args.clone())
+            .bind(options.queue.to_string())
+            .bind(options.priority)
+            .bind(options.attempts_max)
+            .bind(options.crashes_max)
+            .bind(options.tags.clone())
+            .bind(self.missed.as_str())
+            .bind(i32::try_from(self.missed_max).unwrap_or(i32::MAX))
+            .bind(self.overlap.as_str())
+            .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
+            .bind(options.limits.to_json(&self.job.kind))
     }
 }
 
@@ -249,47 +263,12 @@ impl InvalidRecurring {
     }
 }
 
-/// A schedule as a row.
-pub(super) struct Row<'a> {
-    recurring: &'a Recurring,
-    pub(super) schedule: Schedule,
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-impl Row<'_> {
-    pub(super) fn name(&self) -> &str {
-        &self.recurring.name
-    }
-
-    /// Binds the first fifteen values of `insert.sql`.
-    pub(super) fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
-        let Recurring { job, .. } = self.recurring;
-        let options: &Options = &job.options;
-        query
-            .bind(self.recurring.name.clone())
-            .bind(self.recurring.schedule.clone())
-            .bind(self.schedule.zone().name())
-            .bind(job.kind.to_string())
-            .bind(job.args.clone())
-            .bind(options.queue.to_string())
-            .bind(options.priority)
-            .bind(options.attempts_max)
-            .bind(options.crashes_max)
-            .bind(options.tags.clone())
-            .bind(self.recurring.missed.as_str())
-            .bind(i32::try_from(self.recurring.missed_max).unwrap_or(i32::MAX))
-            .bind(self.recurring.overlap.as_str())
-            .bind(i64::try_from(self.recurring.jitter.as_millis()).unwrap_or(i64::MAX))
-            .bind(options.limits.to_json(&job.kind))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::job::Options;
     use crate::unique::Unique;
 
     fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {

@@ -1,10 +1,8 @@
 //! What an operator or an application does to one schedule.
 
-use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::definition::Row;
-use super::template::{Template, Unreadable, send};
+use super::template::{Template, not_understood, send};
 use super::{InvalidRecurring, Recurring};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
@@ -75,12 +73,14 @@ pub async fn add(
     recurring: &Recurring,
     default_zone: Tz,
 ) -> Result<(), RecurringError> {
-    let row = recurring.row(default_zone)?;
-    let now = now(conn).await?;
-    let added = row
-        .bind(sqlx::query(schema.sql(ADD)))
+    let schedule = recurring.schedule_in(default_zone)?;
+    let now = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(&mut *conn)
+        .await?;
+    let added = recurring
+        .bind(sqlx::query(schema.sql(ADD)), schedule.zone())
         .bind(None::<&str>)
-        .bind(row.schedule.next_after(now))
+        .bind(schedule.next_after(now))
         .fetch_optional(conn)
         .await?;
     match added {
@@ -101,18 +101,17 @@ pub async fn replace(
     recurring: &Recurring,
     default_zone: Tz,
 ) -> Result<bool, RecurringError> {
-    let row = recurring.row(default_zone)?;
     let mut tx = conn.begin().await?;
-    if let Some(is_new) = store(&mut tx, schema, &row, None).await? {
+    if let Some(is_new) = store(&mut tx, schema, recurring, default_zone, None).await? {
         tx.commit().await?;
         return Ok(is_new);
     }
     match owner(&mut tx, schema, recurring.name()).await? {
-        Some(source_name) => Err(RecurringError::Declared {
+        Some(Some(source_name)) => Err(RecurringError::Declared {
             name: recurring.name().to_owned(),
             source_name,
         }),
-        None => Ok(false),
+        _ => Ok(false),
     }
 }
 
@@ -155,9 +154,9 @@ async fn change(
     if changed.rows_affected() == 1 {
         return Ok(true);
     }
-    match is_there(conn, schema, name).await? {
-        true => Ok(false),
-        false => Err(RecurringError::Unknown(name.to_owned())),
+    match owner(conn, schema, name).await? {
+        Some(_) => Ok(false),
+        None => Err(RecurringError::Unknown(name.to_owned())),
     }
 }
 
@@ -200,12 +199,12 @@ pub async fn run(
         .fetch_optional(&mut *tx)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let template = Template::read(&row).map_err(|unreadable| match unreadable {
-        Unreadable::Database(error) => RecurringError::Database(error),
-        Unreadable::NotUnderstood(reason) => RecurringError::NotUnderstood {
+    let template = Template::read(&row).map_err(|error| match not_understood(&error) {
+        Some(reason) => RecurringError::NotUnderstood {
             name: name.to_owned(),
             reason,
         },
+        None => error.into(),
     })?;
     let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
@@ -226,52 +225,32 @@ pub async fn run(
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
-    row: &Row<'_>,
+    recurring: &Recurring,
+    default_zone: Tz,
     source: Option<&str>,
-) -> Result<Option<bool>, sqlx::Error> {
-    let now: DateTime<Utc> = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
-        .bind(row.name())
+) -> Result<Option<bool>, RecurringError> {
+    let schedule = recurring.schedule_in(default_zone)?;
+    let now = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
+        .bind(recurring.name())
         .fetch_one(&mut *conn)
         .await?;
-    let stored = row
-        .bind(sqlx::query(schema.sql(STORE)))
+    let stored = recurring
+        .bind(sqlx::query(schema.sql(STORE)), schedule.zone())
         .bind(source)
-        .bind(row.schedule.next_after(now))
+        .bind(schedule.next_after(now))
         .fetch_optional(conn)
         .await?;
-    stored
-        .map(|stored| sqlx::Row::try_get(&stored, 0))
-        .transpose()
+    Ok(stored.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Returns the source that declares a schedule, if one does.
+/// Returns the source that declares a schedule, if it is there and one does.
 pub(super) async fn owner(
     conn: &mut PgConnection,
     schema: &Schema,
     name: &str,
-) -> Result<Option<String>, sqlx::Error> {
-    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(OWNER))
+) -> Result<Option<Option<String>>, sqlx::Error> {
+    sqlx::query_scalar(schema.sql(OWNER))
         .bind(name)
         .fetch_optional(conn)
-        .await?;
-    Ok(source.flatten())
-}
-
-async fn is_there(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    name: &str,
-) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query(schema.sql(OWNER))
-        .bind(name)
-        .fetch_optional(conn)
-        .await?;
-    Ok(found.is_some())
-}
-
-/// Reads the database's clock.
-async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
-    sqlx::query_scalar("select clock_timestamp()")
-        .fetch_one(conn)
         .await
 }

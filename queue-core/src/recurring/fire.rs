@@ -7,8 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::Missed;
-use super::plan::{Decision, Plan, Verdict, plan};
-use super::template::{Template, Unreadable, jitter, send};
+use super::decide::{Decision, Decisions, decide};
+use super::template::{Template, jitter, not_understood, send};
 use crate::db::is_transient;
 use crate::job::JobId;
 use crate::new_job::{EnqueueError, NewJob};
@@ -113,14 +113,14 @@ pub async fn fire_next(
         return Ok(Tick::Idle);
     };
     let name: String = row.try_get("name")?;
-    let fired = match DueSchedule::read(&row) {
-        Ok(due) => fire(&mut tx, schema, due).await,
-        Err(Unreadable::Database(error)) => Err(error),
-        Err(Unreadable::NotUnderstood(reason)) => {
+    let due = match DueSchedule::read(&row) {
+        Ok(due) => due,
+        Err(error) => {
+            let reason = not_understood(&error).ok_or(error)?;
             return Ok(Tick::NotUnderstood { name, reason });
         }
     };
-    match fired {
+    match fire(&mut tx, schema, due).await {
         Ok(fired) => {
             tx.commit().await?;
             Ok(Tick::Fired(fired))
@@ -172,32 +172,20 @@ struct DueSchedule {
 
 impl DueSchedule {
     /// Reads a row of `lock_due.sql`.
-    fn read(row: &PgRow) -> Result<Self, Unreadable> {
-        let text: &str = row.try_get("schedule")?;
-        let zone = parse_zone(row.try_get("zone")?).map_err(Unreadable::because)?;
-        let missed: &str = row.try_get("missed")?;
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let (text, zone): (&str, &str) = (row.try_get("schedule")?, row.try_get("zone")?);
+        let schedule = parse_zone(zone).and_then(|zone| Schedule::parse(text, zone));
         let missed_max: i32 = row.try_get("missed_max")?;
         let jitter_ms: i64 = row.try_get("jitter_ms")?;
         Ok(Self {
             template: Template::read(row)?,
-            schedule: Schedule::parse(text, zone).map_err(Unreadable::because)?,
-            missed: missed.parse().map_err(Unreadable::because)?,
+            schedule: schedule.map_err(|invalid| sqlx::Error::Decode(invalid.into()))?,
+            missed: row.try_get("missed")?,
             missed_max: usize::try_from(missed_max).unwrap_or(1),
             jitter: Duration::from_millis(jitter_ms.unsigned_abs()),
             next_at: row.try_get("next_at")?,
             now: row.try_get("now")?,
         })
-    }
-
-    fn plan(&self) -> Plan {
-        plan(
-            &self.schedule,
-            self.next_at,
-            self.now,
-            self.missed,
-            self.missed_max,
-        )
-        .at_most(JOBS_MAX)
     }
 
     fn job_for(&self, due_at: DateTime<Utc>) -> Result<NewJob, EnqueueError> {
@@ -215,21 +203,20 @@ async fn fire(
     schema: &Schema,
     due: DueSchedule,
 ) -> Result<Fired, sqlx::Error> {
-    let Plan { decisions, next_at } = due.plan();
-    let name = &due.template.name;
-    let decided = record(conn, schema, name, &decisions).await?;
-    let mut firings = Vec::with_capacity(decided.len());
-    for decision in decisions
-        .iter()
-        .filter(|each| decided.contains(&each.due_at))
-    {
-        let outcome = match decision.verdict {
-            Verdict::Miss => FiringOutcome::Missed,
-            Verdict::Enqueue => {
-                let outcome = enqueue_one(conn, schema, &due, decision.due_at).await?;
-                settle(conn, schema, name, decision.due_at, &outcome).await?;
-                outcome
-            }
+    let decided = decide(
+        &due.schedule,
+        due.next_at,
+        due.now,
+        due.missed,
+        due.missed_max,
+    );
+    let Decisions { decisions, next_at } = decided.at_most(JOBS_MAX);
+    let new = record(conn, schema, &due.template.name, &decisions).await?;
+    let mut firings = Vec::with_capacity(new.len());
+    for decision in decisions.iter().filter(|each| new.contains(&each.due_at)) {
+        let outcome = match decision.enqueue {
+            true => enqueue_one(conn, schema, &due, decision.due_at).await?,
+            false => FiringOutcome::Missed,
         };
         firings.push(Firing {
             due_at: decision.due_at,
@@ -238,7 +225,7 @@ async fn fire(
         });
     }
     sqlx::query(schema.sql(MOVE))
-        .bind(name)
+        .bind(&due.template.name)
         .bind(next_at)
         .execute(conn)
         .await?;
@@ -258,13 +245,8 @@ async fn record(
 ) -> Result<Vec<DateTime<Utc>>, sqlx::Error> {
     let due: Vec<_> = decisions.iter().map(|each| each.due_at).collect();
     let since: Vec<_> = decisions.iter().map(|each| each.since).collect();
-    let outcomes: Vec<_> = decisions
-        .iter()
-        .map(|each| match each.verdict {
-            Verdict::Enqueue => "enqueued",
-            Verdict::Miss => "missed",
-        })
-        .collect();
+    let outcome = |each: &Decision| if each.enqueue { "enqueued" } else { "missed" };
+    let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
     sqlx::query_scalar(schema.sql(RECORD))
         .bind(name)
         .bind(due)
@@ -274,64 +256,63 @@ async fn record(
         .await
 }
 
-/// Enqueues the job of one due time. What the queue or the server refuses leaves no trace in the
-/// transaction, and is an outcome; only what may succeed the next time is an error.
+/// Enqueues the job of one due time, and records what became of it. What the queue or the server
+/// refuses leaves no trace in the transaction, and is an outcome; only what may succeed the next
+/// time is an error.
 async fn enqueue_one(
     conn: &mut PgConnection,
     schema: &Schema,
     due: &DueSchedule,
     due_at: DateTime<Utc>,
 ) -> Result<FiringOutcome, sqlx::Error> {
-    let job = match due.job_for(due_at) {
-        Ok(job) => job,
-        Err(refused) => return Ok(FiringOutcome::Failed(refused)),
+    let sent = match due.job_for(due_at) {
+        Ok(job) => send_alone(conn, schema, &job).await,
+        Err(refused) => Err(refused),
     };
-    let mut savepoint = conn.begin().await?;
-    match send(&mut savepoint, schema, &job).await {
+    let (outcome, word, job_id, reason) = match sent {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
-            savepoint.commit().await?;
-            Ok(FiringOutcome::Enqueued(id))
+            (FiringOutcome::Enqueued(id), "enqueued", Some(id.0), None)
         }
         Ok(Enqueued::Kept(holder) | Enqueued::Rejected(holder)) => {
-            savepoint.commit().await?;
-            Ok(FiringOutcome::Overlapped(holder))
+            let reason = format!("job {holder} had not ended");
+            (
+                FiringOutcome::Overlapped(holder),
+                "overlap",
+                None,
+                Some(reason),
+            )
         }
         Err(EnqueueError::Database(error) | EnqueueError::NotMigrated(error))
             if is_transient(&error) =>
         {
-            Err(error)
+            return Err(error);
         }
         Err(error) => {
-            savepoint.rollback().await?;
-            Ok(FiringOutcome::Failed(error))
+            let reason = with_cause(&error);
+            (FiringOutcome::Failed(error), "failed", None, Some(reason))
         }
-    }
-}
-
-async fn settle(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    name: &str,
-    due_at: DateTime<Utc>,
-    outcome: &FiringOutcome,
-) -> Result<(), sqlx::Error> {
-    let (word, job_id, reason) = match outcome {
-        FiringOutcome::Enqueued(id) => ("enqueued", Some(id.0), None),
-        FiringOutcome::Missed => ("missed", None, None),
-        FiringOutcome::Overlapped(job) => {
-            ("overlap", None, Some(format!("job {job} had not ended")))
-        }
-        FiringOutcome::Failed(error) => ("failed", None, Some(with_cause(error))),
     };
     sqlx::query(schema.sql(SETTLE))
-        .bind(name)
+        .bind(&due.template.name)
         .bind(due_at)
         .bind(word)
         .bind(job_id)
         .bind(reason)
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(outcome)
+}
+
+/// Enqueues a job in a savepoint, which is rolled back when that fails.
+async fn send_alone(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+) -> Result<Enqueued, EnqueueError> {
+    let mut savepoint = conn.begin().await?;
+    let enqueued = send(&mut savepoint, schema, job).await?;
+    savepoint.commit().await?;
+    Ok(enqueued)
 }
 
 fn with_cause(error: &EnqueueError) -> String {

@@ -20,17 +20,17 @@ mod replan;
 mod edit;
 mod fire;
 
+mod decide;
 mod definition;
-mod plan;
 mod template;
 
 mod policy;
 
 pub use clear::clear_firings;
+pub use decide::GRACE;
 pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
-pub use plan::GRACE;
-pub use policy::{Missed, Overlap, UnknownPolicy};
+pub use policy::{Missed, Overlap};
 pub use register::{Collision, Registered, declare, register};
 pub use replan::replan;

@@ -45,8 +45,13 @@ pub async fn register(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
-    let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    registered.removed = undeclare(&mut tx, schema, source, declared).await?;
+    let mut registered = declare(&mut tx, schema, source, declared, default_zone).await?;
+    let names: Vec<&str> = declared.iter().map(Recurring::name).collect();
+    registered.removed = sqlx::query_scalar(schema.sql(UNDECLARE))
+        .bind(source)
+        .bind(names)
+        .fetch_all(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(registered)
 }
@@ -64,52 +69,25 @@ pub async fn declare(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
-    let registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    tx.commit().await?;
-    Ok(registered)
-}
-
-/// Adds what is missing, and changes what says something else.
-async fn store_all(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    source: &str,
-    declared: &[Recurring],
-    default_zone: Tz,
-) -> Result<Registered, RecurringError> {
     // One at a time: two that are started at once would add and remove in each other's way.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.recurring_jobs", schema.name()))
-        .execute(&mut *conn)
+        .execute(&mut *tx)
         .await?;
     let mut registered = Registered::default();
     for recurring in declared {
-        let row = recurring.row(default_zone)?;
         let name = recurring.name().to_owned();
-        match store(conn, schema, &row, Some(source)).await? {
+        match store(&mut tx, schema, recurring, default_zone, Some(source)).await? {
             Some(true) => registered.added.push(name),
             Some(false) => registered.changed.push(name),
             None => {
-                let owner = owner(conn, schema, &name).await?;
+                let owner = owner(&mut tx, schema, &name).await?.flatten();
                 if owner.as_deref() != Some(source) {
                     registered.collisions.push(Collision { name, owner });
                 }
             }
         }
     }
+    tx.commit().await?;
     Ok(registered)
-}
-
-async fn undeclare(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    source: &str,
-    declared: &[Recurring],
-) -> Result<Vec<String>, sqlx::Error> {
-    let names: Vec<&str> = declared.iter().map(Recurring::name).collect();
-    sqlx::query_scalar(schema.sql(UNDECLARE))
-        .bind(source)
-        .bind(names)
-        .fetch_all(conn)
-        .await
 }

@@ -15,23 +15,13 @@ use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
 
-/// Why the row of a schedule could not be read.
-pub(super) enum Unreadable {
-    /// A program of another version wrote it.
-    NotUnderstood(String),
-    /// The database did not hand it over.
-    Database(sqlx::Error),
-}
-
-impl Unreadable {
-    pub(super) fn because(reason: impl ToString) -> Self {
-        Self::NotUnderstood(reason.to_string())
-    }
-}
-
-impl From<sqlx::Error> for Unreadable {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+/// Returns why a row is not understood, if a program of another version wrote it.
+pub(super) fn not_understood(error: &sqlx::Error) -> Option<String> {
+    match error {
+        sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) => {
+            Some(source.to_string())
+        }
+        _ => None,
     }
 }
 
@@ -45,8 +35,7 @@ pub(super) struct Template {
 impl Template {
     /// Reads the columns that all who enqueue read. The arguments stay the text they are: no
     /// number in them is rounded on its way.
-    pub(super) fn read(row: &PgRow) -> Result<Self, Unreadable> {
-        let overlap: &str = row.try_get("overlap")?;
+    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let tags: Vec<String> = row.try_get("tags")?;
         let options = Options::new()
             .queue(row.try_get::<String, _>("queue")?)
@@ -56,12 +45,14 @@ impl Template {
         let kind: String = row.try_get("kind")?;
         let limits: Option<&str> = row.try_get("limits")?;
         let limits = match limits {
-            Some(json) => Limits::from_json(json).map_err(Unreadable::because)?,
+            Some(json) => {
+                Limits::from_json(json).map_err(|error| sqlx::Error::Decode(error.into()))?
+            }
             None => Limits::none(),
         };
         Ok(Self {
             name: row.try_get("name")?,
-            overlap: overlap.parse().map_err(Unreadable::because)?,
+            overlap: row.try_get("overlap")?,
             job: NewJob {
                 kind: kind.into(),
                 args: row.try_get("args")?,
@@ -116,10 +107,7 @@ pub(super) fn jitter(name: &str, due_at: DateTime<Utc>, max: Duration) -> Durati
         .chain_update(due_at.timestamp_millis().to_be_bytes())
         .chain_update(name)
         .finalize();
-    let drawn = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let drawn = u64::from_be_bytes(std::array::from_fn(|place| digest[place]));
     let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(drawn % max.saturating_add(1))
 }

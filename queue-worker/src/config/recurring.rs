@@ -1,16 +1,14 @@
 //! `[recurring.NAME]`: jobs that are enqueued again and again.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
-use std::{fmt, mem};
 
 use queue_core::recurring::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring};
 use queue_core::schedule::Tz;
 use queue_core::{NewJob, Options, Schedule, check_kind, check_queue, check_schedule, check_tag};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Deserializer};
 
 use super::backoff::BackoffSettings;
 use super::check::Check;
@@ -108,10 +106,8 @@ pub(super) struct RecurringTable {
     priority: Option<i16>,
     crashes: Option<u16>,
     tags: Vec<String>,
-    #[serde(deserialize_with = "policy")]
     missed: Missed,
     missed_max: Option<u32>,
-    #[serde(deserialize_with = "policy")]
     overlap: Overlap,
     #[serde(deserialize_with = "duration")]
     jitter: Duration,
@@ -119,15 +115,6 @@ pub(super) struct RecurringTable {
 
 fn some_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
     zone(deserializer).map(Some)
-}
-
-fn policy<'de, D, P>(deserializer: D) -> Result<P, D::Error>
-where
-    D: Deserializer<'de>,
-    P: FromStr<Err: fmt::Display>,
-{
-    let word = String::deserialize(deserializer)?;
-    word.parse().map_err(D::Error::custom)
 }
 
 impl RecurringTable {

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::recurring as inspect;
-use queue_core::recurring::{Missed, Overlap, Recurring, add, replace};
+use queue_core::recurring::{Missed, Overlap, RecurringError, add, replace};
 use queue_core::schedule::{Tz, parse_zone};
-use queue_core::{NewJob, Options};
 use serde::Serialize;
+use serde::de::value::Error as ValueError;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::App;
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::output::{absolute_coming, print, print_json, say};
+use crate::config::RecurringSettings;
 use crate::handlers;
 
 const HELP: &str = "\
@@ -55,22 +56,22 @@ pub(super) struct Add {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
     /// How many attempts may end in an error [default: what their kind says, else 10]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
-    attempts: Option<i16>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
+    attempts: Option<u16>,
     /// How often their process may die under them [default: what their kind says, else 3]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
-    crashes: Option<i16>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
+    crashes: Option<u16>,
     /// A label to find them by; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
     /// What becomes of missed times
-    #[arg(long, value_name = "POLICY", default_value = "once", value_parser = missed())]
+    #[arg(long, value_name = "POLICY", default_value = "once", value_parser = policy::<Missed>(["skip", "once", "all"]))]
     missed: Missed,
     /// How many missed times are looked at one by one, the newest
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     missed_max: u32,
     /// What becomes of a time while an earlier job has not ended
-    #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = overlap())]
+    #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = policy::<Overlap>(["allow", "skip", "queue"]))]
     overlap: Overlap,
     /// Lets each job start up to this much later, such as `30s`
     #[arg(long, value_name = "DURATION", default_value = "0s",
@@ -99,7 +100,11 @@ impl Add {
         let config = global.load()?;
         let replaces = self.replace;
         let options = handlers::options_of(&self.kind, &config.handlers, app);
-        let recurring = self.recurring(options)?;
+        let name = self.name.clone();
+        let recurring = self
+            .settings()
+            .named(&name, options)
+            .map_err(RecurringError::from)?;
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;
@@ -122,31 +127,22 @@ impl Add {
         )
     }
 
-    fn recurring(self, options: Options) -> Result<Recurring, Failure> {
-        let mut options = self.tag.into_iter().fold(options, Options::tag);
-        if let Some(queue) = self.queue {
-            options = options.queue(queue);
+    fn settings(self) -> RecurringSettings {
+        RecurringSettings {
+            schedule: self.schedule,
+            zone: self.zone,
+            kind: self.kind,
+            args: self.args,
+            queue: self.queue,
+            priority: self.priority,
+            attempts: self.attempts,
+            crashes: self.crashes,
+            tags: self.tag,
+            missed: self.missed,
+            missed_max: Some(self.missed_max),
+            overlap: self.overlap,
+            jitter: self.jitter,
         }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(attempts) = self.attempts {
-            options = options.attempts(attempts);
-        }
-        if let Some(crashes) = self.crashes {
-            options = options.crashes(crashes);
-        }
-        let job = NewJob::untyped(self.kind, &self.args, options);
-        let recurring = Recurring::of(self.name, self.schedule, job)
-            .and_then(|recurring| recurring.missed_max(self.missed_max))
-            .and_then(|recurring| recurring.jitter(self.jitter))
-            .map_err(|invalid| Failure::new(Exit::Usage, invalid))?
-            .missed(self.missed)
-            .overlap(self.overlap);
-        Ok(match self.zone {
-            Some(zone) => recurring.zone(zone),
-            None => recurring,
-        })
     }
 }
 
@@ -178,10 +174,10 @@ fn zone(name: &str) -> Result<Tz, String> {
     parse_zone(name).map_err(|unknown| unknown.to_string())
 }
 
-fn missed() -> impl clap::builder::TypedValueParser<Value = Missed> {
-    PossibleValuesParser::new(["skip", "once", "all"]).try_map(|word| word.parse::<Missed>())
-}
-
-fn overlap() -> impl clap::builder::TypedValueParser<Value = Overlap> {
-    PossibleValuesParser::new(["allow", "skip", "queue"]).try_map(|word| word.parse::<Overlap>())
+fn policy<P>(words: [&'static str; 3]) -> impl TypedValueParser<Value = P>
+where
+    P: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words)
+        .try_map(|word| P::deserialize(IntoDeserializer::<ValueError>::into_deserializer(word)))
 }

@@ -61,9 +61,9 @@ time_zone = "Mars/Base"
   queue.toml:25:12: recurring.wrong.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:26:11: recurring.wrong.crashes: expected a whole number from 1 to 1000, found 0
   queue.toml:27:9: recurring.wrong.tags[0]: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:28:10: recurring.wrong.missed: `never` is no way to treat missed times: use skip, once or all
+  queue.toml:28:10: recurring.wrong.missed: unknown value `never`, expected one of `skip`, `once`, `all`
   queue.toml:29:14: recurring.wrong.missed_max: expected a whole number from 1 to 1000, found 0
-  queue.toml:30:11: recurring.wrong.overlap: `maybe` is no way to treat overlapping jobs: use allow, skip or queue
+  queue.toml:30:11: recurring.wrong.overlap: unknown value `maybe`, expected one of `allow`, `skip`, `queue`
   queue.toml:31:10: recurring.wrong.jitter: expected a duration from 0s to 1day, found 2days
   queue.toml:32:11: recurring.wrong.timeout: belongs to a schedule with `command` or `http`
   queue.toml:33:1: recurring.wrong.retries: unknown key; known here: kind, command, http, env, cwd, headers, timeout, backoff, queue, attempts, zone, schedule, args, priority, crashes, tags, missed, missed_max, overlap, jitter

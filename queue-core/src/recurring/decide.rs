@@ -12,23 +12,9 @@ pub const GRACE: TimeDelta = TimeDelta::seconds(60);
 
 /// What is to become of due times until now, oldest first, and which one is next.
 #[derive(Debug, PartialEq)]
-pub(super) struct Plan {
+pub(super) struct Decisions {
     pub(super) decisions: Vec<Decision>,
     pub(super) next_at: Option<DateTime<Utc>>,
-}
-
-impl Plan {
-    /// Leaves everything from the first due time on that would be one job too many for another
-    /// time. That one is next, then.
-    pub(super) fn at_most(mut self, jobs_max: usize) -> Self {
-        let decisions = self.decisions.iter().enumerate();
-        let mut jobs = decisions.filter(|(_, each)| each.verdict == Verdict::Enqueue);
-        if let Some((place, too_many)) = jobs.nth(jobs_max) {
-            self.next_at = Some(too_many.due_at);
-            self.decisions.truncate(place);
-        }
-        self
-    }
 }
 
 /// What is to become of one due time.
@@ -37,26 +23,35 @@ pub(super) struct Decision {
     pub(super) due_at: DateTime<Utc>,
     /// Set when the decision is about all due times from this one on.
     pub(super) since: Option<DateTime<Utc>>,
-    pub(super) verdict: Verdict,
+    /// Whether a job is to be enqueued; otherwise the time was missed.
+    pub(super) enqueue: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Enqueue,
-    Miss,
+impl Decisions {
+    /// Leaves everything from the first due time on that would be one job too many for another
+    /// time. That one is next, then.
+    pub(super) fn at_most(mut self, jobs_max: usize) -> Self {
+        let decisions = self.decisions.iter().enumerate();
+        let mut jobs = decisions.filter(|(_, each)| each.enqueue);
+        if let Some((place, too_many)) = jobs.nth(jobs_max) {
+            self.next_at = Some(too_many.due_at);
+            self.decisions.truncate(place);
+        }
+        self
+    }
 }
 
 /// Decides about all due times from `first`, the one that the plan says is next, until `now`.
 ///
 /// The `missed_max` newest of those that were missed are decided about one by one, by the policy;
 /// all before them in one decision, so that a schedule that stood still for years is quickly done.
-pub(super) fn plan(
+pub(super) fn decide(
     schedule: &Schedule,
     first: DateTime<Utc>,
     now: DateTime<Utc>,
     policy: Missed,
     missed_max: usize,
-) -> Plan {
+) -> Decisions {
     let on_time_from = now - GRACE;
     let on_time: Vec<_> = due_from(schedule, first, on_time_from)
         .take_while(|due_at| *due_at <= now)
@@ -65,7 +60,7 @@ pub(super) fn plan(
     let older = last_older.map(|last| Decision {
         due_at: last,
         since: Some(first),
-        verdict: Verdict::Miss,
+        enqueue: false,
     });
     // The newest are made up for.
     let made_up = match policy {
@@ -73,21 +68,22 @@ pub(super) fn plan(
         Missed::Once => usize::from(on_time.is_empty()).min(missed.len()),
         Missed::All => missed.len(),
     };
-    let (passed_over, made_up) = missed.split_at(missed.len() - made_up);
-    let missed = decisions(passed_over, Verdict::Miss).chain(decisions(made_up, Verdict::Enqueue));
-    let on_time = decisions(&on_time, Verdict::Enqueue);
-    Plan {
+    let passed_over = missed.len() - made_up;
+    let missed = missed.into_iter().enumerate();
+    let missed = missed.map(|(place, due_at)| decision(due_at, place >= passed_over));
+    let on_time = on_time.into_iter().map(|due_at| decision(due_at, true));
+    Decisions {
         decisions: older.into_iter().chain(missed).chain(on_time).collect(),
         next_at: schedule.next_after(now),
     }
 }
 
-fn decisions(times: &[DateTime<Utc>], verdict: Verdict) -> impl Iterator<Item = Decision> {
-    times.iter().map(move |due_at| Decision {
-        due_at: *due_at,
+fn decision(due_at: DateTime<Utc>, enqueue: bool) -> Decision {
+    Decision {
+        due_at,
         since: None,
-        verdict,
-    })
+        enqueue,
+    }
 }
 
 /// Returns the `max` newest due times from `first` until before `end`, oldest first, and the last
@@ -142,23 +138,20 @@ mod tests {
         format!("2030-06-01T{time}Z").parse().unwrap()
     }
 
-    fn planned(text: &str, first: &str, now: &str, policy: Missed, max: usize) -> Plan {
+    fn decided(text: &str, first: &str, now: &str, policy: Missed, max: usize) -> Decisions {
         let schedule = Schedule::parse(text, Tz::UTC).unwrap();
-        plan(&schedule, at(first), at(now), policy, max)
+        decide(&schedule, at(first), at(now), policy, max)
     }
 
-    /// Writes a plan as `09:00:00-` for what is missed, `09:05:00+` for what is enqueued, and
+    /// Writes decisions as `09:00:00-` for what is missed, `09:05:00+` for what is enqueued, and
     /// `08:00:00..09:00:00-` for what is missed together.
-    fn spelled(plan: &Plan) -> String {
+    fn spelled(decisions: &Decisions) -> String {
         let time = |time: DateTime<Utc>| time.format("%H:%M:%S").to_string();
-        let decisions: Vec<String> = plan
+        let decisions: Vec<String> = decisions
             .decisions
             .iter()
             .map(|decision| {
-                let sign = match decision.verdict {
-                    Verdict::Enqueue => '+',
-                    Verdict::Miss => '-',
-                };
+                let sign = if decision.enqueue { '+' } else { '-' };
                 let since = decision.since.map(|since| format!("{}..", time(since)));
                 format!(
                     "{}{}{sign}",
@@ -199,49 +192,49 @@ mod tests {
             ),
             ("11:30:00", Missed::Skip, 1, "08:00:00..10:00:00- 11:00:00-"),
         ] {
-            let plan = planned(every_hour, "08:00:00", now, policy, max);
-            assert_eq!(spelled(&plan), expected, "{now} {policy:?} {max}");
+            let decided = decided(every_hour, "08:00:00", now, policy, max);
+            assert_eq!(spelled(&decided), expected, "{now} {policy:?} {max}");
         }
     }
 
     #[test]
     fn the_next_due_time_is_the_first_after_now() {
         for (now, next) in [("08:00:00", "09:00:00"), ("10:59:59", "11:00:00")] {
-            let plan = planned("0 * * * *", "08:00:00", now, Missed::Once, 9);
-            assert_eq!(plan.next_at, Some(at(next)));
+            let decided = decided("0 * * * *", "08:00:00", now, Missed::Once, 9);
+            assert_eq!(decided.next_at, Some(at(next)));
         }
     }
 
     #[test]
-    fn a_plan_of_too_many_jobs_is_cut_before_the_first_that_is_too_much() {
-        let plan = |max| {
-            let plan = planned("0 * * * *", "08:00:00", "12:30:00", Missed::All, 4);
-            let plan = plan.at_most(max);
-            (spelled(&plan), plan.next_at)
+    fn decisions_about_too_many_jobs_are_cut_before_the_first_that_is_too_much() {
+        let cut = |max| {
+            let decided = decided("0 * * * *", "08:00:00", "12:30:00", Missed::All, 4);
+            let decided = decided.at_most(max);
+            (spelled(&decided), decided.next_at)
         };
         let missed = "08:00:00..08:00:00-";
 
         assert_eq!(
-            plan(2),
+            cut(2),
             (
                 format!("{missed} 09:00:00+ 10:00:00+"),
                 Some(at("11:00:00"))
             )
         );
         let all = format!("{missed} 09:00:00+ 10:00:00+ 11:00:00+ 12:00:00+");
-        assert_eq!(plan(4), (all, Some(at("13:00:00"))));
+        assert_eq!(cut(4), (all, Some(at("13:00:00"))));
     }
 
     #[test]
     fn a_short_standstill_of_a_frequent_schedule_loses_nothing() {
-        let plan = planned("* * * * * *", "08:00:00", "08:00:03", Missed::Skip, 9);
-        assert_eq!(spelled(&plan), "08:00:00+ 08:00:01+ 08:00:02+ 08:00:03+");
+        let decided = decided("* * * * * *", "08:00:00", "08:00:03", Missed::Skip, 9);
+        assert_eq!(spelled(&decided), "08:00:00+ 08:00:01+ 08:00:02+ 08:00:03+");
     }
 
     #[test]
     fn a_time_that_was_planned_counts_whatever_the_schedule_says_of_it_today() {
-        let plan = planned("0 * * * *", "07:30:00", "08:00:00", Missed::All, 9);
-        assert_eq!(spelled(&plan), "07:30:00+ 08:00:00+");
+        let decided = decided("0 * * * *", "07:30:00", "08:00:00", Missed::All, 9);
+        assert_eq!(spelled(&decided), "07:30:00+ 08:00:00+");
     }
 
     #[test]
@@ -250,12 +243,15 @@ mod tests {
         let first = at("08:00:00") - TimeDelta::days(3_650);
         let now = at("08:00:00") + TimeDelta::minutes(2);
 
-        let plan = plan(&schedule, first, now, Missed::Skip, 5);
+        let decided = decide(&schedule, first, now, Missed::Skip, 5);
 
-        let older = plan.decisions[0];
+        let older = decided.decisions[0];
         assert_eq!(older.since, Some(first));
         assert_eq!(older.due_at, at("08:00:54"));
-        let times: Vec<_> = plan.decisions[1..].iter().map(|each| each.due_at).collect();
+        let times: Vec<_> = decided.decisions[1..]
+            .iter()
+            .map(|each| each.due_at)
+            .collect();
         assert_eq!(times.first(), Some(&at("08:00:55")));
         assert_eq!(times.len(), 5 + 61);
     }
