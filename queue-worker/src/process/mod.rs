@@ -99,10 +99,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         }
         let name = settings.process.name.clone().unwrap_or_else(default_name);
         let schedules = app.schedules().to_vec();
-        let declared = match &settings.scheduler.source {
-            Some(source) => Declared::by_owner(source.clone(), schedules),
-            None => Declared::by(program_name(), schedules),
-        };
+        let source = settings.scheduler.source.clone();
+        let declared = Declared::new(source, program_name(), schedules);
         let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
         Ok(Self {
             queue,

@@ -42,21 +42,14 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
-    /// Makes those of a source that others may share unknowingly: what it does not declare stays.
-    pub(crate) fn by(source: String, schedules: Vec<Recurring>) -> Self {
+    /// Makes those of a source that was named on purpose, or else of the program, whose name others
+    /// may bear: what it does not declare stays then.
+    pub(crate) fn new(source: Option<String>, program: String, schedules: Vec<Recurring>) -> Self {
         Self {
-            source,
-            is_owner: false,
+            is_owner: source.is_some(),
+            source: source.unwrap_or(program),
             schedules,
             are_registered: AtomicBool::new(false),
-        }
-    }
-
-    /// Makes those of a source that was named on purpose: what it does not declare is removed.
-    pub(crate) fn by_owner(source: String, schedules: Vec<Recurring>) -> Self {
-        Self {
-            is_owner: true,
-            ..Self::by(source, schedules)
         }
     }
 
@@ -82,11 +75,11 @@ pub(crate) struct Scheduler {
     pub(crate) stopping: CancellationToken,
 }
 
-/// What is left of a look at all that was due.
+/// Schedules that are due after all of them were tried.
 #[derive(Default)]
-struct Pass {
-    /// The names of schedules that are due all the same: they were not understood, or failed.
-    left_alone: Vec<String>,
+struct StillDue {
+    /// The names of those that were not understood, or failed.
+    names: Vec<String>,
     has_failed: bool,
 }
 
@@ -111,11 +104,11 @@ impl Scheduler {
         let mut replanning = tokio::time::interval(REPLAN_EVERY);
         replanning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping.is_cancelled() {
-            let pass = self.fire_all(&mut connection, &mut reported).await?;
+            let still_due = self.fire_all(&mut connection, &mut reported).await?;
             let due = connection
-                .run(async |conn| next_due(conn, &self.schema, &pass.left_alone).await)
+                .run(async |conn| next_due(conn, &self.schema, &still_due.names).await)
                 .await?;
-            let sleep_max = match pass.has_failed {
+            let sleep_max = match still_due.has_failed {
                 true => poll_interval.min(LOCKED_SLEEP_MAX),
                 false => poll_interval,
             };
@@ -171,11 +164,11 @@ impl Scheduler {
         &self,
         connection: &mut Connection,
         reported: &mut HashSet<String>,
-    ) -> Result<Pass, sqlx::Error> {
-        let mut pass = Pass::default();
+    ) -> Result<StillDue, sqlx::Error> {
+        let mut still_due = StillDue::default();
         while !self.stopping.is_cancelled() {
             let tick = connection
-                .run(async |conn| fire_next(conn, &self.schema, None, &pass.left_alone).await)
+                .run(async |conn| fire_next(conn, &self.schema, None, &still_due.names).await)
                 .await?;
             match tick {
                 Tick::Idle => break,
@@ -191,7 +184,7 @@ impl Scheduler {
                             "a schedule is due that this program does not understand",
                         );
                     }
-                    pass.left_alone.push(name);
+                    still_due.names.push(name);
                 }
                 Tick::Failed { name, error } => {
                     tracing::warn!(
@@ -199,12 +192,12 @@ impl Scheduler {
                         %error,
                         "a schedule is due and could not be decided about; trying again",
                     );
-                    pass.left_alone.push(name);
-                    pass.has_failed = true;
+                    still_due.names.push(name);
+                    still_due.has_failed = true;
                 }
             }
         }
-        Ok(pass)
+        Ok(still_due)
     }
 }
 

@@ -60,8 +60,8 @@ impl Recurring {
             Command::List => list::run(global).await,
             Command::Show(show) => show.run(global).await,
             Command::Add(add) => add.run(global, app).await,
-            Command::Pause(names) => verbs::pause(global, &names).await,
-            Command::Resume(names) => verbs::resume(global, &names).await,
+            Command::Pause(names) => names.pause(global).await,
+            Command::Resume(names) => names.resume(global).await,
             Command::Run(run) => run.run(global).await,
             Command::Remove(remove) => remove.run(global).await,
         }

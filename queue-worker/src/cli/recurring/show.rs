@@ -50,81 +50,82 @@ impl Show {
     }
 
     fn text(&self, schedule: &ScheduleDetails) -> String {
-        let mut text = String::new();
-        for (name, value) in facts(schedule) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name:<10} {}", one_line(&value));
-        }
+        let mut text = facts(schedule);
         if self.args {
             let args = serde_json::to_string_pretty(&schedule.args).unwrap_or_default();
-            let _ = writeln!(text, "{:<10} {}", "arguments", lines(&args));
+            add(&mut text, "arguments", &lines(&args));
         } else {
-            let _ = writeln!(text, "{:<10} not shown; add --args", "arguments");
+            add(&mut text, "arguments", "not shown; add --args");
         }
         if schedule.paused_at.is_none() && !schedule.upcoming.is_empty() {
-            text.push_str("\nnext times\n");
-            for time in &schedule.upcoming {
-                let _ = writeln!(text, "  {}", absolute_coming(*time));
-            }
+            let times = schedule.upcoming.iter();
+            list(
+                &mut text,
+                "next times",
+                times.map(|time| absolute_coming(*time)),
+            );
         }
         if !schedule.firings.is_empty() {
-            text.push_str("\nlast firings\n");
-            for firing in &schedule.firings {
-                let _ = writeln!(text, "  {}", one_line(&firing_text(firing)));
-            }
+            let firings = schedule.firings.iter().map(firing_text);
+            list(&mut text, "last firings", firings);
         }
         text
     }
 }
 
-fn facts(schedule: &ScheduleDetails) -> Vec<(&'static str, String)> {
-    let not_understood = || "not understood by this program".to_owned();
-    let mut facts = vec![
-        ("schedule", schedule.name.clone()),
-        (
-            "times",
-            schedule.words.clone().unwrap_or_else(not_understood),
-        ),
-        (
-            "written",
-            format!("{}, zone {}", schedule.schedule, schedule.zone),
-        ),
-        ("kind", schedule.kind.clone()),
-        (
-            "queue",
-            format!("{}, priority {}", schedule.queue, schedule.priority),
-        ),
-        (
-            "attempts",
-            format!(
-                "{}, crashes {}",
-                schedule.attempts_max, schedule.crashes_max
-            ),
-        ),
-        (
-            "missed",
-            format!("{}, up to {}", schedule.missed, schedule.missed_max),
-        ),
-        ("overlap", schedule.overlap.clone()),
-    ];
+fn list(text: &mut String, title: &str, entries: impl Iterator<Item = String>) {
+    text.extend(["\n", title, "\n"]);
+    for entry in entries {
+        text.extend(["  ", &one_line(&entry), "\n"]);
+    }
+}
+
+fn add(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{name:<10} {value}");
+}
+
+fn facts(schedule: &ScheduleDetails) -> String {
+    let mut text = String::new();
+    let mut fact = |name, value: String| add(&mut text, name, &one_line(&value));
+    let words = schedule.words.as_deref();
+    let (queue, priority) = (&schedule.queue, schedule.priority);
+    let (attempts, crashes) = (schedule.attempts_max, schedule.crashes_max);
+    fact("schedule", schedule.name.clone());
+    fact(
+        "times",
+        words.unwrap_or("not understood by this program").to_owned(),
+    );
+    fact(
+        "written",
+        format!("{}, zone {}", schedule.schedule, schedule.zone),
+    );
+    fact("kind", schedule.kind.clone());
+    fact("queue", format!("{queue}, priority {priority}"));
+    fact("attempts", format!("{attempts}, crashes {crashes}"));
+    fact(
+        "missed",
+        format!("{}, up to {}", schedule.missed, schedule.missed_max),
+    );
+    fact("overlap", schedule.overlap.clone());
     if schedule.jitter_seconds > 0.0 {
         let jitter = spell_duration(schedule.jitter_seconds);
-        facts.push(("jitter", format!("up to {jitter}")));
+        fact("jitter", format!("up to {jitter}"));
     }
     if !schedule.tags.is_empty() {
-        facts.push(("tags", schedule.tags.join(", ")));
+        fact("tags", schedule.tags.join(", "));
     }
-    facts.push((
-        "declared",
-        match &schedule.source {
-            Some(source) => format!("by {source}, in its code or its queue.toml"),
-            None => "nowhere: it was added at run time".to_owned(),
-        },
-    ));
-    facts.push(("added", absolute(schedule.created_at)));
-    facts.push(("changed", absolute(schedule.updated_at)));
-    facts.extend(schedule.paused_at.map(|at| ("paused", absolute(at))));
-    facts
+    let declared = schedule.source.as_ref().map_or_else(
+        || "nowhere: it was added at run time".to_owned(),
+        |source| format!("by {source}, in its code or its queue.toml"),
+    );
+    fact("declared", declared);
+    fact("added", absolute(schedule.created_at));
+    fact("changed", absolute(schedule.updated_at));
+    if let Some(paused_at) = schedule.paused_at {
+        fact("paused", absolute(paused_at));
+    }
+    text
 }
 
 fn firing_text(firing: &FiringDetails) -> String {
@@ -135,10 +136,6 @@ fn firing_text(firing: &FiringDetails) -> String {
     };
     let job = firing.job_id.map(|id| format!(" as job {id}"));
     let reason = firing.reason.as_ref().map(|reason| format!(": {reason}"));
-    format!(
-        "{when}: {}{}{}",
-        firing.outcome,
-        job.unwrap_or_default(),
-        reason.unwrap_or_default()
-    )
+    let (job, reason) = (job.unwrap_or_default(), reason.unwrap_or_default());
+    format!("{when}: {}{job}{reason}", firing.outcome)
 }

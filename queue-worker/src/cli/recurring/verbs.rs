@@ -2,7 +2,7 @@
 
 use clap::Args;
 use queue_core::JobId;
-use queue_core::recurring as verbs;
+use queue_core::recurring::{self, RecurringError};
 use serde::Serialize;
 
 use crate::cli::confirm::confirm;
@@ -49,53 +49,62 @@ struct Enqueued<'a> {
     id: JobId,
 }
 
-pub(super) async fn pause(global: &Global, which: &Names) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let mut changes = Vec::new();
-    for name in &which.names {
-        let changed = verbs::pause(&mut conn, &database.schema, name).await?;
-        say(match changed {
-            true => format!("paused schedule {name}"),
-            false => format!("schedule {name} was paused already"),
-        });
-        changes.push(Changed {
-            schedule: name,
-            changed,
-        });
+impl Names {
+    pub(super) async fn pause(&self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let pause = async |name: &str| {
+            let changed = recurring::pause(&mut conn, &database.schema, name).await?;
+            say(match changed {
+                true => format!("paused schedule {name}"),
+                false => format!("schedule {name} was paused already"),
+            });
+            Ok(changed)
+        };
+        self.change_each(global, pause).await
     }
-    finish(global, &changes)
-}
 
-pub(super) async fn resume(global: &Global, which: &Names) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let mut changes = Vec::new();
-    for name in &which.names {
-        let changed = verbs::resume(&mut conn, &database.schema, name).await?;
-        say(match changed {
-            true => format!("resumed schedule {name}"),
-            false => format!("schedule {name} was not paused"),
-        });
-        changes.push(Changed {
-            schedule: name,
-            changed,
-        });
+    pub(super) async fn resume(&self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let resume = async |name: &str| {
+            let changed = recurring::resume(&mut conn, &database.schema, name).await?;
+            say(match changed {
+                true => format!("resumed schedule {name}"),
+                false => format!("schedule {name} was not paused"),
+            });
+            Ok(changed)
+        };
+        self.change_each(global, resume).await
     }
-    finish(global, &changes)
+
+    async fn change_each(
+        &self,
+        global: &Global,
+        mut change: impl AsyncFnMut(&str) -> Result<bool, RecurringError>,
+    ) -> Result<Exit, Failure> {
+        let mut changes = Vec::new();
+        for schedule in &self.names {
+            let changed = change(schedule).await?;
+            changes.push(Changed { schedule, changed });
+        }
+        if global.json {
+            print_json(&changes)?;
+        }
+        Ok(Exit::Fine)
+    }
 }
 
 impl Remove {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let names = &self.which.names;
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
-        if !confirm(&format!("remove {}", names.join(", ")), self.yes)? {
+        let question = format!("remove {}", self.which.names.join(", "));
+        if !confirm(&question, self.yes)? {
             return Ok(Exit::Failed);
         }
-        let mut changes = Vec::new();
-        for name in names {
-            let source = verbs::remove(&mut conn, &database.schema, name).await?;
+        let remove = async |name: &str| {
+            let source = recurring::remove(&mut conn, &database.schema, name).await?;
             say(match source {
                 Some(source) => format!(
                     "removed schedule {name}, declared by `{source}`: it comes back when a \
@@ -103,12 +112,9 @@ impl Remove {
                 ),
                 None => format!("removed schedule {name}"),
             });
-            changes.push(Changed {
-                schedule: name,
-                changed: true,
-            });
-        }
-        finish(global, &changes)
+            Ok(true)
+        };
+        self.which.change_each(global, remove).await
     }
 }
 
@@ -116,22 +122,13 @@ impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
-        let id = verbs::run(&mut conn, &database.schema, &self.name).await?;
+        let schedule = &self.name;
+        let id = recurring::run(&mut conn, &database.schema, schedule).await?;
         if global.json {
-            print_json(&Enqueued {
-                schedule: &self.name,
-                id,
-            })?;
+            print_json(&Enqueued { schedule, id })?;
         } else {
             print(id.to_string())?;
         }
         Ok(Exit::Fine)
     }
-}
-
-fn finish(global: &Global, changes: &[Changed<'_>]) -> Result<Exit, Failure> {
-    if global.json {
-        print_json(changes)?;
-    }
-    Ok(Exit::Fine)
 }
