@@ -61,7 +61,7 @@ pub(crate) fn check_group(name: &str) -> Result<(), InvalidName> {
 ///
 /// # Errors
 /// Refuses what [`check_queue`] refuses.
-pub fn check_schedule(name: &str) -> Result<(), InvalidName> {
+pub fn check_recurring_job(name: &str) -> Result<(), InvalidName> {
     check("schedule", name)
 }
 

@@ -8,16 +8,16 @@ use crate::job::JobId;
 use crate::schedule::{Schedule, parse_zone};
 use crate::sql::Schema;
 
-const LIST: &str = include_str!("schedules_list.sql");
-const SHOW: &str = include_str!("schedule_show.sql");
-const FIRINGS: &str = include_str!("schedule_firings.sql");
+const LIST: &str = include_str!("recurring_list.sql");
+const SHOW: &str = include_str!("recurring_show.sql");
+const FIRINGS: &str = include_str!("recurring_firings.sql");
 
 /// How many coming due times are told.
 const UPCOMING: usize = 5;
 
 /// A schedule at a glance.
 #[derive(Clone, Debug, FromRow, Serialize)]
-pub struct ScheduleSummary {
+pub struct RecurringJobSummary {
     /// Its name.
     pub name: String,
     /// Its times, as they were written.
@@ -47,7 +47,7 @@ pub struct ScheduleSummary {
 
 /// Everything that is known of a schedule.
 #[derive(Clone, Debug, FromRow, Serialize)]
-pub struct ScheduleDetails {
+pub struct RecurringJobDetails {
     /// Its name.
     pub name: String,
     /// Its times, as they were written.
@@ -121,8 +121,8 @@ pub struct FiringDetails {
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
-) -> Result<Vec<ScheduleSummary>, sqlx::Error> {
-    let mut schedules: Vec<ScheduleSummary> =
+) -> Result<Vec<RecurringJobSummary>, sqlx::Error> {
+    let mut schedules: Vec<RecurringJobSummary> =
         sqlx::query_as(schema.sql(LIST)).fetch_all(conn).await?;
     for summary in &mut schedules {
         let times = understood(&summary.schedule, &summary.zone);
@@ -141,7 +141,7 @@ pub async fn show(
     schema: &Schema,
     name: &str,
     firings: u32,
-) -> Result<Option<ScheduleDetails>, sqlx::Error> {
+) -> Result<Option<RecurringJobDetails>, sqlx::Error> {
     let row = sqlx::query(schema.sql(SHOW))
         .bind(name)
         .fetch_optional(&mut *conn)
@@ -149,7 +149,7 @@ pub async fn show(
     let Some(row) = row else {
         return Ok(None);
     };
-    let mut details = ScheduleDetails::from_row(&row)?;
+    let mut details = RecurringJobDetails::from_row(&row)?;
     if let Some(times) = understood(&details.schedule, &details.zone) {
         details.words = Some(times.describe());
         details.upcoming = upcoming(&times, details.next_at, row.try_get("now")?);

@@ -19,7 +19,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// The group of the keys by which the jobs of a schedule run one after another. No kind, and no
 /// group that somebody names, has an `@`.
-const SCHEDULES: &str = "@recurring";
+const RECURRING_JOBS: &str = "@recurring";
 
 /// The limits of a job: by which keys, to how many at once, to how many starts in a period, and
 /// what becomes of a job when there is no room.
@@ -159,8 +159,8 @@ impl Limits {
 
     /// Lets the jobs of a schedule run one after another. What is made so is not for
     /// [`check`](Self::check), which refuses its group in anybody else's hands.
-    pub(crate) fn of_schedule(name: &str) -> Self {
-        Self::key(name).group(SCHEDULES)
+    pub(crate) fn of_recurring_job(name: &str) -> Self {
+        Self::key(name).group(RECURRING_JOBS)
     }
 
     /// Sets how many of these jobs may run at once, in all processes together.
@@ -360,8 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_has_the_key_of_a_schedule() {
-        let kept = Limits::of_schedule("nightly").to_json("import").unwrap();
+    fn only_a_recurring_job_has_its_key() {
+        let kept = Limits::of_recurring_job("nightly")
+            .to_json("import")
+            .unwrap();
         assert!(kept.contains(r#""key":"@recurring/nightly""#), "{kept}");
         assert!(refused(Limits::key("nightly").group("@recurring")).contains('@'));
     }

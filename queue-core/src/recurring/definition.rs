@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Missed, Overlap};
 use crate::job::{Due, Job};
-use crate::names::{InvalidName, check_schedule};
+use crate::names::{InvalidName, check_recurring_job};
 use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 use crate::schedule::{InvalidSchedule, Schedule, Tz};
 
@@ -17,15 +17,15 @@ pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
 /// A job that is enqueued whenever a schedule says so.
 ///
 /// ```
-/// use queue_core::recurring::{Missed, Overlap, Recurring};
+/// use queue_core::recurring::{Missed, Overlap, RecurringJob};
 /// # use queue_core::Job;
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Rescan { folder: String }
 /// # impl Job for Rescan { const KIND: &'static str = "rescan"; }
 ///
-/// # fn example() -> Result<(), queue_core::recurring::InvalidRecurring> {
+/// # fn example() -> Result<(), queue_core::recurring::InvalidRecurringJob> {
 /// let rescan = Rescan { folder: "/srv".to_owned() };
-/// let recurring = Recurring::new("rescan", "every 5 minutes", rescan)?
+/// let recurring = RecurringJob::new("rescan", "every 5 minutes", rescan)?
 ///     .missed(Missed::Skip)
 ///     .overlap(Overlap::Skip);
 /// # let _ = recurring;
@@ -34,7 +34,7 @@ pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
 /// # example().unwrap();
 /// ```
 #[derive(Clone, Debug)]
-pub struct Recurring {
+pub struct RecurringJob {
     name: String,
     schedule: String,
     zone: Option<Tz>,
@@ -48,13 +48,13 @@ pub struct Recurring {
 /// Why a schedule is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidRecurring {
+pub enum InvalidRecurringJob {
     /// Its name is refused.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// Its text says no times.
     #[error("the times of the schedule `{name}` cannot be understood")]
-    Times {
+    Schedule {
         /// The schedule's name.
         name: String,
         /// What is wrong with the text.
@@ -62,7 +62,7 @@ pub enum InvalidRecurring {
     },
     /// Its job could not be enqueued.
     #[error("the job of the schedule `{name}` is refused")]
-    Unfit {
+    Job {
         /// The schedule's name.
         name: String,
         /// What is wrong with the job.
@@ -73,7 +73,7 @@ pub enum InvalidRecurring {
         "the job of the schedule `{name}` is {what}, which would be lost: \
          say it with the schedule's own {instead}"
     )]
-    NotKept {
+    UniqueOrDelayed {
         /// The schedule's name.
         name: String,
         /// `unique` or `delayed`.
@@ -95,21 +95,21 @@ pub enum InvalidRecurring {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-impl Recurring {
+impl RecurringJob {
     /// Makes one of a typed job, with the options of its kind.
     ///
     /// # Errors
-    /// Refuses a name like [`check_schedule`], times that cannot be understood, and a job that
+    /// Refuses a name like [`check_recurring_job`], times that cannot be understood, and a job that
     /// could not be enqueued, or is unique or delayed.
     pub fn new<J: Job>(
         name: impl Into<String>,
         schedule: impl Into<String>,
         job: J,
-    ) -> Result<Self, InvalidRecurring> {
+    ) -> Result<Self, InvalidRecurringJob> {
         let name = name.into();
         match NewJob::of(&job) {
             Ok(job) => Self::of(name, schedule, job),
-            Err(error) => Err(InvalidRecurring::job(&name, error)),
+            Err(error) => Err(InvalidRecurringJob::job(&name, error)),
         }
     }
 
@@ -117,12 +117,12 @@ impl Recurring {
     /// `NewJob::of(&job)?.with(|options| options.queue("night"))`.
     ///
     /// # Errors
-    /// Refuses what [`Recurring::new`] refuses.
+    /// Refuses what [`RecurringJob::new`] refuses.
     pub fn of(
         name: impl Into<String>,
         schedule: impl Into<String>,
         job: NewJob,
-    ) -> Result<Self, InvalidRecurring> {
+    ) -> Result<Self, InvalidRecurringJob> {
         let recurring = Self {
             name: name.into(),
             schedule: schedule.into(),
@@ -133,7 +133,7 @@ impl Recurring {
             overlap: Overlap::default(),
             jitter: Duration::ZERO,
         };
-        check_schedule(&recurring.name)?;
+        check_recurring_job(&recurring.name)?;
         recurring.schedule_in(Tz::UTC)?;
         recurring.check_job()?;
         Ok(recurring)
@@ -159,9 +159,9 @@ impl Recurring {
     ///
     /// # Errors
     /// Refuses a number outside of [`MISSED_MAX`].
-    pub fn missed_max(mut self, count: u32) -> Result<Self, InvalidRecurring> {
+    pub fn missed_max(mut self, count: u32) -> Result<Self, InvalidRecurringJob> {
         if !MISSED_MAX.contains(&count) {
-            return Err(InvalidRecurring::OutOfRange {
+            return Err(InvalidRecurringJob::OutOfRange {
                 name: self.name,
                 what: format!("makes up for {count} missed times"),
                 expected: format!("{} to {} can be", MISSED_MAX.start(), MISSED_MAX.end()),
@@ -185,9 +185,9 @@ impl Recurring {
     ///
     /// # Errors
     /// Refuses more than [`JITTER_MAX`].
-    pub fn jitter(mut self, jitter: Duration) -> Result<Self, InvalidRecurring> {
+    pub fn jitter(mut self, jitter: Duration) -> Result<Self, InvalidRecurringJob> {
         if jitter > JITTER_MAX {
-            return Err(InvalidRecurring::OutOfRange {
+            return Err(InvalidRecurringJob::OutOfRange {
                 name: self.name,
                 what: format!("has a jitter of {} s", jitter.as_secs()),
                 expected: format!("{} s at most", JITTER_MAX.as_secs()),
@@ -205,31 +205,31 @@ impl Recurring {
     /// Returns its times, by the clock of `default_zone` unless it says another.
     ///
     /// # Errors
-    /// Refuses a text that says no times; one that [`Recurring::of`] took says some in any zone.
-    pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurring> {
+    /// Refuses a text that says no times; one that [`RecurringJob::of`] took says some in any zone.
+    pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurringJob> {
         Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone)).map_err(|source| {
-            InvalidRecurring::Times {
+            InvalidRecurringJob::Schedule {
                 name: self.name.clone(),
                 source,
             }
         })
     }
 
-    fn check_job(&self) -> Result<(), InvalidRecurring> {
-        let not_kept = |what, instead| InvalidRecurring::NotKept {
+    fn check_job(&self) -> Result<(), InvalidRecurringJob> {
+        let unique_or_delayed = |what, instead| InvalidRecurringJob::UniqueOrDelayed {
             name: self.name.clone(),
             what,
             instead,
         };
         if self.job.options.unique.is_some() {
-            return Err(not_kept("unique", "`overlap`"));
+            return Err(unique_or_delayed("unique", "`overlap`"));
         }
         if self.job.options.due != Due::Now {
-            return Err(not_kept("delayed", "times"));
+            return Err(unique_or_delayed("delayed", "times"));
         }
         self.job
             .check(ARGS_BYTES_MAX)
-            .map_err(|error| InvalidRecurring::job(&self.name, error))
+            .map_err(|error| InvalidRecurringJob::job(&self.name, error))
     }
 
     /// Binds the first fifteen values of `insert.sql`.
@@ -254,9 +254,9 @@ impl Recurring {
     }
 }
 
-impl InvalidRecurring {
+impl InvalidRecurringJob {
     fn job(name: &str, source: EnqueueError) -> Self {
-        Self::Unfit {
+        Self::Job {
             name: name.to_owned(),
             source: Box::new(source),
         }
@@ -271,8 +271,12 @@ mod tests {
     use crate::job::Options;
     use crate::unique::Unique;
 
-    fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
-        Recurring::of(name, schedule, NewJob::untyped("k", &json!({}), options))
+    fn of(
+        name: &str,
+        schedule: &str,
+        options: Options,
+    ) -> Result<RecurringJob, InvalidRecurringJob> {
+        RecurringJob::of(name, schedule, NewJob::untyped("k", &json!({}), options))
     }
 
     #[test]

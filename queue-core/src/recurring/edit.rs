@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::template::{Template, not_understood, send};
-use super::{InvalidRecurring, Recurring};
+use super::{InvalidRecurringJob, RecurringJob};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
 use crate::schedule::Tz;
@@ -28,7 +28,7 @@ const RECORD_RUN: &str = include_str!("record_run.sql");
 pub enum RecurringError {
     /// What it says is refused.
     #[error(transparent)]
-    Invalid(#[from] InvalidRecurring),
+    Invalid(#[from] InvalidRecurringJob),
     /// The name is taken.
     #[error("there is a schedule `{0}` already: replace it, or choose another name")]
     Taken(String),
@@ -70,7 +70,7 @@ pub enum RecurringError {
 pub async fn add(
     conn: &mut PgConnection,
     schema: &Schema,
-    recurring: &Recurring,
+    recurring: &RecurringJob,
     default_zone: Tz,
 ) -> Result<(), RecurringError> {
     let schedule = recurring.schedule_in(default_zone)?;
@@ -98,7 +98,7 @@ pub async fn add(
 pub async fn replace(
     conn: &mut PgConnection,
     schema: &Schema,
-    recurring: &Recurring,
+    recurring: &RecurringJob,
     default_zone: Tz,
 ) -> Result<bool, RecurringError> {
     let mut tx = conn.begin().await?;
@@ -225,7 +225,7 @@ pub async fn run(
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
-    recurring: &Recurring,
+    recurring: &RecurringJob,
     default_zone: Tz,
     source: Option<&str>,
 ) -> Result<Option<bool>, RecurringError> {

@@ -113,7 +113,7 @@ pub async fn fire_next(
         return Ok(Tick::Idle);
     };
     let name: String = row.try_get("name")?;
-    let due = match DueSchedule::read(&row) {
+    let due = match DueRecurringJob::read(&row) {
         Ok(due) => due,
         Err(error) => {
             let reason = not_understood(&error).ok_or(error)?;
@@ -160,7 +160,7 @@ pub async fn next_due(
 }
 
 /// A schedule that is due, and locked.
-struct DueSchedule {
+struct DueRecurringJob {
     template: Template,
     schedule: Schedule,
     missed: Missed,
@@ -170,7 +170,7 @@ struct DueSchedule {
     now: DateTime<Utc>,
 }
 
-impl DueSchedule {
+impl DueRecurringJob {
     /// Reads a row of `lock_due.sql`.
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let (text, zone): (&str, &str) = (row.try_get("schedule")?, row.try_get("zone")?);
@@ -201,7 +201,7 @@ impl DueSchedule {
 async fn fire(
     conn: &mut PgConnection,
     schema: &Schema,
-    due: DueSchedule,
+    due: DueRecurringJob,
 ) -> Result<Fired, sqlx::Error> {
     let decided = decide(
         &due.schedule,
@@ -262,7 +262,7 @@ async fn record(
 async fn enqueue_one(
     conn: &mut PgConnection,
     schema: &Schema,
-    due: &DueSchedule,
+    due: &DueRecurringJob,
     due_at: DateTime<Utc>,
 ) -> Result<FiringOutcome, sqlx::Error> {
     let sent = match due.job_for(due_at) {

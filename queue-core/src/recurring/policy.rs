@@ -13,7 +13,7 @@ pub enum Missed {
     /// One job is enqueued for all of them, unless the next one is enqueued on time anyway.
     #[default]
     Once,
-    /// A job is enqueued for each, oldest first, but for no more than [`Recurring::missed_max`](super::Recurring::missed_max).
+    /// A job is enqueued for each, oldest first, but for no more than [`RecurringJob::missed_max`](super::RecurringJob::missed_max).
     All,
 }
 

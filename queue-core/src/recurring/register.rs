@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::Recurring;
+use super::RecurringJob;
 use super::edit::{RecurringError, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
@@ -41,12 +41,12 @@ pub async fn register(
     conn: &mut PgConnection,
     schema: &Schema,
     source: &str,
-    declared: &[Recurring],
+    declared: &[RecurringJob],
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
     let mut registered = declare(&mut tx, schema, source, declared, default_zone).await?;
-    let names: Vec<&str> = declared.iter().map(Recurring::name).collect();
+    let names: Vec<&str> = declared.iter().map(RecurringJob::name).collect();
     registered.removed = sqlx::query_scalar(schema.sql(UNDECLARE))
         .bind(source)
         .bind(names)
@@ -65,7 +65,7 @@ pub async fn declare(
     conn: &mut PgConnection,
     schema: &Schema,
     source: &str,
-    declared: &[Recurring],
+    declared: &[RecurringJob],
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;

@@ -69,11 +69,11 @@ impl Template {
         let job = self.job_that_overlaps();
         Ok(match self.overlap {
             Overlap::Skip => {
-                let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
+                let alone = Unique::of_recurring_job(&self.name).on_conflict(OnConflict::Reject);
                 job.with(|options| options.unique(alone))
             }
             Overlap::Queued => {
-                let in_turn = Limits::of_schedule(&self.name);
+                let in_turn = Limits::of_recurring_job(&self.name);
                 job.with(|options| {
                     let limits = options.limits.clone().and(in_turn);
                     options.limits(limits)

@@ -144,7 +144,7 @@ pub(super) fn complete<S: Send + Sync + 'static>(
     let app = app
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;
-    let app = with_schedules(app, config)?;
+    let app = with_recurring_jobs(app, config)?;
     if app.problems().is_empty() {
         return Ok(app);
     }
@@ -159,7 +159,7 @@ pub(super) fn complete<S: Send + Sync + 'static>(
     )))
 }
 
-fn with_schedules<S: Send + Sync + 'static>(
+fn with_recurring_jobs<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
 ) -> Result<App<S>, Failure> {

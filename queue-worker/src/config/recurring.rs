@@ -5,9 +5,13 @@ use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use queue_core::recurring::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring};
+use queue_core::recurring::{
+    InvalidRecurringJob, JITTER_MAX, MISSED_MAX, Missed, Overlap, RecurringJob,
+};
 use queue_core::schedule::Tz;
-use queue_core::{NewJob, Options, Schedule, check_kind, check_queue, check_schedule, check_tag};
+use queue_core::{
+    NewJob, Options, Schedule, check_kind, check_queue, check_recurring_job, check_tag,
+};
 use serde::{Deserialize, Deserializer};
 
 use super::backoff::BackoffSettings;
@@ -50,10 +54,10 @@ impl RecurringSettings {
     /// Makes the schedule, given how jobs of its kind are enqueued.
     ///
     /// # Errors
-    /// Refuses what [`Recurring::of`] refuses.
-    pub fn named(&self, name: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
+    /// Refuses what [`RecurringJob::of`] refuses.
+    pub fn named(&self, name: &str, options: Options) -> Result<RecurringJob, InvalidRecurringJob> {
         let job = NewJob::untyped(self.kind.clone(), &self.args, self.options(options));
-        let mut recurring = Recurring::of(name, &self.schedule, job)?
+        let mut recurring = RecurringJob::of(name, &self.schedule, job)?
             .missed(self.missed)
             .overlap(self.overlap)
             .jitter(self.jitter)?;
@@ -126,7 +130,7 @@ impl RecurringTable {
         check: &mut Check,
     ) -> Option<(RecurringSettings, Option<HandlerSettings>)> {
         let before = check.problems.len();
-        check.name("", Some(name), check_schedule);
+        check.name("", Some(name), check_recurring_job);
         let (kind, handler) = self.kind_and_handler(name, check);
         let schedule = self.times(check);
         check.number("crashes", self.crashes, 1..=1000);
@@ -226,7 +230,7 @@ impl RecurringTable {
     }
 }
 
-fn with_cause(error: &InvalidRecurring) -> String {
+fn with_cause(error: &InvalidRecurringJob) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use queue_core::Schema;
 use queue_core::recurring::{
-    Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, declare, fire_next,
-    next_due, register, replan,
+    Fired, Firing, FiringOutcome, RecurringError, RecurringJob, Registered, Tick, declare,
+    fire_next, next_due, register, replan,
 };
 use queue_core::schedule::Tz;
 use sqlx::PgConnection;
@@ -37,18 +37,22 @@ pub(crate) struct Declared {
     source: String,
     /// Whether the schedules of the source are these and no others.
     is_owner: bool,
-    schedules: Vec<Recurring>,
+    recurring_jobs: Vec<RecurringJob>,
     are_registered: AtomicBool,
 }
 
 impl Declared {
     /// Makes those of a source that was named on purpose, or else of the program, whose name others
     /// may bear: what it does not declare stays then.
-    pub(crate) fn new(source: Option<String>, program: String, schedules: Vec<Recurring>) -> Self {
+    pub(crate) fn new(
+        source: Option<String>,
+        program: String,
+        recurring_jobs: Vec<RecurringJob>,
+    ) -> Self {
         Self {
             is_owner: source.is_some(),
             source: source.unwrap_or(program),
-            schedules,
+            recurring_jobs,
             are_registered: AtomicBool::new(false),
         }
     }
@@ -59,11 +63,11 @@ impl Declared {
         schema: &Schema,
         zone: Tz,
     ) -> Result<Registered, RecurringError> {
-        let (source, schedules) = (&self.source, &self.schedules);
+        let (source, declared) = (&self.source, &self.recurring_jobs);
         if self.is_owner {
-            register(conn, schema, source, schedules, zone).await
+            register(conn, schema, source, declared, zone).await
         } else {
-            declare(conn, schema, source, schedules, zone).await
+            declare(conn, schema, source, declared, zone).await
         }
     }
 }

@@ -439,7 +439,10 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     shell.print(&NIGHTLY).await;
 
     let paused = shell.json(&["recurring", "pause", "nightly"]).await;
-    assert_eq!(paused, json!([{"schedule": "nightly", "changed": true}]));
+    assert_eq!(
+        paused,
+        json!([{"recurring_job": "nightly", "changed": true}])
+    );
     let again = shell.json(&["recurring", "pause", "nightly"]).await;
     assert_eq!(again[0]["changed"], json!(false));
     assert!(shell.json(&["recurring"]).await[0]["paused_at"].is_string());
@@ -487,7 +490,7 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
          [recurring.daily]\nschedule = \"@daily\"\nkind = \"greet\"\n",
     );
     let checked = shell.json(&["check"]).await;
-    assert_eq!(checked["schedules"], json!(["beat", "daily"]));
+    assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
     let mut child = shell.command(&["start"]).spawn().unwrap();
 

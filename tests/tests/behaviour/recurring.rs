@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Fired, JOBS_MAX, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings,
+    Fired, JOBS_MAX, Missed, Overlap, RecurringError, RecurringJob, Tick, add, clear_firings,
     fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
@@ -17,13 +17,13 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 /// A schedule of jobs that nobody runs here.
-fn schedule(name: &str, times: &str) -> Recurring {
+fn recurring_job(name: &str, times: &str) -> RecurringJob {
     let job = NewJob::untyped("work", &json!({}), Options::new());
-    Recurring::of(name, times, job).unwrap()
+    RecurringJob::of(name, times, job).unwrap()
 }
 
 /// Adds a schedule, with its plan beginning at a time.
-async fn planned(world: &World, recurring: Recurring, first: &str) {
+async fn planned(world: &World, recurring: RecurringJob, first: &str) {
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await
@@ -90,7 +90,7 @@ async fn a_due_time_becomes_a_job_as_its_schedule_says() {
     let job = NewJob::untyped("report", &args, options);
     planned(
         &world,
-        Recurring::of("report", "0 * * * *", job).unwrap(),
+        RecurringJob::of("report", "0 * * * *", job).unwrap(),
         "2100-01-01T08:00Z",
     )
     .await;
@@ -118,7 +118,12 @@ async fn a_due_time_becomes_a_job_as_its_schedule_says() {
 #[tokio::test]
 async fn schedules_work_in_a_schema_of_another_name() {
     let world = World::in_schema("jobs").await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
 
@@ -131,7 +136,7 @@ async fn schedulers_that_tick_at_once_enqueue_each_due_time_once() {
     for name in ["a", "b", "c", "d"] {
         planned(
             &world,
-            schedule(name, "* * * * *").missed(Missed::All),
+            recurring_job(name, "* * * * *").missed(Missed::All),
             "2100-01-01T08:00Z",
         )
         .await;
@@ -166,7 +171,12 @@ async fn schedulers_that_tick_at_once_enqueue_each_due_time_once() {
 #[tokio::test]
 async fn a_scheduler_that_dies_between_the_firing_and_the_commit_leaves_nothing() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql(
             "create function stand_still() returns trigger language plpgsql as $$
@@ -220,7 +230,7 @@ async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
     ] {
         planned(
             &world,
-            schedule(name, "0 * * * *").missed(missed),
+            recurring_job(name, "0 * * * *").missed(missed),
             "2100-01-01T08:00Z",
         )
         .await;
@@ -250,7 +260,7 @@ async fn no_policy_takes_a_time_for_missed_that_is_looked_at_within_a_minute() {
     let world = World::new().await;
     planned(
         &world,
-        schedule("hourly", "0 * * * *").missed(Missed::Skip),
+        recurring_job("hourly", "0 * * * *").missed(Missed::Skip),
         "2100-01-01T08:00Z",
     )
     .await;
@@ -263,7 +273,7 @@ async fn no_policy_takes_a_time_for_missed_that_is_looked_at_within_a_minute() {
 #[tokio::test]
 async fn missed_times_beyond_the_bound_share_one_record() {
     let world = World::new().await;
-    let recurring = schedule("hourly", "0 * * * *")
+    let recurring = recurring_job("hourly", "0 * * * *")
         .missed(Missed::All)
         .missed_max(2)
         .unwrap();
@@ -280,7 +290,12 @@ async fn missed_times_beyond_the_bound_share_one_record() {
 #[tokio::test]
 async fn a_database_clock_that_is_set_back_enqueues_nothing_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T09:00:00Z").await;
 
@@ -298,7 +313,12 @@ async fn a_database_clock_that_is_set_back_enqueues_nothing_twice() {
 #[tokio::test]
 async fn a_database_clock_that_jumps_ahead_has_missed_the_times_between() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T11:00:00Z").await;
@@ -315,7 +335,12 @@ async fn a_database_clock_that_jumps_ahead_has_missed_the_times_between() {
 #[tokio::test]
 async fn clearing_all_jobs_makes_no_due_time_due_again() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
     world.sql("delete from queue.ready").await;
     world.sql("delete from queue.jobs").await;
@@ -329,7 +354,12 @@ async fn clearing_all_jobs_makes_no_due_time_due_again() {
 #[tokio::test]
 async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
 
     let mut conn = world.connect().await;
@@ -337,7 +367,12 @@ async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice()
         .await
         .unwrap();
     assert!(tick(&world, "2100-01-01T09:00:00Z").await.is_empty());
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T09:00:00Z").await;
 
     assert_eq!(
@@ -352,11 +387,16 @@ async fn while_a_job_has_not_ended_no_other_overlaps_if_the_schedule_says_so() {
     let world = World::new().await;
     planned(
         &world,
-        schedule("alone", "0 * * * *").overlap(Overlap::Skip),
+        recurring_job("alone", "0 * * * *").overlap(Overlap::Skip),
         "2100-01-01T08:00Z",
     )
     .await;
-    planned(&world, schedule("any", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("any", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T09:00:00Z").await;
@@ -378,7 +418,7 @@ async fn while_a_job_has_not_ended_no_other_overlaps_if_the_schedule_says_so() {
 #[tokio::test]
 async fn of_missed_times_that_may_not_overlap_the_first_is_made_up_for() {
     let world = World::new().await;
-    let recurring = schedule("alone", "0 * * * *")
+    let recurring = recurring_job("alone", "0 * * * *")
         .overlap(Overlap::Skip)
         .missed(Missed::All);
     planned(&world, recurring, "2100-01-01T08:00Z").await;
@@ -394,7 +434,12 @@ async fn of_missed_times_that_may_not_overlap_the_first_is_made_up_for() {
 #[tokio::test]
 async fn a_paused_schedule_enqueues_nothing_and_makes_up_for_the_gap_as_it_says() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
     assert!(pause(&mut conn, schema, "hourly").await.unwrap());
@@ -417,7 +462,7 @@ async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
         .rate(10, Duration::from_secs(60));
     let limits = limits.and(rate);
     let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits.clone()));
-    let limited = Recurring::of("limited", "0 * * * *", job.clone()).unwrap();
+    let limited = RecurringJob::of("limited", "0 * * * *", job.clone()).unwrap();
     planned(&world, limited, "2100-01-01T08:00:00Z").await;
     world.queue.enqueue_all([job]).await.unwrap();
 
@@ -434,7 +479,7 @@ async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
 #[tokio::test]
 async fn running_a_schedule_by_hand_is_recorded_apart_from_its_plan() {
     let world = World::new().await;
-    let alone = schedule("alone", "0 * * * *").overlap(Overlap::Skip);
+    let alone = recurring_job("alone", "0 * * * *").overlap(Overlap::Skip);
     planned(&world, alone, "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     pause(&mut conn, schema, "alone").await.unwrap();
@@ -463,7 +508,7 @@ async fn running_a_schedule_by_hand_is_recorded_apart_from_its_plan() {
 #[tokio::test]
 async fn jitter_delays_a_job_and_moves_no_due_time() {
     let world = World::new().await;
-    let spread = schedule("spread", "0 * * * *")
+    let spread = recurring_job("spread", "0 * * * *")
         .jitter(Duration::from_secs(600))
         .unwrap();
     planned(&world, spread, "2100-01-01T08:00Z").await;
@@ -483,12 +528,12 @@ async fn jitter_delays_a_job_and_moves_no_due_time() {
 #[tokio::test]
 async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them() {
     let world = World::new().await;
-    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(&world, recurring_job("a", "0 * * * *"), "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let planned_at = next_at(&world, "a").await;
 
     let job = NewJob::untyped("other", &json!([1]), Options::new().queue("slow"));
-    let other_job = Recurring::of("a", "0 * * * *", job).unwrap();
+    let other_job = RecurringJob::of("a", "0 * * * *", job).unwrap();
     assert!(
         !replace(&mut conn, schema, &other_job, Tz::UTC)
             .await
@@ -504,7 +549,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
 
     // It is long overdue, and still fires nothing in the past.
     plan_from(&world, "a", "2020-01-01T08:00Z").await;
-    let other_times = schedule("a", "30 * * * *");
+    let other_times = recurring_job("a", "30 * * * *");
     assert!(
         !replace(&mut conn, schema, &other_times, Tz::UTC)
             .await
@@ -526,7 +571,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
 #[tokio::test]
 async fn a_long_standstill_is_made_up_for_in_several_transactions() {
     let world = World::new().await;
-    let every_minute = schedule("minutely", "* * * * *").missed(Missed::All);
+    let every_minute = recurring_job("minutely", "* * * * *").missed(Missed::All);
     let every_minute = every_minute.missed_max(240).unwrap();
     planned(&world, every_minute, "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -559,7 +604,12 @@ async fn a_long_standstill_is_made_up_for_in_several_transactions() {
 #[tokio::test]
 async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqueued_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2030-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2030-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2030-01-01T08:00:00Z").await;
     // The clock jumps by months, and back.
     tick(&world, "2030-03-01T00:30:00Z").await;
@@ -583,9 +633,14 @@ async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqu
 #[tokio::test]
 async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
     let world = World::new().await;
-    planned(&world, schedule("yearly", "@yearly"), "2031-01-01T00:00Z").await;
+    planned(
+        &world,
+        recurring_job("yearly", "@yearly"),
+        "2031-01-01T00:00Z",
+    )
+    .await;
     for name in ["nearby", "paused", "strange"] {
-        planned(&world, schedule(name, "@hourly"), "2030-06-09T10:00Z").await;
+        planned(&world, recurring_job(name, "@hourly"), "2030-06-09T10:00Z").await;
     }
     plan_from(&world, "nearby", "2030-06-02T10:30Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -606,13 +661,13 @@ async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
     // As long as it may be, without the spaces that Postgres adds.
     let args = json!(vec![0; ARGS_BYTES_MAX / 2 - 1]);
     let job = NewJob::untyped("work", &args, Options::new());
-    let large = Recurring::of("large", "0 * * * *", job).unwrap();
+    let large = RecurringJob::of("large", "0 * * * *", job).unwrap();
     planned(&world, large, "2100-01-01T08:00Z").await;
     // As many limits as a job may bring, and a group of ours.
     let limits = (0..LIMITS_MAX).map(|n| Limits::key(n.to_string()).group("recurring"));
     let limits = limits.fold(Limits::none(), Limits::and);
     let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits));
-    let limited = Recurring::of("0", "0 * * * *", job).unwrap();
+    let limited = RecurringJob::of("0", "0 * * * *", job).unwrap();
     planned(
         &world,
         limited.overlap(Overlap::Queued),
@@ -630,10 +685,16 @@ async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
 #[tokio::test]
 async fn a_name_that_is_taken_or_unknown_is_told() {
     let world = World::new().await;
-    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(&world, recurring_job("a", "0 * * * *"), "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    let again = add(&mut conn, schema, &schedule("a", "30 * * * *"), Tz::UTC).await;
+    let again = add(
+        &mut conn,
+        schema,
+        &recurring_job("a", "30 * * * *"),
+        Tz::UTC,
+    )
+    .await;
 
     assert!(matches!(again, Err(RecurringError::Taken(name)) if name == "a"));
     assert_eq!(
@@ -654,7 +715,12 @@ async fn a_name_that_is_taken_or_unknown_is_told() {
 async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_goes_on() {
     let world = World::new().await;
     for name in ["refused", "rejected", "good"] {
-        planned(&world, schedule(name, "0 * * * *"), "2100-01-01T08:00Z").await;
+        planned(
+            &world,
+            recurring_job(name, "0 * * * *"),
+            "2100-01-01T08:00Z",
+        )
+        .await;
     }
     // Refused by us, and by the server.
     world
@@ -694,11 +760,16 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
     let world = World::new().await;
     planned(
         &world,
-        schedule("strange", "0 * * * *"),
+        recurring_job("strange", "0 * * * *"),
         "2100-01-01T07:00Z",
     )
     .await;
-    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("plain", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql("update queue.recurring_jobs set schedule = 'every blue moon' where name = 'strange'")
         .await;
@@ -730,8 +801,18 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
 #[tokio::test]
 async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
     let world = World::new().await;
-    planned(&world, schedule("cursed", "0 * * * *"), "2100-01-01T07:00Z").await;
-    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("cursed", "0 * * * *"),
+        "2100-01-01T07:00Z",
+    )
+    .await;
+    planned(
+        &world,
+        recurring_job("plain", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql("alter table queue.firings add constraint no_curse check (recurring_job <> 'cursed')")
         .await;
@@ -761,7 +842,7 @@ async fn old_firings_are_cleared_but_for_the_last_due_time_of_each_schedule() {
     for name in ["stays", "goes"] {
         planned(
             &world,
-            schedule(name, "0 * * * *").missed(Missed::All),
+            recurring_job(name, "0 * * * *").missed(Missed::All),
             "2100-01-01T08:00Z",
         )
         .await;

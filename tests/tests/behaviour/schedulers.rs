@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use queue_core::recurring::{Overlap, Recurring, add, pause, register, remove, replace};
+use queue_core::recurring::{Overlap, RecurringJob, add, pause, register, remove, replace};
 use queue_core::schedule::Tz;
 use queue_core::{Options, Queue};
 use queue_tests::deeds::{self, Deed, Ledger};
 use queue_tests::lossy::Lossy;
-use queue_tests::schedules::{by, names, schedule, until_names};
+use queue_tests::recurring::{by, names, recurring_job, until_names};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{World, eventually};
@@ -36,7 +36,7 @@ async fn many_processes_enqueue_each_second_of_a_schedule_once() {
     let stage = Stage::default();
     let processes: Vec<_> = (0..3)
         .map(|_| {
-            let app = stage.app().recurring(schedule("tick", "every second"));
+            let app = stage.app().recurring(recurring_job("tick", "every second"));
             world.start(app, by("app"))
         })
         .collect();
@@ -65,7 +65,7 @@ async fn assert_one_job_a_second(world: &World) {
 async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
-    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let recurring = RecurringJob::new("tick", "every second", Deed::Quick).unwrap();
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await
@@ -94,7 +94,7 @@ async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() 
     Ledger::build(world.pool()).await;
     let lossy = Lossy::before(&world.connect_options());
     let pool = PgPoolOptions::new().connect_lazy_with(lossy.connect_options());
-    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let recurring = RecurringJob::new("tick", "every second", Deed::Quick).unwrap();
     let app = deeds::app(world.pool().clone()).recurring(recurring);
     let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
     let stop = Stop::new();
@@ -120,7 +120,7 @@ async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let every_second = schedule("tick", "every second");
+    let every_second = recurring_job("tick", "every second");
     add(&mut conn, schema, &every_second, Tz::UTC)
         .await
         .unwrap();
@@ -141,7 +141,8 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
     let process = world.start(stage.app(), by("app"));
     world.until("processes", 1).await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let saying = |text: &str| Recurring::new("dynamic", "every second", Note::new(text)).unwrap();
+    let saying =
+        |text: &str| RecurringJob::new("dynamic", "every second", Note::new(text)).unwrap();
 
     add(&mut conn, schema, &saying("first"), Tz::UTC)
         .await
@@ -161,7 +162,7 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
     add(
         &mut conn,
         schema,
-        &schedule("probe", "every second"),
+        &recurring_job("probe", "every second"),
         Tz::UTC,
     )
     .await
@@ -180,12 +181,12 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
 async fn a_scheduler_goes_on_after_its_connection_broke_and_registers_nothing_again() {
     let world = World::new().await;
     let stage = Stage::default();
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
     let process = world.start(app, by("app"));
     stage.noted("tick").await;
     // A newer program has taken over what is declared.
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let newer = [schedule("tock", "every second")];
+    let newer = [recurring_job("tock", "every second")];
     register(&mut conn, schema, "app", &newer, Tz::UTC)
         .await
         .unwrap();
@@ -208,13 +209,18 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("strange", "@daily"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("strange", "@daily"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     world
         .sql("update queue.recurring_jobs set schedule = 'every blue moon', next_at = now()")
         .await;
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
 
     let process = world.start(app, by("app"));
 
@@ -244,12 +250,17 @@ async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("held", "@yearly"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     plan_from_ago(&world, 30).await;
     let tx = decide_without_end(&world).await;
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
 
     let process = world.start(app, by("app"));
 
@@ -267,9 +278,14 @@ async fn a_schedule_that_failed_is_tried_again_soon_however_seldom_others_are_lo
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("held", "@yearly"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     plan_from_ago(&world, 10).await;
     let tx = decide_without_end(&world).await;
     let mut settings = by("app");
@@ -322,12 +338,12 @@ async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
         .app()
         .register::<Flaky>()
         .recurring(
-            Recurring::new("runs", "@yearly", Gated::new("g"))
+            RecurringJob::new("runs", "@yearly", Gated::new("g"))
                 .unwrap()
                 .overlap(Overlap::Skip),
         )
         .recurring(
-            Recurring::new("waits", "@yearly", Flaky)
+            RecurringJob::new("waits", "@yearly", Flaky)
                 .unwrap()
                 .overlap(Overlap::Skip),
         );
@@ -358,7 +374,7 @@ async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
 async fn jobs_that_queue_up_run_one_after_another() {
     let world = World::new().await;
     let stage = Stage::default();
-    let recurring = Recurring::new("in_turn", "every second", Gated::new("g")).unwrap();
+    let recurring = RecurringJob::new("in_turn", "every second", Gated::new("g")).unwrap();
     let app = stage.app().recurring(recurring.overlap(Overlap::Queued));
     let process = world.start(app, by("app"));
     stage.noted("g begins").await;
@@ -389,7 +405,7 @@ async fn jobs_that_queue_up_run_one_after_another() {
 async fn a_typed_job_is_enqueued_as_its_kind_says() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let declared = [Recurring::new("flaky", "@daily", Flaky).unwrap()];
+    let declared = [RecurringJob::new("flaky", "@daily", Flaky).unwrap()];
 
     register(&mut conn, schema, "app", &declared, Tz::UTC)
         .await
@@ -403,7 +419,7 @@ async fn a_typed_job_is_enqueued_as_its_kind_says() {
 async fn maintenance_clears_firings_that_are_kept_no_longer() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("a", "@yearly"), Tz::UTC)
+    add(&mut conn, schema, &recurring_job("a", "@yearly"), Tz::UTC)
         .await
         .unwrap();
     world

@@ -1,6 +1,6 @@
 //! `queue recurring list`
 
-use queue_core::inspect::{ScheduleSummary, recurring};
+use queue_core::inspect::{RecurringJobSummary, recurring};
 
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn table(schedules: &[ScheduleSummary]) -> Result<(), Failure> {
+fn table(schedules: &[RecurringJobSummary]) -> Result<(), Failure> {
     let mut rows = Rows::new(&["NAME", "KIND", "NEXT", "LAST", "PAUSED", "SCHEDULE"]);
     for schedule in schedules {
         rows.add([
@@ -39,21 +39,21 @@ fn table(schedules: &[ScheduleSummary]) -> Result<(), Failure> {
     rows.print()
 }
 
-fn next(schedule: &ScheduleSummary) -> String {
+fn next(schedule: &RecurringJobSummary) -> String {
     match (schedule.paused_at, schedule.next_at) {
         (None, Some(next_at)) => coming(next_at),
         _ => "-".to_owned(),
     }
 }
 
-fn last(schedule: &ScheduleSummary) -> String {
+fn last(schedule: &RecurringJobSummary) -> String {
     match (schedule.last_due_at, &schedule.last_outcome) {
         (Some(due_at), Some(outcome)) => format!("{outcome} {}", relative(due_at)),
         _ => "-".to_owned(),
     }
 }
 
-fn words(schedule: &ScheduleSummary) -> String {
+fn words(schedule: &RecurringJobSummary) -> String {
     match &schedule.words {
         Some(words) => words.clone(),
         None => format!(

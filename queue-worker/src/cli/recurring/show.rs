@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use queue_core::inspect::{FiringDetails, ScheduleDetails, recurring, spell_duration};
+use queue_core::inspect::{FiringDetails, RecurringJobDetails, recurring, spell_duration};
 use queue_core::recurring::RecurringError;
 
 use crate::cli::database::Database;
@@ -40,7 +40,7 @@ impl Show {
         Ok(Exit::Fine)
     }
 
-    fn json(&self, schedule: &ScheduleDetails) -> Result<serde_json::Value, Failure> {
+    fn json(&self, schedule: &RecurringJobDetails) -> Result<serde_json::Value, Failure> {
         let mut value = serde_json::to_value(schedule)
             .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
         if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
@@ -49,7 +49,7 @@ impl Show {
         Ok(value)
     }
 
-    fn text(&self, schedule: &ScheduleDetails) -> String {
+    fn text(&self, schedule: &RecurringJobDetails) -> String {
         let mut text = facts(schedule);
         if self.args {
             let args = serde_json::to_string_pretty(&schedule.args).unwrap_or_default();
@@ -85,7 +85,7 @@ fn add(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<10} {value}");
 }
 
-fn facts(schedule: &ScheduleDetails) -> String {
+fn facts(schedule: &RecurringJobDetails) -> String {
     let mut text = String::new();
     let mut fact = |name, value: String| add(&mut text, name, &one_line(&value));
     let words = schedule.words.as_deref();

@@ -39,13 +39,13 @@ pub(super) struct Remove {
 
 #[derive(Serialize)]
 struct Changed<'a> {
-    schedule: &'a str,
+    recurring_job: &'a str,
     changed: bool,
 }
 
 #[derive(Serialize)]
 struct Enqueued<'a> {
-    schedule: &'a str,
+    recurring_job: &'a str,
     id: JobId,
 }
 
@@ -84,9 +84,12 @@ impl Names {
         mut change: impl AsyncFnMut(&str) -> Result<bool, RecurringError>,
     ) -> Result<Exit, Failure> {
         let mut changes = Vec::new();
-        for schedule in &self.names {
-            let changed = change(schedule).await?;
-            changes.push(Changed { schedule, changed });
+        for recurring_job in &self.names {
+            let changed = change(recurring_job).await?;
+            changes.push(Changed {
+                recurring_job,
+                changed,
+            });
         }
         if global.json {
             print_json(&changes)?;
@@ -122,10 +125,10 @@ impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
-        let schedule = &self.name;
-        let id = recurring::run(&mut conn, &database.schema, schedule).await?;
+        let recurring_job = &self.name;
+        let id = recurring::run(&mut conn, &database.schema, recurring_job).await?;
         if global.json {
-            print_json(&Enqueued { schedule, id })?;
+            print_json(&Enqueued { recurring_job, id })?;
         } else {
             print(id.to_string())?;
         }

@@ -38,7 +38,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     findings.extend(unserved(&work.backlog, &serving));
     findings.extend(late(&work.backlog, &serving));
     findings.extend(overdue(work));
-    findings.extend(overdue_schedules(work));
+    findings.extend(overdue_recurring_jobs(work));
     findings.extend(failed(work));
     findings
 }
@@ -234,14 +234,14 @@ fn overdue(work: &Work) -> Option<Finding> {
     })
 }
 
-fn overdue_schedules(work: &Work) -> Option<Finding> {
-    let schedules = &work.overdue_schedules;
+fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
+    let schedules = &work.overdue_recurring_jobs;
     let first = schedules.first()?;
     let mut names: Vec<&str> = schedules.iter().map(|each| each.name.as_str()).collect();
     let more = if names.len() > NAMED { ", …" } else { "" };
     names.truncate(NAMED);
     Some(error(
-        "overdue_schedules",
+        "overdue_recurring_jobs",
         format!(
             "schedules that are due and not decided about: {}{more}, the first for {}",
             names.join(", "),

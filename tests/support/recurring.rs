@@ -1,6 +1,6 @@
 //! What tests of schedules share.
 
-use queue_core::recurring::Recurring;
+use queue_core::recurring::RecurringJob;
 use queue_worker::Settings;
 
 use crate::stage::Note;
@@ -19,8 +19,8 @@ pub fn by(source: &str) -> Settings {
 /// # Panics
 /// When the times are not understood.
 #[must_use]
-pub fn schedule(name: &str, times: &str) -> Recurring {
-    Recurring::new(name, times, Note::new(name)).expect("times that are understood")
+pub fn recurring_job(name: &str, times: &str) -> RecurringJob {
+    RecurringJob::new(name, times, Note::new(name)).expect("times that are understood")
 }
 
 /// Returns the names of all schedules, in their order.
