@@ -1,4 +1,4 @@
-//! A line of crontab: five fields, or six with seconds first, or an `@` word for one.
+//! A line of crontab: five fields, or six with seconds first, or an `@` word.
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -8,7 +8,7 @@ use super::days::Days;
 use super::field::{Field, HOUR, MINUTE, SECOND};
 use super::invalid::InvalidSchedule;
 
-/// The longest silence of a line that fires at all, 40 years: 29 February on one weekday, over a
+/// The longest time between two days of a line: 40 years, for 29 February on one weekday, across a
 /// year such as 2100 that is not a leap year.
 const SILENT_DAYS_MAX: usize = 40 * 366;
 
@@ -19,9 +19,9 @@ pub(super) struct Crontab {
     pub(super) minutes: Field,
     pub(super) hours: Field,
     pub(super) days: Days,
-    /// The times of every day. The `cron` crate finds no more than these, because it counts
-    /// Sunday as 1, joins the two day fields by "and", handles changes of the clock its own way,
-    /// knows neither `L` nor `1#2` nor ranges that wrap round, and ends in the year 2100.
+    /// The times of every day. The `cron` crate steps only through these: it counts Sunday as 1,
+    /// requires both day fields to match, handles changes of the clock in its own way, does not
+    /// know `L`, `1#2` or ranges that wrap around, and ends in the year 2100.
     times: cron::Schedule,
 }
 
@@ -61,7 +61,7 @@ impl Crontab {
         first.map(|_| crontab).ok_or_else(never_fires)
     }
 
-    /// Reads the `@` words that stand for a line.
+    /// Parses an `@` word that stands for a line.
     pub(super) fn parse_shorthand(word: &str) -> Result<Self, InvalidSchedule> {
         let refuse = |reason| {
             let word = word.to_owned();
@@ -75,8 +75,8 @@ impl Crontab {
             "@hourly" => "0 * * * *",
             "@reboot" => {
                 return refuse(
-                    "a schedule tells times, and does not know when a machine starts; enqueue \
-                     the job from the program that starts",
+                    "a schedule does not know when a machine starts; enqueue the job from a \
+                     program that runs at the start",
                 );
             }
             _ => {
@@ -98,9 +98,8 @@ impl Crontab {
         }
     }
 
-    /// Returns whether the line ticks, so that it follows real time through a change of the
-    /// clock: one of its fields for the time of day is a `*`, a `*/n`, or every value. Otherwise
-    /// it has fixed times.
+    /// Returns whether the line ticks: one of its fields for the time of day begins with `*` or has
+    /// every value. Otherwise it has fixed times.
     fn ticks(&self) -> bool {
         let times = [
             (&self.seconds, &SECOND),
@@ -112,8 +111,7 @@ impl Crontab {
             .any(|(field, unit)| field.star || field.is_all(unit))
     }
 
-    /// Returns the first time of the line on a clock without a zone that is later than `civil`,
-    /// a time of whole seconds.
+    /// Returns the first time of the line later than `civil`, on a clock without a time zone.
     fn next_time(&self, civil: &NaiveDateTime) -> Option<NaiveDateTime> {
         let days = civil.date().iter_days().take(SILENT_DAYS_MAX);
         days.filter(|day| self.days.include(*day)).find_map(|day| {
@@ -123,9 +121,9 @@ impl Crontab {
         })
     }
 
-    /// Returns the times of a day that are later than `after`, all of them since midnight.
+    /// Returns the times of a day later than `after`, each as the time since midnight.
     pub(super) fn times_of_day(&self, after: TimeDelta) -> impl Iterator<Item = TimeDelta> {
-        // For each day the crate is asked about the same one.
+        // Every day has the same times, so the crate always sees 1 January 1970.
         let after = DateTime::UNIX_EPOCH + after.max(TimeDelta::seconds(-1));
         let times = self.times.after(&after);
         let times = times.map(|time| time - DateTime::UNIX_EPOCH);

@@ -1,8 +1,8 @@
-//! The days that a line of crontab means, by its day-of-month, month and weekday fields.
+//! The days of a line of crontab: its day-of-month, month and weekday fields.
 //!
 //! If both day fields are restricted, a day needs to match only one of them, as in Vixie's cron;
-//! a field that begins with `*` (or `?`) counts as not restricted. So `0 0 13 * fri` means every
-//! 13th and every Friday, and `0 0 */2 * fri` the Fridays on odd days.
+//! a field that begins with `*` or `?` counts as not restricted. So `0 0 13 * fri` means every 13th
+//! and every Friday, and `0 0 */2 * fri` means the Fridays on odd days.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,15 @@ use chrono::{Datelike, NaiveDate};
 use super::field::{Field, MONTH, MONTH_DAY, WEEKDAY};
 use super::invalid::InvalidSchedule;
 
-/// The three fields for days.
+/// The three day fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Days {
     pub(super) month_days: Field,
-    /// Whether the last day of the month is meant, too.
+    /// Whether the day-of-month field contains `L`, the last day of the month.
     pub(super) last: bool,
     pub(super) months: Field,
     pub(super) weekdays: Field,
-    /// Weekdays that count within the month: from the first to the fifth, or the [`LAST`].
+    /// Which weekday of the month, from the first to the fifth or the [`LAST`], and the weekday.
     pub(super) nth: BTreeSet<(u32, u32)>,
 }
 
@@ -32,7 +32,7 @@ impl Days {
         weekday: &str,
     ) -> Result<Self, InvalidSchedule> {
         if let Some(part) = month_day.split(',').find(|part| is_nearest_weekday(part)) {
-            let reason = "the nearest weekday (`W`) is not supported; name the days";
+            let reason = "the nearest weekday (`W`) is not supported; list the days";
             return Err(MONTH_DAY.refuse(part, reason));
         }
         let is_last = |part: &&str| part.eq_ignore_ascii_case("l");
@@ -73,22 +73,22 @@ impl Days {
     }
 }
 
-/// Reads `5L` and `1#2`, with numbers or names.
+/// Parses `5L` and `1#2`, with numbers or names.
 fn parse_nth(part: &str) -> Result<(u32, u32), InvalidSchedule> {
     let (weekday, nth) = match part.split_once('#') {
         None if part.len() == 1 => {
-            let reason = "say which weekday is the last of its month, as in `5L`";
+            let reason = "write which weekday, as in `5L`";
             return Err(WEEKDAY.refuse(part, reason));
         }
         None => (&part[..part.len() - 1], LAST),
         Some((weekday, "l" | "L")) => (weekday, LAST),
         Some((weekday, nth)) => match nth.as_bytes() {
             [digit @ b'1'..=b'5'] => (weekday, u32::from(digit - b'0')),
-            _ => return Err(WEEKDAY.refuse(part, "behind the `#` there must be 1 to 5")),
+            _ => return Err(WEEKDAY.refuse(part, "1 to 5 must follow the `#`")),
         },
     };
     let weekday = Field::parse(weekday, &WEEKDAY)?.only();
-    let refuse = || WEEKDAY.refuse(part, "only one weekday can count within the month");
+    let refuse = || WEEKDAY.refuse(part, "only one weekday may stand before `#` or `L`");
     Ok((nth, weekday.ok_or_else(refuse)?))
 }
 

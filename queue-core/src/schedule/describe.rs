@@ -1,8 +1,8 @@
-//! Schedules in plain words.
+//! Descriptions of schedules in plain words.
 //!
 //! A line with a few times a day is described by its days and then its times (`every weekday at
-//! 09:00`); any other by its rhythm and then its days (`every 5 minutes on Mondays`). Both look
-//! at what the fields mean, not at how they are written.
+//! 09:00`); any other line by its rhythm and then its days (`every 5 minutes on Mondays`). The
+//! description depends on the values of the fields, not on how they are written.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::days::Days;
 use super::field::{Field, HOUR, MINUTE, MONTH, MONTH_DAY, SECOND, Unit, WEEKDAY};
 use super::period::{self, many};
 
-/// More times a day than these are described by their rhythm.
+/// The most times a day that are listed.
 const TIMES_MAX: usize = 6;
 
 pub(super) fn describe(rule: &Rule, zone: Tz) -> String {
@@ -26,7 +26,7 @@ pub(super) fn describe(rule: &Rule, zone: Tz) -> String {
         }
         Rule::Calendar(lines) => lines,
     };
-    // Only phrases have several lines, and these differ in nothing but their time of day.
+    // Only phrases have several lines, which differ only in their time of day.
     let Some(line) = lines.first() else {
         return String::new();
     };
@@ -49,7 +49,7 @@ fn is_same_in_all_zones(line: &Crontab) -> bool {
         && line.days.months.is_all(&MONTH)
 }
 
-/// Returns `00:40 and 15:40`, or none if there are too many.
+/// Writes `00:40 and 15:40`. Returns none if the lines are described by their rhythm.
 fn times_of_all(lines: &[Crontab]) -> Option<String> {
     let mut times = BTreeSet::new();
     for line in lines {
@@ -93,7 +93,7 @@ fn rhythm(line: &Crontab) -> String {
     }
 }
 
-/// Describes one minute of several hours.
+/// Describes a line that fires at one minute of several hours.
 fn hourly(minute: u32, hours: &Field) -> String {
     if hours.is_all(&HOUR) {
         return match minute {
@@ -150,7 +150,7 @@ fn counted(field: &Field, unit: &Unit) -> String {
     format!("{}{plural} {values}", unit.name)
 }
 
-/// Returns the first and last of hours that follow each other, perhaps over midnight.
+/// Returns the first and the last hour if the hours are consecutive, also across midnight.
 fn run(hours: &Field) -> Option<(u32, u32)> {
     let is_in = |hour: u32| hours.values.contains(&(hour % 24));
     let mut firsts = hours.values.iter().filter(|hour| !is_in(**hour + 23));
@@ -270,7 +270,7 @@ fn ordinal(number: u32) -> String {
     format!("{number}{ending}")
 }
 
-/// Writes each value, and three or more that follow each other as `5 to 9`.
+/// Writes each value, and three or more consecutive ones as `5 to 9`.
 fn runs(field: &Field, name: impl Fn(&u32) -> String) -> Vec<String> {
     let values: Vec<u32> = field.values.iter().copied().collect();
     values

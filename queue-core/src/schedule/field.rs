@@ -13,9 +13,9 @@ pub(super) struct Unit {
     plural: &'static str,
     min: u32,
     max: u32,
-    /// The largest number that may be written: Sunday is 0, and also 7.
+    /// The largest number that is accepted: for Sunday, 0 and 7.
     written_max: u32,
-    /// Names a value; empty if values have no names.
+    /// Returns the name of a value; empty if values have no names.
     pub(super) value_name: fn(u32) -> &'static str,
 }
 
@@ -79,8 +79,8 @@ impl Unit {
     }
 }
 
-/// The values of a field, and whether it was written with a `*` in front, which decides how the
-/// two day fields combine and whether the schedule ticks or has fixed times.
+/// The values of a field, and whether its text begins with `*` or `?`. That decides how the two day
+/// fields combine, and whether the schedule ticks or has fixed times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Field {
     pub(super) values: BTreeSet<u32>,
@@ -99,7 +99,7 @@ impl Field {
         })
     }
 
-    /// Parses the parts of a list, of which there may be none.
+    /// Parses the parts of a list, which may be empty.
     pub(super) fn parse_list(parts: &[&str], unit: &Unit) -> Result<Self, InvalidSchedule> {
         match parts {
             [] => Ok(Self::default()),
@@ -123,8 +123,8 @@ impl Field {
         Some((*self.values.first()?, *self.values.last()?))
     }
 
-    /// Returns the step of values that are the same distance apart all the way round, from the
-    /// end of one hour (or day) to the beginning of the next.
+    /// Returns the distance of the values if it is the same between all of them, including the last
+    /// value of one hour (or day) and the first value of the next.
     pub(super) fn step(&self, unit: &Unit) -> Option<u32> {
         let count = u32::try_from(self.values.len()).ok()?;
         let step = unit.count() / count;
@@ -168,12 +168,12 @@ fn parse_step(part: &str, step: &str, unit: &Unit) -> Result<u32, InvalidSchedul
     match parse_number(step) {
         Some(0) => Err(unit.refuse(part, "a step is at least 1")),
         Some(step) => Ok(step),
-        None => Err(unit.refuse(part, "behind the `/` there must be a number")),
+        None => Err(unit.refuse(part, "a number must follow the `/`")),
     }
 }
 
-/// Reads `*`, `a-b`, `a`, or `a` with a step behind it, which goes on to the end. A range that
-/// wraps round, such as 22-2, ends behind the unit's largest value.
+/// Parses `*`, `a-b` and `a`; with a step, `a` runs to the end. A range that wraps around, such as
+/// 22-2, ends beyond the unit's largest value.
 fn parse_range(
     part: &str,
     range: &str,
@@ -195,7 +195,7 @@ fn parse_range(
     Ok((first, if has_step { unit.max.max(first) } else { first }))
 }
 
-/// Some dialects write `?` in the day field that is left open.
+/// Some dialects write `?` in a day field instead of `*`.
 fn is_day(unit: &Unit) -> bool {
     unit.name == MONTH_DAY.name || unit.name == WEEKDAY.name
 }
@@ -209,13 +209,13 @@ fn parse_value(part: &str, value: &str, unit: &Unit) -> Result<u32, InvalidSched
     number_of_name(unit, value).ok_or_else(|| unit.refuse(part, unknown(unit, value)))
 }
 
-/// Reads digits, without a sign.
+/// Parses digits, without a sign.
 pub(super) fn parse_number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
-/// Finds `mon`, `Monday` and what lies between.
+/// Finds a value by its name or the first three letters or more of it: `mon`, `Monday`.
 pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
     let is_prefix = |value: &u32| {
         let start = (unit.value_name)(*value).get(..name.len());
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn values(text: &str, unit: &Unit) -> Vec<u32> {
-        let field = Field::parse(text, unit).unwrap_or_else(|refused| panic!("{refused}"));
+        let field = Field::parse(text, unit).unwrap_or_else(|invalid| panic!("{invalid}"));
         field.values.into_iter().collect()
     }
 
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_may_wrap_round() {
+    fn a_range_may_wrap_around() {
         assert_eq!(values("FRI-MON", &WEEKDAY), [0, 1, 5, 6]);
         assert_eq!(values("7-2", &WEEKDAY), [0, 1, 2]);
         assert_eq!(values("22-2", &HOUR), [0, 1, 2, 22, 23]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_recognised_when_it_goes_all_the_way_round() {
+    fn a_step_is_found_if_it_also_fits_between_the_last_value_and_the_first() {
         let step = |text, unit: &Unit| Field::parse(text, unit).unwrap().step(unit);
         assert_eq!(step("*/5", &MINUTE), Some(5));
         assert_eq!(step("2/5", &MINUTE), Some(5));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_field() {
+    fn an_error_names_the_part_and_the_field() {
         for (text, unit, message) in [
             (
                 "61",
@@ -319,7 +319,7 @@ mod tests {
             (
                 "*/x",
                 &HOUR,
-                "`*/x` in the hour field: behind the `/` there must be a number",
+                "`*/x` in the hour field: a number must follow the `/`",
             ),
             (
                 "foo",

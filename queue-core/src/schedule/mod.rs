@@ -1,4 +1,4 @@
-//! When a recurring job runs.
+//! Schedules: when a recurring job is due.
 
 mod describe;
 mod phrase;
@@ -32,8 +32,7 @@ pub use zone::parse_zone;
 
 use crontab::Crontab;
 
-/// Says when a recurring job runs: crontab or an everyday phrase, read by the clock of one time
-/// zone.
+/// When a recurring job is due: crontab or an everyday phrase, in one time zone.
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
@@ -57,8 +56,8 @@ use crontab::Crontab;
 /// | --- | --- |
 /// | `*`, and `?` in a day field | every value |
 /// | `5`, `mon`, `JAN` | one value; a name may be written out; Sunday is 0 and 7 |
-/// | `9-17`, `22-2`, `fri-mon` | a range, which may wrap round |
-/// | `*/5`, `10-40/10`, `5/15` | every so many, from the first on; `5/15` goes on to the end |
+/// | `9-17`, `22-2`, `fri-mon` | a range; it may wrap around |
+/// | `*/5`, `10-40/10`, `5/15` | every n-th value of a range; `5/15` runs to the end |
 /// | `1,15,20-25` | a list of these |
 /// | `L` in day of month | the last day of the month |
 /// | `5L`, `1#2` in weekday | the last Friday, the second Monday of the month |
@@ -74,21 +73,21 @@ use crontab::Crontab;
 /// `every day at 00:40 and 15:40`.
 ///
 /// A period that divides the day evenly follows the clock: `every 5 minutes` is `*/5 * * * *`.
-/// Any other, such as `every 90 minutes`, and each that is written `@every 90s`, is counted in
-/// real time from 1970-01-01 00:00:00 UTC, so that all schedulers agree.
+/// Any other period, such as `every 90 minutes`, and every `@every 90s`, is counted in real time
+/// from 1970-01-01 00:00:00 UTC, so that all schedulers agree.
 ///
 /// # Time zones
-/// Behind the schedule (`0 9 * * * Europe/Berlin`, `every day at 9am in Europe/Berlin`) or before
-/// it (`TZ=Europe/Berlin 0 9 * * *`), by the names of the IANA database. Its rules are known
-/// until 2099; from then on each zone keeps its last offset from UTC.
+/// A zone has its name in the IANA database, and stands after the schedule (`0 9 * * *
+/// Europe/Berlin`, `every day at 9am in Europe/Berlin`) or before it (`TZ=Europe/Berlin 0 9 * * *`).
+/// The rules of zones are known until 2099; after that each zone keeps its last offset from UTC.
 ///
-/// # When the clocks are set
-/// A fixed time fires the first time that the clock reaches or passes it: one that is left out
-/// when the clock is set forward fires right after that, several that are left out together fire
-/// once, and one that comes twice when the clock is set back fires the first time.
+/// # When the clock changes
+/// A fixed time fires when the clock first reaches or passes it. A time that is skipped when the
+/// clock is set forward fires right after the change; several skipped times fire once. A time that
+/// occurs twice when the clock is set back fires the first time only.
 ///
-/// A schedule that ticks, with `*` or `*/n` as its seconds, minutes or hours, fires whenever the
-/// clock shows one of its times: `every 30 minutes` is 30 minutes apart through both changes.
+/// A ticking schedule, with `*` or `*/n` as its seconds, minutes or hours, fires whenever the clock
+/// shows one of its times: `every 30 minutes` fires every 30 minutes through both changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     text: String,
@@ -98,9 +97,9 @@ pub struct Schedule {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Rule {
-    /// Fires when any of these does.
+    /// Fires when any of these lines does.
     Calendar(Vec<Crontab>),
-    /// Fires at each multiple of it since 1970.
+    /// Fires at each multiple of this period since 1970.
     Period(TimeDelta),
 }
 
@@ -108,8 +107,8 @@ impl Schedule {
     /// Parses crontab or a phrase. A time zone in the text wins over the default.
     ///
     /// # Errors
-    /// Refuses what is not understood, what can never fire, and an unknown time zone; the
-    /// [`InvalidSchedule`] names the part and the reason.
+    /// Returns an [`InvalidSchedule`] that names the part and the reason: the part is not
+    /// understood, the schedule can never fire, or the time zone is unknown.
     pub fn parse(text: &str, default_zone: Tz) -> Result<Self, InvalidSchedule> {
         if text.len() > SCHEDULE_BYTES_MAX {
             return Err(InvalidSchedule::TooLong { bytes: text.len() });
@@ -135,8 +134,8 @@ impl Schedule {
         }
     }
 
-    /// Returns the instants later than `after` at which the schedule fires, in order and without
-    /// end: take as many as are wanted.
+    /// Returns the instants later than `after` at which the schedule fires, in order. The iterator
+    /// does not end.
     pub fn upcoming(&self, after: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         iter::successors(self.next_after(after), |last| self.next_after(*last))
     }
@@ -146,7 +145,7 @@ impl Schedule {
         describe::describe(&self.rule, self.zone)
     }
 
-    /// Returns the time zone whose clock the schedule reads.
+    /// Returns the schedule's time zone.
     pub fn zone(&self) -> Tz {
         self.zone
     }

@@ -1,7 +1,7 @@
-//! Periods: a schedule that counts in real time, whatever the clocks do.
+//! Periods: schedules that count in real time and ignore changes of the clock.
 //!
-//! A period is counted from 1970-01-01 00:00:00 UTC, not from when the schedule was made, so that
-//! every scheduler comes to the same instants, before and after a restart.
+//! A period is counted from 1970-01-01 00:00:00 UTC rather than from when the schedule was made, so
+//! that every scheduler finds the same instants, before and after a restart.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,8 +9,8 @@ use super::invalid::InvalidSchedule;
 
 const PERIOD_MAX: TimeDelta = TimeDelta::days(366);
 
-/// The units of a period, from the longest to the shortest, with their seconds. The first letter
-/// stands for a unit, too.
+/// The units of a period, from the longest to the shortest, with their seconds. A unit can be
+/// written as its first letter.
 const UNITS: [(&str, u32); 5] = [
     ("week", 604_800),
     ("day", 86_400),
@@ -19,18 +19,19 @@ const UNITS: [(&str, u32); 5] = [
     ("second", 1),
 ];
 
-/// Returns the seconds of a unit that is written as a word, in the singular or plural.
+/// Returns the seconds of a unit, named in the singular or plural.
 pub(super) fn seconds_of(word: &str) -> Option<u32> {
     let word = word.strip_suffix('s').unwrap_or(word);
     let unit = UNITS.into_iter().find(|(name, _)| *name == word);
     unit.map(|(_, seconds)| seconds)
 }
 
+/// Returns the length of some units.
 pub(super) fn times(number: u32, seconds: u32) -> TimeDelta {
     TimeDelta::seconds(i64::from(number) * i64::from(seconds))
 }
 
-/// Reads `90s` and `1h30m`.
+/// Parses `90s` and `1h30m`.
 pub(super) fn parse(text: &str) -> Result<TimeDelta, InvalidSchedule> {
     let refuse = || InvalidSchedule::Period {
         period: text.to_owned(),
@@ -52,12 +53,12 @@ pub(super) fn parse(text: &str) -> Result<TimeDelta, InvalidSchedule> {
     check(total, text)
 }
 
-/// Refuses a period that is too short or too long, under the name it was written with.
+/// Rejects a period that is too short or too long; `written` is its text in the error.
 pub(super) fn check(period: TimeDelta, written: &str) -> Result<TimeDelta, InvalidSchedule> {
     let reason = if period <= TimeDelta::zero() {
-        "it is at least 1 second"
+        "use at least 1 second"
     } else if period > PERIOD_MAX {
-        "it is at most 366 days; use crontab for a date in the year"
+        "use at most 366 days, or crontab for a date in the year"
     } else {
         return Ok(period);
     };
@@ -74,7 +75,7 @@ pub(super) fn next_after(period: TimeDelta, after: DateTime<Utc>) -> Option<Date
     DateTime::from_timestamp(next, 0)
 }
 
-/// Writes a period in its largest unit that leaves no rest: `90 minutes`, or `hour` for one.
+/// Writes a period in the largest unit that divides it: `90 minutes`, or `hour` for one.
 pub(super) fn describe(period: TimeDelta) -> String {
     let seconds = period.num_seconds();
     let (name, unit) = UNITS
@@ -84,7 +85,7 @@ pub(super) fn describe(period: TimeDelta) -> String {
     many(seconds / i64::from(unit), name)
 }
 
-/// Writes `hour` for one, and `2 hours`.
+/// Writes `hour` for one, and otherwise `2 hours`.
 pub(super) fn many(count: i64, unit: &str) -> String {
     match count {
         1 => unit.to_owned(),
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_period_is_written_with_units() {
+    fn a_period_is_a_number_per_unit() {
         for (text, seconds) in [
             ("90s", 90),
             ("5m", 300),
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_period_or_too_short_or_too_long_is_refused() {
+    fn an_invalid_or_too_short_or_too_long_period_is_rejected() {
         for text in [
             "", "90", "s", "5x", "1.5h", "0s", "-5m", "5é", "500ms", "60w",
         ] {

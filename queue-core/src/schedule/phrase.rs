@@ -9,8 +9,8 @@
 //! times    9am | 9:30 pm | 21:30 | noon | midnight, and lists of these
 //! ```
 //!
-//! Days without a time are at midnight. A month begins on the 1st, a year on 1 January, and a
-//! week on Sunday, as `@weekly` has it.
+//! The time is midnight unless given. A month begins on the 1st, a year on 1 January, and a week on
+//! Sunday, like `@weekly`.
 
 use chrono::{NaiveTime, TimeDelta};
 
@@ -20,8 +20,9 @@ use super::field::{WEEKDAY, number_of_name, parse_number};
 use super::invalid::InvalidSchedule;
 use super::period;
 
-/// The words that are left to read, and the phrase for the messages.
+/// A phrase that is being parsed.
 struct Words<'a> {
+    /// The words that are left, the next one last.
     left: Vec<&'a str>,
     text: &'a str,
 }
@@ -68,7 +69,7 @@ impl<'a> Words<'a> {
         self.take("and") || comma
     }
 
-    /// Takes the next word if `read` makes something of it.
+    /// Takes the next word if `read` accepts it.
     fn read<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.next().and_then(read)?;
         self.left.pop();
@@ -91,8 +92,8 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Reads `5 minutes`, `minute` and the like. What has a place in the calendar is left: a day, a
-/// week, a month or a year, alone or with a 1 before it.
+/// Parses `5 minutes` or `minute`. Leaves a day, week, month or year alone, also with a 1 before it:
+/// these are in the calendar.
 fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSchedule> {
     let number = words.read(parse_number);
     let word = words.next();
@@ -113,9 +114,8 @@ fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSched
     }
 }
 
-/// A period that divides the hour or the day follows the wall clock, so that `every 2 hours` is
-/// on even hours of the zone, and `every 24 hours` at its midnight; any other is counted in real
-/// time.
+/// A period that divides the hour or the day follows the wall clock: `every 2 hours` fires on even
+/// hours of the zone, and `every 24 hours` at its midnight. Other periods are counted in real time.
 fn rule_of_period(period: TimeDelta) -> Result<Rule, InvalidSchedule> {
     let seconds = period.num_seconds();
     let line = match (seconds, seconds / 60, seconds / 3600) {
@@ -175,8 +175,8 @@ fn take_of_the_month(words: &mut Words<'_>) -> Result<(), InvalidSchedule> {
     }
 }
 
-/// Reads things with commas or "and" between them; none, when there is nothing of the sort. What
-/// follows a comma or an "and" must be of the sort.
+/// Parses items with commas or "and" between them. The list is empty if the first word is no item;
+/// after a comma or an "and", an item is required.
 fn parse_list<T>(
     words: &mut Words<'_>,
     read: impl Fn(&mut Words<'_>) -> Option<T>,
@@ -188,7 +188,7 @@ fn parse_list<T>(
     Ok(list)
 }
 
-/// Reads `15th`, and gives `15`.
+/// Parses `15th` as `15`.
 fn ordinal(word: &str) -> Option<String> {
     let number = ["st", "nd", "rd", "th"]
         .iter()
@@ -197,7 +197,7 @@ fn ordinal(word: &str) -> Option<String> {
     (1..=31).contains(&day).then(|| day.to_string())
 }
 
-/// Reads `monday` or `monday to friday`.
+/// Parses `monday` and `monday to friday`.
 fn parse_weekdays(words: &mut Words<'_>) -> Option<String> {
     let weekday = |word: &str| number_of_name(&WEEKDAY, word);
     let first = words.read(weekday)?;
@@ -242,7 +242,8 @@ fn parse_time(words: &mut Words<'_>) -> Option<String> {
     Some(time)
 }
 
-/// Reads `9`, `9:30` and `9:30:15`, of twelve hours if the half of the day is given.
+/// Parses `9`, `9:30` and `9:30:15`; `half` is am, pm or empty. Returns seconds, minutes and hours
+/// fields.
 fn clock_time(clock: &str, half: &str) -> Option<String> {
     let minutes = if clock.contains(':') { "" } else { ":00" };
     let text = format!("{clock}{minutes}{half}");
