@@ -83,7 +83,7 @@ impl Unique {
         Self::by(Key::Text(key.into()))
     }
 
-    /// Jobs that the same schedule enqueues are the same job.
+    /// Jobs of the same recurring job are the same job.
     pub(crate) fn of_recurring_job(name: &str) -> Self {
         Self::by(Key::RecurringJob(name.to_owned()))
     }

@@ -17,8 +17,8 @@ pub const LIMITS_MAX: usize = 8;
 /// The longest time that is kept.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-/// The group of the keys by which the jobs of a schedule run one after another. No kind, and no
-/// group that somebody names, has an `@`.
+/// The group of the keys by which the jobs of a recurring job run one after another. Kinds, and
+/// groups of users, cannot contain an `@`.
 const RECURRING_JOBS: &str = "@recurring";
 
 /// The limits of a job: by which keys, to how many at once, to how many starts in a period, and
@@ -157,8 +157,8 @@ impl Limits {
         }
     }
 
-    /// Lets the jobs of a schedule run one after another. What is made so is not for
-    /// [`check`](Self::check), which refuses its group in anybody else's hands.
+    /// Lets the jobs of a recurring job run one after another. [`check`](Self::check) rejects this
+    /// group, so that users cannot take it.
     pub(crate) fn of_recurring_job(name: &str) -> Self {
         Self::key(name).group(RECURRING_JOBS)
     }

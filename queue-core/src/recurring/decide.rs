@@ -1,4 +1,4 @@
-//! Decides which due times become jobs. Pure: the plan and the database's now come in.
+//! Decides which due times become jobs. Pure: the plan and the database's clock are arguments.
 
 use std::collections::VecDeque;
 
@@ -7,29 +7,29 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Missed;
 use crate::schedule::Schedule;
 
-/// For how long after its due time a job is on time. What nobody looked at for longer was missed.
+/// How long after its due time a job is on time. A due time that is decided later was missed.
 pub const GRACE: TimeDelta = TimeDelta::seconds(60);
 
-/// What is to become of due times until now, oldest first, and which one is next.
+/// The decisions about the due times until now, oldest first, and the next due time.
 #[derive(Debug, PartialEq)]
 pub(super) struct Decisions {
     pub(super) decisions: Vec<Decision>,
     pub(super) next_at: Option<DateTime<Utc>>,
 }
 
-/// What is to become of one due time.
+/// The decision about one due time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Decision {
     pub(super) due_at: DateTime<Utc>,
-    /// Set when the decision is about all due times from this one on.
+    /// Set if the decision covers all due times from this one on.
     pub(super) since: Option<DateTime<Utc>>,
-    /// Whether a job is to be enqueued; otherwise the time was missed.
+    /// Whether a job is enqueued; otherwise the due time was missed.
     pub(super) enqueue: bool,
 }
 
 impl Decisions {
-    /// Leaves everything from the first due time on that would be one job too many for another
-    /// time. That one is next, then.
+    /// Keeps the decisions for up to `jobs_max` jobs. The first due time beyond them becomes the next
+    /// one.
     pub(super) fn at_most(mut self, jobs_max: usize) -> Self {
         let decisions = self.decisions.iter().enumerate();
         let mut jobs = decisions.filter(|(_, each)| each.enqueue);
@@ -41,10 +41,10 @@ impl Decisions {
     }
 }
 
-/// Decides about all due times from `first`, the one that the plan says is next, until `now`.
+/// Decides about all due times from `first`, the plan, until `now`.
 ///
-/// The `missed_max` newest of those that were missed are decided about one by one, by the policy;
-/// all before them in one decision, so that a schedule that stood still for years is quickly done.
+/// The policy decides about the `missed_max` newest missed due times one by one. All older ones
+/// share one decision, so that catching up after years takes little time.
 pub(super) fn decide(
     schedule: &Schedule,
     first: DateTime<Utc>,
@@ -62,7 +62,7 @@ pub(super) fn decide(
         since: Some(first),
         enqueue: false,
     });
-    // The newest are made up for.
+    // The policy makes up for the newest.
     let made_up = match policy {
         Missed::Skip => 0,
         Missed::Once => usize::from(on_time.is_empty()).min(missed.len()),
@@ -86,11 +86,11 @@ fn decision(due_at: DateTime<Utc>, enqueue: bool) -> Decision {
     }
 }
 
-/// Returns the `max` newest due times from `first` until before `end`, oldest first, and the last
-/// of those before them, if there are more.
+/// Returns the `max` newest due times from `first` on and before `end`, oldest first, and the one
+/// before them, if there is one.
 ///
-/// It looks back further and further, rather than walking from the first: from there it may be
-/// millions.
+/// Looks back further and further instead of stepping from `first`, which can take millions of
+/// steps.
 fn newest(
     schedule: &Schedule,
     first: DateTime<Utc>,
@@ -117,8 +117,8 @@ fn newest(
     }
 }
 
-/// Returns the due times at or after `from`. The first of all is one whatever the schedule says
-/// of it today: it was planned.
+/// Returns the due times at or after `from`. `first` is one even if the schedule has no such time,
+/// because it was planned.
 fn due_from(
     schedule: &Schedule,
     first: DateTime<Utc>,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_decide_about_missed_times_and_never_about_those_on_time() {
+    fn the_policy_applies_to_missed_due_times_only() {
         let every_hour = "0 * * * *";
         for (now, policy, max, expected) in [
             ("08:00:00", Missed::Skip, 9, "08:00:00+"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_about_too_many_jobs_are_cut_before_the_first_that_is_too_much() {
+    fn at_most_as_many_jobs_are_enqueued_as_allowed() {
         let cut = |max| {
             let decided = decided("0 * * * *", "08:00:00", "12:30:00", Missed::All, 4);
             let decided = decided.at_most(max);
@@ -226,19 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn a_short_standstill_of_a_frequent_schedule_loses_nothing() {
+    fn a_short_pause_of_a_frequent_schedule_loses_no_due_time() {
         let decided = decided("* * * * * *", "08:00:00", "08:00:03", Missed::Skip, 9);
         assert_eq!(spelled(&decided), "08:00:00+ 08:00:01+ 08:00:02+ 08:00:03+");
     }
 
     #[test]
-    fn a_time_that_was_planned_counts_whatever_the_schedule_says_of_it_today() {
+    fn the_planned_time_is_due_even_if_the_schedule_has_changed() {
         let decided = decided("0 * * * *", "07:30:00", "08:00:00", Missed::All, 9);
         assert_eq!(spelled(&decided), "07:30:00+ 08:00:00+");
     }
 
     #[test]
-    fn years_of_missed_seconds_are_decided_about_in_a_few_decisions() {
+    fn years_of_missed_seconds_take_a_few_decisions() {
         let schedule = Schedule::parse("* * * * * *", Tz::UTC).unwrap();
         let first = at("08:00:00") - TimeDelta::days(3_650);
         let now = at("08:00:00") + TimeDelta::minutes(2);

@@ -1,4 +1,4 @@
-//! What an operator or an application does to one schedule.
+//! Changes of one recurring job by an operator or an application.
 
 use sqlx::{Connection as _, PgConnection, Row as _};
 
@@ -22,34 +22,34 @@ const REMOVE: &str = include_str!("remove.sql");
 const LOCK_NAMED: &str = include_str!("lock_named.sql");
 const RECORD_RUN: &str = include_str!("record_run.sql");
 
-/// Why a schedule was not changed.
+/// Why a recurring job was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecurringError {
-    /// What it says is refused.
+    /// Its definition is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidRecurringJob),
     /// The name is taken.
-    #[error("there is a schedule `{0}` already: replace it, or choose another name")]
+    #[error("there is a recurring job `{0}` already: replace it, or choose another name")]
     Taken(String),
-    /// There is no such schedule.
-    #[error("there is no schedule `{0}`")]
+    /// There is no such recurring job.
+    #[error("there is no recurring job `{0}`")]
     Unknown(String),
     /// A program or its configuration declares it.
     #[error(
-        "the schedule `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
+        "the recurring job `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
          change it there; it can be paused or removed here"
     )]
     Declared {
-        /// The schedule's name.
+        /// The name of the recurring job.
         name: String,
         /// The source that declares it.
         source_name: String,
     },
-    /// This program does not understand what another one stored.
-    #[error("the schedule `{name}` is not understood by this program: {reason}")]
+    /// This program does not understand its row; a program of another version may have stored it.
+    #[error("this program does not understand the recurring job `{name}`: {reason}")]
     NotUnderstood {
-        /// The schedule's name.
+        /// The name of the recurring job.
         name: String,
         /// What is not understood.
         reason: String,
@@ -57,16 +57,16 @@ pub enum RecurringError {
     /// Its job could not be enqueued.
     #[error(transparent)]
     NotEnqueued(#[from] EnqueueError),
-    /// The database refused, or could not be reached.
-    #[error("could not change the schedule")]
+    /// The database returned an error or could not be reached.
+    #[error("could not change the recurring job")]
     Database(#[from] sqlx::Error),
 }
 
-/// Adds a schedule at run time. It is due for the first time after now. Its times are by the clock
-/// of `default_zone` unless it says another.
+/// Adds a recurring job at run time. It is first due after now. Its zone is `default_zone` unless it
+/// has one.
 ///
 /// # Errors
-/// Refuses a name that is taken; returns what the server answered.
+/// Returns [`RecurringError::Taken`] if there is a recurring job of this name.
 pub async fn add(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -89,12 +89,11 @@ pub async fn add(
     }
 }
 
-/// Adds a schedule at run time, or changes one that was added so. Another text or another zone
-/// takes effect from now; all else leaves its next due time, and whether it is paused, as it was.
-/// Returns whether it was not there.
+/// Adds a recurring job at run time, or changes one that was added at run time. It stays paused if it
+/// was. Its plan changes only if its schedule or zone does. Returns whether it is new.
 ///
 /// # Errors
-/// Refuses a schedule that a program declares; returns what the server answered.
+/// Returns [`RecurringError::Declared`] if a program declares it.
 pub async fn replace(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -115,11 +114,11 @@ pub async fn replace(
     }
 }
 
-/// Pauses a schedule: while it is, nothing is enqueued for it. Returns whether it was not paused
-/// already.
+/// Pauses a recurring job: nothing is enqueued for it until it is resumed. Returns whether it was
+/// not paused before.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn pause(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -128,11 +127,11 @@ pub async fn pause(
     change(conn, schema, PAUSE, name).await
 }
 
-/// Resumes a schedule. The due times since it was paused were missed, and are treated so. Returns
-/// whether it was paused.
+/// Resumes a recurring job. The due times since it was paused are missed ones. Returns whether it was
+/// paused.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn resume(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -160,12 +159,12 @@ async fn change(
     }
 }
 
-/// Removes a schedule, and returns the source that declared it; nothing when it was added at run
-/// time. What it enqueued stays. One that is still declared comes back when a process of that
-/// source starts.
+/// Removes a recurring job, and returns the source that declared it; `None` if it was added at run
+/// time. The jobs that it enqueued stay. If a program still declares it, it comes back when a process
+/// of that source starts.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn remove(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -178,16 +177,15 @@ pub async fn remove(
     source.ok_or_else(|| RecurringError::Unknown(name.to_owned()))
 }
 
-/// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
-/// does not move. It is enqueued although an earlier one may not have ended.
+/// Enqueues the job of a recurring job now, even if it is paused or an earlier job has not ended. The
+/// run is recorded without a due time, and the plan does not change.
 ///
-/// A transaction of the caller's around it holds up, until it ends, every change to the schedule,
-/// the decisions about its due times, and the schedulers of processes that start and declare it,
-/// which register before they enqueue anything: keep it short.
+/// Keep a transaction around this call short. Until it ends, it blocks changes of the recurring job,
+/// decisions about its due times, and the schedulers of starting processes that declare it.
 ///
 /// # Errors
-/// Says when there is no such schedule, and why its job is refused; returns what the server
-/// answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job, and the reason if its job
+/// cannot be enqueued.
 pub async fn run(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -219,9 +217,9 @@ pub async fn run(
     Ok(enqueued.id())
 }
 
-/// Adds a schedule, or changes the one of its name and source, within a transaction. Tells whether
-/// it was not there; nothing, when nothing was changed: it says the same already, or belongs to
-/// somebody else.
+/// Adds a recurring job, or changes the one with the same name and source, within a transaction.
+/// Returns whether it is new. Returns `None` if nothing was changed: it is equal already, or belongs
+/// to another source.
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -243,7 +241,8 @@ pub(super) async fn store(
     Ok(stored.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Returns the source that declares a schedule, if it is there and one does.
+/// Returns the source of a recurring job: the outer `None` if there is no such recurring job, the
+/// inner one if it was added at run time.
 pub(super) async fn owner(
     conn: &mut PgConnection,
     schema: &Schema,

@@ -1,4 +1,4 @@
-//! Decides about due times, and enqueues what is due.
+//! Decides about due times, and enqueues their jobs.
 
 use std::time::Duration;
 
@@ -22,81 +22,80 @@ const SETTLE: &str = include_str!("settle.sql");
 pub(super) const MOVE: &str = include_str!("move.sql");
 const NEXT_DUE: &str = include_str!("next_due.sql");
 
-/// The most jobs that one transaction enqueues. To make up for a long standstill takes several: one
-/// alone might not be done before the server's patience ends, and then would be begun for ever.
+/// The most jobs that one transaction enqueues. Making up for a long downtime takes several: a single
+/// one could hit the server's timeout again and again.
 pub const JOBS_MAX: usize = 100;
 
-/// What one look at the schedules came to.
+/// The result of [`fire_next`].
 #[derive(Debug)]
 pub enum Tick {
-    /// No schedule is due that nobody else decides about.
+    /// Nothing is due, or other schedulers hold the locks of what is due.
     Idle,
-    /// One schedule was due, and its due times until now have been decided about, or the oldest of
-    /// very many; then it is still due.
+    /// One recurring job was due, and its due times until now are decided. After a long downtime only
+    /// the oldest are, and the recurring job is still due.
     Fired(Fired),
-    /// One schedule is due that this program does not understand. It was left alone: a program of
-    /// another version may understand it.
+    /// One recurring job is due, but this program does not understand it. Nothing was changed: a
+    /// program of another version may understand it.
     NotUnderstood {
         /// Its name.
         name: String,
         /// What is not understood.
         reason: String,
     },
-    /// One schedule is due that could not be decided about, for a reason of its own. Nothing of it
-    /// was: it is still due.
+    /// One recurring job is due, but an error that concerns only this one prevented a decision. It is
+    /// still due.
     Failed {
         /// Its name.
         name: String,
-        /// What the server answered, or what could not be read of its row.
+        /// The error of the server, or of reading the row.
         error: sqlx::Error,
     },
 }
 
-/// What became of the due times of one schedule.
+/// The firings of one recurring job.
 #[derive(Debug)]
 pub struct Fired {
-    /// The schedule's name.
+    /// The name of the recurring job.
     pub name: String,
-    /// What was decided, oldest first.
+    /// The firings, oldest first.
     pub firings: Vec<Firing>,
-    /// How many due times somebody had decided about before. Nothing was enqueued for them.
+    /// How many due times were decided before. Nothing was enqueued for them.
     pub lost: usize,
 }
 
-/// What became of one due time.
+/// The record of one due time.
 #[derive(Debug)]
 pub struct Firing {
     /// The due time.
     pub due_at: DateTime<Utc>,
-    /// Set when it is about all due times from this one on.
+    /// Set if it covers all due times from this one on.
     pub since: Option<DateTime<Utc>>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: FiringOutcome,
 }
 
-/// What became of a due time.
+/// The outcome of a due time.
 #[derive(Debug)]
 pub enum FiringOutcome {
     /// A job was enqueued.
     Enqueued(JobId),
-    /// It was missed, and not made up for.
+    /// The due time was missed, and no job makes up for it.
     Missed,
-    /// An earlier job of the schedule had not ended: this one.
+    /// Nothing was enqueued, because this earlier job had not ended.
     Overlapped(JobId),
     /// The job could not be enqueued.
     Failed(EnqueueError),
 }
 
-/// Decides about the due times until now of the schedule that has been due for longest, in one
-/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given.
-/// Schedules named in `except` are left alone: those that were not understood, or failed, a moment
-/// ago.
+/// Takes the recurring job that has been due for longest, decides about its due times until now, and
+/// enqueues up to [`JOBS_MAX`] jobs, in one transaction. Now is the database's clock unless given.
+/// Ignores the recurring jobs named in `except`: they were not understood, or failed, a moment ago.
 ///
-/// Any number may do this at once: each takes a schedule that no other decides about.
+/// Many schedulers can call this at once: each locks another recurring job.
 ///
 /// # Errors
-/// Returns what the server answered, unless that is about the one schedule; then nothing has been
-/// decided.
+/// Returns errors of the database, except those that concern one recurring job only. Nothing is
+/// decided then.
 pub async fn fire_next(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -126,7 +125,7 @@ pub async fn fire_next(
             Ok(Tick::Fired(fired))
         }
         Err(error) if is_of_one_schedule(&error) => {
-            // Where the server has gone away, this tells.
+            // Fails if the server has gone away.
             tx.rollback().await?;
             Ok(Tick::Failed { name, error })
         }
@@ -134,7 +133,8 @@ pub async fn fire_next(
     }
 }
 
-/// Tells whether the server answered, and others may fare better.
+/// Returns whether the error concerns this recurring job only: the server answered, so others may
+/// succeed.
 fn is_of_one_schedule(error: &sqlx::Error) -> bool {
     matches!(
         error,
@@ -142,11 +142,8 @@ fn is_of_one_schedule(error: &sqlx::Error) -> bool {
     )
 }
 
-/// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
-/// none will be.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns how long it is until the next recurring job is due, without those in `except`; `None` if
+/// none is planned.
 pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -159,7 +156,7 @@ pub async fn next_due(
     Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
 }
 
-/// A schedule that is due, and locked.
+/// A recurring job that is due, and locked.
 struct DueRecurringJob {
     template: Template,
     schedule: Schedule,
@@ -236,7 +233,7 @@ async fn fire(
     })
 }
 
-/// Writes the decisions, and returns the due times that nobody had decided about before.
+/// Records the decisions, and returns the due times that were not decided before.
 async fn record(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -256,9 +253,8 @@ async fn record(
         .await
 }
 
-/// Enqueues the job of one due time, and records what became of it. What the queue or the server
-/// refuses leaves no trace in the transaction, and is an outcome; only what may succeed the next
-/// time is an error.
+/// Enqueues the job of one due time, and records the outcome. A job that cannot be enqueued is an
+/// outcome and leaves no trace in the transaction; only a transient error is returned.
 async fn enqueue_one(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -303,7 +299,7 @@ async fn enqueue_one(
     Ok(outcome)
 }
 
-/// Enqueues a job in a savepoint, which is rolled back when that fails.
+/// Enqueues a job in a savepoint, which is rolled back on an error.
 async fn send_alone(
     conn: &mut PgConnection,
     schema: &Schema,

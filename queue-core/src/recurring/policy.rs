@@ -1,42 +1,43 @@
-//! What becomes of due times that were missed, and of jobs that would overlap.
+//! Policies for missed due times and for overlapping jobs.
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of due times that nobody looked at within [`GRACE`](super::GRACE): while no
-/// scheduler ran, or while the schedule was paused.
+/// The policy for missed due times: those that were not decided within [`GRACE`](super::GRACE),
+/// because no scheduler ran or the recurring job was paused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Missed {
-    /// Nothing is enqueued for them.
+    /// Enqueues nothing for them.
     Skip,
-    /// One job is enqueued for all of them, unless the next one is enqueued on time anyway.
+    /// Enqueues one job for all of them, unless the next due time is on time.
     #[default]
     Once,
-    /// A job is enqueued for each, oldest first, but for no more than [`RecurringJob::missed_max`](super::RecurringJob::missed_max).
+    /// Enqueues a job for each, oldest first, up to
+    /// [`RecurringJob::missed_max`](super::RecurringJob::missed_max).
     All,
 }
 
-/// What becomes of a due time while an earlier job of the schedule has not ended.
+/// The policy for a due time at which an earlier job of the recurring job has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Overlap {
-    /// Another job is enqueued all the same.
+    /// Enqueues another job.
     #[default]
     Allow,
-    /// Nothing is enqueued. A job that waits for another attempt has not ended either; one that
-    /// was enqueued before the schedule said this does not count.
+    /// Enqueues nothing. A job that waits for another attempt has not ended. A job that was enqueued
+    /// under another policy does not count.
     Skip,
-    /// Another job is enqueued, and no two of them ever run at the same time. One that waits for
-    /// another attempt does not run, and holds up no other meanwhile: they may come out of order.
+    /// Enqueues another job, but never runs two of them at the same time. A job that waits for
+    /// another attempt does not block the others, so the order may change.
     #[serde(rename = "queue")]
     #[sqlx(rename = "queue")]
     Queued,
 }
 
 impl Missed {
-    /// Returns the word that stands for it.
+    /// Returns the policy as it is written in its row.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Skip => "skip",
@@ -47,7 +48,7 @@ impl Missed {
 }
 
 impl Overlap {
-    /// Returns the word that stands for it.
+    /// Returns the policy as it is written in its row.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_is_written_in_json_as_in_its_row() {
+    fn json_and_rows_use_the_same_words() {
         for missed in [Missed::Skip, Missed::Once, Missed::All] {
             assert_eq!(serde_json::to_value(missed).unwrap(), missed.as_str());
         }

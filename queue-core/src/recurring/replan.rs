@@ -1,8 +1,8 @@
-//! Brings back plans that a clock which was ahead has moved on.
+//! Brings back plans that a wrong clock has moved too far ahead.
 //!
-//! One look at a clock that is wrong for a moment is enough to move a plan years ahead, and nobody
-//! would look at that schedule until then. What was decided meanwhile stays decided: a due time
-//! that comes round again has its firing already.
+//! If the database's clock is years ahead for a moment, a scheduler moves plans years ahead, and the
+//! recurring jobs are not due until then. Due times that were decided meanwhile stay decided: each
+//! has its firing.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgRow;
@@ -14,15 +14,12 @@ use crate::sql::Schema;
 
 const LOCK_FAR: &str = include_str!("lock_far.sql");
 
-/// How much later than it should a plan is, at least, when it is brought back.
+/// How far a plan must be ahead of its schedule to be brought back.
 const TOO_FAR: TimeDelta = TimeDelta::days(1);
 
-/// Brings back the plans that lie more than a day after the first due time from now on, and returns
-/// the names of their schedules. Now is the database's clock unless given. Those that are paused or
-/// not understood are left alone.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Brings back plans that are more than a day after the next due time, and returns the names of
+/// their recurring jobs. Now is the database's clock unless given. Ignores recurring jobs that are
+/// paused or not understood.
 pub async fn replan(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -53,8 +50,7 @@ pub async fn replan(
     Ok(replanned)
 }
 
-/// Returns the first due time of a row after now; none, when there is none or the row is not
-/// understood.
+/// Returns the first due time after now, if the row is understood and there is one.
 fn next_due_time(row: &PgRow) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     let (text, zone): (&str, &str) = (row.try_get("schedule")?, row.try_get("zone")?);
     let now = row.try_get("now")?;

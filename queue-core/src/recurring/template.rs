@@ -1,4 +1,4 @@
-//! The jobs that a schedule enqueues.
+//! The jobs that a recurring job enqueues.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
 
-/// Returns why a row is not understood, if a program of another version wrote it.
+/// Returns the reason if the error means that this program does not understand a row: a program of
+/// another version may have written it.
 pub(super) fn not_understood(error: &sqlx::Error) -> Option<String> {
     match error {
         sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) => {
@@ -25,7 +26,7 @@ pub(super) fn not_understood(error: &sqlx::Error) -> Option<String> {
     }
 }
 
-/// What a schedule enqueues.
+/// What a recurring job enqueues.
 pub(super) struct Template {
     pub(super) name: String,
     overlap: Overlap,
@@ -33,8 +34,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads the columns that all who enqueue read. The arguments stay the text they are: no
-    /// number in them is rounded on its way.
+    /// Reads the columns that describe the job. The arguments stay text, so that no number in them is
+    /// rounded.
     pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let tags: Vec<String> = row.try_get("tags")?;
         let options = Options::new()
@@ -61,9 +62,9 @@ impl Template {
         })
     }
 
-    /// Makes a job that keeps to the schedule's policy about overlapping. Refuses what could not
-    /// be enqueued, whoever stored it, but for its size: the arguments were measured as they were
-    /// given, and Postgres writes the same ones with more spaces.
+    /// Makes a job that follows the overlap policy. Returns an error if the stored job cannot be
+    /// enqueued. The size of the arguments is not checked again, because Postgres writes them with
+    /// more spaces than they were given with.
     pub(super) fn job(&self) -> Result<NewJob, EnqueueError> {
         self.job.check(usize::MAX)?;
         let job = self.job_that_overlaps();
@@ -83,13 +84,13 @@ impl Template {
         })
     }
 
-    /// Makes a job that is enqueued whatever others of the schedule there are.
+    /// Makes a job that ignores the overlap policy.
     pub(super) fn job_that_overlaps(&self) -> NewJob {
         self.job.clone()
     }
 }
 
-/// Enqueues one job of a template as everything is enqueued.
+/// Enqueues one job.
 pub(super) async fn send(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -101,7 +102,7 @@ pub(super) async fn send(
     })
 }
 
-/// Draws how long after its due time a job starts: the same for everybody who asks.
+/// Returns how long after its due time a job starts: pseudo-random, and the same in every process.
 pub(super) fn jitter(name: &str, due_at: DateTime<Utc>, max: Duration) -> Duration {
     let digest = Sha256::new()
         .chain_update(due_at.timestamp_millis().to_be_bytes())
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_is_the_same_whenever_it_is_drawn_and_differs_from_time_to_time() {
+    fn jitter_follows_from_the_name_and_the_due_time() {
         let max = Duration::from_secs(60);
         let due_at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).unwrap();
         let draw = || -> Vec<Duration> { (0..50).map(|n| jitter("a", due_at(n), max)).collect() };

@@ -17,7 +17,7 @@ const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several of its polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
-/// How many overdue schedules are read.
+/// How many overdue recurring jobs are read.
 const RECURRING_JOBS_MAX: i64 = 100;
 
 pub(super) struct Work {
@@ -42,7 +42,7 @@ pub(super) struct Backlog {
     pub(super) paused: bool,
 }
 
-/// A schedule that nobody decides about.
+/// A recurring job that is due, but not enqueued.
 #[derive(FromRow)]
 pub(super) struct OverdueRecurringJob {
     pub(super) name: String,

@@ -3,8 +3,8 @@
 //! Jobs bring their limits with them. What is set here wins over that, for the next claim in every
 //! process: under the name of one key (`import/account/7`), of a group, which is the kind unless the
 //! job says otherwise (`import`), of a queue (`@queue/mail`) or of a kind (`@kind/import`). The
-//! limits of queues and kinds also hold for jobs that bring none. A schedule whose jobs run one after
-//! another has a key of its own (`@recurring/nightly`).
+//! limits of queues and kinds also hold for jobs that bring none. A recurring job whose jobs run one
+//! after another has a key of its own (`@recurring/nightly`).
 
 use std::time::Duration;
 

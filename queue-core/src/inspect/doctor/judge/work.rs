@@ -13,7 +13,7 @@ use crate::inspect::spell_duration as spell;
 
 /// For how long a job may be ready before somebody should look.
 const LATE_SECONDS: f64 = 60.0;
-/// How many kinds of failed jobs, or overdue schedules, are named.
+/// How many kinds of failed jobs, or overdue recurring jobs, are named.
 const NAMED: usize = 5;
 
 pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
@@ -235,21 +235,21 @@ fn overdue(work: &Work) -> Option<Finding> {
 }
 
 fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
-    let schedules = &work.overdue_recurring_jobs;
-    let first = schedules.first()?;
-    let mut names: Vec<&str> = schedules.iter().map(|each| each.name.as_str()).collect();
+    let overdue = &work.overdue_recurring_jobs;
+    let first = overdue.first()?;
+    let mut names: Vec<&str> = overdue.iter().map(|each| each.name.as_str()).collect();
     let more = if names.len() > NAMED { ", …" } else { "" };
     names.truncate(NAMED);
     Some(error(
         "overdue_recurring_jobs",
         format!(
-            "schedules that are due and not decided about: {}{more}, the first for {}",
+            "recurring jobs that are due but not enqueued: {}{more}, the first for {}",
             names.join(", "),
             spell(first.overdue_seconds)
         ),
-        "nothing is enqueued for them",
+        "no scheduler enqueues them",
         "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
-         runs, its log names the schedules that it does not understand"
+         runs, its log names the recurring jobs that it does not understand"
             .to_owned(),
     ))
 }
