@@ -57,8 +57,8 @@ pub enum InvalidApp {
     /// Two jobs have the same kind.
     #[error("the kind `{0}` is registered twice: give each job a kind of its own")]
     Duplicate(String),
-    /// Two schedules have the same name.
-    #[error("the schedule `{0}` is declared twice: give each a name of its own")]
+    /// Two recurring jobs have the same name.
+    #[error("the recurring job `{0}` is declared twice: give each a name of its own")]
     DuplicateRecurringJob(String),
 }
 
@@ -98,8 +98,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Declares a job that is enqueued again and again. It is stored when a process with a
-    /// scheduler starts, and removed when one starts that does not declare it any more.
+    /// Declares a recurring job. It is stored when a process with a scheduler starts. If
+    /// `scheduler.source` is set, it is removed when a process of that source starts without it.
     ///
     /// ```
     /// # use queue_worker::{App, Cx, Job, Perform, RecurringJob};
@@ -177,7 +177,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self.handlers.keys().cloned().collect()
     }
 
-    /// Returns the schedules this application declares.
+    /// Returns the recurring jobs of this application.
     pub fn recurring_jobs(&self) -> &[RecurringJob] {
         &self.recurring_jobs
     }

@@ -19,7 +19,7 @@ Examples:
 
 A process claims jobs from its queues, the ones named first before the others (`reports*` is every
 queue that begins so, `*` is the rest). Its dispatcher moves scheduled jobs to ready when they are
-due, its scheduler enqueues what is due again and again, and its maintenance clears what is kept
+due, its scheduler enqueues recurring jobs, and its maintenance clears what is kept
 no longer.
 
 TERM or INT: no new job is started, and running ones may finish within the shutdown timeout; what
@@ -135,8 +135,8 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     Ok(Exit::Fine)
 }
 
-/// Adds the kinds and schedules of the configuration to those of the program, and refuses the whole if it was
-/// put together wrongly.
+/// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error
+/// that lists every conflict.
 pub(super) fn complete<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
@@ -154,7 +154,7 @@ pub(super) fn complete<S: Send + Sync + 'static>(
         .map(|problem| format!("\n  {problem}"))
         .collect();
     Err(Failure::usage(format!(
-        "the kinds of jobs and schedules do not fit together:{}",
+        "the kinds and recurring jobs conflict:{}",
         problems.concat()
     )))
 }

@@ -404,7 +404,7 @@ async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
             "[possible values: skip, once, all]",
         ),
         (add("a", "@daily", ["--missed-max", "0"]), "1 to 1000"),
-        (add("a", "@daily", ["--jitter", "2days"]), "86400 s at most"),
+        (add("a", "@daily", ["--jitter", "2days"]), "at most 86400 s"),
     ] {
         let said = shell.refused(2, &line).await;
         assert!(said.contains(reason), "{line:?}: {said}");
@@ -420,7 +420,7 @@ async fn a_schedule_is_replaced_only_when_asked_for() {
 
     let said = shell.refused(1, &NIGHTLY).await;
     assert!(
-        said.contains("there is a schedule `nightly` already"),
+        said.contains("there is a recurring job `nightly` already"),
         "{said}"
     );
     let replacing = [&NIGHTLY[..], &["--replace", "--queue", "slow"]].concat();
@@ -471,7 +471,7 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     assert_eq!(world.count("recurring_jobs").await, 0);
     for verb in ["show", "pause", "resume", "run"] {
         let said = shell.refused(4, &["recurring", verb, "nightly"]).await;
-        assert!(said.contains("there is no schedule `nightly`"), "{said}");
+        assert!(said.contains("there is no recurring job `nightly`"), "{said}");
     }
     shell
         .refused(4, &["recurring", "remove", "nightly", "--yes"])

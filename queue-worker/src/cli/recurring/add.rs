@@ -21,63 +21,62 @@ use crate::config::RecurringSettings;
 use crate::handlers;
 
 const HELP: &str = "\
-The times are crontab with five or six fields, or words:
+A schedule is crontab with five or six fields, or a phrase:
   '*/15 * * * *'   '0 9 * * mon-fri Europe/Berlin'   'every 5 minutes'   'every day at 9am'
 
-A time that nobody looked at within a minute was missed: no scheduler ran, or the schedule was
-paused. `--missed skip` lets it be, `once` enqueues one job for all of them, `all` one for each of
-the newest (see --missed-max).
+A due time is missed if no scheduler handles it within a minute: none ran, or the recurring job was
+paused. `--missed skip` ignores missed times, `once` enqueues one job for all of them, and `all`
+enqueues one for each of the newest (see --missed-max).
 
-What is not said is as the kind says. With --replace everything is said anew: what is left out has
-its default again. Another --schedule or --zone takes effect from now; all else leaves the next time
-where it is.";
+With --replace, options that are left out get their defaults again. A new --schedule or --zone takes
+effect now; other changes do not move the next due time.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Add {
-    /// The name of the schedule
+    /// The name of the recurring job
     name: String,
-    /// Its times
-    #[arg(long, value_name = "TIMES")]
+    /// When it is enqueued
+    #[arg(long, value_name = "SCHEDULE")]
     schedule: String,
-    /// The zone whose clock they are by, unless they name one [default: scheduler.time_zone]
+    /// The time zone, unless the schedule names one [default: scheduler.time_zone]
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     zone: Option<Tz>,
     /// The kind of its jobs
     #[arg(long, value_name = "KIND")]
     kind: String,
-    /// Their arguments, as JSON
+    /// The arguments of its jobs, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
     args: serde_json::Value,
-    /// The queue they wait in [default: what their kind says, else `default`]
+    /// The queue of its jobs [default: that of the kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Smaller is sooner; may be negative [default: what their kind says, else 0]
+    /// The priority of its jobs: smaller is sooner [default: that of the kind, or 0]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
-    /// How many attempts may end in an error [default: what their kind says, else 10]
+    /// How many failures a job may have [default: that of the kind, or 10]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
     attempts: Option<u16>,
-    /// How often their process may die under them [default: what their kind says, else 3]
+    /// How many times its process may die while it runs [default: that of the kind, or 3]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
     crashes: Option<u16>,
-    /// A label to find them by; may be given several times
+    /// A tag of its jobs; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
-    /// What becomes of missed times
+    /// The policy for missed due times
     #[arg(long, value_name = "POLICY", default_value = "once", value_parser = policy::<Missed>(["skip", "once", "all"]))]
     missed: Missed,
-    /// How many missed times are looked at one by one, the newest
+    /// How many missed due times, the newest, are decided one by one
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     missed_max: u32,
-    /// What becomes of a time while an earlier job has not ended
+    /// The policy for a due time at which an earlier job has not ended
     #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = policy::<Overlap>(["allow", "skip", "queue"]))]
     overlap: Overlap,
-    /// Lets each job start up to this much later, such as `30s`
+    /// Delays each job by a random time up to this, such as `30s`
     #[arg(long, value_name = "DURATION", default_value = "0s",
         value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// Replaces the schedule of this name, if there is one
+    /// Replaces the recurring job of this name, if there is one
     #[arg(long)]
     replace: bool,
 }
@@ -148,7 +147,7 @@ impl Add {
 
 fn answer(global: &Global, answer: &Answer) -> Result<Exit, Failure> {
     say(format!(
-        "{} schedule {}: {}",
+        "{} {}: {}",
         answer.result,
         answer.name,
         answer.words.as_deref().unwrap_or_default()

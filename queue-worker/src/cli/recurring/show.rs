@@ -13,12 +13,12 @@ use crate::cli::output::{absolute, absolute_coming, lines, one_line, print, prin
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The schedule
+    /// The recurring job
     name: String,
-    /// Shows the arguments of its jobs too; they may hold data of people
+    /// Shows the arguments of its jobs as well; they may contain personal data
     #[arg(long)]
     args: bool,
-    /// How many of its last firings
+    /// How many of its last firings to show
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(0..=10_000))]
     firings: u32,
@@ -29,19 +29,19 @@ impl Show {
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
         let found = recurring::show(&mut conn, &database.schema, &self.name, self.firings).await?;
-        let Some(schedule) = found else {
+        let Some(job) = found else {
             return Err(RecurringError::Unknown(self.name).into());
         };
         if global.json {
-            print_json(&self.json(&schedule)?)?;
+            print_json(&self.json(&job)?)?;
         } else {
-            print(self.text(&schedule))?;
+            print(self.text(&job))?;
         }
         Ok(Exit::Fine)
     }
 
-    fn json(&self, schedule: &RecurringJobDetails) -> Result<serde_json::Value, Failure> {
-        let mut value = serde_json::to_value(schedule)
+    fn json(&self, job: &RecurringJobDetails) -> Result<serde_json::Value, Failure> {
+        let mut value = serde_json::to_value(job)
             .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
         if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
             fields.remove("args");
@@ -49,24 +49,24 @@ impl Show {
         Ok(value)
     }
 
-    fn text(&self, schedule: &RecurringJobDetails) -> String {
-        let mut text = facts(schedule);
+    fn text(&self, job: &RecurringJobDetails) -> String {
+        let mut text = facts(job);
         if self.args {
-            let args = serde_json::to_string_pretty(&schedule.args).unwrap_or_default();
+            let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
             add(&mut text, "arguments", &lines(&args));
         } else {
             add(&mut text, "arguments", "not shown; add --args");
         }
-        if schedule.paused_at.is_none() && !schedule.upcoming.is_empty() {
-            let times = schedule.upcoming.iter();
+        if job.paused_at.is_none() && !job.upcoming.is_empty() {
+            let times = job.upcoming.iter();
             list(
                 &mut text,
-                "next times",
+                "next due times",
                 times.map(|time| absolute_coming(*time)),
             );
         }
-        if !schedule.firings.is_empty() {
-            let firings = schedule.firings.iter().map(firing_text);
+        if !job.firings.is_empty() {
+            let firings = job.firings.iter().map(firing_text);
             list(&mut text, "last firings", firings);
         }
         text
@@ -85,44 +85,41 @@ fn add(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<10} {value}");
 }
 
-fn facts(schedule: &RecurringJobDetails) -> String {
+fn facts(job: &RecurringJobDetails) -> String {
     let mut text = String::new();
     let mut fact = |name, value: String| add(&mut text, name, &one_line(&value));
-    let words = schedule.words.as_deref();
-    let (queue, priority) = (&schedule.queue, schedule.priority);
-    let (attempts, crashes) = (schedule.attempts_max, schedule.crashes_max);
-    fact("schedule", schedule.name.clone());
+    let words = job.words.as_deref();
+    let (queue, priority) = (&job.queue, job.priority);
+    let (attempts, crashes) = (job.attempts_max, job.crashes_max);
+    fact("name", job.name.clone());
     fact(
-        "times",
+        "schedule",
         words.unwrap_or("not understood by this program").to_owned(),
     );
-    fact(
-        "written",
-        format!("{}, zone {}", schedule.schedule, schedule.zone),
-    );
-    fact("kind", schedule.kind.clone());
+    fact("written", format!("{}, zone {}", job.schedule, job.zone));
+    fact("kind", job.kind.clone());
     fact("queue", format!("{queue}, priority {priority}"));
     fact("attempts", format!("{attempts}, crashes {crashes}"));
     fact(
         "missed",
-        format!("{}, up to {}", schedule.missed, schedule.missed_max),
+        format!("{}, up to {}", job.missed, job.missed_max),
     );
-    fact("overlap", schedule.overlap.clone());
-    if schedule.jitter_seconds > 0.0 {
-        let jitter = spell_duration(schedule.jitter_seconds);
+    fact("overlap", job.overlap.clone());
+    if job.jitter_seconds > 0.0 {
+        let jitter = spell_duration(job.jitter_seconds);
         fact("jitter", format!("up to {jitter}"));
     }
-    if !schedule.tags.is_empty() {
-        fact("tags", schedule.tags.join(", "));
+    if !job.tags.is_empty() {
+        fact("tags", job.tags.join(", "));
     }
-    let declared = schedule.source.as_ref().map_or_else(
-        || "nowhere: it was added at run time".to_owned(),
+    let declared = job.source.as_ref().map_or_else(
+        || "nowhere; added at run time".to_owned(),
         |source| format!("by {source}, in its code or its queue.toml"),
     );
     fact("declared", declared);
-    fact("added", absolute(schedule.created_at));
-    fact("changed", absolute(schedule.updated_at));
-    if let Some(paused_at) = schedule.paused_at {
+    fact("added", absolute(job.created_at));
+    fact("changed", absolute(job.updated_at));
+    if let Some(paused_at) = job.paused_at {
         fact("paused", absolute(paused_at));
     }
     text

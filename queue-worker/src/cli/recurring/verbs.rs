@@ -11,20 +11,20 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::output::{print, print_json, say};
 
-/// The schedules to change.
+/// The recurring jobs to change.
 #[derive(Debug, Args)]
 pub(super) struct Names {
-    /// The schedules
+    /// The recurring jobs
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It is enqueued although the schedule is paused, and although an earlier job has not ended. The id of
+The job is enqueued even if the recurring job is paused or an earlier job has not ended. The id of
 the job is printed.")]
 pub(super) struct Run {
-    /// The schedule
+    /// The recurring job
     name: String,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Run {
 pub(super) struct Remove {
     #[command(flatten)]
     which: Names,
-    /// Does not ask
+    /// Does not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }
@@ -56,8 +56,8 @@ impl Names {
         let pause = async |name: &str| {
             let changed = recurring::pause(&mut conn, &database.schema, name).await?;
             say(match changed {
-                true => format!("paused schedule {name}"),
-                false => format!("schedule {name} was paused already"),
+                true => format!("paused {name}"),
+                false => format!("{name} was already paused"),
             });
             Ok(changed)
         };
@@ -70,8 +70,8 @@ impl Names {
         let resume = async |name: &str| {
             let changed = recurring::resume(&mut conn, &database.schema, name).await?;
             say(match changed {
-                true => format!("resumed schedule {name}"),
-                false => format!("schedule {name} was not paused"),
+                true => format!("resumed {name}"),
+                false => format!("{name} was not paused"),
             });
             Ok(changed)
         };
@@ -110,10 +110,10 @@ impl Remove {
             let source = recurring::remove(&mut conn, &database.schema, name).await?;
             say(match source {
                 Some(source) => format!(
-                    "removed schedule {name}, declared by `{source}`: it comes back when a \
-                     process starts that still declares it"
+                    "removed {name}, declared by `{source}`: it comes back when a process that \
+                     still declares it starts"
                 ),
-                None => format!("removed schedule {name}"),
+                None => format!("removed {name}"),
             });
             Ok(true)
         };
