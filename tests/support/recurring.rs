@@ -1,4 +1,4 @@
-//! What tests of schedules share.
+//! Helpers for tests of recurring jobs.
 
 use queue_core::recurring::RecurringJob;
 use queue_worker::Settings;
@@ -6,7 +6,7 @@ use queue_worker::Settings;
 use crate::stage::Note;
 use crate::world::{World, eventually, worker};
 
-/// Settings of a process that declares its schedules by a source.
+/// Returns settings of a process that declares its recurring jobs under a source.
 #[must_use]
 pub fn by(source: &str) -> Settings {
     let mut settings = worker("*", 4);
@@ -14,16 +14,16 @@ pub fn by(source: &str) -> Settings {
     settings
 }
 
-/// Makes a schedule that enqueues a [`Note`] with its name.
+/// Makes a recurring job that enqueues a [`Note`] with its name.
 ///
 /// # Panics
-/// When the times are not understood.
+/// Panics if the schedule is invalid.
 #[must_use]
-pub fn recurring_job(name: &str, times: &str) -> RecurringJob {
-    RecurringJob::new(name, times, Note::new(name)).expect("times that are understood")
+pub fn recurring_job(name: &str, schedule: &str) -> RecurringJob {
+    RecurringJob::new(name, schedule, Note::new(name)).expect("a valid schedule")
 }
 
-/// Returns the names of all schedules, in their order.
+/// Returns the names of all recurring jobs, sorted.
 pub async fn names(world: &World) -> Vec<String> {
     let rows: Vec<(String,)> = world
         .rows("select name from queue.recurring_jobs order by name")
@@ -31,8 +31,8 @@ pub async fn names(world: &World) -> Vec<String> {
     rows.into_iter().map(|(name,)| name).collect()
 }
 
-/// Waits until these are the schedules there are.
+/// Waits until these are the names of all recurring jobs.
 pub async fn until_names(world: &World, expected: &[&str]) {
-    let what = format!("the schedules are {expected:?}");
+    let what = format!("the recurring jobs are {expected:?}");
     eventually(&what, async || names(world).await == expected).await;
 }

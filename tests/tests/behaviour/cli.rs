@@ -471,7 +471,10 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     assert_eq!(world.count("recurring_jobs").await, 0);
     for verb in ["show", "pause", "resume", "run"] {
         let said = shell.refused(4, &["recurring", verb, "nightly"]).await;
-        assert!(said.contains("there is no recurring job `nightly`"), "{said}");
+        assert!(
+            said.contains("there is no recurring job `nightly`"),
+            "{said}"
+        );
     }
     shell
         .refused(4, &["recurring", "remove", "nightly", "--yes"])

@@ -1,4 +1,4 @@
-//! What programs declare: stored when a process starts that schedules, and kept as it is said there.
+//! Declared recurring jobs: a process with a scheduler stores them when it starts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
@@ -13,7 +13,8 @@ use queue_worker::{App, InvalidApp};
 use serde_json::json;
 
 #[tokio::test]
-async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_does_so_no_more() {
+async fn recurring_jobs_are_stored_when_a_process_declares_them_and_removed_when_it_no_longer_does()
+{
     let world = World::new().await;
     let stage = Stage::default();
     let yearly = |name| recurring_job(name, "@yearly");
@@ -34,7 +35,7 @@ async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_do
 }
 
 #[tokio::test]
-async fn a_program_that_names_no_source_removes_nothing() {
+async fn a_process_without_a_configured_source_removes_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
     let yearly = |name| recurring_job(name, "@yearly");
@@ -48,7 +49,7 @@ async fn a_program_that_names_no_source_removes_nothing() {
     until_names(&world, &["a", "b", "c"]).await;
     process.stop().await;
 
-    // What is left over can be removed by hand.
+    // The leftovers can be removed by hand.
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let source = remove(&mut conn, schema, "a").await.unwrap();
     assert!(source.is_some_and(|source| source.starts_with("behaviour")));
@@ -72,7 +73,7 @@ async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
 }
 
 #[tokio::test]
-async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wait() {
+async fn a_new_schedule_counts_from_when_it_is_stored_even_after_a_long_wait_for_the_lock() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
     let replaced = recurring_job("replaced", "@yearly");
@@ -104,7 +105,7 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
     })
     .await;
     let began: DateTime<Utc> = world.value("select clock_timestamp()").await;
-    eventually("a due time has passed meanwhile", async || {
+    eventually("a due time has passed", async || {
         world
             .value::<DateTime<Utc>>("select clock_timestamp()")
             .await
@@ -123,7 +124,7 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
 }
 
 #[tokio::test]
-async fn registering_again_what_is_stored_already_moves_no_plan() {
+async fn registering_an_equal_recurring_job_again_changes_nothing() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let declared = [recurring_job("a", "@hourly")];
@@ -155,7 +156,7 @@ async fn registering_again_what_is_stored_already_moves_no_plan() {
 }
 
 #[tokio::test]
-async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedulers() {
+async fn the_zone_is_that_of_the_text_or_the_recurring_job_or_the_scheduler() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let declared = [
@@ -186,7 +187,7 @@ async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedu
 }
 
 #[tokio::test]
-async fn a_name_of_somebody_else_is_left_alone_and_told() {
+async fn a_name_of_another_source_is_left_alone_and_reported() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     add(
@@ -220,7 +221,7 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
             .await,
         2
     );
-    // Nor is anything of somebody else removed.
+    // Those of other sources are not removed either.
     register(&mut conn, schema, "us", &[], Tz::UTC)
         .await
         .unwrap();
@@ -228,7 +229,7 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
 }
 
 #[tokio::test]
-async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
+async fn a_declared_recurring_job_cannot_be_replaced_at_run_time() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let declared = [recurring_job("a", "@daily")];
@@ -238,12 +239,9 @@ async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
 
     let replaced = replace(&mut conn, schema, &recurring_job("a", "@weekly"), Tz::UTC).await;
 
-    let refused = replaced.unwrap_err();
-    assert!(
-        matches!(refused, RecurringError::Declared { .. }),
-        "{refused}"
-    );
-    assert!(refused.to_string().contains("`app`"), "{refused}");
+    let error = replaced.unwrap_err();
+    assert!(matches!(error, RecurringError::Declared { .. }), "{error}");
+    assert!(error.to_string().contains("`app`"), "{error}");
     assert_eq!(
         world
             .count("recurring_jobs where schedule = '@daily'")
@@ -253,7 +251,7 @@ async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
 }
 
 #[tokio::test]
-async fn schedules_are_registered_once_the_tables_are_there() {
+async fn recurring_jobs_are_registered_when_the_tables_exist() {
     let world = World::new().await;
     world.sql("drop schema queue cascade").await;
     let stage = Stage::default();
@@ -275,7 +273,7 @@ async fn schedules_are_registered_once_the_tables_are_there() {
 }
 
 #[test]
-fn two_schedules_of_one_name_are_refused() {
+fn two_recurring_jobs_of_one_name_are_rejected() {
     let job = || NewJob::untyped("k", &json!({}), Options::new());
     let twice = || RecurringJob::of("twice", "@daily", job()).unwrap();
 
