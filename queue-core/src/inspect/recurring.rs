@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Row};
 
 use crate::job::JobId;
-use crate::schedule::{Schedule, parse_zone};
+use crate::schedule::Schedule;
 use crate::sql::Schema;
 
 const LIST: &str = include_str!("recurring_list.sql");
@@ -122,8 +122,8 @@ pub async fn list(
     let mut recurring_jobs: Vec<RecurringJobSummary> =
         sqlx::query_as(schema.sql(LIST)).fetch_all(conn).await?;
     for summary in &mut recurring_jobs {
-        let schedule = understood(&summary.schedule, &summary.zone);
-        summary.words = schedule.map(|schedule| schedule.describe());
+        let schedule = Schedule::of_row(&summary.schedule, &summary.zone);
+        summary.words = schedule.ok().map(|schedule| schedule.describe());
     }
     Ok(recurring_jobs)
 }
@@ -144,7 +144,7 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = RecurringJobDetails::from_row(&row)?;
-    if let Some(schedule) = understood(&details.schedule, &details.zone) {
+    if let Ok(schedule) = Schedule::of_row(&details.schedule, &details.zone) {
         details.words = Some(schedule.describe());
         details.upcoming = upcoming(&schedule, details.next_at, row.try_get("now")?);
     }
@@ -165,12 +165,6 @@ fn upcoming(
     let planned = next_at.filter(|next_at| *next_at > now);
     let after_it = schedule.upcoming(planned.unwrap_or(now));
     planned.into_iter().chain(after_it).take(UPCOMING).collect()
-}
-
-/// Parses a schedule. Returns `None` if this program does not understand it, because a program of
-/// another version wrote it.
-fn understood(text: &str, zone: &str) -> Option<Schedule> {
-    Schedule::parse(text, parse_zone(zone).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -108,10 +108,8 @@ impl RecurringJob {
         job: J,
     ) -> Result<Self, InvalidRecurringJob> {
         let name = name.into();
-        match NewJob::of(&job) {
-            Ok(job) => Self::of(name, schedule, job),
-            Err(error) => Err(InvalidRecurringJob::job(&name, error)),
-        }
+        let job = NewJob::of(&job).map_err(|error| InvalidRecurringJob::job(&name, error))?;
+        Self::of(name, schedule, job)
     }
 
     /// Makes a recurring job of any kind, or with options of its own:

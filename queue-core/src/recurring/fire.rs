@@ -12,7 +12,7 @@ use super::template::{Template, jitter, not_understood, send};
 use crate::db::is_transient;
 use crate::job::JobId;
 use crate::new_job::{EnqueueError, NewJob};
-use crate::schedule::{Schedule, parse_zone};
+use crate::schedule::Schedule;
 use crate::sql::Schema;
 use crate::transitions::enqueue::Enqueued;
 
@@ -124,7 +124,7 @@ pub async fn fire_next(
             tx.commit().await?;
             Ok(Tick::Fired(fired))
         }
-        Err(error) if is_of_one_schedule(&error) => {
+        Err(error) if concerns_one_recurring_job(&error) => {
             // Fails if the server has gone away.
             tx.rollback().await?;
             Ok(Tick::Failed { name, error })
@@ -135,7 +135,7 @@ pub async fn fire_next(
 
 /// Returns whether the error concerns this recurring job only: the server answered, so others may
 /// succeed.
-fn is_of_one_schedule(error: &sqlx::Error) -> bool {
+fn concerns_one_recurring_job(error: &sqlx::Error) -> bool {
     matches!(
         error,
         sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
@@ -170,8 +170,7 @@ struct DueRecurringJob {
 impl DueRecurringJob {
     /// Reads a row of `lock_due.sql`.
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let (text, zone): (&str, &str) = (row.try_get("schedule")?, row.try_get("zone")?);
-        let schedule = parse_zone(zone).and_then(|zone| Schedule::parse(text, zone));
+        let schedule = Schedule::of_row(row.try_get("schedule")?, row.try_get("zone")?);
         let missed_max: i32 = row.try_get("missed_max")?;
         let jitter_ms: i64 = row.try_get("jitter_ms")?;
         Ok(Self {
@@ -263,7 +262,7 @@ async fn enqueue_one(
 ) -> Result<FiringOutcome, sqlx::Error> {
     let sent = match due.job_for(due_at) {
         Ok(job) => send_alone(conn, schema, &job).await,
-        Err(refused) => Err(refused),
+        Err(invalid) => Err(invalid),
     };
     let (outcome, word, job_id, reason) = match sent {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {

@@ -98,7 +98,9 @@ pub(super) async fn send(
 ) -> Result<Enqueued, EnqueueError> {
     let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
     enqueued.first().copied().ok_or_else(|| {
-        EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
+        EnqueueError::Database(sqlx::Error::Protocol(
+            "the server returned no row for the job".into(),
+        ))
     })
 }
 

@@ -121,6 +121,11 @@ impl Schedule {
         })
     }
 
+    /// Parses the text and the time zone of a row.
+    pub(crate) fn of_row(text: &str, zone: &str) -> Result<Self, InvalidSchedule> {
+        Self::parse(text, parse_zone(zone)?)
+    }
+
     /// Returns the first instant later than `instant` at which the schedule fires: a whole
     /// second. Returns none only near the end of the calendar, some 260,000 years from now.
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {

@@ -214,12 +214,7 @@ fn next_sleep_min(sleep_min: Duration, wait: Duration) -> Duration {
 }
 
 fn report_registered(source: &str, registered: &Registered) {
-    let Registered {
-        added,
-        changed,
-        removed,
-        collisions,
-    } = registered;
+    let (added, changed, removed) = (&registered.added, &registered.changed, &registered.removed);
     if !(added.is_empty() && changed.is_empty()) {
         tracing::info!(source, ?added, ?changed, "registered recurring jobs");
     }
@@ -230,7 +225,7 @@ fn report_registered(source: &str, registered: &Registered) {
             "removed recurring jobs that are no longer declared"
         );
     }
-    for collision in collisions {
+    for collision in &registered.collisions {
         let owner = collision.owner.as_deref();
         tracing::error!(
             source,

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::recurring as inspect;
 use queue_core::recurring::{Missed, Overlap, RecurringError, add, replace};
 use queue_core::schedule::{Tz, parse_zone};
-use serde::Serialize;
 use serde::de::value::Error as ValueError;
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::json;
 
 use crate::App;
 use crate::cli::database::Database;
@@ -40,13 +39,13 @@ pub(super) struct Add {
     #[arg(long, value_name = "SCHEDULE")]
     schedule: String,
     /// The time zone, unless the schedule names one [default: scheduler.time_zone]
-    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
     zone: Option<Tz>,
     /// The kind of its jobs
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// The arguments of its jobs, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_value)]
     args: serde_json::Value,
     /// The queue of its jobs [default: that of the kind, or `default`]
     #[arg(long, value_name = "NAME")]
@@ -81,15 +80,6 @@ pub(super) struct Add {
     replace: bool,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    name: String,
-    /// `added` or `replaced`.
-    result: &'static str,
-    words: Option<String>,
-    upcoming: Vec<DateTime<Utc>>,
-}
-
 impl Add {
     pub(super) async fn run<S: Send + Sync + 'static>(
         self,
@@ -115,15 +105,19 @@ impl Add {
         };
         let stored = inspect::show(&mut conn, schema, recurring.name(), 0).await?;
         let (words, upcoming) = stored.map(|it| (it.words, it.upcoming)).unwrap_or_default();
-        answer(
-            global,
-            &Answer {
-                name: recurring.name().to_owned(),
-                result: if is_new { "added" } else { "replaced" },
-                words,
-                upcoming,
-            },
-        )
+        let result = if is_new { "added" } else { "replaced" };
+        let spelled = words.as_deref().unwrap_or_default();
+        say(format!("{result} {name}: {spelled}"));
+        if global.json {
+            let upcoming = &upcoming;
+            print_json(
+                &json!({"name": name, "result": result, "words": words, "upcoming": upcoming}),
+            )?;
+        } else {
+            let times: Vec<String> = upcoming.into_iter().map(absolute_coming).collect();
+            print(times.join("\n"))?;
+        }
+        Ok(Exit::Fine)
     }
 
     fn settings(self) -> RecurringSettings {
@@ -145,32 +139,8 @@ impl Add {
     }
 }
 
-fn answer(global: &Global, answer: &Answer) -> Result<Exit, Failure> {
-    say(format!(
-        "{} {}: {}",
-        answer.result,
-        answer.name,
-        answer.words.as_deref().unwrap_or_default()
-    ));
-    if global.json {
-        print_json(answer)?;
-    } else {
-        let times: Vec<String> = answer
-            .upcoming
-            .iter()
-            .map(|time| absolute_coming(*time))
-            .collect();
-        print(times.join("\n"))?;
-    }
-    Ok(Exit::Fine)
-}
-
-fn json(text: &str) -> Result<serde_json::Value, String> {
+fn json_value(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
-}
-
-fn zone(name: &str) -> Result<Tz, String> {
-    parse_zone(name).map_err(|unknown| unknown.to_string())
 }
 
 fn policy<P>(words: [&'static str; 3]) -> impl TypedValueParser<Value = P>

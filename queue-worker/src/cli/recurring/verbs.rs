@@ -1,9 +1,8 @@
 //! `queue recurring pause`, `resume`, `run` and `remove`
 
 use clap::Args;
-use queue_core::JobId;
 use queue_core::recurring::{self, RecurringError};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::confirm::confirm;
 use crate::cli::database::Database;
@@ -35,18 +34,6 @@ pub(super) struct Remove {
     /// Does not ask for confirmation
     #[arg(long, short)]
     yes: bool,
-}
-
-#[derive(Serialize)]
-struct Changed<'a> {
-    recurring_job: &'a str,
-    changed: bool,
-}
-
-#[derive(Serialize)]
-struct Enqueued<'a> {
-    recurring_job: &'a str,
-    id: JobId,
 }
 
 impl Names {
@@ -86,10 +73,7 @@ impl Names {
         let mut changes = Vec::new();
         for recurring_job in &self.names {
             let changed = change(recurring_job).await?;
-            changes.push(Changed {
-                recurring_job,
-                changed,
-            });
+            changes.push(json!({"recurring_job": recurring_job, "changed": changed}));
         }
         if global.json {
             print_json(&changes)?;
@@ -128,7 +112,7 @@ impl Run {
         let recurring_job = &self.name;
         let id = recurring::run(&mut conn, &database.schema, recurring_job).await?;
         if global.json {
-            print_json(&Enqueued { recurring_job, id })?;
+            print_json(&json!({"recurring_job": recurring_job, "id": id}))?;
         } else {
             print(id.to_string())?;
         }
