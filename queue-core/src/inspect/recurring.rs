@@ -24,7 +24,7 @@ pub struct RecurringJobSummary {
     pub schedule: String,
     /// The time zone of its schedule.
     pub zone: String,
-    /// Its schedule in words; `None` if this program does not understand it.
+    /// Its schedule in words; `None` if it cannot be parsed.
     #[sqlx(skip)]
     pub words: Option<String>,
     /// The kind of its jobs.
@@ -54,7 +54,7 @@ pub struct RecurringJobDetails {
     pub schedule: String,
     /// The time zone of its schedule.
     pub zone: String,
-    /// Its schedule in words; `None` if this program does not understand it.
+    /// Its schedule in words; `None` if it cannot be parsed.
     #[sqlx(skip)]
     pub words: Option<String>,
     /// The kind of its jobs.

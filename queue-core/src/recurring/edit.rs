@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::template::{Template, not_understood, send};
+use super::template::{Template, send, unreadable};
 use super::{InvalidRecurringJob, RecurringJob};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
@@ -46,12 +46,14 @@ pub enum RecurringError {
         /// The source that declares it.
         source_name: String,
     },
-    /// This program does not understand its row; a program of another version may have stored it.
-    #[error("this program does not understand the recurring job `{name}`: {reason}")]
-    NotUnderstood {
+    /// Its row cannot be read; another version of the program may have stored it.
+    #[error(
+        "could not read the recurring job `{name}`, which another version of this program may have stored: {reason}"
+    )]
+    Unreadable {
         /// The name of the recurring job.
         name: String,
-        /// What is not understood.
+        /// Why the row cannot be read.
         reason: String,
     },
     /// Its job could not be enqueued.
@@ -197,8 +199,8 @@ pub async fn run(
         .fetch_optional(&mut *tx)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let template = Template::read(&row).map_err(|error| match not_understood(&error) {
-        Some(reason) => RecurringError::NotUnderstood {
+    let template = Template::read(&row).map_err(|error| match unreadable(&error) {
+        Some(reason) => RecurringError::Unreadable {
             name: name.to_owned(),
             reason,
         },

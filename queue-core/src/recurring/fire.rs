@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::Missed;
 use super::decide::{Decision, Decisions, decide};
-use super::template::{Template, jitter, not_understood, send};
+use super::template::{Template, jitter, send, unreadable};
 use crate::db::is_transient;
 use crate::job::JobId;
 use crate::new_job::{EnqueueError, NewJob};
@@ -34,12 +34,12 @@ pub enum Tick {
     /// One recurring job was due, and its due times until now are decided. After a long downtime only
     /// the oldest are, and the recurring job is still due.
     Fired(Fired),
-    /// One recurring job is due, but this program does not understand it. Nothing was changed: a
-    /// program of another version may understand it.
-    NotUnderstood {
+    /// One recurring job is due, but its row cannot be read. Nothing was changed: another version of
+    /// the program may have stored it, and can read it.
+    Unreadable {
         /// Its name.
         name: String,
-        /// What is not understood.
+        /// Why the row cannot be read.
         reason: String,
     },
     /// One recurring job is due, but an error that concerns only this one prevented a decision. It is
@@ -89,7 +89,7 @@ pub enum FiringOutcome {
 
 /// Takes the recurring job that has been due for longest, decides about its due times until now, and
 /// enqueues up to [`JOBS_MAX`] jobs, in one transaction. Now is the database's clock unless given.
-/// Ignores the recurring jobs named in `except`: they were not understood, or failed, a moment ago.
+/// Ignores the recurring jobs named in `except`: they were unreadable, or failed, a moment ago.
 ///
 /// Many schedulers can call this at once: each locks another recurring job.
 ///
@@ -115,8 +115,8 @@ pub async fn fire_next(
     let due = match DueRecurringJob::read(&row) {
         Ok(due) => due,
         Err(error) => {
-            let reason = not_understood(&error).ok_or(error)?;
-            return Ok(Tick::NotUnderstood { name, reason });
+            let reason = unreadable(&error).ok_or(error)?;
+            return Ok(Tick::Unreadable { name, reason });
         }
     };
     match fire(&mut tx, schema, due).await {

@@ -28,7 +28,7 @@ struct Far {
 
 /// Brings back plans that are more than a day after the next due time, and returns the names of
 /// their recurring jobs. Now is the database's clock unless given. Ignores recurring jobs that are
-/// paused or not understood.
+/// paused or unreadable.
 pub async fn replan(
     conn: &mut PgConnection,
     schema: &Schema,

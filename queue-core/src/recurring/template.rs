@@ -15,9 +15,9 @@ use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
 
-/// Returns the reason if the error means that this program does not understand a row: a program of
-/// another version may have written it.
-pub(super) fn not_understood(error: &sqlx::Error) -> Option<String> {
+/// Returns the reason if a row holds values that cannot be read: another version of the program may
+/// have stored it.
+pub(super) fn unreadable(error: &sqlx::Error) -> Option<String> {
     match error {
         sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) => {
             Some(source.to_string())

@@ -82,7 +82,7 @@ pub(crate) struct Scheduler {
 /// Recurring jobs that are still due after each was tried.
 #[derive(Default)]
 struct StillDue {
-    /// The names of recurring jobs that were not understood, or failed.
+    /// The names of recurring jobs that were unreadable, or failed.
     names: Vec<String>,
     has_failed: bool,
 }
@@ -161,7 +161,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Enqueues every recurring job that is due. One that is not understood is logged once; one that
+    /// Enqueues every recurring job that is due. An unreadable one is logged once; one that
     /// fails is retried after the others.
     async fn fire_all(
         &self,
@@ -179,12 +179,12 @@ impl Scheduler {
                     report_fired(&fired);
                     reported.remove(&fired.name);
                 }
-                Tick::NotUnderstood { name, reason } => {
+                Tick::Unreadable { name, reason } => {
                     if reported.insert(name.clone()) {
                         tracing::error!(
                             recurring_job = name,
                             error = redact(&reason),
-                            "a recurring job is due that this program does not understand",
+                            "could not read a due recurring job; another version of the program may have stored it",
                         );
                     }
                     still_due.names.push(name);

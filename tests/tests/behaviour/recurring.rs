@@ -630,7 +630,7 @@ async fn a_plan_that_a_wrong_clock_moved_ahead_is_brought_back_and_enqueues_noth
 }
 
 #[tokio::test]
-async fn a_plan_that_is_rightly_far_ahead_or_paused_or_not_understood_is_left_alone() {
+async fn a_plan_that_is_rightly_far_ahead_or_paused_or_unreadable_is_left_alone() {
     let world = World::new().await;
     planned(
         &world,
@@ -755,7 +755,7 @@ async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_moves_on() {
 }
 
 #[tokio::test]
-async fn a_recurring_job_that_is_not_understood_is_left_alone_and_does_not_block_others() {
+async fn an_unreadable_recurring_job_is_left_alone_and_does_not_block_others() {
     let world = World::new().await;
     planned(
         &world,
@@ -776,7 +776,7 @@ async fn a_recurring_job_that_is_not_understood_is_left_alone_and_does_not_block
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
 
     let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
-    let Tick::NotUnderstood { name, reason } = first else {
+    let Tick::Unreadable { name, reason } = first else {
         panic!("{first:?}");
     };
     let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
@@ -786,7 +786,7 @@ async fn a_recurring_job_that_is_not_understood_is_left_alone_and_does_not_block
     assert_eq!(name, "strange");
     assert!(reason.contains("blue moon"), "{reason}");
     assert!(matches!(second, Tick::Fired(fired) if fired.name == "plain"));
-    // A program that understands it finds it unchanged.
+    // A program that can read it finds it unchanged.
     assert_eq!(
         next_at(&world, "strange").await.to_rfc3339(),
         "2100-01-01T07:00:00+00:00"

@@ -204,7 +204,7 @@ async fn a_scheduler_does_not_register_again_after_its_connection_breaks() {
 }
 
 #[tokio::test]
-async fn a_scheduler_fires_the_others_if_it_does_not_understand_one_recurring_job() {
+async fn a_scheduler_fires_the_others_if_one_recurring_job_is_unreadable() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());

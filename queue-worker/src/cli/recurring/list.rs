@@ -56,6 +56,6 @@ fn last(job: &RecurringJobSummary) -> String {
 fn schedule(job: &RecurringJobSummary) -> String {
     match &job.words {
         Some(words) => words.clone(),
-        None => format!("{}, which this program does not understand", job.schedule),
+        None => format!("{} (not readable by this program)", job.schedule),
     }
 }

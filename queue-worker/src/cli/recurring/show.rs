@@ -94,7 +94,7 @@ fn facts(job: &RecurringJobDetails) -> String {
     fact("name", job.name.clone());
     fact(
         "schedule",
-        words.unwrap_or("not understood by this program").to_owned(),
+        words.unwrap_or("not readable by this program").to_owned(),
     );
     fact("written", format!("{}, zone {}", job.schedule, job.zone));
     fact("kind", job.kind.clone());
