@@ -40,7 +40,9 @@ mod unique;
 pub use db::{begin, is_not_migrated, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
-pub use names::{InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_schedule, check_tag};
+pub use names::{
+    InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_tag,
+};
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;
 pub use redact::redact;

@@ -57,12 +57,12 @@ pub(crate) fn check_group(name: &str) -> Result<(), InvalidName> {
     check("group", name)
 }
 
-/// Checks the name of a schedule, by the rule of [`check_queue`].
+/// Checks the name of a recurring job, by the rule of [`check_queue`].
 ///
 /// # Errors
 /// Refuses what [`check_queue`] refuses.
-pub fn check_schedule(name: &str) -> Result<(), InvalidName> {
-    check("schedule", name)
+pub fn check_recurring_job(name: &str) -> Result<(), InvalidName> {
+    check("recurring job", name)
 }
 
 /// Checks a tag, by the rule of [`check_queue`].

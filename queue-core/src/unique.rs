@@ -33,7 +33,7 @@ pub struct Unique {
 enum Key {
     Args,
     Text(String),
-    Schedule(String),
+    RecurringJob(String),
 }
 
 /// What happens to a job whose key is taken.
@@ -83,9 +83,9 @@ impl Unique {
         Self::by(Key::Text(key.into()))
     }
 
-    /// Jobs that the same schedule enqueues are the same job.
-    pub(crate) fn of_schedule(name: &str) -> Self {
-        Self::by(Key::Schedule(name.to_owned()))
+    /// Jobs of the same recurring job are the same job.
+    pub(crate) fn of_recurring_job(name: &str) -> Self {
+        Self::by(Key::RecurringJob(name.to_owned()))
     }
 
     fn by(key: Key) -> Self {
@@ -133,7 +133,7 @@ impl Unique {
                 hash.update(u64::MAX.to_be_bytes());
                 hash.update(text);
             }
-            Key::Schedule(name) => {
+            Key::RecurringJob(name) => {
                 hash.update((u64::MAX - 1).to_be_bytes());
                 hash.update(name);
             }
@@ -167,7 +167,7 @@ mod tests {
         let args = Unique::by_args();
         assert_ne!(args.digest("ab", "\"c\""), args.digest("a", "\"c\""));
         assert_ne!(Unique::by_key("k1").digest("k", "1"), args.digest("k", "1"));
-        let scheduled = Unique::of_schedule("k1");
+        let scheduled = Unique::of_recurring_job("k1");
         assert_ne!(
             Unique::by_key("k1").digest("k", "1"),
             scheduled.digest("k", "1")

@@ -54,7 +54,7 @@ pub use config::Settings;
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
-pub use queue_core::recurring::{InvalidRecurring, Missed, Overlap, Recurring};
+pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{
     Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
 };

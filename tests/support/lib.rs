@@ -3,7 +3,7 @@
 pub mod deeds;
 pub mod lossy;
 pub mod postgres;
-pub mod schedules;
+pub mod recurring;
 mod slot;
 pub mod soundness;
 pub mod stage;

@@ -23,7 +23,7 @@ pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSumma
 pub use limits::LimitSummary;
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;
-pub use recurring::{FiringDetails, ScheduleDetails, ScheduleSummary};
+pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
 

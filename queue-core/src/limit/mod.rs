@@ -17,9 +17,9 @@ pub const LIMITS_MAX: usize = 8;
 /// The longest duration that is stored.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-/// The group of the keys by which the jobs of a schedule run one after another. No kind, and no
-/// group that somebody names, has an `@`.
-const SCHEDULES: &str = "@recurring";
+/// The group of the keys by which the jobs of a recurring job run one after another. Kinds, and
+/// groups of users, cannot contain an `@`.
+const RECURRING_JOBS: &str = "@recurring";
 
 /// The limits of a job: for each key, how many jobs run at once, how many start in a period, and what
 /// happens to a job when there is no room.
@@ -157,10 +157,10 @@ impl Limits {
         }
     }
 
-    /// Lets the jobs of a schedule run one after another. What is made so is not for
-    /// [`check`](Self::check), which refuses its group in anybody else's hands.
-    pub(crate) fn of_schedule(name: &str) -> Self {
-        Self::key(name).group(SCHEDULES)
+    /// Lets the jobs of a recurring job run one after another. [`check`](Self::check) rejects this
+    /// group, so that users cannot take it.
+    pub(crate) fn of_recurring_job(name: &str) -> Self {
+        Self::key(name).group(RECURRING_JOBS)
     }
 
     /// Sets how many of these jobs may run at once, in all processes together.
@@ -360,8 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_has_the_key_of_a_schedule() {
-        let kept = Limits::of_schedule("nightly").to_json("import").unwrap();
+    fn only_a_recurring_job_has_its_key() {
+        let kept = Limits::of_recurring_job("nightly")
+            .to_json("import")
+            .unwrap();
         assert!(kept.contains(r#""key":"@recurring/nightly""#), "{kept}");
         assert!(refused(Limits::key("nightly").group("@recurring")).contains('@'));
     }

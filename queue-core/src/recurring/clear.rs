@@ -9,11 +9,8 @@ use crate::transitions::millis;
 
 const CLEAR_FIRINGS: &str = include_str!("clear_firings.sql");
 
-/// Clears up to `limit` firings that are older than `keep`, oldest first, and returns how many.
-/// The last due time of every schedule stays.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Clears up to `limit` firings that are older than `keep`, oldest first, and returns how many. Keeps
+/// the firing of the last due time of each recurring job.
 pub async fn clear_firings(
     conn: &mut PgConnection,
     schema: &Schema,

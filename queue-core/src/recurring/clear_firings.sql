@@ -1,5 +1,5 @@
--- firings → gone: up to $2 that are older than $1 ms, oldest first. The last due time of each
--- schedule that is still there stays, however old: it tells what became of it.
+-- firings → gone: up to $2 that are older than $1 ms, oldest first. Keeps the firing of the last due
+-- time of each existing recurring job, whatever its age.
 with old as (
     select id
     from queue.firings

@@ -1,31 +1,32 @@
-//! What a schedule says: when, what to enqueue, and what to do when times are missed or overlap.
+//! The definition of a recurring job: its schedule, its job, and its policies for missed due times
+//! and overlapping jobs.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Missed, Overlap};
-use crate::job::{Due, Job, Options};
-use crate::names::{InvalidName, check_schedule};
+use crate::job::{Due, Job};
+use crate::names::{InvalidName, check_recurring_job};
 use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
 use crate::schedule::{InvalidSchedule, Schedule, Tz};
 
-/// How many missed due times may be looked at one by one.
+/// The range of [`RecurringJob::missed_max`].
 pub const MISSED_MAX: RangeInclusive<u32> = 1..=1_000;
 /// The longest jitter.
 pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
 
-/// A job that is enqueued whenever a schedule says so.
+/// A job that is enqueued on a schedule.
 ///
 /// ```
-/// use queue_core::recurring::{Missed, Overlap, Recurring};
+/// use queue_core::recurring::{Missed, Overlap, RecurringJob};
 /// # use queue_core::Job;
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Rescan { folder: String }
 /// # impl Job for Rescan { const KIND: &'static str = "rescan"; }
 ///
-/// # fn example() -> Result<(), queue_core::recurring::InvalidRecurring> {
+/// # fn example() -> Result<(), queue_core::recurring::InvalidRecurringJob> {
 /// let rescan = Rescan { folder: "/srv".to_owned() };
-/// let recurring = Recurring::new("rescan", "every 5 minutes", rescan)?
+/// let recurring = RecurringJob::new("rescan", "every 5 minutes", rescan)?
 ///     .missed(Missed::Skip)
 ///     .overlap(Overlap::Skip);
 /// # let _ = recurring;
@@ -34,7 +35,7 @@ pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
 /// # example().unwrap();
 /// ```
 #[derive(Clone, Debug)]
-pub struct Recurring {
+pub struct RecurringJob {
     name: String,
     schedule: String,
     zone: Option<Tz>,
@@ -45,82 +46,82 @@ pub struct Recurring {
     jitter: Duration,
 }
 
-/// Why a schedule is refused.
+/// Why a recurring job is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidRecurring {
-    /// Its name is refused.
+pub enum InvalidRecurringJob {
+    /// Its name is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// Its text says no times.
-    #[error("the times of the schedule `{name}` cannot be understood")]
-    Times {
-        /// The schedule's name.
+    /// Its schedule is invalid.
+    #[error("the schedule of the recurring job `{name}` is invalid")]
+    Schedule {
+        /// The name of the recurring job.
         name: String,
-        /// What is wrong with the text.
+        /// What is wrong with the schedule.
         source: InvalidSchedule,
     },
     /// Its job could not be enqueued.
-    #[error("the job of the schedule `{name}` is refused")]
-    Unfit {
-        /// The schedule's name.
+    #[error("the recurring job `{name}` could not be enqueued")]
+    Job {
+        /// The name of the recurring job.
         name: String,
         /// What is wrong with the job.
         source: Box<EnqueueError>,
     },
-    /// Its job is unique or delayed, which a schedule decides by itself.
+    /// Its job is unique or delayed.
     #[error(
-        "the job of the schedule `{name}` is {what}, which would be lost: \
-         say it with the schedule's own {instead}"
+        "the recurring job `{name}` is {what}, which a recurring job cannot be: \
+         use its {instead} instead"
     )]
-    NotKept {
-        /// The schedule's name.
+    UniqueOrDelayed {
+        /// The name of the recurring job.
         name: String,
         /// `unique` or `delayed`.
         what: &'static str,
-        /// What to say instead.
+        /// What to use instead.
         instead: &'static str,
     },
     /// A number or a duration is out of range.
-    #[error("the schedule `{name}` {what}: {expected}")]
+    #[error("the recurring job `{name}` {what}: {expected}")]
     OutOfRange {
-        /// The schedule's name.
+        /// The name of the recurring job.
         name: String,
-        /// What it says.
+        /// The value that is out of range.
         what: String,
-        /// What it may say.
+        /// The values that are allowed.
         expected: String,
     },
 }
 
-impl Recurring {
-    /// Makes one of a typed job, with the options of its kind.
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+impl RecurringJob {
+    /// Makes a recurring job of a typed job, with the options of its kind.
     ///
     /// # Errors
-    /// Refuses a name like [`check_schedule`], times that cannot be understood, and a job that
-    /// could not be enqueued, or is unique or delayed.
+    /// Returns an error if the name does not pass [`check_recurring_job`], the schedule is invalid,
+    /// or the job could not be enqueued, or is unique or delayed.
     pub fn new<J: Job>(
         name: impl Into<String>,
         schedule: impl Into<String>,
         job: J,
-    ) -> Result<Self, InvalidRecurring> {
+    ) -> Result<Self, InvalidRecurringJob> {
         let name = name.into();
-        match NewJob::of(&job) {
-            Ok(job) => Self::of(name, schedule, job),
-            Err(error) => Err(InvalidRecurring::job(&name, error)),
-        }
+        let job = NewJob::of(&job).map_err(|error| InvalidRecurringJob::job(&name, error))?;
+        Self::of(name, schedule, job)
     }
 
-    /// Makes one of a job of whatever kind, or of one with options of its own:
+    /// Makes a recurring job of any kind, or with options of its own:
     /// `NewJob::of(&job)?.with(|options| options.queue("night"))`.
     ///
     /// # Errors
-    /// Refuses what [`Recurring::new`] refuses.
+    /// Returns the errors of [`RecurringJob::new`].
     pub fn of(
         name: impl Into<String>,
         schedule: impl Into<String>,
         job: NewJob,
-    ) -> Result<Self, InvalidRecurring> {
+    ) -> Result<Self, InvalidRecurringJob> {
         let recurring = Self {
             name: name.into(),
             schedule: schedule.into(),
@@ -131,157 +132,132 @@ impl Recurring {
             overlap: Overlap::default(),
             jitter: Duration::ZERO,
         };
-        check_schedule(&recurring.name)?;
+        check_recurring_job(&recurring.name)?;
         recurring.schedule_in(Tz::UTC)?;
         recurring.check_job()?;
         Ok(recurring)
     }
 
-    /// Sets the zone whose clock the times are by, unless the text of the schedule names one; that
-    /// of whoever registers it, unless set.
+    /// Sets the time zone of the schedule. A zone in the text of the schedule wins over it; without
+    /// either, the default zone of the scheduler or caller holds.
     #[must_use]
     pub fn zone(mut self, zone: Tz) -> Self {
         self.zone = Some(zone);
         self
     }
 
-    /// Sets what becomes of missed due times; [`Missed::Once`] unless set.
+    /// Sets the policy for missed due times; [`Missed::Once`] unless set.
     #[must_use]
     pub fn missed(mut self, missed: Missed) -> Self {
         self.missed = missed;
         self
     }
 
-    /// Sets how many missed due times are looked at one by one, the newest; 100 unless set. Those
-    /// before them are recorded together, and nothing is enqueued for them.
+    /// Sets how many missed due times, the newest, are decided one by one; 100 unless set. Older ones
+    /// are recorded together, and nothing is enqueued for them.
     ///
     /// # Errors
-    /// Refuses a number outside of [`MISSED_MAX`].
-    pub fn missed_max(mut self, count: u32) -> Result<Self, InvalidRecurring> {
+    /// Returns an error for a number outside [`MISSED_MAX`].
+    pub fn missed_max(mut self, count: u32) -> Result<Self, InvalidRecurringJob> {
         if !MISSED_MAX.contains(&count) {
-            return Err(InvalidRecurring::OutOfRange {
+            return Err(InvalidRecurringJob::OutOfRange {
                 name: self.name,
-                what: format!("makes up for {count} missed times"),
-                expected: format!("{} to {} can be", MISSED_MAX.start(), MISSED_MAX.end()),
+                what: format!("has a `missed_max` of {count}"),
+                expected: format!("use {} to {}", MISSED_MAX.start(), MISSED_MAX.end()),
             });
         }
         self.missed_max = count;
         Ok(self)
     }
 
-    /// Sets what becomes of a due time while an earlier job has not ended; [`Overlap::Allow`]
-    /// unless set.
+    /// Sets the policy for due times at which an earlier job has not ended; [`Overlap::Allow`] unless
+    /// set.
     #[must_use]
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.overlap = overlap;
         self
     }
 
-    /// Lets each job start up to this much after its due time, so that not all schedules of a full
-    /// hour start at once. How much is drawn from the name and the due time: whoever draws it
-    /// again gets the same.
+    /// Delays each job by a random time up to this, so that the jobs of a full hour do not all start
+    /// at once. The delay follows from the name and the due time, so every process finds the same.
     ///
     /// # Errors
-    /// Refuses more than [`JITTER_MAX`].
-    pub fn jitter(mut self, jitter: Duration) -> Result<Self, InvalidRecurring> {
+    /// Returns an error for more than [`JITTER_MAX`].
+    pub fn jitter(mut self, jitter: Duration) -> Result<Self, InvalidRecurringJob> {
         if jitter > JITTER_MAX {
-            return Err(InvalidRecurring::OutOfRange {
+            return Err(InvalidRecurringJob::OutOfRange {
                 name: self.name,
                 what: format!("has a jitter of {} s", jitter.as_secs()),
-                expected: format!("{} s at most", JITTER_MAX.as_secs()),
+                expected: format!("use at most {} s", JITTER_MAX.as_secs()),
             });
         }
         self.jitter = jitter;
         Ok(self)
     }
 
-    /// Returns its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns its times, by the clock of `default_zone` unless it says another.
+    /// Returns the schedule, in `default_zone` unless the recurring job has a zone.
     ///
     /// # Errors
-    /// Refuses a text that says no times; one that [`Recurring::of`] took says some in any zone.
-    pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurring> {
+    /// Returns an error if the schedule is invalid, which [`RecurringJob::of`] has checked.
+    pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurringJob> {
         Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone)).map_err(|source| {
-            InvalidRecurring::Times {
+            InvalidRecurringJob::Schedule {
                 name: self.name.clone(),
                 source,
             }
         })
     }
 
-    fn check_job(&self) -> Result<(), InvalidRecurring> {
-        let not_kept = |what, instead| InvalidRecurring::NotKept {
+    fn check_job(&self) -> Result<(), InvalidRecurringJob> {
+        let unique_or_delayed = |what, instead| InvalidRecurringJob::UniqueOrDelayed {
             name: self.name.clone(),
             what,
             instead,
         };
         if self.job.options.unique.is_some() {
-            return Err(not_kept("unique", "`overlap`"));
+            return Err(unique_or_delayed("unique", "`overlap`"));
         }
         if self.job.options.due != Due::Now {
-            return Err(not_kept("delayed", "times"));
+            return Err(unique_or_delayed("delayed", "`schedule`"));
         }
         self.job
             .check(ARGS_BYTES_MAX)
-            .map_err(|error| InvalidRecurring::job(&self.name, error))
-    }
-
-    /// Writes it as a row, with its times by the clock of its zone.
-    pub(super) fn row(&self, default_zone: Tz) -> Result<Row<'_>, InvalidRecurring> {
-        let schedule = self.schedule_in(default_zone)?;
-        Ok(Row {
-            recurring: self,
-            schedule,
-        })
-    }
-}
-
-impl InvalidRecurring {
-    fn job(name: &str, source: EnqueueError) -> Self {
-        Self::Unfit {
-            name: name.to_owned(),
-            source: Box::new(source),
-        }
-    }
-}
-
-/// A schedule as a row.
-pub(super) struct Row<'a> {
-    recurring: &'a Recurring,
-    pub(super) schedule: Schedule,
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-impl Row<'_> {
-    pub(super) fn name(&self) -> &str {
-        &self.recurring.name
+            .map_err(|error| InvalidRecurringJob::job(&self.name, error))
     }
 
     /// Binds the first fifteen values of `insert.sql`.
-    pub(super) fn bind<'q>(&self, query: Query<'q>) -> Query<'q> {
-        let Recurring { job, .. } = self.recurring;
-        let options: &Options = &job.options;
+    pub(super) fn bind<'q>(&self, query: Query<'q>, zone: Tz) -> Query<'q> {
+        let options = &self.job.options;
         query
-            .bind(self.recurring.name.clone())
-            .bind(self.recurring.schedule.clone())
-            .bind(self.schedule.zone().name())
-            .bind(job.kind.to_string())
-            .bind(job.args.clone())
+            .bind(self.name.clone())
+            .bind(self.schedule.clone())
+            .bind(zone.name())
+            .bind(self.job.kind.to_string())
+            .bind(self.job.args.clone())
             .bind(options.queue.to_string())
             .bind(options.priority)
             .bind(options.attempts_max)
             .bind(options.crashes_max)
             .bind(options.tags.clone())
-            .bind(self.recurring.missed.as_str())
-            .bind(i32::try_from(self.recurring.missed_max).unwrap_or(i32::MAX))
-            .bind(self.recurring.overlap.as_str())
-            .bind(i64::try_from(self.recurring.jitter.as_millis()).unwrap_or(i64::MAX))
-            .bind(options.limits.to_json(&job.kind))
+            .bind(self.missed.as_str())
+            .bind(i32::try_from(self.missed_max).unwrap_or(i32::MAX))
+            .bind(self.overlap.as_str())
+            .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
+            .bind(options.limits.to_json(&self.job.kind))
+    }
+}
+
+impl InvalidRecurringJob {
+    fn job(name: &str, source: EnqueueError) -> Self {
+        Self::Job {
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 
@@ -290,14 +266,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::job::Options;
     use crate::unique::Unique;
 
-    fn of(name: &str, schedule: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
-        Recurring::of(name, schedule, NewJob::untyped("k", &json!({}), options))
+    fn of(
+        name: &str,
+        schedule: &str,
+        options: Options,
+    ) -> Result<RecurringJob, InvalidRecurringJob> {
+        RecurringJob::of(name, schedule, NewJob::untyped("k", &json!({}), options))
     }
 
     #[test]
-    fn what_could_never_be_enqueued_is_refused_at_once() {
+    fn an_invalid_definition_is_rejected_at_once() {
         let refused = [
             of("two words", "every minute", Options::new()),
             of("a", "every blue moon", Options::new()),
@@ -317,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn its_own_zone_wins_over_that_of_whoever_registers_it() {
+    fn the_zone_of_a_recurring_job_wins_over_the_default_zone() {
         let plain = of("a", "0 9 * * *", Options::new()).unwrap();
         assert_eq!(
             plain.schedule_in(Tz::Asia__Tokyo).unwrap().zone(),

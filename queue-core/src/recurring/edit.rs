@@ -1,11 +1,9 @@
-//! What an operator or an application does to one schedule.
+//! Changes of one recurring job by an operator or an application.
 
-use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::definition::Row;
-use super::template::{Template, Unreadable, send};
-use super::{InvalidRecurring, Recurring};
+use super::template::{Template, send, unreadable};
+use super::{InvalidRecurringJob, RecurringJob};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
 use crate::schedule::Tz;
@@ -24,63 +22,67 @@ const REMOVE: &str = include_str!("remove.sql");
 const LOCK_NAMED: &str = include_str!("lock_named.sql");
 const RECORD_RUN: &str = include_str!("record_run.sql");
 
-/// Why a schedule was not changed.
+/// Why a recurring job was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecurringError {
-    /// What it says is refused.
+    /// Its definition is invalid.
     #[error(transparent)]
-    Invalid(#[from] InvalidRecurring),
+    Invalid(#[from] InvalidRecurringJob),
     /// The name is taken.
-    #[error("there is a schedule `{0}` already: replace it, or choose another name")]
+    #[error("there is a recurring job `{0}` already: replace it, or choose another name")]
     Taken(String),
-    /// There is no such schedule.
-    #[error("there is no schedule `{0}`")]
+    /// There is no such recurring job.
+    #[error("there is no recurring job `{0}`")]
     Unknown(String),
     /// A program or its configuration declares it.
     #[error(
-        "the schedule `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
+        "the recurring job `{name}` is declared by `{source_name}`, in its code or its queue.toml: \
          change it there; it can be paused or removed here"
     )]
     Declared {
-        /// The schedule's name.
+        /// The name of the recurring job.
         name: String,
         /// The source that declares it.
         source_name: String,
     },
-    /// This program does not understand what another one stored.
-    #[error("the schedule `{name}` is not understood by this program: {reason}")]
-    NotUnderstood {
-        /// The schedule's name.
+    /// Its row cannot be read; another version of the program may have stored it.
+    #[error(
+        "could not read the recurring job `{name}`, which another version of this program may have stored: {reason}"
+    )]
+    Unreadable {
+        /// The name of the recurring job.
         name: String,
-        /// What is not understood.
+        /// Why the row cannot be read.
         reason: String,
     },
     /// Its job could not be enqueued.
     #[error(transparent)]
     NotEnqueued(#[from] EnqueueError),
-    /// The database refused, or could not be reached.
-    #[error("could not change the schedule")]
+    /// The database returned an error or could not be reached.
+    #[error("could not change the recurring job")]
     Database(#[from] sqlx::Error),
 }
 
-/// Adds a schedule at run time. It is due for the first time after now. Its times are by the clock
-/// of `default_zone` unless it says another.
+/// Adds a recurring job at run time. It is first due after now. Its zone is `default_zone` unless it
+/// has one.
 ///
 /// # Errors
-/// Refuses a name that is taken; returns what the server answered.
+/// Returns [`RecurringError::Taken`] if there is a recurring job of this name.
 pub async fn add(
     conn: &mut PgConnection,
     schema: &Schema,
-    recurring: &Recurring,
+    recurring: &RecurringJob,
     default_zone: Tz,
 ) -> Result<(), RecurringError> {
-    let row = recurring.row(default_zone)?;
-    let now = now(conn).await?;
-    let added = row
-        .bind(sqlx::query(schema.sql(ADD)))
+    let schedule = recurring.schedule_in(default_zone)?;
+    let now = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(&mut *conn)
+        .await?;
+    let added = recurring
+        .bind(sqlx::query(schema.sql(ADD)), schedule.zone())
         .bind(None::<&str>)
-        .bind(row.schedule.next_after(now))
+        .bind(schedule.next_after(now))
         .fetch_optional(conn)
         .await?;
     match added {
@@ -89,38 +91,36 @@ pub async fn add(
     }
 }
 
-/// Adds a schedule at run time, or changes one that was added so. Another text or another zone
-/// takes effect from now; all else leaves its next due time, and whether it is paused, as it was.
-/// Returns whether it was not there.
+/// Adds a recurring job at run time, or changes one that was added at run time. It stays paused if it
+/// was. Its plan changes only if its schedule or zone does. Returns whether it is new.
 ///
 /// # Errors
-/// Refuses a schedule that a program declares; returns what the server answered.
+/// Returns [`RecurringError::Declared`] if a program declares it.
 pub async fn replace(
     conn: &mut PgConnection,
     schema: &Schema,
-    recurring: &Recurring,
+    recurring: &RecurringJob,
     default_zone: Tz,
 ) -> Result<bool, RecurringError> {
-    let row = recurring.row(default_zone)?;
     let mut tx = conn.begin().await?;
-    if let Some(is_new) = store(&mut tx, schema, &row, None).await? {
+    if let Some(is_new) = store(&mut tx, schema, recurring, default_zone, None).await? {
         tx.commit().await?;
         return Ok(is_new);
     }
     match owner(&mut tx, schema, recurring.name()).await? {
-        Some(source_name) => Err(RecurringError::Declared {
+        Some(Some(source_name)) => Err(RecurringError::Declared {
             name: recurring.name().to_owned(),
             source_name,
         }),
-        None => Ok(false),
+        _ => Ok(false),
     }
 }
 
-/// Pauses a schedule: while it is, nothing is enqueued for it. Returns whether it was not paused
-/// already.
+/// Pauses a recurring job: nothing is enqueued for it until it is resumed. Returns whether it was
+/// not paused before.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn pause(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -129,11 +129,11 @@ pub async fn pause(
     change(conn, schema, PAUSE, name).await
 }
 
-/// Resumes a schedule. The due times since it was paused were missed, and are treated so. Returns
-/// whether it was paused.
+/// Resumes a recurring job. The due times since it was paused are missed ones. Returns whether it was
+/// paused.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn resume(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -155,18 +155,18 @@ async fn change(
     if changed.rows_affected() == 1 {
         return Ok(true);
     }
-    match is_there(conn, schema, name).await? {
-        true => Ok(false),
-        false => Err(RecurringError::Unknown(name.to_owned())),
+    match owner(conn, schema, name).await? {
+        Some(_) => Ok(false),
+        None => Err(RecurringError::Unknown(name.to_owned())),
     }
 }
 
-/// Removes a schedule, and returns the source that declared it; nothing when it was added at run
-/// time. What it enqueued stays. One that is still declared comes back when a process of that
-/// source starts.
+/// Removes a recurring job, and returns the source that declared it; `None` if it was added at run
+/// time. The jobs that it enqueued stay. If a program still declares it, it comes back when a process
+/// of that source starts.
 ///
 /// # Errors
-/// Says when there is no such schedule; returns what the server answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job.
 pub async fn remove(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -179,16 +179,15 @@ pub async fn remove(
     source.ok_or_else(|| RecurringError::Unknown(name.to_owned()))
 }
 
-/// Enqueues the job of a schedule now, paused or not, and records it apart from the plan, which
-/// does not move. It is enqueued although an earlier one may not have ended.
+/// Enqueues the job of a recurring job now, even if it is paused or an earlier job has not ended. The
+/// run is recorded without a due time, and the plan does not change.
 ///
-/// A transaction of the caller's around it holds up, until it ends, every change to the schedule,
-/// the decisions about its due times, and the schedulers of processes that start and declare it,
-/// which register before they enqueue anything: keep it short.
+/// Keep a transaction around this call short. Until it ends, it blocks changes of the recurring job,
+/// decisions about its due times, and the schedulers of starting processes that declare it.
 ///
 /// # Errors
-/// Says when there is no such schedule, and why its job is refused; returns what the server
-/// answered.
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job, and the reason if its job
+/// cannot be enqueued.
 pub async fn run(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -200,12 +199,12 @@ pub async fn run(
         .fetch_optional(&mut *tx)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let template = Template::read(&row).map_err(|unreadable| match unreadable {
-        Unreadable::Database(error) => RecurringError::Database(error),
-        Unreadable::NotUnderstood(reason) => RecurringError::NotUnderstood {
+    let template = Template::read(&row).map_err(|error| match unreadable(&error) {
+        Some(reason) => RecurringError::Unreadable {
             name: name.to_owned(),
             reason,
         },
+        None => error.into(),
     })?;
     let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
@@ -220,58 +219,39 @@ pub async fn run(
     Ok(enqueued.id())
 }
 
-/// Adds a schedule, or changes the one of its name and source, within a transaction. Tells whether
-/// it was not there; nothing, when nothing was changed: it says the same already, or belongs to
-/// somebody else.
+/// Adds a recurring job, or changes the one with the same name and source, within a transaction.
+/// Returns whether it is new. Returns `None` if nothing was changed: it is equal already, or belongs
+/// to another source.
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
-    row: &Row<'_>,
+    recurring: &RecurringJob,
+    default_zone: Tz,
     source: Option<&str>,
-) -> Result<Option<bool>, sqlx::Error> {
-    let now: DateTime<Utc> = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
-        .bind(row.name())
+) -> Result<Option<bool>, RecurringError> {
+    let schedule = recurring.schedule_in(default_zone)?;
+    let now = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
+        .bind(recurring.name())
         .fetch_one(&mut *conn)
         .await?;
-    let stored = row
-        .bind(sqlx::query(schema.sql(STORE)))
+    let stored = recurring
+        .bind(sqlx::query(schema.sql(STORE)), schedule.zone())
         .bind(source)
-        .bind(row.schedule.next_after(now))
+        .bind(schedule.next_after(now))
         .fetch_optional(conn)
         .await?;
-    stored
-        .map(|stored| sqlx::Row::try_get(&stored, 0))
-        .transpose()
+    Ok(stored.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Returns the source that declares a schedule, if one does.
+/// Returns the source of a recurring job: the outer `None` if there is no such recurring job, the
+/// inner one if it was added at run time.
 pub(super) async fn owner(
     conn: &mut PgConnection,
     schema: &Schema,
     name: &str,
-) -> Result<Option<String>, sqlx::Error> {
-    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(OWNER))
+) -> Result<Option<Option<String>>, sqlx::Error> {
+    sqlx::query_scalar(schema.sql(OWNER))
         .bind(name)
         .fetch_optional(conn)
-        .await?;
-    Ok(source.flatten())
-}
-
-async fn is_there(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    name: &str,
-) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query(schema.sql(OWNER))
-        .bind(name)
-        .fetch_optional(conn)
-        .await?;
-    Ok(found.is_some())
-}
-
-/// Reads the database's clock.
-async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
-    sqlx::query_scalar("select clock_timestamp()")
-        .fetch_one(conn)
         .await
 }

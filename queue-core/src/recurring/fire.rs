@@ -1,4 +1,4 @@
-//! Decides about due times, and enqueues what is due.
+//! Decides about due times, and enqueues their jobs.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::Missed;
-use super::plan::{Decision, Plan, Verdict, plan};
-use super::template::{Template, Unreadable, jitter, send};
+use super::decide::{Decision, Decisions, decide};
+use super::template::{Template, jitter, send, unreadable};
 use crate::db::is_transient;
 use crate::job::JobId;
 use crate::new_job::{EnqueueError, NewJob};
-use crate::schedule::{Schedule, parse_zone};
+use crate::schedule::Schedule;
 use crate::sql::Schema;
 use crate::transitions::enqueue::Enqueued;
 
@@ -22,81 +22,80 @@ const SETTLE: &str = include_str!("settle.sql");
 pub(super) const MOVE: &str = include_str!("move.sql");
 const NEXT_DUE: &str = include_str!("next_due.sql");
 
-/// The most jobs that one transaction enqueues. To make up for a long standstill takes several: one
-/// alone might not be done before the server's patience ends, and then would be begun for ever.
+/// The most jobs that one transaction enqueues. Making up for a long downtime takes several: a single
+/// one could hit the server's timeout again and again.
 pub const JOBS_MAX: usize = 100;
 
-/// What one look at the schedules came to.
+/// The result of [`fire_next`].
 #[derive(Debug)]
 pub enum Tick {
-    /// No schedule is due that nobody else decides about.
+    /// Nothing is due, or other schedulers hold the locks of what is due.
     Idle,
-    /// One schedule was due, and its due times until now have been decided about, or the oldest of
-    /// very many; then it is still due.
+    /// One recurring job was due, and its due times until now are decided. After a long downtime only
+    /// the oldest are, and the recurring job is still due.
     Fired(Fired),
-    /// One schedule is due that this program does not understand. It was left alone: a program of
-    /// another version may understand it.
-    NotUnderstood {
+    /// One recurring job is due, but its row cannot be read. Nothing was changed: another version of
+    /// the program may have stored it, and can read it.
+    Unreadable {
         /// Its name.
         name: String,
-        /// What is not understood.
+        /// Why the row cannot be read.
         reason: String,
     },
-    /// One schedule is due that could not be decided about, for a reason of its own. Nothing of it
-    /// was: it is still due.
+    /// One recurring job is due, but an error that concerns only this one prevented a decision. It is
+    /// still due.
     Failed {
         /// Its name.
         name: String,
-        /// What the server answered, or what could not be read of its row.
+        /// The error of the server, or of reading the row.
         error: sqlx::Error,
     },
 }
 
-/// What became of the due times of one schedule.
+/// The firings of one recurring job.
 #[derive(Debug)]
 pub struct Fired {
-    /// The schedule's name.
+    /// The name of the recurring job.
     pub name: String,
-    /// What was decided, oldest first.
+    /// The firings, oldest first.
     pub firings: Vec<Firing>,
-    /// How many due times somebody had decided about before. Nothing was enqueued for them.
+    /// How many due times were decided before. Nothing was enqueued for them.
     pub lost: usize,
 }
 
-/// What became of one due time.
+/// The record of one due time.
 #[derive(Debug)]
 pub struct Firing {
     /// The due time.
     pub due_at: DateTime<Utc>,
-    /// Set when it is about all due times from this one on.
+    /// Set if it covers all due times from this one on.
     pub since: Option<DateTime<Utc>>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: FiringOutcome,
 }
 
-/// What became of a due time.
+/// The outcome of a due time.
 #[derive(Debug)]
 pub enum FiringOutcome {
     /// A job was enqueued.
     Enqueued(JobId),
-    /// It was missed, and not made up for.
+    /// The due time was missed, and no job makes up for it.
     Missed,
-    /// An earlier job of the schedule had not ended: this one.
+    /// Nothing was enqueued, because this earlier job had not ended.
     Overlapped(JobId),
     /// The job could not be enqueued.
     Failed(EnqueueError),
 }
 
-/// Decides about the due times until now of the schedule that has been due for longest, in one
-/// transaction that enqueues up to [`JOBS_MAX`] jobs. Now is the database's clock unless given.
-/// Schedules named in `except` are left alone: those that were not understood, or failed, a moment
-/// ago.
+/// Takes the recurring job that has been due for longest, decides about its due times until now, and
+/// enqueues up to [`JOBS_MAX`] jobs, in one transaction. Now is the database's clock unless given.
+/// Ignores the recurring jobs named in `except`: they were unreadable, or failed, a moment ago.
 ///
-/// Any number may do this at once: each takes a schedule that no other decides about.
+/// Many schedulers can call this at once: each locks another recurring job.
 ///
 /// # Errors
-/// Returns what the server answered, unless that is about the one schedule; then nothing has been
-/// decided.
+/// Returns errors of the database, except those that concern one recurring job only. Nothing is
+/// decided then.
 pub async fn fire_next(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -113,20 +112,20 @@ pub async fn fire_next(
         return Ok(Tick::Idle);
     };
     let name: String = row.try_get("name")?;
-    let fired = match DueSchedule::read(&row) {
-        Ok(due) => fire(&mut tx, schema, due).await,
-        Err(Unreadable::Database(error)) => Err(error),
-        Err(Unreadable::NotUnderstood(reason)) => {
-            return Ok(Tick::NotUnderstood { name, reason });
+    let due = match DueRecurringJob::read(&row) {
+        Ok(due) => due,
+        Err(error) => {
+            let reason = unreadable(&error).ok_or(error)?;
+            return Ok(Tick::Unreadable { name, reason });
         }
     };
-    match fired {
+    match fire(&mut tx, schema, due).await {
         Ok(fired) => {
             tx.commit().await?;
             Ok(Tick::Fired(fired))
         }
-        Err(error) if is_of_one_schedule(&error) => {
-            // Where the server has gone away, this tells.
+        Err(error) if concerns_one_recurring_job(&error) => {
+            // Fails if the server has gone away.
             tx.rollback().await?;
             Ok(Tick::Failed { name, error })
         }
@@ -134,19 +133,17 @@ pub async fn fire_next(
     }
 }
 
-/// Tells whether the server answered, and others may fare better.
-fn is_of_one_schedule(error: &sqlx::Error) -> bool {
+/// Returns whether the error concerns this recurring job only: the server answered, so others may
+/// succeed.
+fn concerns_one_recurring_job(error: &sqlx::Error) -> bool {
     matches!(
         error,
         sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
     )
 }
 
-/// Returns how long it is until the next schedule is due, those in `except` left out; nothing, when
-/// none will be.
-///
-/// # Errors
-/// Returns what the server answered.
+/// Returns how long it is until the next recurring job is due, without those in `except`; `None` if
+/// none is planned.
 pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -159,8 +156,8 @@ pub async fn next_due(
     Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
 }
 
-/// A schedule that is due, and locked.
-struct DueSchedule {
+/// A recurring job that is due, and locked.
+struct DueRecurringJob {
     template: Template,
     schedule: Schedule,
     missed: Missed,
@@ -170,34 +167,21 @@ struct DueSchedule {
     now: DateTime<Utc>,
 }
 
-impl DueSchedule {
+impl DueRecurringJob {
     /// Reads a row of `lock_due.sql`.
-    fn read(row: &PgRow) -> Result<Self, Unreadable> {
-        let text: &str = row.try_get("schedule")?;
-        let zone = parse_zone(row.try_get("zone")?).map_err(Unreadable::because)?;
-        let missed: &str = row.try_get("missed")?;
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let schedule = Schedule::of_row(row.try_get("schedule")?, row.try_get("zone")?);
         let missed_max: i32 = row.try_get("missed_max")?;
         let jitter_ms: i64 = row.try_get("jitter_ms")?;
         Ok(Self {
             template: Template::read(row)?,
-            schedule: Schedule::parse(text, zone).map_err(Unreadable::because)?,
-            missed: missed.parse().map_err(Unreadable::because)?,
+            schedule: schedule.map_err(|invalid| sqlx::Error::Decode(invalid.into()))?,
+            missed: row.try_get("missed")?,
             missed_max: usize::try_from(missed_max).unwrap_or(1),
             jitter: Duration::from_millis(jitter_ms.unsigned_abs()),
             next_at: row.try_get("next_at")?,
             now: row.try_get("now")?,
         })
-    }
-
-    fn plan(&self) -> Plan {
-        plan(
-            &self.schedule,
-            self.next_at,
-            self.now,
-            self.missed,
-            self.missed_max,
-        )
-        .at_most(JOBS_MAX)
     }
 
     fn job_for(&self, due_at: DateTime<Utc>) -> Result<NewJob, EnqueueError> {
@@ -213,23 +197,22 @@ impl DueSchedule {
 async fn fire(
     conn: &mut PgConnection,
     schema: &Schema,
-    due: DueSchedule,
+    due: DueRecurringJob,
 ) -> Result<Fired, sqlx::Error> {
-    let Plan { decisions, next_at } = due.plan();
-    let name = &due.template.name;
-    let decided = record(conn, schema, name, &decisions).await?;
-    let mut firings = Vec::with_capacity(decided.len());
-    for decision in decisions
-        .iter()
-        .filter(|each| decided.contains(&each.due_at))
-    {
-        let outcome = match decision.verdict {
-            Verdict::Miss => FiringOutcome::Missed,
-            Verdict::Enqueue => {
-                let outcome = enqueue_one(conn, schema, &due, decision.due_at).await?;
-                settle(conn, schema, name, decision.due_at, &outcome).await?;
-                outcome
-            }
+    let decided = decide(
+        &due.schedule,
+        due.next_at,
+        due.now,
+        due.missed,
+        due.missed_max,
+    );
+    let Decisions { decisions, next_at } = decided.at_most(JOBS_MAX);
+    let new = record(conn, schema, &due.template.name, &decisions).await?;
+    let mut firings = Vec::with_capacity(new.len());
+    for decision in decisions.iter().filter(|each| new.contains(&each.due_at)) {
+        let outcome = match decision.enqueue {
+            true => enqueue_one(conn, schema, &due, decision.due_at).await?,
+            false => FiringOutcome::Missed,
         };
         firings.push(Firing {
             due_at: decision.due_at,
@@ -238,7 +221,7 @@ async fn fire(
         });
     }
     sqlx::query(schema.sql(MOVE))
-        .bind(name)
+        .bind(&due.template.name)
         .bind(next_at)
         .execute(conn)
         .await?;
@@ -249,7 +232,7 @@ async fn fire(
     })
 }
 
-/// Writes the decisions, and returns the due times that nobody had decided about before.
+/// Records the decisions, and returns the due times that were not decided before.
 async fn record(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -258,13 +241,8 @@ async fn record(
 ) -> Result<Vec<DateTime<Utc>>, sqlx::Error> {
     let due: Vec<_> = decisions.iter().map(|each| each.due_at).collect();
     let since: Vec<_> = decisions.iter().map(|each| each.since).collect();
-    let outcomes: Vec<_> = decisions
-        .iter()
-        .map(|each| match each.verdict {
-            Verdict::Enqueue => "enqueued",
-            Verdict::Miss => "missed",
-        })
-        .collect();
+    let outcome = |each: &Decision| if each.enqueue { "enqueued" } else { "missed" };
+    let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
     sqlx::query_scalar(schema.sql(RECORD))
         .bind(name)
         .bind(due)
@@ -274,64 +252,62 @@ async fn record(
         .await
 }
 
-/// Enqueues the job of one due time. What the queue or the server refuses leaves no trace in the
-/// transaction, and is an outcome; only what may succeed the next time is an error.
+/// Enqueues the job of one due time, and records the outcome. A job that cannot be enqueued is an
+/// outcome and leaves no trace in the transaction; only a transient error is returned.
 async fn enqueue_one(
     conn: &mut PgConnection,
     schema: &Schema,
-    due: &DueSchedule,
+    due: &DueRecurringJob,
     due_at: DateTime<Utc>,
 ) -> Result<FiringOutcome, sqlx::Error> {
-    let job = match due.job_for(due_at) {
-        Ok(job) => job,
-        Err(refused) => return Ok(FiringOutcome::Failed(refused)),
+    let sent = match due.job_for(due_at) {
+        Ok(job) => send_alone(conn, schema, &job).await,
+        Err(invalid) => Err(invalid),
     };
-    let mut savepoint = conn.begin().await?;
-    match send(&mut savepoint, schema, &job).await {
+    let (outcome, word, job_id, reason) = match sent {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
-            savepoint.commit().await?;
-            Ok(FiringOutcome::Enqueued(id))
+            (FiringOutcome::Enqueued(id), "enqueued", Some(id.0), None)
         }
         Ok(Enqueued::Kept(holder) | Enqueued::Rejected(holder)) => {
-            savepoint.commit().await?;
-            Ok(FiringOutcome::Overlapped(holder))
+            let reason = format!("job {holder} had not ended");
+            (
+                FiringOutcome::Overlapped(holder),
+                "overlap",
+                None,
+                Some(reason),
+            )
         }
         Err(EnqueueError::Database(error) | EnqueueError::NotMigrated(error))
             if is_transient(&error) =>
         {
-            Err(error)
+            return Err(error);
         }
         Err(error) => {
-            savepoint.rollback().await?;
-            Ok(FiringOutcome::Failed(error))
+            let reason = with_cause(&error);
+            (FiringOutcome::Failed(error), "failed", None, Some(reason))
         }
-    }
-}
-
-async fn settle(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    name: &str,
-    due_at: DateTime<Utc>,
-    outcome: &FiringOutcome,
-) -> Result<(), sqlx::Error> {
-    let (word, job_id, reason) = match outcome {
-        FiringOutcome::Enqueued(id) => ("enqueued", Some(id.0), None),
-        FiringOutcome::Missed => ("missed", None, None),
-        FiringOutcome::Overlapped(job) => {
-            ("overlap", None, Some(format!("job {job} had not ended")))
-        }
-        FiringOutcome::Failed(error) => ("failed", None, Some(with_cause(error))),
     };
     sqlx::query(schema.sql(SETTLE))
-        .bind(name)
+        .bind(&due.template.name)
         .bind(due_at)
         .bind(word)
         .bind(job_id)
         .bind(reason)
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(outcome)
+}
+
+/// Enqueues a job in a savepoint, which is rolled back on an error.
+async fn send_alone(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: &NewJob,
+) -> Result<Enqueued, EnqueueError> {
+    let mut savepoint = conn.begin().await?;
+    let enqueued = send(&mut savepoint, schema, job).await?;
+    savepoint.commit().await?;
+    Ok(enqueued)
 }
 
 fn with_cause(error: &EnqueueError) -> String {

@@ -1,4 +1,4 @@
--- Adds a schedule. What follows says what becomes of one whose name is taken.
+-- Adds a recurring job. Is followed by a clause for a name that is taken.
 insert into queue.recurring_jobs as stored (
     name, schedule, zone, kind, args, queue, priority, attempts_max, crashes_max, tags, missed,
     missed_max, overlap, jitter_ms, limits, source, next_at

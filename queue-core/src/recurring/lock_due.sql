@@ -1,5 +1,5 @@
--- Locks the schedule that has been due for longest at $1 (now, when null), and is not among $2.
--- Skips what another scheduler decides about: any number may run at once.
+-- Locks the recurring job that has been due for longest at $1 (now, if null), without those named in
+-- $2. Skips rows that other schedulers have locked.
 select name, schedule, zone, kind, args::text as args, queue, priority, attempts_max, crashes_max,
     tags, missed, missed_max, overlap, jitter_ms, limits::text as limits, next_at,
     coalesce($1, statement_timestamp()) as now

@@ -1,4 +1,4 @@
--- Reads what a schedule enqueues, and keeps it from being removed meanwhile.
+-- Reads the job of a recurring job, and locks the row so that it is not removed meanwhile.
 select name, kind, args::text as args, queue, priority, attempts_max, crashes_max, tags, overlap,
     limits::text as limits
 from queue.recurring_jobs

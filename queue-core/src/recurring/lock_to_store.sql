@@ -1,5 +1,5 @@
--- Locks a schedule that is about to be stored, if it is there, and then reads the clock: a plan made
--- before a wait for the lock could lie in the past.
+-- Locks a recurring job before it is stored, if it exists, and then reads the clock: a plan computed
+-- before waiting for the lock could be in the past.
 with locked as (
     select name
     from queue.recurring_jobs

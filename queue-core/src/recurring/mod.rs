@@ -1,17 +1,16 @@
-//! Schedules: what is enqueued again and again, when, and what became of each time it was due.
+//! Recurring jobs: jobs that are enqueued on a schedule, and a record of each due time.
 //!
-//! A schedule is a row with the next due time that nobody has decided about. Whoever wants to
-//! decide locks the row, asks the plan what is to become of the due times until now, writes a
-//! firing for each, enqueues the jobs of those firings that were new, and moves the row on: all of
-//! it in one transaction. So any number of schedulers may do it at once, and one that is killed
-//! half-way leaves everything or nothing.
+//! A recurring job is a row with a plan, `next_at`: its first due time that is not decided yet. A
+//! scheduler locks the row, decides which due times until now become jobs, writes a firing for
+//! each, enqueues a job for each new firing, and moves the plan on, all in one transaction. So any
+//! number of schedulers can run at once, and one that is killed leaves nothing half-done.
 //!
-//! Two things keep a due time from becoming two jobs. The lock lets one scheduler decide at a
-//! time; and a firing is unique for its schedule and due time, so that even a plan that was set
-//! back (a clock that was, a schedule that was removed and added again) decides nothing twice.
+//! Two things prevent two jobs for one due time. The lock lets one scheduler decide at a time. And
+//! a firing is unique for its recurring job and due time, so no due time is decided twice even if
+//! the plan moves back: the clock was set back, or the recurring job was removed and added again.
 //!
-//! Now is always the database's now, as the transaction itself reads it. The clock of the machine
-//! that a scheduler runs on decides only how long it sleeps.
+//! Now is always the database's clock, as the transaction reads it. The clock of a scheduler's
+//! machine only determines how long the scheduler sleeps.
 
 mod clear;
 mod register;
@@ -20,17 +19,17 @@ mod replan;
 mod edit;
 mod fire;
 
+mod decide;
 mod definition;
-mod plan;
 mod template;
 
 mod policy;
 
 pub use clear::clear_firings;
-pub use definition::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Recurring};
+pub use decide::GRACE;
+pub use definition::{InvalidRecurringJob, JITTER_MAX, MISSED_MAX, RecurringJob};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
-pub use plan::GRACE;
-pub use policy::{Missed, Overlap, UnknownPolicy};
+pub use policy::{Missed, Overlap};
 pub use register::{Collision, Registered, declare, register};
 pub use replan::replan;

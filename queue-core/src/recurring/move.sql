@@ -1,4 +1,4 @@
--- Moves a schedule on to the first due time that has not been decided about. The row is locked.
+-- Moves the plan of a recurring job to its first due time that is not decided. The row is locked.
 update queue.recurring_jobs
 set next_at = $2
 where name = $1

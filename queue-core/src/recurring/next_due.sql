@@ -1,5 +1,5 @@
--- Finds how many milliseconds remain until the next schedule is due that is not among $1; none
--- when there is none.
+-- Returns in how many milliseconds the next recurring job is due, without those named in $1; no row
+-- if none is planned.
 select ceil(extract(epoch from next_at - clock_timestamp()) * 1000)::bigint
 from queue.recurring_jobs
 where paused_at is null

@@ -1,6 +1,5 @@
--- It is changed if it has the same source. The row of one that says the same already is not
--- touched. Only another text or another zone makes a new plan: all else leaves the next due time
--- where it is.
+-- Changes a recurring job of the same source, unless it is equal already. The plan changes only if
+-- the schedule or the zone does.
 on conflict (name) do update
 set schedule = excluded.schedule, zone = excluded.zone, kind = excluded.kind,
     args = excluded.args, queue = excluded.queue, priority = excluded.priority,

@@ -1,4 +1,4 @@
--- A schedule is paused. One that is paused already keeps its time.
+-- Pauses a recurring job. One that is already paused keeps its time.
 update queue.recurring_jobs
 set paused_at = clock_timestamp()
 where name = $1

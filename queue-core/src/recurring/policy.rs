@@ -1,50 +1,43 @@
-//! What becomes of due times that were missed, and of jobs that would overlap.
-
-use std::str::FromStr;
+//! Policies for missed due times and for overlapping jobs.
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of due times that nobody looked at within [`GRACE`](super::GRACE): while no
-/// scheduler ran, or while the schedule was paused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The policy for missed due times: those that were not decided within [`GRACE`](super::GRACE),
+/// because no scheduler ran or the recurring job was paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Missed {
-    /// Nothing is enqueued for them.
+    /// Enqueues nothing for them.
     Skip,
-    /// One job is enqueued for all of them, unless the next one is enqueued on time anyway.
+    /// Enqueues one job for all of them, unless the next due time is on time.
     #[default]
     Once,
-    /// A job is enqueued for each, oldest first, but for no more than [`Recurring::missed_max`](super::Recurring::missed_max).
+    /// Enqueues a job for each, oldest first, up to
+    /// [`RecurringJob::missed_max`](super::RecurringJob::missed_max).
     All,
 }
 
-/// What becomes of a due time while an earlier job of the schedule has not ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The policy for a due time at which an earlier job of the recurring job has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Overlap {
-    /// Another job is enqueued all the same.
+    /// Enqueues another job.
     #[default]
     Allow,
-    /// Nothing is enqueued. A job that waits for another attempt has not ended either; one that
-    /// was enqueued before the schedule said this does not count.
+    /// Enqueues nothing. A job that waits for another attempt has not ended. A job that was enqueued
+    /// under another policy does not count.
     Skip,
-    /// Another job is enqueued, and no two of them ever run at the same time. One that waits for
-    /// another attempt does not run, and holds up no other meanwhile: they may come out of order.
+    /// Enqueues another job, but never runs two of them at the same time. A job that waits for
+    /// another attempt does not block the others, so the order may change.
     #[serde(rename = "queue")]
+    #[sqlx(rename = "queue")]
     Queued,
 }
 
-/// A word that stands for no policy this program knows.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is no way to treat {what}: use {known}")]
-pub struct UnknownPolicy {
-    word: String,
-    what: &'static str,
-    known: &'static str,
-}
-
 impl Missed {
-    /// Returns the word that stands for it.
+    /// Returns the policy as it is written in its row.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Skip => "skip",
@@ -54,23 +47,8 @@ impl Missed {
     }
 }
 
-impl FromStr for Missed {
-    type Err = UnknownPolicy;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Skip, Self::Once, Self::All]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
-            .ok_or_else(|| UnknownPolicy {
-                word: word.to_owned(),
-                what: "missed times",
-                known: "skip, once or all",
-            })
-    }
-}
-
 impl Overlap {
-    /// Returns the word that stands for it.
+    /// Returns the policy as it is written in its row.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -80,35 +58,18 @@ impl Overlap {
     }
 }
 
-impl FromStr for Overlap {
-    type Err = UnknownPolicy;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Allow, Self::Skip, Self::Queued]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
-            .ok_or_else(|| UnknownPolicy {
-                word: word.to_owned(),
-                what: "overlapping jobs",
-                known: "allow, skip or queue",
-            })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_is_read_back_from_its_word() {
+    fn json_and_rows_use_the_same_words() {
         for missed in [Missed::Skip, Missed::Once, Missed::All] {
-            assert_eq!(missed.as_str().parse(), Ok(missed));
             assert_eq!(serde_json::to_value(missed).unwrap(), missed.as_str());
         }
         for overlap in [Overlap::Allow, Overlap::Skip, Overlap::Queued] {
-            assert_eq!(overlap.as_str().parse(), Ok(overlap));
             assert_eq!(serde_json::to_value(overlap).unwrap(), overlap.as_str());
         }
-        assert!("sometimes".parse::<Missed>().is_err());
+        assert!(serde_json::from_str::<Missed>("\"sometimes\"").is_err());
     }
 }

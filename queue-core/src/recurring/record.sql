@@ -1,5 +1,5 @@
--- Records decisions about due times of the schedule $1, and says which of these times nobody had
--- decided about before. Only they may become jobs.
+-- Records decisions about due times of the recurring job $1, and returns the due times that were not
+-- decided before. Only these may become jobs.
 insert into queue.firings (recurring_job, due_at, since, outcome)
 select $1, due_at, since, outcome
 from unnest($2::timestamptz[], $3::timestamptz[], $4::text[]) as decided (due_at, since, outcome)

@@ -1,115 +1,87 @@
-//! Stores the schedules that a source declares.
+//! Stores the recurring jobs that a source declares.
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::Recurring;
+use super::RecurringJob;
 use super::edit::{RecurringError, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
 const UNDECLARE: &str = include_str!("undeclare.sql");
 
-/// What registering changed, by name.
+/// What registering changed, as names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registered {
-    /// Schedules that were not there.
+    /// Recurring jobs that are new.
     pub added: Vec<String>,
-    /// Schedules that said something else.
+    /// Recurring jobs that differed.
     pub changed: Vec<String>,
-    /// Schedules that the source does not declare any more.
+    /// Recurring jobs that the source no longer declares.
     pub removed: Vec<String>,
-    /// Schedules whose name belongs to somebody else. They were left alone.
+    /// Recurring jobs whose name belongs to another source. Nothing was changed for them.
     pub collisions: Vec<Collision>,
 }
 
-/// A name that belongs to somebody else.
+/// A name that belongs to another source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collision {
     /// The name.
     pub name: String,
-    /// The source that declares it; nothing when it was added at run time.
+    /// The source that declares it; `None` if it was added at run time.
     pub owner: Option<String>,
 }
 
-/// Brings the schedules of a source to what it declares, in one transaction: adds what is missing,
-/// changes what says something else, and removes what is not declared any more. Whether they are
-/// paused is not touched, nor is the next due time of one whose text and zone are the same.
-///
-/// # Errors
-/// Refuses a schedule that says no times; returns what the server answered.
+/// Makes the recurring jobs of a source equal to `declared`, in one transaction: adds, changes and
+/// removes. A recurring job that is paused stays paused. Its plan changes only if its schedule or
+/// zone does.
 pub async fn register(
     conn: &mut PgConnection,
     schema: &Schema,
     source: &str,
-    declared: &[Recurring],
+    declared: &[RecurringJob],
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
-    let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    registered.removed = undeclare(&mut tx, schema, source, declared).await?;
+    let mut registered = declare(&mut tx, schema, source, declared, default_zone).await?;
+    let names: Vec<&str> = declared.iter().map(RecurringJob::name).collect();
+    registered.removed = sqlx::query_scalar(schema.sql(UNDECLARE))
+        .bind(source)
+        .bind(names)
+        .fetch_all(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(registered)
 }
 
-/// Does what [`register`] does, but removes nothing: for a source whose name others may bear, too,
-/// and who cannot know that what it does not declare is declared by nobody.
-///
-/// # Errors
-/// Refuses what [`register`] refuses; returns what the server answered.
+/// Does the same as [`register`], but removes nothing: another program may have the same source and
+/// declare other recurring jobs.
 pub async fn declare(
     conn: &mut PgConnection,
     schema: &Schema,
     source: &str,
-    declared: &[Recurring],
+    declared: &[RecurringJob],
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
-    let registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    tx.commit().await?;
-    Ok(registered)
-}
-
-/// Adds what is missing, and changes what says something else.
-async fn store_all(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    source: &str,
-    declared: &[Recurring],
-    default_zone: Tz,
-) -> Result<Registered, RecurringError> {
-    // One at a time: two that are started at once would add and remove in each other's way.
+    // Two processes that start at once would otherwise undo each other's changes.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.recurring_jobs", schema.name()))
-        .execute(&mut *conn)
+        .execute(&mut *tx)
         .await?;
     let mut registered = Registered::default();
     for recurring in declared {
-        let row = recurring.row(default_zone)?;
         let name = recurring.name().to_owned();
-        match store(conn, schema, &row, Some(source)).await? {
+        match store(&mut tx, schema, recurring, default_zone, Some(source)).await? {
             Some(true) => registered.added.push(name),
             Some(false) => registered.changed.push(name),
             None => {
-                let owner = owner(conn, schema, &name).await?;
+                let owner = owner(&mut tx, schema, &name).await?.flatten();
                 if owner.as_deref() != Some(source) {
                     registered.collisions.push(Collision { name, owner });
                 }
             }
         }
     }
+    tx.commit().await?;
     Ok(registered)
-}
-
-async fn undeclare(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    source: &str,
-    declared: &[Recurring],
-) -> Result<Vec<String>, sqlx::Error> {
-    let names: Vec<&str> = declared.iter().map(Recurring::name).collect();
-    sqlx::query_scalar(schema.sql(UNDECLARE))
-        .bind(source)
-        .bind(names)
-        .fetch_all(conn)
-        .await
 }

@@ -1,4 +1,4 @@
--- A schedule is resumed; what it missed meanwhile is decided about like any other missed time.
+-- Resumes a recurring job. The due times since the pause are missed ones.
 update queue.recurring_jobs
 set paused_at = null
 where name = $1

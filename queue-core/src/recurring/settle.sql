@@ -1,4 +1,4 @@
--- Says what became of a due time that was to be enqueued, in the transaction that recorded it.
+-- Records the outcome of enqueueing for a due time, in the transaction that recorded its firing.
 update queue.firings
 set outcome = $3, job_id = $4, reason = $5
 where recurring_job = $1

@@ -1,4 +1,4 @@
-//! The jobs that a schedule enqueues.
+//! The jobs that a recurring job enqueues.
 
 use std::time::Duration;
 
@@ -15,27 +15,18 @@ use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::{OnConflict, Unique};
 
-/// Why the row of a schedule could not be read.
-pub(super) enum Unreadable {
-    /// A program of another version wrote it.
-    NotUnderstood(String),
-    /// The database did not hand it over.
-    Database(sqlx::Error),
-}
-
-impl Unreadable {
-    pub(super) fn because(reason: impl ToString) -> Self {
-        Self::NotUnderstood(reason.to_string())
+/// Returns the reason if a row holds values that cannot be read: another version of the program may
+/// have stored it.
+pub(super) fn unreadable(error: &sqlx::Error) -> Option<String> {
+    match error {
+        sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) => {
+            Some(source.to_string())
+        }
+        _ => None,
     }
 }
 
-impl From<sqlx::Error> for Unreadable {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// What a schedule enqueues.
+/// What a recurring job enqueues.
 pub(super) struct Template {
     pub(super) name: String,
     overlap: Overlap,
@@ -43,10 +34,9 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads the columns that all who enqueue read. The arguments stay the text they are: no
-    /// number in them is rounded on its way.
-    pub(super) fn read(row: &PgRow) -> Result<Self, Unreadable> {
-        let overlap: &str = row.try_get("overlap")?;
+    /// Reads the columns that describe the job. The arguments stay text, so that no number in them is
+    /// rounded.
+    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let tags: Vec<String> = row.try_get("tags")?;
         let options = Options::new()
             .queue(row.try_get::<String, _>("queue")?)
@@ -56,12 +46,14 @@ impl Template {
         let kind: String = row.try_get("kind")?;
         let limits: Option<&str> = row.try_get("limits")?;
         let limits = match limits {
-            Some(json) => Limits::from_json(json).map_err(Unreadable::because)?,
+            Some(json) => {
+                Limits::from_json(json).map_err(|error| sqlx::Error::Decode(error.into()))?
+            }
             None => Limits::none(),
         };
         Ok(Self {
             name: row.try_get("name")?,
-            overlap: overlap.parse().map_err(Unreadable::because)?,
+            overlap: row.try_get("overlap")?,
             job: NewJob {
                 kind: kind.into(),
                 args: row.try_get("args")?,
@@ -70,19 +62,19 @@ impl Template {
         })
     }
 
-    /// Makes a job that keeps to the schedule's policy about overlapping. Refuses what could not
-    /// be enqueued, whoever stored it, but for its size: the arguments were measured as they were
-    /// given, and Postgres writes the same ones with more spaces.
+    /// Makes a job that follows the overlap policy. Returns an error if the stored job cannot be
+    /// enqueued. The size of the arguments is not checked again, because Postgres writes them with
+    /// more spaces than they were given with.
     pub(super) fn job(&self) -> Result<NewJob, EnqueueError> {
         self.job.check(usize::MAX)?;
         let job = self.job_that_overlaps();
         Ok(match self.overlap {
             Overlap::Skip => {
-                let alone = Unique::of_schedule(&self.name).on_conflict(OnConflict::Reject);
+                let alone = Unique::of_recurring_job(&self.name).on_conflict(OnConflict::Reject);
                 job.with(|options| options.unique(alone))
             }
             Overlap::Queued => {
-                let in_turn = Limits::of_schedule(&self.name);
+                let in_turn = Limits::of_recurring_job(&self.name);
                 job.with(|options| {
                     let limits = options.limits.clone().and(in_turn);
                     options.limits(limits)
@@ -92,13 +84,13 @@ impl Template {
         })
     }
 
-    /// Makes a job that is enqueued whatever others of the schedule there are.
+    /// Makes a job that ignores the overlap policy.
     pub(super) fn job_that_overlaps(&self) -> NewJob {
         self.job.clone()
     }
 }
 
-/// Enqueues one job of a template as everything is enqueued.
+/// Enqueues one job.
 pub(super) async fn send(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -106,20 +98,19 @@ pub(super) async fn send(
 ) -> Result<Enqueued, EnqueueError> {
     let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
     enqueued.first().copied().ok_or_else(|| {
-        EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
+        EnqueueError::Database(sqlx::Error::Protocol(
+            "the server returned no row for the job".into(),
+        ))
     })
 }
 
-/// Draws how long after its due time a job starts: the same for everybody who asks.
+/// Returns how long after its due time a job starts: pseudo-random, and the same in every process.
 pub(super) fn jitter(name: &str, due_at: DateTime<Utc>, max: Duration) -> Duration {
     let digest = Sha256::new()
         .chain_update(due_at.timestamp_millis().to_be_bytes())
         .chain_update(name)
         .finalize();
-    let drawn = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let drawn = u64::from_be_bytes(std::array::from_fn(|place| digest[place]));
     let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(drawn % max.saturating_add(1))
 }
@@ -129,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_is_the_same_whenever_it_is_drawn_and_differs_from_time_to_time() {
+    fn jitter_follows_from_the_name_and_the_due_time() {
         let max = Duration::from_secs(60);
         let due_at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).unwrap();
         let draw = || -> Vec<Duration> { (0..50).map(|n| jitter("a", due_at(n), max)).collect() };

@@ -1,4 +1,4 @@
--- Removes the schedules of the source $1 that it does not declare any more: all but $2.
+-- Removes the recurring jobs of the source $1, except those named in $2, which it declares.
 delete from queue.recurring_jobs
 where source = $1
     and name <> all ($2::text[])

@@ -1,38 +1,38 @@
-//! Schedules in plain words.
+//! Descriptions of schedules in plain words.
 //!
-//! A line with a few times a day is told by its days and then its times (`every weekday at
-//! 09:00`); any other by its rhythm and then its days (`every 5 minutes on Mondays`). Both look
-//! at what the fields mean, not at how they are written.
+//! A line with a few times a day is described by its days and then its times (`every weekday at
+//! 09:00`); any other line by its rhythm and then its days (`every 5 minutes on Mondays`). The
+//! description depends on the values of the fields, not on how they are written.
 
 use std::collections::BTreeSet;
 
+use chrono::{NaiveTime, TimeDelta};
 use chrono_tz::Tz;
 
+use super::Rule;
 use super::crontab::Crontab;
-use super::days::{MonthDays, Nth, Weekdays, is_either};
-use super::field::{
-    Field, HOUR, MINUTE, MONTH, MONTH_DAY, MONTHS, SECOND, Unit, WEEKDAY, WEEKDAYS,
-};
-use super::{Plan, period};
+use super::days::Days;
+use super::field::{Field, HOUR, MINUTE, MONTH, MONTH_DAY, SECOND, Unit, WEEKDAY};
+use super::period::{self, many};
 
-/// More times a day than these are told by their rhythm.
+/// The most times a day that are listed.
 const TIMES_MAX: usize = 6;
 
-pub(super) fn describe(plan: &Plan, zone: Tz) -> String {
-    let lines = match plan {
-        Plan::Interval(period) => {
+pub(super) fn describe(rule: &Rule, zone: Tz) -> String {
+    let lines = match rule {
+        Rule::Period(period) => {
             let period = period::describe(*period);
             return format!("every {period}, counted from 1970-01-01 00:00 UTC");
         }
-        Plan::Calendar(lines) => lines,
+        Rule::Calendar(lines) => lines,
     };
-    // Only phrases have several lines, and these differ in nothing but their time of day.
+    // Only phrases have several lines, which differ only in their time of day.
     let Some(line) = lines.first() else {
         return String::new();
     };
     let words = match times_of_all(lines) {
-        Some(times) => format!("{} at {times}", days(line, Style::BeforeTimes)),
-        None => [rhythm(line), days(line, Style::AfterRhythm)].join(" "),
+        Some(times) => format!("{} at {times}", days(&line.days, Style::BeforeTimes)),
+        None => [rhythm(line), days(&line.days, Style::AfterRhythm)].join(" "),
     };
     let words = words.trim_end();
     if is_same_in_all_zones(line) {
@@ -44,81 +44,56 @@ pub(super) fn describe(plan: &Plan, zone: Tz) -> String {
 
 fn is_same_in_all_zones(line: &Crontab) -> bool {
     line.hours.is_all(&HOUR)
-        && line.month_days.field.is_all(&MONTH_DAY)
-        && line.weekdays.field.is_all(&WEEKDAY)
-        && line.months.is_all(&MONTH)
+        && line.days.month_days.is_all(&MONTH_DAY)
+        && line.days.weekdays.is_all(&WEEKDAY)
+        && line.days.months.is_all(&MONTH)
 }
 
-/// Returns `00:40 and 15:40`, or none if there are too many.
+/// Writes `00:40 and 15:40`. Returns none if the lines are described by their rhythm.
 fn times_of_all(lines: &[Crontab]) -> Option<String> {
     let mut times = BTreeSet::new();
     for line in lines {
-        times.extend(times_of(line)?);
-    }
-    let times: Vec<String> = times.into_iter().map(clock).collect();
-    Some(join(&times, "and"))
-}
-
-type Time = (u32, u32, u32);
-
-fn times_of(line: &Crontab) -> Option<Vec<Time>> {
-    let Crontab {
-        seconds,
-        minutes,
-        hours,
-        ..
-    } = line;
-    let count = seconds.values.len() * minutes.values.len() * hours.values.len();
-    let has_rhythm = hours.star && hours.step(&HOUR).is_some() && minutes.values.len() == 1;
-    if count > TIMES_MAX || has_rhythm {
-        return None;
-    }
-    let mut times = Vec::new();
-    for hour in &hours.values {
-        for minute in &minutes.values {
-            times.extend(
-                seconds
-                    .values
-                    .iter()
-                    .map(|second| (*hour, *minute, *second)),
-            );
+        let hours = &line.hours;
+        let count = line.seconds.values.len() * line.minutes.values.len() * hours.values.len();
+        let has_rhythm =
+            hours.star && hours.step(&HOUR).is_some() && line.minutes.values.len() == 1;
+        if count > TIMES_MAX || has_rhythm {
+            return None;
         }
+        times.extend(line.times_of_day(TimeDelta::seconds(-1)));
     }
-    Some(times)
-}
-
-fn clock((hour, minute, second): Time) -> String {
-    match second {
-        0 => format!("{hour:02}:{minute:02}"),
-        _ => format!("{hour:02}:{minute:02}:{second:02}"),
-    }
+    let times = times.into_iter().map(|time| {
+        let time = (NaiveTime::MIN + time).to_string();
+        time.strip_suffix(":00").unwrap_or(&time).to_owned()
+    });
+    Some(join(times, "and"))
 }
 
 fn rhythm(line: &Crontab) -> String {
-    let hours = &line.hours;
+    let (minutes, hours) = (&line.minutes, &line.hours);
     if line.seconds.only() != Some(0) {
         return format!(
             "{}{}{}",
             ticks(&line.seconds, &SECOND),
-            during(&line.minutes, &MINUTE),
+            during(minutes, &MINUTE),
             during(hours, &HOUR)
         );
     }
-    if let Some(minute) = line.minutes.only() {
+    if let Some(minute) = minutes.only() {
         return hourly(minute, hours);
     }
-    match (run(hours), line.minutes.first_and_last()) {
-        (Some((from, to)), Some((first, last))) if line.minutes.step(&MINUTE).is_some() => format!(
+    match (run(hours), minutes.step(&MINUTE), minutes.first_and_last()) {
+        (Some((from, to)), Some(step), Some((first, last))) => format!(
             "every {} from {} to {}",
-            many(line.minutes.step(&MINUTE).unwrap_or(1), "minute"),
-            clock((from, first, 0)),
-            clock((to, last, 0))
+            many(step.into(), "minute"),
+            clock(from, first),
+            clock(to, last)
         ),
-        _ => format!("{}{}", ticks(&line.minutes, &MINUTE), during(hours, &HOUR)),
+        _ => format!("{}{}", ticks(minutes, &MINUTE), during(hours, &HOUR)),
     }
 }
 
-/// Tells what happens at one minute of several hours.
+/// Describes a line that fires at one minute of several hours.
 fn hourly(minute: u32, hours: &Field) -> String {
     if hours.is_all(&HOUR) {
         return match minute {
@@ -127,28 +102,31 @@ fn hourly(minute: u32, hours: &Field) -> String {
         };
     }
     if let (Some(step), Some((first, _))) = (hours.step(&HOUR), hours.first_and_last()) {
-        let every = format!("every {}", many(step, "hour"));
+        let every = format!("every {}", many(step.into(), "hour"));
         return match (first, minute) {
             (0, 0) => every,
-            _ => format!("{every} from {}", clock((first, minute, 0))),
+            _ => format!("{every} from {}", clock(first, minute)),
         };
     }
     match run(hours) {
         Some((from, to)) => format!(
             "every hour from {} to {}",
-            clock((from, minute, 0)),
-            clock((to, minute, 0))
+            clock(from, minute),
+            clock(to, minute)
         ),
         None => format!("at minute {minute}{}", during(hours, &HOUR)),
     }
 }
 
-/// Tells the values of the smallest field: `every 5 minutes`, `at minutes 1 and 7`.
+fn clock(hour: u32, minute: u32) -> String {
+    format!("{hour:02}:{minute:02}")
+}
+
+/// Describes the values of the smallest field: `every 5 minutes`, `at minutes 1 and 7`.
 fn ticks(field: &Field, unit: &Unit) -> String {
-    let first = field.values.first().copied().unwrap_or_default();
-    match field.step(unit) {
-        Some(step) if step < unit.count() => {
-            let every = format!("every {}", many(step, unit.name));
+    match (field.step(unit), field.first_and_last()) {
+        (Some(step), Some((first, last))) if first < last => {
+            let every = format!("every {}", many(step.into(), unit.name));
             match first {
                 0 => every,
                 _ => format!("{every} from {} {first}", unit.name),
@@ -168,11 +146,11 @@ fn during(field: &Field, unit: &Unit) -> String {
 /// Writes `minute 5`, or `minutes 1, 7 and 20 to 25`.
 fn counted(field: &Field, unit: &Unit) -> String {
     let plural = if field.values.len() == 1 { "" } else { "s" };
-    let values = runs(&field.values, u32::to_string);
-    format!("{}{plural} {}", unit.name, join(&values, "and"))
+    let values = join(runs(field, u32::to_string), "and");
+    format!("{}{plural} {values}", unit.name)
 }
 
-/// Returns the first and last of hours that follow each other, perhaps over midnight.
+/// Returns the first and the last hour if the hours are consecutive, also across midnight.
 fn run(hours: &Field) -> Option<(u32, u32)> {
     let is_in = |hour: u32| hours.values.contains(&(hour % 24));
     let mut firsts = hours.values.iter().filter(|hour| !is_in(**hour + 23));
@@ -188,126 +166,97 @@ enum Style {
     AfterRhythm,
 }
 
-fn days(line: &Crontab, style: Style) -> String {
-    let months = &line.months;
-    let any_month_day = line.month_days.field.is_all(&MONTH_DAY);
-    let any_weekday = line.weekdays.field.is_all(&WEEKDAY);
-    let either = is_either(&line.month_days, &line.weekdays);
+fn days(days: &Days, style: Style) -> String {
+    let any_month_day = days.month_days.is_all(&MONTH_DAY);
+    let any_weekday = days.weekdays.is_all(&WEEKDAY);
+    let either = days.are_either();
 
     if (any_month_day && any_weekday) || (either && (any_month_day || any_weekday)) {
         return match style {
-            Style::BeforeTimes => format!("every day{}", in_months(months)),
-            Style::AfterRhythm => in_months(months).trim_start().to_owned(),
+            Style::BeforeTimes => format!("every day{}", in_months(days)),
+            Style::AfterRhythm => in_months(days).trim_start().to_owned(),
         };
     }
-    let month_days = || month_days(&line.month_days, months);
-    let weekdays = || weekdays(&line.weekdays, months, style);
     match (any_month_day, any_weekday) {
-        (false, true) => month_days(),
-        (true, _) => weekdays(),
-        _ if either => format!("{} and {}", month_days(), weekdays()),
+        (false, true) => month_days(days),
+        (true, _) => weekdays(days, style),
+        _ if either => format!("{} and {}", month_days(days), weekdays(days, style)),
         _ => {
             let end = if style == Style::BeforeTimes { "," } else { "" };
-            format!("{}, if it is {}{end}", month_days(), one_of(&line.weekdays))
+            format!("{}, if it is {}{end}", month_days(days), one_of(days))
         }
     }
 }
 
 /// Writes `on the 1st and 15th of every month`.
-fn month_days(days: &MonthDays, months: &Field) -> String {
-    let mut names = runs(&days.field.values, |day| ordinal(*day));
+fn month_days(days: &Days) -> String {
+    let mut names = runs(&days.month_days, |day| ordinal(*day));
     if days.last {
         names.push("last day".to_owned());
     }
-    format!("on the {} of {}", join(&names, "and"), of_months(months))
+    format!("on the {} of {}", join(names, "and"), of_months(days))
 }
 
 /// Writes `every Monday in May`, or `on Mondays in May`, `on the last Friday of every month`.
-fn weekdays(weekdays: &Weekdays, months: &Field, style: Style) -> String {
-    let values: Vec<u32> = weekdays.field.values.iter().copied().collect();
+fn weekdays(days: &Days, style: Style) -> String {
     let (every, plural) = match style {
         Style::BeforeTimes => ("every", ""),
         Style::AfterRhythm => ("on", "s"),
     };
-    let plain = match values[..] {
-        [] => None,
-        [1, 2, 3, 4, 5] => Some(format!("weekday{plural}")),
-        _ => {
-            let names = from_monday(&values).map(|day| format!("{}{plural}", weekday(day)));
-            Some(join(&names.collect::<Vec<_>>(), "and"))
-        }
+    let names = match names_from_monday(days)[..] {
+        ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"] => vec!["weekday"],
+        ref names => names.to_vec(),
     };
-    let plain = plain.map(|names| format!("{every} {names}{}", in_months(months)));
-    let counted = (!weekdays.nth.is_empty()).then(|| {
-        format!(
+    let mut parts = Vec::new();
+    if !names.is_empty() {
+        let names = join(names.iter().map(|name| format!("{name}{plural}")), "and");
+        parts.push(format!("{every} {names}{}", in_months(days)));
+    }
+    if !days.nth.is_empty() {
+        parts.push(format!(
             "on {} of {}",
-            join(&nth(weekdays), "and"),
-            of_months(months)
-        )
-    });
-    let parts: Vec<String> = plain.into_iter().chain(counted).collect();
-    join(&parts, "and")
+            join(nth(days), "and"),
+            of_months(days)
+        ));
+    }
+    join(parts, "and")
 }
 
 /// Writes `a Friday`, `a Monday or Tuesday`, `the last Friday`.
-fn one_of(weekdays: &Weekdays) -> String {
-    let values: Vec<u32> = weekdays.field.values.iter().copied().collect();
-    let names: Vec<String> = from_monday(&values)
-        .map(|day| weekday(day).to_owned())
-        .collect();
-    let plain = (!names.is_empty()).then(|| format!("a {}", join(&names, "or")));
-    let parts: Vec<String> = plain.into_iter().chain(nth(weekdays)).collect();
-    join(&parts, "or")
+fn one_of(days: &Days) -> String {
+    let names = names_from_monday(days).into_iter().map(str::to_owned);
+    let plain = (!days.weekdays.values.is_empty()).then(|| format!("a {}", join(names, "or")));
+    join(plain.into_iter().chain(nth(days)), "or")
+}
+
+fn names_from_monday(days: &Days) -> Vec<&'static str> {
+    let mut values: Vec<u32> = days.weekdays.values.iter().copied().collect();
+    values.sort_by_key(|day| (day + 6) % 7);
+    values.into_iter().map(WEEKDAY.value_name).collect()
 }
 
 /// Writes `the second Monday` and `the last Friday`.
-fn nth(weekdays: &Weekdays) -> Vec<String> {
-    let name = |nth: &Nth| match nth {
-        Nth::FromStart(1) => "first",
-        Nth::FromStart(2) => "second",
-        Nth::FromStart(3) => "third",
-        Nth::FromStart(4) => "fourth",
-        Nth::FromStart(_) => "fifth",
-        Nth::Last => "last",
-    };
-    weekdays
-        .nth
-        .iter()
-        .map(|(nth, day)| format!("the {} {}", name(nth), weekday(*day)))
-        .collect()
+fn nth(days: &Days) -> impl Iterator<Item = String> {
+    const NTH: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "last"];
+    days.nth.iter().map(|(nth, day)| {
+        let weekday = (WEEKDAY.value_name)(*day);
+        format!("the {} {weekday}", NTH[*nth as usize - 1])
+    })
 }
 
-fn in_months(months: &Field) -> String {
-    if months.is_all(&MONTH) {
+fn in_months(days: &Days) -> String {
+    if days.months.is_all(&MONTH) {
         return String::new();
     }
-    format!(" in {}", of_months(months))
+    format!(" in {}", of_months(days))
 }
 
-fn of_months(months: &Field) -> String {
-    if months.is_all(&MONTH) {
+fn of_months(days: &Days) -> String {
+    if days.months.is_all(&MONTH) {
         return "every month".to_owned();
     }
-    let name = |month: &u32| MONTHS[*month as usize - 1].to_owned();
-    join(&runs(&months.values, name), "and")
-}
-
-fn weekday(day: u32) -> &'static str {
-    WEEKDAYS[day as usize]
-}
-
-/// Puts Sunday last.
-fn from_monday(values: &[u32]) -> impl Iterator<Item = u32> + use<> {
-    let mut values = values.to_vec();
-    values.sort_by_key(|day| (day + 6) % 7);
-    values.into_iter()
-}
-
-fn many(count: u32, unit: &str) -> String {
-    match count {
-        1 => unit.to_owned(),
-        _ => format!("{count} {unit}s"),
-    }
+    let name = |month: &u32| (MONTH.value_name)(*month).to_owned();
+    join(runs(&days.months, name), "and")
 }
 
 fn ordinal(number: u32) -> String {
@@ -321,9 +270,9 @@ fn ordinal(number: u32) -> String {
     format!("{number}{ending}")
 }
 
-/// Writes each value, and three or more that follow each other as `5 to 9`.
-fn runs(values: &BTreeSet<u32>, name: impl Fn(&u32) -> String) -> Vec<String> {
-    let values: Vec<u32> = values.iter().copied().collect();
+/// Writes each value, and three or more consecutive ones as `5 to 9`.
+fn runs(field: &Field, name: impl Fn(&u32) -> String) -> Vec<String> {
+    let values: Vec<u32> = field.values.iter().copied().collect();
     values
         .chunk_by(|one, next| one + 1 == *next)
         .flat_map(|run| match run {
@@ -336,10 +285,10 @@ fn runs(values: &BTreeSet<u32>, name: impl Fn(&u32) -> String) -> Vec<String> {
 }
 
 /// Writes `one, two and three`.
-fn join(parts: &[String], last: &str) -> String {
-    match parts {
-        [] => String::new(),
-        [only] => only.clone(),
-        [rest @ .., end] => format!("{} {last} {end}", rest.join(", ")),
+fn join(parts: impl IntoIterator<Item = String>, last: &str) -> String {
+    let parts: Vec<String> = parts.into_iter().collect();
+    match &parts[..] {
+        [rest @ .., end] if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
+        _ => parts.concat(),
     }
 }

@@ -1,6 +1,9 @@
 //! One field of crontab: `*`, `5`, `1-5`, `*/10`, `fri-mon`, and lists of these.
 
 use std::collections::BTreeSet;
+use std::fmt;
+
+use chrono::Month;
 
 use super::invalid::InvalidSchedule;
 
@@ -10,8 +13,10 @@ pub(super) struct Unit {
     plural: &'static str,
     min: u32,
     max: u32,
-    /// The number of the first name, and the names.
-    names: (u32, &'static [&'static str]),
+    /// The largest number that is accepted: for Sunday, 0 and 7.
+    written_max: u32,
+    /// Returns the name of a value; empty if values have no names.
+    pub(super) value_name: fn(u32) -> &'static str,
 }
 
 pub(super) const SECOND: Unit = plain("second", "seconds", 0, 59);
@@ -19,30 +24,16 @@ pub(super) const MINUTE: Unit = plain("minute", "minutes", 0, 59);
 pub(super) const HOUR: Unit = plain("hour", "hours", 0, 23);
 pub(super) const MONTH_DAY: Unit = plain("day-of-month", "days of the month", 1, 31);
 pub(super) const MONTH: Unit = Unit {
-    names: (1, &MONTHS),
+    value_name: month_name,
     ..plain("month", "months", 1, 12)
 };
-/// Sunday is 0, and 7 in crontab; a field has it as 0.
 pub(super) const WEEKDAY: Unit = Unit {
-    names: (0, &WEEKDAYS),
+    written_max: 7,
+    value_name: |weekday| WEEKDAYS[weekday as usize],
     ..plain("weekday", "weekdays", 0, 6)
 };
 
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-pub(super) const WEEKDAYS: [&str; 7] = [
+const WEEKDAYS: [&str; 7] = [
     "Sunday",
     "Monday",
     "Tuesday",
@@ -52,13 +43,21 @@ pub(super) const WEEKDAYS: [&str; 7] = [
     "Saturday",
 ];
 
+fn month_name(month: u32) -> &'static str {
+    let month = u8::try_from(month)
+        .ok()
+        .and_then(|month| Month::try_from(month).ok());
+    month.map_or("", |month| month.name())
+}
+
 const fn plain(name: &'static str, plural: &'static str, min: u32, max: u32) -> Unit {
     Unit {
         name,
         plural,
         min,
         max,
-        names: (0, &[]),
+        written_max: max,
+        value_name: |_| "",
     }
 }
 
@@ -80,9 +79,9 @@ impl Unit {
     }
 }
 
-/// The values of a field, and whether it was written with a `*` in front, which decides how the
-/// two day fields combine and whether the schedule ticks or has fixed times.
-#[derive(Clone, Debug, PartialEq)]
+/// The values of a field, and whether its text begins with `*` or `?`. That decides how the two day
+/// fields combine, and whether the schedule ticks or has fixed times.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Field {
     pub(super) values: BTreeSet<u32>,
     pub(super) star: bool,
@@ -100,30 +99,46 @@ impl Field {
         })
     }
 
+    /// Parses the parts of a list, which may be empty.
+    pub(super) fn parse_list(parts: &[&str], unit: &Unit) -> Result<Self, InvalidSchedule> {
+        match parts {
+            [] => Ok(Self::default()),
+            _ => Self::parse(&parts.join(","), unit),
+        }
+    }
+
     pub(super) fn is_all(&self, unit: &Unit) -> bool {
         self.values.len() == unit.count() as usize
     }
 
     /// Returns the value, if there is only one.
     pub(super) fn only(&self) -> Option<u32> {
-        match self.first_and_last() {
-            Some((first, last)) if first == last => Some(first),
-            _ => None,
-        }
+        self.values
+            .first()
+            .copied()
+            .filter(|_| self.values.len() == 1)
     }
 
     pub(super) fn first_and_last(&self) -> Option<(u32, u32)> {
         Some((*self.values.first()?, *self.values.last()?))
     }
 
-    /// Returns the step of values that are the same distance apart all the way round, from the
-    /// end of one hour (or day) to the beginning of the next.
+    /// Returns the distance of the values if it is the same between all of them, including the last
+    /// value of one hour (or day) and the first value of the next.
     pub(super) fn step(&self, unit: &Unit) -> Option<u32> {
         let count = u32::try_from(self.values.len()).ok()?;
         let step = unit.count() / count;
         let first = self.values.first()?;
         let even = (0..count).all(|index| self.values.contains(&(first + index * step)));
         (unit.count().is_multiple_of(count) && even).then_some(step)
+    }
+}
+
+/// Writes the values as a list.
+impl fmt::Display for Field {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> = self.values.iter().map(u32::to_string).collect();
+        formatter.write_str(&values.join(","))
     }
 }
 
@@ -153,12 +168,12 @@ fn parse_step(part: &str, step: &str, unit: &Unit) -> Result<u32, InvalidSchedul
     match parse_number(step) {
         Some(0) => Err(unit.refuse(part, "a step is at least 1")),
         Some(step) => Ok(step),
-        None => Err(unit.refuse(part, "behind the `/` there must be a number")),
+        None => Err(unit.refuse(part, "a number must follow the `/`")),
     }
 }
 
-/// Reads `*`, `a-b`, `a`, or `a` with a step behind it, which goes on to the end. A range that
-/// wraps round, such as 22-2, ends behind the unit's largest value.
+/// Parses `*`, `a-b` and `a`; with a step, `a` runs to the end. A range that wraps around, such as
+/// 22-2, ends beyond the unit's largest value.
 fn parse_range(
     part: &str,
     range: &str,
@@ -180,52 +195,41 @@ fn parse_range(
     Ok((first, if has_step { unit.max.max(first) } else { first }))
 }
 
-/// Some dialects write `?` in the day field that is left open.
+/// Some dialects write `?` in a day field instead of `*`.
 fn is_day(unit: &Unit) -> bool {
     unit.name == MONTH_DAY.name || unit.name == WEEKDAY.name
 }
 
 fn parse_value(part: &str, value: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
     if value.starts_with(|c: char| c.is_ascii_digit()) {
-        return match parse_number(value) {
-            Some(number) if is_in(unit, number) => Ok(number),
-            _ => Err(unit.refuse(part, bounds(unit))),
-        };
+        let number = parse_number(value);
+        let number = number.filter(|number| (unit.min..=unit.written_max).contains(number));
+        return number.ok_or_else(|| unit.refuse(part, bounds(unit)));
     }
-    match number_of_name(unit, value) {
-        Some(number) => Ok(number),
-        None => Err(unit.refuse(part, unknown(unit, value))),
-    }
+    number_of_name(unit, value).ok_or_else(|| unit.refuse(part, unknown(unit, value)))
 }
 
-fn parse_number(text: &str) -> Option<u32> {
+/// Parses digits, without a sign.
+pub(super) fn parse_number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
-fn is_in(unit: &Unit, number: u32) -> bool {
-    let is_sunday = unit.name == WEEKDAY.name && number == 7;
-    (unit.min..=unit.max).contains(&number) || is_sunday
-}
-
-/// Finds `mon`, `Monday` and what lies between.
+/// Finds a value by its name or the first three letters or more of it: `mon`, `Monday`.
 pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
-    let (first, names) = unit.names;
-    let is_prefix = |full: &str| {
-        full.get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    let is_prefix = |value: &u32| {
+        let start = (unit.value_name)(*value).get(..name.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
-    let index = names.iter().position(|full| is_prefix(full))?;
-    (name.len() >= 3).then_some(first + index as u32)
+    let found = unit.all().find(is_prefix);
+    found.filter(|_| name.len() >= 3)
 }
 
 fn bounds(unit: &Unit) -> String {
-    let max = if unit.name == WEEKDAY.name {
-        7
-    } else {
-        unit.max
-    };
-    format!("{} go from {} to {max}", unit.plural, unit.min)
+    format!(
+        "{} go from {} to {}",
+        unit.plural, unit.min, unit.written_max
+    )
 }
 
 fn unknown(unit: &Unit, value: &str) -> String {
@@ -242,7 +246,7 @@ mod tests {
     use super::*;
 
     fn values(text: &str, unit: &Unit) -> Vec<u32> {
-        let field = Field::parse(text, unit).unwrap_or_else(|refused| panic!("{refused}"));
+        let field = Field::parse(text, unit).unwrap_or_else(|invalid| panic!("{invalid}"));
         field.values.into_iter().collect()
     }
 
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_may_wrap_round() {
+    fn a_range_may_wrap_around() {
         assert_eq!(values("FRI-MON", &WEEKDAY), [0, 1, 5, 6]);
         assert_eq!(values("7-2", &WEEKDAY), [0, 1, 2]);
         assert_eq!(values("22-2", &HOUR), [0, 1, 2, 22, 23]);
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_recognised_when_it_goes_all_the_way_round() {
+    fn a_step_is_found_if_it_also_fits_between_the_last_value_and_the_first() {
         let step = |text, unit: &Unit| Field::parse(text, unit).unwrap().step(unit);
         assert_eq!(step("*/5", &MINUTE), Some(5));
         assert_eq!(step("2/5", &MINUTE), Some(5));
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_field() {
+    fn an_error_names_the_part_and_the_field() {
         for (text, unit, message) in [
             (
                 "61",
@@ -315,7 +319,7 @@ mod tests {
             (
                 "*/x",
                 &HOUR,
-                "`*/x` in the hour field: behind the `/` there must be a number",
+                "`*/x` in the hour field: a number must follow the `/`",
             ),
             (
                 "foo",

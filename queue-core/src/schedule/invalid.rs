@@ -1,13 +1,13 @@
-//! Schedules that are refused, and why.
+//! Invalid schedules.
 
 /// The most bytes the text of a schedule may have.
 pub const SCHEDULE_BYTES_MAX: usize = 500;
 
-/// A schedule that is refused, with the part that is wrong and the reason.
+/// Why a schedule is invalid, with the wrong part and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSchedule {
-    /// The text has no words.
+    /// The text is empty.
     #[error(
         "the schedule is empty; write crontab such as `0 9 * * *`, or a phrase such as \
          `every day at 9am`"
@@ -33,43 +33,43 @@ pub enum InvalidSchedule {
         count: usize,
     },
 
-    /// A field of crontab says something that it cannot.
+    /// A field of crontab has an invalid part.
     #[error("`{part}` in the {field} field: {reason}")]
     Field {
         /// The name of the field.
         field: &'static str,
-        /// The part of the field that is wrong.
+        /// The invalid part of the field.
         part: String,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong, and what would be right.
         reason: String,
     },
 
-    /// An `@` word that is unknown, or that a schedule cannot mean.
-    #[error("`{word}` is refused: {reason}")]
+    /// An unknown `@` word, or one that is no schedule.
+    #[error("`{word}` is invalid: {reason}")]
     Shorthand {
         /// The word, with its `@`.
         word: String,
-        /// Why it is refused.
+        /// Why it is invalid.
         reason: &'static str,
     },
 
     /// A period that is not a length of time, or is too short or too long.
-    #[error("the period `{period}` is refused: {reason}")]
+    #[error("the period `{period}` is invalid: {reason}")]
     Period {
         /// The period as written.
         period: String,
-        /// Why it is refused.
+        /// Why it is invalid.
         reason: &'static str,
     },
 
-    /// Words that are not among the phrases that are understood.
+    /// A phrase that is not understood.
     #[error(
         "`{part}` in `{text}` is not understood; write for example `every 5 minutes`, \
          `every day at 9am`, `every monday and thursday at 8:30`, `every 15th of the month at \
          noon`, or crontab such as `0 9 * * *`"
     )]
     Phrase {
-        /// The first part that makes no sense.
+        /// The first part that is not understood.
         part: String,
         /// The whole phrase.
         text: String,
@@ -84,16 +84,16 @@ pub enum InvalidSchedule {
         nearest: Option<&'static str>,
     },
 
-    /// One time zone before the schedule, and one behind it.
+    /// A time zone before the schedule, and another after it.
     #[error("the schedule names two time zones, `{first}` and `{second}`; keep one")]
     TwoZones {
-        /// The one before it.
+        /// The one before the schedule.
         first: &'static str,
-        /// The one behind it.
+        /// The one after the schedule.
         second: &'static str,
     },
 
-    /// A date that no year has, such as 31 February.
+    /// A date that does not exist, such as 31 February.
     #[error("`{text}` can never fire: no year has such a day")]
     NeverFires {
         /// The schedule.

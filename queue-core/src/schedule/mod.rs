@@ -1,4 +1,4 @@
-//! When a recurring job runs.
+//! Schedules: when a recurring job is due.
 
 mod describe;
 mod phrase;
@@ -8,8 +8,6 @@ mod crontab;
 mod period;
 
 mod civil;
-
-mod line;
 
 mod days;
 
@@ -34,8 +32,7 @@ pub use zone::parse_zone;
 
 use crontab::Crontab;
 
-/// Says when a recurring job runs: crontab or an everyday phrase, read by the clock of one time
-/// zone.
+/// When a recurring job is due: crontab or an everyday phrase, in one time zone.
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
@@ -59,8 +56,8 @@ use crontab::Crontab;
 /// | --- | --- |
 /// | `*`, and `?` in a day field | every value |
 /// | `5`, `mon`, `JAN` | one value; a name may be written out; Sunday is 0 and 7 |
-/// | `9-17`, `22-2`, `fri-mon` | a range, which may wrap round |
-/// | `*/5`, `10-40/10`, `5/15` | every so many, from the first on; `5/15` goes on to the end |
+/// | `9-17`, `22-2`, `fri-mon` | a range; it may wrap around |
+/// | `*/5`, `10-40/10`, `5/15` | every n-th value of a range; `5/15` runs to the end |
 /// | `1,15,20-25` | a list of these |
 /// | `L` in day of month | the last day of the month |
 /// | `5L`, `1#2` in weekday | the last Friday, the second Monday of the month |
@@ -76,41 +73,42 @@ use crontab::Crontab;
 /// `every day at 00:40 and 15:40`.
 ///
 /// A period that divides the day evenly follows the clock: `every 5 minutes` is `*/5 * * * *`.
-/// Any other, such as `every 90 minutes`, and each that is written `@every 90s`, is counted in
-/// real time from 1970-01-01 00:00:00 UTC, so that all schedulers agree.
+/// Any other period, such as `every 90 minutes`, and every `@every 90s`, is counted in real time
+/// from 1970-01-01 00:00:00 UTC, so that all schedulers agree.
 ///
 /// # Time zones
-/// Behind the schedule (`0 9 * * * Europe/Berlin`, `every day at 9am in Europe/Berlin`) or before
-/// it (`TZ=Europe/Berlin 0 9 * * *`), by the names of the IANA database. Its rules are known
-/// until 2099; from then on each zone keeps its last offset from UTC.
+/// A zone has its name in the IANA database, and stands after the schedule (`0 9 * * *
+/// Europe/Berlin`, `every day at 9am in Europe/Berlin`) or before it (`TZ=Europe/Berlin 0 9 * * *`).
+/// The rules of zones are known until 2099; after that each zone keeps its last offset from UTC.
 ///
-/// # When the clocks are set
-/// A fixed time fires the first time that the clock reaches or passes it: one that is left out
-/// when the clock is set forward fires right after that, several that are left out together fire
-/// once, and one that comes twice when the clock is set back fires the first time.
+/// # When the clock changes
+/// A fixed time fires when the clock first reaches or passes it. A time that is skipped when the
+/// clock is set forward fires right after the change; several skipped times fire once. A time that
+/// occurs twice when the clock is set back fires the first time only.
 ///
-/// A schedule that ticks, with `*` or `*/n` as its seconds, minutes or hours, fires whenever the
-/// clock shows one of its times: `every 30 minutes` is 30 minutes apart through both changes.
+/// A ticking schedule, with `*` or `*/n` as its seconds, minutes or hours, fires whenever the clock
+/// shows one of its times: `every 30 minutes` fires every 30 minutes through both changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     text: String,
     zone: Tz,
-    plan: Plan,
+    rule: Rule,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Plan {
-    /// Fires when any of these does.
+enum Rule {
+    /// Fires when any of these lines does.
     Calendar(Vec<Crontab>),
-    Interval(TimeDelta),
+    /// Fires at each multiple of this period since 1970.
+    Period(TimeDelta),
 }
 
 impl Schedule {
     /// Parses crontab or a phrase. A time zone in the text wins over the default.
     ///
     /// # Errors
-    /// Refuses what is not understood, what can never fire, and an unknown time zone; the
-    /// [`InvalidSchedule`] names the part and the reason.
+    /// Returns an [`InvalidSchedule`] that names the part and the reason: the part is not
+    /// understood, the schedule can never fire, or the time zone is unknown.
     pub fn parse(text: &str, default_zone: Tz) -> Result<Self, InvalidSchedule> {
         if text.len() > SCHEDULE_BYTES_MAX {
             return Err(InvalidSchedule::TooLong { bytes: text.len() });
@@ -119,35 +117,40 @@ impl Schedule {
         Ok(Self {
             text: text.to_owned(),
             zone: zone.unwrap_or(default_zone),
-            plan: Plan::parse(rest)?,
+            rule: Rule::parse(rest)?,
         })
+    }
+
+    /// Parses the text and the time zone of a row.
+    pub(crate) fn of_row(text: &str, zone: &str) -> Result<Self, InvalidSchedule> {
+        Self::parse(text, parse_zone(zone)?)
     }
 
     /// Returns the first instant later than `instant` at which the schedule fires: a whole
     /// second. Returns none only near the end of the calendar, some 260,000 years from now.
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let after = DateTime::from_timestamp(instant.timestamp(), 0)?;
-        match &self.plan {
-            Plan::Interval(period) => period::next_after(*period, after),
-            Plan::Calendar(lines) => lines
+        match &self.rule {
+            Rule::Period(period) => period::next_after(*period, after),
+            Rule::Calendar(lines) => lines
                 .iter()
                 .filter_map(|crontab| crontab.next_after(self.zone, after))
                 .min(),
         }
     }
 
-    /// Returns the instants later than `after` at which the schedule fires, in order and without
-    /// end: take as many as are wanted.
+    /// Returns the instants later than `after` at which the schedule fires, in order. The iterator
+    /// does not end.
     pub fn upcoming(&self, after: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         iter::successors(self.next_after(after), |last| self.next_after(*last))
     }
 
     /// Describes the schedule in plain words: `every day at 09:00 (Europe/Berlin)`.
     pub fn describe(&self) -> String {
-        describe::describe(&self.plan, self.zone)
+        describe::describe(&self.rule, self.zone)
     }
 
-    /// Returns the time zone whose clock the schedule reads.
+    /// Returns the schedule's time zone.
     pub fn zone(&self) -> Tz {
         self.zone
     }
@@ -158,13 +161,13 @@ impl Schedule {
     }
 }
 
-impl Plan {
+impl Rule {
     /// Crontab never begins with a letter, and a phrase always does.
     fn parse(text: &str) -> Result<Self, InvalidSchedule> {
         let crontab = match text.split_once(char::is_whitespace).unwrap_or((text, "")) {
             ("", _) => return Err(InvalidSchedule::Empty),
             (word, period) if word.eq_ignore_ascii_case("@every") => {
-                return Ok(Self::Interval(period::parse(period.trim())?));
+                return Ok(Self::Period(period::parse(period.trim())?));
             }
             (word, "") if word.starts_with('@') => Crontab::parse_shorthand(word)?,
             _ if text.starts_with(char::is_alphabetic) => return phrase::parse(text),

@@ -1,7 +1,7 @@
-//! Periods: a schedule that counts in real time, whatever the clocks do.
+//! Periods: schedules that count in real time and ignore changes of the clock.
 //!
-//! A period is counted from 1970-01-01 00:00:00 UTC, not from when the schedule was made, so that
-//! every scheduler comes to the same instants, before and after a restart.
+//! A period is counted from 1970-01-01 00:00:00 UTC rather than from when the schedule was made, so
+//! that every scheduler finds the same instants, before and after a restart.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,83 +9,56 @@ use super::invalid::InvalidSchedule;
 
 const PERIOD_MAX: TimeDelta = TimeDelta::days(366);
 
-/// A unit of a period, by its length.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) struct Unit {
-    name: &'static str,
-    plural: &'static str,
-    letter: char,
-    seconds: u32,
-}
-
-/// From the longest to the shortest.
-const UNITS: [Unit; 5] = [
-    unit("week", "weeks", 'w', 604_800),
-    unit("day", "days", 'd', 86_400),
-    unit("hour", "hours", 'h', 3_600),
-    unit("minute", "minutes", 'm', 60),
-    unit("second", "seconds", 's', 1),
+/// The units of a period, from the longest to the shortest, with their seconds. A unit can be
+/// written as its first letter.
+const UNITS: [(&str, u32); 5] = [
+    ("week", 604_800),
+    ("day", 86_400),
+    ("hour", 3_600),
+    ("minute", 60),
+    ("second", 1),
 ];
 
-const fn unit(name: &'static str, plural: &'static str, letter: char, seconds: u32) -> Unit {
-    Unit {
-        name,
-        plural,
-        letter,
-        seconds,
-    }
+/// Returns the seconds of a unit, named in the singular or plural.
+pub(super) fn seconds_of(word: &str) -> Option<u32> {
+    let word = word.strip_suffix('s').unwrap_or(word);
+    let unit = UNITS.into_iter().find(|(name, _)| *name == word);
+    unit.map(|(_, seconds)| seconds)
 }
 
-impl Unit {
-    pub(super) fn of_word(word: &str) -> Option<Self> {
-        UNITS
-            .into_iter()
-            .find(|unit| word == unit.name || word == unit.plural)
-    }
-
-    pub(super) fn plural(self) -> &'static str {
-        self.plural
-    }
-
-    /// Returns whether the unit is shorter than a day.
-    pub(super) fn is_clock(self) -> bool {
-        self.seconds < 86_400
-    }
-
-    pub(super) fn times(self, number: u32) -> TimeDelta {
-        TimeDelta::seconds(i64::from(number) * i64::from(self.seconds))
-    }
+/// Returns the length of some units.
+pub(super) fn times(number: u32, seconds: u32) -> TimeDelta {
+    TimeDelta::seconds(i64::from(number) * i64::from(seconds))
 }
 
-/// Reads `90s` and `1h30m`.
+/// Parses `90s` and `1h30m`.
 pub(super) fn parse(text: &str) -> Result<TimeDelta, InvalidSchedule> {
     let refuse = || InvalidSchedule::Period {
         period: text.to_owned(),
         reason: "write numbers with w, d, h, m or s, such as `90s` or `1h30m`",
     };
     let mut total = TimeDelta::zero();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .ok_or_else(refuse)?;
-        let number: u32 = rest[..end].parse().map_err(|_| refuse())?;
-        let mut behind = rest[end..].chars();
-        let letter = behind.next().map(|letter| letter.to_ascii_lowercase());
-        let unit = UNITS.iter().find(|unit| Some(unit.letter) == letter);
-        let more = unit.ok_or_else(refuse)?.times(number);
+    for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let letter = part.chars().next_back().unwrap_or_default();
+        let number = part
+            .trim_end_matches(letter)
+            .parse()
+            .map_err(|_| refuse())?;
+        let letter = letter.to_ascii_lowercase();
+        let unit = UNITS.iter().find(|(name, _)| name.starts_with(letter));
+        let (_, seconds) = unit.ok_or_else(refuse)?;
+        let more = times(number, *seconds);
         total = total.checked_add(&more).unwrap_or(TimeDelta::MAX);
-        rest = behind.as_str();
     }
     check(total, text)
 }
 
-/// Refuses a period that is too short or too long, under the name it was written with.
+/// Rejects a period that is too short or too long; `written` is its text in the error.
 pub(super) fn check(period: TimeDelta, written: &str) -> Result<TimeDelta, InvalidSchedule> {
     let reason = if period <= TimeDelta::zero() {
-        "it is at least 1 second"
+        "use at least 1 second"
     } else if period > PERIOD_MAX {
-        "it is at most 366 days; use crontab for a date in the year"
+        "use at most 366 days, or crontab for a date in the year"
     } else {
         return Ok(period);
     };
@@ -102,16 +75,21 @@ pub(super) fn next_after(period: TimeDelta, after: DateTime<Utc>) -> Option<Date
     DateTime::from_timestamp(next, 0)
 }
 
-/// Writes a period in its largest unit that leaves no rest: `90 minutes`, or `hour` for one.
+/// Writes a period in the largest unit that divides it: `90 minutes`, or `hour` for one.
 pub(super) fn describe(period: TimeDelta) -> String {
     let seconds = period.num_seconds();
-    let unit = UNITS
+    let (name, unit) = UNITS
         .into_iter()
-        .find(|unit| seconds % i64::from(unit.seconds) == 0)
-        .unwrap_or(UNITS[UNITS.len() - 1]);
-    match seconds / i64::from(unit.seconds) {
-        1 => unit.name.to_owned(),
-        number => format!("{number} {}", unit.plural),
+        .find(|(_, unit)| seconds % i64::from(*unit) == 0)
+        .unwrap_or(("second", 1));
+    many(seconds / i64::from(unit), name)
+}
+
+/// Writes `hour` for one, and otherwise `2 hours`.
+pub(super) fn many(count: i64, unit: &str) -> String {
+    match count {
+        1 => unit.to_owned(),
+        _ => format!("{count} {unit}s"),
     }
 }
 
@@ -120,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_period_is_written_with_units() {
+    fn a_period_is_a_number_per_unit() {
         for (text, seconds) in [
             ("90s", 90),
             ("5m", 300),
@@ -133,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_period_or_too_short_or_too_long_is_refused() {
+    fn an_invalid_or_too_short_or_too_long_period_is_rejected() {
         for text in [
             "", "90", "s", "5x", "1.5h", "0s", "-5m", "5é", "500ms", "60w",
         ] {

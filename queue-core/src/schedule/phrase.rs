@@ -9,24 +9,25 @@
 //! times    9am | 9:30 pm | 21:30 | noon | midnight, and lists of these
 //! ```
 //!
-//! Days without a time are at midnight. A month begins on the 1st, a year on 1 January, and a
-//! week on Sunday, as `@weekly` has it.
+//! The time is midnight unless given. A month begins on the 1st, a year on 1 January, and a week on
+//! Sunday, like `@weekly`.
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 
-use super::Plan;
+use super::Rule;
 use super::crontab::Crontab;
-use super::field::{WEEKDAY, number_of_name};
+use super::field::{WEEKDAY, number_of_name, parse_number};
 use super::invalid::InvalidSchedule;
-use super::period::{self, Unit};
+use super::period;
 
-/// The words that are left to read, and the phrase for the messages.
+/// A phrase that is being parsed.
 struct Words<'a> {
+    /// The words that are left, the next one last.
     left: Vec<&'a str>,
     text: &'a str,
 }
 
-pub(super) fn parse(text: &str) -> Result<Plan, InvalidSchedule> {
+pub(super) fn parse(text: &str) -> Result<Rule, InvalidSchedule> {
     let lower = text.to_ascii_lowercase();
     // A comma is a word of its own.
     let spaced = lower.replace(',', " , ");
@@ -39,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Plan, InvalidSchedule> {
     }
     if let Some(every) = parse_period(&mut words)? {
         words.end()?;
-        return plan_of_period(every);
+        return rule_of_period(every);
     }
     let days = parse_days(&mut words)?;
     let times = parse_times(&mut words)?;
@@ -47,7 +48,7 @@ pub(super) fn parse(text: &str) -> Result<Plan, InvalidSchedule> {
     let lines = times
         .iter()
         .map(|time| Crontab::parse(&format!("{time} {days}")));
-    Ok(Plan::Calendar(lines.collect::<Result<_, _>>()?))
+    Ok(Rule::Calendar(lines.collect::<Result<_, _>>()?))
 }
 
 impl<'a> Words<'a> {
@@ -68,7 +69,7 @@ impl<'a> Words<'a> {
         self.take("and") || comma
     }
 
-    /// Takes the next word if `read` makes something of it.
+    /// Takes the next word if `read` accepts it.
     fn read<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.next().and_then(read)?;
         self.left.pop();
@@ -91,40 +92,31 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Reads `5 minutes`, `minute` and the like. What has a place in the calendar is left: a day, a
-/// week, a month or a year, alone or with a 1 before it.
+/// Parses `5 minutes` or `minute`. Leaves a day, week, month or year alone, also with a 1 before it:
+/// these are in the calendar.
 fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSchedule> {
-    let number = words.read(whole_number);
+    let number = words.read(parse_number);
     let word = words.next();
     let is_in_calendar = matches!(word, Some("day" | "week" | "month" | "year"));
     if is_in_calendar && matches!(number, None | Some(1)) {
         return Ok(None);
     }
-    match (number, word.and_then(Unit::of_word)) {
-        (Some(number), Some(unit)) => {
+    let seconds = word.and_then(period::seconds_of);
+    let is_clock = seconds.is_some_and(|seconds| seconds < 86_400);
+    match (number.or(is_clock.then_some(1)), seconds) {
+        (Some(number), Some(seconds)) => {
+            let written = format!("{number} {}", word.unwrap_or_default());
             words.left.pop();
-            let written = format!("{number} {}", unit.plural());
-            period::check(unit.times(number), &written).map(Some)
+            period::check(period::times(number, seconds), &written).map(Some)
         }
         (Some(_), None) => Err(words.refuse()),
-        (None, Some(unit)) if unit.is_clock() => {
-            words.left.pop();
-            Ok(Some(unit.times(1)))
-        }
         (None, _) => Ok(None),
     }
 }
 
-/// Reads digits: a sign is none.
-fn whole_number(word: &str) -> Option<u32> {
-    let is_whole = word.bytes().all(|byte| byte.is_ascii_digit());
-    is_whole.then(|| word.parse().ok()).flatten()
-}
-
-/// A period that divides the hour or the day follows the wall clock, so that `every 2 hours` is
-/// on even hours of the zone, and `every 24 hours` at its midnight; any other is counted in real
-/// time.
-fn plan_of_period(period: TimeDelta) -> Result<Plan, InvalidSchedule> {
+/// A period that divides the hour or the day follows the wall clock: `every 2 hours` fires on even
+/// hours of the zone, and `every 24 hours` at its midnight. Other periods are counted in real time.
+fn rule_of_period(period: TimeDelta) -> Result<Rule, InvalidSchedule> {
     let seconds = period.num_seconds();
     let line = match (seconds, seconds / 60, seconds / 3600) {
         (1, ..) => "* * * * * *".to_owned(),
@@ -138,9 +130,9 @@ fn plan_of_period(period: TimeDelta) -> Result<Plan, InvalidSchedule> {
             format!("*/{minutes} * * * *")
         }
         (_, 0, _) if 60 % seconds == 0 => format!("*/{seconds} * * * * *"),
-        _ => return Ok(Plan::Interval(period)),
+        _ => return Ok(Rule::Period(period)),
     };
-    Ok(Plan::Calendar(vec![Crontab::parse(&line)?]))
+    Ok(Rule::Calendar(vec![Crontab::parse(&line)?]))
 }
 
 /// Returns the three day fields of crontab.
@@ -183,8 +175,8 @@ fn take_of_the_month(words: &mut Words<'_>) -> Result<(), InvalidSchedule> {
     }
 }
 
-/// Reads things with commas or "and" between them; none, when there is nothing of the sort. What
-/// follows a comma or an "and" must be of the sort.
+/// Parses items with commas or "and" between them. The list is empty if the first word is no item;
+/// after a comma or an "and", an item is required.
 fn parse_list<T>(
     words: &mut Words<'_>,
     read: impl Fn(&mut Words<'_>) -> Option<T>,
@@ -196,16 +188,16 @@ fn parse_list<T>(
     Ok(list)
 }
 
-/// Reads `15th`, and gives `15`.
+/// Parses `15th` as `15`.
 fn ordinal(word: &str) -> Option<String> {
     let number = ["st", "nd", "rd", "th"]
         .iter()
         .find_map(|ending| word.strip_suffix(ending))?;
-    let day = whole_number(number)?;
+    let day = parse_number(number)?;
     (1..=31).contains(&day).then(|| day.to_string())
 }
 
-/// Reads `monday` or `monday to friday`.
+/// Parses `monday` and `monday to friday`.
 fn parse_weekdays(words: &mut Words<'_>) -> Option<String> {
     let weekday = |word: &str| number_of_name(&WEEKDAY, word);
     let first = words.read(weekday)?;
@@ -232,48 +224,36 @@ fn parse_times(words: &mut Words<'_>) -> Result<Vec<String>, InvalidSchedule> {
 }
 
 fn parse_time(words: &mut Words<'_>) -> Option<String> {
-    let named = words.read(|word| match word {
-        "noon" => Some("0 0 12"),
-        "midnight" => Some("0 0 0"),
-        _ => None,
-    });
-    if let Some(named) = named {
-        return Some(named.to_owned());
-    }
     let word = words.next()?;
     let follows = words.left.iter().nth_back(1).copied();
-    let (clock, half, count) = match (split_half(word), follows) {
-        (Some((clock, half)), _) => (clock, Some(half), 1),
-        (None, Some(half @ ("am" | "pm"))) => (word, Some(half), 2),
-        (None, _) => (word, None, 1),
+    let halves = ["am", "pm"];
+    let split = halves
+        .iter()
+        .find_map(|half| Some((word.strip_suffix(half)?, *half)));
+    let (clock, half, count) = match (word, split, follows) {
+        ("noon", ..) => ("12", "", 1),
+        ("midnight", ..) => ("0", "", 1),
+        (_, Some((clock, half)), _) => (clock, half, 1),
+        (_, None, Some(half @ ("am" | "pm"))) => (word, half, 2),
+        (_, None, _) => (word, "", 1),
     };
     let time = clock_time(clock, half)?;
     words.left.truncate(words.left.len() - count);
     Some(time)
 }
 
-/// Splits `9am` before the half of the day.
-fn split_half(word: &str) -> Option<(&str, &str)> {
-    let (clock, half) = word.split_at_checked(word.len().checked_sub(2)?)?;
-    matches!(half, "am" | "pm").then_some((clock, half))
-}
-
-/// Reads `9`, `9:30` and `9:30:15`, of twelve hours if the half of the day is given.
-fn clock_time(text: &str, half: Option<&str>) -> Option<String> {
-    let mut parts = text.split(':').map(clock_number);
-    let hour = parts.next()??;
-    let minute = parts.next().unwrap_or(Some(0))?;
-    let second = parts.next().unwrap_or(Some(0))?;
-    let hour = match half {
-        None => hour,
-        Some(half) if (1..=12).contains(&hour) => hour % 12 + if half == "pm" { 12 } else { 0 },
-        Some(_) => return None,
+/// Parses `9`, `9:30` and `9:30:15`; `half` is am, pm or empty. Returns seconds, minutes and hours
+/// fields.
+fn clock_time(clock: &str, half: &str) -> Option<String> {
+    let minutes = if clock.contains(':') { "" } else { ":00" };
+    let text = format!("{clock}{minutes}{half}");
+    let formats = match half {
+        "" => ["%H:%M", "%H:%M:%S"],
+        _ => ["%I:%M%p", "%I:%M:%S%p"],
     };
-    let is_time = parts.next().is_none() && hour < 24 && minute < 60 && second < 60;
-    is_time.then(|| format!("{second} {minute} {hour}"))
-}
-
-fn clock_number(text: &str) -> Option<u32> {
-    let digits = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
+    let mut times = formats
+        .iter()
+        .map(|format| NaiveTime::parse_from_str(&text, format));
+    let time = times.find_map(Result::ok)?;
+    Some(time.format("%-S %-M %-H").to_string())
 }

@@ -1,13 +1,13 @@
-//! What is true of every schedule, zone and instant, and agreement with another implementation.
+//! Properties of every schedule, zone and instant, and a comparison with another implementation.
 //!
-//! `croner` is the other implementation. It is asked on common ground only, because it differs
-//! from the rules here, which are Vixie's, in these:
+//! `croner` is the other implementation. It is compared only where both follow the same rules. It
+//! differs from the rules here, which are Vixie's, in these points:
 //!
 //! - Only `*` itself leaves a day field unrestricted; here `*/2` does as well.
 //! - Times of day are fixed only if each field has one value; here a list such as `0 1,2 * * *`
-//!   is fixed, too.
-//! - It finds no end to a gap of more than two hours, and fires after a gap only if the date
-//!   there matches, so the day that Apia left out is not asked about.
+//!   is fixed as well.
+//! - It does not find the end of a gap of more than two hours, and fires after a gap only if the
+//!   date there matches. So the day that Apia skipped is not compared.
 
 use chrono::{NaiveDateTime, Offset, TimeZone, Timelike};
 use chrono_tz::TZ_VARIANTS;
@@ -17,7 +17,7 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 
-/// Zones that set their clocks at various hours, by one hour or a half, and some that do not.
+/// Zones that change their clocks at various hours, by an hour or half an hour, or never.
 const ZONES: [Tz; 10] = [
     Tz::UTC,
     Tz::Europe__Berlin,
@@ -38,7 +38,7 @@ proptest! {
     })]
 
     #[test]
-    fn croner_agrees_on_common_ground(
+    fn croner_agrees_where_the_rules_are_the_same(
         (second, (minute, hour)) in (time_value(60), time_pair()),
         days in days(),
         zone in select(&ZONES[..]),
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn around_a_change_of_the_clock_every_minute_is_as_the_rules_say(
+    fn every_minute_around_a_change_of_the_clock_follows_the_rules(
         zone in select(&TZ_VARIANTS[..]),
         around in (157_766_400..4_000_000_000_i64),
         (minute, hour) in time_lists(),
@@ -73,7 +73,7 @@ proptest! {
         let fired: Vec<_> = schedule.upcoming(begin).take_while(|next| *next <= end).collect();
         prop_assert_eq!(&fired, &expected, "`{}` in {}", line, zone);
 
-        // The answer does not depend on having been asked before.
+        // The answer depends only on the instant.
         for minutes in (0..HALF_WINDOW.num_minutes() * 2 - 1_440).step_by(17) {
             let after = begin + TimeDelta::minutes(minutes) + TimeDelta::seconds(1);
             let next = expected.iter().find(|next| **next > after).copied();
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn between_two_results_the_next_is_the_second(
+    fn between_two_instants_of_a_schedule_the_next_is_the_second(
         text in any_schedule(),
         zone in select(&ZONES[..]),
         after in instant(),
@@ -98,23 +98,23 @@ proptest! {
     }
 
     #[test]
-    fn a_schedule_that_is_accepted_is_described_and_fires(text in any_schedule()) {
+    fn every_valid_schedule_has_a_description_and_fires(text in any_schedule()) {
         let schedule: Schedule = text.parse().unwrap();
         prop_assert!(!schedule.describe().is_empty());
         prop_assert!(schedule.next_after(DateTime::UNIX_EPOCH).is_some());
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in prop_oneof![".{0,80}", vocabulary()]) {
+    fn parsing_does_not_panic(text in prop_oneof![".{0,80}", vocabulary()]) {
         match Schedule::parse(&text, Tz::Europe__Berlin) {
             Ok(schedule) => prop_assert!(!schedule.describe().is_empty()),
-            Err(refused) => prop_assert!(!refused.to_string().is_empty()),
+            Err(invalid) => prop_assert!(!invalid.to_string().is_empty()),
         }
         let _ = parse_zone(&text);
     }
 
     #[test]
-    fn no_instant_makes_it_panic(
+    fn next_after_does_not_panic(
         text in any_schedule(),
         zone in select(&TZ_VARIANTS[..]),
         seconds in any::<i64>(),
@@ -131,7 +131,8 @@ proptest! {
 
 const HALF_WINDOW: TimeDelta = TimeDelta::hours(50);
 
-/// Returns an instant before the next change of the clock, or a little later if there is none.
+/// Returns an instant shortly before the next change of the clock, or before `timestamp` if the
+/// clock does not change within 400 days.
 fn before_next_change(zone: Tz, timestamp: i64) -> DateTime<Utc> {
     let timestamp = timestamp - timestamp % 3_600;
     let around = DateTime::from_timestamp(timestamp, 0).unwrap();
@@ -145,7 +146,7 @@ fn before_next_change(zone: Tz, timestamp: i64) -> DateTime<Utc> {
     around + TimeDelta::days(days) - HALF_WINDOW
 }
 
-/// Goes through a window minute by minute, with the rules in their simplest form.
+/// Applies the rules minute by minute, in their simplest form.
 fn by_the_rules(zone: Tz, minute: &str, hour: &str, begin: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let ticks = minute.starts_with('*') || hour.starts_with('*');
     let matches = |civil: NaiveDateTime| is_in(minute, civil.minute()) && is_in(hour, civil.hour());
@@ -171,7 +172,7 @@ fn shown(zone: Tz, instant: DateTime<Utc>) -> NaiveDateTime {
     instant.with_timezone(&zone).naive_local()
 }
 
-/// Reads `*`, `*/n` and lists.
+/// Parses `*`, `*/n` and lists.
 fn is_in(field: &str, value: u32) -> bool {
     if let Some(step) = field.strip_prefix("*/") {
         return value.is_multiple_of(step.parse().unwrap());
@@ -194,7 +195,7 @@ fn time_value(count: u32) -> impl Strategy<Value = String> {
     (0..count).prop_map(|value| value.to_string())
 }
 
-/// A minute and an hour that are both fixed, or one of which ticks.
+/// A minute and an hour: both are fixed, or one ticks.
 fn time_pair() -> impl Strategy<Value = (String, String)> {
     let ticks = |count: u32| {
         prop_oneof![
@@ -218,7 +219,7 @@ fn time_pair() -> impl Strategy<Value = (String, String)> {
     ]
 }
 
-/// A minute and an hour of few values, which meet the change of the clock often.
+/// A minute and an hour with few values, so that many fall on a change of the clock.
 fn time_lists() -> impl Strategy<Value = (String, String)> {
     let minute = prop_oneof![
         Just("*".to_owned()),
@@ -240,7 +241,7 @@ fn list(values: std::ops::Range<u32>) -> impl Strategy<Value = String> {
     subsequence(values, 1..=4).prop_map(|values| values.join(","))
 }
 
-/// The three day fields, such that some day matches.
+/// Three day fields that match some day.
 fn days() -> impl Strategy<Value = String> {
     let month_day = prop_oneof![
         Just("*".to_owned()),
@@ -281,7 +282,7 @@ fn any_schedule() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Words that mean something in the right place.
+/// Words that are valid in the right place.
 fn vocabulary() -> impl Strategy<Value = String> {
     let words = vec![
         "every",

@@ -1,18 +1,18 @@
-//! Time zones: their names, and where a schedule's text names one.
+//! Time zones, and where they stand in the text of a schedule.
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::field::{WEEKDAY, number_of_name};
 use super::invalid::{InvalidSchedule, SCHEDULE_BYTES_MAX};
 
-/// How alike a name must be for the hint "did you mean".
+/// How alike two names must be for the hint "did you mean".
 const ALIKE: f64 = 0.85;
 
-/// Finds a time zone by its name in the IANA database, in upper or lower case.
+/// Finds a time zone by its name in the IANA database; case does not matter.
 ///
 /// # Errors
-/// Refuses an unknown name with [`InvalidSchedule::UnknownZone`], which carries the nearest known
-/// one, so `Berlin` is answered with `Europe/Berlin`.
+/// Returns [`InvalidSchedule::UnknownZone`] for an unknown name, with the nearest known one: for
+/// `Berlin`, `Europe/Berlin`.
 pub fn parse_zone(name: &str) -> Result<Tz, InvalidSchedule> {
     find(name).ok_or_else(|| InvalidSchedule::UnknownZone {
         name: name.chars().take(SCHEDULE_BYTES_MAX).collect(),
@@ -20,7 +20,7 @@ pub fn parse_zone(name: &str) -> Result<Tz, InvalidSchedule> {
     })
 }
 
-/// Takes the time zone off a schedule's text: before it as `TZ=` or `CRON_TZ=`, or behind it,
+/// Splits a time zone from the text of a schedule: `TZ=` or `CRON_TZ=` before it, or a name after it,
 /// with or without the word `in`.
 pub(super) fn split(text: &str) -> Result<(Option<Tz>, &str), InvalidSchedule> {
     let (before, text) = split_prefix(text)?;
@@ -65,7 +65,7 @@ fn without_in(text: &str) -> Option<&str> {
     word.eq_ignore_ascii_case("in").then(|| schedule.trim_end())
 }
 
-/// `Europe/Berln` is; `mon/2`, `mon/x`, `mon-fri/x` and `*/5` are not.
+/// Returns true for `Europe/Berln`; false for `mon/2`, `mon/x`, `mon-fri/x` and `*/5`.
 fn is_meant_as_zone(word: &str) -> bool {
     let Some((area, place)) = word.split_once('/') else {
         return false;
@@ -83,7 +83,7 @@ fn find(name: &str) -> Option<Tz> {
 }
 
 fn nearest(name: &str) -> Option<&'static str> {
-    // Likeness takes time that grows with the square of the length, and no zone is this long.
+    // The time for likeness grows with the square of the length, and no zone is this long.
     if name.len() > 50 {
         return None;
     }
@@ -108,14 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_is_found_in_upper_and_lower_case() {
+    fn a_zone_is_found_whatever_the_case_of_its_name() {
         assert_eq!(parse_zone("Europe/Berlin"), Ok(Tz::Europe__Berlin));
         assert_eq!(parse_zone("europe/berlin"), Ok(Tz::Europe__Berlin));
         assert_eq!(parse_zone("utc"), Ok(Tz::UTC));
     }
 
     #[test]
-    fn an_unknown_zone_is_answered_with_the_nearest_one() {
+    fn the_error_for_an_unknown_zone_names_the_nearest_one() {
         for (name, nearest) in [
             ("Europe/Berln", "Europe/Berlin"),
             ("Berlin", "Europe/Berlin"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_taken_off_either_end() {
+    fn a_zone_is_split_off_either_end() {
         let berlin = Some(Tz::Europe__Berlin);
         for (text, zone, rest) in [
             ("0 9 * * *", None, "0 9 * * *"),

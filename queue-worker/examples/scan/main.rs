@@ -30,7 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use queue_worker::config::WorkerSettings;
-use queue_worker::{App, Missed, Overlap, Process, Queue, Recurring, Settings, Stop};
+use queue_worker::{App, Missed, Overlap, Process, Queue, RecurringJob, Settings, Stop};
 use tokio::sync::mpsc;
 
 use console::Console;
@@ -173,8 +173,8 @@ fn app(manifests: PathBuf, console: &Console) -> App<Scanner> {
 }
 
 /// The folder is scanned again every now and then, while the service is up and no scan of it waits.
-fn rescan(folder: &Path) -> Result<Recurring> {
-    let rescan = Recurring::new("rescan", RESCAN, scan_of(folder))?;
+fn rescan(folder: &Path) -> Result<RecurringJob> {
+    let rescan = RecurringJob::new("rescan", RESCAN, scan_of(folder))?;
     Ok(rescan.missed(Missed::Skip).overlap(Overlap::Skip))
 }
 

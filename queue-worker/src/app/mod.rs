@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use queue_core::recurring::Recurring;
+use queue_core::recurring::RecurringJob;
 use queue_core::{InvalidName, Options, check_kind};
 
 use self::handler::{AsyncHandler, BlockingHandler, Handler};
@@ -43,7 +43,7 @@ pub struct App<S> {
     pub(crate) handlers: BTreeMap<String, Arc<dyn Handler<S>>>,
     pub(crate) hooks: Hooks,
     options: BTreeMap<String, Options>,
-    schedules: Vec<Recurring>,
+    recurring_jobs: Vec<RecurringJob>,
     problems: Vec<InvalidApp>,
 }
 
@@ -57,9 +57,9 @@ pub enum InvalidApp {
     /// Two jobs have the same kind.
     #[error("the kind `{0}` is registered twice: give each job a kind of its own")]
     Duplicate(String),
-    /// Two schedules have the same name.
-    #[error("the schedule `{0}` is declared twice: give each a name of its own")]
-    DuplicateSchedule(String),
+    /// Two recurring jobs have the same name.
+    #[error("the recurring job `{0}` is declared twice: give each a name of its own")]
+    DuplicateRecurringJob(String),
 }
 
 impl<S: Send + Sync + 'static> App<S> {
@@ -70,7 +70,7 @@ impl<S: Send + Sync + 'static> App<S> {
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
             options: BTreeMap::new(),
-            schedules: Vec::new(),
+            recurring_jobs: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -98,11 +98,11 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Declares a job that is enqueued again and again. It is stored when a process with a
-    /// scheduler starts, and removed when one starts that does not declare it any more.
+    /// Declares a recurring job. It is stored when a process with a scheduler starts. If
+    /// `scheduler.source` is set, it is removed when a process of that source starts without it.
     ///
     /// ```
-    /// # use queue_worker::{App, Cx, Job, Perform, Recurring};
+    /// # use queue_worker::{App, Cx, Job, Perform, RecurringJob};
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Rescan { folder: String }
     /// # impl Job for Rescan { const KIND: &'static str = "rescan"; }
@@ -110,23 +110,23 @@ impl<S: Send + Sync + 'static> App<S> {
     /// #     type Error = std::io::Error;
     /// #     async fn perform(self, _cx: Cx<()>) -> Result<(), std::io::Error> { Ok(()) }
     /// # }
-    /// # fn app() -> Result<App<()>, queue_worker::InvalidRecurring> {
+    /// # fn app() -> Result<App<()>, queue_worker::InvalidRecurringJob> {
     /// let rescan = Rescan { folder: "/srv".to_owned() };
     /// let app = App::new(())
     ///     .register::<Rescan>()
-    ///     .recurring(Recurring::new("rescan", "every 5 minutes", rescan)?);
+    ///     .recurring(RecurringJob::new("rescan", "every 5 minutes", rescan)?);
     /// # Ok(app)
     /// # }
     /// # app().unwrap();
     /// ```
     #[must_use]
-    pub fn recurring(mut self, recurring: Recurring) -> Self {
+    pub fn recurring(mut self, recurring: RecurringJob) -> Self {
         let name = recurring.name();
-        if self.schedules.iter().any(|other| other.name() == name) {
-            let problem = InvalidApp::DuplicateSchedule(name.to_owned());
+        if self.recurring_jobs.iter().any(|other| other.name() == name) {
+            let problem = InvalidApp::DuplicateRecurringJob(name.to_owned());
             self.problems.push(problem);
         } else {
-            self.schedules.push(recurring);
+            self.recurring_jobs.push(recurring);
         }
         self
     }
@@ -177,9 +177,9 @@ impl<S: Send + Sync + 'static> App<S> {
         self.handlers.keys().cloned().collect()
     }
 
-    /// Returns the schedules this application declares.
-    pub fn schedules(&self) -> &[Recurring] {
-        &self.schedules
+    /// Returns the recurring jobs of this application.
+    pub fn recurring_jobs(&self) -> &[RecurringJob] {
+        &self.recurring_jobs
     }
 
     /// Returns how jobs of a kind are enqueued; the defaults for kinds that are not known here.

@@ -34,7 +34,7 @@ struct Summary {
     scheduler: bool,
     maintenance: bool,
     kinds: Vec<String>,
-    schedules: Vec<String>,
+    recurring_jobs: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -95,8 +95,8 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Summary {
         scheduler: config.settings.scheduler.enabled,
         maintenance: config.settings.maintenance.enabled,
         kinds: app.kinds(),
-        schedules: app
-            .schedules()
+        recurring_jobs: app
+            .recurring_jobs()
             .iter()
             .map(|each| each.name().to_owned())
             .collect(),
@@ -129,8 +129,11 @@ fn text(summary: &Summary) -> String {
             false => summary.kinds.join(", "),
         }
     ));
-    if !summary.schedules.is_empty() {
-        lines.push(format!("schedules    {}", summary.schedules.join(", ")));
+    if !summary.recurring_jobs.is_empty() {
+        lines.push(format!(
+            "recurring    {}",
+            summary.recurring_jobs.join(", ")
+        ));
     }
     if !summary.database_given {
         lines.push("database     none given: set DATABASE_URL before `queue start`".to_owned());

@@ -14,7 +14,7 @@ use super::output::{one_line, print, print_json};
 const HELP: &str = "\
 It looks for: tables that are missing or of another version; processes that are not there, dead
 or stopping; queues that nobody serves, paused queues and closed limits with jobs in them,
-kinds that no process knows; jobs that are late, overdue or failed; schedules that are overdue;
+kinds that no process knows; jobs that are late, overdue or failed; recurring jobs that are overdue;
 sessions, replication slots and prepared transactions that hold dead rows in place; tables full of
 dead rows; settings of the server that lose jobs or slow them down; connections and ids that run out.
 

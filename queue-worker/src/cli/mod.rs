@@ -82,7 +82,7 @@ Exit codes:
   1  it failed, or something is wrong (doctor, check, migrate status)
   2  the command line or the configuration is wrong
   3  the database cannot be reached
-  4  there is no such job or schedule
+  4  there is no such job or recurring job
 
 The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration file (queue.toml
 in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
@@ -122,7 +122,7 @@ enum Command {
     Limits(limits::Limits),
     /// Lists, pauses, resumes and clears queues
     Queues(queues::Queues),
-    /// Lists, shows, adds, pauses, resumes, runs and removes schedules
+    /// Lists, shows, adds, pauses, resumes, runs and removes recurring jobs
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs
     Processes(processes::Processes),

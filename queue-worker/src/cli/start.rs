@@ -19,7 +19,7 @@ Examples:
 
 A process claims jobs from its queues, the ones named first before the others (`reports*` is every
 queue that begins so, `*` is the rest). Its dispatcher moves scheduled jobs to ready when they are
-due, its scheduler enqueues what is due again and again, and its maintenance clears what is kept
+due, its scheduler enqueues recurring jobs, and its maintenance clears what is kept
 no longer.
 
 TERM or INT: no new job is started, and running ones may finish within the shutdown timeout; what
@@ -135,8 +135,8 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     Ok(Exit::Fine)
 }
 
-/// Adds the kinds and schedules of the configuration to those of the program, and refuses the whole if it was
-/// put together wrongly.
+/// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error
+/// that lists every conflict.
 pub(super) fn complete<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
@@ -144,7 +144,7 @@ pub(super) fn complete<S: Send + Sync + 'static>(
     let app = app
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;
-    let app = with_schedules(app, config)?;
+    let app = with_recurring_jobs(app, config)?;
     if app.problems().is_empty() {
         return Ok(app);
     }
@@ -154,12 +154,12 @@ pub(super) fn complete<S: Send + Sync + 'static>(
         .map(|problem| format!("\n  {problem}"))
         .collect();
     Err(Failure::usage(format!(
-        "the kinds of jobs and schedules do not fit together:{}",
+        "the kinds and recurring jobs conflict:{}",
         problems.concat()
     )))
 }
 
-fn with_schedules<S: Send + Sync + 'static>(
+fn with_recurring_jobs<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
 ) -> Result<App<S>, Failure> {

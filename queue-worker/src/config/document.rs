@@ -242,7 +242,7 @@ fn plain(message: &str) -> String {
         .or_else(|| message.strip_prefix("invalid value: "))
         .and_then(|message| message.rsplit_once(", expected "));
     let Some((found, expected)) = of_serde else {
-        return message.to_owned();
+        return message.replace("unknown variant", "unknown value");
     };
     let found = match found {
         "map" => "a table",

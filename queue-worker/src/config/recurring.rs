@@ -1,61 +1,63 @@
-//! `[recurring.NAME]`: jobs that are enqueued again and again.
+//! `[recurring.NAME]`: recurring jobs.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
-use std::{fmt, mem};
 
-use queue_core::recurring::{InvalidRecurring, JITTER_MAX, MISSED_MAX, Missed, Overlap, Recurring};
+use queue_core::recurring::{
+    InvalidRecurringJob, JITTER_MAX, MISSED_MAX, Missed, Overlap, RecurringJob,
+};
 use queue_core::schedule::Tz;
-use queue_core::{NewJob, Options, Schedule, check_kind, check_queue, check_schedule, check_tag};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use queue_core::{
+    NewJob, Options, Schedule, check_kind, check_queue, check_recurring_job, check_tag,
+};
+use serde::{Deserialize, Deserializer};
 
 use super::backoff::BackoffSettings;
 use super::check::Check;
 use super::handlers::{HandlerSettings, HandlerTable, Secret, Timeout};
 use super::values::{duration, json, zone};
 
-/// A job that is enqueued again and again. What it does not say is as its kind says.
+/// A recurring job. Options that are `None` are those of the kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecurringSettings {
-    /// Its times.
+    /// When it is enqueued.
     pub schedule: String,
-    /// The zone whose clock they are by, unless they name one; that of the scheduler when `None`.
+    /// The time zone of the schedule, unless the schedule names one; the scheduler's if `None`.
     pub zone: Option<Tz>,
-    /// The kind of its jobs. One with a command of its own is a kind of its own, by its own name.
+    /// The kind of its jobs. A recurring job with its own handler is a kind of the same name.
     pub kind: String,
     /// The arguments of its jobs.
     pub args: serde_json::Value,
-    /// The queue they go to.
+    /// The queue of its jobs.
     pub queue: Option<String>,
-    /// Their priority.
+    /// The priority of its jobs.
     pub priority: Option<i16>,
-    /// How often they are tried, from 1 to 1,000.
+    /// How many failures a job may have, from 1 to 1,000.
     pub attempts: Option<u16>,
-    /// How often their process may die under them, from 1 to 1,000.
+    /// How many times the process of a job may die while it runs, from 1 to 1,000.
     pub crashes: Option<u16>,
-    /// Their labels.
+    /// The tags of its jobs.
     pub tags: Vec<String>,
-    /// What becomes of missed times.
+    /// The policy for missed due times.
     pub missed: Missed,
-    /// How many missed times are looked at one by one.
+    /// How many missed due times are decided one by one.
     pub missed_max: Option<u32>,
-    /// What becomes of a time while an earlier job has not ended.
+    /// The policy for overlapping jobs.
     pub overlap: Overlap,
-    /// How much later than its time a job may start.
+    /// How long after its due time a job may start.
     pub jitter: Duration,
 }
 
 impl RecurringSettings {
-    /// Makes the schedule, given how jobs of its kind are enqueued.
+    /// Makes the recurring job, given the options of its kind.
     ///
     /// # Errors
-    /// Refuses what [`Recurring::of`] refuses.
-    pub fn named(&self, name: &str, options: Options) -> Result<Recurring, InvalidRecurring> {
+    /// Returns the errors of [`RecurringJob::of`].
+    pub fn named(&self, name: &str, options: Options) -> Result<RecurringJob, InvalidRecurringJob> {
         let job = NewJob::untyped(self.kind.clone(), &self.args, self.options(options));
-        let mut recurring = Recurring::of(name, &self.schedule, job)?
+        let mut recurring = RecurringJob::of(name, &self.schedule, job)?
             .missed(self.missed)
             .overlap(self.overlap)
             .jitter(self.jitter)?;
@@ -86,7 +88,7 @@ impl RecurringSettings {
     }
 }
 
-/// One schedule as the file writes it: with `kind`, or with the keys of a handler.
+/// A recurring job in the file: with `kind`, or with the keys of a handler.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct RecurringTable {
@@ -108,10 +110,8 @@ pub(super) struct RecurringTable {
     priority: Option<i16>,
     crashes: Option<u16>,
     tags: Vec<String>,
-    #[serde(deserialize_with = "policy")]
     missed: Missed,
     missed_max: Option<u32>,
-    #[serde(deserialize_with = "policy")]
     overlap: Overlap,
     #[serde(deserialize_with = "duration")]
     jitter: Duration,
@@ -121,27 +121,18 @@ fn some_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D
     zone(deserializer).map(Some)
 }
 
-fn policy<'de, D, P>(deserializer: D) -> Result<P, D::Error>
-where
-    D: Deserializer<'de>,
-    P: FromStr<Err: fmt::Display>,
-{
-    let word = String::deserialize(deserializer)?;
-    word.parse().map_err(D::Error::custom)
-}
-
 impl RecurringTable {
-    /// Returns the schedule, with the handler that makes it a kind of its own, or refuses
-    /// everything that is wrong with it.
+    /// Returns the recurring job, and its handler if it has its own. Reports everything that is wrong
+    /// with it.
     pub(super) fn recurring(
         mut self,
         name: &str,
         check: &mut Check,
     ) -> Option<(RecurringSettings, Option<HandlerSettings>)> {
         let before = check.problems.len();
-        check.name("", Some(name), check_schedule);
+        check.name("", Some(name), check_recurring_job);
         let (kind, handler) = self.kind_and_handler(name, check);
-        let schedule = self.times(check);
+        let schedule = self.schedule(check);
         check.number("crashes", self.crashes, 1..=1000);
         let missed_max = (*MISSED_MAX.start()).into()..=(*MISSED_MAX.end()).into();
         check.number("missed_max", self.missed_max, missed_max);
@@ -164,7 +155,7 @@ impl RecurringTable {
             overlap: self.overlap,
             jitter: self.jitter,
         };
-        // Finds what no single key shows, such as arguments that are too large.
+        // Finds mistakes that no single key shows, such as arguments that are too large.
         if check.problems.len() == before
             && let Err(refused) = recurring.named(name, Options::new())
         {
@@ -173,7 +164,7 @@ impl RecurringTable {
         Some((recurring, handler))
     }
 
-    /// Returns the kind of the jobs, and the handler if the schedule has one of its own.
+    /// Returns the kind, and the handler if the recurring job has its own.
     fn kind_and_handler(
         &mut self,
         name: &str,
@@ -187,12 +178,12 @@ impl RecurringTable {
             }
             (None, true) => (Some(name.to_owned()), self.take_handler().handler(check)),
             (Some(_), true) => {
-                let message = "a schedule has `kind`, or `command` or `http`, not both";
+                let message = "use either `kind`, or `command` or `http`";
                 check.refuse("kind", message);
                 (None, None)
             }
             (None, false) => {
-                check.refuse("", "a schedule needs `kind`, `command` or `http`");
+                check.refuse("", "a recurring job needs `kind`, `command` or `http`");
                 (None, None)
             }
         }
@@ -206,7 +197,10 @@ impl RecurringTable {
             ("timeout", self.timeout.is_some()),
             ("backoff", self.backoff.is_some()),
         ];
-        check.stray(strays, "belongs to a schedule with `command` or `http`");
+        check.stray(
+            strays,
+            "belongs to a recurring job with `command` or `http`",
+        );
         check.name("kind", Some(kind), check_kind);
         check.name("queue", self.queue.as_deref(), check_queue);
         check.number("attempts", self.attempts, 1..=1000);
@@ -226,11 +220,11 @@ impl RecurringTable {
         }
     }
 
-    /// Returns the times. Whether they can be understood does not depend on the zone.
-    fn times(&mut self, check: &mut Check) -> Option<String> {
+    /// Returns the schedule. Whether it is valid does not depend on the time zone.
+    fn schedule(&mut self, check: &mut Check) -> Option<String> {
         let Some(text) = self.schedule.take() else {
             let message =
-                "a schedule needs `schedule`, such as \"every 5 minutes\" or \"0 9 * * *\"";
+                "a recurring job needs `schedule`, such as \"every 5 minutes\" or \"0 9 * * *\"";
             check.refuse("", message);
             return None;
         };
@@ -239,7 +233,7 @@ impl RecurringTable {
     }
 }
 
-fn with_cause(error: &InvalidRecurring) -> String {
+fn with_cause(error: &InvalidRecurringJob) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

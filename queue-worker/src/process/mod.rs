@@ -98,11 +98,9 @@ impl<S: Send + Sync + 'static> Process<S> {
             return Err(InvalidProcess { problems });
         }
         let name = settings.process.name.clone().unwrap_or_else(default_name);
-        let schedules = app.schedules().to_vec();
-        let declared = match &settings.scheduler.source {
-            Some(source) => Declared::by_owner(source.clone(), schedules),
-            None => Declared::by(program_name(), schedules),
-        };
+        let recurring_jobs = app.recurring_jobs().to_vec();
+        let source = settings.scheduler.source.clone();
+        let declared = Declared::new(source, program_name(), recurring_jobs);
         let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
         Ok(Self {
             queue,

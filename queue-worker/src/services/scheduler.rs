@@ -1,16 +1,16 @@
-//! Enqueues what is due again and again. Any number may run at once.
+//! Enqueues recurring jobs when they are due. Any number of schedulers can run at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use queue_core::Schema;
 use queue_core::recurring::{
-    Fired, Firing, FiringOutcome, Recurring, RecurringError, Registered, Tick, declare, fire_next,
-    next_due, register, replan,
+    Fired, Firing, FiringOutcome, RecurringError, RecurringJob, Registered, Tick, declare,
+    fire_next, next_due, register, replan,
 };
 use queue_core::schedule::Tz;
+use queue_core::{Schema, redact};
 use sqlx::PgConnection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -19,44 +19,41 @@ use crate::app::problem::with_causes;
 use crate::config::SchedulerSettings;
 use crate::connection::Connection;
 
-/// The shortest sleep, so that what another scheduler decides about is not asked for in a tight
-/// loop.
+/// The shortest sleep, so that a recurring job that another scheduler has locked is not polled in a
+/// tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
 
-/// The longest sleep while something due is locked, or has failed: whoever holds the lock may die,
-/// and what is due should not wait for the next `poll_interval` then.
+/// The longest sleep while a due recurring job is locked or has failed: the process that holds the
+/// lock may die, and the job should not wait for the next `poll_interval` then.
 const LOCKED_SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// How often it looks for plans that a wrong clock has moved too far ahead.
+/// How often the scheduler looks for plans that a wrong clock has moved too far ahead.
 const REPLAN_EVERY: Duration = Duration::from_secs(60);
 
-/// The schedules that a process declares. They are registered once in its life, as soon as the
-/// database is there; not again when a connection was lost, because a newer program may have
+/// The recurring jobs that a process declares. They are registered once, when the database is first
+/// reached. They are not registered again after a lost connection, because a newer program may have
 /// declared others meanwhile.
 pub(crate) struct Declared {
     source: String,
-    /// Whether the schedules of the source are these and no others.
+    /// Whether other recurring jobs of the source are removed.
     is_owner: bool,
-    schedules: Vec<Recurring>,
+    recurring_jobs: Vec<RecurringJob>,
     are_registered: AtomicBool,
 }
 
 impl Declared {
-    /// Makes those of a source that others may share unknowingly: what it does not declare stays.
-    pub(crate) fn by(source: String, schedules: Vec<Recurring>) -> Self {
+    /// Takes the source from the settings. Without one, the source is the program's name, which other
+    /// programs may share, so recurring jobs that are not declared stay.
+    pub(crate) fn new(
+        source: Option<String>,
+        program: String,
+        recurring_jobs: Vec<RecurringJob>,
+    ) -> Self {
         Self {
-            source,
-            is_owner: false,
-            schedules,
+            is_owner: source.is_some(),
+            source: source.unwrap_or(program),
+            recurring_jobs,
             are_registered: AtomicBool::new(false),
-        }
-    }
-
-    /// Makes those of a source that was named on purpose: what it does not declare is removed.
-    pub(crate) fn by_owner(source: String, schedules: Vec<Recurring>) -> Self {
-        Self {
-            is_owner: true,
-            ..Self::by(source, schedules)
         }
     }
 
@@ -66,11 +63,11 @@ impl Declared {
         schema: &Schema,
         zone: Tz,
     ) -> Result<Registered, RecurringError> {
-        let (source, schedules) = (&self.source, &self.schedules);
+        let (source, declared) = (&self.source, &self.recurring_jobs);
         if self.is_owner {
-            register(conn, schema, source, schedules, zone).await
+            register(conn, schema, source, declared, zone).await
         } else {
-            declare(conn, schema, source, schedules, zone).await
+            declare(conn, schema, source, declared, zone).await
         }
     }
 }
@@ -82,18 +79,18 @@ pub(crate) struct Scheduler {
     pub(crate) stopping: CancellationToken,
 }
 
-/// What is left of a look at all that was due.
+/// Recurring jobs that are still due after each was tried.
 #[derive(Default)]
-struct Pass {
-    /// The names of schedules that are due all the same: they were not understood, or failed.
-    left_alone: Vec<String>,
+struct StillDue {
+    /// The names of recurring jobs that were unreadable, or failed.
+    names: Vec<String>,
     has_failed: bool,
 }
 
 impl Scheduler {
-    /// Registers what the process declares, and enqueues what is due until the process stops. It
-    /// sleeps until the next schedule is due, and looks every `poll_interval` for those that were
-    /// added or changed meanwhile.
+    /// Registers the declared recurring jobs, and then enqueues recurring jobs until the process
+    /// stops. Sleeps until the next one is due, at most for `poll_interval`, because some may be added
+    /// or changed meanwhile.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut connection: Connection,
@@ -103,7 +100,7 @@ impl Scheduler {
             self.declared.are_registered.store(true, Ordering::Release);
             connection.close().await;
         }
-        // One schedule behind somebody's lock must not keep the others waiting.
+        // A locked row must not hold up the other recurring jobs.
         let mut connection = connection.waiting_briefly();
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
@@ -111,11 +108,11 @@ impl Scheduler {
         let mut replanning = tokio::time::interval(REPLAN_EVERY);
         replanning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping.is_cancelled() {
-            let pass = self.fire_all(&mut connection, &mut reported).await?;
+            let still_due = self.fire_all(&mut connection, &mut reported).await?;
             let due = connection
-                .run(async |conn| next_due(conn, &self.schema, &pass.left_alone).await)
+                .run(async |conn| next_due(conn, &self.schema, &still_due.names).await)
                 .await?;
-            let sleep_max = match pass.has_failed {
+            let sleep_max = match still_due.has_failed {
                 true => poll_interval.min(LOCKED_SLEEP_MAX),
                 false => poll_interval,
             };
@@ -132,14 +129,13 @@ impl Scheduler {
     }
 
     async fn replan(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
-        let schedules = connection
+        let recurring_jobs = connection
             .run(async |conn| replan(conn, &self.schema, None).await)
             .await?;
-        if !schedules.is_empty() {
+        if !recurring_jobs.is_empty() {
             tracing::warn!(
-                ?schedules,
-                "the plans of schedules were more than a day ahead, and are brought back: \
-                 look at the clock of the database",
+                ?recurring_jobs,
+                "brought back plans that were more than a day ahead: check the database's clock",
             );
         }
         Ok(())
@@ -157,25 +153,25 @@ impl Scheduler {
             .await?;
         match registered {
             Ok(registered) => report_registered(&self.declared.source, &registered),
-            Err(refused) => tracing::error!(
-                error = with_causes(&refused),
-                "the schedules of this program are refused: none was changed",
+            Err(error) => tracing::error!(
+                error = redact(&with_causes(&error)),
+                "could not register the recurring jobs of this program; none was changed",
             ),
         }
         Ok(())
     }
 
-    /// Fires every schedule that is due. Those that are not understood are reported once, and those
-    /// that failed are tried again at the next pass; they hold up no other.
+    /// Enqueues every recurring job that is due. An unreadable one is logged once; one that
+    /// fails is retried after the others.
     async fn fire_all(
         &self,
         connection: &mut Connection,
         reported: &mut HashSet<String>,
-    ) -> Result<Pass, sqlx::Error> {
-        let mut pass = Pass::default();
+    ) -> Result<StillDue, sqlx::Error> {
+        let mut still_due = StillDue::default();
         while !self.stopping.is_cancelled() {
             let tick = connection
-                .run(async |conn| fire_next(conn, &self.schema, None, &pass.left_alone).await)
+                .run(async |conn| fire_next(conn, &self.schema, None, &still_due.names).await)
                 .await?;
             match tick {
                 Tick::Idle => break,
@@ -183,33 +179,32 @@ impl Scheduler {
                     report_fired(&fired);
                     reported.remove(&fired.name);
                 }
-                Tick::NotUnderstood { name, reason } => {
+                Tick::Unreadable { name, reason } => {
                     if reported.insert(name.clone()) {
                         tracing::error!(
-                            schedule = name,
-                            reason,
-                            "a schedule is due that this program does not understand",
+                            recurring_job = name,
+                            error = redact(&reason),
+                            "could not read a due recurring job; another version of the program may have stored it",
                         );
                     }
-                    pass.left_alone.push(name);
+                    still_due.names.push(name);
                 }
                 Tick::Failed { name, error } => {
                     tracing::warn!(
-                        schedule = name,
-                        %error,
-                        "a schedule is due and could not be decided about; trying again",
+                        recurring_job = name,
+                        error = redact(&with_causes(&error)),
+                        "could not enqueue a recurring job; retrying",
                     );
-                    pass.left_alone.push(name);
-                    pass.has_failed = true;
+                    still_due.names.push(name);
+                    still_due.has_failed = true;
                 }
             }
         }
-        Ok(pass)
+        Ok(still_due)
     }
 }
 
-/// Returns the shortest sleep before the next look: what is due all the same is locked, perhaps for
-/// long.
+/// Returns the shortest sleep before the next poll. It doubles while a due recurring job is locked.
 fn next_sleep_min(sleep_min: Duration, wait: Duration) -> Duration {
     if wait < sleep_min {
         (sleep_min * 2).min(LOCKED_SLEEP_MAX)
@@ -219,50 +214,45 @@ fn next_sleep_min(sleep_min: Duration, wait: Duration) -> Duration {
 }
 
 fn report_registered(source: &str, registered: &Registered) {
-    let Registered {
-        added,
-        changed,
-        removed,
-        collisions,
-    } = registered;
+    let (added, changed, removed) = (&registered.added, &registered.changed, &registered.removed);
     if !(added.is_empty() && changed.is_empty()) {
-        tracing::info!(source, ?added, ?changed, "registered schedules");
+        tracing::info!(source, ?added, ?changed, "registered recurring jobs");
     }
     if !removed.is_empty() {
         tracing::warn!(
             source,
             ?removed,
-            "removed schedules that are declared no more"
+            "removed recurring jobs that are no longer declared"
         );
     }
-    for collision in collisions {
+    for collision in &registered.collisions {
         let owner = collision.owner.as_deref();
         tracing::error!(
             source,
-            schedule = collision.name,
-            owner = owner.unwrap_or("nobody: it was added at run time"),
-            "a schedule of this name belongs to somebody else, and was left alone: rename one",
+            recurring_job = collision.name,
+            owner = owner.unwrap_or("none: it was added at run time"),
+            "did not register a recurring job: its name belongs to another source; rename one",
         );
     }
 }
 
 fn report_fired(fired: &Fired) {
-    let schedule = fired.name.as_str();
+    let recurring_job = fired.name.as_str();
     if fired.lost > 0 {
         tracing::info!(
-            schedule,
+            recurring_job,
             count = fired.lost,
-            "due times were decided about before"
+            "skipped due times that were decided before"
         );
     }
-    report_missed(schedule, &fired.firings);
+    report_missed(recurring_job, &fired.firings);
     for firing in &fired.firings {
-        report_firing(schedule, firing);
+        report_firing(recurring_job, firing);
     }
 }
 
-/// After a long standstill there may be many: they are told in one line.
-fn report_missed(schedule: &str, firings: &[Firing]) {
+/// Logs missed due times in one line, because there may be many after a long downtime.
+fn report_missed(recurring_job: &str, firings: &[Firing]) {
     let missed = || {
         firings
             .iter()
@@ -271,32 +261,32 @@ fn report_missed(schedule: &str, firings: &[Firing]) {
     if let (Some(first), Some(last)) = (missed().next(), missed().next_back()) {
         let since = first.since.unwrap_or(first.due_at);
         tracing::warn!(
-            schedule,
+            recurring_job,
             %since,
             until = %last.due_at,
-            "due times were missed, and nothing is enqueued for them",
+            "missed due times; nothing is enqueued for them",
         );
     }
 }
 
-fn report_firing(schedule: &str, firing: &Firing) {
+fn report_firing(recurring_job: &str, firing: &Firing) {
     let due_at = firing.due_at;
     match &firing.outcome {
         FiringOutcome::Enqueued(job_id) => {
-            tracing::debug!(schedule, %due_at, %job_id, "enqueued what was due");
+            tracing::debug!(recurring_job, %due_at, %job_id, "enqueued a recurring job");
         }
         FiringOutcome::Missed => {}
         FiringOutcome::Overlapped(job_id) => tracing::info!(
-            schedule,
+            recurring_job,
             %due_at,
             %job_id,
-            "nothing was enqueued: an earlier job has not ended",
+            "did not enqueue a recurring job: its earlier job has not ended",
         ),
         FiringOutcome::Failed(error) => tracing::error!(
-            schedule,
+            recurring_job,
             %due_at,
-            error = with_causes(error),
-            "what was due could not be enqueued",
+            error = redact(&with_causes(error)),
+            "could not enqueue a recurring job",
         ),
     }
 }
@@ -306,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_locked_is_looked_for_less_and_less_often_but_every_second() {
+    fn a_locked_recurring_job_is_polled_less_and_less_often_down_to_once_a_second() {
         let mut sleeps = vec![SLEEP_MIN];
         while sleeps.len() < 20 {
             let last = sleeps[sleeps.len() - 1];

@@ -404,7 +404,7 @@ async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
             "[possible values: skip, once, all]",
         ),
         (add("a", "@daily", ["--missed-max", "0"]), "1 to 1000"),
-        (add("a", "@daily", ["--jitter", "2days"]), "86400 s at most"),
+        (add("a", "@daily", ["--jitter", "2days"]), "at most 86400 s"),
     ] {
         let said = shell.refused(2, &line).await;
         assert!(said.contains(reason), "{line:?}: {said}");
@@ -420,7 +420,7 @@ async fn a_schedule_is_replaced_only_when_asked_for() {
 
     let said = shell.refused(1, &NIGHTLY).await;
     assert!(
-        said.contains("there is a schedule `nightly` already"),
+        said.contains("there is a recurring job `nightly` already"),
         "{said}"
     );
     let replacing = [&NIGHTLY[..], &["--replace", "--queue", "slow"]].concat();
@@ -439,7 +439,10 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     shell.print(&NIGHTLY).await;
 
     let paused = shell.json(&["recurring", "pause", "nightly"]).await;
-    assert_eq!(paused, json!([{"schedule": "nightly", "changed": true}]));
+    assert_eq!(
+        paused,
+        json!([{"recurring_job": "nightly", "changed": true}])
+    );
     let again = shell.json(&["recurring", "pause", "nightly"]).await;
     assert_eq!(again[0]["changed"], json!(false));
     assert!(shell.json(&["recurring"]).await[0]["paused_at"].is_string());
@@ -468,7 +471,10 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     assert_eq!(world.count("recurring_jobs").await, 0);
     for verb in ["show", "pause", "resume", "run"] {
         let said = shell.refused(4, &["recurring", verb, "nightly"]).await;
-        assert!(said.contains("there is no schedule `nightly`"), "{said}");
+        assert!(
+            said.contains("there is no recurring job `nightly`"),
+            "{said}"
+        );
     }
     shell
         .refused(4, &["recurring", "remove", "nightly", "--yes"])
@@ -487,7 +493,7 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
          [recurring.daily]\nschedule = \"@daily\"\nkind = \"greet\"\n",
     );
     let checked = shell.json(&["check"]).await;
-    assert_eq!(checked["schedules"], json!(["beat", "daily"]));
+    assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
     let mut child = shell.command(&["start"]).spawn().unwrap();
 

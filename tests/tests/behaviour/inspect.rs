@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use queue_core::inspect::{Count, JobFilter, doctor, jobs, processes, queues, recurring, stats};
 use queue_core::operations::queues::{Place, clear, pause, resume};
-use queue_core::recurring::{Recurring, add};
+use queue_core::recurring::{RecurringJob, add};
 use queue_core::schedule::Tz;
 use queue_core::transitions::retry_now::retry_now;
 use queue_core::{JobId, JobState, NewJob, Options, Schema};
@@ -423,7 +423,7 @@ async fn the_doctor_distinguishes_unserved_queues_unknown_kinds_and_failed_jobs(
 async fn recurring_jobs_are_shown_with_their_next_time_and_last_firing() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    schedule(&world, "hourly").await;
+    recurring_job(&world, "hourly").await;
     world
         .sql(
             "insert into queue.firings (recurring_job, due_at, fired_at, outcome, job_id, reason)
@@ -471,7 +471,7 @@ async fn recurring_jobs_are_shown_with_their_next_time_and_last_firing() {
 async fn a_recurring_job_with_an_unreadable_schedule_is_shown_too() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    schedule(&world, "strange").await;
+    recurring_job(&world, "strange").await;
     world
         .sql("update queue.recurring_jobs set schedule = 'every blue moon'")
         .await;
@@ -491,7 +491,7 @@ async fn a_recurring_job_with_an_unreadable_schedule_is_shown_too() {
 async fn the_doctor_finds_overdue_recurring_jobs() {
     let world = World::new().await;
     for name in ["late", "paused", "coming"] {
-        schedule(&world, name).await;
+        recurring_job(&world, name).await;
     }
     world
         .sql(
@@ -509,15 +509,15 @@ async fn the_doctor_finds_overdue_recurring_jobs() {
 
     let finding = findings
         .iter()
-        .find(|finding| finding.check == "overdue_schedules")
+        .find(|finding| finding.check == "overdue_recurring_jobs")
         .unwrap();
     assert!(finding.what.contains("late"), "{}", finding.what);
     assert!(!finding.what.contains("paused") && !finding.what.contains("coming"));
 }
 
-async fn schedule(world: &World, name: &str) {
+async fn recurring_job(world: &World, name: &str) {
     let job = NewJob::untyped("good", &json!({}), Options::new());
-    let recurring = Recurring::of(name, "@hourly", job).unwrap();
+    let recurring = RecurringJob::of(name, "@hourly", job).unwrap();
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await

@@ -1,13 +1,12 @@
-//! What is due becomes a job: once, as its schedule says, whatever happens to clocks and
-//! schedulers.
+//! Recurring jobs: each due time becomes one job, even if schedulers die or clocks are wrong.
 //!
-//! The tests tick by themselves, at times of their own.
+//! The tests call `fire_next` themselves, with times of their own.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Fired, JOBS_MAX, Missed, Overlap, Recurring, RecurringError, Tick, add, clear_firings,
+    Fired, JOBS_MAX, Missed, Overlap, RecurringError, RecurringJob, Tick, add, clear_firings,
     fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
@@ -16,14 +15,14 @@ use queue_tests::world::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// A schedule of jobs that nobody runs here.
-fn schedule(name: &str, times: &str) -> Recurring {
+/// Makes a recurring job whose jobs are not run in these tests.
+fn recurring_job(name: &str, times: &str) -> RecurringJob {
     let job = NewJob::untyped("work", &json!({}), Options::new());
-    Recurring::of(name, times, job).unwrap()
+    RecurringJob::of(name, times, job).unwrap()
 }
 
-/// Adds a schedule, with its plan beginning at a time.
-async fn planned(world: &World, recurring: Recurring, first: &str) {
+/// Adds a recurring job whose first due time is `first`.
+async fn planned(world: &World, recurring: RecurringJob, first: &str) {
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await
@@ -38,7 +37,7 @@ async fn plan_from(world: &World, name: &str, first: &str) {
     assert_eq!(world.sql(&statement).await, 1);
 }
 
-/// Decides about everything that is due at a time.
+/// Fires everything that is due at a time.
 async fn tick(world: &World, now: &str) -> Vec<Fired> {
     let mut conn = world.connect().await;
     let now: DateTime<Utc> = now.parse().unwrap();
@@ -55,7 +54,7 @@ async fn tick(world: &World, now: &str) -> Vec<Fired> {
     }
 }
 
-/// Tells what became of each due time, by the clock of UTC: `08:00 enqueued`.
+/// Returns the outcome of each due time, in UTC: `08:00 enqueued`.
 async fn outcomes(world: &World, name: &str) -> Vec<String> {
     let rows: Vec<(String,)> = world
         .rows(&format!(
@@ -75,7 +74,7 @@ async fn next_at(world: &World, name: &str) -> DateTime<Utc> {
 }
 
 #[tokio::test]
-async fn a_due_time_becomes_a_job_as_its_schedule_says() {
+async fn a_due_time_becomes_a_job_with_the_options_of_the_recurring_job() {
     let world = World::new().await;
     let options = Options::new()
         .queue("night")
@@ -90,7 +89,7 @@ async fn a_due_time_becomes_a_job_as_its_schedule_says() {
     let job = NewJob::untyped("report", &args, options);
     planned(
         &world,
-        Recurring::of("report", "0 * * * *", job).unwrap(),
+        RecurringJob::of("report", "0 * * * *", job).unwrap(),
         "2100-01-01T08:00Z",
     )
     .await;
@@ -99,10 +98,10 @@ async fn a_due_time_becomes_a_job_as_its_schedule_says() {
     let fired = tick(&world, "2100-01-01T08:00:01Z").await;
 
     assert_eq!(fired[0].firings.len(), 1);
-    let as_it_says = "jobs join queue.ready on job_id = id where jobs.kind = 'report' and
+    let with_its_options = "jobs join queue.ready on job_id = id where jobs.kind = 'report' and
         jobs.queue = 'night' and jobs.priority = -3 and attempts_max = 2 and crashes_max = 4 and
         tags = '{a,b}' and args = '{\"id\": 9007199254740993, \"to\": [\"ada\"]}'";
-    assert_eq!(world.count(as_it_says).await, 1);
+    assert_eq!(world.count(with_its_options).await, 1);
     let job: i64 = world.value("select id from queue.jobs").await;
     assert_eq!(
         world.count(&format!("firings where job_id = {job}")).await,
@@ -116,9 +115,14 @@ async fn a_due_time_becomes_a_job_as_its_schedule_says() {
 }
 
 #[tokio::test]
-async fn schedules_work_in_a_schema_of_another_name() {
+async fn recurring_jobs_work_in_a_schema_of_another_name() {
     let world = World::in_schema("jobs").await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
 
@@ -126,12 +130,12 @@ async fn schedules_work_in_a_schema_of_another_name() {
 }
 
 #[tokio::test]
-async fn schedulers_that_tick_at_once_enqueue_each_due_time_once() {
+async fn schedulers_that_fire_at_once_enqueue_each_due_time_once() {
     let world = World::new().await;
     for name in ["a", "b", "c", "d"] {
         planned(
             &world,
-            schedule(name, "* * * * *").missed(Missed::All),
+            recurring_job(name, "* * * * *").missed(Missed::All),
             "2100-01-01T08:00Z",
         )
         .await;
@@ -164,19 +168,24 @@ async fn schedulers_that_tick_at_once_enqueue_each_due_time_once() {
 }
 
 #[tokio::test]
-async fn a_scheduler_that_dies_between_the_firing_and_the_commit_leaves_nothing() {
+async fn a_scheduler_that_dies_before_the_commit_leaves_nothing() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql(
-            "create function stand_still() returns trigger language plpgsql as $$
+            "create function block() returns trigger language plpgsql as $$
              begin perform pg_advisory_xact_lock(7); return new; end $$",
         )
         .await;
     world
         .sql(
-            "create trigger stand_still before insert on queue.jobs for each row
-             execute function stand_still()",
+            "create trigger block before insert on queue.jobs for each row
+             execute function block()",
         )
         .await;
     let mut gate = world.connect().await;
@@ -189,7 +198,7 @@ async fn a_scheduler_that_dies_between_the_firing_and_the_commit_leaves_nothing(
     let scheduler = tokio::spawn(async move { fire_next(&mut conn, &schema, now, &[]).await });
     let waiting = "select count(*) from pg_stat_activity
         where datname = current_database() and wait_event = 'advisory'";
-    eventually("the scheduler stands still", async || {
+    eventually("the scheduler is blocked", async || {
         world.value::<i64>(waiting).await == 1
     })
     .await;
@@ -205,13 +214,13 @@ async fn a_scheduler_that_dies_between_the_firing_and_the_commit_leaves_nothing(
     assert_eq!(world.count("firings").await, 0);
     assert_eq!(world.count("jobs").await, 0);
     drop(gate);
-    world.sql("drop trigger stand_still on queue.jobs").await;
+    world.sql("drop trigger block on queue.jobs").await;
     tick(&world, "2100-01-01T08:00:00Z").await;
     assert_eq!(world.count("jobs").await, 1);
 }
 
 #[tokio::test]
-async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
+async fn the_policy_enqueues_none_one_or_all_of_the_missed_due_times() {
     let world = World::new().await;
     for (name, missed) in [
         ("skip", Missed::Skip),
@@ -220,7 +229,7 @@ async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
     ] {
         planned(
             &world,
-            schedule(name, "0 * * * *").missed(missed),
+            recurring_job(name, "0 * * * *").missed(missed),
             "2100-01-01T08:00Z",
         )
         .await;
@@ -228,10 +237,10 @@ async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
 
     tick(&world, "2100-01-01T10:30:00Z").await;
 
-    let three = |became: [&str; 3]| -> Vec<String> {
-        let hours = ["08:00", "09:00", "10:00"].iter().zip(became);
+    let three = |outcomes: [&str; 3]| -> Vec<String> {
+        let hours = ["08:00", "09:00", "10:00"].iter().zip(outcomes);
         hours
-            .map(|(hour, became)| format!("{hour} {became}"))
+            .map(|(hour, outcome)| format!("{hour} {outcome}"))
             .collect()
     };
     assert_eq!(outcomes(&world, "skip").await, three(["missed"; 3]));
@@ -246,11 +255,11 @@ async fn missed_times_are_passed_over_or_made_up_for_once_or_all() {
 }
 
 #[tokio::test]
-async fn no_policy_takes_a_time_for_missed_that_is_looked_at_within_a_minute() {
+async fn a_due_time_that_is_fired_within_a_minute_is_not_missed() {
     let world = World::new().await;
     planned(
         &world,
-        schedule("hourly", "0 * * * *").missed(Missed::Skip),
+        recurring_job("hourly", "0 * * * *").missed(Missed::Skip),
         "2100-01-01T08:00Z",
     )
     .await;
@@ -261,9 +270,9 @@ async fn no_policy_takes_a_time_for_missed_that_is_looked_at_within_a_minute() {
 }
 
 #[tokio::test]
-async fn missed_times_beyond_the_bound_share_one_record() {
+async fn missed_due_times_beyond_missed_max_share_one_firing() {
     let world = World::new().await;
-    let recurring = schedule("hourly", "0 * * * *")
+    let recurring = recurring_job("hourly", "0 * * * *")
         .missed(Missed::All)
         .missed_max(2)
         .unwrap();
@@ -271,16 +280,21 @@ async fn missed_times_beyond_the_bound_share_one_record() {
 
     tick(&world, "2100-01-01T10:30:00Z").await;
 
-    let became = ["08:00 missed", "09:00 enqueued", "10:00 enqueued"];
-    assert_eq!(outcomes(&world, "hourly").await, became);
+    let expected = ["08:00 missed", "09:00 enqueued", "10:00 enqueued"];
+    assert_eq!(outcomes(&world, "hourly").await, expected);
     let together = "firings where since = '2100-01-01T01:00Z' and due_at = '2100-01-01T08:00Z'";
     assert_eq!(world.count(together).await, 1);
 }
 
 #[tokio::test]
-async fn a_database_clock_that_is_set_back_enqueues_nothing_twice() {
+async fn a_database_clock_that_is_set_back_enqueues_no_due_time_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T09:00:00Z").await;
 
@@ -296,26 +310,36 @@ async fn a_database_clock_that_is_set_back_enqueues_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_database_clock_that_jumps_ahead_has_missed_the_times_between() {
+async fn the_due_times_that_a_database_clock_jumps_over_are_missed() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T11:00:00Z").await;
 
-    let became = [
+    let expected = [
         "08:00 enqueued",
         "09:00 missed",
         "10:00 missed",
         "11:00 enqueued",
     ];
-    assert_eq!(outcomes(&world, "hourly").await, became);
+    assert_eq!(outcomes(&world, "hourly").await, expected);
 }
 
 #[tokio::test]
-async fn clearing_all_jobs_makes_no_due_time_due_again() {
+async fn a_due_time_is_not_due_again_after_its_job_is_cleared() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
     world.sql("delete from queue.ready").await;
     world.sql("delete from queue.jobs").await;
@@ -327,9 +351,14 @@ async fn clearing_all_jobs_makes_no_due_time_due_again() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice() {
+async fn a_recurring_job_that_is_removed_and_added_again_enqueues_no_due_time_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T08:00:00Z").await;
 
     let mut conn = world.connect().await;
@@ -337,7 +366,12 @@ async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice()
         .await
         .unwrap();
     assert!(tick(&world, "2100-01-01T09:00:00Z").await.is_empty());
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2100-01-01T09:00:00Z").await;
 
     assert_eq!(
@@ -348,15 +382,20 @@ async fn a_schedule_that_is_removed_and_added_again_enqueues_no_due_time_twice()
 }
 
 #[tokio::test]
-async fn while_a_job_has_not_ended_no_other_overlaps_if_the_schedule_says_so() {
+async fn overlap_skip_enqueues_nothing_until_the_earlier_job_has_ended() {
     let world = World::new().await;
     planned(
         &world,
-        schedule("alone", "0 * * * *").overlap(Overlap::Skip),
+        recurring_job("alone", "0 * * * *").overlap(Overlap::Skip),
         "2100-01-01T08:00Z",
     )
     .await;
-    planned(&world, schedule("any", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("any", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
 
     tick(&world, "2100-01-01T08:00:00Z").await;
     tick(&world, "2100-01-01T09:00:00Z").await;
@@ -376,9 +415,9 @@ async fn while_a_job_has_not_ended_no_other_overlaps_if_the_schedule_says_so() {
 }
 
 #[tokio::test]
-async fn of_missed_times_that_may_not_overlap_the_first_is_made_up_for() {
+async fn overlap_skip_enqueues_only_the_first_of_the_missed_due_times() {
     let world = World::new().await;
-    let recurring = schedule("alone", "0 * * * *")
+    let recurring = recurring_job("alone", "0 * * * *")
         .overlap(Overlap::Skip)
         .missed(Missed::All);
     planned(&world, recurring, "2100-01-01T08:00Z").await;
@@ -392,9 +431,14 @@ async fn of_missed_times_that_may_not_overlap_the_first_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_paused_schedule_enqueues_nothing_and_makes_up_for_the_gap_as_it_says() {
+async fn a_paused_recurring_job_enqueues_nothing_and_its_due_times_are_missed() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
     assert!(pause(&mut conn, schema, "hourly").await.unwrap());
@@ -404,12 +448,12 @@ async fn a_paused_schedule_enqueues_nothing_and_makes_up_for_the_gap_as_it_says(
     assert!(!resume(&mut conn, schema, "hourly").await.unwrap());
     tick(&world, "2100-01-01T10:30:00Z").await;
 
-    let became = ["08:00 missed", "09:00 missed", "10:00 enqueued"];
-    assert_eq!(outcomes(&world, "hourly").await, became);
+    let expected = ["08:00 missed", "09:00 missed", "10:00 enqueued"];
+    assert_eq!(outcomes(&world, "hourly").await, expected);
 }
 
 #[tokio::test]
-async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
+async fn jobs_of_a_recurring_job_keep_the_limits_of_its_declaration() {
     let world = World::new().await;
     let limits = Limits::key("a").to(3).on_conflict(Conflict::Discard);
     let rate = Limits::key("b")
@@ -417,7 +461,7 @@ async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
         .rate(10, Duration::from_secs(60));
     let limits = limits.and(rate);
     let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits.clone()));
-    let limited = Recurring::of("limited", "0 * * * *", job.clone()).unwrap();
+    let limited = RecurringJob::of("limited", "0 * * * *", job.clone()).unwrap();
     planned(&world, limited, "2100-01-01T08:00:00Z").await;
     world.queue.enqueue_all([job]).await.unwrap();
 
@@ -432,9 +476,9 @@ async fn jobs_of_a_schedule_keep_the_limits_they_were_declared_with() {
 }
 
 #[tokio::test]
-async fn running_a_schedule_by_hand_is_recorded_apart_from_its_plan() {
+async fn a_run_by_hand_is_recorded_and_does_not_move_the_plan() {
     let world = World::new().await;
-    let alone = schedule("alone", "0 * * * *").overlap(Overlap::Skip);
+    let alone = recurring_job("alone", "0 * * * *").overlap(Overlap::Skip);
     planned(&world, alone, "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     pause(&mut conn, schema, "alone").await.unwrap();
@@ -461,9 +505,9 @@ async fn running_a_schedule_by_hand_is_recorded_apart_from_its_plan() {
 }
 
 #[tokio::test]
-async fn jitter_delays_a_job_and_moves_no_due_time() {
+async fn jitter_delays_the_job_but_not_the_due_time() {
     let world = World::new().await;
-    let spread = schedule("spread", "0 * * * *")
+    let spread = recurring_job("spread", "0 * * * *")
         .jitter(Duration::from_secs(600))
         .unwrap();
     planned(&world, spread, "2100-01-01T08:00Z").await;
@@ -481,14 +525,14 @@ async fn jitter_delays_a_job_and_moves_no_due_time() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them() {
+async fn only_a_new_schedule_or_zone_moves_the_plan() {
     let world = World::new().await;
-    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(&world, recurring_job("a", "0 * * * *"), "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let planned_at = next_at(&world, "a").await;
 
     let job = NewJob::untyped("other", &json!([1]), Options::new().queue("slow"));
-    let other_job = Recurring::of("a", "0 * * * *", job).unwrap();
+    let other_job = RecurringJob::of("a", "0 * * * *", job).unwrap();
     assert!(
         !replace(&mut conn, schema, &other_job, Tz::UTC)
             .await
@@ -502,9 +546,9 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
         1
     );
 
-    // It is long overdue, and still fires nothing in the past.
+    // It is long overdue, but fires nothing in the past.
     plan_from(&world, "a", "2020-01-01T08:00Z").await;
-    let other_times = schedule("a", "30 * * * *");
+    let other_times = recurring_job("a", "30 * * * *");
     assert!(
         !replace(&mut conn, schema, &other_times, Tz::UTC)
             .await
@@ -526,7 +570,7 @@ async fn a_change_of_the_times_takes_effect_from_now_and_any_other_leaves_them()
 #[tokio::test]
 async fn a_long_standstill_is_made_up_for_in_several_transactions() {
     let world = World::new().await;
-    let every_minute = schedule("minutely", "* * * * *").missed(Missed::All);
+    let every_minute = recurring_job("minutely", "* * * * *").missed(Missed::All);
     let every_minute = every_minute.missed_max(240).unwrap();
     planned(&world, every_minute, "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -557,11 +601,16 @@ async fn a_long_standstill_is_made_up_for_in_several_transactions() {
 }
 
 #[tokio::test]
-async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqueued_twice() {
+async fn a_plan_that_a_wrong_clock_moved_ahead_is_brought_back_and_enqueues_nothing_twice() {
     let world = World::new().await;
-    planned(&world, schedule("hourly", "0 * * * *"), "2030-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("hourly", "0 * * * *"),
+        "2030-01-01T08:00Z",
+    )
+    .await;
     tick(&world, "2030-01-01T08:00:00Z").await;
-    // The clock jumps by months, and back.
+    // The clock jumps ahead by months, and back.
     tick(&world, "2030-03-01T00:30:00Z").await;
     assert!(tick(&world, "2030-01-01T09:00:00Z").await.is_empty());
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -581,11 +630,16 @@ async fn a_plan_that_a_clock_moved_far_ahead_is_brought_back_and_nothing_is_enqu
 }
 
 #[tokio::test]
-async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
+async fn a_plan_that_is_rightly_far_ahead_or_paused_or_unreadable_is_left_alone() {
     let world = World::new().await;
-    planned(&world, schedule("yearly", "@yearly"), "2031-01-01T00:00Z").await;
+    planned(
+        &world,
+        recurring_job("yearly", "@yearly"),
+        "2031-01-01T00:00Z",
+    )
+    .await;
     for name in ["nearby", "paused", "strange"] {
-        planned(&world, schedule(name, "@hourly"), "2030-06-09T10:00Z").await;
+        planned(&world, recurring_job(name, "@hourly"), "2030-06-09T10:00Z").await;
     }
     plan_from(&world, "nearby", "2030-06-02T10:30Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -601,18 +655,18 @@ async fn a_plan_that_is_far_ahead_by_rights_or_on_purpose_is_left_there() {
 }
 
 #[tokio::test]
-async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
+async fn the_largest_allowed_recurring_job_can_be_enqueued() {
     let world = World::new().await;
-    // As long as it may be, without the spaces that Postgres adds.
+    // The longest arguments, without the spaces that Postgres adds.
     let args = json!(vec![0; ARGS_BYTES_MAX / 2 - 1]);
     let job = NewJob::untyped("work", &args, Options::new());
-    let large = Recurring::of("large", "0 * * * *", job).unwrap();
+    let large = RecurringJob::of("large", "0 * * * *", job).unwrap();
     planned(&world, large, "2100-01-01T08:00Z").await;
-    // As many limits as a job may bring, and a group of ours.
+    // The most limits that a job may have, and one more for the recurring job.
     let limits = (0..LIMITS_MAX).map(|n| Limits::key(n.to_string()).group("recurring"));
     let limits = limits.fold(Limits::none(), Limits::and);
     let job = NewJob::untyped("work", &json!({}), Options::new().limits(limits));
-    let limited = Recurring::of("0", "0 * * * *", job).unwrap();
+    let limited = RecurringJob::of("0", "0 * * * *", job).unwrap();
     planned(
         &world,
         limited.overlap(Overlap::Queued),
@@ -628,12 +682,18 @@ async fn what_a_schedule_was_allowed_to_say_fits_when_it_is_due() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_or_unknown_is_told() {
+async fn a_name_that_is_taken_or_unknown_is_an_error() {
     let world = World::new().await;
-    planned(&world, schedule("a", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(&world, recurring_job("a", "0 * * * *"), "2100-01-01T08:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
 
-    let again = add(&mut conn, schema, &schedule("a", "30 * * * *"), Tz::UTC).await;
+    let again = add(
+        &mut conn,
+        schema,
+        &recurring_job("a", "30 * * * *"),
+        Tz::UTC,
+    )
+    .await;
 
     assert!(matches!(again, Err(RecurringError::Taken(name)) if name == "a"));
     assert_eq!(
@@ -651,12 +711,17 @@ async fn a_name_that_is_taken_or_unknown_is_told() {
 }
 
 #[tokio::test]
-async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_goes_on() {
+async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_moves_on() {
     let world = World::new().await;
     for name in ["refused", "rejected", "good"] {
-        planned(&world, schedule(name, "0 * * * *"), "2100-01-01T08:00Z").await;
+        planned(
+            &world,
+            recurring_job(name, "0 * * * *"),
+            "2100-01-01T08:00Z",
+        )
+        .await;
     }
-    // Refused by us, and by the server.
+    // One is rejected by `queue-core`, the other by the server.
     world
         .sql("update queue.recurring_jobs set queue = 'two words' where name = 'refused'")
         .await;
@@ -690,15 +755,20 @@ async fn a_job_that_cannot_be_enqueued_is_recorded_and_the_plan_goes_on() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other() {
+async fn an_unreadable_recurring_job_is_left_alone_and_does_not_block_others() {
     let world = World::new().await;
     planned(
         &world,
-        schedule("strange", "0 * * * *"),
+        recurring_job("strange", "0 * * * *"),
         "2100-01-01T07:00Z",
     )
     .await;
-    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("plain", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql("update queue.recurring_jobs set schedule = 'every blue moon' where name = 'strange'")
         .await;
@@ -706,7 +776,7 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
 
     let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
-    let Tick::NotUnderstood { name, reason } = first else {
+    let Tick::Unreadable { name, reason } = first else {
         panic!("{first:?}");
     };
     let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
@@ -716,7 +786,7 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
     assert_eq!(name, "strange");
     assert!(reason.contains("blue moon"), "{reason}");
     assert!(matches!(second, Tick::Fired(fired) if fired.name == "plain"));
-    // A program that understands it finds it as it was.
+    // A program that can read it finds it unchanged.
     assert_eq!(
         next_at(&world, "strange").await.to_rfc3339(),
         "2100-01-01T07:00:00+00:00"
@@ -728,10 +798,20 @@ async fn a_schedule_that_is_not_understood_is_left_alone_and_holds_up_no_other()
 }
 
 #[tokio::test]
-async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
+async fn a_recurring_job_that_the_server_rejects_is_reported_and_does_not_block_others() {
     let world = World::new().await;
-    planned(&world, schedule("cursed", "0 * * * *"), "2100-01-01T07:00Z").await;
-    planned(&world, schedule("plain", "0 * * * *"), "2100-01-01T08:00Z").await;
+    planned(
+        &world,
+        recurring_job("cursed", "0 * * * *"),
+        "2100-01-01T07:00Z",
+    )
+    .await;
+    planned(
+        &world,
+        recurring_job("plain", "0 * * * *"),
+        "2100-01-01T08:00Z",
+    )
+    .await;
     world
         .sql("alter table queue.firings add constraint no_curse check (recurring_job <> 'cursed')")
         .await;
@@ -756,12 +836,12 @@ async fn a_schedule_that_the_server_refuses_is_told_and_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn old_firings_are_cleared_but_for_the_last_due_time_of_each_schedule() {
+async fn old_firings_are_cleared_except_the_last_of_each_recurring_job() {
     let world = World::new().await;
     for name in ["stays", "goes"] {
         planned(
             &world,
-            schedule(name, "0 * * * *").missed(Missed::All),
+            recurring_job(name, "0 * * * *").missed(Missed::All),
             "2100-01-01T08:00Z",
         )
         .await;

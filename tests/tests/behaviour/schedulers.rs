@@ -1,15 +1,15 @@
-//! Schedulers: that any number of them enqueue each due time once, whatever is added or breaks while
-//! they run.
+//! Schedulers: any number of them enqueue each due time once, even if recurring jobs change and
+//! connections break while they run.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use queue_core::recurring::{Overlap, Recurring, add, pause, register, remove, replace};
+use queue_core::recurring::{Overlap, RecurringJob, add, pause, register, remove, replace};
 use queue_core::schedule::Tz;
 use queue_core::{Options, Queue};
 use queue_tests::deeds::{self, Deed, Ledger};
 use queue_tests::lossy::Lossy;
-use queue_tests::schedules::{by, names, schedule, until_names};
+use queue_tests::recurring::{by, names, recurring_job, until_names};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{World, eventually};
@@ -20,8 +20,7 @@ use sqlx::{Postgres, Transaction};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
-/// Sets all plans back to a time so many seconds ago, which is on time as long as it is less than
-/// a minute.
+/// Sets all plans to a time some seconds ago. Less than a minute ago is still on time.
 async fn plan_from_ago(world: &World, seconds: u32) {
     let statement = format!(
         "update queue.recurring_jobs
@@ -31,12 +30,12 @@ async fn plan_from_ago(world: &World, seconds: u32) {
 }
 
 #[tokio::test]
-async fn many_processes_enqueue_each_second_of_a_schedule_once() {
+async fn many_processes_enqueue_each_second_of_a_recurring_job_once() {
     let world = World::new().await;
     let stage = Stage::default();
     let processes: Vec<_> = (0..3)
         .map(|_| {
-            let app = stage.app().recurring(schedule("tick", "every second"));
+            let app = stage.app().recurring(recurring_job("tick", "every second"));
             world.start(app, by("app"))
         })
         .collect();
@@ -49,7 +48,7 @@ async fn many_processes_enqueue_each_second_of_a_schedule_once() {
     assert_one_job_a_second(&world).await;
 }
 
-/// Asserts that a schedule of every second left no due time out, and enqueued none twice.
+/// Asserts that a recurring job of every second has skipped no due time and enqueued none twice.
 async fn assert_one_job_a_second(world: &World) {
     let due: Vec<(DateTime<Utc>,)> = world
         .rows("select due_at from queue.firings where outcome = 'enqueued' order by due_at")
@@ -62,10 +61,10 @@ async fn assert_one_job_a_second(world: &World) {
 }
 
 #[tokio::test]
-async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
+async fn killed_processes_skip_no_due_time_and_enqueue_none_twice() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
-    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let recurring = RecurringJob::new("tick", "every second", Deed::Quick).unwrap();
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await
@@ -75,7 +74,7 @@ async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
     for _ in 0..3 {
         let fired = world.count("firings").await;
         let mut victims = [(); 2].map(|()| Victim::start(WORKER, &orders));
-        eventually("both are there, and have fired", async || {
+        eventually("both have started, and one has fired", async || {
             world.count("processes").await >= 2 && world.count("firings").await > fired
         })
         .await;
@@ -89,12 +88,12 @@ async fn processes_that_are_killed_leave_no_due_time_out_and_none_twice() {
 }
 
 #[tokio::test]
-async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() {
+async fn a_scheduler_continues_after_its_connection_breaks_within_a_transaction() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let lossy = Lossy::before(&world.connect_options());
     let pool = PgPoolOptions::new().connect_lazy_with(lossy.connect_options());
-    let recurring = Recurring::new("tick", "every second", Deed::Quick).unwrap();
+    let recurring = RecurringJob::new("tick", "every second", Deed::Quick).unwrap();
     let app = deeds::app(world.pool().clone()).recurring(recurring);
     let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
     let stop = Stop::new();
@@ -102,9 +101,9 @@ async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() 
 
     for lost in 1..=3 {
         lossy.lose_one("insert into queue.firings");
-        eventually("an answer is lost", async || lossy.lost() == lost).await;
+        eventually("a response is lost", async || lossy.lost() == lost).await;
         let fired = world.count("firings").await;
-        eventually("more is fired", async || {
+        eventually("another due time is fired", async || {
             world.count("firings").await > fired
         })
         .await;
@@ -116,11 +115,11 @@ async fn a_scheduler_whose_connection_breaks_within_a_transaction_starts_over() 
 }
 
 #[tokio::test]
-async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
+async fn a_process_brings_back_a_plan_that_is_too_far_ahead() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let every_second = schedule("tick", "every second");
+    let every_second = recurring_job("tick", "every second");
     add(&mut conn, schema, &every_second, Tz::UTC)
         .await
         .unwrap();
@@ -135,24 +134,25 @@ async fn a_process_brings_back_a_plan_that_lies_too_far_ahead() {
 }
 
 #[tokio::test]
-async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_those_who_run() {
+async fn running_schedulers_see_recurring_jobs_that_are_added_changed_and_removed() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), by("app"));
     world.until("processes", 1).await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let saying = |text: &str| Recurring::new("dynamic", "every second", Note::new(text)).unwrap();
+    let noting =
+        |text: &str| RecurringJob::new("dynamic", "every second", Note::new(text)).unwrap();
 
-    add(&mut conn, schema, &saying("first"), Tz::UTC)
+    add(&mut conn, schema, &noting("first"), Tz::UTC)
         .await
         .unwrap();
     stage.noted("first").await;
-    replace(&mut conn, schema, &saying("second"), Tz::UTC)
+    replace(&mut conn, schema, &noting("second"), Tz::UTC)
         .await
         .unwrap();
     stage.noted("second").await;
     remove(&mut conn, schema, "dynamic").await.unwrap();
-    add(&mut conn, schema, &saying("third"), Tz::UTC)
+    add(&mut conn, schema, &noting("third"), Tz::UTC)
         .await
         .unwrap();
     stage.noted("third").await;
@@ -161,7 +161,7 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
     add(
         &mut conn,
         schema,
-        &schedule("probe", "every second"),
+        &recurring_job("probe", "every second"),
         Tz::UTC,
     )
     .await
@@ -177,15 +177,15 @@ async fn schedules_that_are_added_changed_and_removed_at_run_time_are_seen_by_th
 }
 
 #[tokio::test]
-async fn a_scheduler_goes_on_after_its_connection_broke_and_registers_nothing_again() {
+async fn a_scheduler_does_not_register_again_after_its_connection_breaks() {
     let world = World::new().await;
     let stage = Stage::default();
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
     let process = world.start(app, by("app"));
     stage.noted("tick").await;
-    // A newer program has taken over what is declared.
+    // A newer program declares something else.
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let newer = [schedule("tock", "every second")];
+    let newer = [recurring_job("tock", "every second")];
     register(&mut conn, schema, "app", &newer, Tz::UTC)
         .await
         .unwrap();
@@ -204,17 +204,22 @@ async fn a_scheduler_goes_on_after_its_connection_broke_and_registers_nothing_ag
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() {
+async fn a_scheduler_fires_the_others_if_one_recurring_job_is_unreadable() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("strange", "@daily"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("strange", "@daily"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     world
         .sql("update queue.recurring_jobs set schedule = 'every blue moon', next_at = now()")
         .await;
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
 
     let process = world.start(app, by("app"));
 
@@ -226,8 +231,8 @@ async fn a_schedule_that_is_not_understood_keeps_no_scheduler_from_the_others() 
     );
 }
 
-/// Decides about the next due time of each schedule, and does not come to an end.
-async fn decide_without_end(world: &World) -> Transaction<'static, Postgres> {
+/// Records a firing for the next due time of each recurring job, and does not commit.
+async fn record_without_commit(world: &World) -> Transaction<'static, Postgres> {
     let mut tx = world.pool().begin().await.unwrap();
     sqlx::query(
         "insert into queue.firings (recurring_job, due_at, outcome)
@@ -240,16 +245,21 @@ async fn decide_without_end(world: &World) -> Transaction<'static, Postgres> {
 }
 
 #[tokio::test]
-async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
+async fn a_scheduler_fires_the_others_if_one_recurring_job_is_locked() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("held", "@yearly"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     plan_from_ago(&world, 30).await;
-    let tx = decide_without_end(&world).await;
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let tx = record_without_commit(&world).await;
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
 
     let process = world.start(app, by("app"));
 
@@ -263,22 +273,27 @@ async fn a_schedule_behind_a_lock_keeps_no_scheduler_from_the_others() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_failed_is_tried_again_soon_however_seldom_others_are_looked_for() {
+async fn a_recurring_job_that_failed_is_retried_soon_even_with_a_long_poll_interval() {
     let world = World::new().await;
     let stage = Stage::default();
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("held", "@yearly"), Tz::UTC)
-        .await
-        .unwrap();
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("held", "@yearly"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
     plan_from_ago(&world, 10).await;
-    let tx = decide_without_end(&world).await;
+    let tx = record_without_commit(&world).await;
     let mut settings = by("app");
     settings.scheduler.poll_interval = Duration::from_secs(3_600);
     let process = world.start(stage.app(), settings);
     let waiting = "select count(*) from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'";
     for count in [1, 0] {
-        eventually("it waits for the lock, and then no more", async || {
+        eventually("it waits for the lock, and then gives up", async || {
             world.value::<i64>(waiting).await == count
         })
         .await;
@@ -290,7 +305,7 @@ async fn a_schedule_that_failed_is_tried_again_soon_however_seldom_others_are_lo
     process.stop().await;
 }
 
-/// A job that fails, and is tried again much later.
+/// A job that fails, and is retried much later.
 #[derive(Serialize, Deserialize)]
 struct Flaky;
 
@@ -315,19 +330,19 @@ impl Perform<Stage> for Flaky {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
+async fn overlap_skip_counts_jobs_that_run_or_wait_for_a_retry() {
     let world = World::new().await;
     let stage = Stage::default();
     let app = stage
         .app()
         .register::<Flaky>()
         .recurring(
-            Recurring::new("runs", "@yearly", Gated::new("g"))
+            RecurringJob::new("runs", "@yearly", Gated::new("g"))
                 .unwrap()
                 .overlap(Overlap::Skip),
         )
         .recurring(
-            Recurring::new("waits", "@yearly", Flaky)
+            RecurringJob::new("waits", "@yearly", Flaky)
                 .unwrap()
                 .overlap(Overlap::Skip),
         );
@@ -355,15 +370,15 @@ async fn a_job_that_runs_or_waits_for_another_attempt_has_not_ended() {
 }
 
 #[tokio::test]
-async fn jobs_that_queue_up_run_one_after_another() {
+async fn overlap_queue_runs_jobs_one_after_another() {
     let world = World::new().await;
     let stage = Stage::default();
-    let recurring = Recurring::new("in_turn", "every second", Gated::new("g")).unwrap();
+    let recurring = RecurringJob::new("in_turn", "every second", Gated::new("g")).unwrap();
     let app = stage.app().recurring(recurring.overlap(Overlap::Queued));
     let process = world.start(app, by("app"));
     stage.noted("g begins").await;
 
-    eventually("others wait for their turn", async || {
+    eventually("two more are blocked", async || {
         world.count("blocked").await >= 2
     })
     .await;
@@ -386,24 +401,25 @@ async fn jobs_that_queue_up_run_one_after_another() {
 }
 
 #[tokio::test]
-async fn a_typed_job_is_enqueued_as_its_kind_says() {
+async fn a_typed_recurring_job_has_the_options_of_its_kind() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let declared = [Recurring::new("flaky", "@daily", Flaky).unwrap()];
+    let declared = [RecurringJob::new("flaky", "@daily", Flaky).unwrap()];
 
     register(&mut conn, schema, "app", &declared, Tz::UTC)
         .await
         .unwrap();
 
-    let as_it_says = "recurring_jobs where kind = 'flaky' and queue = 'flaky' and attempts_max = 7";
-    assert_eq!(world.count(as_it_says).await, 1);
+    let with_its_options =
+        "recurring_jobs where kind = 'flaky' and queue = 'flaky' and attempts_max = 7";
+    assert_eq!(world.count(with_its_options).await, 1);
 }
 
 #[tokio::test]
-async fn maintenance_clears_firings_that_are_kept_no_longer() {
+async fn maintenance_clears_old_firings() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("a", "@yearly"), Tz::UTC)
+    add(&mut conn, schema, &recurring_job("a", "@yearly"), Tz::UTC)
         .await
         .unwrap();
     world

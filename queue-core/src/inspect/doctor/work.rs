@@ -12,13 +12,13 @@ use crate::sql::Schema;
 const BACKLOG: &str = include_str!("backlog.sql");
 const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
 const OVERDUE: &str = include_str!("overdue.sql");
-const OVERDUE_SCHEDULES: &str = include_str!("overdue_schedules.sql");
+const OVERDUE_RECURRING_JOBS: &str = include_str!("overdue_recurring_jobs.sql");
 const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
-/// How many overdue schedules are read.
-const SCHEDULES_MAX: i64 = 100;
+/// How many overdue recurring jobs are read.
+const RECURRING_JOBS_MAX: i64 = 100;
 
 pub(super) struct Work {
     pub(super) dead_after: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Work {
     pub(super) closed_limits: Vec<ClosedLimit>,
     pub(super) overdue: Count,
     pub(super) overdue_seconds: f64,
-    pub(super) overdue_schedules: Vec<OverdueSchedule>,
+    pub(super) overdue_recurring_jobs: Vec<OverdueRecurringJob>,
     pub(super) orphans: i64,
     pub(super) failed: Vec<KindCount>,
 }
@@ -42,9 +42,9 @@ pub(super) struct Backlog {
     pub(super) paused: bool,
 }
 
-/// A schedule that nobody decides about.
+/// A recurring job that is due, but not enqueued.
 #[derive(FromRow)]
-pub(super) struct OverdueSchedule {
+pub(super) struct OverdueRecurringJob {
     pub(super) name: String,
     pub(super) overdue_seconds: f64,
 }
@@ -70,9 +70,9 @@ pub(super) async fn read(
         closed_limits: closed_limits(conn, schema).await?,
         overdue,
         overdue_seconds,
-        overdue_schedules: sqlx::query_as(schema.sql(OVERDUE_SCHEDULES))
+        overdue_recurring_jobs: sqlx::query_as(schema.sql(OVERDUE_RECURRING_JOBS))
             .bind(OVERDUE_AFTER_MS)
-            .bind(SCHEDULES_MAX)
+            .bind(RECURRING_JOBS_MAX)
             .fetch_all(&mut *conn)
             .await?,
         orphans: sqlx::query_scalar(schema.sql(ORPHANS))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use crate::limit::{InvalidLimit, KEY_BYTES_MAX, Rate, interval};
-use crate::names::{check_group, check_kind, check_queue, check_schedule};
+use crate::names::{check_group, check_kind, check_queue, check_recurring_job};
 use crate::sql::Schema;
 use crate::transitions::unblock::{Unblocked, unblock};
 
@@ -194,7 +194,7 @@ fn check_name(name: &str) -> Result<(), InvalidLimit> {
         return Ok(check_kind(kind)?);
     }
     if let Some(schedule) = name.strip_prefix("@recurring/") {
-        return Ok(check_schedule(schedule)?);
+        return Ok(check_recurring_job(schedule)?);
     }
     if name.starts_with('@') {
         let reason = "a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`";

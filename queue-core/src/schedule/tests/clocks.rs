@@ -1,4 +1,4 @@
-//! What becomes of a schedule when the clock is set, and at the ends of months.
+//! Schedules when the clock changes, at the ends of months, and in leap years.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn a_fixed_time_keeps_to_the_clock() {
 fn a_fixed_time_in_the_gap_fires_right_after_it() {
     fires("
         30 2 * * *   | America/New_York    | 2026-03-07T12:00:00Z | 2026-03-08 03:00 -04:00 | 2026-03-09 02:30 -04:00
-        // Half an hour is left out, from 02:00 to 02:30.
+        // The clock skips half an hour, from 02:00 to 02:30.
         15 2 * * *   | Australia/Lord_Howe | 2026-10-03T12:00:00Z | 2026-10-04 02:30 +11:00 | 2026-10-05 02:15 +11:00
         // The day begins at 01:00.
         0 0 * * *    | America/Sao_Paulo   | 2018-11-03T12:00:00Z | 2018-11-04 01:00 -02:00 | 2018-11-05 00:00 -02:00
@@ -33,7 +33,7 @@ fn fixed_times_in_the_same_gap_fire_once() {
 }
 
 #[test]
-fn a_day_that_is_left_out_fires_at_the_beginning_of_the_next() {
+fn a_time_on_a_skipped_day_fires_at_the_beginning_of_the_next() {
     fires("
         0 9 * * *    | Pacific/Apia | 2011-12-29T12:00:00Z | 2011-12-29 09:00 -10:00 | 2011-12-31 00:00 +14:00 | 2011-12-31 09:00 +14:00
         0 9 30 * *   | Pacific/Apia | 2011-12-01T12:00:00Z | 2011-12-31 00:00 +14:00 | 2012-01-30 09:00 +14:00
@@ -45,7 +45,7 @@ fn a_day_that_is_left_out_fires_at_the_beginning_of_the_next() {
 fn a_fixed_time_in_the_overlap_fires_in_its_first_pass_only() {
     fires("
         30 1 * * *     | America/New_York    | 2026-10-31T12:00:00Z | 2026-11-01 01:30 -04:00 | 2026-11-02 01:30 -05:00
-        // Asked in the first pass behind it, and in the second before, at and behind it.
+        // After it in the first pass; before, at and after it in the second.
         30 1 * * *     | America/New_York    | 2026-11-01T01:40:00-04:00 | 2026-11-02 01:30 -05:00
         30 1 * * *     | America/New_York    | 2026-11-01T01:00:00-05:00 | 2026-11-02 01:30 -05:00
         30 1 * * *     | America/New_York    | 2026-11-01T01:29:59-05:00 | 2026-11-02 01:30 -05:00
@@ -53,7 +53,7 @@ fn a_fixed_time_in_the_overlap_fires_in_its_first_pass_only() {
         30 1 * * *     | America/New_York    | 2026-11-01T01:40:00-05:00 | 2026-11-02 01:30 -05:00
         // From 02:00 the clock goes back to 01:30.
         45 1 * * *     | Australia/Lord_Howe | 2026-04-04T00:00:00Z | 2026-04-05 01:45 +11:00 | 2026-04-06 01:45 +10:30
-        // The end of the overlap comes once.
+        // The end of the overlap occurs once.
         0,30 1,2 * * * | America/New_York    | 2026-11-01T01:10:00-04:00 | 2026-11-01 01:30 -04:00 | 2026-11-01 02:00 -05:00 | 2026-11-01 02:30 -05:00
         // At midnight the clock goes back to 23:00 of the same day.
         30 23 * * *    | America/Sao_Paulo   | 2018-02-17T12:00:00Z | 2018-02-17 23:30 -02:00 | 2018-02-18 23:30 -03:00
@@ -67,7 +67,7 @@ fn a_ticking_schedule_keeps_its_rhythm_when_the_clock_is_set_forward() {
         every 30 minutes | America/New_York    | 2026-03-08T01:00:00-05:00 | 2026-03-08 01:30 -05:00 | 2026-03-08 03:00 -04:00 | 2026-03-08 03:30 -04:00
         @hourly          | America/New_York    | 2026-03-08T00:30:00-05:00 | 2026-03-08 01:00 -05:00 | 2026-03-08 03:00 -04:00 | 2026-03-08 04:00 -04:00
         */30 * * * *     | Australia/Lord_Howe | 2026-10-04T01:00:00+10:30 | 2026-10-04 01:30 +10:30 | 2026-10-04 02:30 +11:00 | 2026-10-04 03:00 +11:00
-        // Ticks that are all in the gap are left out, as there is no such hour.
+        // The hour 2 is in the gap, so it has no ticks on that day.
         */30 2 * * *     | America/New_York    | 2026-03-08T00:00:00-05:00 | 2026-03-09 02:00 -04:00 | 2026-03-09 02:30 -04:00
     ");
 }
@@ -78,7 +78,7 @@ fn a_ticking_schedule_keeps_its_rhythm_when_the_clock_is_set_back() {
         */30 * * * * | America/New_York    | 2026-11-01T00:59:00-04:00 | 2026-11-01 01:00 -04:00 | 2026-11-01 01:30 -04:00 | 2026-11-01 01:00 -05:00 | 2026-11-01 01:30 -05:00 | 2026-11-01 02:00 -05:00
         0 * * * *    | America/New_York    | 2026-11-01T01:00:00-04:00 | 2026-11-01 01:00 -05:00 | 2026-11-01 02:00 -05:00 | 2026-11-01 03:00 -05:00
         */30 * * * * | Australia/Lord_Howe | 2026-04-05T01:00:00+11:00 | 2026-04-05 01:30 +11:00 | 2026-04-05 01:30 +10:30 | 2026-04-05 02:00 +10:30
-        // The first of the second pass comes although the clock has shown a later time.
+        // The second pass begins at 01:00, although the clock has shown 01:59.
         */30 1 * * * | America/New_York    | 2026-11-01T01:59:00-04:00 | 2026-11-01 01:00 -05:00 | 2026-11-01 01:30 -05:00 | 2026-11-02 01:00 -05:00
     ");
 }

@@ -1,9 +1,9 @@
-//! What crontab and phrases mean.
+//! The instants of crontab and phrases.
 
 use super::*;
 
 #[test]
-fn crontab_means_what_it_means_on_unix() {
+fn crontab_means_the_same_as_on_unix() {
     means(
         "
         * * * * *         | 01-01 12:01 | 01-01 12:02 | 01-01 12:03 | 01-01 12:04

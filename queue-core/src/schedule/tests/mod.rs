@@ -1,4 +1,4 @@
-//! Schedules, and the instants they mean, worked out by hand.
+//! Schedules and their instants, worked out by hand.
 
 mod clocks;
 mod meaning;
@@ -16,13 +16,13 @@ fn table(text: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// Asserts, of each row, that the schedule, in UTC and asked at noon of Thursday, 1 January 2026,
-/// fires at exactly these times next.
+/// Asserts for each row that the schedule, in UTC, fires at exactly these times after noon of
+/// Thursday, 1 January 2026.
 #[track_caller]
 fn means(rows: &str) {
     for row in table(rows) {
         let (text, expected) = (row[0], &row[1..]);
-        let schedule: Schedule = text.parse().unwrap_or_else(|refused| panic!("{refused}"));
+        let schedule: Schedule = text.parse().unwrap_or_else(|invalid| panic!("{invalid}"));
         let next = schedule.upcoming(at("2026-01-01T12:00:00Z"));
         let next = next.map(|next| next.format("%m-%d %H:%M:%S").to_string());
         let fired: Vec<String> = next
@@ -33,14 +33,14 @@ fn means(rows: &str) {
     }
 }
 
-/// Asserts, of each row, that the schedule in its zone, asked after the instant, fires at exactly
-/// these times next, written as the clock shows them with its distance from UTC.
+/// Asserts for each row that the schedule, in the zone, fires at exactly these times after the
+/// instant. The times are local, with their offset from UTC.
 #[track_caller]
 fn fires(rows: &str) {
     for row in table(rows) {
         let (text, after, expected) = (row[0], row[2], &row[3..]);
         let zone = parse_zone(row[1]).expect("a zone");
-        let schedule = Schedule::parse(text, zone).unwrap_or_else(|refused| panic!("{refused}"));
+        let schedule = Schedule::parse(text, zone).unwrap_or_else(|invalid| panic!("{invalid}"));
         let next = schedule.upcoming(at(after)).take(expected.len());
         let next = next.map(|next| next.with_timezone(&zone));
         let fired: Vec<String> = next

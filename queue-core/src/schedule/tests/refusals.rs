@@ -1,9 +1,9 @@
-//! What is refused, and why.
+//! Invalid schedules, and the errors.
 
 use super::*;
 
 #[test]
-fn what_is_refused_says_why() {
+fn an_invalid_schedule_is_rejected_with_the_reason() {
     for row in table("
         0 9 * *                     | `0 9 * *` has the wrong number of fields (4); crontab has 5
         0 0 0 9 * * *               | has the wrong number of fields (7)
@@ -15,20 +15,20 @@ fn what_is_refused_says_why() {
         0 0 * foo *                 | unknown month `foo`, use jan to dec or 1 to 12
         0 0 15W * *                 | `15W` in the day-of-month field: the nearest weekday (`W`) is not
         0 0 LW * *                  | `LW` in the day-of-month field: the nearest weekday
-        0 0 * * L                   | `L` in the weekday field: say which weekday
-        0 0 * * 1#6                 | `1#6` in the weekday field: behind the `#` there must be 1 to 5
-        0 0 * * 1-3#2               | only one weekday can count within the month
+        0 0 * * L                   | `L` in the weekday field: write which weekday
+        0 0 * * 1#6                 | `1#6` in the weekday field: 1 to 5 must follow the `#`
+        0 0 * * 1-3#2               | only one weekday may stand before `#` or `L`
         0 0 L, * *                  | a list has an empty entry
         0 9 * * mon-fri/x           | `mon-fri/x` in the weekday field
         0 9 * * mon/x               | `mon/x` in the weekday field
         0 0 30 2 *                  | `0 0 30 2 *` can never fire
         0 0 31 4,6,9,11 *           | can never fire
-        @reboot                     | `@reboot` is refused: a schedule tells times
-        @fortnightly                | `@fortnightly` is refused: use @yearly
-        @every                      | the period `` is refused: it is at least 1 second
-        @every 5x                   | the period `5x` is refused: write numbers with w, d, h, m or s
-        every 0 minutes             | the period `0 minutes` is refused: it is at least 1 second
-        every 500 days              | the period `500 days` is refused: it is at most 366 days
+        @reboot                     | `@reboot` is invalid: a schedule does not
+        @fortnightly                | `@fortnightly` is invalid: use @yearly
+        @every                      | the period `` is invalid: use at least 1 second
+        @every 5x                   | the period `5x` is invalid: write numbers with w, d, h, m or s
+        every 0 minutes             | the period `0 minutes` is invalid: use at least 1 second
+        every 500 days              | the period `500 days` is invalid: use at most 366 days
         0 9 * * * Europe/Berln      | did you mean `Europe/Berlin`?
         every day at 9am in Berlin  | unknown time zone `Berlin`; did you mean `Europe/Berlin`?
         TZ=UTC 0 9 * * * Asia/Tokyo | names two time zones, `UTC` and `Asia/Tokyo`
@@ -55,21 +55,21 @@ fn what_is_refused_says_why() {
         let [text, message] = row[..] else {
             panic!("{row:?}");
         };
-        let refused = Schedule::parse(text, Tz::UTC).expect_err(text).to_string();
-        assert!(refused.contains(message), "{text}: {refused}");
+        let error = Schedule::parse(text, Tz::UTC).expect_err(text).to_string();
+        assert!(error.contains(message), "{text}: {error}");
     }
 }
 
 #[test]
-fn a_text_without_a_schedule_is_refused() {
+fn a_text_without_a_schedule_is_rejected() {
     for text in ["", "  ", "TZ=UTC", "TZ=UTC "] {
         assert_eq!(Schedule::parse(text, Tz::UTC), Err(InvalidSchedule::Empty));
     }
 }
 
 #[test]
-fn a_text_that_is_too_long_is_refused() {
+fn a_text_that_is_too_long_is_rejected() {
     let long = "* ".repeat(SCHEDULE_BYTES_MAX);
-    let refused = Schedule::parse(&long, Tz::UTC).unwrap_err();
-    assert_eq!(refused, InvalidSchedule::TooLong { bytes: 1_000 });
+    let error = Schedule::parse(&long, Tz::UTC).unwrap_err();
+    assert_eq!(error, InvalidSchedule::TooLong { bytes: 1_000 });
 }

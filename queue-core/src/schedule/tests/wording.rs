@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_few_times_a_day_are_told_by_their_days() {
+fn a_few_times_a_day_are_described_by_their_days() {
     reads("
         0 9 * * *                          | every day at 09:00 (Europe/Berlin)
         0 9 * * * UTC                      | every day at 09:00 (UTC)
@@ -35,7 +35,7 @@ fn a_few_times_a_day_are_told_by_their_days() {
 }
 
 #[test]
-fn many_times_a_day_are_told_by_their_rhythm() {
+fn many_times_a_day_are_described_by_their_rhythm() {
     reads("
         * * * * *               | every minute
         */5 * * * *             | every 5 minutes
@@ -63,7 +63,7 @@ fn many_times_a_day_are_told_by_their_rhythm() {
     ");
 }
 
-/// Asserts, of each row, that the schedule is described with these words.
+/// Asserts for each row that the schedule is described with these words.
 #[track_caller]
 fn reads(rows: &str) {
     for row in table(rows) {
@@ -71,7 +71,7 @@ fn reads(rows: &str) {
             panic!("{row:?}");
         };
         let schedule = Schedule::parse(text, Tz::Europe__Berlin);
-        let schedule = schedule.unwrap_or_else(|refused| panic!("{text}: {refused}"));
+        let schedule = schedule.unwrap_or_else(|invalid| panic!("{text}: {invalid}"));
         assert_eq!(schedule.describe(), words, "{text}");
     }
 }

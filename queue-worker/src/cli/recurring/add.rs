@@ -2,92 +2,82 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::recurring as inspect;
-use queue_core::recurring::{Missed, Overlap, Recurring, add, replace};
+use queue_core::recurring::{Missed, Overlap, RecurringError, add, replace};
 use queue_core::schedule::{Tz, parse_zone};
-use queue_core::{NewJob, Options};
-use serde::Serialize;
+use serde::de::value::Error as ValueError;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::json;
 
 use crate::App;
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::output::{absolute_coming, print, print_json, say};
+use crate::config::RecurringSettings;
 use crate::handlers;
 
 const HELP: &str = "\
-The times are crontab with five or six fields, or words:
+A schedule is crontab with five or six fields, or a phrase:
   '*/15 * * * *'   '0 9 * * mon-fri Europe/Berlin'   'every 5 minutes'   'every day at 9am'
 
-A time that nobody looked at within a minute was missed: no scheduler ran, or the schedule was
-paused. `--missed skip` lets it be, `once` enqueues one job for all of them, `all` one for each of
-the newest (see --missed-max).
+A due time is missed if no scheduler handles it within a minute: none ran, or the recurring job was
+paused. `--missed skip` ignores missed times, `once` enqueues one job for all of them, and `all`
+enqueues one for each of the newest (see --missed-max).
 
-What is not said is as the kind says. With --replace everything is said anew: what is left out has
-its default again. Another --schedule or --zone takes effect from now; all else leaves the next time
-where it is.";
+With --replace, options that are left out get their defaults again. A new --schedule or --zone takes
+effect now; other changes do not move the next due time.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Add {
-    /// The name of the schedule
+    /// The name of the recurring job
     name: String,
-    /// Its times
-    #[arg(long, value_name = "TIMES")]
+    /// When it is enqueued
+    #[arg(long, value_name = "SCHEDULE")]
     schedule: String,
-    /// The zone whose clock they are by, unless they name one [default: scheduler.time_zone]
-    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    /// The time zone, unless the schedule names one [default: scheduler.time_zone]
+    #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
     zone: Option<Tz>,
     /// The kind of its jobs
     #[arg(long, value_name = "KIND")]
     kind: String,
-    /// Their arguments, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    /// The arguments of its jobs, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_value)]
     args: serde_json::Value,
-    /// The queue they wait in [default: what their kind says, else `default`]
+    /// The queue of its jobs [default: that of the kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Smaller is sooner; may be negative [default: what their kind says, else 0]
+    /// The priority of its jobs: smaller is sooner [default: that of the kind, or 0]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
-    /// How many attempts may end in an error [default: what their kind says, else 10]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
-    attempts: Option<i16>,
-    /// How often their process may die under them [default: what their kind says, else 3]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
-    crashes: Option<i16>,
-    /// A label to find them by; may be given several times
+    /// How many failures a job may have [default: that of the kind, or 10]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
+    attempts: Option<u16>,
+    /// How many times its process may die while it runs [default: that of the kind, or 3]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
+    crashes: Option<u16>,
+    /// A tag of its jobs; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
-    /// What becomes of missed times
-    #[arg(long, value_name = "POLICY", default_value = "once", value_parser = missed())]
+    /// The policy for missed due times
+    #[arg(long, value_name = "POLICY", default_value = "once", value_parser = policy::<Missed>(["skip", "once", "all"]))]
     missed: Missed,
-    /// How many missed times are looked at one by one, the newest
+    /// How many missed due times, the newest, are decided one by one
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     missed_max: u32,
-    /// What becomes of a time while an earlier job has not ended
-    #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = overlap())]
+    /// The policy for a due time at which an earlier job has not ended
+    #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = policy::<Overlap>(["allow", "skip", "queue"]))]
     overlap: Overlap,
-    /// Lets each job start up to this much later, such as `30s`
+    /// Delays each job by a random time up to this, such as `30s`
     #[arg(long, value_name = "DURATION", default_value = "0s",
         value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// Replaces the schedule of this name, if there is one
+    /// Replaces the recurring job of this name, if there is one
     #[arg(long)]
     replace: bool,
-}
-
-#[derive(Serialize)]
-struct Answer {
-    name: String,
-    /// `added` or `replaced`.
-    result: &'static str,
-    words: Option<String>,
-    upcoming: Vec<DateTime<Utc>>,
 }
 
 impl Add {
@@ -99,7 +89,11 @@ impl Add {
         let config = global.load()?;
         let replaces = self.replace;
         let options = handlers::options_of(&self.kind, &config.handlers, app);
-        let recurring = self.recurring(options)?;
+        let name = self.name.clone();
+        let recurring = self
+            .settings()
+            .named(&name, options)
+            .map_err(RecurringError::from)?;
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;
@@ -111,77 +105,48 @@ impl Add {
         };
         let stored = inspect::show(&mut conn, schema, recurring.name(), 0).await?;
         let (words, upcoming) = stored.map(|it| (it.words, it.upcoming)).unwrap_or_default();
-        answer(
-            global,
-            &Answer {
-                name: recurring.name().to_owned(),
-                result: if is_new { "added" } else { "replaced" },
-                words,
-                upcoming,
-            },
-        )
+        let result = if is_new { "added" } else { "replaced" };
+        let spelled = words.as_deref().unwrap_or_default();
+        say(format!("{result} {name}: {spelled}"));
+        if global.json {
+            let upcoming = &upcoming;
+            print_json(
+                &json!({"name": name, "result": result, "words": words, "upcoming": upcoming}),
+            )?;
+        } else {
+            let times: Vec<String> = upcoming.into_iter().map(absolute_coming).collect();
+            print(times.join("\n"))?;
+        }
+        Ok(Exit::Fine)
     }
 
-    fn recurring(self, options: Options) -> Result<Recurring, Failure> {
-        let mut options = self.tag.into_iter().fold(options, Options::tag);
-        if let Some(queue) = self.queue {
-            options = options.queue(queue);
+    fn settings(self) -> RecurringSettings {
+        RecurringSettings {
+            schedule: self.schedule,
+            zone: self.zone,
+            kind: self.kind,
+            args: self.args,
+            queue: self.queue,
+            priority: self.priority,
+            attempts: self.attempts,
+            crashes: self.crashes,
+            tags: self.tag,
+            missed: self.missed,
+            missed_max: Some(self.missed_max),
+            overlap: self.overlap,
+            jitter: self.jitter,
         }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(attempts) = self.attempts {
-            options = options.attempts(attempts);
-        }
-        if let Some(crashes) = self.crashes {
-            options = options.crashes(crashes);
-        }
-        let job = NewJob::untyped(self.kind, &self.args, options);
-        let recurring = Recurring::of(self.name, self.schedule, job)
-            .and_then(|recurring| recurring.missed_max(self.missed_max))
-            .and_then(|recurring| recurring.jitter(self.jitter))
-            .map_err(|invalid| Failure::new(Exit::Usage, invalid))?
-            .missed(self.missed)
-            .overlap(self.overlap);
-        Ok(match self.zone {
-            Some(zone) => recurring.zone(zone),
-            None => recurring,
-        })
     }
 }
 
-fn answer(global: &Global, answer: &Answer) -> Result<Exit, Failure> {
-    say(format!(
-        "{} schedule {}: {}",
-        answer.result,
-        answer.name,
-        answer.words.as_deref().unwrap_or_default()
-    ));
-    if global.json {
-        print_json(answer)?;
-    } else {
-        let times: Vec<String> = answer
-            .upcoming
-            .iter()
-            .map(|time| absolute_coming(*time))
-            .collect();
-        print(times.join("\n"))?;
-    }
-    Ok(Exit::Fine)
-}
-
-fn json(text: &str) -> Result<serde_json::Value, String> {
+fn json_value(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
-fn zone(name: &str) -> Result<Tz, String> {
-    parse_zone(name).map_err(|unknown| unknown.to_string())
-}
-
-fn missed() -> impl clap::builder::TypedValueParser<Value = Missed> {
-    PossibleValuesParser::new(["skip", "once", "all"]).try_map(|word| word.parse::<Missed>())
-}
-
-fn overlap() -> impl clap::builder::TypedValueParser<Value = Overlap> {
-    PossibleValuesParser::new(["allow", "skip", "queue"]).try_map(|word| word.parse::<Overlap>())
+fn policy<P>(words: [&'static str; 3]) -> impl TypedValueParser<Value = P>
+where
+    P: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words)
+        .try_map(|word| P::deserialize(IntoDeserializer::<ValueError>::into_deserializer(word)))
 }

@@ -1,6 +1,6 @@
 //! `queue recurring list`
 
-use queue_core::inspect::{ScheduleSummary, recurring};
+use queue_core::inspect::{RecurringJobSummary, recurring};
 
 use crate::cli::database::Database;
 use crate::cli::exit::{Exit, Failure};
@@ -10,55 +10,52 @@ use crate::cli::output::{Rows, coming, print_json, relative, say};
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let database = Database::of(global)?;
     let mut conn = database.connect().await?;
-    let schedules = recurring::list(&mut conn, &database.schema).await?;
+    let recurring_jobs = recurring::list(&mut conn, &database.schema).await?;
     if global.json {
-        print_json(&schedules)?;
-    } else if schedules.is_empty() {
+        print_json(&recurring_jobs)?;
+    } else if recurring_jobs.is_empty() {
         say(
-            "there are no schedules: declare some in queue.toml, or add one with \
+            "there are no recurring jobs: declare some in queue.toml, or add one with \
              `queue recurring add`",
         );
     } else {
-        table(&schedules)?;
+        table(&recurring_jobs)?;
     }
     Ok(Exit::Fine)
 }
 
-fn table(schedules: &[ScheduleSummary]) -> Result<(), Failure> {
+fn table(recurring_jobs: &[RecurringJobSummary]) -> Result<(), Failure> {
     let mut rows = Rows::new(&["NAME", "KIND", "NEXT", "LAST", "PAUSED", "SCHEDULE"]);
-    for schedule in schedules {
+    for job in recurring_jobs {
         rows.add([
-            schedule.name.clone(),
-            schedule.kind.clone(),
-            next(schedule),
-            last(schedule),
-            schedule.paused_at.map_or(String::new(), relative),
-            words(schedule),
+            job.name.clone(),
+            job.kind.clone(),
+            next(job),
+            last(job),
+            job.paused_at.map_or(String::new(), relative),
+            schedule(job),
         ]);
     }
     rows.print()
 }
 
-fn next(schedule: &ScheduleSummary) -> String {
-    match (schedule.paused_at, schedule.next_at) {
+fn next(job: &RecurringJobSummary) -> String {
+    match (job.paused_at, job.next_at) {
         (None, Some(next_at)) => coming(next_at),
         _ => "-".to_owned(),
     }
 }
 
-fn last(schedule: &ScheduleSummary) -> String {
-    match (schedule.last_due_at, &schedule.last_outcome) {
+fn last(job: &RecurringJobSummary) -> String {
+    match (job.last_due_at, &job.last_outcome) {
         (Some(due_at), Some(outcome)) => format!("{outcome} {}", relative(due_at)),
         _ => "-".to_owned(),
     }
 }
 
-fn words(schedule: &ScheduleSummary) -> String {
-    match &schedule.words {
+fn schedule(job: &RecurringJobSummary) -> String {
+    match &job.words {
         Some(words) => words.clone(),
-        None => format!(
-            "{}, which this program does not understand",
-            schedule.schedule
-        ),
+        None => format!("{} (not readable by this program)", job.schedule),
     }
 }

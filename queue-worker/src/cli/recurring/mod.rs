@@ -1,4 +1,4 @@
-//! `queue recurring`: lists, shows, adds, pauses, resumes, runs and removes schedules.
+//! `queue recurring`: lists, shows, adds, pauses, resumes, runs and removes recurring jobs.
 
 mod add;
 mod list;
@@ -13,17 +13,17 @@ use crate::App;
 
 const EXAMPLES: &str = "\
 Examples:
-  queue recurring                                 every schedule, when it is due, what became of it
-  queue recurring show nightly                    one with its next times and its last firings
+  queue recurring                                 all, with the next due time and the last outcome
+  queue recurring show nightly                    one, with its next due times and last firings
   queue recurring add nightly --schedule 'every day at 2am' --zone Europe/Berlin --kind backup
   queue recurring add nightly --replace --schedule 'every day at 3am' --kind backup
-  queue recurring pause nightly                   nothing is enqueued for it until it is resumed
-  queue recurring run nightly                     enqueues its job now, beside its plan
+  queue recurring pause nightly                   enqueues nothing until it is resumed
+  queue recurring run nightly                     enqueues its job now; the schedule goes on
   queue recurring remove nightly --yes
 
-Schedulers that run see a change within a second. A schedule that a program or its queue.toml
-declares is changed there; it can be paused, resumed and run here. One that is removed here comes
-back when a process starts that still declares it.";
+Running schedulers see a change within a second. A recurring job that a program or its queue.toml
+declares is changed there; here it can be paused, resumed and run. If it is removed here, it comes
+back when a process that still declares it starts.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -34,19 +34,19 @@ pub(super) struct Recurring {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lists every schedule [default]
+    /// Lists all recurring jobs [default]
     List,
-    /// Shows one schedule with its next times and its last firings
+    /// Shows a recurring job with its next due times and its last firings
     Show(show::Show),
-    /// Adds a schedule, or replaces one that was added so
+    /// Adds a recurring job, or replaces one that was added
     Add(add::Add),
-    /// Pauses schedules: nothing is enqueued for them any more
+    /// Pauses recurring jobs: nothing is enqueued for them
     Pause(verbs::Names),
-    /// Resumes schedules; what they missed is made up for as they say
+    /// Resumes recurring jobs; their policy decides about missed due times
     Resume(verbs::Names),
-    /// Enqueues the job of a schedule now, and leaves its plan as it is
+    /// Enqueues the job of a recurring job now; its schedule goes on
     Run(verbs::Run),
-    /// Removes schedules; their jobs stay
+    /// Removes recurring jobs; jobs that they enqueued stay
     Remove(verbs::Remove),
 }
 
@@ -60,8 +60,8 @@ impl Recurring {
             Command::List => list::run(global).await,
             Command::Show(show) => show.run(global).await,
             Command::Add(add) => add.run(global, app).await,
-            Command::Pause(names) => verbs::pause(global, &names).await,
-            Command::Resume(names) => verbs::resume(global, &names).await,
+            Command::Pause(names) => names.pause(global).await,
+            Command::Resume(names) => names.resume(global).await,
             Command::Run(run) => run.run(global).await,
             Command::Remove(remove) => remove.run(global).await,
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use queue_core::inspect::{FiringDetails, ScheduleDetails, recurring, spell_duration};
+use queue_core::inspect::{FiringDetails, RecurringJobDetails, recurring, spell_duration};
 use queue_core::recurring::RecurringError;
 
 use crate::cli::database::Database;
@@ -13,12 +13,12 @@ use crate::cli::output::{absolute, absolute_coming, lines, one_line, print, prin
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The schedule
+    /// The recurring job
     name: String,
-    /// Shows the arguments of its jobs too; they may hold data of people
+    /// Shows the arguments of its jobs as well; they may contain personal data
     #[arg(long)]
     args: bool,
-    /// How many of its last firings
+    /// How many of its last firings to show
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(0..=10_000))]
     firings: u32,
@@ -29,19 +29,19 @@ impl Show {
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
         let found = recurring::show(&mut conn, &database.schema, &self.name, self.firings).await?;
-        let Some(schedule) = found else {
+        let Some(job) = found else {
             return Err(RecurringError::Unknown(self.name).into());
         };
         if global.json {
-            print_json(&self.json(&schedule)?)?;
+            print_json(&self.json(&job)?)?;
         } else {
-            print(self.text(&schedule))?;
+            print(self.text(&job))?;
         }
         Ok(Exit::Fine)
     }
 
-    fn json(&self, schedule: &ScheduleDetails) -> Result<serde_json::Value, Failure> {
-        let mut value = serde_json::to_value(schedule)
+    fn json(&self, job: &RecurringJobDetails) -> Result<serde_json::Value, Failure> {
+        let mut value = serde_json::to_value(job)
             .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
         if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
             fields.remove("args");
@@ -49,82 +49,80 @@ impl Show {
         Ok(value)
     }
 
-    fn text(&self, schedule: &ScheduleDetails) -> String {
-        let mut text = String::new();
-        for (name, value) in facts(schedule) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name:<10} {}", one_line(&value));
-        }
+    fn text(&self, job: &RecurringJobDetails) -> String {
+        let mut text = facts(job);
         if self.args {
-            let args = serde_json::to_string_pretty(&schedule.args).unwrap_or_default();
-            let _ = writeln!(text, "{:<10} {}", "arguments", lines(&args));
+            let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
+            add(&mut text, "arguments", &lines(&args));
         } else {
-            let _ = writeln!(text, "{:<10} not shown; add --args", "arguments");
+            add(&mut text, "arguments", "not shown; add --args");
         }
-        if schedule.paused_at.is_none() && !schedule.upcoming.is_empty() {
-            text.push_str("\nnext times\n");
-            for time in &schedule.upcoming {
-                let _ = writeln!(text, "  {}", absolute_coming(*time));
-            }
+        if job.paused_at.is_none() && !job.upcoming.is_empty() {
+            let times = job.upcoming.iter();
+            list(
+                &mut text,
+                "next due times",
+                times.map(|time| absolute_coming(*time)),
+            );
         }
-        if !schedule.firings.is_empty() {
-            text.push_str("\nlast firings\n");
-            for firing in &schedule.firings {
-                let _ = writeln!(text, "  {}", one_line(&firing_text(firing)));
-            }
+        if !job.firings.is_empty() {
+            let firings = job.firings.iter().map(firing_text);
+            list(&mut text, "last firings", firings);
         }
         text
     }
 }
 
-fn facts(schedule: &ScheduleDetails) -> Vec<(&'static str, String)> {
-    let not_understood = || "not understood by this program".to_owned();
-    let mut facts = vec![
-        ("schedule", schedule.name.clone()),
-        (
-            "times",
-            schedule.words.clone().unwrap_or_else(not_understood),
-        ),
-        (
-            "written",
-            format!("{}, zone {}", schedule.schedule, schedule.zone),
-        ),
-        ("kind", schedule.kind.clone()),
-        (
-            "queue",
-            format!("{}, priority {}", schedule.queue, schedule.priority),
-        ),
-        (
-            "attempts",
-            format!(
-                "{}, crashes {}",
-                schedule.attempts_max, schedule.crashes_max
-            ),
-        ),
-        (
-            "missed",
-            format!("{}, up to {}", schedule.missed, schedule.missed_max),
-        ),
-        ("overlap", schedule.overlap.clone()),
-    ];
-    if schedule.jitter_seconds > 0.0 {
-        let jitter = spell_duration(schedule.jitter_seconds);
-        facts.push(("jitter", format!("up to {jitter}")));
+fn list(text: &mut String, title: &str, entries: impl Iterator<Item = String>) {
+    text.extend(["\n", title, "\n"]);
+    for entry in entries {
+        text.extend(["  ", &one_line(&entry), "\n"]);
     }
-    if !schedule.tags.is_empty() {
-        facts.push(("tags", schedule.tags.join(", ")));
+}
+
+fn add(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{name:<10} {value}");
+}
+
+fn facts(job: &RecurringJobDetails) -> String {
+    let mut text = String::new();
+    let mut fact = |name, value: String| add(&mut text, name, &one_line(&value));
+    let words = job.words.as_deref();
+    let (queue, priority) = (&job.queue, job.priority);
+    let (attempts, crashes) = (job.attempts_max, job.crashes_max);
+    fact("name", job.name.clone());
+    fact(
+        "schedule",
+        words.unwrap_or("not readable by this program").to_owned(),
+    );
+    fact("written", format!("{}, zone {}", job.schedule, job.zone));
+    fact("kind", job.kind.clone());
+    fact("queue", format!("{queue}, priority {priority}"));
+    fact("attempts", format!("{attempts}, crashes {crashes}"));
+    fact(
+        "missed",
+        format!("{}, up to {}", job.missed, job.missed_max),
+    );
+    fact("overlap", job.overlap.clone());
+    if job.jitter_seconds > 0.0 {
+        let jitter = spell_duration(job.jitter_seconds);
+        fact("jitter", format!("up to {jitter}"));
     }
-    facts.push((
-        "declared",
-        match &schedule.source {
-            Some(source) => format!("by {source}, in its code or its queue.toml"),
-            None => "nowhere: it was added at run time".to_owned(),
-        },
-    ));
-    facts.push(("added", absolute(schedule.created_at)));
-    facts.push(("changed", absolute(schedule.updated_at)));
-    facts.extend(schedule.paused_at.map(|at| ("paused", absolute(at))));
-    facts
+    if !job.tags.is_empty() {
+        fact("tags", job.tags.join(", "));
+    }
+    let declared = job.source.as_ref().map_or_else(
+        || "nowhere; added at run time".to_owned(),
+        |source| format!("by {source}, in its code or its queue.toml"),
+    );
+    fact("declared", declared);
+    fact("added", absolute(job.created_at));
+    fact("changed", absolute(job.updated_at));
+    if let Some(paused_at) = job.paused_at {
+        fact("paused", absolute(paused_at));
+    }
+    text
 }
 
 fn firing_text(firing: &FiringDetails) -> String {
@@ -135,10 +133,6 @@ fn firing_text(firing: &FiringDetails) -> String {
     };
     let job = firing.job_id.map(|id| format!(" as job {id}"));
     let reason = firing.reason.as_ref().map(|reason| format!(": {reason}"));
-    format!(
-        "{when}: {}{}{}",
-        firing.outcome,
-        job.unwrap_or_default(),
-        reason.unwrap_or_default()
-    )
+    let (job, reason) = (job.unwrap_or_default(), reason.unwrap_or_default());
+    format!("{when}: {}{job}{reason}", firing.outcome)
 }

@@ -1,9 +1,8 @@
 //! `queue recurring pause`, `resume`, `run` and `remove`
 
 use clap::Args;
-use queue_core::JobId;
-use queue_core::recurring as verbs;
-use serde::Serialize;
+use queue_core::recurring::{self, RecurringError};
+use serde_json::json;
 
 use crate::cli::confirm::confirm;
 use crate::cli::database::Database;
@@ -11,20 +10,20 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::output::{print, print_json, say};
 
-/// The schedules to change.
+/// The recurring jobs to change.
 #[derive(Debug, Args)]
 pub(super) struct Names {
-    /// The schedules
+    /// The recurring jobs
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It is enqueued although the schedule is paused, and although an earlier job has not ended. The id of
+The job is enqueued even if the recurring job is paused or an earlier job has not ended. The id of
 the job is printed.")]
 pub(super) struct Run {
-    /// The schedule
+    /// The recurring job
     name: String,
 }
 
@@ -32,83 +31,77 @@ pub(super) struct Run {
 pub(super) struct Remove {
     #[command(flatten)]
     which: Names,
-    /// Does not ask
+    /// Does not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }
 
-#[derive(Serialize)]
-struct Changed<'a> {
-    schedule: &'a str,
-    changed: bool,
-}
-
-#[derive(Serialize)]
-struct Enqueued<'a> {
-    schedule: &'a str,
-    id: JobId,
-}
-
-pub(super) async fn pause(global: &Global, which: &Names) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let mut changes = Vec::new();
-    for name in &which.names {
-        let changed = verbs::pause(&mut conn, &database.schema, name).await?;
-        say(match changed {
-            true => format!("paused schedule {name}"),
-            false => format!("schedule {name} was paused already"),
-        });
-        changes.push(Changed {
-            schedule: name,
-            changed,
-        });
+impl Names {
+    pub(super) async fn pause(&self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let pause = async |name: &str| {
+            let changed = recurring::pause(&mut conn, &database.schema, name).await?;
+            say(match changed {
+                true => format!("paused {name}"),
+                false => format!("{name} was already paused"),
+            });
+            Ok(changed)
+        };
+        self.change_each(global, pause).await
     }
-    finish(global, &changes)
-}
 
-pub(super) async fn resume(global: &Global, which: &Names) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let mut changes = Vec::new();
-    for name in &which.names {
-        let changed = verbs::resume(&mut conn, &database.schema, name).await?;
-        say(match changed {
-            true => format!("resumed schedule {name}"),
-            false => format!("schedule {name} was not paused"),
-        });
-        changes.push(Changed {
-            schedule: name,
-            changed,
-        });
+    pub(super) async fn resume(&self, global: &Global) -> Result<Exit, Failure> {
+        let database = Database::of(global)?;
+        let mut conn = database.connect().await?;
+        let resume = async |name: &str| {
+            let changed = recurring::resume(&mut conn, &database.schema, name).await?;
+            say(match changed {
+                true => format!("resumed {name}"),
+                false => format!("{name} was not paused"),
+            });
+            Ok(changed)
+        };
+        self.change_each(global, resume).await
     }
-    finish(global, &changes)
+
+    async fn change_each(
+        &self,
+        global: &Global,
+        mut change: impl AsyncFnMut(&str) -> Result<bool, RecurringError>,
+    ) -> Result<Exit, Failure> {
+        let mut changes = Vec::new();
+        for recurring_job in &self.names {
+            let changed = change(recurring_job).await?;
+            changes.push(json!({"recurring_job": recurring_job, "changed": changed}));
+        }
+        if global.json {
+            print_json(&changes)?;
+        }
+        Ok(Exit::Fine)
+    }
 }
 
 impl Remove {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let names = &self.which.names;
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
-        if !confirm(&format!("remove {}", names.join(", ")), self.yes)? {
+        let question = format!("remove {}", self.which.names.join(", "));
+        if !confirm(&question, self.yes)? {
             return Ok(Exit::Failed);
         }
-        let mut changes = Vec::new();
-        for name in names {
-            let source = verbs::remove(&mut conn, &database.schema, name).await?;
+        let remove = async |name: &str| {
+            let source = recurring::remove(&mut conn, &database.schema, name).await?;
             say(match source {
                 Some(source) => format!(
-                    "removed schedule {name}, declared by `{source}`: it comes back when a \
-                     process starts that still declares it"
+                    "removed {name}, declared by `{source}`: it comes back when a process that \
+                     still declares it starts"
                 ),
-                None => format!("removed schedule {name}"),
+                None => format!("removed {name}"),
             });
-            changes.push(Changed {
-                schedule: name,
-                changed: true,
-            });
-        }
-        finish(global, &changes)
+            Ok(true)
+        };
+        self.which.change_each(global, remove).await
     }
 }
 
@@ -116,22 +109,13 @@ impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let database = Database::of(global)?;
         let mut conn = database.connect().await?;
-        let id = verbs::run(&mut conn, &database.schema, &self.name).await?;
+        let recurring_job = &self.name;
+        let id = recurring::run(&mut conn, &database.schema, recurring_job).await?;
         if global.json {
-            print_json(&Enqueued {
-                schedule: &self.name,
-                id,
-            })?;
+            print_json(&json!({"recurring_job": recurring_job, "id": id}))?;
         } else {
             print(id.to_string())?;
         }
         Ok(Exit::Fine)
     }
-}
-
-fn finish(global: &Global, changes: &[Changed<'_>]) -> Result<Exit, Failure> {
-    if global.json {
-        print_json(changes)?;
-    }
-    Ok(Exit::Fine)
 }

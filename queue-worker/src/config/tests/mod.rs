@@ -323,7 +323,7 @@ fn every_scalar_can_be_set_by_its_variable() {
 }
 
 #[test]
-fn a_schedule_names_a_kind_or_is_one_by_its_command() {
+fn a_recurring_job_has_a_kind_or_a_handler_of_its_own() {
     let config = Told::by(
         r#"
             [recurring.report]

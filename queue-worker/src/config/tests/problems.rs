@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_wrong_with_schedules_is_told_with_its_place() {
+fn mistakes_in_recurring_jobs_are_reported_with_their_places() {
     let told = Told::by(
         r#"[handlers.taken]
 command = ["true"]
@@ -50,10 +50,10 @@ time_zone = "Mars/Base"
         r#"the configuration has 21 problems:
   queue.toml:4:1: recurring.taken: [handlers.taken] is a kind of this name already
   queue.toml:8:1: recurring.two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:12:1: recurring.empty: a schedule needs `kind`, `command` or `http`
-  queue.toml:12:1: recurring.empty: a schedule needs `schedule`, such as "every 5 minutes" or "0 9 * * *"
+  queue.toml:12:1: recurring.empty: a recurring job needs `kind`, `command` or `http`
+  queue.toml:12:1: recurring.empty: a recurring job needs `schedule`, such as "every 5 minutes" or "0 9 * * *"
   queue.toml:15:12: recurring.both.schedule: `25` in the hour field: hours go from 0 to 23
-  queue.toml:16:8: recurring.both.kind: a schedule has `kind`, or `command` or `http`, not both
+  queue.toml:16:8: recurring.both.kind: use either `kind`, or `command` or `http`
   queue.toml:21:8: recurring.wrong.zone: unknown time zone `Berlin`; did you mean `Europe/Berlin`?
   queue.toml:22:8: recurring.wrong.kind: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:23:8: recurring.wrong.args: nan is no JSON
@@ -61,11 +61,11 @@ time_zone = "Mars/Base"
   queue.toml:25:12: recurring.wrong.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:26:11: recurring.wrong.crashes: expected a whole number from 1 to 1000, found 0
   queue.toml:27:9: recurring.wrong.tags[0]: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:28:10: recurring.wrong.missed: `never` is no way to treat missed times: use skip, once or all
+  queue.toml:28:10: recurring.wrong.missed: unknown value `never`, expected one of `skip`, `once`, `all`
   queue.toml:29:14: recurring.wrong.missed_max: expected a whole number from 1 to 1000, found 0
-  queue.toml:30:11: recurring.wrong.overlap: `maybe` is no way to treat overlapping jobs: use allow, skip or queue
+  queue.toml:30:11: recurring.wrong.overlap: unknown value `maybe`, expected one of `allow`, `skip`, `queue`
   queue.toml:31:10: recurring.wrong.jitter: expected a duration from 0s to 1day, found 2days
-  queue.toml:32:11: recurring.wrong.timeout: belongs to a schedule with `command` or `http`
+  queue.toml:32:11: recurring.wrong.timeout: belongs to a recurring job with `command` or `http`
   queue.toml:33:1: recurring.wrong.retries: unknown key; known here: kind, command, http, env, cwd, headers, timeout, backoff, queue, attempts, zone, schedule, args, priority, crashes, tags, missed, missed_max, overlap, jitter
   queue.toml:36:13: scheduler.time_zone: unknown time zone `Mars/Base`; use a name of the IANA database, such as `Europe/Berlin`
   QUEUE_TIME_ZONE: unknown time zone `Tokyo`; did you mean `Asia/Tokyo`?"#

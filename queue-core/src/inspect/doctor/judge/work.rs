@@ -13,7 +13,7 @@ use crate::inspect::spell_duration as spell;
 
 /// How long a job may be ready before it is reported.
 const LATE_SECONDS: f64 = 60.0;
-/// How many kinds of failed jobs, or overdue schedules, are named.
+/// How many kinds of failed jobs, or overdue recurring jobs, are named.
 const NAMED: usize = 5;
 
 pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
@@ -38,7 +38,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     findings.extend(unserved(&work.backlog, &serving));
     findings.extend(late(&work.backlog, &serving));
     findings.extend(overdue(work));
-    findings.extend(overdue_schedules(work));
+    findings.extend(overdue_recurring_jobs(work));
     findings.extend(failed(work));
     findings
 }
@@ -232,22 +232,22 @@ fn overdue(work: &Work) -> Option<Finding> {
     })
 }
 
-fn overdue_schedules(work: &Work) -> Option<Finding> {
-    let schedules = &work.overdue_schedules;
-    let first = schedules.first()?;
-    let mut names: Vec<&str> = schedules.iter().map(|each| each.name.as_str()).collect();
+fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
+    let overdue = &work.overdue_recurring_jobs;
+    let first = overdue.first()?;
+    let mut names: Vec<&str> = overdue.iter().map(|each| each.name.as_str()).collect();
     let more = if names.len() > NAMED { ", …" } else { "" };
     names.truncate(NAMED);
     Some(error(
-        "overdue_schedules",
+        "overdue_recurring_jobs",
         format!(
-            "schedules that are due and not decided about: {}{more}, the first for {}",
+            "recurring jobs that are due but not enqueued: {}{more}, the first for {}",
             names.join(", "),
             spell(first.overdue_seconds)
         ),
-        "nothing is enqueued for them",
+        "no scheduler enqueues them",
         "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
-         runs, its log names the schedules that it does not understand"
+         runs, its log names the recurring jobs that it does not understand"
             .to_owned(),
     ))
 }

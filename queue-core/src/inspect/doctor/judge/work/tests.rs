@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::inspect::Count;
-use crate::inspect::doctor::work::OverdueSchedule;
+use crate::inspect::doctor::work::OverdueRecurringJob;
 use crate::inspect::stats::KindCount;
 
 fn healthy() -> Work {
@@ -21,7 +21,7 @@ fn healthy() -> Work {
         closed_limits: Vec::new(),
         overdue: Count::default(),
         overdue_seconds: 0.0,
-        overdue_schedules: Vec::new(),
+        overdue_recurring_jobs: Vec::new(),
         orphans: 0,
         failed: Vec::new(),
     }
@@ -124,7 +124,7 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
         count: 4,
         at_least: false,
     };
-    work.overdue_schedules = vec![OverdueSchedule {
+    work.overdue_recurring_jobs = vec![OverdueRecurringJob {
         name: "nightly".to_owned(),
         overdue_seconds: 60.0,
     }];
@@ -138,7 +138,7 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
             "orphaned_jobs",
             "late_jobs",
             "overdue_jobs",
-            "overdue_schedules",
+            "overdue_recurring_jobs",
             "failed_jobs"
         ]
     );

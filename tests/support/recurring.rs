@@ -1,12 +1,12 @@
-//! Code shared by the tests of recurring jobs.
+//! Helpers for tests of recurring jobs.
 
-use queue_core::recurring::Recurring;
+use queue_core::recurring::RecurringJob;
 use queue_worker::Settings;
 
 use crate::stage::Note;
 use crate::world::{World, eventually, worker};
 
-/// Returns settings of a process that declares recurring jobs under a source.
+/// Returns settings of a process that declares its recurring jobs under a source.
 #[must_use]
 pub fn by(source: &str) -> Settings {
     let mut settings = worker("*", 4);
@@ -14,13 +14,13 @@ pub fn by(source: &str) -> Settings {
     settings
 }
 
-/// Returns a recurring job that enqueues a [`Note`] with its name.
+/// Makes a recurring job that enqueues a [`Note`] with its name.
 ///
 /// # Panics
-/// When the schedule cannot be parsed.
+/// Panics if the schedule is invalid.
 #[must_use]
-pub fn schedule(name: &str, times: &str) -> Recurring {
-    Recurring::new(name, times, Note::new(name)).expect("a valid schedule")
+pub fn recurring_job(name: &str, schedule: &str) -> RecurringJob {
+    RecurringJob::new(name, schedule, Note::new(name)).expect("a valid schedule")
 }
 
 /// Returns the names of all recurring jobs, sorted.
@@ -31,7 +31,7 @@ pub async fn names(world: &World) -> Vec<String> {
     rows.into_iter().map(|(name,)| name).collect()
 }
 
-/// Waits until exactly these recurring jobs exist.
+/// Waits until these are the names of all recurring jobs.
 pub async fn until_names(world: &World, expected: &[&str]) {
     let what = format!("the recurring jobs are {expected:?}");
     eventually(&what, async || names(world).await == expected).await;

@@ -1,4 +1,4 @@
--- Finds the last $2 firings of a schedule, newest first: of its plan and by hand.
+-- Returns the last $2 firings of a recurring job, newest first: those of due times and those by hand.
 select due_at, since, fired_at, outcome, job_id, reason
 from (
     (

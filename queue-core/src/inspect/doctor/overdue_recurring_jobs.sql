@@ -1,4 +1,4 @@
--- Finds the schedules that should have been decided about longer than $1 ms ago.
+-- Returns up to $2 recurring jobs that have been due for more than $1 ms.
 select name, extract(epoch from clock_timestamp() - next_at)::float8 as overdue_seconds
 from queue.recurring_jobs
 where paused_at is null

@@ -1,4 +1,4 @@
--- Tells of every schedule, with what became of the due time before the next one.
+-- Returns every recurring job, with the outcome of its last due time.
 select name, schedule, zone, kind, queue, source, paused_at, next_at, last.due_at as last_due_at,
     last.outcome as last_outcome, last.job_id as last_job_id
 from queue.recurring_jobs

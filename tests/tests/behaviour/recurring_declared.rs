@@ -1,22 +1,23 @@
-//! What programs declare: stored when a process starts that schedules, and kept as it is said there.
+//! Declared recurring jobs: a process with a scheduler stores them when it starts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Overlap, Recurring, RecurringError, add, pause, register, remove, replace,
+    Overlap, RecurringError, RecurringJob, add, pause, register, remove, replace,
 };
 use queue_core::schedule::Tz;
 use queue_core::{NewJob, Options, Schema};
-use queue_tests::schedules::{by, names, schedule, until_names};
+use queue_tests::recurring::{by, names, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
 use queue_worker::{App, InvalidApp};
 use serde_json::json;
 
 #[tokio::test]
-async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_does_so_no_more() {
+async fn recurring_jobs_are_stored_when_a_process_declares_them_and_removed_when_it_no_longer_does()
+{
     let world = World::new().await;
     let stage = Stage::default();
-    let yearly = |name| schedule(name, "@yearly");
+    let yearly = |name| recurring_job(name, "@yearly");
     let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
     let process = world.start(first, by("app"));
     until_names(&world, &["a", "b"]).await;
@@ -34,10 +35,10 @@ async fn what_a_program_declares_is_stored_when_it_starts_and_removed_when_it_do
 }
 
 #[tokio::test]
-async fn a_program_that_names_no_source_removes_nothing() {
+async fn a_process_without_a_configured_source_removes_nothing() {
     let world = World::new().await;
     let stage = Stage::default();
-    let yearly = |name| schedule(name, "@yearly");
+    let yearly = |name| recurring_job(name, "@yearly");
     let first = stage.app().recurring(yearly("a")).recurring(yearly("b"));
     let process = world.start(first, worker("*", 4));
     until_names(&world, &["a", "b"]).await;
@@ -48,7 +49,7 @@ async fn a_program_that_names_no_source_removes_nothing() {
     until_names(&world, &["a", "b", "c"]).await;
     process.stop().await;
 
-    // What is left over can be removed by hand.
+    // The leftovers can be removed by hand.
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let source = remove(&mut conn, schema, "a").await.unwrap();
     assert!(source.is_some_and(|source| source.starts_with("behaviour")));
@@ -61,7 +62,7 @@ async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
     let stage = Stage::default();
     let mut settings = by("app");
     settings.scheduler.enabled = false;
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
 
     let process = world.start(app, settings);
     world.queue.enqueue(Note::new("by hand")).await.unwrap();
@@ -72,12 +73,12 @@ async fn a_process_without_a_scheduler_registers_and_enqueues_nothing() {
 }
 
 #[tokio::test]
-async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wait() {
+async fn a_new_schedule_counts_from_when_it_is_stored_even_after_a_long_wait_for_the_lock() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
-    let replaced = schedule("replaced", "@yearly");
+    let replaced = recurring_job("replaced", "@yearly");
     add(&mut conn, &schema, &replaced, Tz::UTC).await.unwrap();
-    let registered = [schedule("registered", "@yearly")];
+    let registered = [recurring_job("registered", "@yearly")];
     register(&mut conn, &schema, "app", &registered, Tz::UTC)
         .await
         .unwrap();
@@ -90,11 +91,11 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
     let mut other = world.connect().await;
     let in_schema = schema.clone();
     let replacing = tokio::spawn(async move {
-        let often = schedule("replaced", "every second");
+        let often = recurring_job("replaced", "every second");
         replace(&mut other, &in_schema, &often, Tz::UTC).await
     });
     let registering = tokio::spawn(async move {
-        let often = [schedule("registered", "every second")];
+        let often = [recurring_job("registered", "every second")];
         register(&mut conn, &schema, "app", &often, Tz::UTC).await
     });
     let waiting = "select count(*) from pg_stat_activity
@@ -104,7 +105,7 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
     })
     .await;
     let began: DateTime<Utc> = world.value("select clock_timestamp()").await;
-    eventually("a due time has passed meanwhile", async || {
+    eventually("a due time has passed", async || {
         world
             .value::<DateTime<Utc>>("select clock_timestamp()")
             .await
@@ -123,10 +124,10 @@ async fn other_times_count_from_when_they_are_stored_however_long_that_had_to_wa
 }
 
 #[tokio::test]
-async fn registering_again_what_is_stored_already_moves_no_plan() {
+async fn registering_an_equal_recurring_job_again_changes_nothing() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let declared = [schedule("a", "@hourly")];
+    let declared = [recurring_job("a", "@hourly")];
     let first = register(&mut conn, schema, "app", &declared, Tz::UTC)
         .await
         .unwrap();
@@ -155,13 +156,13 @@ async fn registering_again_what_is_stored_already_moves_no_plan() {
 }
 
 #[tokio::test]
-async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedulers() {
+async fn the_zone_is_that_of_the_text_or_the_recurring_job_or_the_scheduler() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let declared = [
-        schedule("by_default", "0 9 * * *"),
-        schedule("own", "0 9 * * *").zone(Tz::Asia__Tokyo),
-        schedule("text", "0 9 * * * America/Lima").zone(Tz::Asia__Tokyo),
+        recurring_job("by_default", "0 9 * * *"),
+        recurring_job("own", "0 9 * * *").zone(Tz::Asia__Tokyo),
+        recurring_job("text", "0 9 * * * America/Lima").zone(Tz::Asia__Tokyo),
     ];
 
     register(&mut conn, schema, "app", &declared, Tz::Europe__Berlin)
@@ -186,18 +187,23 @@ async fn a_zone_in_the_text_wins_over_the_schedules_own_and_that_over_the_schedu
 }
 
 #[tokio::test]
-async fn a_name_of_somebody_else_is_left_alone_and_told() {
+async fn a_name_of_another_source_is_left_alone_and_reported() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    add(&mut conn, schema, &schedule("dynamic", "@daily"), Tz::UTC)
-        .await
-        .unwrap();
-    let theirs = [schedule("theirs", "@daily")];
+    add(
+        &mut conn,
+        schema,
+        &recurring_job("dynamic", "@daily"),
+        Tz::UTC,
+    )
+    .await
+    .unwrap();
+    let theirs = [recurring_job("theirs", "@daily")];
     register(&mut conn, schema, "them", &theirs, Tz::UTC)
         .await
         .unwrap();
 
-    let ours = ["dynamic", "ours", "theirs"].map(|name| schedule(name, "@weekly"));
+    let ours = ["dynamic", "ours", "theirs"].map(|name| recurring_job(name, "@weekly"));
     let registered = register(&mut conn, schema, "us", &ours, Tz::UTC)
         .await
         .unwrap();
@@ -215,7 +221,7 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
             .await,
         2
     );
-    // Nor is anything of somebody else removed.
+    // Those of other sources are not removed either.
     register(&mut conn, schema, "us", &[], Tz::UTC)
         .await
         .unwrap();
@@ -223,22 +229,19 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
 }
 
 #[tokio::test]
-async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
+async fn a_declared_recurring_job_cannot_be_replaced_at_run_time() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let declared = [schedule("a", "@daily")];
+    let declared = [recurring_job("a", "@daily")];
     register(&mut conn, schema, "app", &declared, Tz::UTC)
         .await
         .unwrap();
 
-    let replaced = replace(&mut conn, schema, &schedule("a", "@weekly"), Tz::UTC).await;
+    let replaced = replace(&mut conn, schema, &recurring_job("a", "@weekly"), Tz::UTC).await;
 
-    let refused = replaced.unwrap_err();
-    assert!(
-        matches!(refused, RecurringError::Declared { .. }),
-        "{refused}"
-    );
-    assert!(refused.to_string().contains("`app`"), "{refused}");
+    let error = replaced.unwrap_err();
+    assert!(matches!(error, RecurringError::Declared { .. }), "{error}");
+    assert!(error.to_string().contains("`app`"), "{error}");
     assert_eq!(
         world
             .count("recurring_jobs where schedule = '@daily'")
@@ -248,11 +251,11 @@ async fn what_a_program_declares_cannot_be_replaced_at_run_time() {
 }
 
 #[tokio::test]
-async fn schedules_are_registered_once_the_tables_are_there() {
+async fn recurring_jobs_are_registered_when_the_tables_exist() {
     let world = World::new().await;
     world.sql("drop schema queue cascade").await;
     let stage = Stage::default();
-    let app = stage.app().recurring(schedule("tick", "every second"));
+    let app = stage.app().recurring(recurring_job("tick", "every second"));
     let process = world.start(app, by("app"));
     let refused = "select xact_rollback from pg_stat_database where datname = current_database()";
     let before: i64 = world.value(refused).await;
@@ -270,14 +273,14 @@ async fn schedules_are_registered_once_the_tables_are_there() {
 }
 
 #[test]
-fn two_schedules_of_one_name_are_refused() {
+fn two_recurring_jobs_of_one_name_are_rejected() {
     let job = || NewJob::untyped("k", &json!({}), Options::new());
-    let twice = || Recurring::of("twice", "@daily", job()).unwrap();
+    let twice = || RecurringJob::of("twice", "@daily", job()).unwrap();
 
     let app = App::new(()).recurring(twice()).recurring(twice());
 
     assert_eq!(
         app.problems(),
-        [InvalidApp::DuplicateSchedule("twice".to_owned())]
+        [InvalidApp::DuplicateRecurringJob("twice".to_owned())]
     );
 }
