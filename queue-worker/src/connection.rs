@@ -23,7 +23,7 @@ const BRIEFLY: (&str, &str) = ("lock_timeout", "500ms");
 
 /// What may be forgotten by a server that crashes, because it is done again then: it need not wait
 /// for the disk.
-const RELAXED: [(&str, &str); 1] = [("synchronous_commit", "off")];
+const RELAXED: (&str, &str) = ("synchronous_commit", "off");
 
 /// A connection of one component's own. After an error, when it takes too long, or when the
 /// operation is dropped, it is thrown away: a statement that was abandoned half-way leaves
@@ -34,25 +34,28 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(options: Arc<PgConnectOptions>) -> Self {
-        Self::with((*options).clone().options(LIMITS))
-    }
-
-    fn with(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(options: &PgConnectOptions) -> Self {
         Self {
-            options: Arc::new(options),
+            options: Arc::new(options.clone().options(LIMITS)),
             conn: None,
         }
     }
 
     /// Turns it into one that waits for nobody's lock for long.
     pub(crate) fn waiting_briefly(self) -> Self {
-        Self::with((*self.options).clone().options([BRIEFLY]))
+        self.with(BRIEFLY)
     }
 
     /// Turns it into one for what may be forgotten, and is done again then.
     pub(crate) fn relaxed(self) -> Self {
-        Self::with((*self.options).clone().options(RELAXED))
+        self.with(RELAXED)
+    }
+
+    fn with(self, option: (&str, &str)) -> Self {
+        Self {
+            options: Arc::new((*self.options).clone().options([option])),
+            conn: None,
+        }
     }
 
     /// Makes another connection like this one.
@@ -73,7 +76,7 @@ impl Connection {
     async fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
         match self.conn.take() {
             Some(conn) => Ok(conn),
-            None => timely(self.options.connect()).await,
+            None => timely(PATIENCE, self.options.connect()).await,
         }
     }
 
@@ -83,7 +86,7 @@ impl Connection {
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut conn = self.open().await?;
-        let answer = timely(operation(&mut conn)).await;
+        let answer = timely(PATIENCE, operation(&mut conn)).await;
         if answer.is_ok() {
             self.conn = Some(conn);
         }
@@ -98,16 +101,17 @@ impl Connection {
     }
 }
 
-async fn timely<T>(
+/// Gives up on an operation that takes too long.
+pub(crate) async fn timely<T>(
+    limit: Duration,
     operation: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    match timeout(PATIENCE, operation).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(sqlx::Error::Io(std::io::Error::new(
+    timeout(limit, operation).await.unwrap_or_else(|_elapsed| {
+        Err(sqlx::Error::Io(std::io::Error::new(
             std::io::ErrorKind::TimedOut,
-            "the database did not answer within 30 seconds",
-        ))),
-    }
+            format!("the database did not answer within {limit:?}"),
+        )))
+    })
 }
 
 /// The waits between tries to reach a database: quick at first, then every few seconds.

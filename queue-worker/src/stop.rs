@@ -1,7 +1,7 @@
 //! How a process is told to stop.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Tells a process to stop: gracefully at first, then at once. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,11 @@ impl Stop {
         }
     }
 
+    /// Returns a guard that asks the process to stop gracefully when it is dropped.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.asked.clone().drop_guard()
+    }
+
     pub(crate) async fn asked(&self) {
         self.asked.cancelled().await;
     }
@@ -63,19 +68,15 @@ pub(crate) async fn stop_on_signals(stop: Stop) {
         return;
     };
     loop {
-        let is_quit = next_signal(&mut term, &mut int, &mut quit).await;
+        let is_quit = tokio::select! {
+            _ = term.recv() => false,
+            _ = int.recv() => false,
+            _ = quit.recv() => true,
+        };
         if is_quit || stop.is_asked() {
             stop.at_once();
             return;
         }
         stop.gracefully();
-    }
-}
-
-async fn next_signal(term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> bool {
-    tokio::select! {
-        _ = term.recv() => false,
-        _ = int.recv() => false,
-        _ = quit.recv() => true,
     }
 }

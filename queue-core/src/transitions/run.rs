@@ -111,6 +111,17 @@ pub struct AttemptError {
     pub backtrace: Option<String>,
 }
 
+impl AttemptError {
+    /// Makes an error without a backtrace.
+    pub fn new(ending: Ending, message: impl Into<String>) -> Self {
+        Self {
+            ending,
+            message: message.into(),
+            backtrace: None,
+        }
+    }
+}
+
 /// The columns of several runs, as the statements take them.
 #[derive(Default)]
 pub(super) struct RunColumns {

@@ -67,18 +67,20 @@ impl Attempt {
 /// The context of one run: the application's state, the facts of the attempt, and the way to be
 /// told to stop. Cheap to clone.
 pub struct Cx<S> {
-    inner: Arc<Inner<S>>,
+    inner: Arc<RunContext<S>>,
 }
 
-struct Inner<S> {
-    state: Arc<S>,
-    queue: Queue,
-    process: ProcessId,
-    claim: Claim,
-    attempt: Attempt,
-    token: CancellationToken,
-    started: Instant,
-    completed: AtomicBool,
+/// What a [`Cx`] gives access to.
+pub(crate) struct RunContext<S> {
+    pub(crate) state: Arc<S>,
+    pub(crate) queue: Queue,
+    pub(crate) process: ProcessId,
+    pub(crate) claim: Claim,
+    pub(crate) attempt: Attempt,
+    pub(crate) token: CancellationToken,
+    pub(crate) started: Instant,
+    /// Whether the job has called [`Cx::complete_in`].
+    pub(crate) has_completed: AtomicBool,
 }
 
 /// Why a job could not be completed in its own transaction.
@@ -95,25 +97,9 @@ pub enum CompleteError {
 }
 
 impl<S> Cx<S> {
-    pub(crate) fn new(
-        state: Arc<S>,
-        queue: Queue,
-        process: ProcessId,
-        claim: Claim,
-        attempt: Attempt,
-        token: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(run: RunContext<S>) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                state,
-                queue,
-                process,
-                claim,
-                attempt,
-                token,
-                started: Instant::now(),
-                completed: AtomicBool::new(false),
-            }),
+            inner: Arc::new(run),
         }
     }
 
@@ -171,13 +157,13 @@ impl<S> Cx<S> {
         if finished.is_empty() {
             return Err(CompleteError::Lost(self.job_id()));
         }
-        inner.completed.store(true, Ordering::Release);
+        inner.has_completed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Returns whether the job called [`complete_in`](Self::complete_in).
     pub(crate) fn has_completed(&self) -> bool {
-        self.inner.completed.load(Ordering::Acquire)
+        self.inner.has_completed.load(Ordering::Acquire)
     }
 }
 

@@ -46,23 +46,22 @@ pub(crate) struct Hooks {
 }
 
 /// Calls hooks about a job; one that panics does not keep the others from being called.
-pub(crate) fn tell_of_job(hooks: &[JobHook], event: &JobEvent<'_>) {
+pub(crate) fn call_job_hooks(hooks: &[JobHook], event: &JobEvent<'_>) {
     for hook in hooks {
         if panics(|| hook(event)) {
-            let &JobEvent {
-                job_id,
-                kind,
-                queue,
-                attempt,
-                ..
-            } = event;
-            tracing::error!(%job_id, kind, queue, attempt, "a hook panicked");
+            tracing::error!(
+                job_id = %event.job_id,
+                kind = event.kind,
+                queue = event.queue,
+                attempt = event.attempt,
+                "a hook panicked",
+            );
         }
     }
 }
 
 /// Calls hooks about a process, in the same way.
-pub(crate) fn tell_of_process(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
+pub(crate) fn call_process_hooks(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
     for hook in hooks {
         if panics(|| hook(event)) {
             tracing::error!(process = event.name, "a hook panicked");

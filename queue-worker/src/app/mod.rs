@@ -6,20 +6,19 @@ use std::sync::Arc;
 use queue_core::recurring::Recurring;
 use queue_core::{InvalidName, Options, check_kind};
 
-use self::handler::{AsyncHandler, BlockingHandler, Handler};
+use self::handler::Handler;
 use self::hooks::{Hooks, JobEvent, ProcessEvent};
 use self::perform::{Perform, PerformBlocking};
 
 pub(crate) mod handler;
 pub(crate) mod hooks;
 pub(crate) mod panics;
-pub(crate) mod problem;
+pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
 pub(crate) mod backoff;
 pub(crate) mod context;
-pub(crate) mod slots;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///
@@ -40,7 +39,7 @@ pub(crate) mod slots;
 /// ```
 pub struct App<S> {
     pub(crate) state: Arc<S>,
-    pub(crate) handlers: BTreeMap<String, Arc<dyn Handler<S>>>,
+    pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
     options: BTreeMap<String, Options>,
     schedules: Vec<Recurring>,
@@ -79,17 +78,17 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn register<J: Perform<S>>(mut self) -> Self {
         self.options.insert(J::KIND.to_owned(), J::options());
-        self.add(J::KIND, Arc::new(AsyncHandler::<J>::new()))
+        self.add(J::KIND, Handler::of::<J>())
     }
 
     /// Adds a kind of job that blocks its thread.
     #[must_use]
     pub fn register_blocking<J: PerformBlocking<S>>(mut self) -> Self {
         self.options.insert(J::KIND.to_owned(), J::options());
-        self.add(J::KIND, Arc::new(BlockingHandler::<J>::new()))
+        self.add(J::KIND, Handler::of_blocking::<J>())
     }
 
-    pub(crate) fn add(mut self, kind: &str, handler: Arc<dyn Handler<S>>) -> Self {
+    pub(crate) fn add(mut self, kind: &str, handler: Handler<S>) -> Self {
         if let Err(problem) = check_kind(kind) {
             self.problems.push(problem.into());
         } else if self.handlers.insert(kind.to_owned(), handler).is_some() {

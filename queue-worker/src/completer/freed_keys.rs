@@ -6,21 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FreedKeys {
     keys: Mutex<BTreeSet<String>>,
     news: Notify,
     looked: watch::Sender<usize>,
-}
-
-impl Default for FreedKeys {
-    fn default() -> Self {
-        Self {
-            keys: Mutex::default(),
-            news: Notify::new(),
-            looked: watch::Sender::new(0),
-        }
-    }
 }
 
 impl FreedKeys {

@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::stuck::{STUCK_MAX, Stuck};
-use self::write::Trouble;
+use self::write::WriteError;
 use crate::attempt::{Completion, Verdict};
-use crate::connection::Patience;
+use crate::connection::{Connection, Patience};
 
 pub(crate) use self::freed_keys::FreedKeys;
-pub(crate) use self::write::Writer;
+pub(crate) use self::write::Recorder;
 
 mod stuck;
 mod write;
@@ -40,26 +40,32 @@ const PARTS: usize = 16;
 
 /// Records completions until `closing` says that no more are awaited, and all are recorded.
 pub(crate) async fn run(
-    mut writer: Writer,
+    recorder: Recorder,
+    connection: Connection,
     completions: mpsc::Receiver<Completion>,
     closing: CancellationToken,
 ) {
-    writer.connection = writer.connection.waiting_briefly();
-    let second = writer.another();
+    let connection = connection.waiting_briefly();
+    let second = connection.another();
     let (stuck, rejected) = mpsc::channel(STUCK_MAX);
-    let completer = Completer { writer, stuck };
+    let completer = Completer {
+        recorder: &recorder,
+        connection,
+        stuck,
+    };
     tokio::join!(
         completer.run(completions, closing),
-        stuck::retry(second, rejected),
+        stuck::retry(&recorder, second, rejected),
     );
 }
 
-struct Completer {
-    writer: Writer,
+struct Completer<'a> {
+    recorder: &'a Recorder,
+    connection: Connection,
     stuck: mpsc::Sender<Stuck>,
 }
 
-impl Completer {
+impl Completer<'_> {
     async fn run(
         mut self,
         mut completions: mpsc::Receiver<Completion>,
@@ -87,13 +93,13 @@ impl Completer {
                 }
             }
         }
-        self.writer.connection.close().await;
+        self.connection.close().await;
     }
 
     /// Records a group, however long it takes; but completions that are stuck are handed over.
     async fn record(&mut self, group: Vec<Completion>) {
         match self.write_unless_stuck(&group).await {
-            Ok(became) => self.writer.settle(&group, &became),
+            Ok(became) => self.recorder.settle(&group, &became),
             Err(error) => Box::pin(self.record_in_parts(group, error)).await,
         }
     }
@@ -105,10 +111,10 @@ impl Completer {
     ) -> Result<HashMap<JobId, Became>, sqlx::Error> {
         let mut patience = Patience::default();
         loop {
-            match self.writer.try_write(group).await {
+            match self.recorder.try_write(&mut self.connection, group).await {
                 Ok(became) => return Ok(became),
-                Err(Trouble::Stuck(error)) => return Err(error),
-                Err(Trouble::Away(error)) => {
+                Err(WriteError::Rejected(error)) => return Err(error),
+                Err(WriteError::Unavailable(error)) => {
                     let wait = patience.next_wait();
                     if patience.is_first() {
                         let jobs = group.len();

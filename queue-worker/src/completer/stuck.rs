@@ -10,9 +10,9 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 use tokio::sync::mpsc;
 
-use super::write::{Trouble, Writer};
+use super::write::{Recorder, WriteError};
 use crate::attempt::{Completion, Verdict};
-use crate::connection::Patience;
+use crate::connection::{Connection, Patience};
 
 /// The most completions that are stuck before all others have to wait: when so many are, something is
 /// wrong with all.
@@ -29,7 +29,11 @@ pub(super) struct Stuck {
 }
 
 /// Retries completions that are stuck until all are recorded and no more can come.
-pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck>) {
+pub(super) async fn retry(
+    recorder: &Recorder,
+    mut connection: Connection,
+    mut rejected: mpsc::Receiver<Stuck>,
+) {
     let mut stuck = VecDeque::new();
     let mut patience = Patience::default();
     loop {
@@ -47,21 +51,21 @@ pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck
             break;
         };
         let group = std::slice::from_ref(&completion);
-        match writer.try_write(group).await {
+        match recorder.try_write(&mut connection, group).await {
             Ok(became) => {
-                writer.settle(group, &became);
+                recorder.settle(group, &became);
                 patience.reset();
             }
-            Err(trouble) => {
-                stuck.push_back(match &trouble {
-                    Trouble::Stuck(error) => writable(completion, error),
-                    Trouble::Away(_) => completion,
+            Err(error) => {
+                stuck.push_back(match &error {
+                    WriteError::Rejected(error) => writable(completion, error),
+                    WriteError::Unavailable(_) => completion,
                 });
                 tokio::time::sleep(patience.next_wait().min(WAIT_MAX)).await;
             }
         }
     }
-    writer.connection.close().await;
+    connection.close().await;
 }
 
 fn report(completion: &Completion, error: &sqlx::Error) {
@@ -82,12 +86,9 @@ fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
         && is_about_values(error)
     {
         let message = format!("the end of this run could not be written: {error}");
+        let message = message.replace(|c: char| !c.is_ascii() || c == '\0', "?");
         *end = End::Fail {
-            error: AttemptError {
-                ending: Ending::Error,
-                message: message.replace(|c: char| !c.is_ascii() || c == '\0', "?"),
-                backtrace: None,
-            },
+            error: AttemptError::new(Ending::Error, message),
         };
     }
     completion

@@ -7,7 +7,7 @@ use std::time::Duration;
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::release;
 use queue_core::transitions::unblock::unblock;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::parts::{Parts, start};
@@ -15,7 +15,7 @@ use super::{LAST_WORDS, Process};
 use crate::attempt::StopReason;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
-use crate::worker::{Worker, give_back_prefetched};
+use crate::worker::{Shared, Worker, give_back_prefetched};
 
 /// Why a life is over.
 enum Over {
@@ -42,13 +42,21 @@ pub(super) async fn live<S>(process: &Process<S>, id: ProcessId, stop: &Stop)
 where
     S: Send + Sync + 'static,
 {
-    let mut life = Life::begin(process, id, stop);
+    let runs = stop.for_one_life();
+    let mut life = Life {
+        process,
+        id,
+        stop,
+        parts: start(process, id, &runs),
+        runs,
+    };
     let over = life.over().await;
-    life.parts.stopping.cancel();
-    life.parts.shared.runs.close();
+    let shared = &life.parts.shared;
+    shared.stopping.cancel();
+    shared.runs.close();
     match over {
         Over::Asked => {
-            tracing::info!(jobs = life.parts.in_flight.count(), "stopping");
+            tracing::info!(jobs = shared.in_flight.count(), "stopping");
             life.let_jobs_finish().await;
         }
         Over::Lost(lost) => report(lost),
@@ -60,56 +68,40 @@ where
     life.part().await;
 }
 
-impl<'a, S: Send + Sync + 'static> Life<'a, S> {
-    fn begin(process: &'a Process<S>, id: ProcessId, stop: &'a Stop) -> Self {
-        let runs = stop.for_one_life();
-        let parts = start(process, id, &runs);
-        Self {
-            process,
-            id,
-            stop,
-            runs,
-            parts,
-        }
-    }
-
+impl<S: Send + Sync + 'static> Life<'_, S> {
     async fn over(&mut self) -> Over {
         tokio::select! {
             () = self.stop.asked() => Over::Asked,
-            lost = &mut self.parts.heartbeat => lost_or_dead(lost),
+            // A heartbeat that panicked cannot say that we live.
+            lost = &mut self.parts.heartbeat => Over::Lost(lost.unwrap_or(Lost::Silent)),
             _ended = &mut self.parts.completer => Over::CompleterFailed,
         }
     }
 
     /// Gives back what has not begun, and waits for the rest as long as it may take.
     async fn let_jobs_finish(&mut self) {
-        let finished = async {
-            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
-            self.parts.shared.runs.wait().await;
-        };
+        let parts = &mut self.parts;
         tokio::select! {
-            () = finished => {}
+            () = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared) => {}
             () = tokio::time::sleep(self.process.settings.process.shutdown_timeout) => {}
             () = self.stop.asked_at_once() => {}
-            _lost = &mut self.parts.heartbeat => {}
-            _ended = &mut self.parts.completer => {}
+            _lost = &mut parts.heartbeat => {}
+            _ended = &mut parts.completer => {}
         }
     }
 
     /// Interrupts what still runs, and drops it after a period of grace. The grace ends before
     /// others may take the jobs over.
     async fn let_go(&mut self) {
-        let jobs = self.parts.shared.runs.len();
+        let parts = &mut self.parts;
+        let jobs = parts.shared.runs.len();
         if jobs > 0 {
             tracing::warn!(jobs, "interrupting what still runs");
         }
-        self.parts.in_flight.stop_all(StopReason::Interrupted);
+        parts.shared.in_flight.stop_all(StopReason::Interrupted);
         let settings = &self.process.settings.process;
         let grace = settings.cancel_grace.min(settings.dead_after / 4);
-        let ended = async {
-            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
-            self.parts.shared.runs.wait().await;
-        };
+        let ended = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared);
         tokio::pin!(ended);
         tokio::select! {
             () = &mut ended => return,
@@ -122,16 +114,15 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
 
     /// Lets the completer record what is left, gives back what never reported, and takes its leave.
     async fn part(mut self) {
-        for other in &self.parts.others {
-            other.abort();
+        for service in &self.parts.services {
+            service.abort();
         }
         self.parts.closing.cancel();
-        let stop = self.stop.clone();
         let grace = self.process.settings.process.cancel_grace;
         let is_written = tokio::select! {
             () = ended(&mut self.parts.completer) => true,
             // Without a stop the process lives on, and can wait for the database.
-            () = patience_with_the_database(&stop, grace) => false,
+            () = patience_with_the_database(self.stop, grace) => false,
         };
         self.parts.heartbeat.abort();
         if !is_written {
@@ -147,19 +138,19 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
     }
 
     async fn release_the_rest(&self) {
-        let claims = self.parts.in_flight.claims();
+        let claims = self.parts.shared.in_flight.claims();
         if claims.is_empty() {
             return;
         }
-        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let given_back = connection.run(async |conn| release(conn, schema, self.id, &claims).await);
-        match timeout(LAST_WORDS, given_back).await {
-            Ok(Ok(jobs)) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not give back jobs that did not stop"),
-            Err(_elapsed) => tracing::warn!("could not give back jobs that did not stop in time"),
+        let given_back = self
+            .process
+            .try_once(async |conn| release(conn, schema, self.id, &claims).await)
+            .await;
+        match given_back {
+            Ok(jobs) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
+            Err(error) => tracing::warn!(%error, "could not give back jobs that did not stop"),
         }
-        connection.close().await;
     }
 
     /// Looks who may go on in other processes, for the slots that the last runs have freed.
@@ -169,21 +160,22 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
         if keys.is_empty() {
             return;
         }
-        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let looked = connection.run(async |conn| unblock(conn, schema, keys).await);
-        if !matches!(timeout(LAST_WORDS, looked).await, Ok(Ok(_))) {
-            tracing::debug!("could not look for jobs that have room now; another process will");
+        let looked = self
+            .process
+            .try_once(async |conn| unblock(conn, schema, keys).await);
+        if let Err(error) = looked.await {
+            tracing::debug!(%error, "could not look for jobs that have room now; another process will");
         }
-        connection.close().await;
     }
 }
 
-/// Waits for the claims that are under way, then gives back what waits for a slot.
-async fn give_back<S>(loops: &mut Vec<JoinHandle<()>>, workers: &[Arc<Worker<S>>])
-where
-    S: Send + Sync + 'static,
-{
+/// Waits for the claims that are under way, gives back what waits for a slot, and waits for the runs.
+async fn jobs_ended<S: Send + Sync + 'static>(
+    loops: &mut Vec<JoinHandle<()>>,
+    workers: &[Arc<Worker<S>>],
+    shared: &Shared<S>,
+) {
     while let Some(last) = loops.last_mut() {
         let _ended = last.await;
         loops.pop();
@@ -191,6 +183,7 @@ where
     for worker in workers {
         give_back_prefetched(worker).await;
     }
+    shared.runs.wait().await;
 }
 
 /// Waits for a task that may have been waited for already.
@@ -209,11 +202,6 @@ async fn patience_with_the_database(stop: &Stop, grace: Duration) {
             tokio::time::sleep(LAST_WORDS).await;
         } => {}
     }
-}
-
-/// A heartbeat that panicked cannot say that we live.
-fn lost_or_dead(lost: Result<Lost, JoinError>) -> Over {
-    Over::Lost(lost.unwrap_or(Lost::Silent))
 }
 
 fn report(lost: Lost) {

@@ -15,14 +15,14 @@ use std::time::Duration;
 use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, Queue};
 use serde_json::json;
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use tokio::time::timeout;
 
 use crate::app::hooks::{self, ProcessEvent};
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
-use crate::connection::{Connection, Patience};
+use crate::connection::{Connection, Patience, timely};
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
 use limits::DeclaredLimits;
@@ -44,7 +44,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
-    settings: Settings,
+    settings: Arc<Settings>,
     limits: DeclaredLimits,
     options: Arc<PgConnectOptions>,
     name: String,
@@ -108,7 +108,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             queue,
             app: Arc::new(app),
             limits: DeclaredLimits::new(settings.limits.clone()),
-            settings,
+            settings: Arc::new(settings),
             options,
             name,
             declared: Arc::new(declared),
@@ -143,7 +143,7 @@ impl<S: Send + Sync + 'static> Process<S> {
     /// # Panics
     /// Panics outside a tokio runtime.
     pub async fn run(self, stop: Stop) {
-        let _stops_when_dropped = StopOnDrop(stop.clone());
+        let _stops_when_dropped = stop.guard();
         if let Err(ended) = tokio::spawn(self.run_lives(stop)).await
             && let Ok(panic) = ended.try_into_panic()
         {
@@ -163,12 +163,12 @@ impl<S: Send + Sync + 'static> Process<S> {
                 break;
             }
             if !mem::replace(&mut has_started, true) {
-                hooks::tell_of_process(&hooks.started, &event);
+                hooks::call_process_hooks(&hooks.started, &event);
             }
             life::live(&self, id, &stop).await;
         }
         if has_started {
-            hooks::tell_of_process(&hooks.stopped, &event);
+            hooks::call_process_hooks(&hooks.stopped, &event);
         }
         tracing::info!(process = self.name, "stopped");
     }
@@ -210,19 +210,27 @@ impl<S: Send + Sync + 'static> Process<S> {
 
     /// Removes the row of a life that is over.
     async fn deregister(&self, process: ProcessId) {
-        let mut connection = self.connection();
-        let left =
-            connection.run(async |conn| deregister(conn, self.queue.schema(), process).await);
-        match timeout(LAST_WORDS, left).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "could not remove the row of this process"),
-            Err(_elapsed) => tracing::warn!("could not remove the row of this process in time"),
+        let left = self
+            .try_once(async |conn| deregister(conn, self.queue.schema(), process).await)
+            .await;
+        if let Err(error) = left {
+            tracing::warn!(%error, "could not remove the row of this process");
         }
+    }
+
+    /// Runs an operation on a connection of its own, and gives up after [`LAST_WORDS`].
+    async fn try_once<T>(
+        &self,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut connection = self.connection();
+        let answer = timely(LAST_WORDS, connection.run(operation)).await;
         connection.close().await;
+        answer
     }
 
     fn connection(&self) -> Connection {
-        Connection::new(Arc::clone(&self.options))
+        Connection::new(&self.options)
     }
 
     fn info(&self) -> ProcessInfo {
@@ -246,15 +254,6 @@ impl<S: Send + Sync + 'static> Process<S> {
                 "maintenance": self.settings.maintenance.enabled,
             }),
         }
-    }
-}
-
-/// Asks a process to stop once nobody waits for it any more.
-struct StopOnDrop(Stop);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.gracefully();
     }
 }
 

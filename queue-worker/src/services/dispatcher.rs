@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use queue_core::Schema;
 use queue_core::transitions::promote::{next_due, promote};
-use tokio_util::sync::CancellationToken;
 
-use crate::config::DispatcherSettings;
-use crate::connection::Connection;
+use super::supervision::ServiceContext;
 
 /// The shortest sleep, so that a job due this very moment is not asked for in a tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
 
 /// Promotes due jobs until the process stops. It sleeps until the next one is due, and looks
 /// every `poll_interval` for those that were scheduled meanwhile.
-pub(crate) async fn dispatch(
-    mut connection: Connection,
-    schema: Schema,
-    settings: DispatcherSettings,
-    stopping: CancellationToken,
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn dispatch(context: ServiceContext) -> Result<(), sqlx::Error> {
+    let ServiceContext {
+        mut connection,
+        schema,
+        settings,
+        stopping,
+    } = context;
+    let settings = &settings.dispatcher;
     let mut sleep_min = SLEEP_MIN;
     while !stopping.is_cancelled() {
         let (promoted, wait) = connection

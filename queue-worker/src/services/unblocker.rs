@@ -8,12 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::Schema;
 use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 
+use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
-use crate::config::DispatcherSettings;
-use crate::connection::Connection;
 
 /// The keys that one statement looks at.
 const KEYS: u32 = 500;
@@ -23,9 +21,9 @@ const KEYS: u32 = 500;
 const PARTS: usize = 4;
 const PART_MIN: usize = 25;
 
-/// How many times as long as a pass over all keys took the next one is away.
-const PASS_REST: u32 = 20;
-const PASS_REST_MAX: Duration = Duration::from_secs(30);
+/// How many times as long as a scan of all keys took the next one is away.
+const SCAN_REST: u32 = 20;
+const SCAN_REST_MAX: Duration = Duration::from_secs(30);
 
 /// The shortest wait before a key's next start is looked for, after a look that moved a job, and
 /// after one that moved none.
@@ -33,37 +31,27 @@ const START_MIN: Duration = Duration::from_millis(5);
 const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct Unblocker {
-    connection: Connection,
-    schema: Schema,
-    settings: DispatcherSettings,
+    context: ServiceContext,
     freed_keys: Arc<FreedKeys>,
     /// When keys have their next start.
     starts: BTreeMap<String, Instant>,
-    pass: Pass,
-}
-
-/// Where the look at all keys stands.
-enum Pass {
-    Rests { until: Instant },
-    Goes { began: Instant, after: String },
+    /// When the scan of all keys goes on, or the next one begins.
+    scan_at: Instant,
+    scan_began: Instant,
+    /// The last key that was scanned; empty between two scans.
+    scanned: String,
 }
 
 impl Unblocker {
-    pub(crate) fn new(
-        connection: Connection,
-        schema: Schema,
-        settings: DispatcherSettings,
-        freed_keys: Arc<FreedKeys>,
-    ) -> Self {
+    pub(crate) fn new(mut context: ServiceContext, freed_keys: Arc<FreedKeys>) -> Self {
+        context.connection = context.connection.relaxed();
         Self {
-            connection: connection.relaxed(),
-            schema,
-            settings,
+            context,
             freed_keys,
             starts: BTreeMap::new(),
-            pass: Pass::Rests {
-                until: Instant::now(),
-            },
+            scan_at: Instant::now(),
+            scan_began: Instant::now(),
+            scanned: String::new(),
         }
     }
 
@@ -75,24 +63,14 @@ impl Unblocker {
             self.look_at_freed_keys().await?;
             self.look_at_starts().await?;
             self.look_at_some().await?;
-            let wait = self.next_look().saturating_duration_since(Instant::now());
+            let next_start = self.starts.values().min();
+            let next = next_start.map_or(self.scan_at, |start| self.scan_at.min(*start));
             tokio::select! {
                 biased;
                 () = self.freed_keys.added() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(next.into()) => {}
             }
         }
-    }
-
-    fn next_look(&self) -> Instant {
-        let pass = match self.pass {
-            Pass::Rests { until } => until,
-            Pass::Goes { .. } => Instant::now(),
-        };
-        self.starts
-            .values()
-            .min()
-            .map_or(pass, |start| pass.min(*start))
     }
 
     async fn look_at_freed_keys(&mut self) -> Result<(), sqlx::Error> {
@@ -121,51 +99,49 @@ impl Unblocker {
     }
 
     /// Looks at some of all keys, if it is time for it: the others come with the next turns, so that
-    /// nobody whose key was freed waits for the end of a long pass.
+    /// nobody whose key was freed waits for the end of a long scan. The longer a scan took, the
+    /// later the next one begins.
     async fn look_at_some(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
-        let (began, after) = match &self.pass {
-            Pass::Rests { until } if now < *until => return Ok(()),
-            Pass::Rests { .. } if !self.settings.enabled => {
-                self.rest(Duration::ZERO);
-                return Ok(());
-            }
-            Pass::Rests { .. } => (now, String::new()),
-            Pass::Goes { began, after } => (*began, after.clone()),
-        };
-        let schema = &self.schema;
-        let keys = self
-            .connection
-            .run(async |conn| blocked_keys(conn, schema, &after, KEYS).await)
+        if now < self.scan_at {
+            return Ok(());
+        }
+        let settings = &self.context.settings.dispatcher;
+        let poll_interval = settings.poll_interval;
+        if !settings.enabled {
+            self.scan_at = now + poll_interval;
+            return Ok(());
+        }
+        if self.scanned.is_empty() {
+            self.scan_began = now;
+        }
+        let ServiceContext {
+            connection, schema, ..
+        } = &mut self.context;
+        let after = &self.scanned;
+        let keys = connection
+            .run(async |conn| blocked_keys(conn, schema, after, KEYS).await)
             .await?;
         self.look(&keys).await?;
         match keys.last() {
-            Some(last) if keys.len() == KEYS as usize => {
-                self.pass = Pass::Goes {
-                    began,
-                    after: last.clone(),
-                };
+            Some(last) if keys.len() == KEYS as usize => self.scanned.clone_from(last),
+            _ => {
+                self.scanned.clear();
+                let rest = (self.scan_began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
+                self.scan_at = Instant::now() + rest.max(poll_interval);
             }
-            _ => self.rest(began.elapsed()),
         }
         Ok(())
-    }
-
-    /// Rests after a pass, the longer the longer it took.
-    fn rest(&mut self, took: Duration) {
-        let rest = (took * PASS_REST).min(PASS_REST_MAX);
-        self.pass = Pass::Rests {
-            until: Instant::now() + rest.max(self.settings.poll_interval),
-        };
     }
 
     async fn look(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
         if keys.is_empty() {
             return Ok(());
         }
-        let schema = &self.schema;
-        let Unblocked { jobs, next_starts } = self
-            .connection
+        let ServiceContext {
+            connection, schema, ..
+        } = &mut self.context;
+        let Unblocked { jobs, next_starts } = connection
             .run(async |conn| unblock(conn, schema, keys).await)
             .await?;
         let wait_min = if jobs > 0 {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::{ClaimedJob, LineEnd, claim, lanes, line_end};
+use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
 
 use super::lanes::Round;
-use super::state::{Shared, Worker};
+use super::state::Worker;
 use crate::connection::Connection;
 
 /// How long a claim may take that finds nothing, before the floors are raised.
@@ -102,17 +102,18 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let looks = worker.shared.freed_keys.looks_taken();
         let rests = !are_late && worker.gated.rests(looks);
         let (mut found, mut room) = (Found::default(), limit.min(worker.affordable()));
-        for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
-            self.claim_round(round, &mut room, are_late, &mut found)
-                .await?;
-            if room == 0 {
-                return Ok(found);
-            }
-        }
-        if rests && found.count == 0 {
-            for round in rounds.iter().filter(|round| round.is_gated) {
+        // Lanes that rest are looked at only when there was nothing in the others.
+        for rest in [false, true] {
+            let rounds = rounds.iter();
+            for round in rounds.filter(|round| (rests && round.is_gated) == rest) {
                 self.claim_round(round, &mut room, are_late, &mut found)
                     .await?;
+                if room == 0 {
+                    break;
+                }
+            }
+            if found.count > 0 {
+                break;
             }
         }
         Ok(found)
@@ -132,7 +133,12 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let LimitedClaim { jobs, parked } =
             asked.inspect_err(|_| worker.reconcile_timer.raise(Instant::now()))?;
         let count = jobs.len() + parked.len();
-        found.add(count, &jobs);
+        found.count += count;
+        for job in &jobs {
+            if found.queues.last() != Some(&job.queue) {
+                found.queues.push(job.queue.clone());
+            }
+        }
         found.is_gated |= round.is_gated && count > 0;
         *room -= jobs.len();
         if round.is_gated && !are_late {
@@ -151,17 +157,12 @@ impl<S: Send + Sync + 'static> Claimer<S> {
 
     async fn ask(&mut self, round: &Round, room: usize) -> Result<LimitedClaim, sqlx::Error> {
         let worker = &*self.worker;
-        let Shared {
-            schema,
-            process,
-            kinds,
-            ..
-        } = &*worker.shared;
-        let lanes = &round.lanes;
+        let (shared, lanes) = (&*worker.shared, &round.lanes);
+        let (schema, process, kinds) = (&shared.schema, shared.process, &shared.kinds);
         if !round.is_gated {
             let jobs = self
                 .connection
-                .run(async |conn| claim(conn, schema, *process, lanes, kinds, room).await)
+                .run(async |conn| claim(conn, schema, process, lanes, kinds, room).await)
                 .await?;
             return Ok(LimitedClaim {
                 jobs,
@@ -172,7 +173,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let claimed = self
             .connection
             .run(async |conn| {
-                claim_limited(conn, schema, *process, lanes, kinds, room, window).await
+                claim_limited(conn, schema, process, lanes, kinds, room, window).await
             })
             .await?;
         worker.gated.note_claim(room, &claimed);
@@ -180,27 +181,16 @@ impl<S: Send + Sync + 'static> Claimer<S> {
     }
 }
 
-impl Found {
-    fn add(&mut self, count: usize, jobs: &[ClaimedJob]) {
-        self.count += count;
-        for job in jobs {
-            if self.queues.last() != Some(&job.queue) {
-                self.queues.push(job.queue.clone());
-            }
-        }
-    }
-}
-
 /// Logs which jobs a limit has ended, once.
 fn report_ended(parked: &[Parked]) {
     for job in parked.iter().filter(|job| job.fate != "blocked") {
-        let Parked {
-            job_id,
-            kind,
-            key,
-            fate,
-            ..
-        } = job;
-        tracing::info!(%job_id, kind, key, outcome = fate, "given up: its limit left no room");
+        tracing::info!(
+            job_id = %job.job_id,
+            kind = job.kind,
+            queue = job.queue,
+            key = job.key,
+            outcome = job.fate,
+            "given up: its limit left no room",
+        );
     }
 }

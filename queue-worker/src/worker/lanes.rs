@@ -24,6 +24,10 @@ pub(crate) struct Lanes {
     turn: usize,
 }
 
+fn name(lane: &FoundLane) -> Name {
+    (lane.queue.clone(), lane.priority, lane.track)
+}
+
 /// What is known of a lane.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -40,7 +44,7 @@ pub(crate) struct Round {
 }
 
 /// The order of a lane: those that compare less are claimed from first.
-type Urgency = (usize, usize, i16, bool, usize, Track);
+type Urgency = (usize, usize, i16, bool, usize, u8);
 
 impl Lanes {
     /// Starts with the queues that are named in full, at the ordinary priority.
@@ -63,18 +67,16 @@ impl Lanes {
 
     /// Takes note that a queue has something new, at the ordinary priority.
     pub(crate) fn learn(&mut self, queue: &str, is_limited: bool) {
-        let tracks: &[Track] = match is_limited {
-            true => &[Track::Limited, Track::Unblocked],
-            false => &[Track::Open],
+        let track = match is_limited {
+            true => Track::Limited,
+            false => Track::Open,
         };
-        for track in tracks {
-            self.learn_lane(&FoundLane {
-                queue: queue.to_owned(),
-                priority: 0,
-                track: *track,
-                is_gated: is_limited,
-            });
-        }
+        self.learn_lane(&FoundLane {
+            queue: queue.to_owned(),
+            priority: 0,
+            track,
+            is_gated: is_limited,
+        });
     }
 
     /// Takes note of a lane, and tells whether it was new and is ours. One that was gated stays so
@@ -83,12 +85,12 @@ impl Lanes {
         if !self.serves(&found.queue) {
             return false;
         }
-        let name = (found.queue.clone(), found.priority, found.track);
+        let name = name(found);
         let is_new = !self.known.contains_key(&name);
-        self.known.entry(name).or_default().is_gated |= found.is_gated;
+        self.known.entry(name.clone()).or_default().is_gated |= found.is_gated;
         if found.track == Track::Limited {
             // Those that have been blocked come first, so their lane is looked at as well.
-            let before = (found.queue.clone(), found.priority, Track::Unblocked);
+            let before = (name.0, name.1, Track::Unblocked);
             self.known.entry(before).or_default().is_gated = true;
         }
         is_new
@@ -100,8 +102,7 @@ impl Lanes {
         let mut is_new = false;
         for lane in found {
             is_new |= self.learn_lane(lane);
-            let name = (lane.queue.clone(), lane.priority, lane.track);
-            if let Some(known) = self.known.get_mut(&name)
+            if let Some(known) = self.known.get_mut(&name(lane))
                 && known.is_gated != lane.is_gated
             {
                 // The other statement may have passed over what this one claims.
@@ -112,15 +113,10 @@ impl Lanes {
             }
         }
         if self.known.len() > LANES_KEPT {
-            let found: HashSet<(&str, i16, Track)> = found
-                .iter()
-                .map(|lane| (lane.queue.as_str(), lane.priority, lane.track))
-                .collect();
+            let found: HashSet<Name> = found.iter().map(name).collect();
             let named: HashSet<&str> = self.queues.exact_names().collect();
-            self.known.retain(|(queue, priority, track), _| {
-                found.contains(&(queue.as_str(), *priority, *track))
-                    || named.contains(queue.as_str())
-            });
+            self.known
+                .retain(|name, _| found.contains(name) || named.contains(name.0.as_str()));
         }
         is_new
     }
@@ -182,11 +178,8 @@ impl Lanes {
     }
 
     fn ordered(&self) -> Vec<(Name, Known)> {
-        let mut lanes: Vec<_> = self
-            .known
-            .iter()
-            .map(|(lane, known)| (lane.clone(), *known))
-            .collect();
+        let known = self.known.iter();
+        let mut lanes: Vec<_> = known.map(|(name, known)| (name.clone(), *known)).collect();
         let places = self.places();
         lanes.sort_by_cached_key(|(name, known)| self.urgency(name, known.is_gated, &places));
         lanes
@@ -207,9 +200,9 @@ impl Lanes {
         let place = places.get(queue.as_str()).copied().unwrap_or(0);
         let waits = is_gated == self.turn.is_multiple_of(2);
         let track = match track {
-            Track::Unblocked => Track::Open,
-            Track::Limited => Track::Limited,
-            Track::Open => Track::Unblocked,
+            Track::Unblocked => 0,
+            Track::Limited => 1,
+            Track::Open => 2,
         };
         match self.queues.patterns().get(position) {
             Some(QueuePattern::Any) => {

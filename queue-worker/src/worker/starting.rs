@@ -5,7 +5,6 @@ use std::sync::Arc;
 use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
 
-use super::prefetch::Waiting;
 use super::state::Worker;
 use crate::attempt::{Completion, Verdict};
 
@@ -21,7 +20,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
         let slot = tokio::select! {
             biased;
             () = worker.shared.stopping.cancelled() => return,
-            slot = worker.slots.take() => slot,
+            Ok(slot) = Arc::clone(&worker.slots).acquire_owned() => slot,
         };
         let Some((job, in_flight)) = worker.prefetch.next() else {
             continue;
@@ -38,7 +37,12 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
 /// Gives back what has not begun.
 pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
     for (job, in_flight) in worker.prefetch.take_all() {
-        hand_over(worker, unbegun((job, in_flight))).await;
+        let unbegun = Completion {
+            run: Run::unbegun(job.claim),
+            job: in_flight,
+            verdict: Verdict::End(End::Release),
+        };
+        hand_over(worker, unbegun).await;
     }
 }
 
@@ -46,12 +50,4 @@ async fn hand_over<S>(worker: &Worker<S>, completion: Completion) {
     // The completer outlives all senders, so this fails only when the process is abandoning its
     // jobs; they are recovered by others then.
     let _abandoned = worker.shared.completions.send(completion).await;
-}
-
-fn unbegun((job, in_flight): Waiting) -> Completion {
-    Completion {
-        run: Run::unbegun(job.claim),
-        job: in_flight,
-        verdict: Verdict::End(End::Release),
-    }
 }

@@ -8,7 +8,7 @@ use queue_core::Schema;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +19,6 @@ use super::polling::Polling;
 use super::prefetch::Prefetch;
 use super::reconcile::ReconcileTimer;
 use super::signals::Signals;
-use crate::app::slots::Slots;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
@@ -50,7 +49,8 @@ pub(crate) struct Worker<S> {
     pub(super) signals: Signals,
     pub(super) floors: Floors,
     pub(super) prefetch: Prefetch,
-    pub(super) slots: Slots,
+    /// The free slots, one permit each.
+    pub(super) slots: Arc<Semaphore>,
     pub(super) gated: Gated,
     /// When to ask for jobs that are claimed for this process without its knowing.
     pub(super) reconcile_timer: ReconcileTimer,
@@ -65,7 +65,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     pub(crate) fn new(settings: WorkerSettings, shared: Arc<Shared<S>>) -> Self {
         Self {
             lanes: Mutex::new(Lanes::new(settings.queues.clone())),
-            slots: Slots::new(settings.concurrency),
+            slots: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
             shared,
             signals: Signals::default(),
@@ -115,7 +115,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Returns how many more jobs to claim when so many are to be prefetched: none beyond what the
     /// completer can take in.
     pub(super) fn room(&self, prefetched: usize) -> usize {
-        let running = self.settings.concurrency - self.slots.free();
+        let running = self.settings.concurrency - self.slots.available_permits();
         (self.settings.concurrency + prefetched)
             .saturating_sub(running + self.prefetch.len())
             .min(self.shared.completions.capacity())

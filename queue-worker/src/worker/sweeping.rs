@@ -129,16 +129,10 @@ async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTr
     } else {
         None
     };
-    tokio::select! {
-        () = worker.signals.late.notified() => {}
-        () = sleep_until_some(next) => {}
-    }
-}
-
-async fn sleep_until_some(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant.into()).await,
-        None => std::future::pending().await,
+    let late = worker.signals.late.notified();
+    match next {
+        Some(next) => drop(timeout_at(next.into(), late).await),
+        None => late.await,
     }
 }
 
