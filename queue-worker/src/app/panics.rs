@@ -1,4 +1,4 @@
-//! Panics of user code, turned into errors that say where they happened.
+//! Panics of application code, turned into errors with their location.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -19,8 +19,8 @@ thread_local! {
     static LAST_BACKTRACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Adds our hook before the one that is there, which is called as ever. Only panics of jobs are
-/// looked at.
+/// Installs a panic hook that keeps the backtraces of panics in jobs, and then calls the hook that
+/// was installed before.
 pub(crate) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
