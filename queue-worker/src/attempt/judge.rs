@@ -1,4 +1,4 @@
-//! What becomes of a job after a run: the rules, apart from everything that carries them out.
+//! Decides how a run ends. Pure: the completer carries the decision out.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wish_becomes_its_verdict() {
+    fn each_next_step_becomes_an_end() {
         let seconds = Duration::from_secs;
         assert_eq!(judged(Next::Retry, 0, None), "retry Error after 9");
         assert_eq!(
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_run_was_stopped_decides_over_what_it_returned() {
+    fn the_stop_reason_takes_precedence_over_the_error() {
         let interrupted = Some(StopReason::Interrupted);
         assert_eq!(judged(Next::Fail, 2, interrupted), "release");
         let cancelled = Some(StopReason::Cancelled);

@@ -1,5 +1,5 @@
-//! One run of one job. User code is called from here, and nowhere else: its panics, its time and
-//! its errors end in this file.
+//! Runs one job. Application code is called only from here, and its panics, timeouts and errors end
+//! in this file.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
             (None, Some(handler)) => self.perform(handler, job, in_flight, slot).await,
             (Some(StopReason::Cancelled), _) => Verdict::End(cancelled_unbegun()),
-            // Stopped before it began, or of a kind we did not ask for: somebody else's turn.
+            // The process stops, or the kind is not registered: another process may run the job.
             _ => Verdict::End(End::Release),
         }
     }
@@ -107,11 +107,12 @@ impl<S: Send + Sync + 'static> Runner<S> {
         });
         let started = panics::catch(|| (handler.start)(&job.args, cx.clone(), slot));
         let result = match started.and_then(|started| started) {
-            Ok(work) => self.see_through(work, handler, in_flight).await,
+            Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
             Err(error) => Err(error),
         };
         let (error, stopped) = match result {
-            // If its transaction was committed, the claim is gone, and the job is found finished.
+            // If the transaction was committed, the completer finds the job finished, and ignores
+            // this.
             Ok(()) if cx.has_completed() => (uncommitted(), None),
             Ok(()) => return Verdict::Finish,
             Err(error) => (error, in_flight.stop_reason()),
@@ -120,9 +121,9 @@ impl<S: Send + Sync + 'static> Runner<S> {
         Verdict::End(judge(error, cx.attempt(), backoff, stopped))
     }
 
-    /// Polls the work until it ends, runs out of time, or is asked to stop; then grants it a
-    /// period of grace, and drops it.
-    async fn see_through(
+    /// Polls the work until it ends, reaches its timeout, or is asked to stop. In the latter cases
+    /// the work is dropped after a grace period.
+    async fn poll_to_the_end(
         &self,
         work: Work,
         handler: &Handler<S>,
@@ -149,7 +150,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
     }
 }
 
-/// The verdict when judging itself panicked: a run without any would be held for ever.
+/// Returns the verdict on a run whose judging panicked: without one the job would stay claimed.
 fn undecided() -> Verdict {
     let message = "panicked outside of the job, while its run was judged";
     Verdict::End(End::Fail {

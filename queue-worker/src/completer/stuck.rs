@@ -1,7 +1,7 @@
 //! Completions that the database rejected: a lock was in the way, or a value was refused.
 //!
-//! They are retried one by one, on a connection of their own, until they are recorded. All other
-//! completions go on meanwhile.
+//! They are retried one by one, on a connection of their own, until they are recorded. Meanwhile
+//! all others are recorded as usual.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,13 +12,12 @@ use tokio::sync::mpsc;
 
 use super::write::{Recorder, WriteError};
 use crate::attempt::{Completion, Verdict};
-use crate::connection::{Connection, Patience};
+use crate::connection::{Connection, RetryDelay};
 
-/// The most completions that are stuck before all others have to wait: when so many are, something is
-/// wrong with all.
+/// When so many completions are stuck, all others wait too: the cause is hardly in one of them.
 pub(super) const STUCK_MAX: usize = 256;
 
-/// The longest wait between two tries.
+/// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A completion that the database rejected, and why.
@@ -35,7 +34,7 @@ pub(super) async fn retry(
     mut rejected: mpsc::Receiver<Stuck>,
 ) {
     let mut stuck = VecDeque::new();
-    let mut patience = Patience::default();
+    let mut delay = RetryDelay::default();
     loop {
         let received = tokio::select! {
             biased;
@@ -44,7 +43,7 @@ pub(super) async fn retry(
         };
         if let Some(Stuck { completion, error }) = received {
             report(&completion, &error);
-            // The newest first: most are stuck for a moment only.
+            // The newest comes first: most are stuck only for a moment.
             stuck.push_front(writable(completion, &error));
         }
         let Some(completion) = stuck.pop_front() else {
@@ -54,14 +53,14 @@ pub(super) async fn retry(
         match recorder.try_write(&mut connection, group).await {
             Ok(became) => {
                 recorder.settle(group, &became);
-                patience.reset();
+                delay.reset();
             }
             Err(error) => {
                 stuck.push_back(match &error {
                     WriteError::Rejected(error) => writable(completion, error),
                     WriteError::Unavailable(_) => completion,
                 });
-                tokio::time::sleep(patience.next_wait().min(WAIT_MAX)).await;
+                tokio::time::sleep(delay.next().min(WAIT_MAX)).await;
             }
         }
     }
@@ -79,13 +78,13 @@ fn report(completion: &Completion, error: &sqlx::Error) {
     );
 }
 
-/// Replaces an end whose values the database refused by one that it can take. A job that finished
-/// stays finished: there is nothing in it to be refused, and its work must not be done again.
+/// Replaces an end whose values the database refused by a plain failure. A finished job stays
+/// finished: it has no values to refuse, and its work must not be repeated.
 fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
     if let Verdict::End(end) = &mut completion.verdict
         && is_about_values(error)
     {
-        let message = format!("the end of this run could not be written: {error}");
+        let message = format!("could not record the outcome of this run: {error}");
         let message = message.replace(|c: char| !c.is_ascii() || c == '\0', "?");
         *end = End::Fail {
             error: AttemptError::new(Ending::Error, message),
@@ -94,7 +93,7 @@ fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
     completion
 }
 
-/// Data exceptions and violated constraints: the same values are refused again.
+/// Returns whether the same values would be refused again: data exceptions, violated constraints.
 fn is_about_values(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

@@ -1,4 +1,4 @@
-//! One write: a group of completions is recorded in one statement, logged, and told to the hooks.
+//! One write: records a group of completions, logs what the jobs became, and calls the hooks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,14 +37,14 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Tries once to write a group, in which all verdicts are to finish or none is, and returns what
-    /// the jobs became whose runs this process ended.
+    /// Tries once to write a group, in which either all jobs finished or none did. Returns what
+    /// each job became whose run this process has ended.
     pub(crate) async fn try_write(
         &self,
         connection: &mut Connection,
         group: &[Completion],
     ) -> Result<HashMap<JobId, Became>, WriteError> {
-        // An error of connecting says nothing about what would have been written.
+        // An error of connecting has nothing to do with this group.
         connection
             .connect()
             .await
@@ -86,8 +86,8 @@ impl Recorder {
         Ok(became)
     }
 
-    /// Removes a group that was written from what is in flight, logs what the jobs became, and calls
-    /// the hooks.
+    /// Removes a written group from the jobs in flight, logs what the jobs became, and calls the
+    /// hooks.
     pub(crate) fn settle(&self, group: &[Completion], became: &HashMap<JobId, Became>) {
         let jobs = || group.iter().map(|completion| &completion.job);
         self.freed_keys.add(jobs().flat_map(|job| &job.keys));
@@ -126,8 +126,8 @@ impl Recorder {
     }
 }
 
-/// Returns whether a transient error concerns this statement rather than the database: it waited too
-/// long for a lock, or took too long.
+/// Returns whether a transient error concerns this statement rather than the database: it waited
+/// too long for a lock, or took too long.
 fn is_about_the_statement(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

@@ -7,9 +7,9 @@ use queue_core::Schema;
 use queue_core::operations::limits::{LimitError, LimitSetting, SetBy, set};
 use sqlx::PgConnection;
 
-/// The limits of the configuration. They are declared before the process runs anything, so that
-/// no job starts beyond them; once, and not again when it takes up a new life, because a newer
-/// program may have declared others meanwhile.
+/// The limits of the configuration. They are declared before the process runs jobs, so that no job
+/// exceeds them. They are not declared again when the process starts over, because a newer program
+/// may have declared others meanwhile.
 pub(super) struct DeclaredLimits {
     limits: BTreeMap<String, LimitSetting>,
     are_declared: AtomicBool,
@@ -23,7 +23,7 @@ impl DeclaredLimits {
         }
     }
 
-    /// Declares the limits, unless that is done. What operators have set is left alone.
+    /// Declares the limits, unless that has been done. Limits that operators have set stay.
     pub(super) async fn declare(
         &self,
         conn: &mut PgConnection,
@@ -37,11 +37,11 @@ impl DeclaredLimits {
                 Ok(set) if set.is_in_force => tracing::debug!(limit = name, "declared a limit"),
                 Ok(_) => tracing::info!(
                     limit = name,
-                    "an operator has set another limit than the configuration: it holds until \
-                     `queue limits reset`",
+                    "an operator has set another limit than the configuration; that one applies \
+                     until `queue limits reset`",
                 ),
                 Err(LimitError::Database(error)) => return Err(error),
-                Err(refused) => tracing::error!(limit = name, %refused, "a limit was refused"),
+                Err(error) => tracing::error!(limit = name, %error, "the limit is invalid"),
             }
         }
         self.are_declared.store(true, Ordering::Release);

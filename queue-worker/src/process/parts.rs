@@ -1,4 +1,4 @@
-//! The parts of a process, and how they are started for one life.
+//! The parts of a process, started for one life.
 
 use std::sync::Arc;
 
@@ -18,18 +18,19 @@ use crate::services::supervision::ServiceContext;
 use crate::services::unblocker::Unblocker;
 use crate::services::{dispatcher, listener, maintenance};
 use crate::stop::Stop;
-use crate::worker::idle::IdleState;
+use crate::worker::idle::IdleRows;
 use crate::worker::{ClaimLoop, Shared, SweepLoop, Worker, start_jobs};
 
 /// Everything that runs in one life.
 pub(super) struct Parts<S> {
-    /// Cancelled when no more completions are to be awaited.
+    /// Cancelled when no more completions will be sent.
     pub(super) closing: CancellationToken,
     pub(super) shared: Arc<Shared<S>>,
     pub(super) workers: Vec<Arc<Worker<S>>>,
-    /// The loops of the workers, which end by themselves once stopping.
+    /// The loops of the workers. They end by themselves when the process stops.
     pub(super) worker_loops: Vec<JoinHandle<()>>,
-    /// What may be aborted at any time: each of its statements or transactions stands for itself.
+    /// The services. They may be aborted at any time: each of their transactions is complete in
+    /// itself.
     pub(super) services: Vec<JoinHandle<()>>,
     pub(super) heartbeat: JoinHandle<Lost>,
     pub(super) completer: JoinHandle<()>,
@@ -93,7 +94,7 @@ fn new_shared<S: Send + Sync + 'static>(
         process: id,
         kinds: process.app.kinds(),
         in_flight: Arc::new(InFlight::default()),
-        idle: IdleState::new(
+        idle: IdleRows::new(
             schema.clone(),
             id,
             settings.notifications,
@@ -108,7 +109,7 @@ fn new_shared<S: Send + Sync + 'static>(
     }
 }
 
-/// Makes the workers. A process that knows no kind has none: it could only look.
+/// Makes the workers. A process without registered kinds has none: they could not claim anything.
 fn new_workers<S: Send + Sync + 'static>(
     process: &Process<S>,
     shared: &Arc<Shared<S>>,
@@ -139,8 +140,8 @@ fn start_loops<S: Send + Sync + 'static>(
     ]
 }
 
-/// Starts the services. The unblocker goes on while jobs finish, because their ends free slots, and
-/// so does the listener, so that jobs can still be cancelled.
+/// Starts the services. While the process stops, the unblocker goes on, because runs that end free
+/// slots, and so does the listener, so that jobs can still be cancelled.
 fn start_services<S: Send + Sync + 'static>(
     process: &Process<S>,
     context: &ServiceContext,
@@ -156,7 +157,7 @@ fn start_services<S: Send + Sync + 'static>(
             Unblocker::new(context, Arc::clone(&freed_keys)).run()
         }),
         context.keep("idle row", move |context| {
-            withdraw_idle_row(context, Arc::clone(&idle))
+            remove_idle_row(context, Arc::clone(&idle))
         }),
     ];
     if settings.dispatcher.enabled {
@@ -187,12 +188,12 @@ fn start_services<S: Send + Sync + 'static>(
     services
 }
 
-async fn withdraw_idle_row<S>(
+async fn remove_idle_row<S>(
     context: ServiceContext,
     shared: Arc<Shared<S>>,
 ) -> Result<(), sqlx::Error> {
     tokio::select! {
         () = context.stopping.cancelled() => Ok(()),
-        failed = shared.idle.withdraw_when_busy() => failed,
+        error = shared.idle.remove_when_busy() => error,
     }
 }

@@ -1,4 +1,5 @@
-//! Says that this process lives, and notices when others must think it does not.
+//! The heartbeat: shows that this process is alive, and detects when other processes may presume it
+//! dead.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::attempt::{InFlight, StopReason};
 pub(crate) enum Lost {
     /// It has been declared dead: its row is gone.
     DeclaredDead,
-    /// It could not say that it lives for so long that it may be declared dead any moment.
+    /// No heartbeat could be written for so long that it may be declared dead at any moment.
     Silent,
 }
 
@@ -42,7 +43,7 @@ pub(crate) async fn beat(
                 }
             }
             Ok(Err(error)) => tracing::warn!(%error, "could not write the heartbeat"),
-            Err(_elapsed) => tracing::warn!("the heartbeat was not answered in time"),
+            Err(_elapsed) => tracing::warn!("the database did not answer the heartbeat in time"),
         }
         if last.elapsed() + interval > silence_max {
             sleep_until(last + silence_max).await;
@@ -51,8 +52,8 @@ pub(crate) async fn beat(
     }
 }
 
-/// Writes the heartbeat, and reads which jobs have been asked to stop; nothing, when this process
-/// has been declared dead.
+/// Writes the heartbeat, and returns the jobs and attempts that have been asked to stop. Returns
+/// nothing if this process has been declared dead.
 async fn beat_once(
     context: &mut ServiceContext,
     process: ProcessId,

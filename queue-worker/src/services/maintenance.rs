@@ -1,4 +1,4 @@
-//! Cleaning up: jobs of processes that died, and jobs and firings that have been kept long enough.
+//! Maintenance: recovers the jobs of dead processes, and clears what has been kept long enough.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::supervision::ServiceContext;
 use crate::config::{KeepFor, Retention};
 
-/// Every how many looks for dead processes it also looks for jobs without any process, which
-/// reads all claims.
+/// Only every so many times are jobs without any process recovered too, because that reads all
+/// claims.
 const STRAYS_EVERY: u32 = 12;
 
 /// Recovers the jobs of dead processes until the process stops. Every process does it.
 pub(crate) async fn recover_dead(mut context: ServiceContext) -> Result<(), sqlx::Error> {
-    let mut look = 0_u32;
+    let mut passes = 0_u32;
     while !context.stopping.is_cancelled() {
-        let mut strays = look.is_multiple_of(STRAYS_EVERY);
-        // All but the first belong to processes whose rows are gone by then.
+        let mut strays = passes.is_multiple_of(STRAYS_EVERY);
+        // The rest belongs to processes whose rows are gone by then.
         while recover_some(&mut context, strays).await? >= RECOVERED_MAX
             && !context.stopping.is_cancelled()
         {
             strays = true;
         }
-        look = look.wrapping_add(1);
+        passes = passes.wrapping_add(1);
         pause(
             context.settings.process.heartbeat_interval,
             &context.stopping,

@@ -1,4 +1,4 @@
-//! Keeps the services of a process going: one that fails is reported and started again.
+//! Supervision: a service that fails is logged and started again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::connection::{Connection, Patience};
+use crate::connection::{Connection, RetryDelay};
 
 /// What a service works with.
 pub(crate) struct ServiceContext {
@@ -30,8 +30,8 @@ impl ServiceContext {
         }
     }
 
-    /// Runs a service again and again until it ends by itself, or the process stops. Errors and
-    /// panics are reported, with growing waits in between.
+    /// Starts a service, and starts it again after each error or panic, with growing delays, until
+    /// it ends by itself or the process stops.
     pub(crate) fn keep<F>(
         &self,
         name: &'static str,
@@ -52,17 +52,19 @@ async fn supervise<F>(name: &'static str, stopping: CancellationToken, start: im
 where
     F: Future<Output = Result<(), sqlx::Error>>,
 {
-    let mut patience = Patience::default();
+    let mut delay = RetryDelay::default();
     loop {
         let began = tokio::time::Instant::now();
         match AssertUnwindSafe(start()).catch_unwind().await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => tracing::warn!(component = name, %error, "failed; starting it again"),
-            Err(_panic) => tracing::error!(component = name, "panicked; starting it again"),
+            Ok(Err(error)) => {
+                tracing::warn!(service = name, %error, "the service failed; restarting it")
+            }
+            Err(_panic) => tracing::error!(service = name, "the service panicked; restarting it"),
         }
-        let wait = patience.next_wait();
+        let wait = delay.next();
         if began.elapsed() > wait {
-            patience.reset();
+            delay.reset();
         }
         tokio::select! {
             () = stopping.cancelled() => return,

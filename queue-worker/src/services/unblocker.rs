@@ -1,8 +1,9 @@
-//! Lets blocked jobs go on whose key has room: because this process has freed a slot of it, and every
-//! now and then whatever the reason. A key may have a start again, its limit may have been raised, or
-//! whoever should have looked may have died. Any number may run at once.
+//! The unblocker: makes blocked jobs ready when their key has room.
 //!
-//! It goes on while the runs of a process that stops come to their ends, which free slots too.
+//! It checks the keys whose slots this process has freed, and now and then all keys: a key may have
+//! a new start by its rate, its limit may have been raised, or the process that freed a slot may
+//! have died. Any number may run at once. It goes on while a process stops, because the runs that
+//! end then free slots too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,27 +14,27 @@ use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
 
-/// The keys that one statement looks at.
+/// The most keys that one step of a scan checks.
 const KEYS: u32 = 500;
 
-/// Keys whose slots were freed are looked at in up to so many parts, of at least so many keys but for
-/// the last: while one is looked at, the jobs of the one before are claimed.
+/// Freed keys are checked in up to so many parts, of at least so many keys: while one part is
+/// checked, the jobs of the part before are claimed.
 const PARTS: usize = 4;
 const PART_MIN: usize = 25;
 
-/// How many times as long as a scan of all keys took the next one is away.
+/// The time between two scans, as a multiple of the time that the last one took.
 const SCAN_REST: u32 = 20;
 const SCAN_REST_MAX: Duration = Duration::from_secs(30);
 
-/// The shortest wait before a key's next start is looked for, after a look that moved a job, and
-/// after one that moved none.
+/// The shortest wait before a key is checked for its next start, after a check that moved a job,
+/// and after one that moved none.
 const START_MIN: Duration = Duration::from_millis(5);
 const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct Unblocker {
     context: ServiceContext,
     freed_keys: Arc<FreedKeys>,
-    /// When keys have their next start.
+    /// The keys that are checked again when their rate allows the next start.
     starts: BTreeMap<String, Instant>,
     /// When the scan of all keys goes on, or the next one begins.
     scan_at: Instant,
@@ -44,7 +45,7 @@ pub(crate) struct Unblocker {
 
 impl Unblocker {
     pub(crate) fn new(mut context: ServiceContext, freed_keys: Arc<FreedKeys>) -> Self {
-        context.connection = context.connection.relaxed();
+        context.connection = context.connection.without_sync();
         Self {
             context,
             freed_keys,
@@ -55,14 +56,13 @@ impl Unblocker {
         }
     }
 
-    /// Looks at keys whose slots were freed at once, at those that wait for a start when it is due,
-    /// and, in a process that dispatches, at all that jobs wait for every `poll_interval`. Ends only
-    /// with an error.
+    /// Checks freed keys at once, keys with a rate when their next start is due, and, in a process
+    /// that dispatches, all keys with blocked jobs every `poll_interval`. Ends only with an error.
     pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
         loop {
-            self.look_at_freed_keys().await?;
-            self.look_at_starts().await?;
-            self.look_at_some().await?;
+            self.check_freed_keys().await?;
+            self.check_due_starts().await?;
+            self.scan_some().await?;
             let next_start = self.starts.values().min();
             let next = next_start.map_or(self.scan_at, |start| self.scan_at.min(*start));
             tokio::select! {
@@ -73,35 +73,35 @@ impl Unblocker {
         }
     }
 
-    async fn look_at_freed_keys(&mut self) -> Result<(), sqlx::Error> {
+    async fn check_freed_keys(&mut self) -> Result<(), sqlx::Error> {
         let mut taken = self.freed_keys.take();
         if taken.rest().is_empty() {
             return Ok(());
         }
         let part = taken.rest().len().div_ceil(PARTS).max(PART_MIN);
         while let Some(keys) = taken.rest().chunks(part).next() {
-            let looked_at = keys.len();
-            self.look(keys).await?;
-            taken.settle(looked_at);
+            let checked = keys.len();
+            self.check(keys).await?;
+            taken.note_checked(checked);
         }
-        self.freed_keys.note_look();
+        self.freed_keys.note_check();
         Ok(())
     }
 
-    async fn look_at_starts(&mut self) -> Result<(), sqlx::Error> {
+    async fn check_due_starts(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
         let due = self.starts.iter().filter(|(_, start)| **start <= now);
         let due: Vec<String> = due.map(|(key, _)| key.clone()).collect();
         for key in &due {
             self.starts.remove(key);
         }
-        self.look(&due).await
+        self.check(&due).await
     }
 
-    /// Looks at some of all keys, if it is time for it: the others come with the next turns, so that
-    /// nobody whose key was freed waits for the end of a long scan. The longer a scan took, the
+    /// Checks the next keys of a scan, if it is time for it. Freed keys are checked between two
+    /// such steps, so that they do not wait for the end of a long scan. The longer a scan took, the
     /// later the next one begins.
-    async fn look_at_some(&mut self) -> Result<(), sqlx::Error> {
+    async fn scan_some(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
         if now < self.scan_at {
             return Ok(());
@@ -122,7 +122,7 @@ impl Unblocker {
         let keys = connection
             .run(async |conn| blocked_keys(conn, schema, after, KEYS).await)
             .await?;
-        self.look(&keys).await?;
+        self.check(&keys).await?;
         match keys.last() {
             Some(last) if keys.len() == KEYS as usize => self.scanned.clone_from(last),
             _ => {
@@ -134,7 +134,7 @@ impl Unblocker {
         Ok(())
     }
 
-    async fn look(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
+    async fn check(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -154,7 +154,7 @@ impl Unblocker {
             self.starts.insert(key, now + wait.max(wait_min));
         }
         if jobs > 0 {
-            self.freed_keys.note_look();
+            self.freed_keys.note_check();
         }
         Ok(())
     }

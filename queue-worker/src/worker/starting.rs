@@ -1,4 +1,4 @@
-//! Starts claimed jobs as slots become free, and gives back what has not begun.
+//! The start loop: starts claimed jobs as slots become free.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use queue_core::transitions::end::End;
 use super::state::Worker;
 use crate::attempt::{Completion, Verdict};
 
-/// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it: one
-/// that is taken counts as running, and not as room.
+/// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it,
+/// because a taken slot counts as a running job.
 pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>) {
     loop {
         tokio::select! {
@@ -34,7 +34,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
     }
 }
 
-/// Gives back what has not begun.
+/// Gives back the jobs that have not begun.
 pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
     for (job, in_flight) in worker.prefetch.take_all() {
         let unbegun = Completion {
@@ -47,7 +47,7 @@ pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
 }
 
 async fn hand_over<S>(worker: &Worker<S>, completion: Completion) {
-    // The completer outlives all senders, so this fails only when the process is abandoning its
-    // jobs; they are recovered by others then.
+    // The completer outlives all senders. This fails only when the process abandons its jobs, and
+    // then other processes recover them.
     let _abandoned = worker.shared.completions.send(completion).await;
 }
