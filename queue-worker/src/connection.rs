@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::redact;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
@@ -111,6 +112,11 @@ pub(crate) async fn timely<T>(
             format!("the database did not answer within {limit:?}"),
         )))
     })
+}
+
+/// Returns the part of an error that may be logged.
+pub(crate) fn logged(error: &sqlx::Error) -> String {
+    redact(&error.to_string()).to_owned()
 }
 
 /// The delays between attempts to reach the database: short at first, then a few seconds.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::stuck::{STUCK_MAX, Stuck};
 use self::write::WriteError;
 use crate::attempt::{Completion, Verdict};
-use crate::connection::{Connection, RetryDelay};
+use crate::connection::{Connection, RetryDelay, logged};
 
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Recorder;
@@ -119,7 +119,11 @@ impl Completer<'_> {
                     let wait = delay.next();
                     if delay.is_first() {
                         let jobs = group.len();
-                        tracing::warn!(%error, jobs, "could not record the outcomes of jobs; retrying");
+                        tracing::warn!(
+                            jobs,
+                            error = %logged(&error),
+                            "could not record the outcomes of jobs; retrying",
+                        );
                     }
                     tokio::time::sleep(wait).await;
                 }

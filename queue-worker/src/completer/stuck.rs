@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 
 use super::write::{Recorder, WriteError};
 use crate::attempt::{Completion, Verdict};
-use crate::connection::{Connection, RetryDelay};
+use crate::connection::{Connection, RetryDelay, logged};
 
-/// When so many completions are stuck, all others wait too: the cause is hardly in one of them.
+/// When so many completions are stuck, all others wait too: the cause is probably none of them.
 pub(super) const STUCK_MAX: usize = 256;
 
 /// The longest wait between two attempts.
@@ -73,7 +73,7 @@ fn report(completion: &Completion, error: &sqlx::Error) {
         kind = completion.job.kind,
         queue = completion.job.queue,
         attempt = completion.job.claim.attempt(),
-        %error,
+        error = %logged(error),
         "could not record the outcome of the job; retrying",
     );
 }

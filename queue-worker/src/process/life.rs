@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::parts::{Parts, start};
 use super::{EXIT_TIMEOUT, Process};
 use crate::attempt::StopReason;
+use crate::connection::logged;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
 use crate::worker::{Shared, Worker, give_back_prefetched};
@@ -148,7 +149,10 @@ impl<S: Send + Sync + 'static> Life<'_, S> {
             .await;
         match given_back {
             Ok(jobs) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
-            Err(error) => tracing::warn!(%error, "could not give back jobs that did not stop"),
+            Err(error) => tracing::warn!(
+                error = %logged(&error),
+                "could not give back jobs that did not stop",
+            ),
         }
     }
 
@@ -165,7 +169,7 @@ impl<S: Send + Sync + 'static> Life<'_, S> {
             .process
             .try_once(async |conn| unblock(conn, schema, keys).await);
         if let Err(error) = unblocked.await {
-            tracing::debug!(%error, "could not unblock jobs; another process will");
+            tracing::debug!(error = %logged(&error), "could not unblock jobs; another process will");
         }
     }
 }

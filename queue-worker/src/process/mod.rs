@@ -22,7 +22,7 @@ use crate::app::hooks::{self, ProcessEvent};
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
-use crate::connection::{Connection, RetryDelay, timely};
+use crate::connection::{Connection, RetryDelay, logged, timely};
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
 use limits::DeclaredLimits;
@@ -202,7 +202,10 @@ impl<S: Send + Sync + 'static> Process<S> {
             if queue_core::is_not_migrated(&error) {
                 tracing::error!("the tables of the queue are missing: run `queue migrate`");
             } else {
-                tracing::warn!(%error, "could not register with the database; retrying");
+                tracing::warn!(
+                    error = %logged(&error),
+                    "could not register with the database; retrying",
+                );
             }
             tokio::select! {
                 () = stop.asked() => return false,
@@ -217,7 +220,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             .try_once(async |conn| deregister(conn, self.queue.schema(), process).await)
             .await;
         if let Err(error) = left {
-            tracing::warn!(%error, "could not remove the row of this process");
+            tracing::warn!(error = %logged(&error), "could not remove the row of this process");
         }
     }
 

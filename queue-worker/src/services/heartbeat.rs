@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::supervision::ServiceContext;
 use crate::attempt::{InFlight, StopReason};
+use crate::connection::logged;
 
 /// Why a process may no longer hold its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,9 @@ pub(crate) async fn beat(
                     in_flight.stop(job, Some(attempt), StopReason::Cancelled);
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "could not write the heartbeat"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %logged(&error), "could not write the heartbeat");
+            }
             Err(_elapsed) => tracing::warn!("the database did not answer the heartbeat in time"),
         }
         if last.elapsed() + interval > silence_max {

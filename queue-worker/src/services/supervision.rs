@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::connection::{Connection, RetryDelay};
+use crate::connection::{Connection, RetryDelay, logged};
 
 /// What a service works with.
 pub(crate) struct ServiceContext {
@@ -58,7 +58,11 @@ where
         match AssertUnwindSafe(start()).catch_unwind().await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                tracing::warn!(service = name, %error, "the service failed; restarting it")
+                tracing::warn!(
+                    service = name,
+                    error = %logged(&error),
+                    "the service failed; restarting it"
+                )
             }
             Err(_panic) => tracing::error!(service = name, "the service panicked; restarting it"),
         }

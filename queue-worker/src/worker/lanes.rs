@@ -185,7 +185,7 @@ impl Lanes {
         lanes
     }
 
-    /// LaneKeyd queues come in the order of the list, each by priority. The rest come by priority
+    /// Named queues come in the order of the list, each by priority. The rest come by priority
     /// across queues; those of equal priority take turns, so that none starves the others.
     ///
     /// Of otherwise equal lanes, those with and without limits take turns too. Of a queue's jobs
