@@ -34,12 +34,12 @@ impl Console {
         self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
     }
 
-    /// Logs what goes wrong in the queue itself; `QUEUE_LOG` says what else. How each job ends is
-    /// told by the run it belongs to.
+    /// Logs warnings and errors of the queue, or what `QUEUE_LOG` names. How each job ended is left
+    /// out: its run reports that.
     pub(crate) fn start_log(&self) {
         let wanted = std::env::var("QUEUE_LOG").unwrap_or_default();
         let wanted = if wanted.is_empty() {
-            "warn,queue_worker::writer=off"
+            "warn,queue_worker::completer::write=off"
         } else {
             &wanted
         };
