@@ -67,7 +67,7 @@ impl Attempt {
 /// The context of one run: the application's state, the facts of the attempt, and the token that
 /// asks the job to stop. Cheap to clone.
 pub struct Cx<S> {
-    inner: Arc<RunContext<S>>,
+    pub(crate) inner: Arc<RunContext<S>>,
 }
 
 /// What a [`Cx`] gives access to.
@@ -97,12 +97,6 @@ pub enum CompleteError {
 }
 
 impl<S> Cx<S> {
-    pub(crate) fn new(run: RunContext<S>) -> Self {
-        Self {
-            inner: Arc::new(run),
-        }
-    }
-
     /// Returns the application's state.
     pub fn state(&self) -> &S {
         &self.inner.state

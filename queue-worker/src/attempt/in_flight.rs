@@ -28,7 +28,8 @@ pub(crate) struct InFlightJob {
     pub(crate) queue: String,
     /// The keys whose slots it holds.
     pub(crate) keys: Vec<String>,
-    token: CancellationToken,
+    /// Cancelled when the job is asked to stop.
+    pub(super) token: CancellationToken,
     reason: OnceLock<StopReason>,
 }
 
@@ -53,11 +54,6 @@ impl InFlightJob {
     /// Returns why the job was asked to stop, if it was.
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         self.reason.get().copied()
-    }
-
-    /// Returns the token that is cancelled when the job is asked to stop.
-    pub(crate) fn token(&self) -> &CancellationToken {
-        &self.token
     }
 }
 

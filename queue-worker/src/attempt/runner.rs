@@ -95,16 +95,19 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: &InFlightJob,
         slot: Slot,
     ) -> Verdict {
-        let cx = Cx::new(RunContext {
+        let run = RunContext {
             state: Arc::clone(&self.app.state),
             queue: self.queue.clone(),
             process: self.process,
             claim: job.claim,
             attempt: Attempt::of(job),
-            token: in_flight.token().clone(),
+            token: in_flight.token.clone(),
             started: Instant::now(),
             has_completed: AtomicBool::new(false),
-        });
+        };
+        let cx = Cx {
+            inner: Arc::new(run),
+        };
         let started = panics::catch(|| (handler.start)(&job.args, cx.clone(), slot));
         let result = match started.and_then(|started| started) {
             Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
@@ -134,7 +137,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         tokio::select! {
             biased;
             result = &mut work => return result,
-            () = in_flight.token().cancelled() => {}
+            () = in_flight.token.cancelled() => {}
             () = elapsed(limit) => in_flight.stop(StopReason::TimedOut),
         }
         tokio::select! {

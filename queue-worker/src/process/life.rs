@@ -169,7 +169,8 @@ impl<S: Send + Sync + 'static> Life<'_, S> {
             .process
             .try_once(async |conn| unblock(conn, schema, keys).await);
         if let Err(error) = unblocked.await {
-            tracing::debug!(error = %logged(&error), "could not unblock jobs; another process will");
+            let error = logged(&error);
+            tracing::debug!(error, "could not unblock jobs; another process will");
         }
     }
 }

@@ -25,7 +25,6 @@ use crate::config::{InvalidSetting, Settings};
 use crate::connection::{Connection, RetryDelay, logged, timely};
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
-use limits::DeclaredLimits;
 
 /// How long a process that must end at once still tries to give back its jobs and to remove its
 /// row.
@@ -45,7 +44,6 @@ pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
     settings: Arc<Settings>,
-    limits: DeclaredLimits,
     options: Arc<PgConnectOptions>,
     name: String,
     declared: Arc<Declared>,
@@ -110,7 +108,6 @@ impl<S: Send + Sync + 'static> Process<S> {
         Ok(Self {
             queue,
             app: Arc::new(app),
-            limits: DeclaredLimits::new(settings.limits.clone()),
             settings: Arc::new(settings),
             options,
             name,
@@ -162,7 +159,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         let mut has_started = false;
         while !stop.is_asked() {
             let id = ProcessId::new();
-            if !self.register(id, &stop).await {
+            if !self.register(id, &stop, has_started).await {
                 break;
             }
             if !mem::replace(&mut has_started, true) {
@@ -176,9 +173,12 @@ impl<S: Send + Sync + 'static> Process<S> {
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Declares the limits and registers the process, and retries that until the database is there.
-    /// Returns whether this was done before the process was asked to stop.
-    async fn register(&self, process: ProcessId, stop: &Stop) -> bool {
+    /// Registers the process, and retries that until the database is there. Returns whether this
+    /// was done before the process was asked to stop.
+    ///
+    /// The limits are declared before, so that no job exceeds them; but not when the process starts
+    /// over, because a newer program may have declared others meanwhile.
+    async fn register(&self, process: ProcessId, stop: &Stop, starts_over: bool) -> bool {
         let mut delay = RetryDelay::default();
         let mut connection = self.connection();
         let info = self.info();
@@ -190,8 +190,11 @@ impl<S: Send + Sync + 'static> Process<S> {
                     return false;
                 }
                 registered = connection.run(async |conn| {
-                    self.limits.declare(conn, self.queue.schema()).await?;
-                    register(conn, self.queue.schema(), process, &info).await
+                    let schema = self.queue.schema();
+                    if !starts_over {
+                        limits::declare(conn, schema, &self.settings.limits).await?;
+                    }
+                    register(conn, schema, process, &info).await
                 }) => registered,
             };
             let Err(error) = registered else {

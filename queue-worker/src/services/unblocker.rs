@@ -15,7 +15,7 @@ use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
 
 /// The most keys that one step of a scan checks.
-const KEYS: u32 = 500;
+const STEP_KEYS: u32 = 500;
 
 /// Freed keys are checked in up to so many parts, of at least so many keys: while one part is
 /// checked, the jobs of the part before are claimed.
@@ -29,7 +29,7 @@ const SCAN_REST_MAX: Duration = Duration::from_secs(30);
 /// The shortest wait before a key is checked for its next start, after a check that moved a job,
 /// and after one that moved none.
 const START_MIN: Duration = Duration::from_millis(5);
-const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
+const START_MIN_WITHOUT_JOBS: Duration = Duration::from_millis(20);
 
 pub(crate) struct Unblocker {
     context: ServiceContext,
@@ -120,11 +120,11 @@ impl Unblocker {
         } = &mut self.context;
         let after = &self.scanned;
         let keys = connection
-            .run(async |conn| blocked_keys(conn, schema, after, KEYS).await)
+            .run(async |conn| blocked_keys(conn, schema, after, STEP_KEYS).await)
             .await?;
         self.check(&keys).await?;
         match keys.last() {
-            Some(last) if keys.len() == KEYS as usize => self.scanned.clone_from(last),
+            Some(last) if keys.len() == STEP_KEYS as usize => self.scanned.clone_from(last),
             _ => {
                 self.scanned.clear();
                 let rest = (self.scan_began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
@@ -147,7 +147,7 @@ impl Unblocker {
         let wait_min = if jobs > 0 {
             START_MIN
         } else {
-            START_MIN_IN_VAIN
+            START_MIN_WITHOUT_JOBS
         };
         let now = Instant::now();
         for (key, wait) in next_starts {

@@ -237,7 +237,7 @@ fn note_traffic<S>(
 async fn may_poll<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<bool, sqlx::Error> {
     let idle = &worker.shared.idle;
     let asked = polling.not_polled();
-    if !idle.listens() || asked.is_empty() {
+    if !idle.listens || asked.is_empty() {
         return Ok(true);
     }
     idle.announce_polling(&mut polling.polled, &asked, &worker.shared.kinds)

@@ -26,7 +26,7 @@ pub(crate) struct IdleRows {
     schema: Schema,
     process: ProcessId,
     /// Whether this process listens for notifications. If not, it announces nothing.
-    listens: bool,
+    pub(super) listens: bool,
     idle_workers: AtomicUsize,
     /// How often a worker became idle.
     times_idle: AtomicUsize,
@@ -62,11 +62,6 @@ impl IdleRows {
             polling_workers: AtomicUsize::new(0),
             connection: Mutex::new(connection),
         }
-    }
-
-    /// Returns whether this process listens for notifications of new jobs.
-    pub(crate) fn listens(&self) -> bool {
-        self.listens
     }
 
     /// Returns the number of the announcement in force, if there is one. While the same number is

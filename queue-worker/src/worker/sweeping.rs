@@ -99,7 +99,12 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
     /// with room looks there first.
     async fn claim_below(&mut self, above: i64) -> Result<usize, sqlx::Error> {
         let worker = &self.claimer.worker;
-        let room = worker.room(0).max(late_without_room(worker));
+        // Where runs take long, late jobs without a slot would only be given back.
+        let late = match worker.prefetch.is_stalled() {
+            true => 0,
+            false => LATE_MAX.min(worker.prefetch.target()),
+        };
+        let room = worker.room(0).max(late);
         if room == 0 {
             if !worker.lanes().below(above).is_empty() {
                 worker.floors.owe(above);
@@ -110,20 +115,11 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
     }
 }
 
-/// Returns how many late jobs may be claimed that have to wait for a slot. Where runs take long,
-/// these would only be given back, so they are left to the next claim with room.
-fn late_without_room<S>(worker: &Worker<S>) -> usize {
-    if worker.prefetch.is_stalled() {
-        return 0;
-    }
-    LATE_MAX.min(worker.prefetch.target())
-}
-
 /// Waits until a claim has raised the floors, until a notification led to no job above them, or
 /// until it is time to check whether a transaction is still open.
 async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTransactions) {
     sleep_until(open.earliest_look().into()).await;
-    let next = if worker.signals.is_idle() && worker.shared.idle.listens() {
+    let next = if worker.signals.is_idle() && worker.shared.idle.listens {
         open.next_look_idle()
     } else if worker.has_unsettled() && worker.room(0) > 0 {
         Some(open.earliest_look())
@@ -132,7 +128,7 @@ async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTr
     };
     let late = worker.signals.late.notified();
     match next {
-        Some(next) => drop(timeout_at(next.into(), late).await),
+        Some(next) => _ = timeout_at(next.into(), late).await,
         None => late.await,
     }
 }
