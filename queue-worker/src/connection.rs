@@ -1,58 +1,61 @@
-//! A connection that is made anew when it breaks.
+//! A connection that is opened again after an error.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::redact;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
-/// The longest that connecting, or one of our operations, may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that connecting, or one operation, may take.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the server ends by itself, sooner than our patience does: a statement whose client has
-/// given up, or is gone, must not be committed long after.
-const LIMITS: [(&str, &str); 2] = [
+/// The server ends our statements and transactions before we give up on them: a statement must not
+/// be committed long after that.
+const SERVER_TIMEOUTS: [(&str, &str); 2] = [
     ("statement_timeout", "25s"),
     ("idle_in_transaction_session_timeout", "25s"),
 ];
 
-/// A lock is not waited for any longer: behind the end of one run wait those of others, and behind one
-/// schedule the others.
-const BRIEFLY: (&str, &str) = ("lock_timeout", "500ms");
+/// No statement waits longer for a lock: the outcomes of other runs, or other recurring jobs, would
+/// wait too.
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "500ms");
 
-/// What may be forgotten by a server that crashes, because it is done again then: it need not wait
-/// for the disk.
-const RELAXED: [(&str, &str); 1] = [("synchronous_commit", "off")];
+/// For changes that are repeated after a crash of the server: their commits need not wait for the
+/// disk.
+const NO_SYNC: (&str, &str) = ("synchronous_commit", "off");
 
-/// A connection of one component's own. After an error, when it takes too long, or when the
-/// operation is dropped, it is thrown away: a statement that was abandoned half-way leaves
-/// nothing behind for the next.
+/// The connection of one component. It is thrown away after an error or a timeout, and when its
+/// operation is dropped, so that an abandoned statement cannot affect the next one.
 pub(crate) struct Connection {
     options: Arc<PgConnectOptions>,
     conn: Option<PgConnection>,
 }
 
 impl Connection {
-    pub(crate) fn new(options: Arc<PgConnectOptions>) -> Self {
-        Self::with((*options).clone().options(LIMITS))
-    }
-
-    fn with(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(options: &PgConnectOptions) -> Self {
         Self {
-            options: Arc::new(options),
+            options: Arc::new(options.clone().options(SERVER_TIMEOUTS)),
             conn: None,
         }
     }
 
-    /// Turns it into one that waits for nobody's lock for long.
+    /// Turns it into one that gives up soon on a lock.
     pub(crate) fn waiting_briefly(self) -> Self {
-        Self::with((*self.options).clone().options([BRIEFLY]))
+        self.with(LOCK_TIMEOUT)
     }
 
-    /// Turns it into one for what may be forgotten, and is done again then.
-    pub(crate) fn relaxed(self) -> Self {
-        Self::with((*self.options).clone().options(RELAXED))
+    /// Turns it into one whose commits do not wait for the disk.
+    pub(crate) fn without_sync(self) -> Self {
+        self.with(NO_SYNC)
+    }
+
+    fn with(self, option: (&str, &str)) -> Self {
+        Self {
+            options: Arc::new((*self.options).clone().options([option])),
+            conn: None,
+        }
     }
 
     /// Makes another connection like this one.
@@ -63,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// Connects, unless it is connected: for those to whom an error of connecting is another
-    /// thing than an error of what they then ask.
+    /// Connects, unless connected: for callers that treat an error of connecting differently from
+    /// an error of the operation.
     pub(crate) async fn connect(&mut self) -> Result<(), sqlx::Error> {
         self.conn = Some(self.open().await?);
         Ok(())
@@ -73,17 +76,17 @@ impl Connection {
     async fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
         match self.conn.take() {
             Some(conn) => Ok(conn),
-            None => timely(self.options.connect()).await,
+            None => timely(ANSWER_TIMEOUT, self.options.connect()).await,
         }
     }
 
-    /// Hands the connection to one operation.
+    /// Runs one operation on the connection.
     pub(crate) async fn run<T>(
         &mut self,
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut conn = self.open().await?;
-        let answer = timely(operation(&mut conn)).await;
+        let answer = timely(ANSWER_TIMEOUT, operation(&mut conn)).await;
         if answer.is_ok() {
             self.conn = Some(conn);
         }
@@ -98,27 +101,33 @@ impl Connection {
     }
 }
 
-async fn timely<T>(
+/// Gives up on an operation that takes too long.
+pub(crate) async fn timely<T>(
+    limit: Duration,
     operation: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    match timeout(PATIENCE, operation).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(sqlx::Error::Io(std::io::Error::new(
+    timeout(limit, operation).await.unwrap_or_else(|_elapsed| {
+        Err(sqlx::Error::Io(std::io::Error::new(
             std::io::ErrorKind::TimedOut,
-            "the database did not answer within 30 seconds",
-        ))),
-    }
+            format!("the database did not answer within {limit:?}"),
+        )))
+    })
 }
 
-/// The waits between tries to reach a database: quick at first, then every few seconds.
+/// Returns the part of an error that may be logged.
+pub(crate) fn logged(error: &sqlx::Error) -> String {
+    redact(&error.to_string()).to_owned()
+}
+
+/// The delays between attempts to reach the database: short at first, then a few seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct RetryDelay {
     tries: u32,
 }
 
-impl Patience {
-    /// Returns the next wait, with some jitter, so that a fleet does not come back as one.
-    pub(crate) fn next_wait(&mut self) -> Duration {
+impl RetryDelay {
+    /// Returns the next delay, with jitter, so that not all processes come back at once.
+    pub(crate) fn next(&mut self) -> Duration {
         let base = Duration::from_millis(50).saturating_mul(2_u32.saturating_pow(self.tries));
         self.tries = (self.tries + 1).min(10);
         base.min(Duration::from_secs(5))
@@ -130,7 +139,7 @@ impl Patience {
         self.tries = 0;
     }
 
-    /// Tells whether the last try was the first that failed.
+    /// Returns whether one attempt has failed so far.
     pub(crate) fn is_first(&self) -> bool {
         self.tries == 1
     }
@@ -141,14 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_few_seconds_and_start_over_after_a_success() {
-        let mut patience = Patience::default();
-        assert!(patience.next_wait() < Duration::from_millis(100));
-        assert!(patience.is_first());
+    fn delays_grow_to_a_few_seconds_and_are_reset_by_a_success() {
+        let mut delay = RetryDelay::default();
+        assert!(delay.next() < Duration::from_millis(100));
+        assert!(delay.is_first());
         for _ in 0..50 {
-            assert!(patience.next_wait() <= Duration::from_millis(6_250));
+            assert!(delay.next() <= Duration::from_millis(6_250));
         }
-        patience.reset();
-        assert!(patience.next_wait() < Duration::from_millis(100));
+        delay.reset();
+        assert!(delay.next() < Duration::from_millis(100));
     }
 }

@@ -1,7 +1,7 @@
 //! Durable background jobs on Postgres: the processes that run them, and the command line.
 //!
-//! An application says what it can run with an [`App`], and runs it with a [`Process`]: inside a
-//! web service, or in a program of its own with [`cli`].
+//! An application registers what it can run in an [`App`], and runs it in a [`Process`]: inside a
+//! web service, or as a program of its own through [`cli`].
 //!
 //! Modules stand in order: each uses only those below it.
 
@@ -23,7 +23,7 @@ mod handlers;
 // One process: its start, its life, its stop.
 mod process;
 
-// What a process does beside running jobs.
+// The services of a process: what it does besides running jobs.
 mod services;
 
 // Claiming jobs, and starting them as slots become free.
@@ -38,7 +38,7 @@ mod attempt;
 // What an application brings: its jobs, its state, its hooks.
 mod app;
 
-// A connection that is opened again when it breaks, and the signal to stop.
+// A connection that is opened again after an error, and the handle that stops a process.
 mod connection;
 mod stop;
 

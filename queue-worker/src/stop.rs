@@ -1,9 +1,9 @@
-//! How a process is told to stop.
+//! Stopping a process, by a handle or by signals.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Tells a process to stop: gracefully at first, then at once. Cheap to clone.
+/// Stops a process: gracefully at first, then at once. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     asked: CancellationToken,
@@ -11,7 +11,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Makes a handle with which nothing has been asked yet.
+    /// Makes a handle that has not been used yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -22,23 +22,28 @@ impl Stop {
         self.asked.cancel();
     }
 
-    /// Asks the process to interrupt what runs, give it back, and end.
+    /// Asks the process to interrupt its running jobs, give them back, and end.
     pub fn at_once(&self) {
         self.asked.cancel();
         self.at_once.cancel();
     }
 
-    /// Tells whether the process has been asked to stop, in either way.
+    /// Returns whether the process has been asked to stop, in either way.
     pub fn is_asked(&self) -> bool {
         self.asked.is_cancelled()
     }
 
-    /// Makes a handle that is asked whenever this one is, and may be asked by itself.
-    pub(crate) fn for_one_life(&self) -> Self {
+    /// Makes a handle that follows this one, and can also be used alone.
+    pub(crate) fn child(&self) -> Self {
         Self {
             asked: self.asked.child_token(),
             at_once: self.at_once.child_token(),
         }
+    }
+
+    /// Returns a guard that asks the process to stop gracefully when it is dropped.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.asked.clone().drop_guard()
     }
 
     pub(crate) async fn asked(&self) {
@@ -50,7 +55,7 @@ impl Stop {
     }
 }
 
-/// Passes signals on: the first TERM or INT asks to stop, a second one or a QUIT to end at once.
+/// Stops on signals: gracefully on the first TERM or INT, at once on a second one or on QUIT.
 pub(crate) async fn stop_on_signals(stop: Stop) {
     let listened = [
         SignalKind::terminate(),
@@ -63,19 +68,15 @@ pub(crate) async fn stop_on_signals(stop: Stop) {
         return;
     };
     loop {
-        let is_quit = next_signal(&mut term, &mut int, &mut quit).await;
+        let is_quit = tokio::select! {
+            _ = term.recv() => false,
+            _ = int.recv() => false,
+            _ = quit.recv() => true,
+        };
         if is_quit || stop.is_asked() {
             stop.at_once();
             return;
         }
         stop.gracefully();
-    }
-}
-
-async fn next_signal(term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> bool {
-    tokio::select! {
-        _ = term.recv() => false,
-        _ = int.recv() => false,
-        _ = quit.recv() => true,
     }
 }

@@ -115,6 +115,17 @@ pub struct AttemptError {
     pub backtrace: Option<String>,
 }
 
+impl AttemptError {
+    /// Makes an error without a backtrace.
+    pub fn new(ending: Ending, message: impl Into<String>) -> Self {
+        Self {
+            ending,
+            message: message.into(),
+            backtrace: None,
+        }
+    }
+}
+
 /// The columns of several runs, as parameters.
 #[derive(Default)]
 pub(super) struct RunColumns {

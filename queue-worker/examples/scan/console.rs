@@ -1,5 +1,5 @@
-//! What people see: everything goes to the standard error, around the bar if there is one. The
-//! standard output is for the paths of manifests.
+//! Output for people: all of it goes to standard error, above the progress bar if there is one.
+//! Standard output is for the paths of manifests.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::tables::Tally;
 
-/// How often something is said where there is no bar.
+/// How often a progress line is printed where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 const BAR: &str = "{bar:30} {human_pos} of {human_len} files  {msg}";
 
-/// The standard error, shared by everybody who writes to it. Cheap to clone.
+/// Standard error, shared with the progress bar. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
     bars: MultiProgress,
@@ -28,18 +28,18 @@ impl Console {
         }
     }
 
-    /// Writes a text, and the end of its line.
+    /// Prints a line.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
-        // Nothing can be done when nobody reads any more.
+        // A closed pipe is no reason to stop.
         self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
     }
 
-    /// Logs what goes wrong in the queue itself; `QUEUE_LOG` says what else. How each job ends is
-    /// told by the run it belongs to.
+    /// Logs warnings and errors of the queue, or what `QUEUE_LOG` names. How each job ended is left
+    /// out: its run reports that.
     pub(crate) fn start_log(&self) {
         let wanted = std::env::var("QUEUE_LOG").unwrap_or_default();
         let wanted = if wanted.is_empty() {
-            "warn,queue_worker::writer=off"
+            "warn,queue_worker::completer::write=off"
         } else {
             &wanted
         };
@@ -50,7 +50,7 @@ impl Console {
             .init();
     }
 
-    /// Begins to show how far something is.
+    /// Shows a progress bar.
     pub(crate) fn progress(&self) -> Progress {
         let style = ProgressStyle::with_template(BAR)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -82,7 +82,7 @@ impl Write for Console {
     }
 }
 
-/// A bar on a terminal, elsewhere a line now and then.
+/// A progress bar on a terminal, elsewhere a line now and then.
 pub(crate) struct Progress {
     console: Console,
     bar: ProgressBar,

@@ -1,4 +1,4 @@
-//! The database: the one that is named, or a private server for development.
+//! The database: the given one, or a private server for development.
 
 use anyhow::{Context, Result};
 use queue_core::Schema;
@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::console::Console;
 use crate::tables;
 
-/// A database with the tables of the queue and of the scan, and the server if it is ours.
+/// A database with the tables of the queue and of the scan, and the server if it is a private one.
 pub(crate) struct Database {
     pub(crate) pool: PgPool,
     pub(crate) url: String,
@@ -18,7 +18,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Connects to the database that is named, or starts a server, and brings its tables up to
+    /// Connects to the given database, or starts a private server, and brings the tables up to
     /// date.
     pub(crate) async fn open(
         url: Option<String>,
@@ -48,7 +48,7 @@ impl Database {
         drop(conn);
         tables::create(&pool)
             .await
-            .context("could not make the tables of the scan")?;
+            .context("could not create the tables of the scan")?;
         Ok(Self {
             pool,
             url,
@@ -56,7 +56,7 @@ impl Database {
         })
     }
 
-    /// Closes the connections, and stops the server if it is ours.
+    /// Closes the connections, and stops the server if it is a private one.
     pub(crate) async fn close(self) -> Result<()> {
         self.pool.close().await;
         if let Some(embedded) = self.embedded {

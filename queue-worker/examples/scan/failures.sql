@@ -1,4 +1,4 @@
--- What a run has no digest of, and why, by path.
+-- The files and folders of a run that have no digest, and why, by path.
 select files.path, files.job_id, last.error
 from scan.files
 left join scan.digests on digests.job_id = files.job_id

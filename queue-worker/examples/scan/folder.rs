@@ -1,5 +1,5 @@
-//! `scan_folder`: a folder is walked, and one transaction records the run, enqueues a job for
-//! each file, and finishes this job. A run is there whole or not at all, whatever crashes.
+//! The job `scan_folder`: walks a folder, and in one transaction records the run, enqueues a job
+//! for each file, and finishes itself. Whatever crashes, a run is stored as a whole or not at all.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ use crate::path::{AnyPath, shown};
 use crate::walk::{Listing, walk};
 use crate::{Scanner, tables};
 
-/// The queue of these jobs: the one that `queue enqueue` takes unless told otherwise.
+/// The queue of these jobs, which is the default of `queue enqueue`.
 pub(crate) const QUEUE: &str = "default";
 
-/// How much of a folder's path tells it from others, from the end.
+/// The length of the end of a folder's path that is its key.
 const KEY_BYTES: usize = 200;
 
-/// The files whose jobs are enqueued and recorded together.
+/// How many files are enqueued and recorded by one statement.
 const CHUNK_FILES: usize = 5_000;
 
-/// Walks a folder, and has its files hashed.
+/// Walks a folder, and enqueues a job for each file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ScanFolder {
     pub(crate) folder: AnyPath,
@@ -38,7 +38,7 @@ impl Job for ScanFolder {
         Options::new().queue(QUEUE).attempts(3)
     }
 
-    /// A folder is walked by one job at a time, whoever asked for it.
+    /// A folder is walked by one job at a time.
     fn limits(&self) -> Limits {
         let folder = shown(&self.folder.0);
         let start = folder.ceil_char_boundary(folder.len().saturating_sub(KEY_BYTES));
@@ -49,7 +49,7 @@ impl Job for ScanFolder {
 /// Why a folder could not be scanned.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("{} is relative, and relative to what is unknown here: give the whole path", shown(.0))]
+    #[error("{} is relative: give the absolute path", shown(.0))]
     Relative(PathBuf),
     #[error("could not list {}: {error}", shown(.folder))]
     List { folder: PathBuf, error: io::Error },
@@ -91,7 +91,7 @@ impl Perform<Scanner> for ScanFolder {
     }
 }
 
-/// Walks the folder on a thread of its own.
+/// Lists the folder on a thread of its own.
 async fn list(folder: &Path, cx: &Cx<Scanner>) -> Result<Listing, FolderError> {
     let (top, but) = (folder.to_owned(), cx.state().manifests.clone());
     let stop = cx.token().clone();

@@ -1,4 +1,4 @@
-//! Follows a run to its end, and tells how it ended.
+//! Follows a run to its end, and reports it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,22 +14,23 @@ use crate::manifest;
 use crate::path::{one_line, shown};
 use crate::tables::{self, Failure, Run, Tally};
 
-/// How often a look is taken, and how much longer than a look the rest after it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-const LOOK_REST: u32 = 10;
+/// The shortest time between two queries, and how many times as long as a query the rest after it
+/// is.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_REST: u32 = 10;
 
-/// The failures that are listed one by one; the manifest has them all.
+/// The most failures that are printed; the manifest lists them all.
 const LISTED_MAX: usize = 20;
 
 /// A run that is over.
-pub(crate) struct Ended {
+pub(crate) struct FinishedRun {
     pub(crate) run: Run,
     pub(crate) manifest: PathBuf,
     pub(crate) hashed: u64,
     pub(crate) failed: usize,
 }
 
-/// Whoever waits for runs.
+/// Waits for runs and reports them.
 #[derive(Clone)]
 pub(crate) struct Follower {
     pub(crate) pool: PgPool,
@@ -38,7 +39,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Waits for the run that a `scan_folder` job makes.
+    /// Waits for the run that a `scan_folder` job adds.
     pub(crate) async fn run_of(&self, job_id: JobId) -> Result<Run> {
         loop {
             if let Some(run) = self
@@ -53,11 +54,11 @@ impl Follower {
             {
                 bail!("the folder could not be scanned: {}", one_line(&error));
             }
-            sleep(LOOK_INTERVAL / 4).await;
+            sleep(POLL_INTERVAL / 4).await;
         }
     }
 
-    /// Waits for the oldest run whose end has not been told.
+    /// Waits for a run, and returns the oldest that has not been reported.
     pub(crate) async fn next_run(&self) -> Result<Run> {
         loop {
             if let Some(run) = self
@@ -66,12 +67,13 @@ impl Follower {
             {
                 return Ok(run);
             }
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Follows a run until each file is hashed or given up, writes its manifest, and tells of it.
-    pub(crate) async fn follow(&self, run: Run) -> Result<Ended> {
+    /// Waits until each file of a run is hashed or given up, writes the manifest, and reports the
+    /// run.
+    pub(crate) async fn follow(&self, run: Run) -> Result<FinishedRun> {
         let tally = self.until_over(&run).await?;
         let digests = self
             .ask(async || tables::digests(&self.pool, run.id).await)
@@ -84,8 +86,8 @@ impl Follower {
             .await?;
 
         self.console.say(summary(&run, &tally));
-        self.tell_failures(&failures, &manifest);
-        Ok(Ended {
+        self.print_failures(&failures, &manifest);
+        Ok(FinishedRun {
             run,
             manifest,
             hashed: tally.hashed,
@@ -96,7 +98,7 @@ impl Follower {
     async fn until_over(&self, run: &Run) -> Result<Tally> {
         let mut progress = self.console.progress();
         loop {
-            let asked = Instant::now();
+            let began = Instant::now();
             let tally = self
                 .ask(async || tables::tally(&self.pool, run.id).await)
                 .await?;
@@ -104,11 +106,11 @@ impl Follower {
             if tally.is_over() {
                 return Ok(tally);
             }
-            sleep(LOOK_INTERVAL.max(asked.elapsed() * LOOK_REST)).await;
+            sleep(POLL_INTERVAL.max(began.elapsed() * POLL_REST)).await;
         }
     }
 
-    fn tell_failures(&self, failures: &[Failure], manifest: &Path) {
+    fn print_failures(&self, failures: &[Failure], manifest: &Path) {
         if failures.is_empty() {
             return;
         }
@@ -125,16 +127,16 @@ impl Follower {
         }
     }
 
-    /// Asks the database, however long it takes to be there.
-    async fn ask<T>(&self, mut question: impl AsyncFnMut() -> sqlx::Result<T>) -> Result<T> {
-        let mut is_told = false;
+    /// Runs a query, and repeats it until the database is available.
+    async fn ask<T>(&self, mut query: impl AsyncFnMut() -> sqlx::Result<T>) -> Result<T> {
+        let mut has_waited = false;
         loop {
-            match question().await {
+            match query().await {
                 Err(error) if queue_core::is_transient(&error) => {
-                    if !is_told {
+                    if !has_waited {
                         self.console
                             .say(format!("Waiting for the database: {error}"));
-                        is_told = true;
+                        has_waited = true;
                     }
                     sleep(Duration::from_secs(1)).await;
                 }
@@ -166,7 +168,7 @@ fn listed(failure: &Failure) -> String {
     format!("  {path}: {}{job}", one_line(&failure.error))
 }
 
-/// Counts things in words: `1 file`, `20,000 files`.
+/// Writes a number of things: `1 file`, `20,000 files`.
 pub(crate) fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", HumanCount(number))

@@ -1,4 +1,4 @@
-//! `hash_file`: one file is hashed, and its digest stored in the transaction that finishes the
+//! The job `hash_file`: hashes one file, and stores the digest in the transaction that finishes the
 //! job.
 
 use std::fs::{File, OpenOptions};
@@ -37,7 +37,7 @@ impl Job for HashFile {
     }
 }
 
-/// Why there is no digest.
+/// Why a file has no digest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HashError {
     #[error("could not open it: {0}")]
@@ -54,7 +54,7 @@ pub(crate) enum HashError {
     Complete(#[from] CompleteError),
 }
 
-/// What a file held.
+/// The size and the digest of a file.
 pub(crate) struct Hashed {
     pub(crate) bytes: u64,
     pub(crate) digest: [u8; 32],
@@ -79,7 +79,7 @@ impl Perform<Scanner> for HashFile {
 
     fn on_error(error: &HashError, _: &Attempt) -> Next {
         match error {
-            // The file is not to blame, so this costs none of its attempts.
+            // The file is not the cause, so this costs no attempt.
             HashError::Database(_) | HashError::Complete(_) => Next::Snooze(Duration::from_secs(1)),
             _ => Next::Retry,
         }
@@ -90,7 +90,7 @@ impl Perform<Scanner> for HashFile {
     }
 }
 
-/// Hashes a file piece by piece, until it is told to stop.
+/// Hashes a file piece by piece, unless it is stopped.
 fn sha256(path: &Path, stop: &CancellationToken) -> Result<Hashed, HashError> {
     let mut file = open(path)?;
     let mut hasher = Sha256::new();
@@ -116,7 +116,7 @@ fn sha256(path: &Path, stop: &CancellationToken) -> Result<Hashed, HashError> {
     })
 }
 
-/// Opens what was a regular file when the folder was walked. By now a link may stand there, which
+/// Opens a file that was a regular one when the folder was walked. It may have become a link, which
 /// is not followed, or a pipe, on which opening would wait for ever.
 fn open(path: &Path) -> Result<File, HashError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

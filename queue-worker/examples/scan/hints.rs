@@ -1,13 +1,13 @@
-//! What can be done from another terminal, as commands to copy.
+//! Commands to copy into another terminal.
 
 use std::path::{Path, PathBuf};
 
 use crate::console::Console;
 use crate::folder::ScanFolder;
-use crate::follow::Ended;
+use crate::follow::FinishedRun;
 use crate::path::AnyPath;
 
-/// Tells how to look at the database with the command line.
+/// Prints how to look at the queue with the command line.
 pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
     let here = std::env::current_dir().unwrap_or_default();
     let queue = queue_program(&here);
@@ -29,10 +29,10 @@ pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
     ));
 }
 
-/// Tells how to prove a manifest.
-pub(crate) fn say_how_to_verify(console: &Console, ended: &Ended) {
-    let folder = ended.run.folder.to_string_lossy();
-    let manifest = ended.manifest.to_string_lossy();
+/// Prints how to verify a manifest.
+pub(crate) fn say_how_to_verify(console: &Console, finished: &FinishedRun) {
+    let folder = finished.run.folder.to_string_lossy();
+    let manifest = finished.manifest.to_string_lossy();
     console.say(format!(
         "To verify: (cd {} && sha256sum --check --quiet {})",
         quoted(&folder),
@@ -40,14 +40,15 @@ pub(crate) fn say_how_to_verify(console: &Console, ended: &Ended) {
     ));
 }
 
-/// The job that scans a folder.
+/// Returns the job that scans a folder.
 pub(crate) fn scan_of(folder: &Path) -> ScanFolder {
     ScanFolder {
         folder: AnyPath(folder.to_owned()),
     }
 }
 
-/// Finds the program `queue` that was built with this one, as seen from the current folder.
+/// Returns the path of the program `queue` that was built with this one, relative to `here` if
+/// possible.
 fn queue_program(here: &Path) -> PathBuf {
     std::env::current_exe()
         .ok()

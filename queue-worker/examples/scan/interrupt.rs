@@ -1,4 +1,4 @@
-//! Ctrl-C and TERM: once to stop when the files at hand are hashed, twice to stop at once.
+//! Ctrl-C and TERM: the first stops when the current files are hashed, the second at once.
 
 use anyhow::{Context, Result};
 use queue_worker::Stop;
@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::Console;
 
-/// Passes signals on to the process, from now on. The token is cancelled with the first one.
+/// Stops the process on signals, from now on. The token is cancelled by the first one.
 pub(crate) fn listen(stop: &Stop, console: &Console) -> Result<CancellationToken> {
     let int = signal(SignalKind::interrupt()).context("could not listen for signals")?;
     let term = signal(SignalKind::terminate()).context("could not listen for signals")?;
     let asked = CancellationToken::new();
-    tokio::spawn(pass_on(
+    tokio::spawn(stop_on_signals(
         (int, term),
         stop.clone(),
         asked.clone(),
@@ -21,14 +21,14 @@ pub(crate) fn listen(stop: &Stop, console: &Console) -> Result<CancellationToken
     Ok(asked)
 }
 
-async fn pass_on(
+async fn stop_on_signals(
     mut signals: (Signal, Signal),
     stop: Stop,
     asked: CancellationToken,
     console: Console,
 ) {
     next(&mut signals).await;
-    console.say("Stopping. Jobs that are not done are kept (again: stop at once)");
+    console.say("Stopping; unfinished jobs are kept (press again to stop at once)");
     stop.gracefully();
     asked.cancel();
     next(&mut signals).await;

@@ -2,10 +2,10 @@
 //!
 //! A job `scan_folder` walks the folder and, in one transaction, records the run and enqueues a
 //! job `hash_file` for each file. Each of these stores its digest in the transaction that
-//! finishes it. When all have ended, a manifest is written that `sha256sum --check` takes.
+//! finishes it. When all have ended, a manifest for `sha256sum --check` is written.
 //!
-//! A folder is walked by one job at a time: its jobs have a limit. Until it is stopped, the service
-//! scans the folder again every now and then: that is a recurring schedule.
+//! A limit lets one job at a time walk a folder. Until it is stopped, the service scans the folder
+//! again every few minutes, by a recurring job.
 //!
 //! `bin/dev` runs it.
 
@@ -36,21 +36,21 @@ use tokio::sync::mpsc;
 use console::Console;
 use database::Database;
 use folder::ScanFolder;
-use follow::{Ended, Follower, count};
+use follow::{FinishedRun, Follower, count};
 use hash::HashFile;
 use hints::{say_how_to_look, say_how_to_verify, scan_of};
 use path::{one_line, shown};
 
-/// What the jobs share.
+/// The state that the jobs share.
 struct Scanner {
-    /// Where manifests are written; left out when a folder above it is scanned.
+    /// The folder for manifests. A scan of a folder above it leaves it out.
     manifests: PathBuf,
 }
 
 /// Hashes every file of a folder as a job of its own, and writes a manifest for sha256sum.
 ///
-/// Left out are what a .gitignore names, .git, and everything that is no regular file. Without
-/// --once it stays up until Ctrl-C, and scans the folder again every 5 minutes and when Enter is
+/// Files named by a .gitignore, .git, and everything but regular files are left out. Without
+/// --once it runs until Ctrl-C, and scans the folder again every 5 minutes and when Enter is
 /// pressed.
 #[derive(Debug, Parser)]
 #[command(name = "scan", after_help = EXIT_CODES)]
@@ -59,11 +59,11 @@ struct Args {
     #[arg(default_value = ".")]
     folder: PathBuf,
 
-    /// Ends with the run, after sha256sum has verified the manifest; prints its path at last
+    /// Ends after one run: verifies the manifest with sha256sum, and prints its path
     #[arg(long)]
     once: bool,
 
-    /// The database; without one, a private Postgres is started
+    /// The database; by default, a private Postgres is started
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
@@ -71,18 +71,18 @@ struct Args {
     #[arg(long, value_name = "FOLDER", default_value = "tmp/scan")]
     manifests: PathBuf,
 
-    /// The files that are hashed at once
+    /// How many files are hashed at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=500))]
     concurrency: u16,
 }
 
-/// When the folder is scanned again.
+/// The schedule of the recurring scan.
 const RESCAN: &str = "every 5 minutes";
 
 const EXIT_CODES: &str = "\
 Exit codes, with --once:
-  0  every file was hashed, and sha256sum agrees
-  1  some file was not, sha256sum does not agree, or the run was interrupted
+  0  every file was hashed, and sha256sum confirms the digests
+  1  a file could not be hashed, sha256sum disagrees, or the run was interrupted
   2  the command line is wrong";
 
 #[tokio::main]
@@ -100,7 +100,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs everything, and tells whether all went well.
+/// Runs the service, and returns whether all went well.
 async fn scan(args: Args, console: &Console) -> Result<bool> {
     let folder = find_folder(&args.folder)?;
     let manifests = make_folder(&args.manifests)?;
@@ -129,17 +129,16 @@ async fn scan(args: Args, console: &Console) -> Result<bool> {
         }
     } else {
         say_how_to_look(console, &database.url, &folder);
-        console.say(format!("It is scanned again {RESCAN}."));
+        console.say(format!("The folder is scanned again {RESCAN}."));
         tokio::select! {
-            failed = again_and_again(&queue, &follower, &folder) => failed,
+            error = scan_repeatedly(&queue, &follower, &folder) => error,
             () = asked.cancelled() => Ok(true),
         }
     };
     stop.gracefully();
     process.await?;
     database.close().await?;
-    let is_well = scanned?;
-    Ok(is_well)
+    scanned
 }
 
 fn find_folder(folder: &Path) -> Result<PathBuf> {
@@ -172,13 +171,14 @@ fn app(manifests: PathBuf, console: &Console) -> App<Scanner> {
         })
 }
 
-/// The folder is scanned again every now and then, while the service is up and no scan of it waits.
+/// Returns the recurring job that scans the folder again, unless a scan of it is still waiting.
 fn rescan(folder: &Path) -> Result<RecurringJob> {
     let rescan = RecurringJob::new("rescan", RESCAN, scan_of(folder))?;
     Ok(rescan.missed(Missed::Skip).overlap(Overlap::Skip))
 }
 
-/// A worker for the folders of its own, so that a new scan does not wait for the files of others.
+/// Returns settings with a worker for folders only, so that a new scan does not wait for the files
+/// of others.
 fn settings(concurrency: usize) -> Result<Settings> {
     let folders = WorkerSettings {
         queues: folder::QUEUE.parse()?,
@@ -200,30 +200,30 @@ fn settings(concurrency: usize) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Scans the folder, waits for the end of the run, and proves it.
+/// Scans the folder once, waits for the end of the run, and verifies it.
 async fn once(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
     follower.console.say(format!("Scanning {}", shown(folder)));
     let enqueued = queue.enqueue(scan_of(folder)).await?;
     let run = follower.run_of(enqueued.id()).await?;
-    let ended = follower.follow(run).await?;
-    verify(&ended, &follower.console).await?;
-    print(&ended.manifest)?;
-    Ok(ended.failed == 0)
+    let finished = follower.follow(run).await?;
+    verify(&finished, &follower.console).await?;
+    print(&finished.manifest)?;
+    Ok(finished.failed == 0)
 }
 
-async fn verify(ended: &Ended, console: &Console) -> Result<()> {
-    if ended.hashed == 0 {
+async fn verify(finished: &FinishedRun, console: &Console) -> Result<()> {
+    if finished.hashed == 0 {
         console.say("There is nothing to verify");
         return Ok(());
     }
-    manifest::verify(&ended.run.folder, &ended.manifest).await?;
-    let files = count(ended.hashed, "file");
+    manifest::verify(&finished.run.folder, &finished.manifest).await?;
+    let files = count(finished.hashed, "file");
     console.say(format!("Verified with sha256sum: {files}"));
     Ok(())
 }
 
-/// Scans the folder now and whenever Enter is pressed, and tells of every run, whoever wanted it.
-async fn again_and_again(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
+/// Scans the folder now and whenever Enter is pressed, and reports every run of any folder.
+async fn scan_repeatedly(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
     let mut presses = presses_of_enter(&follower.console);
     let enqueueing = async {
         loop {
@@ -233,29 +233,29 @@ async fn again_and_again(queue: &Queue, follower: &Follower, folder: &Path) -> R
             }
         }
     };
-    let telling = async {
+    let reporting = async {
         loop {
             let run = follower.next_run().await?;
             follower
                 .console
                 .say(format!("\nRun {}: {}", run.id, shown(&run.folder)));
-            let ended = follower.follow(run).await?;
-            say_how_to_verify(&follower.console, &ended);
-            print(&ended.manifest)?;
+            let finished = follower.follow(run).await?;
+            say_how_to_verify(&follower.console, &finished);
+            print(&finished.manifest)?;
         }
     };
     tokio::select! {
-        failed = enqueueing => failed,
-        failed = telling => failed,
+        error = enqueueing => error,
+        error = reporting => error,
     }
 }
 
-/// Reads from the terminal, if there is one; every line is a press of Enter.
+/// Returns a message for each line that is read from the terminal, if there is one.
 fn presses_of_enter(console: &Console) -> mpsc::UnboundedReceiver<()> {
     let (press, presses) = mpsc::unbounded_channel();
     if io::stdin().is_terminal() {
         console.say("Enter scans the folder again, Ctrl-C stops.");
-        // No task of the runtime: its end would wait for a line that may never come.
+        // Not a task of the runtime, whose end would wait for a line that may never come.
         std::thread::spawn(move || {
             let lines = io::stdin().lock().lines();
             for _ in lines.map_while(Result::ok) {
@@ -270,7 +270,7 @@ fn presses_of_enter(console: &Console) -> mpsc::UnboundedReceiver<()> {
     presses
 }
 
-/// Prints a path as it is, whatever its bytes.
+/// Prints the bytes of a path, unchanged.
 fn print(path: &Path) -> Result<()> {
     let mut line = path.as_os_str().as_bytes().to_vec();
     line.push(b'\n');

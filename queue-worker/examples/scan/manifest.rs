@@ -1,4 +1,5 @@
-//! The manifest of a run: what `sha256sum` would write, and its proof by `sha256sum --check`.
+//! The manifest of a run, in the format of `sha256sum`, and its verification by `sha256sum
+//! --check`.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, Write};
@@ -11,7 +12,7 @@ use tokio::process::Command;
 use crate::path::{hex, one_line, shown};
 use crate::tables::{Failure, Run};
 
-/// Writes the manifest of a run, whole or not at all, and returns where it is.
+/// Writes the manifest of a run, as a whole or not at all, and returns its path.
 pub(crate) fn write(
     directory: &Path,
     run: &Run,
@@ -48,8 +49,8 @@ fn write_to(
     Ok(())
 }
 
-/// Writes a line as GNU `sha256sum` does: where a name has a backslash or the end of a line in
-/// it, these are escaped, and a backslash at the beginning of the line says so.
+/// Writes a line as GNU `sha256sum` does: backslashes and line ends in a name are escaped, and the
+/// line then starts with a backslash.
 fn line(path: &[u8], digest: &[u8]) -> Vec<u8> {
     let name = escaped(not_stdin(path));
     let mut line = Vec::with_capacity(name.len() + 70);
@@ -63,7 +64,7 @@ fn line(path: &[u8], digest: &[u8]) -> Vec<u8> {
     line
 }
 
-/// `sha256sum` takes the name `-` for its standard input.
+/// `sha256sum` reads standard input for the name `-`.
 fn not_stdin(path: &[u8]) -> &[u8] {
     if path == b"-" { b"./-" } else { path }
 }
@@ -87,7 +88,7 @@ fn escaped(name: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(escaped)
 }
 
-/// Lets `sha256sum` read every file again and compare.
+/// Verifies a manifest with `sha256sum`, which reads every file again.
 pub(crate) async fn verify(folder: &Path, manifest: &Path) -> Result<()> {
     let checked = Command::new("sha256sum")
         .args(["--check", "--quiet", "--strict", "--"])
@@ -99,7 +100,7 @@ pub(crate) async fn verify(folder: &Path, manifest: &Path) -> Result<()> {
         .context("could not run sha256sum; install GNU coreutils")?;
     if !checked.status.success() {
         bail!(
-            "sha256sum does not agree with the manifest {}:\n{}{}",
+            "sha256sum disagrees with the manifest {}:\n{}{}",
             manifest.display(),
             String::from_utf8_lossy(&checked.stdout),
             String::from_utf8_lossy(&checked.stderr).trim_end(),

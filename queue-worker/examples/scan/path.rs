@@ -1,4 +1,4 @@
-//! Paths of any bytes, in JSON and on a terminal.
+//! Paths with any bytes, in JSON and on a terminal.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A path as the argument of a job. JSON is Unicode and paths are not: one that is no UTF-8 is
-/// written as `{"hex": "…"}`, every other as itself.
+/// A path as the argument of a job. A path that is not UTF-8 is written as `{"hex": "…"}`, because
+/// JSON is Unicode; any other as a string.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Spelling", into = "Spelling")]
 pub(crate) struct AnyPath(pub(crate) PathBuf);
@@ -69,12 +69,12 @@ pub(crate) fn from_bytes(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Shows a path on one line, without anything that a terminal would obey.
+/// Writes a path on one line, without control characters.
 pub(crate) fn shown(path: &Path) -> String {
     one_line(&path.to_string_lossy())
 }
 
-/// Shows a text on one line, without anything that a terminal would obey.
+/// Writes a text on one line, without control characters.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

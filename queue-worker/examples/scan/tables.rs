@@ -1,4 +1,4 @@
-//! What the scan stores, in a schema of its own.
+//! The tables of the scan, in a schema of their own.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Tally {
     pub(crate) hashed: u64,
     pub(crate) given_up: u64,
     pub(crate) bytes: u64,
-    /// From the beginning of the run to the last digest.
+    /// The time from the start of the run to its last digest.
     pub(crate) took: Duration,
 }
 
@@ -33,23 +33,23 @@ impl Tally {
         self.hashed + self.given_up == self.files
     }
 
-    /// Files hashed in a second, on average.
+    /// Returns how many files were hashed in a second, on average.
     pub(crate) fn per_second(&self) -> u64 {
         let nanos = self.took.as_nanos().max(1);
         u64::try_from(u128::from(self.hashed) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
     }
 }
 
-/// What a run has no digest of, and why.
+/// A file or folder of a run that has no digest, and why.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) path: PathBuf,
-    /// The job that was to hash it; none for what could not be listed.
+    /// The job that was to hash it; none for a folder that could not be listed.
     pub(crate) job_id: Option<i64>,
     pub(crate) error: String,
 }
 
-/// Makes what is missing of the tables.
+/// Creates the tables that are missing.
 pub(crate) async fn create(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut tx = queue_core::begin(pool).await?;
     sqlx::raw_sql(include_str!("tables.sql"))
@@ -129,7 +129,7 @@ pub(crate) async fn add_digest(
     Ok(())
 }
 
-/// Finds the run that a `scan_folder` job made, once it has.
+/// Finds the run that a `scan_folder` job has added, if it has.
 pub(crate) async fn run_of(pool: &PgPool, job_id: JobId) -> Result<Option<Run>, sqlx::Error> {
     let found = sqlx::query_as("select id, folder from scan.runs where job_id = $1")
         .bind(job_id.0)
@@ -138,7 +138,7 @@ pub(crate) async fn run_of(pool: &PgPool, job_id: JobId) -> Result<Option<Run>, 
     Ok(found.map(run))
 }
 
-/// Finds the oldest run whose end has not been told.
+/// Finds the oldest run that has not been reported.
 pub(crate) async fn oldest_open_run(pool: &PgPool) -> Result<Option<Run>, sqlx::Error> {
     let found = sqlx::query_as(
         "select id, folder from scan.runs where ended_at is null order by id limit 1",
@@ -155,7 +155,7 @@ fn run((id, folder): (i64, Vec<u8>)) -> Run {
     }
 }
 
-/// Tells why a `scan_folder` job ended without a run, if it did.
+/// Returns why a `scan_folder` job ended without a run, if it did.
 pub(crate) async fn why_no_run(
     pool: &PgPool,
     job_id: JobId,
@@ -221,7 +221,7 @@ pub(crate) async fn failures(pool: &PgPool, run_id: i64) -> Result<Vec<Failure>,
         .collect())
 }
 
-/// Notes that a run is over and has been told of.
+/// Records that a run is over and has been reported.
 pub(crate) async fn end_run(pool: &PgPool, run_id: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update scan.runs set ended_at = clock_timestamp() where id = $1 and ended_at is null",

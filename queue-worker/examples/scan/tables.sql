@@ -1,4 +1,4 @@
--- The tables of the scan, beside those of the queue. May be run any number of times.
+-- The tables of the scan, next to those of the queue. May be run any number of times.
 
 -- Two processes that start at once would both find the schema missing.
 select pg_advisory_xact_lock(hashtextextended('scan.tables', 0));
@@ -20,10 +20,10 @@ create table if not exists scan.files (
     path   bytea  not null
 );
 
--- Serves whatever asks for the files of a run.
+-- For queries of the files of a run.
 create index if not exists files_run on scan.files (run_id);
 
--- What could not even be listed: folders that are closed to us.
+-- Folders that could not be listed.
 create table if not exists scan.unlisted (
     run_id bigint not null references scan.runs,
     path   bytea  not null,

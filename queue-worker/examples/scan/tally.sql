@@ -1,4 +1,4 @@
--- How far a run is. One statement sees each job in one state, so the numbers fit each other.
+-- The progress of a run. One statement sees each job in one state, so the numbers are consistent.
 -- A file without a digest is given up when its job will not run again by itself.
 select
     count(*),

@@ -1,4 +1,4 @@
-//! The files of a folder.
+//! Lists the files of a folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use ignore::{DirEntry, WalkBuilder};
 use tokio_util::sync::CancellationToken;
 
-/// What a walk through a folder found. Paths are relative to the folder.
+/// The files of a folder. Paths are relative to the folder.
 #[derive(Default)]
 pub(crate) struct Listing {
     /// The regular files, in the order of their paths.
     pub(crate) files: Vec<PathBuf>,
-    /// What could not be listed, and why.
+    /// The folders that could not be listed, and why.
     pub(crate) unlisted: Vec<(PathBuf, String)>,
 }
 
-/// Walks a folder. Left out are what a `.gitignore` names, `.git` itself, and the folder `but`;
-/// links are not followed, and only regular files are listed.
+/// Walks a folder and lists its regular files. Files named by a `.gitignore`, `.git` itself, and
+/// the folder `but` are left out; links are not followed.
 ///
 /// # Errors
-/// When the folder itself cannot be listed, or the walk is stopped. What is wrong further down is
-/// part of the listing.
+/// Fails when the folder itself cannot be listed, or the walk is stopped. Folders below it that
+/// cannot be listed are part of the listing.
 pub(crate) fn walk(folder: &Path, but: &Path, stop: &CancellationToken) -> io::Result<Listing> {
     std::fs::read_dir(folder)?;
     let but = but.to_owned();
-    // Only the folder's own rules count, so that everybody gets the same list.
+    // Only the folder's own rules count, so that the list is the same for every user.
     let walker = WalkBuilder::new(folder)
         .hidden(false)
         .ignore(false)
@@ -66,7 +66,7 @@ impl Listing {
     }
 }
 
-/// Takes an error of the walk apart into where it happened and what it was.
+/// Returns the path and the cause of an error.
 fn described(error: &ignore::Error) -> (Option<&Path>, String) {
     match error {
         ignore::Error::WithPath { path, err } => (Some(path), described(err).1),
@@ -78,7 +78,7 @@ fn described(error: &ignore::Error) -> (Option<&Path>, String) {
     }
 }
 
-/// Finds what the operating system said; the errors around it repeat the path.
+/// Returns the message of the operating system; the errors around it repeat the path.
 fn root_cause(error: &io::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

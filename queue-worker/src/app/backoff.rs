@@ -46,8 +46,8 @@ impl Backoff {
         Self::of(Shape::Fixed(wait))
     }
 
-    /// Waits as the list says, and as its last entry after all further attempts; an empty list
-    /// waits for nothing.
+    /// Waits for the entries of the list in turn, and for its last entry after all further
+    /// attempts. An empty list means no wait.
     pub fn list(waits: impl Into<Vec<Duration>>) -> Self {
         Self::of(Shape::List(waits.into()))
     }
@@ -67,10 +67,11 @@ impl Backoff {
         self
     }
 
-    /// Sets by which part of itself a wait may be longer or shorter, from 0 to 1; 0.15 unless set.
+    /// Sets the largest fraction by which a wait is made longer or shorter at random, from 0 to 1;
+    /// 0.15 unless set.
     #[must_use]
     pub fn jitter(mut self, jitter: f64) -> Self {
-        // What is no number is no jitter.
+        // NaN means no jitter.
         self.jitter = if jitter.is_nan() {
             0.0
         } else {
@@ -79,7 +80,7 @@ impl Backoff {
         self
     }
 
-    /// Draws the wait after the given number of failed attempts, from 1.
+    /// Returns the wait after the given number of failed attempts, from 1, with its jitter.
     pub fn wait(&self, failed_attempts: u32) -> Duration {
         let sway = (fastrand::f64() * 2.0 - 1.0) * self.jitter;
         let wait = self.base(failed_attempts.max(1)).as_secs_f64() * (1.0 + sway);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_shape_grows_as_it_says() {
+    fn each_shape_has_its_own_waits() {
         let second = Duration::from_secs(1);
         let exponential = Backoff::exponential(second).jitter(0.0);
         assert_eq!(waits(&exponential), [1, 2, 4, 8]);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_attempts_exceeds_the_longest_wait() {
+    fn waits_stay_below_the_maximum_after_any_number_of_attempts() {
         let max = Duration::from_secs(60);
         for shape in [Backoff::exponential(max), Backoff::polynomial(9)] {
             let backoff = shape.max(max).jitter(0.5);
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn no_setting_makes_a_wait_panic() {
+    fn extreme_settings_do_not_make_a_wait_panic() {
         let endless = Backoff::fixed(Duration::MAX).max(Duration::MAX);
         for jitter in [1.0, f64::NAN, f64::INFINITY, -1.0] {
             let backoff = endless.clone().jitter(jitter);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_within_its_part() {
+    fn jitter_stays_within_its_fraction() {
         let backoff = Backoff::fixed(Duration::from_secs(100)).jitter(0.1);
         for _ in 0..1_000 {
             let wait = backoff.wait(1).as_secs_f64();

@@ -1,4 +1,4 @@
-//! What a running job is given.
+//! The context of a run: the facts of its attempt, and completion in a transaction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +27,13 @@ pub struct Attempt {
     pub priority: i16,
     /// Its labels.
     pub tags: Vec<String>,
-    /// The number of this run, from 1. Every run has its own, those that cost no attempt included.
+    /// The number of this run, from 1. Runs that cost no attempt are counted too.
     pub number: i32,
-    /// The runs before this one that count against `attempts_max`.
+    /// The earlier runs that count against `attempts_max`.
     pub failures: i16,
     /// The runs that may end in an error before the job fails.
     pub attempts_max: i16,
-    /// The runs before this one that ended with the death of their process.
+    /// The earlier runs that ended because their process died.
     pub crashes: i16,
     /// When the job was enqueued.
     pub created_at: DateTime<Utc>,
@@ -58,65 +58,45 @@ impl Attempt {
         }
     }
 
-    /// Returns whether an error in this run fails the job, unless its rules say otherwise.
+    /// Returns whether an error in this run fails the job, unless `on_error` decides otherwise.
     pub fn is_last(&self) -> bool {
         self.failures + 1 >= self.attempts_max
     }
 }
 
-/// The context of one run: the application's state, the facts of the attempt, and the way to be
-/// told to stop. Cheap to clone.
+/// The context of one run: the application's state, the facts of the attempt, and the token that
+/// asks the job to stop. Cheap to clone.
 pub struct Cx<S> {
-    inner: Arc<Inner<S>>,
+    pub(crate) inner: Arc<RunContext<S>>,
 }
 
-struct Inner<S> {
-    state: Arc<S>,
-    queue: Queue,
-    process: ProcessId,
-    claim: Claim,
-    attempt: Attempt,
-    token: CancellationToken,
-    started: Instant,
-    completed: AtomicBool,
+/// What a [`Cx`] gives access to.
+pub(crate) struct RunContext<S> {
+    pub(crate) state: Arc<S>,
+    pub(crate) queue: Queue,
+    pub(crate) process: ProcessId,
+    pub(crate) claim: Claim,
+    pub(crate) attempt: Attempt,
+    pub(crate) token: CancellationToken,
+    pub(crate) started: Instant,
+    /// Whether the job has called [`Cx::complete_in`].
+    pub(crate) has_completed: AtomicBool,
 }
 
 /// Why a job could not be completed in its own transaction.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompleteError {
-    /// The job is not this run's any more: its process was declared dead, and the job was given
+    /// The job no longer belongs to this run: its process was declared dead, and the job was given
     /// to another. Roll the transaction back.
     #[error("job {0} was taken from this run: roll the transaction back")]
     Lost(JobId),
-    /// The database refused.
+    /// The database failed.
     #[error("could not complete the job in the transaction")]
     Database(#[from] sqlx::Error),
 }
 
 impl<S> Cx<S> {
-    pub(crate) fn new(
-        state: Arc<S>,
-        queue: Queue,
-        process: ProcessId,
-        claim: Claim,
-        attempt: Attempt,
-        token: CancellationToken,
-    ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                state,
-                queue,
-                process,
-                claim,
-                attempt,
-                token,
-                started: Instant::now(),
-                completed: AtomicBool::new(false),
-            }),
-        }
-    }
-
     /// Returns the application's state.
     pub fn state(&self) -> &S {
         &self.inner.state
@@ -137,8 +117,8 @@ impl<S> Cx<S> {
         &self.inner.queue
     }
 
-    /// Returns the token that is cancelled when the job should stop: it was cancelled, ran out of
-    /// time, or its process stops and will wait no longer.
+    /// Returns the token that is cancelled when the job should stop: because it was cancelled, ran
+    /// out of time, or because its process stops and waits no longer.
     pub fn token(&self) -> &CancellationToken {
         &self.inner.token
     }
@@ -153,14 +133,15 @@ impl<S> Cx<S> {
         self.inner.token.is_cancelled()
     }
 
-    /// Finishes the job in the caller's transaction: what the transaction writes and the job's
-    /// end are committed together, or not at all. Call it last, commit, and return `Ok`.
+    /// Finishes the job in the caller's transaction: the end of the job is committed together with
+    /// what the transaction writes, or not at all. Call it last, commit, and return `Ok`.
     ///
-    /// A run that returns `Ok` although its transaction was not committed counts as failed, and
-    /// is tried again.
+    /// A run that returns `Ok` although its transaction was not committed counts as failed, and is
+    /// retried.
     ///
     /// # Errors
-    /// Says when the job is not this run's any more: the transaction must then be rolled back.
+    /// Returns [`CompleteError::Lost`] when the job no longer belongs to this run: the transaction
+    /// must then be rolled back.
     pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
         let inner = &*self.inner;
         let run = Run {
@@ -171,13 +152,13 @@ impl<S> Cx<S> {
         if finished.is_empty() {
             return Err(CompleteError::Lost(self.job_id()));
         }
-        inner.completed.store(true, Ordering::Release);
+        inner.has_completed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Returns whether the job called [`complete_in`](Self::complete_in).
     pub(crate) fn has_completed(&self) -> bool {
-        self.inner.completed.load(Ordering::Acquire)
+        self.inner.has_completed.load(Ordering::Acquire)
     }
 }
 

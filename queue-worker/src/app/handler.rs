@@ -1,149 +1,111 @@
-//! The kinds of jobs behind one face, so that a worker can hold them all.
+//! Type-erased handlers: how the runs of each kind are started.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
-
-use futures_util::FutureExt;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use queue_core::transitions::Ending;
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::{Attempt, Cx};
+use super::context::Cx;
 use super::panics;
 use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
-use super::problem::{Problem, with_causes};
-use super::slots::Slot;
+use super::run_error::{RunError, with_causes};
 
-/// A run under way.
-pub(crate) type Work = BoxFuture<'static, Result<(), Problem>>;
+/// A run under way. Dropping it stops the run where that is possible.
+pub(crate) type Work = BoxFuture<'static, Result<(), RunError>>;
 
-/// One kind of job, as a worker sees it.
-pub(crate) trait Handler<S>: Send + Sync {
-    fn policy(&self) -> &Policy;
+/// One of the places in which a worker runs jobs, taken until this is dropped.
+pub(crate) type Slot = OwnedSemaphorePermit;
 
-    /// Decodes the arguments and starts the run. Dropping the future stops it where it can be
-    /// stopped. The slot is let go when the run is truly over.
-    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem>;
+/// Decodes the arguments of a job and starts its run, which drops the slot when it has ended.
+type Start<S> = dyn Fn(&RawValue, Cx<S>, Slot) -> Result<Work, RunError> + Send + Sync;
+
+/// One kind of job, whatever its type.
+pub(crate) struct Handler<S> {
+    pub(crate) policy: Policy,
+    pub(crate) start: Box<Start<S>>,
 }
 
-pub(crate) struct AsyncHandler<J> {
-    policy: Policy,
-    kind: PhantomData<fn() -> J>,
-}
-
-impl<J> AsyncHandler<J> {
-    pub(crate) fn new<S>() -> Self
-    where
-        J: Perform<S>,
-    {
-        Self {
-            policy: Policy {
-                backoff: J::backoff(),
-                timeout: J::timeout(),
-            },
-            kind: PhantomData,
-        }
-    }
-}
-
-impl<S, J> Handler<S> for AsyncHandler<J>
-where
-    S: Send + Sync + 'static,
-    J: Perform<S>,
-{
-    fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
-        let job: J = decode(args)?;
-        Ok(async move {
-            let _slot = slot;
-            let ended = job.perform(cx.clone()).await;
-            ended.map_err(|error| problem(J::on_error(&error, cx.attempt()), error))
-        }
-        .boxed())
-    }
-}
-
-pub(crate) struct BlockingHandler<J> {
-    policy: Policy,
-    kind: PhantomData<fn() -> J>,
-}
-
-impl<J> BlockingHandler<J> {
-    pub(crate) fn new<S>() -> Self
-    where
-        J: PerformBlocking<S>,
-    {
-        Self {
-            policy: Policy {
-                backoff: J::backoff(),
-                timeout: J::timeout(),
-            },
-            kind: PhantomData,
-        }
-    }
-}
-
-impl<S, J> Handler<S> for BlockingHandler<J>
-where
-    S: Send + Sync + 'static,
-    J: PerformBlocking<S>,
-{
-    fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
-        let job: J = decode(args)?;
-        let span = tracing::Span::current();
-        let work = move || {
-            let _slot = slot;
-            let attempt: Attempt = cx.attempt().clone();
-            let ended = span.in_scope(|| panics::catch(|| job.perform(cx)))?;
-            ended.map_err(|error| problem(J::on_error(&error, &attempt), error))
+impl<S: Send + Sync + 'static> Handler<S> {
+    /// Makes the handler of a kind whose work is asynchronous.
+    pub(crate) fn of<J: Perform<S>>() -> Self {
+        let start = |args: &RawValue, cx: Cx<S>, slot| {
+            let job: J = decode(args)?;
+            let work = async move {
+                let _slot = slot;
+                let result = job.perform(cx.clone()).await;
+                result.map_err(|error| run_error(J::on_error(&error, cx.attempt()), error))
+            };
+            Ok(work.boxed())
         };
-        Ok(async move {
-            // One that is dropped before a thread is free for it must never begin: its attempt
-            // is over. What has begun cannot be withdrawn.
-            match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
-                Ok(ended) => ended,
-                Err(_runtime_is_shutting_down) => Err(Problem {
-                    ending: Ending::Error,
-                    next: Next::Retry,
-                    message: "the runtime shut down before the job could start".into(),
-                    backtrace: None,
-                }),
-            }
+        Self {
+            policy: Policy {
+                backoff: J::backoff(),
+                timeout: J::timeout(),
+            },
+            start: Box::new(start),
         }
-        .boxed())
+    }
+
+    /// Makes the handler of a kind whose work blocks its thread.
+    pub(crate) fn of_blocking<J: PerformBlocking<S>>() -> Self {
+        let start = |args: &RawValue, cx: Cx<S>, slot| {
+            let job: J = decode(args)?;
+            let span = tracing::Span::current();
+            let work = move || {
+                let _slot = slot;
+                let attempt = cx.attempt().clone();
+                let result = span.in_scope(|| panics::catch(|| job.perform(cx)))?;
+                result.map_err(|error| run_error(J::on_error(&error, &attempt), error))
+            };
+            Ok(on_a_thread(work).boxed())
+        };
+        Self {
+            policy: Policy {
+                backoff: J::backoff(),
+                timeout: J::timeout(),
+            },
+            start: Box::new(start),
+        }
     }
 }
 
-fn decode<J: serde::de::DeserializeOwned>(args: &RawValue) -> Result<J, Problem> {
-    serde_json::from_str(args.get()).map_err(|error| Problem {
-        ending: Ending::Undecodable,
+/// Runs work on a thread of its own. Work that is dropped before a thread is free for it never
+/// begins, because its attempt is over; what has begun cannot be stopped.
+async fn on_a_thread(
+    work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+) -> Result<(), RunError> {
+    match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
+        Ok(result) => result,
+        Err(_shutting_down) => Err(RunError::new(
+            Ending::Error,
+            "the runtime shut down before the job could start",
+        )),
+    }
+}
+
+fn decode<J: serde::de::DeserializeOwned>(args: &RawValue) -> Result<J, RunError> {
+    serde_json::from_str(args.get()).map_err(|error| RunError {
         next: Next::Fail,
-        message: format!("the arguments do not fit the job's type: {error}"),
-        backtrace: None,
+        ..RunError::new(
+            Ending::Undecodable,
+            format!("the arguments do not fit the job's type: {error}"),
+        )
     })
 }
 
-fn problem<E: std::fmt::Debug + Into<BoxError>>(next: Next, error: E) -> Problem {
+fn run_error<E: std::fmt::Debug + Into<BoxError>>(next: Next, error: E) -> RunError {
     let backtrace = backtrace_of(&error);
     let error: BoxError = error.into();
-    Problem {
-        ending: Ending::Error,
-        next,
-        message: with_causes(&*error),
-        backtrace,
-    }
+    let mut run_error = RunError::new(Ending::Error, with_causes(&*error));
+    run_error.error.backtrace = backtrace;
+    run_error.next = next;
+    run_error
 }
 
-/// Finds the backtrace that error types such as anyhow's print after the error itself: the only
-/// way to it, as long as `std::error::Error` does not hand it out.
+/// Finds the backtrace that error types such as anyhow's print after the error itself. There is no
+/// other way to it, as long as `std::error::Error` does not give it out.
 fn backtrace_of(error: &impl std::fmt::Debug) -> Option<String> {
     let shown = format!("{error:?}");
     let (_, backtrace) = shown.split_once("Stack backtrace:\n")?;

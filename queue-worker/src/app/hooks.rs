@@ -1,4 +1,4 @@
-//! What an application hears of its jobs and its process.
+//! Hooks: functions of the application that are called about its jobs and its process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use queue_core::JobId;
 
-/// What has become of a job, once it is durable.
+/// What a job became after its last run. Hooks get it once that is committed.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct JobEvent<'a> {
@@ -24,7 +24,7 @@ pub struct JobEvent<'a> {
     pub error: Option<&'a str>,
 }
 
-/// What has become of a process.
+/// The start or the stop of a process.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ProcessEvent<'a> {
@@ -35,7 +35,7 @@ pub struct ProcessEvent<'a> {
 pub(crate) type JobHook = Arc<dyn Fn(&JobEvent<'_>) + Send + Sync>;
 pub(crate) type ProcessHook = Arc<dyn Fn(&ProcessEvent<'_>) + Send + Sync>;
 
-/// The hooks of an application, by what they are called for.
+/// The hooks of an application, by event.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) finished: Vec<JobHook>,
@@ -45,24 +45,23 @@ pub(crate) struct Hooks {
     pub(crate) stopped: Vec<ProcessHook>,
 }
 
-/// Calls hooks about a job; one that panics does not keep the others from being called.
-pub(crate) fn tell_of_job(hooks: &[JobHook], event: &JobEvent<'_>) {
+/// Calls hooks about a job. If one panics, the others are called all the same.
+pub(crate) fn call_job_hooks(hooks: &[JobHook], event: &JobEvent<'_>) {
     for hook in hooks {
         if panics(|| hook(event)) {
-            let &JobEvent {
-                job_id,
-                kind,
-                queue,
-                attempt,
-                ..
-            } = event;
-            tracing::error!(%job_id, kind, queue, attempt, "a hook panicked");
+            tracing::error!(
+                job_id = %event.job_id,
+                kind = event.kind,
+                queue = event.queue,
+                attempt = event.attempt,
+                "a hook panicked",
+            );
         }
     }
 }
 
 /// Calls hooks about a process, in the same way.
-pub(crate) fn tell_of_process(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
+pub(crate) fn call_process_hooks(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
     for hook in hooks {
         if panics(|| hook(event)) {
             tracing::error!(process = event.name, "a hook panicked");

@@ -1,4 +1,4 @@
-//! What an application can run: its state, its kinds of jobs, and what it wants to hear of.
+//! An application: its state, its kinds of jobs, and its hooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,20 +6,19 @@ use std::sync::Arc;
 use queue_core::recurring::RecurringJob;
 use queue_core::{InvalidName, Options, check_kind};
 
-use self::handler::{AsyncHandler, BlockingHandler, Handler};
+use self::handler::Handler;
 use self::hooks::{Hooks, JobEvent, ProcessEvent};
 use self::perform::{Perform, PerformBlocking};
 
 pub(crate) mod handler;
 pub(crate) mod hooks;
 pub(crate) mod panics;
-pub(crate) mod problem;
+pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
 pub(crate) mod backoff;
 pub(crate) mod context;
-pub(crate) mod slots;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///
@@ -40,7 +39,7 @@ pub(crate) mod slots;
 /// ```
 pub struct App<S> {
     pub(crate) state: Arc<S>,
-    pub(crate) handlers: BTreeMap<String, Arc<dyn Handler<S>>>,
+    pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
     options: BTreeMap<String, Options>,
     recurring_jobs: Vec<RecurringJob>,
@@ -51,7 +50,7 @@ pub struct App<S> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidApp {
-    /// A kind has a name that is refused.
+    /// The name of a kind is invalid.
     #[error(transparent)]
     Kind(#[from] InvalidName),
     /// Two jobs have the same kind.
@@ -63,7 +62,7 @@ pub enum InvalidApp {
 }
 
 impl<S: Send + Sync + 'static> App<S> {
-    /// Starts with no kinds of jobs.
+    /// Makes an application without any kinds of jobs.
     pub fn new(state: S) -> Self {
         Self {
             state: Arc::new(state),
@@ -79,17 +78,17 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn register<J: Perform<S>>(mut self) -> Self {
         self.options.insert(J::KIND.to_owned(), J::options());
-        self.add(J::KIND, Arc::new(AsyncHandler::<J>::new()))
+        self.add(J::KIND, Handler::of::<J>())
     }
 
     /// Adds a kind of job that blocks its thread.
     #[must_use]
     pub fn register_blocking<J: PerformBlocking<S>>(mut self) -> Self {
         self.options.insert(J::KIND.to_owned(), J::options());
-        self.add(J::KIND, Arc::new(BlockingHandler::<J>::new()))
+        self.add(J::KIND, Handler::of_blocking::<J>())
     }
 
-    pub(crate) fn add(mut self, kind: &str, handler: Arc<dyn Handler<S>>) -> Self {
+    pub(crate) fn add(mut self, kind: &str, handler: Handler<S>) -> Self {
         if let Err(problem) = check_kind(kind) {
             self.problems.push(problem.into());
         } else if self.handlers.insert(kind.to_owned(), handler).is_some() {
@@ -131,11 +130,11 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Calls a function after a job was finished. Hooks are called in the order in which they
-    /// were added, once what they tell of is durable; a panic in one is logged and ends there.
+    /// Calls a function after a job was finished. Hooks are called in the order in which they were
+    /// added, once the outcome is committed. A panic in a hook is logged.
     ///
-    /// Hooks are called where the outcomes of all jobs are recorded, and the next are recorded only
-    /// when they return: one must not block. What takes longer belongs on a task or a channel.
+    /// A hook must not block: no further outcomes are recorded until it returns. Hand longer work
+    /// to a task or a channel.
     #[must_use]
     pub fn on_finished(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.finished.push(Arc::new(hook));
@@ -150,7 +149,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Calls a function after a job was given up: discarded by its rules, or cancelled. It must not block, as with
+    /// Calls a function after a job was discarded or cancelled. It must not block, as with
     /// [`on_finished`](Self::on_finished).
     #[must_use]
     pub fn on_discarded(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
@@ -165,7 +164,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Calls a function once the process has let go of its last job.
+    /// Calls a function once the process has stopped and holds no more jobs.
     #[must_use]
     pub fn on_stop(mut self, hook: impl Fn(&ProcessEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.stopped.push(Arc::new(hook));
@@ -182,12 +181,13 @@ impl<S: Send + Sync + 'static> App<S> {
         &self.recurring_jobs
     }
 
-    /// Returns how jobs of a kind are enqueued; the defaults for kinds that are not known here.
+    /// Returns the options with which jobs of a kind are enqueued; the defaults for a kind that is
+    /// not registered.
     pub fn options_of(&self, kind: &str) -> Options {
         self.options.get(kind).cloned().unwrap_or_default()
     }
 
-    /// Returns every mistake made while the application was put together.
+    /// Returns everything that is wrong with the application.
     pub fn problems(&self) -> &[InvalidApp] {
         &self.problems
     }

@@ -1,25 +1,26 @@
-//! Panics of user code, turned into errors that say where they happened.
+//! Panics of application code, turned into errors with their location.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use queue_core::transitions::Ending;
 
-use super::perform::Next;
-use super::problem::Problem;
+use super::run_error::RunError;
 
 thread_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };
     static LAST_BACKTRACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Adds our hook before the one that is there, which is called as ever. Only panics of jobs are
-/// looked at.
+/// Installs a panic hook that keeps the backtraces of panics in jobs, and then calls the hook that
+/// was installed before.
 pub(crate) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -35,45 +36,31 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Calls a function, and turns its panic into a problem.
-pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Problem> {
-    watched(AssertUnwindSafe(call)).map_err(problem)
-}
-
-fn watched<T>(call: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<dyn Any + Send>> {
+/// Calls a function, and turns its panic into an error.
+pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, RunError> {
     let outer = WATCHING.replace(true);
-    let called = catch_unwind(call);
+    let result = catch_unwind(AssertUnwindSafe(call));
     WATCHING.set(outer);
-    called
+    result.map_err(|payload| run_error(&*payload))
 }
 
-fn problem(payload: Box<dyn Any + Send>) -> Problem {
-    let said = payload
+fn run_error(payload: &(dyn Any + Send)) -> RunError {
+    let text = payload
         .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned());
-    Problem {
-        ending: Ending::Panic,
-        next: Next::Retry,
-        message: format!("panicked: {said}"),
-        backtrace: LAST_BACKTRACE.take(),
-    }
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is no text");
+    let mut run_error = RunError::new(Ending::Panic, format!("panicked: {text}"));
+    run_error.error.backtrace = LAST_BACKTRACE.take();
+    run_error
 }
 
-/// Polls a future, and turns its panic into a problem. It must not be polled after that.
-pub(crate) struct Caught<F>(pub(crate) F);
-
-impl<T, F> Future for Caught<F>
-where
-    F: Future<Output = Result<T, Problem>> + Unpin,
-{
-    type Output = Result<T, Problem>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch(|| Pin::new(&mut self.0).poll(cx)) {
-            Ok(polled) => polled,
-            Err(problem) => Poll::Ready(Err(problem)),
-        }
-    }
+/// Turns a panic of some work into an error. The work must not be polled after that.
+pub(crate) fn catch_each_poll(
+    mut work: BoxFuture<'static, Result<(), RunError>>,
+) -> impl Future<Output = Result<(), RunError>> + Unpin {
+    poll_fn(move |cx| match catch(|| work.poll_unpin(cx)) {
+        Ok(polled) => polled,
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
 }

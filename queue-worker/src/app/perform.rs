@@ -1,4 +1,4 @@
-//! What a worker must know of a job: how its work is done, and what its errors mean.
+//! The traits that define how a job's work is done, and what its errors lead to.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use queue_core::Job;
 use super::backoff::Backoff;
 use super::context::{Attempt, Cx};
 
-/// Any error, as jobs return it.
+/// Any error that a job returns.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What happens after a run that returned an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The job is tried again after the wait of its [`Backoff`], and fails when its attempts are
+    /// The job is retried after the wait of its [`Backoff`], and fails when its attempts are
     /// exhausted.
     Retry,
-    /// The job is tried again after this wait, and fails when its attempts are exhausted.
+    /// The job is retried after this wait, and fails when its attempts are exhausted.
     RetryAfter(Duration),
-    /// The job is put off. This costs no attempt and is no error.
+    /// The job runs again after this wait. This costs no attempt and is not an error.
     Snooze(Duration),
-    /// The job is given up without being failed.
+    /// The job ends as discarded, without having failed.
     Discard,
-    /// The job is over: whoever wanted it does not want it any more.
+    /// The job ends as cancelled: its work is no longer wanted.
     Cancel,
-    /// The job fails at once, whatever attempts are left.
+    /// The job fails at once, even if attempts are left.
     Fail,
 }
 
@@ -72,14 +72,14 @@ pub enum Next {
     note = "add `impl Perform<{S}> for {Self}`; `{Self}` also implements `Job`"
 )]
 pub trait Perform<S>: Job {
-    /// What may go wrong.
+    /// The error of the work.
     type Error: Debug + Into<BoxError> + Send;
 
-    /// Does the work. It may be dropped at any `.await` once its cancellation token has been
-    /// cancelled and a period of grace is over.
+    /// Does the work. The future may be dropped at any `.await` once the cancellation token has
+    /// been cancelled and the grace period is over.
     fn perform(self, cx: Cx<S>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Decides what happens after an error; it is tried again, unless overridden.
+    /// Decides what happens after an error. Unless overridden, the job is retried.
     fn on_error(error: &Self::Error, attempt: &Attempt) -> Next {
         let _ = (error, attempt);
         Next::Retry
@@ -90,30 +90,30 @@ pub trait Perform<S>: Job {
         Backoff::default()
     }
 
-    /// Returns how long one run may take; for ever, unless overridden. A run that takes longer is
-    /// cancelled, then dropped, and counts as an error.
+    /// Returns how long one run may take. Unless overridden there is no limit. A run that takes
+    /// longer is cancelled, then dropped, and counts as an error.
     fn timeout() -> Option<Duration> {
         None
     }
 }
 
-/// How the work of a job is done that blocks its thread: heavy computation, synchronous I/O.
+/// How the work of a job is done if it blocks its thread: heavy computation, synchronous I/O.
 ///
 /// It runs on a thread of its own, away from the asynchronous ones. A thread cannot be stopped
-/// from outside: work that takes long asks [`Cx::is_cancelled`] now and then. One that goes on
-/// after its time keeps its slot until it ends, and what it returns is ignored.
+/// from outside: long work should check [`Cx::is_cancelled`] now and then. Work that goes on
+/// after its timeout keeps its slot until it ends, and its result is ignored.
 #[diagnostic::on_unimplemented(
     message = "no worker with the state `{S}` knows how to perform `{Self}` on a thread of its own",
     note = "add `impl PerformBlocking<{S}> for {Self}`; `{Self}` also implements `Job`"
 )]
 pub trait PerformBlocking<S>: Job {
-    /// What may go wrong.
+    /// The error of the work.
     type Error: Debug + Into<BoxError> + Send;
 
     /// Does the work.
     fn perform(self, cx: Cx<S>) -> Result<(), Self::Error>;
 
-    /// Decides what happens after an error; it is tried again, unless overridden.
+    /// Decides what happens after an error. Unless overridden, the job is retried.
     fn on_error(error: &Self::Error, attempt: &Attempt) -> Next {
         let _ = (error, attempt);
         Next::Retry
@@ -124,13 +124,13 @@ pub trait PerformBlocking<S>: Job {
         Backoff::default()
     }
 
-    /// Returns how long one run may take; for ever, unless overridden.
+    /// Returns how long one run may take. Unless overridden there is no limit.
     fn timeout() -> Option<Duration> {
         None
     }
 }
 
-/// How runs of one kind are treated.
+/// The backoff and the timeout of one kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) backoff: Backoff,

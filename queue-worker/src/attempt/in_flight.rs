@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum StopReason {
     /// An operator cancelled the job.
     Cancelled,
-    /// It ran longer than it may.
+    /// It ran longer than its timeout.
     TimedOut,
-    /// Its process stops and waits no longer, or may be taken for dead.
+    /// Its process stops and waits no longer, or may be presumed dead.
     Interrupted,
 }
 
-/// A job that this process has claimed: what the completer and the hooks need of it once its run is
+/// A job that this process has claimed, with what the completer and the hooks need once its run is
 /// over.
 #[derive(Debug)]
 pub(crate) struct InFlightJob {
@@ -28,7 +28,8 @@ pub(crate) struct InFlightJob {
     pub(crate) queue: String,
     /// The keys whose slots it holds.
     pub(crate) keys: Vec<String>,
-    token: CancellationToken,
+    /// Cancelled when the job is asked to stop.
+    pub(super) token: CancellationToken,
     reason: OnceLock<StopReason>,
 }
 
@@ -54,14 +55,9 @@ impl InFlightJob {
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         self.reason.get().copied()
     }
-
-    /// Returns the token that is cancelled when the job is asked to stop.
-    pub(crate) fn token(&self) -> &CancellationToken {
-        &self.token
-    }
 }
 
-/// All jobs that this process has claimed: in reserve, running, or ended and not yet recorded.
+/// All jobs that this process has claimed: prefetched, running, or ended and not yet recorded.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     jobs: Mutex<HashMap<JobId, Arc<InFlightJob>>>,

@@ -1,4 +1,4 @@
-//! What becomes of a job after a run: the rules, apart from everything that carries them out.
+//! Decides how a run ends. Pure: the completer carries the decision out.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::in_flight::StopReason;
 use crate::app::backoff::Backoff;
 use crate::app::context::Attempt;
 use crate::app::perform::Next;
-use crate::app::problem::Problem;
+use crate::app::run_error::RunError;
 
 /// What is to be recorded about a run.
 #[derive(Clone, Debug)]
@@ -23,35 +23,27 @@ pub(crate) enum Verdict {
 
 /// Judges a run that returned an error, panicked, or was dropped after it had been asked to stop.
 pub(crate) fn judge(
-    problem: Problem,
+    RunError { mut error, next }: RunError,
     attempt: &Attempt,
     backoff: &Backoff,
     stopped: Option<StopReason>,
 ) -> End {
     match stopped {
         Some(StopReason::Interrupted) => return End::Release,
-        Some(StopReason::Cancelled) => return cancelled(problem),
-        Some(StopReason::TimedOut) | None => {}
+        Some(StopReason::Cancelled) => {
+            error.ending = Ending::Cancelled;
+            return cancelled(error);
+        }
+        Some(StopReason::TimedOut) => error.ending = Ending::Timeout,
+        None => {}
     }
-    let error = AttemptError {
-        ending: if stopped.is_some() {
-            Ending::Timeout
-        } else {
-            problem.ending
-        },
-        message: problem.message,
-        backtrace: problem.backtrace,
-    };
-    match problem.next {
+    match next {
         Next::Snooze(delay) => End::Snooze { delay },
         Next::Discard => End::Discard {
             error,
             outcome: Outcome::Discarded,
         },
-        Next::Cancel => End::Discard {
-            error,
-            outcome: Outcome::Cancelled,
-        },
+        Next::Cancel => cancelled(error),
         Next::Fail => End::Fail { error },
         Next::Retry | Next::RetryAfter(_) if attempt.is_last() => End::Fail { error },
         Next::RetryAfter(delay) => End::Retry { error, delay },
@@ -62,41 +54,34 @@ pub(crate) fn judge(
     }
 }
 
-fn cancelled(problem: Problem) -> End {
+/// Returns the end of a job that was asked to stop before it began.
+pub(crate) fn cancelled_before_start() -> End {
+    let message = "cancelled before it began";
+    cancelled(AttemptError::new(Ending::Cancelled, message))
+}
+
+fn cancelled(error: AttemptError) -> End {
     End::Discard {
-        error: AttemptError {
-            ending: Ending::Cancelled,
-            message: problem.message,
-            backtrace: problem.backtrace,
-        },
+        error,
         outcome: Outcome::Cancelled,
     }
 }
 
-/// What is said of a run that was dropped because it did not stop by itself.
-pub(crate) fn dropped(stopped: StopReason, timeout: Option<Duration>) -> Problem {
-    let (ending, message) = match stopped {
-        StopReason::Cancelled => (Ending::Cancelled, "cancelled while it ran".to_owned()),
-        StopReason::TimedOut => (Ending::Timeout, timed_out(timeout)),
-        StopReason::Interrupted => (Ending::Error, "interrupted".to_owned()),
-    };
-    Problem {
-        ending,
-        next: Next::Retry,
-        message,
-        backtrace: None,
+/// Returns the error of a run that was dropped because it did not stop by itself.
+pub(crate) fn dropped(stopped: StopReason, timeout: Option<Duration>) -> RunError {
+    match stopped {
+        StopReason::Cancelled => RunError::new(Ending::Cancelled, "cancelled while it ran"),
+        StopReason::TimedOut => RunError::new(Ending::Timeout, timed_out(timeout)),
+        StopReason::Interrupted => RunError::new(Ending::Error, "interrupted"),
     }
 }
 
-/// What is said of a run that finished itself in a transaction that was not committed.
-pub(crate) fn uncommitted() -> Problem {
-    Problem {
-        ending: Ending::Error,
-        next: Next::Retry,
-        message: "the job returned `Ok` after `complete_in`, but the transaction was not committed"
-            .to_owned(),
-        backtrace: None,
-    }
+/// Returns the error of a run that finished itself in a transaction that was not committed.
+pub(crate) fn uncommitted() -> RunError {
+    RunError::new(
+        Ending::Error,
+        "the job returned `Ok` after `complete_in`, but the transaction was not committed",
+    )
 }
 
 fn timed_out(timeout: Option<Duration>) -> String {
@@ -128,14 +113,12 @@ mod tests {
     }
 
     fn judged(next: Next, failures: i16, stopped: Option<StopReason>) -> String {
-        let problem = Problem {
-            ending: Ending::Error,
+        let run_error = RunError {
             next,
-            message: "no".into(),
-            backtrace: None,
+            ..RunError::new(Ending::Error, "no")
         };
         let backoff = Backoff::fixed(Duration::from_secs(9)).jitter(0.0);
-        match judge(problem, &attempt(failures, 3), &backoff, stopped) {
+        match judge(run_error, &attempt(failures, 3), &backoff, stopped) {
             End::Retry { error, delay } => {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }
@@ -147,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wish_becomes_its_verdict() {
+    fn each_next_step_becomes_an_end() {
         let seconds = Duration::from_secs;
         assert_eq!(judged(Next::Retry, 0, None), "retry Error after 9");
         assert_eq!(
@@ -171,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_run_was_stopped_decides_over_what_it_returned() {
+    fn the_stop_reason_takes_precedence_over_the_error() {
         let interrupted = Some(StopReason::Interrupted);
         assert_eq!(judged(Next::Fail, 2, interrupted), "release");
         let cancelled = Some(StopReason::Cancelled);

@@ -1,4 +1,4 @@
-//! One run of one job: what is in flight, the run itself, and the verdict on it.
+//! One run of one job: the jobs in flight, the run itself, and the verdict on it.
 
 mod runner;
 

@@ -1,8 +1,9 @@
-//! One run of one job. User code is called from here, and nowhere else: its panics, its time and
-//! its errors end in this file.
+//! Runs one job. Application code is called only from here, and its panics, timeouts and errors end
+//! in this file.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -14,13 +15,12 @@ use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
 use super::in_flight::{InFlightJob, StopReason};
-use super::judge::{Verdict, dropped, judge, uncommitted};
+use super::judge::{Verdict, cancelled_before_start, dropped, judge, uncommitted};
 use crate::app::App;
-use crate::app::context::{Attempt, Cx};
-use crate::app::handler::{Handler, Work};
-use crate::app::panics::{self, Caught};
-use crate::app::problem::Problem;
-use crate::app::slots::Slot;
+use crate::app::context::{Attempt, Cx, RunContext};
+use crate::app::handler::{Handler, Slot, Work};
+use crate::app::panics;
+use crate::app::run_error::RunError;
 use crate::stop::Stop;
 
 /// A run that is over, and the verdict on it.
@@ -66,89 +66,83 @@ impl<S: Send + Sync + 'static> Runner<S> {
             queue = job.queue,
             attempt = job.claim.attempt(),
         );
-        self.run_in_span(job, in_flight, slot)
-            .instrument(span)
-            .await
-    }
-
-    async fn run_in_span(
-        &self,
-        job: ClaimedJob,
-        in_flight: Arc<InFlightJob>,
-        slot: Slot,
-    ) -> Completion {
         let started = Instant::now();
-        let deciding = AssertUnwindSafe(self.decide(&job, &in_flight, slot)).catch_unwind();
-        let verdict = deciding.await.unwrap_or_else(|_panic| undecided());
+        let deciding = self.decide(&job, &in_flight, slot).instrument(span);
+        let decided = AssertUnwindSafe(deciding).catch_unwind().await;
         Completion {
             run: Run {
                 claim: in_flight.claim,
                 ran: started.elapsed(),
             },
             job: in_flight,
-            verdict,
+            verdict: decided.unwrap_or_else(|_panic| undecided()),
         }
     }
 
     async fn decide(&self, job: &ClaimedJob, in_flight: &InFlightJob, slot: Slot) -> Verdict {
         match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
-            (None, Some(handler)) => self.perform(&**handler, job, in_flight, slot).await,
-            (Some(StopReason::Cancelled), _) => cancelled_unbegun(),
-            // Stopped before it began, or of a kind we did not ask for: somebody else's turn.
+            (None, Some(handler)) => self.perform(handler, job, in_flight, slot).await,
+            (Some(StopReason::Cancelled), _) => Verdict::End(cancelled_before_start()),
+            // The process stops, or the kind is not registered: another process may run the job.
             _ => Verdict::End(End::Release),
         }
     }
 
     async fn perform(
         &self,
-        handler: &dyn Handler<S>,
+        handler: &Handler<S>,
         job: &ClaimedJob,
         in_flight: &InFlightJob,
         slot: Slot,
     ) -> Verdict {
-        let attempt = Attempt::of(job);
-        let cx = Cx::new(
-            Arc::clone(&self.app.state),
-            self.queue.clone(),
-            self.process,
-            job.claim,
-            attempt.clone(),
-            in_flight.token().clone(),
-        );
-        let started = panics::catch(|| handler.start(&job.args, cx.clone(), Arc::new(slot)));
-        let ended = match started.and_then(|started| started) {
-            Ok(work) => self.see_through(work, handler, in_flight).await,
-            Err(problem) => Err(problem),
+        let run = RunContext {
+            state: Arc::clone(&self.app.state),
+            queue: self.queue.clone(),
+            process: self.process,
+            claim: job.claim,
+            attempt: Attempt::of(job),
+            token: in_flight.token.clone(),
+            started: Instant::now(),
+            has_completed: AtomicBool::new(false),
         };
-        let (problem, stopped) = match ended {
-            // If its transaction was committed, the claim is gone, and the job is found finished.
+        let cx = Cx {
+            inner: Arc::new(run),
+        };
+        let started = panics::catch(|| (handler.start)(&job.args, cx.clone(), slot));
+        let result = match started.and_then(|started| started) {
+            Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
+            Err(error) => Err(error),
+        };
+        let (error, stopped) = match result {
+            // If the transaction was committed, the completer finds the job finished, and ignores
+            // this.
             Ok(()) if cx.has_completed() => (uncommitted(), None),
             Ok(()) => return Verdict::Finish,
-            Err(problem) => (problem, in_flight.stop_reason()),
+            Err(error) => (error, in_flight.stop_reason()),
         };
-        let backoff = &handler.policy().backoff;
-        Verdict::End(judge(problem, &attempt, backoff, stopped))
+        let backoff = &handler.policy.backoff;
+        Verdict::End(judge(error, cx.attempt(), backoff, stopped))
     }
 
-    /// Polls the work until it ends, runs out of time, or is asked to stop; then grants it a
-    /// period of grace, and drops it.
-    async fn see_through(
+    /// Polls the work until it ends, reaches its timeout, or is asked to stop. In the latter cases
+    /// the work is dropped after a grace period.
+    async fn poll_to_the_end(
         &self,
         work: Work,
-        handler: &dyn Handler<S>,
+        handler: &Handler<S>,
         in_flight: &InFlightJob,
-    ) -> Result<(), Problem> {
-        let mut work = Caught(work);
-        let limit = handler.policy().timeout;
+    ) -> Result<(), RunError> {
+        let mut work = panics::catch_each_poll(work);
+        let limit = handler.policy.timeout;
         tokio::select! {
             biased;
-            ended = &mut work => return ended,
-            () = in_flight.token().cancelled() => {}
+            result = &mut work => return result,
+            () = in_flight.token.cancelled() => {}
             () = elapsed(limit) => in_flight.stop(StopReason::TimedOut),
         }
         tokio::select! {
             biased;
-            ended = &mut work => return ended,
+            result = &mut work => return result,
             () = tokio::time::sleep(self.cancel_grace) => {}
             () = self.stop.asked_at_once() => {}
         }
@@ -159,25 +153,11 @@ impl<S: Send + Sync + 'static> Runner<S> {
     }
 }
 
-fn cancelled_unbegun() -> Verdict {
-    Verdict::End(End::Discard {
-        error: AttemptError {
-            ending: Ending::Cancelled,
-            message: "cancelled before it began".to_owned(),
-            backtrace: None,
-        },
-        outcome: queue_core::Outcome::Cancelled,
-    })
-}
-
-/// The verdict when judging itself panicked: a run without any would be held for ever.
+/// Returns the verdict on a run whose judging panicked: without one the job would stay claimed.
 fn undecided() -> Verdict {
+    let message = "panicked outside of the job, while its run was judged";
     Verdict::End(End::Fail {
-        error: AttemptError {
-            ending: Ending::Panic,
-            message: "panicked outside of the job, while its run was judged".to_owned(),
-            backtrace: None,
-        },
+        error: AttemptError::new(Ending::Panic, message),
     })
 }
 

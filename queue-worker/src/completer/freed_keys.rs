@@ -1,26 +1,17 @@
-//! The keys of limits whose slots this process has freed, until somebody has looked for blocked jobs
-//! of theirs.
+//! The limit keys whose slots this process has freed, until the unblocker has checked them: a key
+//! is checked by making as many of its blocked jobs ready as it has room for.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FreedKeys {
     keys: Mutex<BTreeSet<String>>,
     news: Notify,
-    looked: watch::Sender<usize>,
-}
-
-impl Default for FreedKeys {
-    fn default() -> Self {
-        Self {
-            keys: Mutex::default(),
-            news: Notify::new(),
-            looked: watch::Sender::new(0),
-        }
-    }
+    /// How many checks there have been, by the unblocker of this process.
+    checks: watch::Sender<usize>,
 }
 
 impl FreedKeys {
@@ -34,12 +25,12 @@ impl FreedKeys {
         }
     }
 
-    /// Takes all keys, to look who waits for them.
-    pub(crate) fn take(self: &Arc<Self>) -> Taken {
+    /// Takes all keys, to check them.
+    pub(crate) fn take(self: &Arc<Self>) -> TakenKeys {
         let mut mine = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        Taken {
+        TakenKeys {
             keys: std::mem::take(&mut *mine).into_iter().collect(),
-            looked_at: 0,
+            checked: 0,
             from: Arc::clone(self),
         }
     }
@@ -49,44 +40,44 @@ impl FreedKeys {
         self.news.notified().await;
     }
 
-    /// Says that somebody has looked, so that workers look for what may go on.
-    pub(crate) fn note_look(&self) {
-        self.looked.send_modify(|looks| *looks += 1);
+    /// Counts a check, which makes workers look for unblocked jobs.
+    pub(crate) fn note_check(&self) {
+        self.checks.send_modify(|checks| *checks += 1);
     }
 
-    /// Returns how often somebody has looked.
-    pub(crate) fn looks_taken(&self) -> usize {
-        *self.looked.borrow()
+    /// Returns how many checks there have been.
+    pub(crate) fn checks(&self) -> usize {
+        *self.checks.borrow()
     }
 
-    /// Returns what changes whenever somebody has looked.
-    pub(crate) fn looks(&self) -> watch::Receiver<usize> {
-        self.looked.subscribe()
+    /// Returns a receiver that changes with every check.
+    pub(crate) fn watch_checks(&self) -> watch::Receiver<usize> {
+        self.checks.subscribe()
     }
 }
 
-/// Keys that were taken to be looked at: those that were not, because of an error or because the
-/// process stops, go back.
+/// Keys that were taken to be checked. Those that were not checked, because of an error or because
+/// the process stops, go back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct TakenKeys {
     keys: Vec<String>,
-    looked_at: usize,
+    checked: usize,
     from: Arc<FreedKeys>,
 }
 
-impl Taken {
-    /// Returns the keys that have not been looked at.
+impl TakenKeys {
+    /// Returns the keys that have not been checked.
     pub(crate) fn rest(&self) -> &[String] {
-        &self.keys[self.looked_at..]
+        &self.keys[self.checked..]
     }
 
-    /// Takes note that so many more have been looked at.
-    pub(crate) fn settle(&mut self, count: usize) {
-        self.looked_at += count;
+    /// Notes that the next `count` keys have been checked.
+    pub(crate) fn note_checked(&mut self, count: usize) {
+        self.checked += count;
     }
 }
 
-impl Drop for Taken {
+impl Drop for TakenKeys {
     fn drop(&mut self) {
         self.from.add(self.rest().iter());
     }
@@ -97,13 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_were_not_looked_at_go_back() {
+    fn unchecked_keys_go_back() {
         let freed_keys = Arc::new(FreedKeys::default());
         freed_keys.add(["a", "b", "c"].map(str::to_owned).iter());
 
         let mut taken = freed_keys.take();
         assert_eq!(taken.rest(), ["a", "b", "c"]);
-        taken.settle(2);
+        taken.note_checked(2);
         drop(taken);
 
         assert_eq!(freed_keys.take().rest(), ["c"]);

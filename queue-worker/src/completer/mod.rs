@@ -1,15 +1,15 @@
-//! The completer: the one place of a process from which the outcomes of its runs are recorded.
+//! The completer: records the outcomes of all runs of a process.
 //!
-//! Completions queue up while a write is under way and leave together with the next one: the busier
-//! the process, the larger the batches, and a run that ends alone waits for nothing. Every write is
-//! fenced. If another process has taken the job over, the outcome is ignored and logged.
+//! Completions queue up during a write and are recorded together by the next one: the busier the
+//! process, the larger the batches. A completion that comes alone is recorded at once. Every write
+//! is fenced: if another process has taken the job over, the outcome is ignored and logged.
 //!
-//! A write is repeated until it succeeds. Where it finds a claim gone, it asks whether the job stands
-//! where an end puts it, for the same attempt: then an earlier write was committed although its
-//! answer was lost, or the job finished itself in a transaction of its own.
+//! A write is repeated until it succeeds. If a claim is gone, the write checks whether the same
+//! attempt has already ended: an earlier write may have been committed although its answer was
+//! lost, or the job may have finished itself in a transaction of its own.
 //!
-//! No error makes an outcome forgotten: completions that the server rejects while it takes others
-//! are retried one by one, in [`stuck`].
+//! No outcome is lost to an error: completions that the server rejects while it accepts others are
+//! retried one by one, in [`stuck`].
 
 use std::collections::HashMap;
 
@@ -19,47 +19,53 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::stuck::{STUCK_MAX, Stuck};
-use self::write::Trouble;
+use self::write::WriteError;
 use crate::attempt::{Completion, Verdict};
-use crate::connection::Patience;
+use crate::connection::{Connection, RetryDelay, logged};
 
 pub(crate) use self::freed_keys::FreedKeys;
-pub(crate) use self::write::Writer;
+pub(crate) use self::write::Recorder;
 
 mod stuck;
 mod write;
 
 mod freed_keys;
 
-/// The most completions that wait for a write, and that leave with one.
+/// The most completions that wait to be recorded, and that are recorded together.
 pub(crate) const QUEUE_MAX: usize = 8_192;
-const WRITE_MAX: usize = 2_000;
+const BATCH_MAX: usize = 2_000;
 
-/// Into how many parts a group is cut that was not taken as a whole.
+/// The number of parts into which a rejected group is split.
 const PARTS: usize = 16;
 
-/// Records completions until `closing` says that no more are awaited, and all are recorded.
+/// Records completions until `closing` is cancelled and all that were sent are recorded.
 pub(crate) async fn run(
-    mut writer: Writer,
+    recorder: Recorder,
+    connection: Connection,
     completions: mpsc::Receiver<Completion>,
     closing: CancellationToken,
 ) {
-    writer.connection = writer.connection.waiting_briefly();
-    let second = writer.another();
+    let connection = connection.waiting_briefly();
+    let second = connection.another();
     let (stuck, rejected) = mpsc::channel(STUCK_MAX);
-    let completer = Completer { writer, stuck };
+    let completer = Completer {
+        recorder: &recorder,
+        connection,
+        stuck,
+    };
     tokio::join!(
         completer.run(completions, closing),
-        stuck::retry(second, rejected),
+        stuck::retry(&recorder, second, rejected),
     );
 }
 
-struct Completer {
-    writer: Writer,
+struct Completer<'a> {
+    recorder: &'a Recorder,
+    connection: Connection,
     stuck: mpsc::Sender<Stuck>,
 }
 
-impl Completer {
+impl Completer<'_> {
     async fn run(
         mut self,
         mut completions: mpsc::Receiver<Completion>,
@@ -69,7 +75,7 @@ impl Completer {
         loop {
             let received = tokio::select! {
                 biased;
-                received = completions.recv_many(&mut batch, WRITE_MAX) => received,
+                received = completions.recv_many(&mut batch, BATCH_MAX) => received,
                 () = closing.cancelled(), if !completions.is_closed() => {
                     completions.close();
                     continue;
@@ -87,32 +93,37 @@ impl Completer {
                 }
             }
         }
-        self.writer.connection.close().await;
+        self.connection.close().await;
     }
 
-    /// Records a group, however long it takes; but completions that are stuck are handed over.
+    /// Records a group, however long it takes. A completion that is rejected alone goes to
+    /// [`stuck`].
     async fn record(&mut self, group: Vec<Completion>) {
         match self.write_unless_stuck(&group).await {
-            Ok(became) => self.writer.settle(&group, &became),
+            Ok(became) => self.recorder.settle(&group, &became),
             Err(error) => Box::pin(self.record_in_parts(group, error)).await,
         }
     }
 
-    /// Writes a group, however long the database is away.
+    /// Writes a group, however long the database is unavailable.
     async fn write_unless_stuck(
         &mut self,
         group: &[Completion],
     ) -> Result<HashMap<JobId, Became>, sqlx::Error> {
-        let mut patience = Patience::default();
+        let mut delay = RetryDelay::default();
         loop {
-            match self.writer.try_write(group).await {
+            match self.recorder.try_write(&mut self.connection, group).await {
                 Ok(became) => return Ok(became),
-                Err(Trouble::Stuck(error)) => return Err(error),
-                Err(Trouble::Away(error)) => {
-                    let wait = patience.next_wait();
-                    if patience.is_first() {
+                Err(WriteError::Rejected(error)) => return Err(error),
+                Err(WriteError::Unavailable(error)) => {
+                    let wait = delay.next();
+                    if delay.is_first() {
                         let jobs = group.len();
-                        tracing::warn!(%error, jobs, "could not record the outcomes of jobs; retrying");
+                        tracing::warn!(
+                            jobs,
+                            error = %logged(&error),
+                            "could not record the outcomes of jobs; retrying",
+                        );
                     }
                     tokio::time::sleep(wait).await;
                 }
@@ -131,7 +142,7 @@ impl Completer {
                 group = rest;
             }
         } else if let Some(completion) = group.pop() {
-            // The other end goes on until this one is dropped.
+            // The receiver goes on until this sender is dropped.
             let _sent = self.stuck.send(Stuck { completion, error }).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Completions that the database rejected: a lock was in the way, or a value was refused.
 //!
-//! They are retried one by one, on a connection of their own, until they are recorded. All other
-//! completions go on meanwhile.
+//! They are retried one by one, on a connection of their own, until they are recorded. Meanwhile
+//! all others are recorded as usual.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,15 +10,14 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 use tokio::sync::mpsc;
 
-use super::write::{Trouble, Writer};
+use super::write::{Recorder, WriteError};
 use crate::attempt::{Completion, Verdict};
-use crate::connection::Patience;
+use crate::connection::{Connection, RetryDelay, logged};
 
-/// The most completions that are stuck before all others have to wait: when so many are, something is
-/// wrong with all.
+/// When so many completions are stuck, all others wait too: the cause is probably none of them.
 pub(super) const STUCK_MAX: usize = 256;
 
-/// The longest wait between two tries.
+/// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A completion that the database rejected, and why.
@@ -29,9 +28,13 @@ pub(super) struct Stuck {
 }
 
 /// Retries completions that are stuck until all are recorded and no more can come.
-pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck>) {
+pub(super) async fn retry(
+    recorder: &Recorder,
+    mut connection: Connection,
+    mut rejected: mpsc::Receiver<Stuck>,
+) {
     let mut stuck = VecDeque::new();
-    let mut patience = Patience::default();
+    let mut delay = RetryDelay::default();
     loop {
         let received = tokio::select! {
             biased;
@@ -40,28 +43,28 @@ pub(super) async fn retry(mut writer: Writer, mut rejected: mpsc::Receiver<Stuck
         };
         if let Some(Stuck { completion, error }) = received {
             report(&completion, &error);
-            // The newest first: most are stuck for a moment only.
+            // The newest comes first: most are stuck only for a moment.
             stuck.push_front(writable(completion, &error));
         }
         let Some(completion) = stuck.pop_front() else {
             break;
         };
         let group = std::slice::from_ref(&completion);
-        match writer.try_write(group).await {
+        match recorder.try_write(&mut connection, group).await {
             Ok(became) => {
-                writer.settle(group, &became);
-                patience.reset();
+                recorder.settle(group, &became);
+                delay.reset();
             }
-            Err(trouble) => {
-                stuck.push_back(match &trouble {
-                    Trouble::Stuck(error) => writable(completion, error),
-                    Trouble::Away(_) => completion,
+            Err(error) => {
+                stuck.push_back(match &error {
+                    WriteError::Rejected(error) => writable(completion, error),
+                    WriteError::Unavailable(_) => completion,
                 });
-                tokio::time::sleep(patience.next_wait().min(WAIT_MAX)).await;
+                tokio::time::sleep(delay.next().min(WAIT_MAX)).await;
             }
         }
     }
-    writer.connection.close().await;
+    connection.close().await;
 }
 
 fn report(completion: &Completion, error: &sqlx::Error) {
@@ -70,30 +73,27 @@ fn report(completion: &Completion, error: &sqlx::Error) {
         kind = completion.job.kind,
         queue = completion.job.queue,
         attempt = completion.job.claim.attempt(),
-        %error,
+        error = %logged(error),
         "could not record the outcome of the job; retrying",
     );
 }
 
-/// Replaces an end whose values the database refused by one that it can take. A job that finished
-/// stays finished: there is nothing in it to be refused, and its work must not be done again.
+/// Replaces an end whose values the database refused by a plain failure. A finished job stays
+/// finished: it has no values to refuse, and its work must not be repeated.
 fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
     if let Verdict::End(end) = &mut completion.verdict
         && is_about_values(error)
     {
-        let message = format!("the end of this run could not be written: {error}");
+        let message = format!("could not record the outcome of this run: {error}");
+        let message = message.replace(|c: char| !c.is_ascii() || c == '\0', "?");
         *end = End::Fail {
-            error: AttemptError {
-                ending: Ending::Error,
-                message: message.replace(|c: char| !c.is_ascii() || c == '\0', "?"),
-                backtrace: None,
-            },
+            error: AttemptError::new(Ending::Error, message),
         };
     }
     completion
 }
 
-/// Data exceptions and violated constraints: the same values are refused again.
+/// Returns whether the same values would be refused again: data exceptions, violated constraints.
 fn is_about_values(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

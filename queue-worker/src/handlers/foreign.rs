@@ -14,11 +14,9 @@ use super::{HandlerInput, HandlerOutcome, command, http};
 use crate::app::App;
 use crate::app::backoff::Backoff;
 use crate::app::context::Cx;
-use crate::app::handler::{Handler, Work};
-use crate::app::perform::Next;
-use crate::app::perform::Policy;
-use crate::app::problem::Problem;
-use crate::app::slots::Slot;
+use crate::app::handler::{Handler, Slot};
+use crate::app::perform::{Next, Policy};
+use crate::app::run_error::RunError;
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 
 /// Where the waits of a handler begin whose backoff is exponential.
@@ -39,7 +37,7 @@ impl<S: Send + Sync + 'static> App<S> {
         });
         let client = http::http_client(endpoints)?;
         Ok(handlers.iter().fold(self, |app, (kind, settings)| {
-            app.add(kind, Arc::new(Foreign::new(settings, &client)))
+            app.add(kind, handler(settings, &client))
         }))
     }
 }
@@ -67,45 +65,14 @@ fn options(settings: &HandlerSettings) -> Options {
     options
 }
 
-/// A kind whose work is done outside of this program.
-struct Foreign {
-    run: Arc<HandlerRun>,
-    client: Client,
-    policy: Policy,
-}
-
-impl Foreign {
-    fn new(settings: &HandlerSettings, client: &Client) -> Self {
-        Self {
-            run: Arc::new(settings.run.clone()),
-            client: client.clone(),
-            policy: Policy {
-                backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
-                timeout: settings.timeout,
-            },
-        }
-    }
-}
-
-fn backoff(settings: &BackoffSettings) -> Backoff {
-    match settings {
-        BackoffSettings::Exponential => Backoff::exponential(FIRST_WAIT),
-        BackoffSettings::Polynomial => Backoff::default(),
-        BackoffSettings::Fixed(wait) => Backoff::fixed(*wait),
-        BackoffSettings::List(waits) => Backoff::list(waits.clone()),
-    }
-}
-
-impl<S: Send + Sync + 'static> Handler<S> for Foreign {
-    fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    fn start(&self, args: &RawValue, cx: Cx<S>, slot: Arc<Slot>) -> Result<Work, Problem> {
-        let run = Arc::clone(&self.run);
-        let client = self.client.clone();
+/// Makes the handler of a kind whose work is done outside of this program.
+fn handler<S: Send + Sync + 'static>(settings: &HandlerSettings, client: &Client) -> Handler<S> {
+    let run = Arc::new(settings.run.clone());
+    let client = client.clone();
+    let start = move |args: &RawValue, cx: Cx<S>, slot: Slot| {
+        let (run, client) = (Arc::clone(&run), client.clone());
         let args = args.get().to_owned();
-        Ok(async move {
+        let work = async move {
             let _slot = slot;
             let attempt = cx.attempt();
             let input = HandlerInput {
@@ -121,12 +88,28 @@ impl<S: Send + Sync + 'static> Handler<S> for Foreign {
                 HandlerRun::Command(spec) => command::run_command(spec, input, stop).await,
                 HandlerRun::Http(spec) => http::call_http(spec, &client, input, stop).await,
             })
-        }
-        .boxed())
+        };
+        Ok(work.boxed())
+    };
+    Handler {
+        policy: Policy {
+            backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
+            timeout: settings.timeout,
+        },
+        start: Box::new(start),
     }
 }
 
-fn judge(outcome: HandlerOutcome) -> Result<(), Problem> {
+fn backoff(settings: &BackoffSettings) -> Backoff {
+    match settings {
+        BackoffSettings::Exponential => Backoff::exponential(FIRST_WAIT),
+        BackoffSettings::Polynomial => Backoff::default(),
+        BackoffSettings::Fixed(wait) => Backoff::fixed(*wait),
+        BackoffSettings::List(waits) => Backoff::list(waits.clone()),
+    }
+}
+
+fn judge(outcome: HandlerOutcome) -> Result<(), RunError> {
     let (next, message) = match outcome {
         HandlerOutcome::Done => return Ok(()),
         HandlerOutcome::Retry { error } => (Next::Retry, error),
@@ -134,10 +117,8 @@ fn judge(outcome: HandlerOutcome) -> Result<(), Problem> {
         HandlerOutcome::Discard { error } => (Next::Discard, error),
         HandlerOutcome::Fail { error } => (Next::Fail, error),
     };
-    Err(Problem {
-        ending: Ending::Error,
+    Err(RunError {
         next,
-        message,
-        backtrace: None,
+        ..RunError::new(Ending::Error, message)
     })
 }

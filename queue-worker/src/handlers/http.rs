@@ -23,7 +23,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
 use super::{HandlerInput, HandlerOutcome, storable};
-use crate::app::problem::with_causes;
+use crate::app::run_error::with_causes;
 use crate::config::HttpHandler;
 
 /// How much of the start of an answer becomes part of the error.

@@ -1,5 +1,4 @@
-//! One life of a process: from its registration until it is told to stop, or may be taken for
-//! dead.
+//! One life of a process: from its registration until it is asked to stop, or may be presumed dead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,109 +6,102 @@ use std::time::Duration;
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::release;
 use queue_core::transitions::unblock::unblock;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::parts::{Parts, start};
-use super::{LAST_WORDS, Process};
+use super::{EXIT_TIMEOUT, Process};
 use crate::attempt::StopReason;
+use crate::connection::logged;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
-use crate::worker::{Worker, give_back_prefetched};
+use crate::worker::{Shared, Worker, give_back_prefetched};
 
-/// Why a life is over.
-enum Over {
-    /// The process was told to stop.
+/// Why a life ends.
+enum LifeEnd {
+    /// The process was asked to stop.
     Asked,
-    /// It is dead to others, or will be soon.
+    /// Others presume it dead, or may soon.
     Lost(Lost),
-    /// What it does could not be written any more.
+    /// Outcomes can no longer be recorded.
     CompleterFailed,
 }
 
 struct Life<'a, S> {
     process: &'a Process<S>,
     id: ProcessId,
-    /// What the whole process is told.
+    /// Stops the whole process.
     stop: &'a Stop,
-    /// What the runs of this life are told: to end at once, sooner than the process if need be.
+    /// Stops the runs of this life, if need be sooner than the process.
     runs: Stop,
     parts: Parts<S>,
 }
 
-/// Runs everything until the life is over, and lets go of everything at its end.
+/// Runs all parts until the life ends, then stops the jobs and gives back the rest.
 pub(super) async fn live<S>(process: &Process<S>, id: ProcessId, stop: &Stop)
 where
     S: Send + Sync + 'static,
 {
-    let mut life = Life::begin(process, id, stop);
-    let over = life.over().await;
-    life.parts.stopping.cancel();
-    life.parts.shared.runs.close();
-    match over {
-        Over::Asked => {
-            tracing::info!(jobs = life.parts.in_flight.count(), "stopping");
+    let runs = stop.child();
+    let mut life = Life {
+        process,
+        id,
+        stop,
+        parts: start(process, id, &runs),
+        runs,
+    };
+    let end = life.end().await;
+    let shared = &life.parts.shared;
+    shared.stopping.cancel();
+    shared.runs.close();
+    match end {
+        LifeEnd::Asked => {
+            tracing::info!(jobs = shared.in_flight.count(), "stopping");
             life.let_jobs_finish().await;
         }
-        Over::Lost(lost) => report(lost),
-        Over::CompleterFailed => {
-            tracing::error!("the completer failed: starting over");
+        LifeEnd::Lost(lost) => report(lost),
+        LifeEnd::CompleterFailed => {
+            tracing::error!("the completer failed; starting over");
         }
     }
-    life.let_go().await;
-    life.part().await;
+    life.interrupt_jobs().await;
+    life.close().await;
 }
 
-impl<'a, S: Send + Sync + 'static> Life<'a, S> {
-    fn begin(process: &'a Process<S>, id: ProcessId, stop: &'a Stop) -> Self {
-        let runs = stop.for_one_life();
-        let parts = start(process, id, &runs);
-        Self {
-            process,
-            id,
-            stop,
-            runs,
-            parts,
-        }
-    }
-
-    async fn over(&mut self) -> Over {
+impl<S: Send + Sync + 'static> Life<'_, S> {
+    async fn end(&mut self) -> LifeEnd {
         tokio::select! {
-            () = self.stop.asked() => Over::Asked,
-            lost = &mut self.parts.heartbeat => lost_or_dead(lost),
-            _ended = &mut self.parts.completer => Over::CompleterFailed,
+            () = self.stop.asked() => LifeEnd::Asked,
+            // Without a heartbeat, others will presume this process dead.
+            lost = &mut self.parts.heartbeat => LifeEnd::Lost(lost.unwrap_or(Lost::Silent)),
+            _ended = &mut self.parts.completer => LifeEnd::CompleterFailed,
         }
     }
 
-    /// Gives back what has not begun, and waits for the rest as long as it may take.
+    /// Gives back jobs that have not begun, and waits for the others until the shutdown timeout.
     async fn let_jobs_finish(&mut self) {
-        let finished = async {
-            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
-            self.parts.shared.runs.wait().await;
-        };
+        let parts = &mut self.parts;
         tokio::select! {
-            () = finished => {}
+            () = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared) => {}
             () = tokio::time::sleep(self.process.settings.process.shutdown_timeout) => {}
             () = self.stop.asked_at_once() => {}
-            _lost = &mut self.parts.heartbeat => {}
-            _ended = &mut self.parts.completer => {}
+            _lost = &mut parts.heartbeat => {}
+            _ended = &mut parts.completer => {}
         }
     }
 
-    /// Interrupts what still runs, and drops it after a period of grace. The grace ends before
-    /// others may take the jobs over.
-    async fn let_go(&mut self) {
-        let jobs = self.parts.shared.runs.len();
+    /// Interrupts the jobs that still run, and drops them after a grace period, which ends before
+    /// other processes may recover them.
+    async fn interrupt_jobs(&mut self) {
+        let parts = &mut self.parts;
+        let jobs = parts.shared.runs.len();
         if jobs > 0 {
-            tracing::warn!(jobs, "interrupting what still runs");
+            tracing::warn!(jobs, "interrupting the jobs that still run");
         }
-        self.parts.in_flight.stop_all(StopReason::Interrupted);
+        parts.shared.in_flight.stop_all(StopReason::Interrupted);
         let settings = &self.process.settings.process;
         let grace = settings.cancel_grace.min(settings.dead_after / 4);
-        let ended = async {
-            give_back(&mut self.parts.worker_loops, &self.parts.workers).await;
-            self.parts.shared.runs.wait().await;
-        };
+        let ended = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared);
         tokio::pin!(ended);
         tokio::select! {
             () = &mut ended => return,
@@ -117,21 +109,20 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
             () = self.stop.asked_at_once() => {}
         }
         self.runs.at_once();
-        let _some_block_their_thread = timeout(LAST_WORDS / 2, ended).await;
+        let _blocked_threads_may_go_on = timeout(EXIT_TIMEOUT / 2, ended).await;
     }
 
-    /// Lets the completer record what is left, gives back what never reported, and takes its leave.
-    async fn part(mut self) {
-        for other in &self.parts.others {
-            other.abort();
+    /// Waits for the completer, gives back the jobs that did not stop, and removes the process.
+    async fn close(mut self) {
+        for service in &self.parts.services {
+            service.abort();
         }
         self.parts.closing.cancel();
-        let stop = self.stop.clone();
         let grace = self.process.settings.process.cancel_grace;
         let is_written = tokio::select! {
             () = ended(&mut self.parts.completer) => true,
-            // Without a stop the process lives on, and can wait for the database.
-            () = patience_with_the_database(&stop, grace) => false,
+            // Unless the process stops, it can wait for the database.
+            () = stopped_for_long(self.stop, grace) => false,
         };
         self.parts.heartbeat.abort();
         if !is_written {
@@ -141,49 +132,55 @@ impl<'a, S: Send + Sync + 'static> Life<'a, S> {
             );
             return;
         }
-        self.release_the_rest().await;
-        self.let_others_go_on().await;
+        self.release_remaining().await;
+        self.unblock_others().await;
         self.process.deregister(self.id).await;
     }
 
-    async fn release_the_rest(&self) {
-        let claims = self.parts.in_flight.claims();
+    async fn release_remaining(&self) {
+        let claims = self.parts.shared.in_flight.claims();
         if claims.is_empty() {
             return;
         }
-        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let given_back = connection.run(async |conn| release(conn, schema, self.id, &claims).await);
-        match timeout(LAST_WORDS, given_back).await {
-            Ok(Ok(jobs)) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not give back jobs that did not stop"),
-            Err(_elapsed) => tracing::warn!("could not give back jobs that did not stop in time"),
+        let given_back = self
+            .process
+            .try_once(async |conn| release(conn, schema, self.id, &claims).await)
+            .await;
+        match given_back {
+            Ok(jobs) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
+            Err(error) => tracing::warn!(
+                error = %logged(&error),
+                "could not give back jobs that did not stop",
+            ),
         }
-        connection.close().await;
     }
 
-    /// Looks who may go on in other processes, for the slots that the last runs have freed.
-    async fn let_others_go_on(&self) {
+    /// Checks the keys that the last runs have freed: their blocked jobs may run in other
+    /// processes.
+    async fn unblock_others(&self) {
         let taken = self.parts.shared.freed_keys.take();
         let keys = taken.rest();
         if keys.is_empty() {
             return;
         }
-        let mut connection = self.process.connection();
         let schema = self.process.queue.schema();
-        let looked = connection.run(async |conn| unblock(conn, schema, keys).await);
-        if !matches!(timeout(LAST_WORDS, looked).await, Ok(Ok(_))) {
-            tracing::debug!("could not look for jobs that have room now; another process will");
+        let unblocked = self
+            .process
+            .try_once(async |conn| unblock(conn, schema, keys).await);
+        if let Err(error) = unblocked.await {
+            let error = logged(&error);
+            tracing::debug!(error, "could not unblock jobs; another process will");
         }
-        connection.close().await;
     }
 }
 
-/// Waits for the claims that are under way, then gives back what waits for a slot.
-async fn give_back<S>(loops: &mut Vec<JoinHandle<()>>, workers: &[Arc<Worker<S>>])
-where
-    S: Send + Sync + 'static,
-{
+/// Waits for the claims that are under way, gives back the prefetched jobs, and waits for the runs.
+async fn jobs_ended<S: Send + Sync + 'static>(
+    loops: &mut Vec<JoinHandle<()>>,
+    workers: &[Arc<Worker<S>>],
+    shared: &Shared<S>,
+) {
     while let Some(last) = loops.last_mut() {
         let _ended = last.await;
         loops.pop();
@@ -191,39 +188,36 @@ where
     for worker in workers {
         give_back_prefetched(worker).await;
     }
+    shared.runs.wait().await;
 }
 
 /// Waits for a task that may have been waited for already.
 async fn ended(task: &mut JoinHandle<()>) {
     if !task.is_finished() {
-        let _however = task.await;
+        let _panicked = task.await;
     }
 }
 
-async fn patience_with_the_database(stop: &Stop, grace: Duration) {
+/// Waits until the process was asked to stop and the database has had time to answer.
+async fn stopped_for_long(stop: &Stop, grace: Duration) {
     stop.asked().await;
     tokio::select! {
         () = tokio::time::sleep(grace) => {}
         () = async {
             stop.asked_at_once().await;
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(EXIT_TIMEOUT).await;
         } => {}
     }
-}
-
-/// A heartbeat that panicked cannot say that we live.
-fn lost_or_dead(lost: Result<Lost, JoinError>) -> Over {
-    Over::Lost(lost.unwrap_or(Lost::Silent))
 }
 
 fn report(lost: Lost) {
     match lost {
         Lost::DeclaredDead => tracing::error!(
-            "this process was declared dead by another: its jobs are stopped, and it starts over"
+            "another process declared this one dead; stopping its jobs and starting over"
         ),
         Lost::Silent => tracing::error!(
-            "no heartbeat could be written for so long that others may take the jobs of this \
-             process: they are stopped, and it starts over"
+            "no heartbeat could be written for so long that other processes may recover the jobs \
+             of this one; stopping them and starting over"
         ),
     }
 }

@@ -1,7 +1,7 @@
-//! A process: its workers, dispatcher, scheduler and maintenance, from its registration to its end.
+//! A process: its workers and services, from its registration to its end.
 //!
-//! A process lives under one id until it stops, is declared dead by others, or must assume that
-//! it will be; in the latter cases it lets go of everything and takes up a new life.
+//! A process has one id until it stops, is declared dead by others, or must expect to be. In the
+//! latter cases it stops its jobs and starts a new life under a new id.
 
 mod life;
 mod limits;
@@ -15,21 +15,20 @@ use std::time::Duration;
 use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, Queue};
 use serde_json::json;
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use tokio::time::timeout;
 
 use crate::app::hooks::{self, ProcessEvent};
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
-use crate::connection::{Connection, Patience};
+use crate::connection::{Connection, RetryDelay, logged, timely};
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
-use limits::DeclaredLimits;
 
-/// How long a process that must end at once still tries to give back its jobs, and to take its
-/// leave.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a process that must end at once still tries to give back its jobs and to remove its
+/// row.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything one process runs: workers, a dispatcher, a scheduler, and maintenance.
 ///
@@ -44,8 +43,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
-    settings: Settings,
-    limits: DeclaredLimits,
+    settings: Arc<Settings>,
     options: Arc<PgConnectOptions>,
     name: String,
     declared: Arc<Declared>,
@@ -63,13 +61,13 @@ pub struct InvalidProcess {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessProblem {
-    /// The application was put together wrongly.
+    /// The application is invalid.
     #[error(transparent)]
     App(#[from] InvalidApp),
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
-    /// A name is refused.
+    /// A name is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
 }
@@ -89,7 +87,7 @@ impl<S: Send + Sync + 'static> Process<S> {
     /// Makes a process for an application.
     ///
     /// # Errors
-    /// Reports everything that is wrong with the application and the settings.
+    /// Returns everything that is wrong with the application and the settings.
     pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
         let mut problems: Vec<ProcessProblem> =
             app.problems().iter().cloned().map(Into::into).collect();
@@ -101,20 +99,22 @@ impl<S: Send + Sync + 'static> Process<S> {
         let recurring_jobs = app.recurring_jobs().to_vec();
         let source = settings.scheduler.source.clone();
         let declared = Declared::new(source, program_name(), recurring_jobs);
-        let options = Arc::new(planned((*queue.pool().connect_options()).clone(), &name));
+        let options = Arc::new(connect_options(
+            (*queue.pool().connect_options()).clone(),
+            &name,
+        ));
         Ok(Self {
             queue,
             app: Arc::new(app),
-            limits: DeclaredLimits::new(settings.limits.clone()),
-            settings,
+            settings: Arc::new(settings),
             options,
             name,
             declared: Arc::new(declared),
         })
     }
 
-    /// Runs until the operating system says stop: TERM and INT let running jobs finish within
-    /// the shutdown timeout, a second signal or QUIT ends the process at once.
+    /// Runs until a signal: TERM and INT let running jobs finish within the shutdown timeout, a
+    /// second signal or QUIT ends the process at once.
     pub async fn run_until_signal(self) {
         let stop = Stop::new();
         let signals = tokio::spawn(stop_on_signals(stop.clone()));
@@ -122,8 +122,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         signals.abort();
     }
 
-    /// Runs until a future is ready, then stops like on TERM. This is how a web service runs its
-    /// workers inside its own process, with the shutdown signal it has anyway.
+    /// Runs until a future is ready, then stops as on TERM. A web service can run its workers
+    /// inside its own process this way, with the shutdown signal that it already has.
     pub async fn run_until(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let stop = Stop::new();
         let asked = stop.clone();
@@ -135,13 +135,13 @@ impl<S: Send + Sync + 'static> Process<S> {
         waiting.abort();
     }
 
-    /// Runs until told to stop. If the returned future is dropped before that, the process stops
-    /// like on TERM, by itself.
+    /// Runs until `stop` is used. If the returned future is dropped before that, the process stops
+    /// as on TERM, in the background.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.
     pub async fn run(self, stop: Stop) {
-        let _stops_when_dropped = StopOnDrop(stop.clone());
+        let _stops_when_dropped = stop.guard();
         if let Err(ended) = tokio::spawn(self.run_lives(stop)).await
             && let Ok(panic) = ended.try_into_panic()
         {
@@ -157,47 +157,56 @@ impl<S: Send + Sync + 'static> Process<S> {
         let mut has_started = false;
         while !stop.is_asked() {
             let id = ProcessId::new();
-            if !self.register(id, &stop).await {
+            if !self.register(id, &stop, has_started).await {
                 break;
             }
             if !mem::replace(&mut has_started, true) {
-                hooks::tell_of_process(&hooks.started, &event);
+                hooks::call_process_hooks(&hooks.started, &event);
             }
             life::live(&self, id, &stop).await;
         }
         if has_started {
-            hooks::tell_of_process(&hooks.stopped, &event);
+            hooks::call_process_hooks(&hooks.stopped, &event);
         }
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Registers the process, and before that declares its limits, however long the database takes
-    /// to be there. Tells whether it did before it was told to stop.
-    async fn register(&self, process: ProcessId, stop: &Stop) -> bool {
-        let mut patience = Patience::default();
+    /// Registers the process, and retries that until the database is there. Returns whether this
+    /// was done before the process was asked to stop.
+    ///
+    /// The limits are declared before, so that no job exceeds them; but not when the process starts
+    /// over, because a newer program may have declared others meanwhile.
+    async fn register(&self, process: ProcessId, stop: &Stop, starts_over: bool) -> bool {
+        let mut delay = RetryDelay::default();
         let mut connection = self.connection();
         let info = self.info();
         loop {
             let registered = tokio::select! {
                 () = stop.asked() => {
-                    // It may have been written all the same.
+                    // The row may have been written although the answer is missing.
                     self.deregister(process).await;
                     return false;
                 }
                 registered = connection.run(async |conn| {
-                    self.limits.declare(conn, self.queue.schema()).await?;
-                    register(conn, self.queue.schema(), process, &info).await
+                    let schema = self.queue.schema();
+                    if !starts_over {
+                        limits::declare(conn, schema, &self.settings.limits).await?;
+                    }
+                    register(conn, schema, process, &info).await
                 }) => registered,
             };
             let Err(error) = registered else {
                 connection.close().await;
                 return true;
             };
-            let wait = patience.next_wait();
+            let wait = delay.next();
             if queue_core::is_not_migrated(&error) {
                 tracing::error!("the tables of the queue are missing: run `queue migrate`");
             } else {
-                tracing::warn!(%error, "could not register with the database; trying again");
+                tracing::warn!(
+                    error = %logged(&error),
+                    "could not register with the database; retrying",
+                );
             }
             tokio::select! {
                 () = stop.asked() => return false,
@@ -208,19 +217,27 @@ impl<S: Send + Sync + 'static> Process<S> {
 
     /// Removes the row of a life that is over.
     async fn deregister(&self, process: ProcessId) {
-        let mut connection = self.connection();
-        let left =
-            connection.run(async |conn| deregister(conn, self.queue.schema(), process).await);
-        match timeout(LAST_WORDS, left).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "could not remove the row of this process"),
-            Err(_elapsed) => tracing::warn!("could not remove the row of this process in time"),
+        let left = self
+            .try_once(async |conn| deregister(conn, self.queue.schema(), process).await)
+            .await;
+        if let Err(error) = left {
+            tracing::warn!(error = %logged(&error), "could not remove the row of this process");
         }
+    }
+
+    /// Runs an operation on a connection of its own, and gives up after [`EXIT_TIMEOUT`].
+    async fn try_once<T>(
+        &self,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut connection = self.connection();
+        let answer = timely(EXIT_TIMEOUT, connection.run(operation)).await;
         connection.close().await;
+        answer
     }
 
     fn connection(&self) -> Connection {
-        Connection::new(Arc::clone(&self.options))
+        Connection::new(&self.options)
     }
 
     fn info(&self) -> ProcessInfo {
@@ -247,17 +264,8 @@ impl<S: Send + Sync + 'static> Process<S> {
     }
 }
 
-/// Asks a process to stop once nobody waits for it any more.
-struct StopOnDrop(Stop);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.gracefully();
-    }
-}
-
-/// Plans of the hot statements must not depend on statistics taken while a table was empty: on
-/// our own connections, indexes are used wherever there is one.
+/// Makes our connections use indexes wherever there is one: plans must not depend on statistics
+/// that were taken while a table was empty.
 #[doc(hidden)]
 pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
     ("enable_seqscan", "off"),
@@ -268,7 +276,7 @@ pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
-fn planned(options: PgConnectOptions, name: &str) -> PgConnectOptions {
+fn connect_options(options: PgConnectOptions, name: &str) -> PgConnectOptions {
     let name: String = name.chars().take(50).collect();
     options
         .application_name(&format!("queue {name}"))

@@ -1,7 +1,8 @@
-//! The parts of a process, and how they are started for one life.
+//! The parts of a process, started for one life.
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use queue_core::process::ProcessId;
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinHandle;
@@ -10,33 +11,27 @@ use tokio_util::task::TaskTracker;
 
 use super::Process;
 use crate::attempt::{Completion, InFlight, Runner};
-use crate::completer::FreedKeys;
-use crate::completer::{self, Writer};
-use crate::connection::Connection;
-use crate::services::dispatcher;
-use crate::services::heartbeat::{Heartbeat, Lost};
-use crate::services::listener;
-use crate::services::maintenance;
+use crate::completer::{self, FreedKeys, Recorder};
+use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
-use crate::services::supervision::supervise;
+use crate::services::supervision::ServiceContext;
 use crate::services::unblocker::Unblocker;
+use crate::services::{dispatcher, listener, maintenance};
 use crate::stop::Stop;
-use crate::worker::idle::IdleState;
+use crate::worker::idle::IdleRows;
 use crate::worker::{ClaimLoop, Shared, SweepLoop, Worker, start_jobs};
 
 /// Everything that runs in one life.
 pub(super) struct Parts<S> {
-    /// Cancelled when no more jobs are to be claimed or begun.
-    pub(super) stopping: CancellationToken,
-    /// Cancelled when no more completions are to be awaited.
+    /// Cancelled when no more completions will be sent.
     pub(super) closing: CancellationToken,
-    pub(super) in_flight: Arc<InFlight>,
     pub(super) shared: Arc<Shared<S>>,
     pub(super) workers: Vec<Arc<Worker<S>>>,
-    /// The loops of the workers, which end by themselves once stopping.
+    /// The loops of the workers. They end by themselves when the process stops.
     pub(super) worker_loops: Vec<JoinHandle<()>>,
-    /// What may be aborted at any time: each of its statements or transactions stands for itself.
-    pub(super) others: Vec<JoinHandle<()>>,
+    /// The services. They may be aborted at any time: each of their transactions is complete in
+    /// itself.
+    pub(super) services: Vec<JoinHandle<()>>,
     pub(super) heartbeat: JoinHandle<Lost>,
     pub(super) completer: JoinHandle<()>,
 }
@@ -46,104 +41,75 @@ pub(super) fn start<S>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Part
 where
     S: Send + Sync + 'static,
 {
-    let stopping = CancellationToken::new();
-    let closing = CancellationToken::new();
-    let in_flight = Arc::new(InFlight::default());
     let (completions, completed) = mpsc::channel(completer::QUEUE_MAX);
-    let freed_keys = Arc::new(FreedKeys::default());
-    let writer = new_writer(process, id, &in_flight, &freed_keys);
-    let shared = Arc::new(new_shared(
-        process,
-        id,
-        &in_flight,
-        completions,
-        &freed_keys,
-        &stopping,
-        runs,
-    ));
-    let workers = new_workers(process, &shared);
-    let starter = Starter {
-        process,
-        stopping: &stopping,
-    };
-    let heartbeat = Heartbeat {
-        connection: process.connection(),
-        schema: process.queue.schema().clone(),
-        process: id,
-        settings: process.settings.process.clone(),
-        in_flight: Arc::clone(&in_flight),
-        stopping: stopping.clone(),
-    };
-    Parts {
-        worker_loops: workers
-            .iter()
-            .flat_map(|worker| starter.worker(worker))
-            .collect(),
-        others: starter.others(&shared, &workers),
-        heartbeat: tokio::spawn(heartbeat.run()),
-        completer: tokio::spawn(completer::run(writer, completed, closing.clone())),
-        stopping: stopping.clone(),
-        closing,
-        in_flight,
-        shared,
-        workers,
-    }
-}
-
-fn new_writer<S>(
-    process: &Process<S>,
-    id: ProcessId,
-    in_flight: &Arc<InFlight>,
-    freed_keys: &Arc<FreedKeys>,
-) -> Writer {
-    Writer {
-        schema: process.queue.schema().clone(),
+    let shared = Arc::new(new_shared(process, id, completions, runs));
+    let recorder = Recorder {
+        schema: shared.schema.clone(),
         process: id,
         process_name: process.name.clone(),
-        connection: Connection::new(Arc::clone(&process.options)),
-        in_flight: Arc::clone(in_flight),
+        in_flight: Arc::clone(&shared.in_flight),
         hooks: process.app.hooks.clone(),
-        freed_keys: Arc::clone(freed_keys),
+        freed_keys: Arc::clone(&shared.freed_keys),
+    };
+    let closing = CancellationToken::new();
+    let completer = completer::run(recorder, process.connection(), completed, closing.clone());
+    let context = ServiceContext {
+        connection: process.connection(),
+        schema: shared.schema.clone(),
+        settings: Arc::clone(&process.settings),
+        stopping: shared.stopping.clone(),
+    };
+    let workers = new_workers(process, &shared);
+    let services = start_services(process, &context, &shared, &workers);
+    let worker_loops = workers
+        .iter()
+        .flat_map(|worker| start_loops(&context, worker));
+    Parts {
+        closing,
+        worker_loops: worker_loops.collect(),
+        services,
+        heartbeat: tokio::spawn(heartbeat::beat(context, id, Arc::clone(&shared.in_flight))),
+        completer: tokio::spawn(completer),
+        shared,
+        workers,
     }
 }
 
 fn new_shared<S: Send + Sync + 'static>(
     process: &Process<S>,
     id: ProcessId,
-    in_flight: &Arc<InFlight>,
     completions: mpsc::Sender<Completion>,
-    freed_keys: &Arc<FreedKeys>,
-    stopping: &CancellationToken,
     runs: &Stop,
 ) -> Shared<S> {
     let schema = process.queue.schema().clone();
+    let settings = &process.settings.process;
     Shared {
         runner: Runner {
             app: Arc::clone(&process.app),
             queue: process.queue.clone(),
             process: id,
-            cancel_grace: process.settings.process.cancel_grace,
+            cancel_grace: settings.cancel_grace,
             stop: runs.clone(),
         },
         process: id,
         kinds: process.app.kinds(),
-        in_flight: Arc::clone(in_flight),
-        idle: IdleState::new(
+        in_flight: Arc::new(InFlight::default()),
+        idle: IdleRows::new(
             schema.clone(),
             id,
-            process.settings.process.notifications,
+            settings.notifications,
             process.connection(),
         ),
         schema,
         completions,
-        freed_keys: Arc::clone(freed_keys),
+        freed_keys: Arc::new(FreedKeys::default()),
         claiming: RwLock::new(()),
         runs: TaskTracker::new(),
-        stopping: stopping.clone(),
+        stopping: CancellationToken::new(),
     }
 }
 
-/// Makes the workers. A process that knows no kind has none: it could only look.
+/// Makes the workers. A process without registered kinds has none: they could not claim anything.
 fn new_workers<S: Send + Sync + 'static>(
     process: &Process<S>,
     shared: &Arc<Shared<S>>,
@@ -158,154 +124,76 @@ fn new_workers<S: Send + Sync + 'static>(
         .collect()
 }
 
-struct Starter<'a, S> {
-    process: &'a Process<S>,
-    stopping: &'a CancellationToken,
+fn start_loops<S: Send + Sync + 'static>(
+    context: &ServiceContext,
+    worker: &Arc<Worker<S>>,
+) -> [JoinHandle<()>; 3] {
+    let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
+    [
+        context.keep("claims", move |context| {
+            ClaimLoop::new(claims.clone(), context.connection).run()
+        }),
+        context.keep("sweeps", move |context| {
+            SweepLoop::new(sweeps.clone(), context.connection).run()
+        }),
+        context.keep("starts", move |_| start_jobs(starts.clone()).map(Ok)),
+    ]
 }
 
-impl<S: Send + Sync + 'static> Starter<'_, S> {
-    /// Keeps a part going that has a connection of its own.
-    fn keep<F>(
-        &self,
-        name: &'static str,
-        part: impl Fn(Connection) -> F + Send + 'static,
-    ) -> JoinHandle<()>
-    where
-        F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
-    {
-        let options = Arc::clone(&self.process.options);
-        let start = move || part(Connection::new(Arc::clone(&options)));
-        tokio::spawn(supervise(name, self.stopping.clone(), start))
+/// Starts the services. While the process stops, the unblocker goes on, because runs that end free
+/// slots, and so does the listener, so that jobs can still be cancelled.
+fn start_services<S: Send + Sync + 'static>(
+    process: &Process<S>,
+    context: &ServiceContext,
+    shared: &Arc<Shared<S>>,
+    workers: &[Arc<Worker<S>>],
+) -> Vec<JoinHandle<()>> {
+    let settings = &process.settings;
+    let freed_keys = Arc::clone(&shared.freed_keys);
+    let idle = Arc::clone(shared);
+    let mut services = vec![
+        context.keep("recovery", maintenance::recover_dead),
+        context.keep("unblocker", move |context| {
+            Unblocker::new(context, Arc::clone(&freed_keys)).run()
+        }),
+        context.keep("idle row", move |context| {
+            remove_idle_row(context, Arc::clone(&idle))
+        }),
+    ];
+    if settings.dispatcher.enabled {
+        services.push(context.keep("dispatcher", dispatcher::dispatch));
     }
-
-    fn worker(&self, worker: &Arc<Worker<S>>) -> [JoinHandle<()>; 3] {
-        let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
-        [
-            self.keep("claims", move |connection| {
-                ClaimLoop::new(claims.clone(), connection).run()
-            }),
-            self.keep("sweeps", move |connection| {
-                SweepLoop::new(sweeps.clone(), connection).run()
-            }),
-            tokio::spawn(supervise("starts", self.stopping.clone(), move || {
-                let starting = start_jobs(starts.clone());
-                async move {
-                    starting.await;
-                    Ok(())
-                }
-            })),
-        ]
+    if settings.scheduler.enabled {
+        let declared = Arc::clone(&process.declared);
+        services.push(context.keep("scheduler", move |context| {
+            let scheduler = Scheduler {
+                schema: context.schema,
+                settings: context.settings.scheduler.clone(),
+                declared: Arc::clone(&declared),
+                stopping: context.stopping,
+            };
+            Arc::new(scheduler).run(context.connection)
+        }));
     }
-
-    fn others(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> Vec<JoinHandle<()>> {
-        let settings = &self.process.settings;
-        let mut others = vec![
-            self.recovery(),
-            self.unblocker(shared),
-            self.withdrawal(shared),
-        ];
-        if settings.dispatcher.enabled {
-            others.push(self.dispatcher());
-        }
-        if settings.scheduler.enabled {
-            others.push(self.scheduler());
-        }
-        if settings.maintenance.enabled {
-            others.push(self.clearing());
-        }
-        if settings.process.notifications {
-            others.push(self.listener(shared, workers));
-        }
-        others
+    if settings.maintenance.enabled {
+        services.push(context.keep("clearing", maintenance::clear_old));
     }
-
-    fn dispatcher(&self) -> JoinHandle<()> {
-        let schema = self.process.queue.schema().clone();
-        let settings = self.process.settings.dispatcher.clone();
-        let stopping = self.stopping.clone();
-        self.keep("dispatcher", move |connection| {
-            dispatcher::dispatch(
-                connection,
-                schema.clone(),
-                settings.clone(),
-                stopping.clone(),
-            )
-        })
-    }
-
-    fn scheduler(&self) -> JoinHandle<()> {
-        let scheduler = Arc::new(Scheduler {
-            schema: self.process.queue.schema().clone(),
-            settings: self.process.settings.scheduler.clone(),
-            declared: Arc::clone(&self.process.declared),
-            stopping: self.stopping.clone(),
-        });
-        self.keep("scheduler", move |connection| {
-            Arc::clone(&scheduler).run(connection)
-        })
-    }
-
-    /// The unblocker goes on while jobs finish, because their ends free slots.
-    fn unblocker(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
-        let freed_keys = Arc::clone(&shared.freed_keys);
-        let schema = self.process.queue.schema().clone();
-        let settings = self.process.settings.dispatcher.clone();
-        self.keep("unblocker", move |connection| {
-            let (schema, settings) = (schema.clone(), settings.clone());
-            Unblocker::new(connection, schema, settings, Arc::clone(&freed_keys)).run()
-        })
-    }
-
-    fn recovery(&self) -> JoinHandle<()> {
-        let schema = self.process.queue.schema().clone();
-        let settings = self.process.settings.process.clone();
-        let stopping = self.stopping.clone();
-        self.keep("recovery", move |connection| {
-            maintenance::recover_dead(
-                connection,
-                schema.clone(),
-                settings.clone(),
-                stopping.clone(),
-            )
-        })
-    }
-
-    fn clearing(&self) -> JoinHandle<()> {
-        let schema = self.process.queue.schema().clone();
-        let settings = self.process.settings.maintenance.clone();
-        let retention = self.process.settings.retention.clone();
-        let stopping = self.stopping.clone();
-        self.keep("clearing", move |connection| {
-            let (schema, settings) = (schema.clone(), settings.clone());
-            maintenance::clear_old(
-                connection,
-                schema,
-                settings,
-                retention.clone(),
-                stopping.clone(),
-            )
-        })
-    }
-
-    fn withdrawal(&self, shared: &Arc<Shared<S>>) -> JoinHandle<()> {
-        let shared = Arc::clone(shared);
-        tokio::spawn(supervise("idle row", self.stopping.clone(), move || {
-            let shared = Arc::clone(&shared);
-            async move {
-                tokio::select! {
-                    () = shared.stopping.cancelled() => Ok(()),
-                    failed = shared.idle.withdraw_when_busy() => failed,
-                }
-            }
-        }))
-    }
-
-    /// The listener goes on while jobs finish, so that they can still be cancelled.
-    fn listener(&self, shared: &Arc<Shared<S>>, workers: &[Arc<Worker<S>>]) -> JoinHandle<()> {
+    if settings.process.notifications {
         let (shared, workers) = (Arc::clone(shared), workers.to_vec());
-        let options = Arc::clone(&self.process.options);
-        tokio::spawn(supervise("listener", self.stopping.clone(), move || {
+        let options = Arc::clone(&process.options);
+        services.push(context.keep("listener", move |_| {
             listener::listen(Arc::clone(&options), Arc::clone(&shared), workers.clone())
-        }))
+        }));
+    }
+    services
+}
+
+async fn remove_idle_row<S>(
+    context: ServiceContext,
+    shared: Arc<Shared<S>>,
+) -> Result<(), sqlx::Error> {
+    tokio::select! {
+        () = context.stopping.cancelled() => Ok(()),
+        error = shared.idle.remove_when_busy() => error,
     }
 }

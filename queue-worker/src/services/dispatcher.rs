@@ -1,25 +1,24 @@
-//! Moves scheduled jobs to ready when they are due. Any number may run at once.
+//! The dispatcher: makes scheduled jobs ready when they are due. Any number may run at once.
 
 use std::time::Duration;
 
-use queue_core::Schema;
 use queue_core::transitions::promote::{next_due, promote};
-use tokio_util::sync::CancellationToken;
 
-use crate::config::DispatcherSettings;
-use crate::connection::Connection;
+use super::supervision::ServiceContext;
 
-/// The shortest sleep, so that a job due this very moment is not asked for in a tight loop.
+/// The shortest sleep, so that a job that is about to be due does not cause a tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
 
-/// Promotes due jobs until the process stops. It sleeps until the next one is due, and looks
-/// every `poll_interval` for those that were scheduled meanwhile.
-pub(crate) async fn dispatch(
-    mut connection: Connection,
-    schema: Schema,
-    settings: DispatcherSettings,
-    stopping: CancellationToken,
-) -> Result<(), sqlx::Error> {
+/// Promotes due jobs until the process stops. Sleeps until the next one is due, but at most for
+/// `poll_interval`: jobs may be scheduled meanwhile.
+pub(crate) async fn dispatch(context: ServiceContext) -> Result<(), sqlx::Error> {
+    let ServiceContext {
+        mut connection,
+        schema,
+        settings,
+        stopping,
+    } = context;
+    let settings = &settings.dispatcher;
     let mut sleep_min = SLEEP_MIN;
     while !stopping.is_cancelled() {
         let (promoted, wait) = connection
@@ -32,7 +31,7 @@ pub(crate) async fn dispatch(
                 Ok((promoted, Some(due.unwrap_or(settings.poll_interval))))
             })
             .await?;
-        // What is due and yet not promoted is locked, perhaps for long.
+        // A job that is due but was not promoted is locked, perhaps for long.
         sleep_min = if promoted == 0 && wait.is_some_and(|wait| wait < sleep_min) {
             (sleep_min * 2).min(settings.poll_interval)
         } else {

@@ -1,5 +1,5 @@
-//! Listens for what cannot wait for the next look: new jobs for idle workers, and requests to
-//! stop running ones. All of it would be found without, only later.
+//! The listener: receives notifications of new jobs, for idle workers, and of requests to cancel
+//! running jobs. Without it both would be found too, only later.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use crate::attempt::StopReason;
 use crate::worker::{Shared, Worker};
 
-/// Listens until the connection breaks or the process is through.
+/// Listens until the connection breaks or the process ends.
 pub(crate) async fn listen<S: Send + Sync + 'static>(
     options: Arc<PgConnectOptions>,
     shared: Arc<Shared<S>>,
@@ -25,7 +25,7 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
     listener
         .listen_all([wake.as_str(), cancel.as_str()])
         .await?;
-    // Whatever was said while nobody listened is lost, so everybody looks at once.
+    // Notifications that were sent before are lost, so every worker looks for jobs now.
     wake_all(&workers, None);
     while let Some(notification) = listener.try_recv().await? {
         let payload = notification.payload();

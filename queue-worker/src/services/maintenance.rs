@@ -1,4 +1,4 @@
-//! Cleaning up: jobs of processes that died, and jobs and firings that have been kept long enough.
+//! Maintenance: recovers the jobs of dead processes, and clears what has been kept long enough.
 
 use std::time::Duration;
 
@@ -8,47 +8,52 @@ use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
 use queue_core::transitions::unblock::unblock;
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{KeepFor, MaintenanceSettings, ProcessSettings, Retention};
-use crate::connection::Connection;
+use super::supervision::ServiceContext;
+use crate::config::{KeepFor, Retention};
 
-/// Every how many looks for dead processes it also looks for jobs without any process, which
-/// reads all claims.
+/// Only every so many times are jobs without any process recovered too, because that reads all
+/// claims.
 const STRAYS_EVERY: u32 = 12;
 
 /// Recovers the jobs of dead processes until the process stops. Every process does it.
-pub(crate) async fn recover_dead(
-    mut connection: Connection,
-    schema: Schema,
-    settings: ProcessSettings,
-    stopping: CancellationToken,
-) -> Result<(), sqlx::Error> {
-    let mut look = 0_u32;
-    while !stopping.is_cancelled() {
-        let mut strays = look.is_multiple_of(STRAYS_EVERY);
-        loop {
-            let recovered = connection
-                .run(async |conn| {
-                    let recovered = recover(conn, &schema, settings.dead_after, strays).await?;
-                    let keys: Vec<String> =
-                        recovered.iter().flat_map(|job| job.keys.clone()).collect();
-                    unblock(conn, &schema, &keys).await?;
-                    Ok(recovered)
-                })
-                .await?;
-            report(&recovered);
-            if recovered.len() < RECOVERED_MAX || stopping.is_cancelled() {
-                break;
-            }
-            // The rest belongs to processes whose rows are gone by now.
+pub(crate) async fn recover_dead(mut context: ServiceContext) -> Result<(), sqlx::Error> {
+    let mut passes = 0_u32;
+    while !context.stopping.is_cancelled() {
+        let mut strays = passes.is_multiple_of(STRAYS_EVERY);
+        // The rest belongs to processes whose rows are gone by then.
+        while recover_some(&mut context, strays).await? >= RECOVERED_MAX
+            && !context.stopping.is_cancelled()
+        {
             strays = true;
         }
-        look = look.wrapping_add(1);
-        pause(settings.heartbeat_interval, &stopping).await;
+        passes = passes.wrapping_add(1);
+        pause(
+            context.settings.process.heartbeat_interval,
+            &context.stopping,
+        )
+        .await;
     }
-    connection.close().await;
+    context.connection.close().await;
     Ok(())
+}
+
+async fn recover_some(context: &mut ServiceContext, strays: bool) -> Result<usize, sqlx::Error> {
+    let schema = &context.schema;
+    let dead_after = context.settings.process.dead_after;
+    let recovered = context
+        .connection
+        .run(async |conn| {
+            let recovered = recover(conn, schema, dead_after, strays).await?;
+            let keys: Vec<String> = recovered.iter().flat_map(|job| job.keys.clone()).collect();
+            unblock(conn, schema, &keys).await?;
+            Ok(recovered)
+        })
+        .await?;
+    report(&recovered);
+    Ok(recovered.len())
 }
 
 fn report(recovered: &[Recovered]) {
@@ -64,133 +69,120 @@ fn report(recovered: &[Recovered]) {
     }
 }
 
-/// One rule of what to clear: which jobs, and how long they are kept.
-struct Rule {
-    which: ClearFilter,
-    keep: Duration,
-    /// Where the last pass ended.
-    from: Option<DateTime<Utc>>,
-    passes: u32,
+/// What is cleared, and how long it is kept.
+enum Rule {
+    Finished {
+        which: ClearFilter,
+        keep: Duration,
+        /// The time up to which the last pass has cleared.
+        from: Option<DateTime<Utc>>,
+        passes: u32,
+    },
+    Failed(Duration),
+    Firings(Duration),
+    Rates,
 }
 
-/// Every how many passes a rule begins at the beginning, for what was locked or not yet committed
-/// when a pass came by. All others skip what is kept for longer.
+/// Every so many passes a rule starts from the oldest job, to find what was locked or not yet
+/// committed before. All other passes skip the jobs that they have to keep.
 const PASSES: u32 = 60;
 
 /// Clears ended jobs and old firings in small batches until the process stops.
-pub(crate) async fn clear_old(
-    mut connection: Connection,
-    schema: Schema,
-    settings: MaintenanceSettings,
-    retention: Retention,
-    stopping: CancellationToken,
-) -> Result<(), sqlx::Error> {
-    let mut rules = rules(&retention);
+pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
+    let ServiceContext {
+        mut connection,
+        schema,
+        settings,
+        stopping,
+    } = context;
+    let mut rules = rules(&settings.retention);
+    let limit = settings.maintenance.batch_size;
     while !stopping.is_cancelled() {
         for rule in &mut rules {
-            clear_by(
-                rule,
-                &mut connection,
-                &schema,
-                settings.batch_size,
-                &stopping,
-            )
-            .await?;
-        }
-        if let Some(keep) = retention.failed {
-            let limit = settings.batch_size;
             while connection
-                .run(async |conn| clear_failed(conn, &schema, keep, limit).await)
+                .run(async |conn| rule.clear_batch(conn, &schema, limit).await)
                 .await?
                 == u64::from(limit)
                 && !stopping.is_cancelled()
             {}
         }
-        if let Some(keep) = retention.firings {
-            let limit = settings.batch_size;
-            while connection
-                .run(async |conn| clear_firings(conn, &schema, keep, limit).await)
-                .await?
-                == u64::from(limit)
-                && !stopping.is_cancelled()
-            {}
-        }
-        let limit = settings.batch_size;
-        while connection
-            .run(async |conn| clear_rates(conn, &schema, limit).await)
-            .await?
-            == u64::from(limit)
-            && !stopping.is_cancelled()
-        {}
-        pause(settings.interval, &stopping).await;
+        pause(settings.maintenance.interval, &stopping).await;
     }
     connection.close().await;
     Ok(())
 }
 
-async fn clear_by(
-    rule: &mut Rule,
-    connection: &mut Connection,
-    schema: &Schema,
-    limit: u32,
-    stopping: &CancellationToken,
-) -> Result<(), sqlx::Error> {
-    while !stopping.is_cancelled() {
-        let Rule {
-            which, keep, from, ..
-        } = &*rule;
-        let (cleared, last) = connection
-            .run(async |conn| clear_finished(conn, schema, which, *keep, *from, limit).await)
-            .await?;
-        rule.from = last.or(rule.from);
+impl Rule {
+    /// Clears up to `limit` jobs, firings or rates, and returns how many.
+    async fn clear_batch(
+        &mut self,
+        conn: &mut PgConnection,
+        schema: &Schema,
+        limit: u32,
+    ) -> Result<u64, sqlx::Error> {
+        let (which, keep, from, passes) = match self {
+            Self::Finished {
+                which,
+                keep,
+                from,
+                passes,
+            } => (which, *keep, from, passes),
+            Self::Failed(keep) => return clear_failed(conn, schema, *keep, limit).await,
+            Self::Firings(keep) => return clear_firings(conn, schema, *keep, limit).await,
+            Self::Rates => return clear_rates(conn, schema, limit).await,
+        };
+        let (cleared, last) = clear_finished(conn, schema, which, keep, *from, limit).await?;
+        *from = last.or(*from);
         if cleared < u64::from(limit) {
-            break;
+            *passes += 1;
+            if passes.is_multiple_of(PASSES) {
+                *from = None;
+            }
         }
+        Ok(cleared)
     }
-    rule.passes += 1;
-    if rule.passes.is_multiple_of(PASSES) {
-        rule.from = None;
-    }
-    Ok(())
 }
 
-/// Turns the settings into rules that do not overlap: kinds of their own, queues of their own
-/// without those kinds, and all the rest.
+/// Turns the settings into rules. Those for finished jobs do not overlap: one for each kind with a
+/// setting, one for each queue with a setting without those kinds, and one for the rest.
 fn rules(retention: &Retention) -> Vec<Rule> {
-    let kinds: Vec<String> = retention.kinds.keys().cloned().collect();
-    let queues: Vec<String> = retention.queues.keys().cloned().collect();
+    let except_kinds: Vec<String> = retention.kinds.keys().cloned().collect();
+    let except_queues = retention.queues.keys().cloned().collect();
     let of_kinds = retention.kinds.iter().map(|(kind, keep)| {
         let which = ClearFilter {
             kind: Some(kind.clone()),
             ..ClearFilter::default()
         };
-        (which, *keep)
+        (*keep, which)
     });
     let of_queues = retention.queues.iter().map(|(queue, keep)| {
         let which = ClearFilter {
             queue: Some(queue.clone()),
-            except_kinds: kinds.clone(),
+            except_kinds: except_kinds.clone(),
             ..ClearFilter::default()
         };
-        (which, *keep)
+        (*keep, which)
     });
+    let mut finished: Vec<(KeepFor, ClearFilter)> = of_kinds.chain(of_queues).collect();
     let rest = ClearFilter {
-        except_kinds: kinds.clone(),
-        except_queues: queues,
+        except_kinds,
+        except_queues,
         ..ClearFilter::default()
     };
-    of_kinds
-        .chain(of_queues)
-        .chain([(rest, KeepFor::from(retention.finished))])
-        .filter_map(|(which, keep)| match keep {
-            KeepFor::Forever => None,
-            KeepFor::For(keep) => Some(Rule {
-                which,
-                keep,
-                from: None,
-                passes: 0,
-            }),
-        })
+    finished.push((retention.finished.into(), rest));
+    let finished = finished.into_iter().filter_map(|(keep, which)| match keep {
+        KeepFor::Forever => None,
+        KeepFor::For(keep) => Some(Rule::Finished {
+            which,
+            keep,
+            from: None,
+            passes: 0,
+        }),
+    });
+    finished
+        .chain(retention.failed.map(Rule::Failed))
+        .chain(retention.firings.map(Rule::Firings))
+        .chain([Rule::Rates])
         .collect()
 }
 

@@ -1,4 +1,4 @@
-//! What every process does beside running jobs, each on a connection of its own.
+//! The services of a process: what it does besides running jobs, each on a connection of its own.
 
 pub(crate) mod dispatcher;
 pub(crate) mod heartbeat;

@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::problem::with_causes;
+use crate::app::run_error::with_causes;
 use crate::config::SchedulerSettings;
 use crate::connection::Connection;
 

@@ -1,32 +1,74 @@
-//! Keeps a component going: one that fails is reported and started again.
+//! Supervision: a service that fails is logged and started again.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use queue_core::Schema;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Patience;
+use crate::config::Settings;
+use crate::connection::{Connection, RetryDelay, logged};
 
-/// Runs a component again and again until it ends by itself, or the process stops. Errors and
-/// panics are reported, with growing waits in between.
-pub(crate) async fn supervise<F>(
-    name: &'static str,
-    stopping: CancellationToken,
-    mut start: impl FnMut() -> F,
-) where
+/// What a service works with.
+pub(crate) struct ServiceContext {
+    pub(crate) connection: Connection,
+    pub(crate) schema: Schema,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl ServiceContext {
+    /// Makes a context like this one, with a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            connection: self.connection.another(),
+            schema: self.schema.clone(),
+            settings: Arc::clone(&self.settings),
+            stopping: self.stopping.clone(),
+        }
+    }
+
+    /// Starts a service, and starts it again after each error or panic, with growing delays, until
+    /// it ends by itself or the process stops.
+    pub(crate) fn keep<F>(
+        &self,
+        name: &'static str,
+        service: impl Fn(ServiceContext) -> F + Send + 'static,
+    ) -> JoinHandle<()>
+    where
+        F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+    {
+        let context = self.another();
+        let stopping = self.stopping.clone();
+        tokio::spawn(supervise(name, stopping, move || {
+            service(context.another())
+        }))
+    }
+}
+
+async fn supervise<F>(name: &'static str, stopping: CancellationToken, start: impl Fn() -> F)
+where
     F: Future<Output = Result<(), sqlx::Error>>,
 {
-    let mut patience = Patience::default();
+    let mut delay = RetryDelay::default();
     loop {
         let began = tokio::time::Instant::now();
         match AssertUnwindSafe(start()).catch_unwind().await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => tracing::warn!(component = name, %error, "failed; starting it again"),
-            Err(_panic) => tracing::error!(component = name, "panicked; starting it again"),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    service = name,
+                    error = %logged(&error),
+                    "the service failed; restarting it"
+                )
+            }
+            Err(_panic) => tracing::error!(service = name, "the service panicked; restarting it"),
         }
-        let wait = patience.next_wait();
+        let wait = delay.next();
         if began.elapsed() > wait {
-            patience.reset();
+            delay.reset();
         }
         tokio::select! {
             () = stopping.cancelled() => return,

@@ -1,184 +1,160 @@
-//! Lets blocked jobs go on whose key has room: because this process has freed a slot of it, and every
-//! now and then whatever the reason. A key may have a start again, its limit may have been raised, or
-//! whoever should have looked may have died. Any number may run at once.
+//! The unblocker: makes blocked jobs ready when their key has room.
 //!
-//! It goes on while the runs of a process that stops come to their ends, which free slots too.
+//! It checks the keys whose slots this process has freed, and now and then all keys: a key may have
+//! a new start by its rate, its limit may have been raised, or the process that freed a slot may
+//! have died. Any number may run at once. It goes on while a process stops, because the runs that
+//! end then free slots too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::Schema;
 use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
 
+use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
-use crate::config::DispatcherSettings;
-use crate::connection::Connection;
 
-/// The keys that one statement looks at.
-const KEYS: u32 = 500;
+/// The most keys that one step of a scan checks.
+const STEP_KEYS: u32 = 500;
 
-/// Keys whose slots were freed are looked at in up to so many parts, of at least so many keys but for
-/// the last: while one is looked at, the jobs of the one before are claimed.
+/// Freed keys are checked in up to so many parts, of at least so many keys: while one part is
+/// checked, the jobs of the part before are claimed.
 const PARTS: usize = 4;
 const PART_MIN: usize = 25;
 
-/// How many times as long as a pass over all keys took the next one is away.
-const PASS_REST: u32 = 20;
-const PASS_REST_MAX: Duration = Duration::from_secs(30);
+/// The time between two scans, as a multiple of the time that the last one took.
+const SCAN_REST: u32 = 20;
+const SCAN_REST_MAX: Duration = Duration::from_secs(30);
 
-/// The shortest wait before a key's next start is looked for, after a look that moved a job, and
-/// after one that moved none.
+/// The shortest wait before a key is checked for its next start, after a check that moved a job,
+/// and after one that moved none.
 const START_MIN: Duration = Duration::from_millis(5);
-const START_MIN_IN_VAIN: Duration = Duration::from_millis(20);
+const START_MIN_WITHOUT_JOBS: Duration = Duration::from_millis(20);
 
 pub(crate) struct Unblocker {
-    connection: Connection,
-    schema: Schema,
-    settings: DispatcherSettings,
+    context: ServiceContext,
     freed_keys: Arc<FreedKeys>,
-    /// When keys have their next start.
+    /// The keys that are checked again when their rate allows the next start.
     starts: BTreeMap<String, Instant>,
-    pass: Pass,
-}
-
-/// Where the look at all keys stands.
-enum Pass {
-    Rests { until: Instant },
-    Goes { began: Instant, after: String },
+    /// When the scan of all keys goes on, or the next one begins.
+    scan_at: Instant,
+    scan_began: Instant,
+    /// The last key that was scanned; empty between two scans.
+    scanned: String,
 }
 
 impl Unblocker {
-    pub(crate) fn new(
-        connection: Connection,
-        schema: Schema,
-        settings: DispatcherSettings,
-        freed_keys: Arc<FreedKeys>,
-    ) -> Self {
+    pub(crate) fn new(mut context: ServiceContext, freed_keys: Arc<FreedKeys>) -> Self {
+        context.connection = context.connection.without_sync();
         Self {
-            connection: connection.relaxed(),
-            schema,
-            settings,
+            context,
             freed_keys,
             starts: BTreeMap::new(),
-            pass: Pass::Rests {
-                until: Instant::now(),
-            },
+            scan_at: Instant::now(),
+            scan_began: Instant::now(),
+            scanned: String::new(),
         }
     }
 
-    /// Looks at keys whose slots were freed at once, at those that wait for a start when it is due,
-    /// and, in a process that dispatches, at all that jobs wait for every `poll_interval`. Ends only
-    /// with an error.
+    /// Checks freed keys at once, keys with a rate when their next start is due, and, in a process
+    /// that dispatches, all keys with blocked jobs every `poll_interval`. Ends only with an error.
     pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
         loop {
-            self.look_at_freed_keys().await?;
-            self.look_at_starts().await?;
-            self.look_at_some().await?;
-            let wait = self.next_look().saturating_duration_since(Instant::now());
+            self.check_freed_keys().await?;
+            self.check_due_starts().await?;
+            self.scan_some().await?;
+            let next_start = self.starts.values().min();
+            let next = next_start.map_or(self.scan_at, |start| self.scan_at.min(*start));
             tokio::select! {
                 biased;
                 () = self.freed_keys.added() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(next.into()) => {}
             }
         }
     }
 
-    fn next_look(&self) -> Instant {
-        let pass = match self.pass {
-            Pass::Rests { until } => until,
-            Pass::Goes { .. } => Instant::now(),
-        };
-        self.starts
-            .values()
-            .min()
-            .map_or(pass, |start| pass.min(*start))
-    }
-
-    async fn look_at_freed_keys(&mut self) -> Result<(), sqlx::Error> {
+    async fn check_freed_keys(&mut self) -> Result<(), sqlx::Error> {
         let mut taken = self.freed_keys.take();
         if taken.rest().is_empty() {
             return Ok(());
         }
         let part = taken.rest().len().div_ceil(PARTS).max(PART_MIN);
         while let Some(keys) = taken.rest().chunks(part).next() {
-            let looked_at = keys.len();
-            self.look(keys).await?;
-            taken.settle(looked_at);
+            let checked = keys.len();
+            self.check(keys).await?;
+            taken.note_checked(checked);
         }
-        self.freed_keys.note_look();
+        self.freed_keys.note_check();
         Ok(())
     }
 
-    async fn look_at_starts(&mut self) -> Result<(), sqlx::Error> {
+    async fn check_due_starts(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
         let due = self.starts.iter().filter(|(_, start)| **start <= now);
         let due: Vec<String> = due.map(|(key, _)| key.clone()).collect();
         for key in &due {
             self.starts.remove(key);
         }
-        self.look(&due).await
+        self.check(&due).await
     }
 
-    /// Looks at some of all keys, if it is time for it: the others come with the next turns, so that
-    /// nobody whose key was freed waits for the end of a long pass.
-    async fn look_at_some(&mut self) -> Result<(), sqlx::Error> {
+    /// Checks the next keys of a scan, if it is time for it. Freed keys are checked between two
+    /// such steps, so that they do not wait for the end of a long scan. The longer a scan took, the
+    /// later the next one begins.
+    async fn scan_some(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
-        let (began, after) = match &self.pass {
-            Pass::Rests { until } if now < *until => return Ok(()),
-            Pass::Rests { .. } if !self.settings.enabled => {
-                self.rest(Duration::ZERO);
-                return Ok(());
-            }
-            Pass::Rests { .. } => (now, String::new()),
-            Pass::Goes { began, after } => (*began, after.clone()),
-        };
-        let schema = &self.schema;
-        let keys = self
-            .connection
-            .run(async |conn| blocked_keys(conn, schema, &after, KEYS).await)
+        if now < self.scan_at {
+            return Ok(());
+        }
+        let settings = &self.context.settings.dispatcher;
+        let poll_interval = settings.poll_interval;
+        if !settings.enabled {
+            self.scan_at = now + poll_interval;
+            return Ok(());
+        }
+        if self.scanned.is_empty() {
+            self.scan_began = now;
+        }
+        let ServiceContext {
+            connection, schema, ..
+        } = &mut self.context;
+        let after = &self.scanned;
+        let keys = connection
+            .run(async |conn| blocked_keys(conn, schema, after, STEP_KEYS).await)
             .await?;
-        self.look(&keys).await?;
+        self.check(&keys).await?;
         match keys.last() {
-            Some(last) if keys.len() == KEYS as usize => {
-                self.pass = Pass::Goes {
-                    began,
-                    after: last.clone(),
-                };
+            Some(last) if keys.len() == STEP_KEYS as usize => self.scanned.clone_from(last),
+            _ => {
+                self.scanned.clear();
+                let rest = (self.scan_began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
+                self.scan_at = Instant::now() + rest.max(poll_interval);
             }
-            _ => self.rest(began.elapsed()),
         }
         Ok(())
     }
 
-    /// Rests after a pass, the longer the longer it took.
-    fn rest(&mut self, took: Duration) {
-        let rest = (took * PASS_REST).min(PASS_REST_MAX);
-        self.pass = Pass::Rests {
-            until: Instant::now() + rest.max(self.settings.poll_interval),
-        };
-    }
-
-    async fn look(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
+    async fn check(&mut self, keys: &[String]) -> Result<(), sqlx::Error> {
         if keys.is_empty() {
             return Ok(());
         }
-        let schema = &self.schema;
-        let Unblocked { jobs, next_starts } = self
-            .connection
+        let ServiceContext {
+            connection, schema, ..
+        } = &mut self.context;
+        let Unblocked { jobs, next_starts } = connection
             .run(async |conn| unblock(conn, schema, keys).await)
             .await?;
         let wait_min = if jobs > 0 {
             START_MIN
         } else {
-            START_MIN_IN_VAIN
+            START_MIN_WITHOUT_JOBS
         };
         let now = Instant::now();
         for (key, wait) in next_starts {
             self.starts.insert(key, now + wait.max(wait_min));
         }
         if jobs > 0 {
-            self.freed_keys.note_look();
+            self.freed_keys.note_check();
         }
         Ok(())
     }

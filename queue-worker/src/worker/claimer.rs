@@ -1,16 +1,16 @@
-//! One claim: asks the database for jobs of some lanes, and prefetches what it gets.
+//! One claim: takes jobs from some lanes, and prefetches them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::{ClaimedJob, LineEnd, claim, lanes, line_end};
+use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
 
-use super::lanes::Round;
-use super::state::{Shared, Worker};
+use super::lanes::LaneGroup;
+use super::state::Worker;
 use crate::connection::Connection;
 
-/// How long a claim may take that finds nothing, before the floors are raised.
+/// A claim that finds nothing but takes longer raises the floors.
 const LONG_WALK: Duration = Duration::from_millis(50);
 
 /// Claims for a worker on one connection.
@@ -31,7 +31,7 @@ pub(super) struct Found {
 }
 
 impl<S: Send + Sync + 'static> Claimer<S> {
-    /// Takes note of all lanes that have jobs now. Returns whether one was new.
+    /// Notes all lanes that have jobs now. Returns whether one was new.
     pub(super) async fn learn_lanes(&mut self) -> Result<bool, sqlx::Error> {
         let schema = &self.worker.shared.schema;
         let found = self
@@ -51,17 +51,17 @@ impl<S: Send + Sync + 'static> Claimer<S> {
 
     /// Claims up to `limit` jobs from above the floors.
     ///
-    /// When that finds nothing and still took long, it walked over many jobs of kinds that this
-    /// worker does not know: the floors are raised above them, and only sweeps see them again.
+    /// A claim that finds nothing but takes long has walked over many jobs of kinds that are not
+    /// registered here. The floors are raised above them, and only sweeps see them again.
     pub(super) async fn claim_above(&mut self, limit: usize) -> Result<Found, sqlx::Error> {
         let worker = Arc::clone(&self.worker);
         let _raising = worker.floors.raising.lock().await;
-        let rounds = worker.lanes().above();
+        let groups = worker.lanes().above();
         let began = Instant::now();
-        let found = self.claim(&rounds, limit, false).await?;
+        let found = self.claim(&groups, limit, false).await?;
         if found.count == 0 && began.elapsed() > LONG_WALK {
             let line = self.line_end().await?;
-            if self.claim(&rounds, limit, false).await?.count == 0 {
+            if self.claim(&groups, limit, false).await?.count == 0 {
                 worker.lanes().raise(line.place);
             }
         }
@@ -78,13 +78,13 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         above: i64,
         limit: usize,
     ) -> Result<usize, sqlx::Error> {
-        let rounds = self.worker.lanes().below(above);
-        if rounds.is_empty() {
+        let groups = self.worker.lanes().below(above);
+        if groups.is_empty() {
             return Ok(0);
         }
-        let count = self.claim(&rounds, limit, true).await?.count;
+        let count = self.claim(&groups, limit, true).await?.count;
         if count >= limit {
-            // There may be more of them.
+            // There may be more.
             self.worker.floors.owe(above);
         }
         Ok(count)
@@ -93,75 +93,76 @@ impl<S: Send + Sync + 'static> Claimer<S> {
     /// Claims up to `limit` jobs from lanes in their order. Late jobs are started before others.
     async fn claim(
         &mut self,
-        rounds: &[Round],
+        groups: &[LaneGroup],
         limit: usize,
         are_late: bool,
     ) -> Result<Found, sqlx::Error> {
         let worker = Arc::clone(&self.worker);
         let _no_reconciliation_meanwhile = worker.shared.claiming.read().await;
-        let looks = worker.shared.freed_keys.looks_taken();
-        let rests = !are_late && worker.gated.rests(looks);
+        let checks = worker.shared.freed_keys.checks();
+        let rests = !are_late && worker.gated.rests(checks);
         let (mut found, mut room) = (Found::default(), limit.min(worker.affordable()));
-        for round in rounds.iter().filter(|round| !(rests && round.is_gated)) {
-            self.claim_round(round, &mut room, are_late, &mut found)
-                .await?;
-            if room == 0 {
-                return Ok(found);
-            }
-        }
-        if rests && found.count == 0 {
-            for round in rounds.iter().filter(|round| round.is_gated) {
-                self.claim_round(round, &mut room, are_late, &mut found)
+        // Lanes that rest are claimed from only if the others had no jobs.
+        for rest in [false, true] {
+            let groups = groups.iter();
+            for group in groups.filter(|group| (rests && group.is_gated) == rest) {
+                self.claim_group(group, &mut room, are_late, &mut found)
                     .await?;
+                if room == 0 {
+                    break;
+                }
+            }
+            if found.count > 0 {
+                break;
             }
         }
         Ok(found)
     }
 
-    /// Claims from the lanes of one round, up to what there is room for.
-    async fn claim_round(
+    /// Claims up to `room` jobs from a group of lanes.
+    async fn claim_group(
         &mut self,
-        round: &Round,
+        group: &LaneGroup,
         room: &mut usize,
         are_late: bool,
         found: &mut Found,
     ) -> Result<(), sqlx::Error> {
-        let looks = self.worker.shared.freed_keys.looks_taken();
-        let asked = self.ask(round, *room).await;
+        let checks = self.worker.shared.freed_keys.checks();
+        let asked = self.ask(group, *room).await;
         let worker = &*self.worker;
         let LimitedClaim { jobs, parked } =
-            asked.inspect_err(|_| worker.reconcile_timer.raise(Instant::now()))?;
+            asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
         let count = jobs.len() + parked.len();
-        found.add(count, &jobs);
-        found.is_gated |= round.is_gated && count > 0;
+        found.count += count;
+        for job in &jobs {
+            if found.queues.last() != Some(&job.queue) {
+                found.queues.push(job.queue.clone());
+            }
+        }
+        found.is_gated |= group.is_gated && count > 0;
         *room -= jobs.len();
-        if round.is_gated && !are_late {
-            worker.gated.note_found(count, looks);
+        if group.is_gated && !are_late {
+            worker.gated.note_found(count, checks);
         }
-        // Beyond the last slot there may be others that fit: they are not behind this worker.
+        // When the room is used up, there may be jobs with room in their limits below parked ones.
         if *room > 0 {
-            worker.pass_over(&parked);
+            worker.raise_above(&parked);
         }
-        report_ended(&parked);
+        log_ended(&parked);
         if !jobs.is_empty() {
             worker.take_in(jobs, are_late);
         }
         Ok(())
     }
 
-    async fn ask(&mut self, round: &Round, room: usize) -> Result<LimitedClaim, sqlx::Error> {
+    async fn ask(&mut self, group: &LaneGroup, room: usize) -> Result<LimitedClaim, sqlx::Error> {
         let worker = &*self.worker;
-        let Shared {
-            schema,
-            process,
-            kinds,
-            ..
-        } = &*worker.shared;
-        let lanes = &round.lanes;
-        if !round.is_gated {
+        let (shared, lanes) = (&*worker.shared, &group.lanes);
+        let (schema, process, kinds) = (&shared.schema, shared.process, &shared.kinds);
+        if !group.is_gated {
             let jobs = self
                 .connection
-                .run(async |conn| claim(conn, schema, *process, lanes, kinds, room).await)
+                .run(async |conn| claim(conn, schema, process, lanes, kinds, room).await)
                 .await?;
             return Ok(LimitedClaim {
                 jobs,
@@ -172,7 +173,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let claimed = self
             .connection
             .run(async |conn| {
-                claim_limited(conn, schema, *process, lanes, kinds, room, window).await
+                claim_limited(conn, schema, process, lanes, kinds, room, window).await
             })
             .await?;
         worker.gated.note_claim(room, &claimed);
@@ -180,27 +181,16 @@ impl<S: Send + Sync + 'static> Claimer<S> {
     }
 }
 
-impl Found {
-    fn add(&mut self, count: usize, jobs: &[ClaimedJob]) {
-        self.count += count;
-        for job in jobs {
-            if self.queues.last() != Some(&job.queue) {
-                self.queues.push(job.queue.clone());
-            }
-        }
-    }
-}
-
-/// Logs which jobs a limit has ended, once.
-fn report_ended(parked: &[Parked]) {
+/// Logs the jobs that their limit has ended.
+fn log_ended(parked: &[Parked]) {
     for job in parked.iter().filter(|job| job.decision != "blocked") {
-        let Parked {
-            job_id,
-            kind,
-            key,
-            decision,
-            ..
-        } = job;
-        tracing::info!(%job_id, kind, key, outcome = decision, "given up: its limit left no room");
+        tracing::info!(
+            job_id = %job.job_id,
+            kind = job.kind,
+            queue = job.queue,
+            key = job.key,
+            outcome = job.decision,
+            "the limit of the job left no room; the job has ended",
+        );
     }
 }

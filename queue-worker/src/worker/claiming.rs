@@ -1,4 +1,4 @@
-//! ready → claimed, or blocked: whenever there is room.
+//! The claim loop: ready → claimed or blocked, whenever there is room.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use super::state::Worker;
 use crate::connection::Connection;
 
 /// How long prefetched jobs may wait while no run ends, before they are given back.
-const PREFETCH_PATIENCE: Duration = Duration::from_millis(500);
+const PREFETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// How soon after a claim that found jobs a notification that leads to none was about those.
+/// A notification that leads to no job, so soon after a claim that found some, was about those.
 const STALE_NEWS: Duration = Duration::from_millis(10);
 
-/// How long there may be no room for a claim before another process polls.
-const FULL_PATIENCE: Duration = Duration::from_millis(5);
+/// How long a worker that polls may have no room before it leaves polling to other processes.
+const FULL_MAX: Duration = Duration::from_millis(5);
 
 /// Claims jobs until the process stops.
 pub(crate) struct ClaimLoop<S> {
     claimer: Claimer<S>,
     pace: Pace,
-    /// Changes when somebody has looked which blocked jobs may go on.
+    /// Changes when freed keys were checked, which may have unblocked jobs.
     freed_keys: watch::Receiver<usize>,
     woken_by: WokenBy,
     found_at: Instant,
@@ -36,11 +36,11 @@ pub(crate) struct ClaimLoop<S> {
 /// Why a worker looks for jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WokenBy {
-    /// It was told that there may be some.
+    /// It was notified that there may be some.
     News,
-    /// It has waited for as long as it does.
+    /// Its poll interval is over.
     Interval,
-    /// It has just found some, or keys of limits were freed.
+    /// It has just found some, or freed keys were checked.
     Nothing,
 }
 
@@ -48,7 +48,7 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
     pub(crate) fn new(worker: Arc<Worker<S>>, connection: Connection) -> Self {
         Self {
             pace: Pace::new(worker.prefetch.ended(), Instant::now()),
-            freed_keys: worker.shared.freed_keys.looks(),
+            freed_keys: worker.shared.freed_keys.watch_checks(),
             woken_by: WokenBy::Nothing,
             found_at: Instant::now(),
             claimer: Claimer { worker, connection },
@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         let mut polling = worker.polling.lock().await;
         // An error may have ended the loop while it polled.
         stop_polling(&worker, &mut polling).await?;
-        // Without knowing what there is, the first claim would not take the most urgent.
+        // Without the lanes, the first claim would not take the most urgent jobs.
         self.claimer.learn_lanes().await?;
         while !worker.is_stopping() {
             self.claim_once(&worker, &mut polling).await?;
@@ -101,10 +101,10 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         self.woken_by = if is_dense && may_poll(worker, polling).await? {
             self.wait(worker, POLL_GAP, WokenBy::Nothing).await
         } else if is_stale {
-            // Unless the next claim finds what the news was about, a sweep does.
+            // If the next claim does not find the job of the notification, a sweep does.
             self.wait(worker, STALE_NEWS, WokenBy::News).await
         } else {
-            self.sleep(worker, room, polling).await?
+            self.idle(worker, room, polling).await?
         };
         Ok(())
     }
@@ -139,12 +139,12 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
             let is_polling = !polling.polled.is_empty();
             tokio::select! {
                 () = worker.shared.stopping.cancelled() => return Ok(0),
-                () = sleep_until((began + FULL_PATIENCE).into()), if is_polling => {
+                () = sleep_until((began + FULL_MAX).into()), if is_polling => {
                     stop_polling(worker, polling).await?;
                 }
-                waited = timeout(PREFETCH_PATIENCE, worker.prefetch.has_room()) => {
+                waited = timeout(PREFETCH_WAIT_MAX, worker.prefetch.has_room()) => {
                     if waited.is_err() && worker.prefetch.ended() == ended {
-                        worker.prefetch.note_stuck();
+                        worker.prefetch.note_stalled();
                         give_back_prefetched(worker).await;
                     }
                 }
@@ -152,15 +152,15 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         }
     }
 
-    /// Gives back the jobs that are claimed for this process without its knowing of them, when it
-    /// is time to look for such.
+    /// If it is time, gives back the jobs that are claimed for this process but not in flight in
+    /// it.
     async fn reconcile(&mut self, worker: &Worker<S>) -> Result<(), sqlx::Error> {
         if !worker.reconcile_timer.is_due(Instant::now()) {
             return Ok(());
         }
         let shared = &*worker.shared;
         let _no_claims_meanwhile = shared.claiming.write().await;
-        let asked = Instant::now();
+        let began = Instant::now();
         let known = shared.in_flight.claims();
         let released = self
             .claimer
@@ -173,19 +173,19 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
                 "gave back jobs whose claim was committed but never answered"
             );
         }
-        worker.reconcile_timer.settle(asked);
+        worker.reconcile_timer.note_reconciled(began);
         Ok(())
     }
 
-    /// Sleeps until woken, or until it is time to look again.
-    async fn sleep(
+    /// Is idle until woken, or until the poll interval is over.
+    async fn idle(
         &mut self,
         worker: &Worker<S>,
         room: usize,
         polling: &mut Polling,
     ) -> Result<WokenBy, sqlx::Error> {
         let idle = &worker.shared.idle;
-        let (_asleep, is_written) = idle.announce(&mut polling.polled).await?;
+        let (_idle, is_written) = idle.announce_idle(&mut polling.polled).await?;
         if is_written {
             // Transactions that are open now may have added jobs without a notification.
             worker.signals.late.notify_one();
@@ -200,7 +200,8 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         Ok(woken_by)
     }
 
-    /// Waits for news, for a freed key, or for some time, which then is what it was woken by.
+    /// Waits until woken, until freed keys are checked, or for some time, and then returns
+    /// `by_time`.
     async fn wait(&mut self, worker: &Worker<S>, time: Duration, by_time: WokenBy) -> WokenBy {
         tokio::select! {
             () = worker.signals.wake.notified() => WokenBy::News,
@@ -211,8 +212,8 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
     }
 }
 
-/// Takes note of the jobs that have come: those that this process was notified of, or those that a
-/// claim found which could have taken more.
+/// Notes the jobs that have come: those that this process was notified of, or those that a claim
+/// with room for more found, whichever are more.
 fn note_traffic<S>(
     worker: &Worker<S>,
     polling: &mut Polling,
@@ -231,15 +232,15 @@ fn note_traffic<S>(
     }
 }
 
-/// Returns whether this worker is to poll the queues that jobs come in: another process may do so
-/// already.
+/// Returns whether this worker may poll the queues in which jobs come. Another process may already
+/// do so.
 async fn may_poll<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<bool, sqlx::Error> {
     let idle = &worker.shared.idle;
     let asked = polling.not_polled();
-    if !idle.listens() || asked.is_empty() {
+    if !idle.listens || asked.is_empty() {
         return Ok(true);
     }
-    idle.poll(&mut polling.polled, &asked, &worker.shared.kinds)
+    idle.announce_polling(&mut polling.polled, &asked, &worker.shared.kinds)
         .await?;
     if polling.polled.is_empty() {
         polling.start_over();

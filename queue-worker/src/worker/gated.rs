@@ -1,4 +1,4 @@
-//! What a worker remembers of its lanes with limits.
+//! The lanes with limits of a worker: when they rest, and how many jobs a claim looks at.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim_limited::LimitedClaim;
 
-/// The most jobs with limits that one claim looks at: more than it has room for while some of them
-/// have to be parked.
+/// The most jobs with limits that one claim looks at. It looks at more than it has room for while
+/// some have to be parked.
 const WINDOW_MAX: usize = 1_000;
 
-/// How long lanes with limits that had nothing are left alone while there are jobs without.
+/// How long empty lanes with limits rest while there are jobs without limits.
 const GATED_REST: Duration = Duration::from_millis(25);
 
 #[derive(Debug, Default)]
 pub(super) struct Gated {
     window: AtomicUsize,
-    /// Until when the lanes are left alone, and how many looks for room had been taken then.
+    /// Until when the lanes rest, and how many checks of freed keys there had been before.
     rest: Mutex<Option<(Instant, usize)>>,
 }
 
 impl Gated {
-    /// Tells whether there was nothing a moment ago, and nobody has looked for room since.
-    pub(super) fn rests(&self, looks_taken: usize) -> bool {
+    /// Returns whether the lanes were just empty, and no freed keys have been checked since.
+    pub(super) fn rests(&self, checks: usize) -> bool {
         self.rest()
-            .is_some_and(|(until, looks)| Instant::now() < until && looks == looks_taken)
+            .is_some_and(|(until, before)| Instant::now() < until && before == checks)
     }
 
-    /// Takes note of how many jobs a claim found, before which so many looks had been taken.
-    pub(super) fn note_found(&self, found: usize, looks_taken: usize) {
-        *self.rest() = (found == 0).then(|| (Instant::now() + GATED_REST, looks_taken));
+    /// Notes how many jobs a claim found, and how many checks there had been before it.
+    pub(super) fn note_found(&self, found: usize, checks: usize) {
+        *self.rest() = (found == 0).then(|| (Instant::now() + GATED_REST, checks));
     }
 
-    /// Takes note that something new has come.
+    /// Ends the rest: a job has come.
     pub(super) fn wake(&self) {
         *self.rest() = None;
     }
@@ -42,7 +42,7 @@ impl Gated {
         self.window.load(Ordering::Relaxed)
     }
 
-    /// Widens the window while jobs have to be parked, and closes it when none had to.
+    /// Widens the window while jobs have to be parked, and closes it when none had to be.
     pub(super) fn note_claim(&self, room: usize, claim: &LimitedClaim) {
         let window = self.window();
         let next = match (claim.parked.is_empty(), claim.jobs.is_empty()) {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_that_had_nothing_rest_until_somebody_looks_or_something_comes() {
+    fn empty_lanes_rest_until_keys_are_checked_or_a_job_comes() {
         let gated = Gated::default();
         assert!(!gated.rests(0));
         gated.note_found(0, 0);

@@ -1,11 +1,12 @@
-//! How a process says whether it wants to be woken for new jobs.
+//! The rows by which a process announces that it is idle, and which queues it polls.
 //!
-//! Enqueueing notifies only while some process sleeps, which it says with a row, because notifying
-//! makes all commits of the server wait in line. An idle worker writes the row, looks for jobs once
-//! more, and sleeps. A process whose workers have all been busy for a while withdraws it.
+//! Enqueueing notifies only while a process is idle, because transactions that notify commit one
+//! after the other on the whole server. An idle worker writes the row of its process, looks for
+//! jobs once more, and waits. The row is removed when all workers of the process have been busy for
+//! a while.
 //!
-//! While jobs come one by one and fast, one process polls their queue instead, which it says with a
-//! row as well: then enqueueing notifies nobody, however many sleep.
+//! While jobs come one by one and fast, one process polls their queue instead, and announces that
+//! by another row: then enqueueing does not notify, however many processes are idle.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,33 +17,35 @@ use tokio::sync::Mutex;
 
 use crate::connection::Connection;
 
-/// How long all workers must have been busy before the row goes: at most a few writes a second.
+/// How long all workers must have been busy before the row is removed: it is written a few times a
+/// second at most.
 const BUSY_FOR: Duration = Duration::from_millis(250);
 
-pub(crate) struct IdleState {
+/// The announcements of one process.
+pub(crate) struct IdleRows {
     schema: Schema,
     process: ProcessId,
-    /// Whether this process listens: if not, it says nothing.
-    listens: bool,
-    sleeping: AtomicUsize,
-    sleeps: AtomicUsize,
-    /// How often the row was written or withdrawn: it is there when the number is odd.
+    /// Whether this process listens for notifications. If not, it announces nothing.
+    pub(super) listens: bool,
+    idle_workers: AtomicUsize,
+    /// How often a worker became idle.
+    times_idle: AtomicUsize,
+    /// How often the row of the idle process was written or removed: it exists while this is odd.
     changes: AtomicUsize,
-    /// How many workers poll.
-    polling: AtomicUsize,
+    polling_workers: AtomicUsize,
     connection: Mutex<Connection>,
 }
 
-/// A worker that sleeps, until this is dropped.
-pub(crate) struct Asleep<'a>(&'a IdleState);
+/// A worker that is idle until this is dropped.
+pub(crate) struct IdleWorker<'a>(&'a IdleRows);
 
-impl Drop for Asleep<'_> {
+impl Drop for IdleWorker<'_> {
     fn drop(&mut self) {
-        self.0.sleeping.fetch_sub(1, Ordering::Relaxed);
+        self.0.idle_workers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl IdleState {
+impl IdleRows {
     pub(crate) fn new(
         schema: Schema,
         process: ProcessId,
@@ -53,63 +56,58 @@ impl IdleState {
             schema,
             process,
             listens,
-            sleeping: AtomicUsize::new(0),
-            sleeps: AtomicUsize::new(0),
+            idle_workers: AtomicUsize::new(0),
+            times_idle: AtomicUsize::new(0),
             changes: AtomicUsize::new(0),
-            polling: AtomicUsize::new(0),
+            polling_workers: AtomicUsize::new(0),
             connection: Mutex::new(connection),
         }
     }
 
-    /// Returns whether this process is notified of new jobs.
-    pub(crate) fn listens(&self) -> bool {
-        self.listens
-    }
-
-    /// Returns the number of the announcement that every job enqueued now wakes this process, or
-    /// nothing if there is none: it has not said that it sleeps, or some worker polls.
+    /// Returns the number of the announcement in force, if there is one. While the same number is
+    /// returned, every job that is enqueued wakes this process.
     pub(crate) fn announcement(&self) -> Option<usize> {
-        let is_polling = self.polling.load(Ordering::Relaxed) > 0;
+        let is_polling = self.polling_workers.load(Ordering::Relaxed) > 0;
         let changes = self.changes.load(Ordering::Relaxed);
-        (self.is_written() && !is_polling).then_some(changes)
+        (self.row_exists() && !is_polling).then_some(changes)
     }
 
-    /// Takes note that jobs may have been enqueued that do not wake this process although it has
-    /// announced that it sleeps: from now on, that is another announcement.
-    pub(crate) fn expect_silence(&self) {
+    /// Gives the announcement a new number, because jobs may have been enqueued under it without
+    /// waking this process.
+    pub(crate) fn renew_announcement(&self) {
         self.changes.fetch_add(2, Ordering::Relaxed);
     }
 
-    fn is_written(&self) -> bool {
+    fn row_exists(&self) -> bool {
         self.changes.load(Ordering::Relaxed) % 2 == 1
     }
 
-    /// Says that a worker is about to sleep, and polls some queues no more. Returns whether that had
-    /// to be written: then something may have been enqueued meanwhile without a notification.
-    pub(crate) async fn announce(
+    /// Announces that a worker is idle and no longer polls some queues. Returns whether a row had
+    /// to be written: until then, jobs may have been enqueued without a notification.
+    pub(crate) async fn announce_idle(
         &self,
         polled: &mut Vec<String>,
-    ) -> Result<(Asleep<'_>, bool), sqlx::Error> {
-        self.sleeping.fetch_add(1, Ordering::Relaxed);
-        self.sleeps.fetch_add(1, Ordering::Relaxed);
-        let asleep = Asleep(self);
+    ) -> Result<(IdleWorker<'_>, bool), sqlx::Error> {
+        self.idle_workers.fetch_add(1, Ordering::Relaxed);
+        self.times_idle.fetch_add(1, Ordering::Relaxed);
+        let idle = IdleWorker(self);
         let mut connection = self.connection.lock().await;
-        if !self.listens || (self.is_written() && polled.is_empty()) {
-            return Ok((asleep, false));
+        if !self.listens || (self.row_exists() && polled.is_empty()) {
+            return Ok((idle, false));
         }
         connection
             .run(async |conn| process::sleep(conn, &self.schema, self.process, polled).await)
             .await?;
-        if !self.is_written() {
+        if !self.row_exists() {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        self.forget_polled(polled);
-        Ok((asleep, true))
+        self.clear_polled(polled);
+        Ok((idle, true))
     }
 
-    /// Says that a worker polls more queues for jobs of some kinds. Those that another process polls
-    /// are left to that one.
-    pub(crate) async fn poll(
+    /// Announces that a worker polls more queues for jobs of some kinds. Queues that another
+    /// process polls are left to that one.
+    pub(crate) async fn announce_polling(
         &self,
         polled: &mut Vec<String>,
         queues: &[String],
@@ -117,29 +115,29 @@ impl IdleState {
     ) -> Result<(), sqlx::Error> {
         let mut connection = self.connection.lock().await;
         if polled.is_empty() {
-            self.polling.fetch_add(1, Ordering::Relaxed);
-            self.expect_silence();
+            self.polling_workers.fetch_add(1, Ordering::Relaxed);
+            self.renew_announcement();
         }
-        // The rows may be there although the answer that says so is lost.
+        // The rows may be written although the answer is lost.
         polled.extend_from_slice(queues);
         let ours = connection
             .run(async |conn| process::poll(conn, &self.schema, self.process, queues, kinds).await)
             .await?;
         polled.retain(|queue| !queues.contains(queue) || ours.contains(queue));
         if polled.is_empty() {
-            self.polling.fetch_sub(1, Ordering::Relaxed);
+            self.polling_workers.fetch_sub(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn forget_polled(&self, polled: &mut Vec<String>) {
+    fn clear_polled(&self, polled: &mut Vec<String>) {
         if !polled.is_empty() {
-            self.polling.fetch_sub(1, Ordering::Relaxed);
+            self.polling_workers.fetch_sub(1, Ordering::Relaxed);
             polled.clear();
         }
     }
 
-    /// Says that this process polls some queues no more, and wakes the others.
+    /// Announces that this process no longer polls some queues, and wakes the others.
     pub(crate) async fn stop_polling(&self, polled: &mut Vec<String>) -> Result<(), sqlx::Error> {
         if polled.is_empty() {
             return Ok(());
@@ -148,19 +146,19 @@ impl IdleState {
         connection
             .run(async |conn| process::stop_polling(conn, &self.schema, self.process, polled).await)
             .await?;
-        self.forget_polled(polled);
+        self.clear_polled(polled);
         Ok(())
     }
 
-    /// Withdraws the row whenever no worker has slept for a while. Ends only with an error.
-    pub(crate) async fn withdraw_when_busy(&self) -> Result<(), sqlx::Error> {
+    /// Removes the row whenever no worker has been idle for a while. Ends only with an error.
+    pub(crate) async fn remove_when_busy(&self) -> Result<(), sqlx::Error> {
         loop {
-            let sleeps = self.sleeps.load(Ordering::Relaxed);
+            let times_idle = self.times_idle.load(Ordering::Relaxed);
             tokio::time::sleep(BUSY_FOR).await;
             let mut connection = self.connection.lock().await;
-            let slept = self.sleeps.load(Ordering::Relaxed) != sleeps
-                || self.sleeping.load(Ordering::Relaxed) > 0;
-            if self.is_written() && !slept {
+            let was_idle = self.times_idle.load(Ordering::Relaxed) != times_idle
+                || self.idle_workers.load(Ordering::Relaxed) > 0;
+            if self.row_exists() && !was_idle {
                 self.changes.fetch_add(1, Ordering::Relaxed);
                 connection
                     .run(async |conn| process::wake(conn, &self.schema, self.process).await)

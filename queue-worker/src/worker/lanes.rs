@@ -1,9 +1,9 @@
 //! Where a worker looks for jobs, in which order, and from which place in line.
 //!
-//! Lanes are one priority and track of one queue each. For each lane the worker remembers its *floor*: the
-//! place up to which it has claimed. A claim looks above the floors, and so never walks over what
-//! was claimed before. Places are not committed in order, and jobs that are given back keep
-//! theirs: what appears below a floor is found by a sweep, which looks there alone.
+//! A lane is one priority and track of one queue. Each lane has a *floor*: the place up to which
+//! the worker has claimed. A claim looks above the floors, so that it never walks over rows that
+//! were claimed before. Places are not committed in order, and a job that is given back keeps its
+//! place: jobs that appear below a floor are found by sweeps, which look only there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,43 +11,47 @@ use queue_core::transitions::claim::{FoundLane, Lane, Track};
 
 use crate::config::{QueueList, QueuePattern};
 
-/// The lanes that are remembered although they are empty.
+/// When more lanes are known, the empty ones are dropped.
 const LANES_KEPT: usize = 64;
 
-/// What tells a lane from the others: its queue, its priority and its track.
-type Name = (String, i16, Track);
+/// The queue, priority and track of a lane.
+type LaneKey = (String, i16, Track);
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
     queues: QueueList,
-    known: BTreeMap<Name, Known>,
+    known: BTreeMap<LaneKey, LaneState>,
     turn: usize,
 }
 
-/// What is known of a lane.
+fn key(lane: &FoundLane) -> LaneKey {
+    (lane.queue.clone(), lane.priority, lane.track)
+}
+
+/// The state of a lane.
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct LaneState {
     floor: i64,
     is_gated: bool,
 }
 
-/// Lanes that one statement claims from, in their order.
+/// Lanes from which one statement claims, in their order.
 #[derive(Debug)]
-pub(crate) struct Round {
-    /// Whether limits have to be looked at.
+pub(crate) struct LaneGroup {
+    /// Whether the jobs may have limits.
     pub(crate) is_gated: bool,
     pub(crate) lanes: Vec<Lane>,
 }
 
-/// The order of a lane: those that compare less are claimed from first.
-type Urgency = (usize, usize, i16, bool, usize, Track);
+/// The order of a lane: smaller ones come first.
+type Urgency = (usize, usize, i16, bool, usize, u8);
 
 impl Lanes {
     /// Starts with the queues that are named in full, at the ordinary priority.
     pub(crate) fn new(queues: QueueList) -> Self {
         let known = queues
             .exact_names()
-            .map(|name| ((name.to_owned(), 0, Track::Open), Known::default()))
+            .map(|name| ((name.to_owned(), 0, Track::Open), LaneState::default()))
             .collect();
         Self {
             queues,
@@ -56,71 +60,63 @@ impl Lanes {
         }
     }
 
-    /// Tells whether a queue is one that this worker serves.
+    /// Returns whether this worker serves a queue.
     pub(crate) fn serves(&self, queue: &str) -> bool {
         self.queues.matches(queue).is_some()
     }
 
-    /// Takes note that a queue has something new, at the ordinary priority.
+    /// Notes that a queue has new jobs, at the ordinary priority.
     pub(crate) fn learn(&mut self, queue: &str, is_limited: bool) {
-        let tracks: &[Track] = match is_limited {
-            true => &[Track::Limited, Track::Unblocked],
-            false => &[Track::Open],
+        let track = match is_limited {
+            true => Track::Limited,
+            false => Track::Open,
         };
-        for track in tracks {
-            self.learn_lane(&FoundLane {
-                queue: queue.to_owned(),
-                priority: 0,
-                track: *track,
-                is_gated: is_limited,
-            });
-        }
+        self.learn_lane(&FoundLane {
+            queue: queue.to_owned(),
+            priority: 0,
+            track,
+            is_gated: is_limited,
+        });
     }
 
-    /// Takes note of a lane, and tells whether it was new and is ours. One that was gated stays so
-    /// until all lanes are looked at.
+    /// Notes a lane if this worker serves it, and returns whether it was new. A gated lane stays
+    /// gated until all lanes are read again.
     fn learn_lane(&mut self, found: &FoundLane) -> bool {
         if !self.serves(&found.queue) {
             return false;
         }
-        let name = (found.queue.clone(), found.priority, found.track);
-        let is_new = !self.known.contains_key(&name);
-        self.known.entry(name).or_default().is_gated |= found.is_gated;
+        let key = key(found);
+        let is_new = !self.known.contains_key(&key);
+        self.known.entry(key.clone()).or_default().is_gated |= found.is_gated;
         if found.track == Track::Limited {
-            // Those that have been blocked come first, so their lane is looked at as well.
-            let before = (found.queue.clone(), found.priority, Track::Unblocked);
+            // Jobs that were blocked before come first, so their lane is needed too.
+            let before = (key.0, key.1, Track::Unblocked);
             self.known.entry(before).or_default().is_gated = true;
         }
         is_new
     }
 
-    /// Takes note of all lanes that have jobs now, and tells whether one of ours was new. When
-    /// there are very many, those without jobs are forgotten.
+    /// Notes all lanes that have jobs now and that this worker serves, and returns whether one was
+    /// new. When there are very many, those without jobs are dropped.
     pub(crate) fn learn_all(&mut self, found: &[FoundLane]) -> bool {
         let mut is_new = false;
         for lane in found {
             is_new |= self.learn_lane(lane);
-            let name = (lane.queue.clone(), lane.priority, lane.track);
-            if let Some(known) = self.known.get_mut(&name)
+            if let Some(known) = self.known.get_mut(&key(lane))
                 && known.is_gated != lane.is_gated
             {
-                // The other statement may have passed over what this one claims.
-                *known = Known {
+                // The statement that was used so far may have skipped jobs that the other claims.
+                *known = LaneState {
                     floor: 0,
                     is_gated: lane.is_gated,
                 };
             }
         }
         if self.known.len() > LANES_KEPT {
-            let found: HashSet<(&str, i16, Track)> = found
-                .iter()
-                .map(|lane| (lane.queue.as_str(), lane.priority, lane.track))
-                .collect();
+            let found: HashSet<LaneKey> = found.iter().map(key).collect();
             let named: HashSet<&str> = self.queues.exact_names().collect();
-            self.known.retain(|(queue, priority, track), _| {
-                found.contains(&(queue.as_str(), *priority, *track))
-                    || named.contains(queue.as_str())
-            });
+            self.known
+                .retain(|key, _| found.contains(key) || named.contains(key.0.as_str()));
         }
         is_new
     }
@@ -132,7 +128,7 @@ impl Lanes {
         }
     }
 
-    /// Raises all floors to a place, below which there is nothing for this worker.
+    /// Raises all floors to a place below which there is no job for this worker.
     pub(crate) fn raise(&mut self, place: i64) {
         for known in self.known.values_mut() {
             known.floor = known.floor.max(place);
@@ -140,14 +136,14 @@ impl Lanes {
     }
 
     /// Returns the lanes above their floors, the most urgent first.
-    pub(crate) fn above(&mut self) -> Vec<Round> {
+    pub(crate) fn above(&mut self) -> Vec<LaneGroup> {
         self.turn = self.turn.wrapping_add(1);
-        self.rounds(|floor| Some((floor, i64::MAX)))
+        self.groups(|floor| Some((floor, i64::MAX)))
     }
 
     /// Returns the lanes between a place and their floors, the most urgent first.
-    pub(crate) fn below(&self, above: i64) -> Vec<Round> {
-        self.rounds(|floor| (floor > above).then_some((above, floor)))
+    pub(crate) fn below(&self, above: i64) -> Vec<LaneGroup> {
+        self.groups(|floor| (floor > above).then_some((above, floor)))
     }
 
     /// Returns the highest of all floors.
@@ -156,9 +152,9 @@ impl Lanes {
         floors.max().unwrap_or(0)
     }
 
-    /// Puts the lanes in order, and those together that one statement can claim from.
-    fn rounds(&self, between: impl Fn(i64) -> Option<(i64, i64)>) -> Vec<Round> {
-        let mut rounds: Vec<Round> = Vec::new();
+    /// Orders the lanes, and groups those from which one statement can claim.
+    fn groups(&self, between: impl Fn(i64) -> Option<(i64, i64)>) -> Vec<LaneGroup> {
+        let mut groups: Vec<LaneGroup> = Vec::new();
         for ((queue, priority, track), known) in self.ordered() {
             let Some((above, up_to)) = between(known.floor) else {
                 continue;
@@ -170,36 +166,33 @@ impl Lanes {
                 above,
                 up_to,
             };
-            match rounds.last_mut() {
+            match groups.last_mut() {
                 Some(last) if last.is_gated == known.is_gated => last.lanes.push(lane),
-                _ => rounds.push(Round {
+                _ => groups.push(LaneGroup {
                     is_gated: known.is_gated,
                     lanes: vec![lane],
                 }),
             }
         }
-        rounds
+        groups
     }
 
-    fn ordered(&self) -> Vec<(Name, Known)> {
-        let mut lanes: Vec<_> = self
-            .known
-            .iter()
-            .map(|(lane, known)| (lane.clone(), *known))
-            .collect();
+    fn ordered(&self) -> Vec<(LaneKey, LaneState)> {
+        let known = self.known.iter();
+        let mut lanes: Vec<_> = known.map(|(key, known)| (key.clone(), *known)).collect();
         let places = self.places();
-        lanes.sort_by_cached_key(|(name, known)| self.urgency(name, known.is_gated, &places));
+        lanes.sort_by_cached_key(|(key, known)| self.urgency(key, known.is_gated, &places));
         lanes
     }
 
     /// Named queues come in the order of the list, each by priority. The rest come by priority
     /// across queues; those of equal priority take turns, so that none starves the others.
     ///
-    /// Lanes with and without limits take turns as well, those of equal urgency; and of a queue's
-    /// jobs with limits, those that have been blocked before come first.
+    /// Of otherwise equal lanes, those with and without limits take turns too. Of a queue's jobs
+    /// with limits, those that were blocked before come first.
     fn urgency(
         &self,
-        (queue, priority, track): &Name,
+        (queue, priority, track): &LaneKey,
         is_gated: bool,
         places: &HashMap<&str, usize>,
     ) -> Urgency {
@@ -207,9 +200,9 @@ impl Lanes {
         let place = places.get(queue.as_str()).copied().unwrap_or(0);
         let waits = is_gated == self.turn.is_multiple_of(2);
         let track = match track {
-            Track::Unblocked => Track::Open,
-            Track::Limited => Track::Limited,
-            Track::Open => Track::Unblocked,
+            Track::Unblocked => 0,
+            Track::Limited => 1,
+            Track::Open => 2,
         };
         match self.queues.patterns().get(position) {
             Some(QueuePattern::Any) => {
@@ -255,7 +248,7 @@ mod tests {
         let above = lanes.above();
         above
             .iter()
-            .flat_map(|round| &round.lanes)
+            .flat_map(|group| &group.lanes)
             .map(|lane| format!("{}:{}", lane.queue, lane.priority))
             .collect()
     }
@@ -277,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_the_rest_by_priority_across_queues() {
+    fn a_star_takes_the_rest_by_priority_across_queues() {
         let known = [("b", 5), ("c", -1), ("d", 5), ("a", 9)];
         let mut lanes = lanes("a,*", &known);
         let order = order(&mut lanes);
@@ -294,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_of_others_are_not_learned() {
+    fn queues_that_are_not_served_are_ignored() {
         let mut lanes = lanes("a", &[("b", 0)]);
         assert_eq!(order(&mut lanes), ["a:0"]);
         assert!(!lanes.learn_all(&[found(("b", 0))]));
@@ -316,14 +309,14 @@ mod tests {
         assert!(lanes.below(40).is_empty());
     }
 
-    fn rounds(lanes: &mut Lanes) -> Vec<String> {
-        let described = |round: &Round| {
-            let lanes: Vec<String> = round
+    fn groups(lanes: &mut Lanes) -> Vec<String> {
+        let described = |group: &LaneGroup| {
+            let lanes: Vec<String> = group
                 .lanes
                 .iter()
                 .map(|lane| format!("{}:{} {:?}", lane.queue, lane.priority, lane.track))
                 .collect();
-            format!("{} {}", round.is_gated, lanes.join(", "))
+            format!("{} {}", group.is_gated, lanes.join(", "))
         };
         lanes.above().iter().map(described).collect()
     }
@@ -336,9 +329,9 @@ mod tests {
             on_track("a", 0, Track::Unblocked),
         ]);
         let gated = "true a:0 Unblocked, a:0 Limited";
-        assert_eq!(rounds(&mut lanes), [gated, "false a:0 Open, a:5 Open"]);
+        assert_eq!(groups(&mut lanes), [gated, "false a:0 Open, a:5 Open"]);
         assert_eq!(
-            rounds(&mut lanes),
+            groups(&mut lanes),
             ["false a:0 Open", gated, "false a:5 Open"]
         );
     }
@@ -352,8 +345,8 @@ mod tests {
         };
         lanes.learn_all(&[gated]);
         lanes.learn("a", false);
-        assert_eq!(rounds(&mut lanes), ["true a:0 Open"]);
+        assert_eq!(groups(&mut lanes), ["true a:0 Open"]);
         lanes.learn_all(&[found(("a", 0))]);
-        assert_eq!(rounds(&mut lanes), ["false a:0 Open"]);
+        assert_eq!(groups(&mut lanes), ["false a:0 Open"]);
     }
 }

@@ -1,9 +1,10 @@
 //! A worker: claims jobs from its queues and runs them, a limited number at once.
 //!
-//! Three loops share its state. One [claims](claiming) whenever there is room, from above the floors
-//! of its lanes; when nothing is there, it sleeps until it is woken or it is time to look again. One
-//! [sweeps](sweeping) below the floors, on a connection of its own, so that a slow sweep stands in no
-//! claim's way. One [starts](starting) what has been claimed, as slots become free.
+//! Three loops share its state. The [claim loop](claiming) claims from above the floors of its
+//! lanes whenever there is room; when it finds nothing, it is idle until it is woken or its poll
+//! interval is over. The [sweep loop](sweeping) claims from below the floors, on a connection of
+//! its own, so that a slow sweep delays no claim. The [start loop](starting) starts claimed jobs as
+//! slots become free.
 
 mod claiming;
 mod starting;

@@ -1,27 +1,27 @@
-//! Transactions that are open, and the places in line that their jobs may appear at.
+//! Open transactions, and the places in line at which their jobs may appear.
 //!
-//! A job gets its place in line when it is inserted, and appears there when its transaction commits.
-//! By then a worker may have claimed jobs behind it and raised its floor above that place. So the
-//! worker looks at the end of the line and at the open transactions again and again, and when one of
-//! these has ended, it looks once more at the places that were given out since just before it began.
+//! A job gets its place in line when it is inserted, and appears there when its transaction
+//! commits. By then a worker may have claimed jobs behind it and raised its floor above that place.
+//! So the worker repeatedly reads the end of the line and the open transactions. When a transaction
+//! has ended, the worker claims once more from the places that were given out since just before it
+//! began.
 //!
-//! A transaction takes its first place at about the time when it gets its number. The end of the line
-//! that was read *before* the snapshot in which a transaction was not there yet is therefore below all
-//! of its places. One that draws a place long before it writes anything would be missed; the sweep
-//! finds its jobs.
+//! A transaction takes its first place at about the time when it gets its id. So all its places are
+//! above the end of the line that was read *before* the last snapshot without it. A transaction
+//! that takes a place long before it writes anything is missed; a sweep finds its jobs.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim::LineEnd;
 
-/// How long to wait at least between two looks at the end of the line.
+/// The shortest time between two looks at the end of the line.
 pub(super) const LOOK_GAP: Duration = Duration::from_millis(4);
 
-/// A worker that sleeps looks again after this part of the time for which no job has come.
+/// An idle worker divides the time since a job last came by this, to get the time to its next look.
 const QUIET_SHARE: u32 = 50;
 
-/// What was seen at the last look.
+/// What the last look found.
 #[derive(Debug)]
 pub(super) struct OpenTransactions {
     known: HashMap<u64, Open>,
@@ -35,7 +35,7 @@ pub(super) struct OpenTransactions {
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// The place above which all its jobs are.
+    /// The place above which all its jobs appear.
     above: i64,
     /// Whether its commit wakes this worker.
     notifies: bool,
@@ -52,9 +52,9 @@ impl OpenTransactions {
         }
     }
 
-    /// Takes note of what a look found. Returns the place above which jobs may have been committed
-    /// since the last look. What is enqueued while an announcement that the process sleeps stands
-    /// wakes it, what was enqueued before does not.
+    /// Notes what a look found, and returns the place above which jobs may have been committed
+    /// since the last look. A job wakes this process if it was enqueued under the announcement that
+    /// the process is idle; one that was enqueued before does not.
     pub(super) fn observe(
         &mut self,
         line: &LineEnd,
@@ -86,7 +86,7 @@ impl OpenTransactions {
         lowest(ended.values()).min(end_before)
     }
 
-    /// Returns the place up to which every job has been seen that was ever to appear.
+    /// Returns the place up to which no open transaction can add a job.
     pub(super) fn settled(&self) -> i64 {
         lowest(self.known.values()).min(self.ends[1])
     }
@@ -96,14 +96,14 @@ impl OpenTransactions {
         self.known.values().any(|open| !open.notifies)
     }
 
-    /// Returns when the next look may be taken.
+    /// Returns the earliest time of the next look.
     pub(super) fn earliest_look(&self) -> Instant {
         self.looked_at + LOOK_GAP
     }
 
-    /// Returns when a worker that sleeps looks whether the transactions that do not wake it are still
+    /// Returns when an idle worker checks whether the transactions that do not wake it are still
     /// open: the longer no job has come, the later.
-    pub(super) fn next_look_asleep(&self) -> Option<Instant> {
+    pub(super) fn next_look_idle(&self) -> Option<Instant> {
         let quiet = self.looked_at - self.moved_at;
         let wait = (quiet / QUIET_SHARE).max(LOOK_GAP);
         self.has_silent().then(|| self.looked_at + wait)
@@ -118,7 +118,7 @@ fn lowest<'a>(open: impl Iterator<Item = &'a Open>) -> i64 {
 mod tests {
     use super::*;
 
-    /// Looks at a line with so many places, and says above which one jobs may have appeared.
+    /// Looks at a line of that length, and returns the place above which jobs may have appeared.
     fn look(open: &mut OpenTransactions, place: i64, transactions: &[u64]) -> i64 {
         let line = LineEnd {
             place,
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_went_between_two_looks_is_above_the_end_before_the_last() {
+    fn jobs_committed_between_two_looks_are_above_the_end_before_the_last() {
         let mut open = looked_twice(100);
         assert_eq!(look(&mut open, 110, &[]), 100);
         assert_eq!(look(&mut open, 120, &[]), 100);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_transaction_leads_back_to_where_it_began() {
+    fn when_a_transaction_ends_the_look_goes_back_to_where_it_began() {
         let mut open = looked_twice(100);
         look(&mut open, 110, &[7]);
         for place in [120, 130, 140, 150] {
@@ -158,18 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_looked_for_less_often_when_nothing_comes() {
+    fn idle_looks_become_rarer_while_no_job_comes() {
         let mut open = looked_twice(100);
-        assert_eq!(open.next_look_asleep(), None);
+        assert_eq!(open.next_look_idle(), None);
         look(&mut open, 110, &[7]);
-        assert_eq!(open.next_look_asleep(), Some(open.looked_at + LOOK_GAP));
+        assert_eq!(open.next_look_idle(), Some(open.looked_at + LOOK_GAP));
         open.looked_at += Duration::from_secs(10);
-        let wait = open.next_look_asleep().unwrap() - open.looked_at;
+        let wait = open.next_look_idle().unwrap() - open.looked_at;
         assert_eq!(wait, Duration::from_millis(200));
     }
 
     #[test]
-    fn what_wakes_the_worker_is_not_looked_for() {
+    fn transactions_that_wake_the_worker_need_no_looks() {
         let mut open = looked_twice(100);
         let mut line = LineEnd {
             place: 110,
@@ -182,7 +182,7 @@ mod tests {
         line.open_transactions = vec![8];
         open.observe(&line, Instant::now(), Some(1));
         assert!(!open.has_silent());
-        assert_eq!(open.next_look_asleep(), None);
+        assert_eq!(open.next_look_idle(), None);
         open.observe(&line, Instant::now(), Some(3));
         assert!(open.has_silent(), "it may have added jobs in between");
     }

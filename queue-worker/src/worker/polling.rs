@@ -1,32 +1,32 @@
-//! When a worker polls: it looks for jobs every few milliseconds while they come one by one and fast,
-//! instead of being woken for each of them.
+//! Polling: a worker looks for jobs every millisecond while they come one by one and fast, instead
+//! of being notified of each.
 //!
-//! Waking is for seldom jobs: transactions that notify commit one after the other. How fast jobs come
-//! is seen from the notifications, which every process hears, however many share the jobs; and while a
-//! process polls, from the jobs it finds.
+//! Notifications are for rare jobs: transactions that notify commit one after the other. How fast
+//! jobs come is known from the notifications, which every process gets, however many processes
+//! share the jobs. While a process polls, it is known from the jobs that it finds.
 
 use std::time::{Duration, Instant};
 
 /// How long to wait between two looks while polling.
 pub(super) const POLL_GAP: Duration = Duration::from_millis(1);
 
-/// Jobs are counted over such a time.
+/// Jobs are counted in windows of this length.
 const WINDOW: Duration = Duration::from_millis(64);
 
-/// So many jobs within a window are too many to be woken for, about 400 a second.
+/// So many jobs in a window are too many for notifications: about 400 a second.
 const DENSE: usize = 24;
 
-/// As long as there are so many, polling goes on: about 120 a second.
+/// Polling goes on while there are so many: about 120 a second.
 const STILL_DENSE: usize = 8;
 
-/// How jobs have come lately, and the queues that this worker polls for its process.
+/// How fast jobs come, and the queues that this worker polls for its process.
 #[derive(Debug)]
 pub(super) struct Polling {
     began_at: Instant,
     jobs: usize,
     jobs_before: usize,
     queues: Vec<String>,
-    /// The queues that this process is the one to poll, or may be after an error.
+    /// The queues that this process polls. After an error another process may poll them.
     pub(super) polled: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Polling {
         }
     }
 
-    /// Takes note that so many jobs have come, in some queues.
+    /// Notes that so many jobs have come, in some queues.
     pub(super) fn note(&mut self, jobs: usize, queues: &[String], now: Instant) {
         let elapsed = now - self.began_at;
         if elapsed >= WINDOW {
@@ -66,14 +66,14 @@ impl Polling {
         }
     }
 
-    /// Forgets what has come.
+    /// Starts to count anew.
     pub(super) fn start_over(&mut self) {
         self.jobs = 0;
         self.jobs_before = 0;
         self.queues.clear();
     }
 
-    /// Returns the queues that jobs have come in and this process does not poll yet.
+    /// Returns the queues in which jobs have come and which this process does not poll yet.
     pub(super) fn not_polled(&self) -> Vec<String> {
         let queues = self.queues.iter();
         queues
@@ -87,7 +87,7 @@ impl Polling {
 mod tests {
     use super::*;
 
-    /// Takes note of a job each so many milliseconds, for a second.
+    /// Notes a job every so many milliseconds, for a second.
     fn come(polling: &mut Polling, now: &mut Instant, every_ms: u64) {
         for _ in 0..1_000 / every_ms {
             *now += Duration::from_millis(every_ms);
@@ -100,21 +100,21 @@ mod tests {
         let mut now = Instant::now();
         let mut polling = Polling::new(now);
         come(&mut polling, &mut now, 5);
-        assert!(!polling.is_dense(), "200 jobs/s are woken for");
+        assert!(!polling.is_dense(), "200 jobs/s are notified");
         come(&mut polling, &mut now, 2);
-        assert!(polling.is_dense(), "500 jobs/s are polled for");
+        assert!(polling.is_dense(), "500 jobs/s are polled");
 
         polling.polled = polling.not_polled();
         assert_eq!(polling.polled, ["mail"]);
         assert!(polling.not_polled().is_empty());
         come(&mut polling, &mut now, 5);
-        assert!(polling.is_dense(), "200 jobs/s are still polled for");
+        assert!(polling.is_dense(), "200 jobs/s are still polled");
         come(&mut polling, &mut now, 20);
         assert!(!polling.is_dense());
     }
 
     #[test]
-    fn polling_ends_when_nothing_comes() {
+    fn polling_ends_when_no_jobs_come() {
         let mut now = Instant::now();
         let mut polling = Polling::new(now);
         come(&mut polling, &mut now, 1);

@@ -19,7 +19,7 @@ const PREFETCH_MAX: usize = 2_000;
 /// A job waiting for a slot.
 pub(crate) type Waiting = (ClaimedJob, Arc<InFlightJob>);
 
-/// The jobs waiting for a slot of one worker.
+/// The prefetched jobs of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Prefetch {
     waiting: Mutex<VecDeque<Waiting>>,
@@ -29,9 +29,9 @@ pub(crate) struct Prefetch {
     ended: AtomicUsize,
     /// How many jobs should wait.
     target: AtomicUsize,
-    /// One more than the number of runs that had ended when jobs were given back because no run
-    /// ended; 0 if that never happened.
-    stuck_at: AtomicUsize,
+    /// One more than the number of runs that had ended when jobs were last given back because no
+    /// run ended; 0 if that never happened.
+    stalled_at: AtomicUsize,
 }
 
 impl Prefetch {
@@ -49,14 +49,14 @@ impl Prefetch {
         self.filled.notify_one();
     }
 
-    /// Waits until a job waits.
+    /// Waits until there is a job.
     pub(crate) async fn is_filled(&self) {
         while self.len() == 0 {
             self.filled.notified().await;
         }
     }
 
-    /// Takes the next job, if it is still there.
+    /// Takes the next job, if there is one.
     pub(crate) fn next(&self) -> Option<Waiting> {
         let job = self.lock().pop_front()?;
         self.room.notify_one();
@@ -73,7 +73,7 @@ impl Prefetch {
         self.lock().len()
     }
 
-    /// Says that a run has ended.
+    /// Notes that a run has ended.
     pub(crate) fn note_end(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         self.room.notify_one();
@@ -93,14 +93,14 @@ impl Prefetch {
         self.target.load(Ordering::Relaxed)
     }
 
-    /// Says that jobs are given back because no run ends.
-    pub(crate) fn note_stuck(&self) {
-        self.stuck_at.store(self.ended() + 1, Ordering::Relaxed);
+    /// Notes that jobs are given back because no run ends.
+    pub(crate) fn note_stalled(&self) {
+        self.stalled_at.store(self.ended() + 1, Ordering::Relaxed);
     }
 
     /// Returns whether no run has ended since jobs were given back.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck_at.load(Ordering::Relaxed) == self.ended() + 1
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled_at.load(Ordering::Relaxed) == self.ended() + 1
     }
 
     /// Waits until a job has been taken or a run has ended.
@@ -113,8 +113,8 @@ impl Prefetch {
     }
 }
 
-/// How many jobs to prefetch: as many as end within [`AHEAD`], by the rate at which they ended lately.
-/// Where jobs take long, none is claimed that would have to wait.
+/// How many jobs to prefetch: as many as end within [`AHEAD`] at the recent rate. Where jobs take
+/// long, none are prefetched.
 #[derive(Debug)]
 pub(crate) struct Pace {
     ended: usize,
@@ -132,7 +132,7 @@ impl Pace {
         }
     }
 
-    /// Takes note of how many runs have ended in all.
+    /// Notes how many runs have ended in all.
     pub(crate) fn observe(&mut self, ended: usize, now: Instant) {
         let elapsed = now.duration_since(self.since);
         if elapsed < Duration::from_millis(5) {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_before_the_loop_began_is_not_counted() {
+    fn runs_that_ended_before_the_loop_began_are_not_counted() {
         let start = Instant::now();
         let mut pace = Pace::new(100_000, start);
         pace.observe(100_000, start + Duration::from_millis(10));

@@ -1,15 +1,16 @@
-//! When to ask whether jobs are claimed for this process that it does not know of.
+//! When to reconcile the jobs that are claimed for this process with those that are in flight in
+//! it.
 //!
-//! A claim whose answer was lost may be committed already, or yet: the server ends it by itself
-//! only after a while, and a broken network may deliver it late. So it is asked at once, once
-//! more when our statements have surely ended, and every now and then whatever happens.
+//! A claim whose answer was lost may have been committed, or may be later: the server ends our
+//! statements only after a while, and a broken network may deliver one late. So the worker
+//! reconciles at once, again when the claim has certainly ended, and every minute in any case.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::PATIENCE;
+use crate::connection::ANSWER_TIMEOUT;
 
-/// How often to ask although nothing happened.
+/// How often to reconcile in any case.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct ReconcileTimer {
 #[derive(Clone, Copy, Debug)]
 struct Times {
     next: Instant,
-    /// When the last claim that failed has surely ended.
+    /// When the last failed claim has certainly ended.
     settled: Instant,
 }
 
@@ -33,26 +34,26 @@ impl ReconcileTimer {
         }
     }
 
-    /// Takes note of a claim that failed.
-    pub(crate) fn raise(&self, now: Instant) {
+    /// Notes a claim that failed.
+    pub(crate) fn note_failed_claim(&self, now: Instant) {
         *self.lock() = Times {
             next: now,
-            settled: now + PATIENCE,
+            settled: now + ANSWER_TIMEOUT,
         };
     }
 
-    /// Tells whether it is time to ask.
+    /// Returns whether it is time to reconcile.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.lock().next <= now
     }
 
-    /// Takes note of an answer to what was asked at a moment.
-    pub(crate) fn settle(&self, asked: Instant) {
+    /// Notes a success, and when it began.
+    pub(crate) fn note_reconciled(&self, began: Instant) {
         let mut times = self.lock();
-        times.next = if times.settled > asked {
+        times.next = if times.settled > began {
             times.settled
         } else {
-            asked + INTERVAL
+            began + INTERVAL
         };
     }
 
@@ -66,19 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_lost_claim_it_is_asked_at_once_and_again_when_the_claim_must_have_ended() {
+    fn a_failed_claim_is_reconciled_at_once_and_again_when_it_has_certainly_ended() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let reconciling = ReconcileTimer::new(now);
-        assert!(!reconciling.is_due(now));
+        let timer = ReconcileTimer::new(now);
+        assert!(!timer.is_due(now));
 
-        reconciling.raise(now);
-        assert!(reconciling.is_due(now));
-        reconciling.settle(now);
-        assert!(!reconciling.is_due(now + PATIENCE - second));
-        assert!(reconciling.is_due(now + PATIENCE));
-        reconciling.settle(now + PATIENCE);
-        assert!(!reconciling.is_due(now + PATIENCE + INTERVAL - second));
-        assert!(reconciling.is_due(now + PATIENCE + INTERVAL));
+        timer.note_failed_claim(now);
+        assert!(timer.is_due(now));
+        timer.note_reconciled(now);
+        assert!(!timer.is_due(now + ANSWER_TIMEOUT - second));
+        assert!(timer.is_due(now + ANSWER_TIMEOUT));
+        timer.note_reconciled(now + ANSWER_TIMEOUT);
+        assert!(!timer.is_due(now + ANSWER_TIMEOUT + INTERVAL - second));
+        assert!(timer.is_due(now + ANSWER_TIMEOUT + INTERVAL));
     }
 }

@@ -1,4 +1,4 @@
-//! How the loops of a worker wake each other, and how others wake them.
+//! The signals that wake the loops of a worker.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 pub(super) struct Signals {
     /// There may be jobs to claim.
     pub(super) wake: Notify,
-    /// A look for jobs that were committed late is due.
+    /// Jobs may have been committed below the floors.
     pub(super) late: Notify,
     /// A sweep is due.
     pub(super) sweep: Notify,
@@ -17,7 +17,7 @@ pub(super) struct Signals {
     news: Mutex<News>,
 }
 
-/// The jobs that a process was notified of.
+/// The jobs of which this process was notified.
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) jobs: usize,
@@ -25,7 +25,7 @@ pub(super) struct News {
 }
 
 impl Signals {
-    /// Returns whether the claim loop sleeps.
+    /// Returns whether the claim loop is idle.
     pub(super) fn is_idle(&self) -> bool {
         self.is_idle.load(Ordering::Relaxed)
     }
@@ -34,7 +34,7 @@ impl Signals {
         self.is_idle.store(is_idle, Ordering::Relaxed);
     }
 
-    /// Adds a job that this process was notified of.
+    /// Adds a job of which this process was notified.
     pub(super) fn add_news(&self, queue: &str) {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         news.jobs += 1;
@@ -43,7 +43,7 @@ impl Signals {
         }
     }
 
-    /// Takes what has been added since the last time.
+    /// Takes the jobs that were added since the last time.
     pub(super) fn take_news(&self) -> News {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *news)

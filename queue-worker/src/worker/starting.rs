@@ -1,16 +1,15 @@
-//! Starts claimed jobs as slots become free, and gives back what has not begun.
+//! The start loop: starts claimed jobs as slots become free.
 
 use std::sync::Arc;
 
 use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
 
-use super::prefetch::Waiting;
 use super::state::Worker;
 use crate::attempt::{Completion, Verdict};
 
-/// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it: one
-/// that is taken counts as running, and not as room.
+/// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it,
+/// because a taken slot counts as a running job.
 pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>) {
     loop {
         tokio::select! {
@@ -21,7 +20,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
         let slot = tokio::select! {
             biased;
             () = worker.shared.stopping.cancelled() => return,
-            slot = worker.slots.take() => slot,
+            Ok(slot) = Arc::clone(&worker.slots).acquire_owned() => slot,
         };
         let Some((job, in_flight)) = worker.prefetch.next() else {
             continue;
@@ -35,23 +34,20 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
     }
 }
 
-/// Gives back what has not begun.
+/// Gives back the jobs that have not begun.
 pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
     for (job, in_flight) in worker.prefetch.take_all() {
-        hand_over(worker, unbegun((job, in_flight))).await;
+        let released = Completion {
+            run: Run::not_begun(job.claim),
+            job: in_flight,
+            verdict: Verdict::End(End::Release),
+        };
+        hand_over(worker, released).await;
     }
 }
 
 async fn hand_over<S>(worker: &Worker<S>, completion: Completion) {
-    // The completer outlives all senders, so this fails only when the process is abandoning its
-    // jobs; they are recovered by others then.
+    // The completer outlives all senders. This fails only when the process abandons its jobs, and
+    // then other processes recover them.
     let _abandoned = worker.shared.completions.send(completion).await;
-}
-
-fn unbegun((job, in_flight): Waiting) -> Completion {
-    Completion {
-        run: Run::not_begun(job.claim),
-        job: in_flight,
-        verdict: Verdict::End(End::Release),
-    }
 }

@@ -1,4 +1,4 @@
-//! What the three loops of a worker share, and what the workers of a process share.
+//! The state that the loops of a worker share, and the state that the workers of a process share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,39 +8,38 @@ use queue_core::Schema;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::gated::Gated;
-use super::idle::IdleState;
+use super::idle::IdleRows;
 use super::lanes::Lanes;
 use super::polling::Polling;
 use super::prefetch::Prefetch;
 use super::reconcile::ReconcileTimer;
 use super::signals::Signals;
-use crate::app::slots::Slots;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
 
-/// How many bytes of arguments one claim should bring, and be prefetched at most.
+/// The most bytes of arguments that one claim should bring, or a worker prefetch.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
 
-/// What the workers of a process share.
+/// The state that the workers of a process share.
 pub(crate) struct Shared<S> {
     pub(crate) schema: Schema,
     pub(crate) process: ProcessId,
     pub(crate) kinds: Vec<String>,
     pub(crate) runner: Runner<S>,
     pub(crate) in_flight: Arc<InFlight>,
-    pub(crate) idle: IdleState,
+    pub(crate) idle: IdleRows,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
     /// Held for reading by every claim, and for writing when none may be under way.
     pub(crate) claiming: RwLock<()>,
     pub(crate) runs: TaskTracker,
-    /// Cancelled when no more jobs are to be claimed or begun.
+    /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,
 }
 
@@ -50,13 +49,14 @@ pub(crate) struct Worker<S> {
     pub(super) signals: Signals,
     pub(super) floors: Floors,
     pub(super) prefetch: Prefetch,
-    pub(super) slots: Slots,
+    /// The free slots, one permit each.
+    pub(super) slots: Arc<Semaphore>,
     pub(super) gated: Gated,
-    /// When to ask for jobs that are claimed for this process without its knowing.
+    /// When to look for claims that this process does not know of.
     pub(super) reconcile_timer: ReconcileTimer,
-    /// How jobs have come lately; outlives the claim loop when an error ends it.
+    /// How fast jobs come, and the queues that are polled. Outlives a claim loop that fails.
     pub(super) polling: tokio::sync::Mutex<Polling>,
-    /// The size of a job's arguments lately, in bytes.
+    /// The recent size of a job's arguments, in bytes.
     args_size: AtomicUsize,
     lanes: Mutex<Lanes>,
 }
@@ -65,7 +65,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     pub(crate) fn new(settings: WorkerSettings, shared: Arc<Shared<S>>) -> Self {
         Self {
             lanes: Mutex::new(Lanes::new(settings.queues.clone())),
-            slots: Slots::new(settings.concurrency),
+            slots: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
             shared,
             signals: Signals::default(),
@@ -78,13 +78,14 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Wakes the worker, because a queue has something new, or any queue may have. A `@` before the
-    /// name stands for jobs with limits, a `!` for jobs that another process polled for until now.
+    /// Wakes the worker because a queue, or any queue if none is named, may have new jobs. A `@`
+    /// before the name stands for jobs with limits, a `!` for a queue that another process polled
+    /// until now.
     pub(crate) fn wake(&self, news: Option<&str>) {
         if let Some(news) = news {
             let polled = news.strip_prefix('!');
             if polled.is_some() {
-                self.shared.idle.expect_silence();
+                self.shared.idle.renew_announcement();
             }
             let (queue, is_limited) = match news.strip_prefix('@') {
                 Some(queue) => (queue, true),
@@ -112,24 +113,24 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.shared.stopping.is_cancelled()
     }
 
-    /// Returns how many more jobs to claim when so many are to be prefetched: none beyond what the
-    /// completer can take in.
+    /// Returns how many more jobs to claim if so many are to be prefetched: not more than the
+    /// completer's queue has room for.
     pub(super) fn room(&self, prefetched: usize) -> usize {
-        let running = self.settings.concurrency - self.slots.free();
+        let running = self.settings.concurrency - self.slots.available_permits();
         (self.settings.concurrency + prefetched)
             .saturating_sub(running + self.prefetch.len())
             .min(self.shared.completions.capacity())
     }
 
-    /// Takes note of jobs that were parked: they are behind this worker.
-    pub(super) fn pass_over(&self, parked: &[Parked]) {
+    /// Raises the floors above parked jobs.
+    pub(super) fn raise_above(&self, parked: &[Parked]) {
         let mut lanes = self.lanes();
         for job in parked {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
         }
     }
 
-    /// Takes in claimed jobs, to be started as slots become free.
+    /// Prefetches claimed jobs, and raises the floors above them. Late jobs start before others.
     pub(super) fn take_in(&self, claimed: Vec<ClaimedJob>, are_late: bool) {
         self.note_sizes(&claimed);
         let mut lanes = self.lanes();
@@ -142,8 +143,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.prefetch.fill(waiting, are_late);
     }
 
-    /// Takes note of how large arguments are: at once when they are larger than before, slowly
-    /// when they are smaller.
+    /// Notes the size of arguments: at once when they are larger than before, slowly when they are
+    /// smaller.
     fn note_sizes(&self, claimed: &[ClaimedJob]) {
         let bytes: usize = claimed.iter().map(|job| job.args.get().len()).sum();
         let mean = bytes / claimed.len().max(1);
@@ -152,21 +153,21 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.args_size.store(now, Ordering::Relaxed);
     }
 
-    /// Returns how many jobs have room in memory, by the size of the last ones.
+    /// Returns how many jobs with arguments of the recent size may be in memory.
     pub(super) fn affordable(&self) -> usize {
         (CLAIM_BYTES / self.args_size.load(Ordering::Relaxed).max(1)).max(1)
     }
 
-    /// Returns whether a claim has passed places that open transactions may still fill.
+    /// Returns whether a floor is above places at which open transactions may still add jobs.
     pub(super) fn has_unsettled(&self) -> bool {
         self.lanes().highest_floor() > self.floors.settled()
     }
 }
 
-/// What is known of the places below the floors.
+/// The places below the floors at which jobs may still appear.
 #[derive(Debug)]
 pub(super) struct Floors {
-    /// Held by every claim from above the floors, which may raise them.
+    /// Locked by every claim from above the floors, because it may raise them.
     pub(super) raising: tokio::sync::Mutex<()>,
     settled: AtomicI64,
     owed: AtomicI64,
@@ -186,7 +187,7 @@ impl Default for Floors {
 }
 
 impl Floors {
-    /// Returns the place up to which every job has been seen that was ever to appear.
+    /// Returns the place up to which no open transaction can add a job.
     pub(super) fn settled(&self) -> i64 {
         self.settled.load(Ordering::Relaxed)
     }
@@ -195,12 +196,12 @@ impl Floors {
         self.settled.store(place, Ordering::Relaxed);
     }
 
-    /// Says that the next claim with room has to look between a place and the floors first.
+    /// Makes the next claim with room look between a place and the floors first.
     pub(super) fn owe(&self, above: i64) {
         self.owed.fetch_min(above, Ordering::Relaxed);
     }
 
-    /// Takes the place that a look is owed from, if one is.
+    /// Returns the place from which the next claim has to look first, if any, and clears it.
     pub(super) fn take_owed(&self) -> Option<i64> {
         let owed = self.owed.swap(NOTHING_OWED, Ordering::Relaxed);
         (owed < NOTHING_OWED).then_some(owed)

@@ -1,9 +1,10 @@
-//! Jobs that appear below the floors: at places that were not committed in order, or that were given
-//! back.
+//! The sweep loop: claims jobs that appear below the floors, because places are not committed in
+//! order and jobs are given back.
 //!
-//! The worker looks at the end of the line soon after each claim, and when a transaction has ended
-//! that was open before, it claims from the places that this one may have filled. All places below the
-//! floors are swept as well, but more seldom: a sweep walks over everything that was claimed before.
+//! Soon after each claim it looks at the end of the line. When a transaction has ended that was
+//! open before, it claims from the places at which that one may have added jobs. Now and then it
+//! sweeps all places below the floors: seldom, because a sweep walks over all rows that were
+//! claimed before.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,21 +16,21 @@ use super::open_transactions::OpenTransactions;
 use super::state::Worker;
 use crate::connection::Connection;
 
-/// How often a busy worker sweeps, and how much longer than a sweep it then waits.
+/// How often a busy worker sweeps, and how many times as long as a sweep it rests after one.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 const SWEEP_REST: u32 = 20;
 const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
 
-/// The late jobs that may be claimed although there is no room for them.
+/// The most late jobs that may be claimed although there is no room for them.
 const LATE_MAX: usize = 16;
 
-/// Claims from below the floors until the process stops: what was committed late as soon as it is, and
-/// everything else often while the worker is busy, when asked while it is idle, and the more seldom the
-/// longer a sweep takes.
+/// Claims from below the floors until the process stops: late jobs as soon as they are committed,
+/// and all others by sweeps. A busy worker sweeps often, an idle one when asked to; slow sweeps are
+/// rarer.
 pub(crate) struct SweepLoop<S> {
     claimer: Claimer<S>,
     open: OpenTransactions,
-    /// When the last sweep's rest is over.
+    /// When the rest after the last sweep is over.
     rested_at: Instant,
 }
 
@@ -44,7 +45,7 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
 
     pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
         let worker = Arc::clone(&self.claimer.worker);
-        // Only the second look knows an end of the line from before its snapshot.
+        // Only the second look has an end of the line from before its snapshot.
         self.claim_late().await?;
         self.claim_late().await?;
         loop {
@@ -63,17 +64,17 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
     /// floors have passed.
     async fn claim_late(&mut self) -> Result<(), sqlx::Error> {
         let worker = Arc::clone(&self.claimer.worker);
-        // Before the look: what it finds to be new has begun while this announcement stood.
+        // Read before the look: transactions that are new in it have begun under this announcement.
         let announcement = worker.shared.idle.announcement();
         let line = self.claimer.line_end().await?;
-        // A claim that was under way then may not have seen what had been committed, and is about to
-        // raise the floors above it.
+        // A claim that was under way at the look may have missed late jobs and be about to raise
+        // the floors above them.
         drop(worker.floors.raising.lock().await);
         let had_silent = self.open.has_silent();
         let above = self.open.observe(&line, Instant::now(), announcement);
         worker.floors.settle(self.open.settled());
         if had_silent && worker.signals.is_idle() {
-            // What was committed may also be above the floors.
+            // The jobs that were committed may also be above the floors.
             worker.signals.wake.notify_one();
         }
         self.claim_below(above).await?;
@@ -94,11 +95,16 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
         Ok(())
     }
 
-    /// Claims jobs between a place and the floors. Without room for them, the next claim that has
-    /// some looks there first.
+    /// Claims jobs between a place and the floors. If there is no room for them, the next claim
+    /// with room looks there first.
     async fn claim_below(&mut self, above: i64) -> Result<usize, sqlx::Error> {
         let worker = &self.claimer.worker;
-        let room = worker.room(0).max(late_without_room(worker));
+        // Where runs take long, late jobs without a slot would only be given back.
+        let late = match worker.prefetch.is_stalled() {
+            true => 0,
+            false => LATE_MAX.min(worker.prefetch.target()),
+        };
+        let room = worker.room(0).max(late);
         if room == 0 {
             if !worker.lanes().below(above).is_empty() {
                 worker.floors.owe(above);
@@ -109,36 +115,21 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
     }
 }
 
-/// Returns how many late jobs may be claimed that have to wait for a slot. Where runs take long,
-/// those would only be given back: they are left to the next claim that has room.
-fn late_without_room<S>(worker: &Worker<S>) -> usize {
-    if worker.prefetch.is_stuck() {
-        return 0;
-    }
-    LATE_MAX.min(worker.prefetch.target())
-}
-
-/// Waits until a claim has raised the floors, until news turned out to be about no job above them, or
-/// until it is time to look whether a transaction is still open.
+/// Waits until a claim has raised the floors, until a notification led to no job above them, or
+/// until it is time to check whether a transaction is still open.
 async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTransactions) {
     sleep_until(open.earliest_look().into()).await;
-    let next = if worker.signals.is_idle() && worker.shared.idle.listens() {
-        open.next_look_asleep()
+    let next = if worker.signals.is_idle() && worker.shared.idle.listens {
+        open.next_look_idle()
     } else if worker.has_unsettled() && worker.room(0) > 0 {
         Some(open.earliest_look())
     } else {
         None
     };
-    tokio::select! {
-        () = worker.signals.late.notified() => {}
-        () = sleep_until_some(next) => {}
-    }
-}
-
-async fn sleep_until_some(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant.into()).await,
-        None => std::future::pending().await,
+    let late = worker.signals.late.notified();
+    match next {
+        Some(next) => _ = timeout_at(next.into(), late).await,
+        None => late.await,
     }
 }
 

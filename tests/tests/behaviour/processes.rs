@@ -184,7 +184,7 @@ async fn recovery_makes_the_jobs_of_a_dead_process_ready_and_counts_a_crash() {
     assert_eq!(recovered.len(), 1);
     let told = &recovered[0];
     assert_eq!(
-        (told.job_id, told.process.as_str(), told.next.as_str()),
+        (told.job_id, told.process.as_str(), told.became.as_str()),
         (job, "dead", "ready")
     );
     let ready: Vec<(i64, bool, i32, i16, i16)> = world

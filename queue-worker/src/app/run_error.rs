@@ -1,18 +1,26 @@
-//! What went wrong in a run, and what its kind wants to happen next.
+//! The error of a run, and what its kind wants to happen next.
 
 use std::error::Error;
 
-use queue_core::transitions::Ending;
+use queue_core::transitions::{AttemptError, Ending};
 
 use super::perform::Next;
 
-/// How a run ended that did not end well.
+/// The error of a run, and what happens to the job after it.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
-    pub(crate) ending: Ending,
+pub(crate) struct RunError {
+    pub(crate) error: AttemptError,
     pub(crate) next: Next,
-    pub(crate) message: String,
-    pub(crate) backtrace: Option<String>,
+}
+
+impl RunError {
+    /// Makes an error after which the job is retried.
+    pub(crate) fn new(ending: Ending, message: impl Into<String>) -> Self {
+        Self {
+            error: AttemptError::new(ending, message),
+            next: Next::Retry,
+        }
+    }
 }
 
 /// Writes an error and its causes in one line. Some libraries repeat the cause in their own
