@@ -7,8 +7,7 @@ use queue_core::{Queue, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Exit, Failure, Global};
 use crate::config::{Config, DatabaseSettings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +23,12 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn of(global: &Global) -> Result<Self, Failure> {
         Self::configured(&global.load()?)
+    }
+
+    /// Opens a connection to the configured database, and returns its schema too.
+    pub(super) async fn open(global: &Global) -> Result<(PgConnection, Schema), Failure> {
+        let database = Self::of(global)?;
+        Ok((database.connect().await?, database.schema))
     }
 
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {

@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::migrate;
 use super::output::say;
 use super::start::{ProcessFlags, run_process};
+use super::{Database, Exit, Failure, Global, migrate};
 use crate::App;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
@@ -43,8 +40,10 @@ impl Dev {
             None => Some(start_postgres(self.data).await?),
         };
         if let Some(embedded) = &embedded {
-            announce(embedded);
-            config.database.url = Some(embedded.url());
+            let url = embedded.url();
+            say(embedded.announcement());
+            say(format!("for other commands: export DATABASE_URL='{url}'"));
+            config.database.url = Some(url);
         }
         let ended = run(app, config).await;
         if let Some(embedded) = embedded {
@@ -59,20 +58,11 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
         data,
         ..EmbeddedOptions::default()
     };
-    Embedded::start(options).await.map_err(|error| {
-        Failure::new(
-            Exit::Unreachable,
-            anyhow::Error::new(error).context("could not start a Postgres for development"),
-        )
+    let started = Embedded::start(options).await.map_err(anyhow::Error::new);
+    started.map_err(|error| {
+        let error = error.context("could not start a Postgres for development");
+        Failure::new(Exit::Unreachable, error)
     })
-}
-
-fn announce(embedded: &Embedded) {
-    say(embedded.announcement());
-    say(format!(
-        "for other commands: export DATABASE_URL='{}'",
-        embedded.url()
-    ));
 }
 
 async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {

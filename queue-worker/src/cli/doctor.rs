@@ -2,16 +2,13 @@
 
 use std::io::{IsTerminal, stdout};
 
-use clap::Args;
 use queue_core::inspect::doctor::{self, Finding, Severity};
-use serde::Serialize;
+use serde_json::json;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{one_line, print, print_json};
+use super::output::one_line;
+use super::{Database, Exit, Failure, Global};
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 It looks for: tables that are missing or of another version; processes that are not there, dead
 or stopping; queues that nobody serves, paused queues and closed limits with jobs in them,
 kinds that no process knows; jobs that are late, overdue or failed; schedules that are overdue;
@@ -21,39 +18,22 @@ dead rows; settings of the server that lose jobs or slow them down; connections 
 An ordinary database role is enough. Exits with 1 when something is found; for programs, --json
 gives every finding a `check` that does not change, such as `no_live_process`.";
 
-#[derive(Debug, Args)]
-#[command(after_help = HELP)]
-pub(super) struct Doctor {}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    healthy: bool,
-    findings: &'a [Finding],
-}
-
-impl Doctor {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let database = Database::configured(&config)?;
-        let mut conn = database.connect().await?;
-        let dead_after = config.settings.process.dead_after;
-        let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
-        let healthy = findings.is_empty();
-        if global.json {
-            print_json(&Report {
-                healthy,
-                findings: &findings,
-            })?;
-        } else if healthy {
-            print("nothing stops the jobs")?;
-        } else {
-            print(report(&findings, stdout().is_terminal()))?;
-        }
-        Ok(if healthy { Exit::Fine } else { Exit::Failed })
-    }
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let database = Database::configured(&config)?;
+    let mut conn = database.connect().await?;
+    let dead_after = config.settings.process.dead_after;
+    let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
+    let healthy = findings.is_empty();
+    let result = json!({"healthy": healthy, "findings": findings});
+    global.print(&result, |_| report(&findings, stdout().is_terminal()))?;
+    Ok(if healthy { Exit::Fine } else { Exit::Failed })
 }
 
 fn report(findings: &[Finding], coloured: bool) -> String {
+    if findings.is_empty() {
+        return "nothing stops the jobs".to_owned();
+    }
     let parts: Vec<String> = findings
         .iter()
         .map(|finding| {

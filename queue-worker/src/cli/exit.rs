@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+use queue_core::EnqueueError;
+use queue_core::operations::jobs::BulkError;
+use queue_core::operations::limits::LimitError;
+use queue_core::operations::queues::QueueError;
+use queue_core::recurring::RecurringError;
+
 /// The meaning of an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -21,7 +27,7 @@ impl From<Exit> for ExitCode {
 /// Why a command did not do its work.
 #[derive(Debug)]
 pub(super) struct Failure {
-    exit: Exit,
+    pub(super) exit: Exit,
     error: Option<anyhow::Error>,
 }
 
@@ -41,16 +47,12 @@ impl Failure {
         Self::new(Exit::Failed, anyhow::Error::msg(message.into()))
     }
 
-    /// Whoever read the output has enough of it.
+    /// Ends the command quietly: the reader of its output has gone away.
     pub(super) fn reader_gone() -> Self {
         Self {
             exit: Exit::Fine,
             error: None,
         }
-    }
-
-    pub(super) fn exit(&self) -> Exit {
-        self.exit
     }
 
     /// Returns what went wrong, with its causes, if there is anything to say.
@@ -101,47 +103,32 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-impl From<queue_core::EnqueueError> for Failure {
-    fn from(error: queue_core::EnqueueError) -> Self {
+/// Takes an argument that an operation refuses for a mistake in the command line.
+macro_rules! from_errors_of_operations {
+    ($($error:ident),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                match error {
+                    $error::Database(error) => error.into(),
+                    refused => Self::new(Exit::Usage, refused),
+                }
+            }
+        }
+    )*};
+}
+from_errors_of_operations!(BulkError, LimitError, QueueError);
+
+impl From<EnqueueError> for Failure {
+    fn from(error: EnqueueError) -> Self {
         match error {
-            queue_core::EnqueueError::NotMigrated(error)
-            | queue_core::EnqueueError::Database(error) => error.into(),
+            EnqueueError::NotMigrated(error) | EnqueueError::Database(error) => error.into(),
             refused => Self::new(Exit::Usage, refused),
         }
     }
 }
 
-impl From<queue_core::operations::limits::LimitError> for Failure {
-    fn from(error: queue_core::operations::limits::LimitError) -> Self {
-        match error {
-            queue_core::operations::limits::LimitError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::operations::queues::QueueError> for Failure {
-    fn from(error: queue_core::operations::queues::QueueError) -> Self {
-        match error {
-            queue_core::operations::queues::QueueError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::operations::jobs::BulkError> for Failure {
-    fn from(error: queue_core::operations::jobs::BulkError) -> Self {
-        match error {
-            queue_core::operations::jobs::BulkError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::recurring::RecurringError> for Failure {
-    fn from(error: queue_core::recurring::RecurringError) -> Self {
-        use queue_core::recurring::RecurringError;
-
+impl From<RecurringError> for Failure {
+    fn from(error: RecurringError) -> Self {
         match error {
             RecurringError::Database(error) => error.into(),
             RecurringError::NotEnqueued(error) => error.into(),

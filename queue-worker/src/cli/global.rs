@@ -1,11 +1,13 @@
-//! The flags that every command has, and how flags come to the configuration.
+//! The flags that every command has, and how flags override the configuration.
 
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
+use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
+use super::output::{Rows, print, print_json, say};
 use crate::config::{Config, Override};
 
 #[derive(Default, Args)]
@@ -28,31 +30,13 @@ pub(super) struct Global {
 #[derive(Default, Args)]
 struct GlobalSettings {
     /// The database, as postgres://user:password@host/name
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL")]
     database_url: Option<OsString>,
     /// The schema that holds the queue's tables [default: queue]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "QUEUE_SCHEMA",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "NAME", env = "QUEUE_SCHEMA")]
     schema: Option<OsString>,
     /// The configuration file [default: queue.toml, if there is one]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "QUEUE_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "QUEUE_CONFIG")]
     config: Option<OsString>,
 }
 
@@ -62,6 +46,42 @@ impl Global {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
         Config::load(&overrides).map_err(|invalid| Failure::usage(invalid.to_string()))
+    }
+
+    /// Prints a result: with `--json` as JSON, otherwise as text.
+    pub(super) fn print<T: Serialize + ?Sized>(
+        &self,
+        result: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<Exit, Failure> {
+        match self.json {
+            true => print_json(result)?,
+            false => print(text(result))?,
+        }
+        Ok(Exit::Fine)
+    }
+
+    /// Prints a list: with `--json` as JSON, otherwise as a table, or says that it is empty.
+    pub(super) fn print_list<T: Serialize>(
+        &self,
+        list: &[T],
+        empty: &str,
+        table: impl FnOnce(&[T]) -> Rows,
+    ) -> Result<Exit, Failure> {
+        match list {
+            list if self.json => print_json(list)?,
+            [] => say(empty),
+            list => table(list).print()?,
+        }
+        Ok(Exit::Fine)
+    }
+
+    /// Prints the result of a command that has said in words what it did: only with `--json`.
+    pub(super) fn conclude<T: Serialize + ?Sized>(&self, result: &T) -> Result<Exit, Failure> {
+        if self.json {
+            print_json(result)?;
+        }
+        Ok(Exit::Fine)
     }
 }
 

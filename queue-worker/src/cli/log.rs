@@ -4,8 +4,7 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-use super::exit::Failure;
-use super::global::Global;
+use super::{Failure, Global};
 
 const VARIABLE: &str = "QUEUE_LOG";
 

@@ -52,8 +52,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::App;
+use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
+use start::ProcessFlags;
 
 const ABOUT: &str = "Durable background jobs on Postgres";
 
@@ -109,9 +111,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs jobs until told to stop
-    Start(start::Start),
+    #[command(after_help = start::HELP)]
+    Start(ProcessFlags),
     /// Checks the configuration, without a database
-    Check(check::Check),
+    #[command(after_help = check::HELP)]
+    Check(ProcessFlags),
     /// Makes or updates the tables, or tells whether that is needed
     Migrate(migrate::Migrate),
     /// Enqueues a job, or a file of them
@@ -125,11 +129,13 @@ enum Command {
     /// Lists, shows, adds, pauses, resumes, runs and removes schedules
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs
-    Processes(processes::Processes),
+    Processes,
     /// Tells how many jobs there are, how fast they go, and what goes wrong
-    Stats(stats::Stats),
+    #[command(after_help = stats::HELP)]
+    Stats,
     /// Tells what stops jobs now, why, and what to do
-    Doctor(doctor::Doctor),
+    #[command(after_help = doctor::HELP)]
+    Doctor,
     /// Starts a private Postgres, migrates it, and runs jobs: for development
     Dev(dev::Dev),
     /// Prints a script that completes commands in a shell
@@ -138,10 +144,10 @@ enum Command {
 
 /// Runs the command line of this process, on a runtime of its own.
 pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-    {
+        .build();
+    match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(run_async(app));
             // A blocking job that does not stop when asked must not keep the program from ending.
@@ -157,38 +163,29 @@ pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
 
 /// Runs the command line of this process, inside a runtime.
 pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    run_with(app, std::env::args_os()).await.into()
-}
-
-async fn run_with<S: Send + Sync + 'static>(
-    app: App<S>,
-    args: impl IntoIterator<Item = OsString>,
-) -> Exit {
-    let cli = match parse(args) {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing can be done when the reader of the help text is gone.
+            // A reader of the help text who has gone away is no error.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Fine
+            return match error.use_stderr() {
+                true => Exit::Usage.into(),
+                false => Exit::Fine.into(),
             };
         }
     };
-    match dispatch(app, cli).await {
-        Ok(exit) => exit,
-        Err(failure) => {
-            if let Some(message) = failure.message() {
-                output::say(format!("error: {message}"));
-            }
-            failure.exit()
+    let exit = dispatch(app, cli).await.unwrap_or_else(|failure| {
+        if let Some(message) = failure.message() {
+            output::say(format!("error: {message}"));
         }
-    }
+        failure.exit
+    });
+    exit.into()
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let hide_values = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
+    let mut command = hide_values(Cli::command()).mut_subcommands(hide_values);
     let matches = command.try_get_matches_from_mut(args)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     cli.global.settings = given_settings(&command, &matches);
@@ -197,28 +194,22 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
 
 async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
-    log::start(&global, command.runs_jobs())?;
+    let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
+    log::start(&global, runs_jobs)?;
     match command {
-        Command::Start(command) => command.run(&global, app).await,
-        Command::Check(command) => command.run(&global, app),
+        Command::Start(_flags) => start::run(&global, app).await,
+        Command::Check(_flags) => check::run(&global, app),
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, &app).await,
         Command::Jobs(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, &app).await,
-        Command::Processes(command) => command.run(&global).await,
-        Command::Stats(command) => command.run(&global).await,
-        Command::Doctor(command) => command.run(&global).await,
+        Command::Processes => processes::run(&global).await,
+        Command::Stats => stats::run(&global).await,
+        Command::Doctor => doctor::run(&global).await,
         Command::Dev(command) => command.run(&global, app).await,
         Command::Completions(command) => command.run(Cli::command()),
-    }
-}
-
-impl Command {
-    /// Whether its log lines are what people run it for.
-    fn runs_jobs(&self) -> bool {
-        matches!(self, Self::Start(_) | Self::Dev(_))
     }
 }
 

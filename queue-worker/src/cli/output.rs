@@ -77,22 +77,29 @@ impl Rows {
         }
     }
 
+    /// Makes a table with a row for each item.
+    pub(super) fn of<T>(titles: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Self {
+        let mut rows = Self::new(titles);
+        items.iter().for_each(|item| rows.add(cells(item)));
+        rows
+    }
+
     /// Adds a row. On a terminal it takes one line: the last column is cut to fit.
     pub(super) fn add(&mut self, cells: impl IntoIterator<Item = String>) {
-        let mut row = Row::from(
-            cells
-                .into_iter()
-                .map(|text| Cell::new(one_line(&text)))
-                .collect::<Vec<_>>(),
-        );
+        let cells = cells.into_iter().map(|text| Cell::new(one_line(&text)));
+        let mut row = Row::from(cells.collect::<Vec<_>>());
         if self.fits_terminal {
             row.max_height(1);
         }
         self.table.add_row(row);
     }
 
+    pub(super) fn text(&self) -> String {
+        self.table.trim_fmt()
+    }
+
     pub(super) fn print(&self) -> Result<(), Failure> {
-        print(self.table.trim_fmt())
+        print(self.text())
     }
 }
 

@@ -4,14 +4,12 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Database, Exit, Failure, Global};
 use crate::config::Config;
 use crate::handlers;
 use crate::{App, Process};
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 Examples:
   queue start                                as queue.toml and the environment say
   queue start --queues mail,reports*,* --concurrency 20
@@ -25,101 +23,46 @@ no longer.
 TERM or INT: no new job is started, and running ones may finish within the shutdown timeout; what
 was not started is given back. A second signal, or QUIT, ends it at once.";
 
-#[derive(Args)]
-#[command(after_help = HELP)]
-pub(super) struct Start {
-    #[command(flatten)]
-    flags: ProcessFlags,
-}
-
 /// The settings that only a process needs; `given_settings` reads them.
 #[derive(Args)]
 #[command(next_help_heading = "The process (beats environment and queue.toml)")]
 pub(super) struct ProcessFlags {
     /// The queues of its worker, the most urgent first, with commas
-    #[arg(
-        long,
-        value_name = "QUEUES",
-        env = "QUEUE_QUEUES",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "QUEUES", env = "QUEUE_QUEUES")]
     queues: Option<OsString>,
     /// How many jobs its worker runs at once
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "QUEUE_CONCURRENCY",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "COUNT", env = "QUEUE_CONCURRENCY")]
     concurrency: Option<OsString>,
     /// How often workers look for jobs when nothing wakes them
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "QUEUE_POLL_INTERVAL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "QUEUE_POLL_INTERVAL")]
     poll_interval: Option<OsString>,
     /// Whether it moves due jobs to ready
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "QUEUE_DISPATCHER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "BOOL", env = "QUEUE_DISPATCHER")]
     dispatcher: Option<OsString>,
     /// Whether it clears jobs that are kept no longer
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "QUEUE_MAINTENANCE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "BOOL", env = "QUEUE_MAINTENANCE")]
     maintenance: Option<OsString>,
     /// Whether it enqueues recurring jobs when they are due
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "QUEUE_SCHEDULER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "BOOL", env = "QUEUE_SCHEDULER")]
     scheduler: Option<OsString>,
     /// What people call it
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "QUEUE_PROCESS_NAME",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", env = "QUEUE_PROCESS_NAME")]
     name: Option<OsString>,
     /// How long running jobs may take to finish at the end
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "QUEUE_SHUTDOWN_TIMEOUT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "QUEUE_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Option<OsString>,
     /// Whether the database may wake idle workers
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "QUEUE_NOTIFICATIONS",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "BOOL", env = "QUEUE_NOTIFICATIONS")]
     notifications: Option<OsString>,
 }
 
-impl Start {
-    pub(super) async fn run<S: Send + Sync + 'static>(
-        self,
-        global: &Global,
-        app: App<S>,
-    ) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let database = Database::configured(&config)?;
-        run_process(&database, app, config).await
-    }
+pub(super) async fn run<S: Send + Sync + 'static>(
+    global: &Global,
+    app: App<S>,
+) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let database = Database::configured(&config)?;
+    run_process(&database, app, config).await
 }
 
 /// Runs a process until it is told to stop.
@@ -135,41 +78,26 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     Ok(Exit::Fine)
 }
 
-/// Adds the kinds and schedules of the configuration to those of the program, and refuses the whole if it was
-/// put together wrongly.
+/// Adds the kinds and recurring jobs of the configuration to those of the program, and returns an
+/// error if they do not fit together.
 pub(super) fn complete<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
 ) -> Result<App<S>, Failure> {
-    let app = app
+    let mut app = app
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;
-    let app = with_schedules(app, config)?;
+    for (name, settings) in &config.recurring {
+        let options = handlers::options_of(&settings.kind, &config.handlers, &app);
+        let recurring = settings.named(name, options);
+        app = app.recurring(recurring.map_err(|invalid| Failure::new(Exit::Usage, invalid))?);
+    }
     if app.problems().is_empty() {
         return Ok(app);
     }
-    let problems: Vec<String> = app
-        .problems()
-        .iter()
-        .map(|problem| format!("\n  {problem}"))
-        .collect();
+    let problems = app.problems().iter();
+    let problems: String = problems.map(|problem| format!("\n  {problem}")).collect();
     Err(Failure::usage(format!(
-        "the kinds of jobs and schedules do not fit together:{}",
-        problems.concat()
+        "the kinds of jobs and schedules do not fit together:{problems}"
     )))
-}
-
-fn with_schedules<S: Send + Sync + 'static>(
-    app: App<S>,
-    config: &Config,
-) -> Result<App<S>, Failure> {
-    let mut app = app;
-    for (name, settings) in &config.recurring {
-        let options = handlers::options_of(&settings.kind, &config.handlers, &app);
-        let recurring = settings
-            .named(name, options)
-            .map_err(|invalid| Failure::new(Exit::Usage, invalid))?;
-        app = app.recurring(recurring);
-    }
-    Ok(app)
 }

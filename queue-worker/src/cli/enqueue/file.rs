@@ -6,23 +6,15 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use queue_core::{NewJob, Queue};
-use serde::Serialize;
+use serde_json::json;
 
 use super::line::{self, OptionsOf};
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{counted, print_json, say};
-use crate::cli::progress;
+use crate::cli::output::{counted, say};
+use crate::cli::{Database, Exit, Failure, Global, progress};
 
 /// One chunk is one transaction, and about as much as one COPY takes.
 const CHUNK_JOBS: usize = 5_000;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-
-#[derive(Serialize)]
-struct Answer {
-    enqueued: u64,
-}
 
 pub(super) async fn run(
     global: &Global,
@@ -36,10 +28,7 @@ pub(super) async fn run(
     let enqueued = enqueue_all(&queue, &mut lines, options_of).await?;
     lines.bar.finish_and_clear();
     say(format!("enqueued {}", counted(enqueued, "job", "jobs")));
-    if global.json {
-        print_json(&Answer { enqueued })?;
-    }
-    Ok(Exit::Fine)
+    global.conclude(&json!({"enqueued": enqueued}))
 }
 
 async fn enqueue_all(
@@ -88,10 +77,8 @@ async fn send(queue: &Queue, jobs: Vec<NewJob>) -> Result<(), Failure> {
         queue.enqueue_all(jobs).await?;
         return Ok(());
     }
-    match queue.copy_jobs(jobs.into_iter().map(Ok)).await {
-        Ok(_count) => Ok(()),
-        Err(error) => Err(error.source.into()),
-    }
+    let copied = queue.copy_jobs(jobs.into_iter().map(Ok)).await;
+    copied.map(drop).map_err(|error| error.source.into())
 }
 
 /// The lines of a file, and how far they have been read.
@@ -117,69 +104,56 @@ enum End {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::of(
-                Box::new(BufReader::new(io::stdin())),
-                "the standard input".to_owned(),
-                progress::spinner(),
-            ));
-        }
-        let name = path.display().to_string();
-        let unreadable = |error: io::Error| {
-            Failure::usage(format!("could not read `{}`: {error}", path.display()))
-        };
-        let file = File::open(path).map_err(unreadable)?;
-        let bytes = file.metadata().map_err(unreadable)?.len();
-        let input = Box::new(BufReader::with_capacity(256 * 1024, file));
-        Ok(Self::of(input, name, progress::bytes(bytes)))
-    }
-
-    fn of(input: Box<dyn BufRead + Send>, name: String, bar: ProgressBar) -> Self {
-        Self {
-            input,
-            name,
+        let mut lines = Self {
+            input: Box::new(BufReader::new(io::stdin())),
+            name: "the standard input".to_owned(),
             number: 0,
-            bar,
+            bar: progress::spinner(),
+        };
+        if path != Path::new("-") {
+            let name = path.display().to_string();
+            let unreadable =
+                |error: io::Error| Failure::usage(format!("could not read `{name}`: {error}"));
+            let file = File::open(path).map_err(unreadable)?;
+            let bytes = file.metadata().map_err(unreadable)?.len();
+            lines.input = Box::new(BufReader::with_capacity(256 * 1024, file));
+            (lines.name, lines.bar) = (name, progress::bytes(bytes));
         }
+        Ok(lines)
     }
 
     /// Reads jobs until there are enough for one transaction, or there is a reason to end. Empty
     /// lines are passed over, but count as lines.
     fn chunk(&mut self, queue: &Queue, options_of: OptionsOf<'_>) -> Chunk {
-        let mut chunk = Chunk {
-            jobs: Vec::new(),
-            first_line: self.number + 1,
-            end: End::Full,
-        };
+        let first_line = self.number + 1;
+        let mut jobs = Vec::new();
         let mut text = Vec::new();
         let mut bytes = 0;
-        while chunk.jobs.len() < CHUNK_JOBS && bytes < CHUNK_BYTES {
+        let end = loop {
+            if jobs.len() >= CHUNK_JOBS || bytes >= CHUNK_BYTES {
+                break End::Full;
+            }
             text.clear();
             self.number += 1;
             match self.input.read_until(b'\n', &mut text) {
-                Ok(0) => {
-                    chunk.end = End::OfFile;
-                    break;
-                }
+                Ok(0) => break End::OfFile,
                 Ok(read) => bytes += read,
-                Err(error) => {
-                    chunk.end = End::Refused(format!("could not read it: {error}"));
-                    break;
-                }
+                Err(error) => break End::Refused(format!("could not read it: {error}")),
             }
             self.bar.inc(text.len() as u64);
             if text.trim_ascii().is_empty() {
                 continue;
             }
             match checked(queue, text.trim_ascii(), options_of) {
-                Ok(job) => chunk.jobs.push(job),
-                Err(message) => {
-                    chunk.end = End::Refused(message);
-                    break;
-                }
+                Ok(job) => jobs.push(job),
+                Err(message) => break End::Refused(message),
             }
+        };
+        Chunk {
+            jobs,
+            first_line,
+            end,
         }
-        chunk
     }
 }
 

@@ -31,27 +31,30 @@ fn no_args() -> serde_json::Value {
 /// Reads a line, or says what is wrong with it.
 pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, String> {
     let line: Line = serde_json::from_slice(text).map_err(|error| column_only(&error))?;
-    let mut options = options_of(&line.kind);
-    if let Some(queue) = line.queue {
-        options = options.queue(queue);
-    }
-    if let Some(priority) = line.priority {
-        options = options.priority(priority);
-    }
-    if let Some(attempts) = line.attempts {
-        options = options.attempts(attempts);
-    }
-    for tag in line.tags {
-        options = options.tag(tag);
+    let options = options_of(&line.kind);
+    let options = line.tags.into_iter().fold(options, Options::tag);
+    let options = with(options, line.queue, Options::queue);
+    let options = with(options, line.priority, Options::priority);
+    let options = with(options, line.attempts, Options::attempts);
+    if line.delay.is_some() && line.at.is_some() {
+        return Err("it has both `delay` and `at`: keep one".to_owned());
     }
     let delay = line.delay.as_deref().map(duration).transpose()?;
-    match (delay, line.at) {
-        (Some(_), Some(_)) => return Err("it has both `delay` and `at`: keep one".to_owned()),
-        (Some(delay), None) => options = options.delay(delay),
-        (None, Some(at)) => options = options.at(at),
-        (None, None) => {}
-    }
+    let options = with(options, delay, Options::delay);
+    let options = with(options, line.at, Options::at);
     Ok(NewJob::untyped(line.kind, &line.args, options))
+}
+
+/// Sets one of the options, if a value is given.
+pub(super) fn with<T>(
+    options: Options,
+    value: Option<T>,
+    set: impl FnOnce(Options, T) -> Options,
+) -> Options {
+    match value {
+        Some(value) => set(options, value),
+        None => options,
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use queue_core::{Enqueued, JobId, NewJob, Unique};
-use serde::Serialize;
+use queue_core::{NewJob, Options, Unique};
+use serde_json::json;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{print, print_json, say};
-use crate::App;
-use crate::handlers;
-use line::OptionsOf;
+use super::output::say;
+use super::{Database, Exit, Failure, Global};
+use crate::{App, handlers};
+use line::{OptionsOf, with};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +38,7 @@ pub(super) struct Enqueue {
     #[arg(required_unless_present = "file")]
     kind: Option<String>,
     /// Its arguments, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
     args: serde_json::Value,
     /// The queue it waits in [default: what its kind says, else `default`]
     #[arg(long, value_name = "NAME")]
@@ -70,13 +67,6 @@ pub(super) struct Enqueue {
     file: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    id: JobId,
-    /// `new`, or `kept`: another job holds the unique key, and this is its id.
-    result: &'static str,
-}
-
 impl Enqueue {
     pub(super) async fn run<S: Send + Sync + 'static>(
         self,
@@ -94,59 +84,33 @@ impl Enqueue {
         queue.check(&job)?;
         database.connect().await?;
         let enqueued = queue.enqueue_all([job]).await?;
-        answer(global, enqueued.first().copied())
+        let enqueued = enqueued
+            .first()
+            .ok_or_else(|| Failure::failed("the database did not return the id of the job"))?;
+        let (id, is_new) = (enqueued.id(), enqueued.is_new());
+        if !is_new {
+            say(format!("not enqueued: job {id} holds the unique key"));
+        }
+        // A job that was kept is another one, which holds the unique key.
+        let result = if is_new { "new" } else { "kept" };
+        global.print(&json!({"id": id, "result": result}), |_| id.to_string())
     }
 
     fn job(self, options_of: OptionsOf<'_>) -> NewJob {
         let kind = self.kind.unwrap_or_default();
-        let mut options = options_of(&kind);
-        if let Some(queue) = self.queue {
-            options = options.queue(queue);
-        }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(attempts) = self.attempts {
-            options = options.attempts(attempts);
-        }
-        for tag in self.tag {
-            options = options.tag(tag);
-        }
-        if let Some(delay) = self.delay {
-            options = options.delay(delay);
-        }
-        if let Some(at) = self.at {
-            options = options.at(at);
-        }
-        if let Some(key) = self.unique_key {
-            options = options.unique(Unique::by_key(key));
-        }
+        let options = self.tag.into_iter().fold(options_of(&kind), Options::tag);
+        let options = with(options, self.queue, Options::queue);
+        let options = with(options, self.priority, Options::priority);
+        let options = with(options, self.attempts, Options::attempts);
+        let options = with(options, self.delay, Options::delay);
+        let options = with(options, self.at, Options::at);
+        let unique = self.unique_key.map(Unique::by_key);
+        let options = with(options, unique, Options::unique);
         NewJob::untyped(kind, &self.args, options)
     }
 }
 
-fn answer(global: &Global, enqueued: Option<Enqueued>) -> Result<Exit, Failure> {
-    let Some(enqueued) = enqueued else {
-        return Err(Failure::failed(
-            "the database did not say what became of the job",
-        ));
-    };
-    let id = enqueued.id();
-    if !enqueued.is_new() {
-        say(format!("not enqueued: job {id} holds the unique key"));
-    }
-    if global.json {
-        print_json(&Answer {
-            id,
-            result: if enqueued.is_new() { "new" } else { "kept" },
-        })?;
-    } else {
-        print(id.to_string())?;
-    }
-    Ok(Exit::Fine)
-}
-
-fn json(text: &str) -> Result<serde_json::Value, String> {
+fn parse_json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 

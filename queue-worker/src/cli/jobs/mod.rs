@@ -6,9 +6,9 @@ mod report;
 mod show;
 
 use clap::{Args, Subcommand};
+use queue_core::operations::jobs::JobAction;
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,13 +38,17 @@ enum Command {
     /// Shows one job with all its attempts
     Show(show::Show),
     /// Makes failed jobs ready again, and lets those that wait for another attempt run now
-    Retry(change::Retry),
+    #[command(after_help = change::RETRY_HELP)]
+    Retry(change::Which),
     /// Gives up jobs that wait or failed
-    Discard(change::Discard),
+    #[command(after_help = change::DISCARD_HELP)]
+    Discard(change::Which),
     /// Ends jobs that wait, and asks running ones to stop
-    Cancel(change::Cancel),
+    #[command(after_help = change::CANCEL_HELP)]
+    Cancel(change::Which),
     /// Lets blocked jobs run in spite of their limits
-    Run(change::Run),
+    #[command(after_help = change::RUN_HELP)]
+    Run(change::Which),
 }
 
 impl Jobs {
@@ -55,14 +59,15 @@ impl Jobs {
                  --state failed`",
             ));
         }
-        match self.command {
-            None => self.list.run(global).await,
-            Some(Command::List(list)) => list.run(global).await,
-            Some(Command::Show(show)) => show.run(global).await,
-            Some(Command::Retry(retry)) => retry.run(global).await,
-            Some(Command::Discard(discard)) => discard.run(global).await,
-            Some(Command::Cancel(cancel)) => cancel.run(global).await,
-            Some(Command::Run(run)) => run.run(global).await,
-        }
+        let (action, which) = match self.command {
+            None => return self.list.run(global).await,
+            Some(Command::List(list)) => return list.run(global).await,
+            Some(Command::Show(show)) => return show.run(global).await,
+            Some(Command::Retry(which)) => (JobAction::Retry, which),
+            Some(Command::Discard(which)) => (JobAction::Discard, which),
+            Some(Command::Cancel(which)) => (JobAction::Cancel, which),
+            Some(Command::Run(which)) => (JobAction::RunAnyway, which),
+        };
+        change::run(global, action, which).await
     }
 }

@@ -6,8 +6,8 @@ use queue_core::JobId;
 use queue_core::operations::jobs::{Changes, JobAction, Refusal};
 use serde::Serialize;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{counted, print_json, say};
+use crate::cli::{Exit, Failure};
 
 /// The ids that are named for each reason; more would hide the reasons.
 const NAMED_MAX: usize = 10;

@@ -6,12 +6,10 @@ use clap::Args;
 use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
 use queue_core::{JobId, JobState};
 
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::filter::job_id;
-use crate::cli::global::Global;
 use crate::cli::limits::limit_words;
-use crate::cli::output::{absolute, lines, one_line, print, print_json, relative};
+use crate::cli::output::{absolute, lines, one_line, relative};
+use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -25,17 +23,10 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let Some(job) = jobs::show(&mut conn, &database.schema, self.id).await? else {
-            return Err(unknown(self.id));
-        };
-        if global.json {
-            print_json(&self.json(&job)?)?;
-        } else {
-            print(self.text(&job))?;
-        }
-        Ok(Exit::Fine)
+        let (mut conn, schema) = Database::open(global).await?;
+        let job = jobs::show(&mut conn, &schema, self.id).await?;
+        let job = job.ok_or_else(|| unknown(self.id))?;
+        global.print(&self.json(&job)?, |_| self.text(&job))
     }
 
     fn json(&self, job: &JobDetails) -> Result<serde_json::Value, Failure> {

@@ -6,10 +6,9 @@ mod words;
 
 use clap::{Args, Subcommand};
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Exit, Failure, Global};
 
-pub(super) use words::limit_words;
+pub(super) use words::{limit_words, setting_json, setting_words};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +38,8 @@ enum Command {
     /// Sets how many jobs of a name may run at once, or start in a period
     Set(set::Set),
     /// Forgets what was set for a name
-    Reset(set::Reset),
+    #[command(after_help = set::RESET_HELP)]
+    Reset(Name),
 }
 
 /// What a limit is set for: exactly one of these.
@@ -73,7 +73,7 @@ impl Limits {
             None => list::List::default().run(global).await,
             Some(Command::List(list)) => list.run(global).await,
             Some(Command::Set(set)) => set.run(global).await,
-            Some(Command::Reset(reset)) => reset.run(global).await,
+            Some(Command::Reset(name)) => set::reset(global, &name).await,
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use clap::Args;
 use queue_core::operations::limits::{self, LimitSet, LimitSetting, parse_rate};
-use serde::Serialize;
+use serde_json::json;
 
 use super::Name;
-use super::words::limit_words;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{counted, print_json, say};
+use super::words::{setting_json, setting_words};
+use crate::cli::output::{counted, say};
+use crate::cli::{Database, Exit, Failure, Global};
+
+pub(super) const RESET_HELP: &str = "\
+What the jobs bring with them holds again at once. What queue.toml says holds again when a process
+with it starts.";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -30,44 +32,18 @@ pub(super) struct Set {
     burst: Option<u32>,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-What the jobs bring with them holds again at once. What queue.toml says holds again when a process
-with it starts.")]
-pub(super) struct Reset {
-    #[command(flatten)]
-    name: Name,
-}
-
-#[derive(Serialize)]
-struct Changed<'a> {
-    name: &'a str,
-    to: Option<u32>,
-    space_seconds: Option<f64>,
-    burst: Option<u32>,
-    beyond: u64,
-    unblocked: u64,
-}
-
-#[derive(Serialize)]
-struct WasReset<'a> {
-    name: &'a str,
-    changed: bool,
-}
-
 impl Set {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let name = self.name.full();
         let setting = self.setting()?;
         limits::check(&name, setting).map_err(|invalid| Failure::usage(invalid.to_string()))?;
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let set = limits::change(&mut conn, &database.schema, &name, setting).await?;
+        let (mut conn, schema) = Database::open(global).await?;
+        let set = limits::change(&mut conn, &schema, &name, setting).await?;
         say_set(&name, &set);
-        if global.json {
-            print_json(&changed(&name, &set))?;
-        }
-        Ok(Exit::Fine)
+        let mut result = setting_json(&name, &set.now);
+        result["beyond"] = set.beyond.into();
+        result["unblocked"] = set.unblocked.into();
+        global.conclude(&result)
     }
 
     fn setting(&self) -> Result<LimitSetting, Failure> {
@@ -87,11 +63,8 @@ impl Set {
 }
 
 fn say_set(name: &str, set: &LimitSet) {
-    let holds = changed(name, set);
-    say(format!(
-        "the limit of {name} is now: {}",
-        limit_words(holds.to, holds.space_seconds, holds.burst)
-    ));
+    let words = setting_words(&set.now);
+    say(format!("the limit of {name} is now: {words}"));
     if set.beyond > 0 {
         say(format!(
             "{} beyond the new limit: they drain, and nothing of this key starts until then",
@@ -104,31 +77,13 @@ fn say_set(name: &str, set: &LimitSet) {
     }
 }
 
-fn changed<'a>(name: &'a str, set: &LimitSet) -> Changed<'a> {
-    Changed {
-        name,
-        to: set.now.to,
-        space_seconds: set.now.rate.map(|rate| rate.space().as_secs_f64()),
-        burst: set.now.rate.map(|rate| rate.burst),
-        beyond: set.beyond,
-        unblocked: set.unblocked,
-    }
-}
-
-impl Reset {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let name = self.name.full();
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let changed = limits::reset(&mut conn, &database.schema, &name).await?;
-        say(match changed {
-            true => format!("reset the limit of {name}: what the jobs say holds again"),
-            false => format!("no limit was set for {name}"),
-        });
-        if global.json {
-            let name = &name;
-            print_json(&WasReset { name, changed })?;
-        }
-        Ok(Exit::Fine)
-    }
+pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure> {
+    let name = name.full();
+    let (mut conn, schema) = Database::open(global).await?;
+    let changed = limits::reset(&mut conn, &schema, &name).await?;
+    say(match changed {
+        true => format!("reset the limit of {name}: what the jobs say holds again"),
+        false => format!("no limit was set for {name}"),
+    });
+    global.conclude(&json!({"name": name, "changed": changed}))
 }

@@ -1,6 +1,8 @@
 //! Limits in words.
 
 use queue_core::inspect::spell_duration;
+use queue_core::operations::limits::LimitSetting;
+use serde_json::{Value, json};
 
 use crate::cli::output::{counted, grouped};
 
@@ -15,8 +17,21 @@ const PERIODS: [(&str, f64); 4] = [
 /// The time between two starts is kept in whole microseconds: what it is cut by.
 const CUT_SECONDS: f64 = 1.1e-6;
 
-/// Says how many jobs may run at once, and start in a period: `2 at once; 10 starts per second,
-/// bursts of 20`. Nothing said is `-`.
+/// Returns the JSON of a limit as it is set.
+pub(in crate::cli) fn setting_json(name: &str, limit: &LimitSetting) -> Value {
+    let space_seconds = limit.rate.map(|rate| rate.space().as_secs_f64());
+    let burst = limit.rate.map(|rate| rate.burst);
+    json!({"name": name, "to": limit.to, "space_seconds": space_seconds, "burst": burst})
+}
+
+/// Spells a limit as it is set.
+pub(in crate::cli) fn setting_words(limit: &LimitSetting) -> String {
+    let space_seconds = limit.rate.map(|rate| rate.space().as_secs_f64());
+    limit_words(limit.to, space_seconds, limit.rate.map(|rate| rate.burst))
+}
+
+/// Spells how many jobs may run at once, and start in a period: `2 at once; 10 starts per second,
+/// bursts of 20`; without either, `-`.
 pub(in crate::cli) fn limit_words(
     to: Option<u32>,
     space_seconds: Option<f64>,
