@@ -17,7 +17,6 @@
 //! the next one. Whoever wants a daemon starts it with `setsid`.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,7 +26,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::{HandlerInput, HandlerOutcome, storable};
+use super::{HandlerOutcome, storable};
+use crate::app::context::Attempt;
 use crate::config::CommandHandler;
 
 /// The exit status that says: do not try these arguments again.
@@ -46,33 +46,28 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// kills it.
 pub(crate) async fn run_command(
     spec: &CommandHandler,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    match supervise(spec, input, stop).await {
-        Ok(ended) => judge(&ended),
+    match supervise(spec, attempt, args, stop).await {
+        Ok((status, stderr)) => judge(status, &stderr.text()),
         Err(error) => HandlerOutcome::Retry { error },
     }
 }
 
-/// How a command ended, and the last it had to say.
-struct Ended {
-    status: ExitStatus,
-    errors: Tail,
-}
-
+/// Runs the command to its end. Returns its status and the end of its standard error.
 async fn supervise(
     spec: &CommandHandler,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
-) -> Result<Ended, String> {
-    let mut child = start(spec, input).map_err(|error| not_started(spec, &error))?;
+) -> Result<(ExitStatus, Tail), String> {
+    let mut child = start(spec, attempt).map_err(|error| not_started(spec, &error))?;
     // Declared after the child, and so dropped before it: the group is killed while its leader
     // cannot have been reaped yet, and its number cannot belong to anyone else.
     let group = Group::of(&child);
-    let stdin = child.stdin.take();
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();
 
     let status = {
@@ -80,8 +75,8 @@ async fn supervise(
         // before it looks at another, and may close them before it ends.
         let mut pipes = pin!(async {
             tokio::join!(
-                feed(stdin, input.args),
-                log_output(stdout, input),
+                feed(stdin, args),
+                log_output(stdout, attempt),
                 errors.read(stderr)
             )
         });
@@ -103,21 +98,22 @@ async fn supervise(
         }
         status
     };
-    let status =
-        status.map_err(|error| format!("could not wait for `{}`: {error}", spec.program))?;
-    Ok(Ended { status, errors })
+    match status {
+        Ok(status) => Ok((status, errors)),
+        Err(error) => Err(format!("could not wait for `{}`: {error}", spec.program)),
+    }
 }
 
-fn start(spec: &CommandHandler, input: HandlerInput<'_>) -> io::Result<Child> {
+fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
         .envs(&spec.env)
-        .env("QUEUE_JOB_ID", input.job_id.to_string())
-        .env("QUEUE_JOB_KIND", input.kind)
-        .env("QUEUE_JOB_QUEUE", input.queue)
-        .env("QUEUE_JOB_ATTEMPT", input.attempt.to_string())
-        .env("QUEUE_JOB_ATTEMPTS_MAX", input.attempts_max.to_string())
+        .env("QUEUE_JOB_ID", attempt.job_id.to_string())
+        .env("QUEUE_JOB_KIND", &attempt.kind)
+        .env("QUEUE_JOB_QUEUE", &attempt.queue)
+        .env("QUEUE_JOB_ATTEMPT", attempt.number.to_string())
+        .env("QUEUE_JOB_ATTEMPTS_MAX", attempt.attempts_max.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -158,15 +154,16 @@ async fn feed(stdin: Option<ChildStdin>, args: &str) {
     }
 }
 
-async fn log_output(stdout: Option<impl AsyncRead + Unpin>, input: HandlerInput<'_>) {
+async fn log_output(stdout: Option<impl AsyncRead + Unpin>, attempt: &Attempt) {
     let Some(mut stdout) = stdout else { return };
     let mut chunk = [0; 4096];
     while let Ok(count @ 1..) = stdout.read(&mut chunk).await {
         let output = String::from_utf8_lossy(&chunk[..count]);
         tracing::debug!(
-            job_id = input.job_id,
-            kind = input.kind,
-            output = output.trim_end()
+            job_id = %attempt.job_id,
+            kind = attempt.kind,
+            output = output.trim_end(),
+            "the command wrote to its standard output"
         );
     }
 }
@@ -195,28 +192,21 @@ impl Tail {
     }
 
     fn text(&self) -> String {
-        // A cut may fall inside a character; its rest would show as garbage.
-        let rest_of_character = |byte: &&u8| self.is_cut && (0x80..0xc0).contains(*byte);
-        let start = self
-            .bytes
-            .iter()
-            .take(3)
-            .take_while(rest_of_character)
-            .count();
-        let ellipsis = if self.is_cut { "…" } else { "" };
-        format!("{ellipsis}{}", storable(&self.bytes[start..]).trim_end())
+        let text = storable(&self.bytes);
+        match self.is_cut {
+            // The cut may have fallen inside a character.
+            true => format!("…{}", text.trim_start_matches('\u{fffd}').trim_end()),
+            false => text.trim_end().to_owned(),
+        }
     }
 }
 
-fn judge(ended: &Ended) -> HandlerOutcome {
-    let said = ended.errors.text();
-    let how = describe(ended.status);
-    let error = if said.is_empty() {
-        how
-    } else {
-        format!("{how}: {said}")
+fn judge(status: ExitStatus, stderr: &str) -> HandlerOutcome {
+    let error = match stderr {
+        "" => describe(status),
+        stderr => format!("{}: {stderr}", describe(status)),
     };
-    match ended.status.code() {
+    match status.code() {
         Some(0) => HandlerOutcome::Done,
         Some(EX_DATAERR) => HandlerOutcome::Fail { error },
         _ => HandlerOutcome::Retry { error },
@@ -224,39 +214,13 @@ fn judge(ended: &Ended) -> HandlerOutcome {
 }
 
 fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(number)) => match signal_name(number) {
-            Some(name) => format!("killed by {name}"),
-            None => format!("killed by signal {number}"),
-        },
-        (None, None) => status.to_string(),
+    if let Some(code) = status.code() {
+        return format!("exited with status {code}");
     }
-}
-
-fn signal_name(number: i32) -> Option<&'static str> {
-    let name = match Signal::from_named_raw(number)? {
-        Signal::HUP => "SIGHUP",
-        Signal::INT => "SIGINT",
-        Signal::QUIT => "SIGQUIT",
-        Signal::ILL => "SIGILL",
-        Signal::TRAP => "SIGTRAP",
-        Signal::ABORT => "SIGABRT",
-        Signal::BUS => "SIGBUS",
-        Signal::FPE => "SIGFPE",
-        Signal::KILL => "SIGKILL",
-        Signal::USR1 => "SIGUSR1",
-        Signal::SEGV => "SIGSEGV",
-        Signal::USR2 => "SIGUSR2",
-        Signal::PIPE => "SIGPIPE",
-        Signal::ALARM => "SIGALRM",
-        Signal::TERM => "SIGTERM",
-        Signal::XCPU => "SIGXCPU",
-        Signal::XFSZ => "SIGXFSZ",
-        Signal::SYS => "SIGSYS",
-        _ => return None,
-    };
-    Some(name)
+    // The standard library writes a signal as `signal: 9 (SIGKILL)`.
+    let shown = status.to_string();
+    let signal = shown.split(['(', ')']).nth(1).unwrap_or(&shown);
+    format!("killed by {signal}")
 }
 
 /// The process group of a command; killed when dropped before its leader has ended.

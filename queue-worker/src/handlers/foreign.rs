@@ -10,7 +10,7 @@ use queue_core::transitions::Ending;
 use reqwest::Client;
 use serde_json::value::RawValue;
 
-use super::{HandlerInput, HandlerOutcome, command, http};
+use super::{HandlerOutcome, command, http};
 use crate::app::App;
 use crate::app::backoff::Backoff;
 use crate::app::context::Cx;
@@ -108,18 +108,12 @@ impl<S: Send + Sync + 'static> Handler<S> for Foreign {
         Ok(async move {
             let _slot = slot;
             let attempt = cx.attempt();
-            let input = HandlerInput {
-                job_id: attempt.job_id.0,
-                kind: &attempt.kind,
-                queue: &attempt.queue,
-                attempt: attempt.number,
-                attempts_max: attempt.attempts_max,
-                args: &args,
-            };
             let stop = cx.token().clone();
             judge(match &*run {
-                HandlerRun::Command(spec) => command::run_command(spec, input, stop).await,
-                HandlerRun::Http(spec) => http::call_http(spec, &client, input, stop).await,
+                HandlerRun::Command(spec) => command::run_command(spec, attempt, &args, stop).await,
+                HandlerRun::Http(spec) => {
+                    http::call_http(spec, &client, attempt, &args, stop).await
+                }
             })
         }
         .boxed())

@@ -22,7 +22,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
-use super::{HandlerInput, HandlerOutcome, storable};
+use super::{HandlerOutcome, storable};
+use crate::app::context::Attempt;
 use crate::app::problem::with_causes;
 use crate::config::HttpHandler;
 
@@ -57,10 +58,9 @@ pub(crate) fn http_client<'a>(
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIME);
-    let builder = if needs_certificates {
-        builder
-    } else {
-        builder.tls_certs_only([])
+    let builder = match needs_certificates {
+        true => builder,
+        false => builder.tls_certs_only([]),
     };
     builder
         .build()
@@ -86,14 +86,15 @@ impl HttpHandler {
 pub(crate) async fn call_http(
     spec: &HttpHandler,
     client: &Client,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
     // Only the wait for the status can be stopped: once it is known the outcome is, and a job
     // that is done must not be run again for want of the rest of the answer.
     let answer = tokio::select! {
         biased;
-        answer = request(spec, client, input).send() => answer,
+        answer = request(spec, client, attempt, args).send() => answer,
         () = stop.cancelled() => {
             let error = format!("stopped before `{}` answered", address(spec));
             return HandlerOutcome::Retry { error };
@@ -110,20 +111,21 @@ pub(crate) async fn call_http(
 fn request(
     spec: &HttpHandler,
     client: &Client,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
 ) -> reqwest::RequestBuilder {
     let own = spec.headers.iter();
     own.fold(client.post(&spec.url), |request, (name, value)| {
         request.header(name, value)
     })
     .header(CONTENT_TYPE, "application/json")
-    .header("Queue-Job-Id", input.job_id)
-    .header("Queue-Job-Kind", input.kind)
-    .header("Queue-Job-Queue", input.queue)
-    .header("Queue-Job-Attempt", input.attempt)
-    .header("Queue-Job-Attempts-Max", input.attempts_max)
-    .header("Idempotency-Key", input.job_id)
-    .body(input.args.to_owned())
+    .header("Queue-Job-Id", attempt.job_id.0)
+    .header("Queue-Job-Kind", &attempt.kind)
+    .header("Queue-Job-Queue", &attempt.queue)
+    .header("Queue-Job-Attempt", attempt.number)
+    .header("Queue-Job-Attempts-Max", attempt.attempts_max)
+    .header("Idempotency-Key", attempt.job_id.0)
+    .body(args.to_owned())
 }
 
 async fn judge(response: Response) -> HandlerOutcome {
@@ -135,10 +137,9 @@ async fn judge(response: Response) -> HandlerOutcome {
         return HandlerOutcome::Done;
     }
     let body = start_of_body(response, BODY_TIME).await;
-    let error = if body.is_empty() {
-        format!("answered {status}")
-    } else {
-        format!("answered {status}: {body}")
+    let error = match body.as_str() {
+        "" => format!("answered {status}"),
+        body => format!("answered {status}: {body}"),
     };
     match (status, after) {
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(after)) => {
@@ -173,15 +174,11 @@ async fn start_of_body(mut response: Response, time: Duration) -> String {
         }
     };
     _ = tokio::time::timeout(time, read).await;
-    if body.len() <= BODY_BYTES {
-        return storable(&body).trim_end().to_owned();
+    let text = storable(&body);
+    match text.floor_char_boundary(BODY_BYTES) {
+        end if end < text.len() => format!("{}…", &text[..end]),
+        _ => text.trim_end().to_owned(),
     }
-    // The cut may fall inside a character, whose start would show as garbage.
-    let is_continued = |position: usize| (0x80..0xc0).contains(&body[position]);
-    let cut = (BODY_BYTES - 3..=BODY_BYTES)
-        .rev()
-        .find(|position| !is_continued(*position));
-    format!("{}…", storable(&body[..cut.unwrap_or(BODY_BYTES)]))
 }
 
 fn not_answered(spec: &HttpHandler, error: reqwest::Error) -> String {

@@ -9,19 +9,6 @@ pub(crate) use foreign::options_of;
 
 use std::time::Duration;
 
-/// The attempt that a handler is to run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandlerInput<'a> {
-    pub(crate) job_id: i64,
-    pub(crate) kind: &'a str,
-    pub(crate) queue: &'a str,
-    /// The number of this attempt, from 1.
-    pub(crate) attempt: i32,
-    pub(crate) attempts_max: i16,
-    /// The arguments as JSON text.
-    pub(crate) args: &'a str,
-}
-
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HandlerOutcome {
@@ -40,4 +27,29 @@ pub(crate) enum HandlerOutcome {
 /// Text of a stranger as Postgres can store it: valid UTF-8 without null characters.
 fn storable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use queue_core::JobId;
+
+    use crate::app::context::Attempt;
+
+    /// The second attempt of a job.
+    pub(super) fn attempt() -> Attempt {
+        Attempt {
+            job_id: JobId(42),
+            kind: "send".to_owned(),
+            queue: "mail".to_owned(),
+            priority: 0,
+            tags: Vec::new(),
+            number: 2,
+            failures: 1,
+            attempts_max: 5,
+            crashes: 0,
+            created_at: Utc::now(),
+            ready_at: Utc::now(),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
+use crate::handlers::tests::attempt;
 
 /// Longer than anything here takes; a test that gets there has failed.
 const LONG: Duration = Duration::from_secs(30);
@@ -24,20 +25,9 @@ fn sh(script: &str) -> CommandHandler {
     }
 }
 
-fn input(args: &str) -> HandlerInput<'_> {
-    HandlerInput {
-        job_id: 42,
-        kind: "send",
-        queue: "mail",
-        attempt: 2,
-        attempts_max: 5,
-        args,
-    }
-}
-
 async fn run(script: &str, args: &str) -> HandlerOutcome {
     let stop = CancellationToken::new();
-    timeout(LONG, run_command(&sh(script), input(args), stop))
+    timeout(LONG, run_command(&sh(script), &attempt(), args, stop))
         .await
         .expect("the command ends")
 }
@@ -140,7 +130,8 @@ async fn the_job_is_in_the_environment_and_its_arguments_on_standard_input() {
 
     let outcome = run_command(
         &handler,
-        input(r#"{"user_id":7}"#),
+        &attempt(),
+        r#"{"user_id":7}"#,
         CancellationToken::new(),
     )
     .await;
@@ -158,7 +149,7 @@ async fn a_command_that_cannot_be_started_is_named() {
         program: "./no-such-command".to_owned(),
         ..sh("")
     };
-    let outcome = run_command(&handler, input("{}"), CancellationToken::new()).await;
+    let outcome = run_command(&handler, &attempt(), "{}", CancellationToken::new()).await;
     assert_eq!(
         outcome,
         retry("could not start `./no-such-command`: command not found")
@@ -168,7 +159,7 @@ async fn a_command_that_cannot_be_started_is_named() {
         cwd: Some("/no/such/folder".into()),
         ..sh("")
     };
-    let outcome = run_command(&handler, input("{}"), CancellationToken::new()).await;
+    let outcome = run_command(&handler, &attempt(), "{}", CancellationToken::new()).await;
     assert_eq!(
         outcome,
         retry("could not start `sh`: there is no directory `/no/such/folder`")
@@ -226,7 +217,8 @@ async fn asked_to_stop_the_whole_group_is_terminated() {
     );
     let stop = CancellationToken::new();
     let handler = sh(&script);
-    let attempt = run_command(&handler, input("{}"), stop.clone());
+    let facts = attempt();
+    let attempt = run_command(&handler, &facts, "{}", stop.clone());
 
     let (outcome, ()) = soon(async {
         tokio::join!(attempt, async {
@@ -250,7 +242,8 @@ async fn a_command_may_finish_its_work_when_asked_to_stop() {
     );
     let stop = CancellationToken::new();
     let handler = sh(&script);
-    let attempt = run_command(&handler, input("{}"), stop.clone());
+    let facts = attempt();
+    let attempt = run_command(&handler, &facts, "{}", stop.clone());
 
     let (outcome, ()) = soon(async {
         tokio::join!(attempt, async {
@@ -274,7 +267,8 @@ async fn given_up_on_the_whole_group_is_killed_and_reaped() {
     );
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let attempt = tokio::spawn(async move { run_command(&sh(&script), input("{}"), asked).await });
+    let attempt =
+        tokio::spawn(async move { run_command(&sh(&script), &attempt(), "{}", asked).await });
     let leader: i32 = soon(line).await.unwrap().parse().unwrap();
 
     stop.cancel();

@@ -8,20 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::handlers::tests::attempt;
+
+const ARGS: &str = r#"{"user_id":7}"#;
 
 /// Longer than anything here takes; a test that gets there has failed.
 const LONG: Duration = Duration::from_secs(30);
-
-fn input() -> HandlerInput<'static> {
-    HandlerInput {
-        job_id: 42,
-        kind: "send",
-        queue: "mail",
-        attempt: 2,
-        attempts_max: 5,
-        args: r#"{"user_id":7}"#,
-    }
-}
 
 fn handler(url: String) -> HttpHandler {
     HttpHandler {
@@ -46,7 +38,7 @@ async fn answering(answer: String) -> (HttpHandler, JoinHandle<String>) {
 
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = String::new();
-    while !request.ends_with(input().args) {
+    while !request.ends_with(ARGS) {
         let mut chunk = [0; 1024];
         let count = stream.read(&mut chunk).await.unwrap();
         assert_ne!(count, 0, "the request ends with its body: {request}");
@@ -64,7 +56,8 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 async fn call(handler: &HttpHandler) -> HandlerOutcome {
     let client = http_client([handler]).unwrap();
-    let attempt = call_http(handler, &client, input(), CancellationToken::new());
+    let facts = attempt();
+    let attempt = call_http(handler, &client, &facts, ARGS, CancellationToken::new());
     timeout(LONG, attempt).await.expect("the endpoint answers")
 }
 
@@ -207,7 +200,8 @@ async fn asked_to_stop_the_connection_is_closed() {
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
     let client = http_client([&handler]).unwrap();
     let stop = CancellationToken::new();
-    let attempt = call_http(&handler, &client, input(), stop.clone());
+    let facts = attempt();
+    let attempt = call_http(&handler, &client, &facts, ARGS, stop.clone());
 
     let endpoint = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -234,7 +228,8 @@ async fn a_job_is_done_when_the_status_says_so_whatever_becomes_of_the_body() {
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
     let client = http_client([&handler]).unwrap();
     let stop = CancellationToken::new();
-    let attempt = call_http(&handler, &client, input(), stop);
+    let facts = attempt();
+    let attempt = call_http(&handler, &client, &facts, ARGS, stop);
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
 
     let endpoint = async {
