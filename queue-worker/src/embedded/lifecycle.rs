@@ -25,12 +25,12 @@ pub(super) enum Running {
 /// Adopts the server that runs, or starts one, and creates its database. Holds the lock, so that
 /// no other process does the same meanwhile.
 pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, EmbeddedError> {
-    let lock = cluster.place.lock().await?;
-    cluster.place.open_socket_dir(&cluster.account)?;
+    let lock = cluster.directories.lock().await?;
+    cluster.directories.open_socket_dir(&cluster.account)?;
     if adopt(cluster).await? {
         return Ok(Running::Adopted);
     }
-    let supervisor = start(cluster, lock.try_clone().at(&cluster.place.home)?).await?;
+    let supervisor = start(cluster, lock.try_clone().at(&cluster.directories.home)?).await?;
     let prepared = ensure_database(cluster).await;
     prepared.map_err(EmbeddedError::Database)?;
     Ok(Running::Started(supervisor))
@@ -49,7 +49,7 @@ pub(super) async fn stop(
     if let Running::Started(supervisor) = std::mem::replace(running, Running::No) {
         supervisor.dismiss();
     }
-    cluster.place.close_socket_dir();
+    cluster.directories.close_socket_dir();
     Ok(())
 }
 
@@ -63,9 +63,9 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
             Err(source) if Instant::now() > deadline => {
                 return Err(EmbeddedError::Unanswering {
                     pid,
-                    data: cluster.place.data.clone(),
-                    log: cluster.place.log.clone(),
-                    tail: cluster.place.log_tail(),
+                    data: cluster.directories.data.clone(),
+                    log: cluster.directories.log.clone(),
+                    tail: cluster.directories.log_tail(),
                     source,
                 });
             }
@@ -120,5 +120,5 @@ async fn blocking<T: Send + 'static>(
     working
         .await
         .map_err(std::io::Error::other)
-        .at(&cluster.place.data)?
+        .at(&cluster.directories.data)?
 }

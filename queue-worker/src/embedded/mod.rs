@@ -16,7 +16,7 @@ mod server;
 
 mod cluster;
 
-mod place;
+mod directories;
 
 mod account;
 mod find;
@@ -29,10 +29,10 @@ use sqlx::postgres::PgConnectOptions;
 
 use account::Account;
 use cluster::{Cluster, NAME, PORT};
+use directories::Directories;
 pub use error::EmbeddedError;
 use find::Binaries;
 use lifecycle::Running;
-use place::Place;
 
 /// What kind of server to run, and where.
 #[derive(Debug, Clone)]
@@ -78,12 +78,12 @@ impl Embedded {
         let binaries = Binaries::find()?;
         account.check_reach(&binaries.program("postgres"))?;
         let base = options.data.as_deref();
-        let place = Place::prepare(base, binaries.major, options.durable, &account)?;
+        let directories = Directories::prepare(base, binaries.major, options.durable, &account)?;
         let mut embedded = Embedded {
             cluster: Cluster {
                 account,
                 binaries,
-                place,
+                directories,
                 durable: options.durable,
                 settings: options.settings,
             },
@@ -102,7 +102,7 @@ impl Embedded {
     /// The database `queue` as a URL that sqlx and libpq understand.
     #[must_use]
     pub fn url(&self) -> String {
-        let socket = self.cluster.place.socket.display().to_string();
+        let socket = self.cluster.directories.socket.display().to_string();
         let host = socket.replace('/', "%2F");
         format!("postgres://{NAME}@{host}:{PORT}/{NAME}")
     }
@@ -110,25 +110,13 @@ impl Embedded {
     /// The server's data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        &self.cluster.place.data
+        &self.cluster.directories.data
     }
 
     /// The directory with the server's socket, which clients take for its host.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
-        &self.cluster.place.socket
-    }
-
-    /// The file that the server logs to; each start begins it anew.
-    #[must_use]
-    pub fn log_file(&self) -> &Path {
-        &self.cluster.place.log
-    }
-
-    /// The server's major version.
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        self.cluster.binaries.major
+        &self.cluster.directories.socket
     }
 
     /// Whether another process started the server, and this one only uses it.
@@ -140,14 +128,13 @@ impl Embedded {
     /// Says in one line what runs, where its data is and how to connect.
     #[must_use]
     pub fn announcement(&self) -> String {
-        let how = if self.adopted() {
-            "was running already"
-        } else {
-            "started"
+        let how = match self.adopted() {
+            true => "was running already",
+            false => "started",
         };
         format!(
             "Postgres {} for development {how}: data in {}; connect with: psql -h {} -U {NAME}",
-            self.version(),
+            self.cluster.binaries.major,
             self.data_dir().display(),
             self.socket_dir().display(),
         )
@@ -197,7 +184,7 @@ impl Embedded {
         }
         let started = lifecycle::adopt_or_start(&self.cluster).await;
         if started.is_err() {
-            self.cluster.place.close_socket_dir();
+            self.cluster.directories.close_socket_dir();
         }
         self.running = started?;
         Ok(())

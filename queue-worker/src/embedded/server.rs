@@ -3,11 +3,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::cluster::{Cluster, PORT};
-use super::error::{At, EmbeddedError};
+use super::error::{At, EmbeddedError, remove_if_there};
 
 /// Starts the server, prints its process id, and stops it when standard input ends. That is a
 /// pipe from the process that wants the server, so it ends with that process, even by `kill -9`.
@@ -49,31 +49,29 @@ impl Supervisor {
 
 /// Starts the server and waits until it accepts connections.
 pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
-    cluster.place.remove_log()?;
+    // Removes the log of an earlier run.
+    remove_if_there(&cluster.directories.log)?;
     let shell = Path::new("/bin/sh");
     let mut command = command(cluster, shell);
     command.args(["-c", SUPERVISE, "embedded-postgres"]);
-    command
-        .arg(pg_ctl(cluster))
-        .args([PATIENCE, &options(cluster)]);
+    command.arg(cluster.binaries.program("pg_ctl"));
+    command.args([PATIENCE, &options(cluster)]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C in a terminal goes to its whole process group, and workers that are shutting down
     // still need the server.
     command.process_group(0);
-    let mut child = command.spawn().map_err(|source| EmbeddedError::Run {
-        program: shell.to_owned(),
-        source,
-    })?;
+    let spawned = command.spawn();
+    let mut child = spawned.map_err(EmbeddedError::run(shell))?;
     let mut number = String::new();
     if let Some(output) = child.stdout.take() {
         let reading = BufReader::new(output).read_line(&mut number);
-        reading.at(&cluster.place.log)?;
+        reading.at(&cluster.directories.log)?;
     }
     if number.is_empty() {
         let _ = child.wait();
         return Err(EmbeddedError::Ended {
-            log: cluster.place.log.clone(),
-            tail: cluster.place.log_tail(),
+            log: cluster.directories.log.clone(),
+            tail: cluster.directories.log_tail(),
         });
     }
     Ok(Supervisor(child))
@@ -81,7 +79,7 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
 
 /// Returns the process id of the server that runs on the data, starts up or shuts down there.
 pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
-    let path = cluster.place.data.join("postmaster.pid");
+    let path = cluster.directories.data.join("postmaster.pid");
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.at(&path)?,
@@ -90,7 +88,7 @@ pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
         return Ok(None);
     };
     let runs = run_pg_ctl(cluster, &["status"])?.code() != Some(STATUS_NOT_RUNNING);
-    Ok((runs && is_postmaster(pid, &cluster.place.data)).then_some(pid))
+    Ok((runs && is_postmaster(pid, &cluster.directories.data)).then_some(pid))
 }
 
 /// Stops the server, if one runs, in `pg_ctl`'s mode `fast` or `immediate`, and waits until it
@@ -101,7 +99,7 @@ pub(super) fn stop(cluster: &Cluster, mode: &str) -> Result<(), EmbeddedError> {
     };
     run_pg_ctl(cluster, &["stop", "-s", "-w", "-t", PATIENCE, "-m", mode])?;
     match running(cluster)? {
-        Some(_) => Err(EmbeddedError::StillRunning { pid }),
+        Some(_) => Err(EmbeddedError::StillRunning(pid)),
         None => Ok(()),
     }
 }
@@ -117,24 +115,14 @@ pub(super) fn request_stop(cluster: &Cluster) -> Result<(), EmbeddedError> {
 /// Removes the pid file of a server that no longer runs. Postgres does so itself, unless another
 /// process of the same user now has that process id.
 pub(super) fn remove_pid_file(cluster: &Cluster) -> Result<(), EmbeddedError> {
-    let path = cluster.place.data.join("postmaster.pid");
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(&path),
-        _ => Ok(()),
-    }
-}
-
-fn pg_ctl(cluster: &Cluster) -> PathBuf {
-    cluster.binaries.program("pg_ctl")
+    remove_if_there(&cluster.directories.data.join("postmaster.pid"))
 }
 
 fn run_pg_ctl(cluster: &Cluster, arguments: &[&str]) -> Result<ExitStatus, EmbeddedError> {
-    let program = pg_ctl(cluster);
-    command(cluster, &program)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|source| EmbeddedError::Run { program, source })
+    let program = cluster.binaries.program("pg_ctl");
+    let mut command = command(cluster, &program);
+    let status = command.args(arguments).stdout(Stdio::null()).status();
+    status.map_err(EmbeddedError::run(&program))
 }
 
 /// Prepares to run a program on the data. `pg_ctl` passes its arguments through a shell, where a
@@ -142,9 +130,9 @@ fn run_pg_ctl(cluster: &Cluster, arguments: &[&str]) -> Result<ExitStatus, Embed
 /// relative path.
 fn command(cluster: &Cluster, program: &Path) -> Command {
     let mut command = cluster.account.command(program);
-    command.env("PGDATA", &cluster.place.data);
+    command.env("PGDATA", &cluster.directories.data);
     command
-        .current_dir(&cluster.place.home)
+        .current_dir(&cluster.directories.home)
         .stderr(Stdio::null());
     command
 }
@@ -152,7 +140,7 @@ fn command(cluster: &Cluster, program: &Path) -> Command {
 /// Returns the options for `postgres`, quoted for the shell through which `pg_ctl` starts it.
 fn options(cluster: &Cluster) -> String {
     let port = PORT.to_string();
-    let socket = cluster.place.socket.to_string_lossy();
+    let socket = cluster.directories.socket.to_string_lossy();
     let mut settings = vec![
         ("listen_addresses", ""),
         ("port", &port),

@@ -18,14 +18,14 @@ use super::error::{At, EmbeddedError};
 
 /// The directories of one server.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Directories {
     pub(super) home: PathBuf,
     pub(super) data: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) log: PathBuf,
 }
 
-impl Place {
+impl Directories {
     /// Makes what is missing of the directories for a server of this major version, below
     /// `base` or below the place that belongs to the current project.
     pub(super) fn prepare(
@@ -33,7 +33,7 @@ impl Place {
         major: u32,
         durable: bool,
         account: &Account,
-    ) -> Result<Place, EmbeddedError> {
+    ) -> Result<Directories, EmbeddedError> {
         let base = match base {
             Some(base) => given_base(base, account)?,
             None => project_base(account)?,
@@ -47,7 +47,7 @@ impl Place {
         // A socket's whole path must fit into about 100 bytes, whatever the data's path is.
         let name = format!(".queue-{}-{}", account.uid, fingerprint(home.as_os_str()));
         let socket = Path::new("/tmp").join(name);
-        Ok(Place {
+        Ok(Directories {
             data: home.join("data"),
             log: home.join("server.log"),
             home,
@@ -89,14 +89,6 @@ impl Place {
             .mode(0o600)
             .custom_flags(no_follow)
             .open(self.home.join("lock"))
-    }
-
-    /// Removes what an earlier run of the server logged.
-    pub(super) fn remove_log(&self) -> Result<(), EmbeddedError> {
-        match fs::remove_file(&self.log) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(&self.log),
-            _ => Ok(()),
-        }
     }
 
     /// Reads the last lines of the log, as far as they can be read.
