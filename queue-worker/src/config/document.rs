@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use super::check::InvalidSetting;
-use super::problem::{InvalidConfig, Place, Problem};
+use super::problem::{ConfigProblem, InvalidConfig, SettingPlace};
 
 /// Likeness from which an unknown name is taken for a slip of a known one.
 const ALIKE: f64 = 0.75;
@@ -27,8 +27,8 @@ pub(super) struct Document<'a> {
     root: Spanned<DeValue<'a>>,
     entries: Vec<Entry>,
     /// The places of the spans behind the end of the text.
-    outside: Vec<Place>,
-    problems: Vec<Problem>,
+    outside: Vec<SettingPlace>,
+    problems: Vec<ConfigProblem>,
     /// The keys that have a problem.
     refused: Vec<String>,
 }
@@ -71,7 +71,7 @@ impl<'a> Document<'a> {
     }
 
     /// Returns a span that stands for a place outside of the text.
-    pub(super) fn span_of(&mut self, place: Place) -> Span {
+    pub(super) fn span_of(&mut self, place: SettingPlace) -> Span {
         self.outside.push(place);
         let start = self.text.len() + self.outside.len();
         start..start
@@ -86,7 +86,7 @@ impl<'a> Document<'a> {
                 Ok(value) => return value,
                 Err(error) if self.take_out(&error) => {}
                 Err(error) => {
-                    self.refuse(Place::File(self.path.to_owned()), error.message());
+                    self.refuse(SettingPlace::File(self.path.to_owned()), error.message());
                     return T::default();
                 }
             }
@@ -115,14 +115,14 @@ impl<'a> Document<'a> {
             let entry = self.entries.iter().find(|entry| entry.key == *key)?;
             Some(self.place(&entry.span, key))
         });
-        let place = given.unwrap_or_else(|| Place::Default(problem.key.clone()));
+        let place = given.unwrap_or_else(|| SettingPlace::Default(problem.key.clone()));
         self.refuse_key(problem.key, place, problem.message);
     }
 
     /// Notes a problem, unless it is one of a table of the file in which a value was refused: what
     /// is said of the table without that value would be wrong.
-    fn refuse_key(&mut self, key: String, place: Place, message: String) {
-        let is_of_file = matches!(place, Place::Line { .. });
+    fn refuse_key(&mut self, key: String, place: SettingPlace, message: String) {
+        let is_of_file = matches!(place, SettingPlace::Line { .. });
         let is_inside = |inner: &String| {
             let rest = inner.strip_prefix(&key);
             rest.is_some_and(|rest| rest.starts_with(['.', '[']))
@@ -133,9 +133,9 @@ impl<'a> Document<'a> {
         }
     }
 
-    pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, place: SettingPlace, message: impl Into<String>) {
         let message = message.into();
-        self.problems.push(Problem { place, message });
+        self.problems.push(ConfigProblem { place, message });
     }
 
     /// Returns all problems in the order of their places, if there are any.
@@ -152,13 +152,13 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn place(&self, span: &Span, key: &str) -> Place {
+    fn place(&self, span: &Span, key: &str) -> SettingPlace {
         if let Some(position) = span.start.checked_sub(self.text.len() + 1) {
             return self.outside[position].clone();
         }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Line {
+        SettingPlace::Line {
             path: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,

@@ -40,7 +40,7 @@ pub use parts::{
     DatabaseSettings, DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
     SchedulerSettings, WorkerSettings,
 };
-pub use problem::{InvalidConfig, Place, Problem};
+pub use problem::{ConfigProblem, InvalidConfig, SettingPlace};
 pub use queue_core::Rate;
 pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};

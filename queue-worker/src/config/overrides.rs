@@ -7,69 +7,80 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::document::{Document, nearest};
-use super::problem::Place;
+use super::problem::SettingPlace;
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
 const PREFIX: &str = "QUEUE_";
 
-/// A variable and the key of its setting in the file, by what the file has there. Outside of the
-/// file everything is a text.
-enum Variable {
-    Text(&'static str, &'static str),
-    Number(&'static str, &'static str),
-    Bool(&'static str, &'static str),
+/// What the file has for a setting. Outside of the file everything is a text.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Number,
+    Bool,
 }
-use Variable::{Bool, Number, Text};
+use Form::{Bool, Number, Text};
 
-/// Every variable that gives a setting. A flag of the same setting is known by the variable too.
-const VARIABLES: [Variable; 24] = [
-    Text("DATABASE_URL", "database.url"),
-    Text("QUEUE_SCHEMA", "database.schema"),
-    Text("QUEUE_QUEUES", "workers.queues"),
-    Number("QUEUE_CONCURRENCY", "workers.concurrency"),
-    Text("QUEUE_POLL_INTERVAL", "workers.poll_interval"),
-    Bool("QUEUE_DISPATCHER", "dispatcher.enabled"),
-    Text("QUEUE_DISPATCHER_POLL_INTERVAL", "dispatcher.poll_interval"),
-    Number("QUEUE_DISPATCHER_BATCH_SIZE", "dispatcher.batch_size"),
-    Bool("QUEUE_SCHEDULER", "scheduler.enabled"),
-    Text("QUEUE_SCHEDULER_POLL_INTERVAL", "scheduler.poll_interval"),
-    Text("QUEUE_SCHEDULER_SOURCE", "scheduler.source"),
-    Text("QUEUE_TIME_ZONE", "scheduler.time_zone"),
-    Text("QUEUE_PROCESS_NAME", "process.name"),
-    Text("QUEUE_HEARTBEAT_INTERVAL", "process.heartbeat_interval"),
-    Text("QUEUE_DEAD_AFTER", "process.dead_after"),
-    Text("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
-    Text("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
-    Bool("QUEUE_NOTIFICATIONS", "process.notifications"),
-    Bool("QUEUE_MAINTENANCE", "maintenance.enabled"),
-    Text("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
-    Number("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
-    Text("QUEUE_RETENTION_FINISHED", "retention.finished"),
-    Text("QUEUE_RETENTION_FAILED", "retention.failed"),
-    Text("QUEUE_RETENTION_FIRINGS", "retention.firings"),
+/// Every variable that gives a setting, with the key of that setting in the file. A flag of the
+/// same setting is known by the variable too.
+const VARIABLES: [(&str, &str, Form); 24] = [
+    ("DATABASE_URL", "database.url", Text),
+    ("QUEUE_SCHEMA", "database.schema", Text),
+    ("QUEUE_QUEUES", "workers.queues", Text),
+    ("QUEUE_CONCURRENCY", "workers.concurrency", Number),
+    ("QUEUE_POLL_INTERVAL", "workers.poll_interval", Text),
+    ("QUEUE_DISPATCHER", "dispatcher.enabled", Bool),
+    (
+        "QUEUE_DISPATCHER_POLL_INTERVAL",
+        "dispatcher.poll_interval",
+        Text,
+    ),
+    (
+        "QUEUE_DISPATCHER_BATCH_SIZE",
+        "dispatcher.batch_size",
+        Number,
+    ),
+    ("QUEUE_SCHEDULER", "scheduler.enabled", Bool),
+    (
+        "QUEUE_SCHEDULER_POLL_INTERVAL",
+        "scheduler.poll_interval",
+        Text,
+    ),
+    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source", Text),
+    ("QUEUE_TIME_ZONE", "scheduler.time_zone", Text),
+    ("QUEUE_PROCESS_NAME", "process.name", Text),
+    (
+        "QUEUE_HEARTBEAT_INTERVAL",
+        "process.heartbeat_interval",
+        Text,
+    ),
+    ("QUEUE_DEAD_AFTER", "process.dead_after", Text),
+    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout", Text),
+    ("QUEUE_CANCEL_GRACE", "process.cancel_grace", Text),
+    ("QUEUE_NOTIFICATIONS", "process.notifications", Bool),
+    ("QUEUE_MAINTENANCE", "maintenance.enabled", Bool),
+    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval", Text),
+    (
+        "QUEUE_MAINTENANCE_BATCH_SIZE",
+        "maintenance.batch_size",
+        Number,
+    ),
+    ("QUEUE_RETENTION_FINISHED", "retention.finished", Text),
+    ("QUEUE_RETENTION_FAILED", "retention.failed", Text),
+    ("QUEUE_RETENTION_FIRINGS", "retention.firings", Text),
 ];
 
-impl Variable {
-    fn name(&self) -> &'static str {
-        let (Text(name, _) | Number(name, _) | Bool(name, _)) = self;
-        name
-    }
-
-    fn key(&self) -> &'static str {
-        let (Text(_, key) | Number(_, key) | Bool(_, key)) = self;
-        key
-    }
-
-    /// Returns the value that the file would have. A text that is none of its kind stays a text,
-    /// which serde refuses.
-    fn value<'a>(&self, text: &'a str) -> DeValue<'a> {
+impl Form {
+    /// Returns the value that the file would have. A text that does not have the form stays a
+    /// text, which serde refuses.
+    fn value(self, text: &str) -> DeValue<'_> {
         let read = match (self, text) {
-            (Bool(..), "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-            (Bool(..), "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
-            (Number(..), _) => DeValue::parse(text).ok().map(Spanned::into_inner),
-            (Text(..) | Bool(..), _) => None,
+            (Bool, "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
+            (Bool, "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
+            (Number, _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+            (Text | Bool, _) => None,
         };
         read.filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
             .unwrap_or_else(|| DeValue::String(text.into()))
@@ -82,7 +93,7 @@ pub struct Override {
     /// The variable; for a flag, the one that gives the same setting.
     pub variable: String,
     /// Where it was given.
-    pub place: Place,
+    pub place: SettingPlace,
     /// The value as it was typed.
     pub value: OsString,
 }
@@ -99,7 +110,7 @@ impl Override {
     pub fn variable(name: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
             variable: name.to_owned(),
-            place: Place::Variable(name.to_owned()),
+            place: SettingPlace::Variable(name.to_owned()),
             value: value.as_ref().to_owned(),
         }
     }
@@ -107,7 +118,7 @@ impl Override {
     /// Returns what a flag says, given the variable of the same setting.
     pub fn flag(name: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
-            place: Place::Flag(name.to_owned()),
+            place: SettingPlace::Flag(name.to_owned()),
             ..Self::variable(variable, value)
         }
     }
@@ -119,12 +130,11 @@ impl Override {
 /// that of the worker which the flag `--queues` makes.
 pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
     refuse_misspelt(overrides, document);
-    for variable in VARIABLES {
-        let is_meant = |given: &&Override| given.variable == variable.name();
-        for given in overrides.iter().filter(is_meant) {
+    for (variable, key, form) in VARIABLES {
+        for given in overrides.iter().filter(|given| given.variable == variable) {
             let place = given.place.clone();
             match given.value.to_str() {
-                Some(text) => set(variable.key(), variable.value(text), place, document),
+                Some(text) => set(key, form.value(text), place, document),
                 None => document.refuse(place, "it is not valid UTF-8"),
             }
         }
@@ -134,18 +144,15 @@ pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a
 /// Refuses variables whose name is nearly that of a setting. Any other may belong to somebody
 /// else: Kubernetes sets `QUEUE_SERVICE_HOST` for a service that is named `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
-    let known: Vec<&str> = VARIABLES
-        .iter()
-        .map(Variable::name)
-        .chain([FILE_VARIABLE])
-        .collect();
-    let endings = || known.iter().filter_map(|name| name.strip_prefix(PREFIX));
-    for given in overrides
-        .iter()
-        .filter(|given| !known.contains(&&*given.variable))
-    {
+    let known = VARIABLES.map(|(name, ..)| name);
+    let known = || known.into_iter().chain([FILE_VARIABLE]);
+    for given in overrides {
+        if known().any(|name| name == given.variable) {
+            continue;
+        }
+        let endings = known().filter_map(|name| name.strip_prefix(PREFIX));
         let ending = given.variable.strip_prefix(PREFIX);
-        if let Some(near) = ending.and_then(|ending| nearest(ending, endings())) {
+        if let Some(near) = ending.and_then(|ending| nearest(ending, endings)) {
             let message = format!("unknown variable; did you mean `{PREFIX}{near}`?");
             document.refuse(given.place.clone(), message);
         }
@@ -153,7 +160,12 @@ fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
 }
 
 /// Puts a value into the tables that it is for: that of its section, or those of all workers.
-fn set<'a>(key: &'static str, value: DeValue<'a>, place: Place, document: &mut Document<'a>) {
+fn set<'a>(
+    key: &'static str,
+    value: DeValue<'a>,
+    place: SettingPlace,
+    document: &mut Document<'a>,
+) {
     let Some((section, name)) = key.split_once('.') else {
         return;
     };
@@ -198,8 +210,8 @@ mod tests {
     #[test]
     fn the_sample_configuration_names_every_variable() {
         let sample = include_str!("../../../config/queue.toml");
-        for variable in VARIABLES {
-            assert!(sample.contains(variable.name()), "{}", variable.name());
+        for (variable, ..) in VARIABLES {
+            assert!(sample.contains(variable), "{variable}");
         }
     }
 }

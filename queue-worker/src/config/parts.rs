@@ -193,9 +193,7 @@ impl Retention {
     /// How long a finished job is kept: as its kind says, else its queue, else the default.
     pub fn finished_for(&self, queue: &str, kind: &str) -> KeepFor {
         let of_its_own = self.kinds.get(kind).or_else(|| self.queues.get(queue));
-        of_its_own
-            .copied()
-            .unwrap_or_else(|| KeepFor::from(self.finished))
+        of_its_own.map_or(KeepFor::from(self.finished), |keep| *keep)
     }
 
     pub(super) fn check(&self, check: &mut Check) {
@@ -216,7 +214,9 @@ fn check_kept(
 ) {
     for (name, keep) in kept {
         check.name(name, Some(name), rules);
-        check.duration(name, *keep, KEEP);
+        if let KeepFor::For(duration) = *keep {
+            check.duration(name, duration, KEEP);
+        }
     }
 }
 
@@ -229,15 +229,6 @@ impl<'de> Deserialize<'de> for KeepFor {
 impl From<Option<Duration>> for KeepFor {
     fn from(duration: Option<Duration>) -> Self {
         duration.map_or(Self::Forever, Self::For)
-    }
-}
-
-impl From<KeepFor> for Option<Duration> {
-    fn from(keep: KeepFor) -> Self {
-        match keep {
-            KeepFor::Forever => None,
-            KeepFor::For(duration) => Some(duration),
-        }
     }
 }
 
@@ -295,7 +286,7 @@ impl Default for DatabaseSettings {
 impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
-            queues: QueueList::any(),
+            queues: QueueList::default(),
             concurrency: 10,
             poll_interval: Duration::from_secs(1),
         }

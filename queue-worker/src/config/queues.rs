@@ -37,69 +37,12 @@ pub enum QueuePattern {
     Any,
 }
 
-/// Why a list of queues is refused.
+/// Why a list of queues is refused, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidQueueList {
-    /// The list names no queue.
-    #[error("no queue is named; use `*` for every queue")]
-    Empty,
-    /// The entry cannot be the name or the prefix of a queue.
-    #[error("`{entry}` cannot name a queue: {reason}")]
-    Name {
-        /// The entry as it was written.
-        entry: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A `*` stands in the middle of the entry.
-    #[error("`{entry}` cannot be matched: a `*` may only end an entry, as in `reports*`")]
-    Star {
-        /// The entry as it was written.
-        entry: String,
-    },
-    /// An entry stands after `*`, and would never be served before the rest.
-    #[error(
-        "`{entry}` stands after `*`, which already takes every other queue; move `*` to the end"
-    )]
-    AfterStar {
-        /// The entry as it was written.
-        entry: String,
-    },
-    /// The entry is in the list twice.
-    #[error("`{entry}` is in the list twice; keep the place where it should be served")]
-    Duplicate {
-        /// The entry as it was written.
-        entry: String,
-    },
-}
+#[error("{0}")]
+pub struct InvalidQueueList(String);
 
 impl QueueList {
-    /// Makes the list of the entries, in their order; the first thing wrong with them is the error.
-    pub fn new<E: AsRef<str>>(
-        entries: impl IntoIterator<Item = E>,
-    ) -> Result<Self, InvalidQueueList> {
-        let mut patterns = Vec::new();
-        for entry in entries {
-            patterns.push(next_pattern(entry.as_ref(), &patterns)?);
-        }
-        Self::of(patterns)
-    }
-
-    fn of(patterns: Vec<QueuePattern>) -> Result<Self, InvalidQueueList> {
-        if patterns.is_empty() {
-            return Err(InvalidQueueList::Empty);
-        }
-        Ok(Self { patterns })
-    }
-
-    /// Every queue there is: the list `*`.
-    pub fn any() -> Self {
-        Self {
-            patterns: vec![QueuePattern::Any],
-        }
-    }
-
     /// The entries in their order; there is at least one.
     pub fn patterns(&self) -> &[QueuePattern] {
         &self.patterns
@@ -128,9 +71,12 @@ impl QueueList {
     }
 }
 
+/// The list `*`: every queue.
 impl Default for QueueList {
     fn default() -> Self {
-        Self::any()
+        Self {
+            patterns: vec![QueuePattern::Any],
+        }
     }
 }
 
@@ -139,23 +85,20 @@ impl QueuePattern {
         if entry == "*" {
             return Ok(Self::Any);
         }
-        let (name, is_prefix) = match entry.strip_suffix('*') {
-            Some(prefix) => (prefix, true),
-            None => (entry, false),
-        };
+        let prefix = entry.strip_suffix('*');
+        let name = prefix.unwrap_or(entry);
         if name.contains('*') {
-            return Err(InvalidQueueList::Star {
-                entry: entry.to_owned(),
-            });
+            return Err(InvalidQueueList(format!(
+                "`{entry}` cannot be matched: a `*` may only end an entry, as in `reports*`"
+            )));
         }
-        check_queue(name).map_err(|refused| InvalidQueueList::Name {
-            entry: entry.to_owned(),
-            reason: refused.reason().to_owned(),
+        check_queue(name).map_err(|refused| {
+            let reason = refused.reason();
+            InvalidQueueList(format!("`{entry}` cannot name a queue: {reason}"))
         })?;
-        Ok(if is_prefix {
-            Self::Prefix(name.to_owned())
-        } else {
-            Self::Exact(name.to_owned())
+        Ok(match prefix {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Exact(name.to_owned()),
         })
     }
 
@@ -169,19 +112,25 @@ impl QueuePattern {
     }
 }
 
+fn not_empty(patterns: Vec<QueuePattern>) -> Result<QueueList, InvalidQueueList> {
+    match patterns.is_empty() {
+        true => Err(InvalidQueueList(
+            "no queue is named; use `*` for every queue".to_owned(),
+        )),
+        false => Ok(QueueList { patterns }),
+    }
+}
+
 fn next_pattern(entry: &str, before: &[QueuePattern]) -> Result<QueuePattern, InvalidQueueList> {
     let pattern = QueuePattern::parse(entry)?;
-    if before.contains(&pattern) {
-        return Err(InvalidQueueList::Duplicate {
-            entry: entry.to_owned(),
-        });
-    }
-    if before.contains(&QueuePattern::Any) {
-        return Err(InvalidQueueList::AfterStar {
-            entry: entry.to_owned(),
-        });
-    }
-    Ok(pattern)
+    let problem = if before.contains(&pattern) {
+        "is in the list twice; keep the place where it should be served"
+    } else if before.contains(&QueuePattern::Any) {
+        "stands after `*`, which already takes every other queue; move `*` to the end"
+    } else {
+        return Ok(pattern);
+    };
+    Err(InvalidQueueList(format!("`{entry}` {problem}")))
 }
 
 /// Reads a list whose entries are separated by commas: `mail,reports*,*`.
@@ -189,10 +138,13 @@ impl FromStr for QueueList {
     type Err = InvalidQueueList;
 
     fn from_str(text: &str) -> Result<Self, InvalidQueueList> {
-        if text.trim().is_empty() {
-            return Err(InvalidQueueList::Empty);
+        let mut patterns = Vec::new();
+        if !text.trim().is_empty() {
+            for entry in text.split(',') {
+                patterns.push(next_pattern(entry.trim(), &patterns)?);
+            }
         }
-        Self::new(text.split(',').map(str::trim))
+        not_empty(patterns)
     }
 }
 
@@ -221,7 +173,7 @@ impl<'de> Visitor<'de> for QueueListVisitor {
         while let Some(pattern) = entries.next_element_seed(NextPattern { before: &patterns })? {
             patterns.push(pattern);
         }
-        QueueList::of(patterns).map_err(A::Error::custom)
+        not_empty(patterns).map_err(A::Error::custom)
     }
 }
 
@@ -252,11 +204,8 @@ impl Visitor<'_> for NextPattern<'_> {
 
 impl fmt::Display for QueueList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, pattern) in self.patterns.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "," };
-            write!(f, "{separator}{pattern}")?;
-        }
-        Ok(())
+        let patterns: Vec<String> = self.patterns.iter().map(ToString::to_string).collect();
+        f.write_str(&patterns.join(","))
     }
 }
 

@@ -17,7 +17,7 @@ use super::parts::{
     DatabaseSettings, DispatcherSettings, MaintenanceSettings, ProcessSettings, Retention,
     SchedulerSettings, WorkerSettings,
 };
-use super::problem::{InvalidConfig, Place};
+use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
 
 /// The file that is read when none is named, if it is there.
@@ -155,7 +155,9 @@ impl Config {
         };
         let mut document = Document::parse(path, &text);
         if let Some(error) = unreadable {
-            let place = named.map_or(Place::File(path.to_owned()), |given| given.place.clone());
+            let place = named.map_or(SettingPlace::File(path.to_owned()), |given| {
+                given.place.clone()
+            });
             document.refuse(
                 place,
                 format!("could not read `{}`: {error}", path.display()),
@@ -176,7 +178,7 @@ impl Config {
 
 /// An empty variable counts as unset.
 fn is_set(given: &Override) -> bool {
-    !(given.value.is_empty() && matches!(given.place, Place::Variable(_)))
+    !(given.value.is_empty() && matches!(given.place, SettingPlace::Variable(_)))
 }
 
 impl File {
