@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use chrono::{DateTime, Local, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
+use indicatif::HumanCount;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
 
@@ -166,15 +167,7 @@ pub(super) fn count_of_jobs(count: Count) -> String {
 
 /// Writes a number with its thousands apart.
 pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(count).to_string()
 }
 
 #[cfg(test)]
