@@ -9,9 +9,8 @@ use crate::App;
 use crate::config::Config;
 
 pub(super) const HELP: &str = "\
-Reads the configuration as `queue start` would with the same flags, reports everything that is
-wrong with it at once, each with its place, and tells what would run. Exits with 2 if something is
-wrong.";
+Reads the configuration as `queue start` would with the same flags, and shows what would run.
+Reports all problems at once, each with its place, and exits with 2 if there are any.";
 
 pub(super) fn run<S: Send + Sync + 'static>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
     let config = global.load()?;
@@ -47,7 +46,7 @@ fn schedules<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
 fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
     let settings = &config.settings;
     let on = |enabled| if enabled { "on" } else { "off" };
-    let mut lines = vec![format!("the configuration is right: {}", config.source)];
+    let mut lines = vec![format!("the configuration is valid: {}", config.source)];
     let mut add = |name: &str, value: &str| lines.push(format!("{name:<12} {value}"));
     for worker in &settings.workers {
         let words = format!("{} with {} jobs at once", worker.queues, worker.concurrency);
@@ -63,7 +62,7 @@ fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
     match app.kinds() {
         kinds if kinds.is_empty() => add(
             "kinds",
-            "none: it would run no jobs; register some, or give handlers in queue.toml",
+            "none, so no job would run: register some, or add handlers to queue.toml",
         ),
         kinds => add("kinds", &kinds.join(", ")),
     }
@@ -71,7 +70,7 @@ fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
         add("schedules", &schedules(app).join(", "));
     }
     if config.database.url.is_none() {
-        let advice = "none given: set DATABASE_URL before `queue start`";
+        let advice = "not set: set DATABASE_URL before `queue start`";
         add("database", advice);
     }
     lines.join("\n")

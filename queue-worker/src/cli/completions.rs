@@ -28,7 +28,7 @@ impl Completions {
     }
 }
 
-/// The name this program was started by: an application's own is completed as well.
+/// Returns the name of the running program, which may be an application's own.
 fn program() -> String {
     let started_as = std::env::args_os().next();
     started_as

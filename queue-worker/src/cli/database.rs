@@ -1,4 +1,4 @@
-//! How commands come to their database.
+//! The database of a command.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const NO_DATABASE: &str = "no database given: set DATABASE_URL, or `queue dev` starts one";
 
-/// The database that a command speaks to, and the schema in it.
+/// The configured database, and the schema in it.
 pub(super) struct Database {
     pub(super) schema: Schema,
     options: PgConnectOptions,
@@ -35,16 +35,15 @@ impl Database {
         let DatabaseSettings { url, schema } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
         let schema = Schema::named(schema).map_err(|error| Failure::new(Exit::Usage, error))?;
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            Failure::usage(format!("the database URL cannot be understood: {error}"))
-        })?;
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
         Ok(Self {
             schema,
             options: options.application_name("queue"),
         })
     }
 
-    /// Opens one connection, or says why that is not possible.
+    /// Opens one connection.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
         let connecting = PgConnection::connect_with(&self.options);
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -56,7 +55,7 @@ impl Database {
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
-    /// Makes a handle to enqueue with; it connects when it is used.
+    /// Makes a handle to enqueue with, which connects when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
         let pool = PgPoolOptions::new()
             .max_connections(2)
@@ -67,7 +66,7 @@ impl Database {
             .map_err(|error| Failure::new(Exit::Usage, error))
     }
 
-    /// Says where the database is, without the password.
+    /// Describes where the database is, without the password.
     pub(super) fn place(&self) -> String {
         let options = &self.options;
         let host = match options.get_socket() {
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_database_does_not_tell_its_password() {
+    fn the_place_of_a_database_does_not_contain_its_password() {
         let database = Database::configured(&at("postgres://ada:secret@db:6432/app"))
             .unwrap_or_else(|_| panic!());
         assert_eq!(

@@ -12,17 +12,17 @@ use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
 
 const HELP: &str = "\
-Starts a private Postgres with the programs of one that is installed, on a Unix socket, with its
-data kept between runs; brings its tables up to date; and runs jobs as `queue start` would. It
-says where the data is, and how to let other commands use the same database.
+Starts a private Postgres on a Unix socket, with the programs of an installed one; applies the
+migrations; and runs jobs as `queue start` would. The data is kept between runs. Prints where the
+data is, and how to use the same database with other commands.
 
-With DATABASE_URL set, that database is used instead, and no Postgres is started.";
+If DATABASE_URL is set, uses that database and starts no Postgres.";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Dev {
-    /// Where to keep the database
-    #[arg(long, value_name = "FOLDER")]
+    /// The directory for the database
+    #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
     #[command(flatten)]
     flags: ProcessFlags,
@@ -42,7 +42,9 @@ impl Dev {
         if let Some(embedded) = &embedded {
             let url = embedded.url();
             say(embedded.announcement());
-            say(format!("for other commands: export DATABASE_URL='{url}'"));
+            say(format!(
+                "to use it with other commands: export DATABASE_URL='{url}'"
+            ));
             config.database.url = Some(url);
         }
         let ended = run(app, config).await;

@@ -1,4 +1,4 @@
-//! `queue doctor`: what stops jobs now.
+//! `queue doctor`: finds what keeps jobs from running.
 
 use std::io::{IsTerminal, stdout};
 
@@ -9,14 +9,14 @@ use super::output::one_line;
 use super::{Database, Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\
-It looks for: tables that are missing or of another version; processes that are not there, dead
-or stopping; queues that nobody serves, paused queues and closed limits with jobs in them,
-kinds that no process knows; jobs that are late, overdue or failed; schedules that are overdue;
-sessions, replication slots and prepared transactions that hold dead rows in place; tables full of
+Looks for tables that are missing or of another version; missing, dead or stopping processes;
+jobs in queues that no process serves, in paused queues, behind limits of 0, or of kinds that no
+process knows; jobs that are late, overdue or failed; recurring jobs that are overdue; sessions,
+replication slots and prepared transactions that keep dead rows from being removed; tables full of
 dead rows; settings of the server that lose jobs or slow them down; connections and ids that run out.
 
-An ordinary database role is enough. Exits with 1 when something is found; for programs, --json
-gives every finding a `check` that does not change, such as `no_live_process`.";
+An ordinary database role is enough. Exits with 1 if there is a finding. With --json, each finding
+has a stable `check`, such as `no_live_process`.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = global.load()?;
@@ -32,7 +32,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
 
 fn report(findings: &[Finding], coloured: bool) -> String {
     if findings.is_empty() {
-        return "nothing stops the jobs".to_owned();
+        return "no problems found".to_owned();
     }
     let parts: Vec<String> = findings
         .iter()

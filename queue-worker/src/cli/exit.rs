@@ -1,4 +1,4 @@
-//! How a command ends, and what it says when it failed.
+//! Exit codes, and the errors of commands.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use queue_core::operations::limits::LimitError;
 use queue_core::operations::queues::QueueError;
 use queue_core::recurring::RecurringError;
 
-/// The meaning of an exit code.
+/// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Fine = 0,
@@ -24,7 +24,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do its work.
+/// The error of a command.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
@@ -55,14 +55,14 @@ impl Failure {
         }
     }
 
-    /// Returns what went wrong, with its causes, if there is anything to say.
+    /// Returns the message with its causes, if there is one.
     pub(super) fn message(&self) -> Option<String> {
         self.error.as_ref().map(with_causes)
     }
 }
 
-/// Writes an error with its causes, down to what the server or the network said: errors of sqlx
-/// repeat their causes, and add lines of the server's own source.
+/// Writes an error with its causes. For errors of sqlx only the message of the server or the
+/// network is used: they repeat their causes, and add lines of the server's source.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut messages = Vec::new();
     for cause in error.chain() {
@@ -94,16 +94,16 @@ impl From<sqlx::Error> for Failure {
             );
         }
         if queue_core::is_transient(&error) {
-            let error = anyhow::Error::new(error).context("the database went away");
+            let error = anyhow::Error::new(error).context("lost the connection to the database");
             return Self::new(Exit::Unreachable, error);
         }
         anyhow::Error::new(error)
-            .context("the database refused")
+            .context("the database returned an error")
             .into()
     }
 }
 
-/// Takes an argument that an operation refuses for a mistake in the command line.
+/// Treats arguments that an operation rejects as mistakes in the command line.
 macro_rules! from_errors_of_operations {
     ($($error:ident),*) => {$(
         impl From<$error> for Failure {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_written_once() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::new(sqlx::Error::Io(refused)).context("could not connect");
         assert_eq!(with_causes(&error), "could not connect: connection refused");

@@ -15,18 +15,18 @@ use crate::config::{Config, Override};
 pub(super) struct Global {
     #[command(flatten)]
     flags: GlobalSettings,
-    /// Prints one JSON value for programs, with stable field names
+    /// Prints JSON for programs, with stable field names
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Logs more; twice for everything
+    /// Logs more; may be given twice
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
-    /// Every setting that a flag of this command line gives.
+    /// The settings that are given by flags.
     #[arg(skip)]
     pub(super) settings: Vec<Override>,
 }
 
-/// The settings that every command may give; [`given_settings`] reads them.
+/// The settings that every command accepts; [`given_settings`] reads them.
 #[derive(Default, Args)]
 struct GlobalSettings {
     /// The database, as postgres://user:password@host/name
@@ -41,7 +41,7 @@ struct GlobalSettings {
 }
 
 impl Global {
-    /// Reads the configuration, with the flags of this command line over it.
+    /// Reads the configuration, overridden by the flags of this command line.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
@@ -76,7 +76,7 @@ impl Global {
         Ok(Exit::Fine)
     }
 
-    /// Prints the result of a command that has said in words what it did: only with `--json`.
+    /// Prints a result that was already reported in words: as JSON with `--json`, otherwise not.
     pub(super) fn conclude<T: Serialize + ?Sized>(&self, result: &T) -> Result<Exit, Failure> {
         if self.json {
             print_json(result)?;
@@ -85,8 +85,8 @@ impl Global {
     }
 }
 
-/// Returns the settings that flags give: those arguments that carry an environment variable and
-/// stand on the command line. The configuration reads the variables itself, so that a problem is
+/// Returns the settings that are given by flags: arguments on the command line that have an
+/// environment variable. The configuration reads the variables itself, so that a problem is
 /// reported where the value was given.
 pub(super) fn given_settings(command: &Command, matches: &ArgMatches) -> Vec<Override> {
     if let Some((name, matches)) = matches.subcommand()

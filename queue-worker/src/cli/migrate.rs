@@ -1,4 +1,4 @@
-//! `queue migrate`: brings the tables up to date, or tells whether that is needed.
+//! `queue migrate`: applies migrations, or shows which are applied.
 
 use clap::{Args, Subcommand};
 use queue_core::Schema;
@@ -10,12 +10,12 @@ use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
 Examples:
-  queue migrate                applies what is missing; safe to run from many places at once
-  queue migrate status         tells what has been applied; exits with 1 if something is missing
-  queue migrate sql > up.sql   writes everything as one script, to be applied by hand
+  queue migrate                applies missing migrations; safe to run from many places at once
+  queue migrate status         shows which are applied; exits with 1 if any is missing
+  queue migrate sql > up.sql   writes all of them as one script, to be applied by hand
 
-The tables live in a schema of their own (`queue`, or --schema) with their own bookkeeping, beside
-whatever migrations the application has.";
+The tables and the list of applied migrations are in a schema of their own (`queue`, or --schema),
+apart from the application's migrations.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -26,9 +26,9 @@ pub(super) struct Migrate {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Applies the migrations that are missing [default]
+    /// Applies missing migrations [default]
     Up,
-    /// Tells which migrations have been applied
+    /// Shows which migrations are applied
     Status,
     /// Prints the migrations as SQL; needs no database
     Sql,
@@ -60,7 +60,7 @@ async fn up(global: &Global) -> Result<Exit, Failure> {
     global.conclude(&applied.collect::<Vec<_>>())
 }
 
-/// Applies what is missing.
+/// Applies missing migrations.
 pub(super) async fn apply(database: &Database) -> Result<Vec<Migration>, Failure> {
     let mut conn = database.connect().await?;
     let applied = migrate::migrate(&mut conn, &database.schema).await;

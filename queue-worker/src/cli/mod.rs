@@ -1,6 +1,6 @@
-//! The command line: run jobs, enqueue them, see them, change them, and find out what stops them.
+//! The command line: run, enqueue, inspect and change jobs, and find out why they do not run.
 //!
-//! An application hands its [`App`] to [`run`] and so has every command for its own jobs:
+//! An application that passes its [`App`] to [`run`] has every command for its own jobs:
 //!
 //! ```no_run
 //! # use queue_worker::{App, Cx, Job, Perform};
@@ -62,33 +62,32 @@ const ABOUT: &str = "Durable background jobs on Postgres";
 const LONG_ABOUT: &str = "\
 Durable background jobs on Postgres.
 
-A job is a row: it has a kind, arguments in JSON, and waits in a queue. It is in one state at a
-time: scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed,
-or finished.
-A process runs jobs; any number of processes may run at once.";
+A job is a row with a kind and arguments in JSON, and waits in a queue. It is in one state at a time:
+scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed, or
+finished. Processes run jobs; any number of them may run at once.";
 
 const EXAMPLES: &str = "\
 First steps:
-  queue dev                                       a database and a process, for development
-  queue enqueue greet --args '{\"name\": \"Ada\"}'    one job
-  queue jobs                                      what became of it
+  queue dev                                       starts a database and a process
+  queue enqueue greet --args '{\"name\": \"Ada\"}'    enqueues a job
+  queue jobs                                      the newest jobs with their states
 
 In production:
   export DATABASE_URL=postgres://user:password@host/name
-  queue migrate                                   make or update the tables
-  queue start                                     run jobs until told to stop
-  queue doctor                                    what stops jobs now, and what to do
+  queue migrate                                   creates or updates the tables
+  queue start                                     runs jobs until it is asked to stop
+  queue doctor                                    finds what keeps jobs from running
 
 Exit codes:
-  0  it worked, and nothing is wrong
-  1  it failed, or something is wrong (doctor, check, migrate status)
-  2  the command line or the configuration is wrong
+  0  success, and no problems found
+  1  failure, or problems found (doctor, migrate status)
+  2  the command line or the configuration is not valid
   3  the database cannot be reached
-  4  there is no such job or schedule
+  4  there is no such job or recurring job
 
-The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration file (queue.toml
-in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
-`queue_worker=debug`). Flags beat the environment, which beats the file.";
+Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default queue.toml
+in the current directory), QUEUE_LOG the filter of the log (such as `info` or `queue_worker=debug`).
+Flags override the environment, which overrides the file.";
 
 #[derive(Parser)]
 #[command(
@@ -96,7 +95,7 @@ in the current directory, unless set), QUEUE_LOG what is logged (such as `info` 
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    after_help = "`--help` tells more, with examples and exit codes.",
+    after_help = "See `--help` for examples and exit codes.",
     after_long_help = EXAMPLES,
     arg_required_else_help = true,
     infer_subcommands = true
@@ -110,39 +109,39 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs jobs until told to stop
+    /// Runs jobs until it is asked to stop
     #[command(after_help = start::HELP)]
     Start(ProcessFlags),
     /// Checks the configuration, without a database
     #[command(after_help = check::HELP)]
     Check(ProcessFlags),
-    /// Makes or updates the tables, or tells whether that is needed
+    /// Creates or updates the tables, or shows whether that is needed
     Migrate(migrate::Migrate),
     /// Enqueues a job, or a file of them
     Enqueue(enqueue::Enqueue),
-    /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones anyway
+    /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones
     Jobs(jobs::Jobs),
     /// Lists, sets and resets limits: how many jobs of a key run at once, or start in a period
     Limits(limits::Limits),
     /// Lists, pauses, resumes and clears queues
     Queues(queues::Queues),
-    /// Lists, shows, adds, pauses, resumes, runs and removes schedules
+    /// Lists, shows, adds, pauses, resumes, runs and removes recurring jobs
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs
     Processes,
-    /// Tells how many jobs there are, how fast they go, and what goes wrong
+    /// Shows how many jobs there are, how many ended, and which fail
     #[command(after_help = stats::HELP)]
     Stats,
-    /// Tells what stops jobs now, why, and what to do
+    /// Finds what keeps jobs from running, and says what to do
     #[command(after_help = doctor::HELP)]
     Doctor,
     /// Starts a private Postgres, migrates it, and runs jobs: for development
     Dev(dev::Dev),
-    /// Prints a script that completes commands in a shell
+    /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
 
-/// Runs the command line of this process, on a runtime of its own.
+/// Runs the command line of this process on a new runtime.
 pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -150,7 +149,7 @@ pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(run_async(app));
-            // A blocking job that does not stop when asked must not keep the program from ending.
+            // A blocking job that ignores the request to stop must not keep the program running.
             runtime.shutdown_background();
             exit
         }
@@ -161,12 +160,12 @@ pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     }
 }
 
-/// Runs the command line of this process, inside a runtime.
+/// Runs the command line of this process inside a runtime.
 pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // A reader of the help text who has gone away is no error.
+            // A closed pipe while printing help is not an error.
             let _ = error.print();
             return match error.use_stderr() {
                 true => Exit::Usage.into(),
@@ -218,12 +217,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_put_together_rightly() {
+    fn the_commands_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn global_flags_stand_before_or_after_the_command() {
+    fn global_flags_may_be_before_or_after_the_command() {
         for args in [
             ["queue", "--json", "jobs", "list"],
             ["queue", "jobs", "--json", "list"],
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_give_settings_from_anywhere_on_the_line() {
+    fn flags_give_settings_anywhere_on_the_line() {
         let line = "queue --schema jobs start --concurrency 3 --config other.toml";
 
         let cli = parse(line.split(' ').map(OsString::from)).unwrap_or_else(|error| error.exit());

@@ -56,7 +56,7 @@ fn status(process: &ProcessSummary, dead_after_seconds: f64) -> &'static str {
     }
 }
 
-/// Returns what a process has recorded of itself: a value as it is, a list with commas.
+/// Returns a value from the details of a process; a list is joined with commas.
 fn detail(process: &ProcessSummary, key: &str) -> String {
     match process.details.get(key) {
         Some(serde_json::Value::Array(values)) => {

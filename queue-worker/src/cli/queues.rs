@@ -16,12 +16,12 @@ const BATCH: u32 = 1_000;
 const EXAMPLES: &str = "\
 Examples:
   queue queues                    depth and latency of every queue
-  queue queues pause mail         no job of it starts; those that run go on
+  queue queues pause mail         starts none of its jobs; running jobs go on
   queue queues resume mail
-  queue queues clear mail         discards its ready jobs, after asking
+  queue queues clear mail         discards its ready jobs after a confirmation
 
-Latency is the time for which the oldest ready job has been waiting. How many jobs of a queue run at
-once, in all processes together, is set by `queue limits set --queue NAME`.";
+Latency is how long the oldest ready job has been waiting. To limit how many jobs of a queue run at
+once in all processes, use `queue limits set --queue NAME`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -34,7 +34,7 @@ pub(super) struct Queues {
 enum Command {
     /// Lists every queue with its depth and latency [default]
     List,
-    /// Pauses queues: their jobs are not started any more
+    /// Pauses queues: none of their jobs is started
     Pause {
         /// The queues
         #[arg(required = true, value_name = "QUEUE")]
@@ -50,7 +50,7 @@ enum Command {
     Clear {
         /// The queue
         queue: String,
-        /// Does not ask
+        /// Skips the confirmation
         #[arg(long, short)]
         yes: bool,
     },
@@ -100,7 +100,7 @@ fn table(queues: &[QueueSummary]) -> Rows {
     })
 }
 
-/// Pauses or resumes queues, after all names have been checked.
+/// Pauses or resumes queues. Checks all names before the first change.
 async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit, Failure> {
     queues.iter().try_for_each(|queue| check(queue))?;
     let (mut conn, schema) = Database::open(global).await?;

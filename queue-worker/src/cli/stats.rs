@@ -10,8 +10,8 @@ use super::output::{count, grouped};
 use super::{Database, Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\
-Jobs are counted up to a million in each state, so that this is cheap on a full database too.
-Finished jobs are cleared after a while (a day, unless configured), and then count no more.";
+Jobs are counted up to a million in each state, which is cheap even if there are many more.
+Finished jobs are counted until they are cleared, by default after a day.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(global).await?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_stand_in_columns() {
+    fn figures_are_aligned_in_columns() {
         let mut figures = Figures::default();
         figures.jobs.ready = Count {
             count: 1_000_000,

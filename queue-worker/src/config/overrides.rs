@@ -1,4 +1,4 @@
-//! Environment variables and flags: what they are called, and how they change what the file says.
+//! Environment variables and flags, which override the file.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
 const PREFIX: &str = "QUEUE_";
 
-/// What the file has for a setting. Outside of the file everything is a text.
+/// The type that a setting has in the file. Elsewhere every value is a string.
 #[derive(Clone, Copy)]
 enum Form {
     Text,
@@ -23,8 +23,8 @@ enum Form {
 }
 use Form::{Bool, Number, Text};
 
-/// Every variable that gives a setting, with the key of that setting in the file. A flag of the
-/// same setting is known by the variable too.
+/// Every variable that gives a setting, and the key of the setting in the file. A flag is
+/// identified by the variable of its setting.
 const VARIABLES: [(&str, &str, Form); 24] = [
     ("DATABASE_URL", "database.url", Text),
     ("QUEUE_SCHEMA", "database.schema", Text),
@@ -73,8 +73,8 @@ const VARIABLES: [(&str, &str, Form); 24] = [
 ];
 
 impl Form {
-    /// Returns the value that the file would have. A text that does not have the form stays a
-    /// text, which serde refuses.
+    /// Returns the value that the file would have. A string that cannot be parsed stays a string,
+    /// which serde then rejects.
     fn value(self, text: &str) -> DeValue<'_> {
         let read = match (self, text) {
             (Bool, "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
@@ -87,10 +87,10 @@ impl Form {
     }
 }
 
-/// What one environment variable or one flag says, instead of the file.
+/// The value of an environment variable or a flag, which overrides the file.
 #[derive(Clone)]
 pub struct Override {
-    /// The variable; for a flag, the one that gives the same setting.
+    /// The variable; for a flag, the variable of the same setting.
     pub variable: String,
     /// Where it was given.
     pub place: SettingPlace,
@@ -99,14 +99,14 @@ pub struct Override {
 }
 
 impl Override {
-    /// Returns what the environment of this process says.
+    /// Returns the variables of this process.
     pub fn environment() -> Vec<Self> {
         env::vars_os()
             .filter_map(|(name, value)| Some(Self::variable(name.to_str()?, value)))
             .collect()
     }
 
-    /// Returns what a variable says.
+    /// Makes the override of a variable.
     pub fn variable(name: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
             variable: name.to_owned(),
@@ -115,7 +115,7 @@ impl Override {
         }
     }
 
-    /// Returns what a flag says, given the variable of the same setting.
+    /// Makes the override of a flag, given the variable of the same setting.
     pub fn flag(name: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
             place: SettingPlace::Flag(name.to_owned()),
@@ -124,10 +124,10 @@ impl Override {
     }
 }
 
-/// Lays variables and flags over what the file says; among those of one setting the last one wins.
+/// Lays variables and flags over the file. For each setting the last override wins.
 ///
-/// All values of one setting go before the next setting: the concurrency of the environment is
-/// that of the worker which the flag `--queues` makes.
+/// Settings are applied in the order of `VARIABLES`, queues first: `QUEUE_CONCURRENCY` applies to
+/// the worker that `--queues` creates.
 pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
     refuse_misspelt(overrides, document);
     for (variable, key, form) in VARIABLES {
@@ -135,14 +135,14 @@ pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a
             let place = given.place.clone();
             match given.value.to_str() {
                 Some(text) => set(key, form.value(text), place, document),
-                None => document.refuse(place, "it is not valid UTF-8"),
+                None => document.refuse(place, "the value is not valid UTF-8"),
             }
         }
     }
 }
 
-/// Refuses variables whose name is nearly that of a setting. Any other may belong to somebody
-/// else: Kubernetes sets `QUEUE_SERVICE_HOST` for a service that is named `queue`.
+/// Rejects variables with a name similar to that of a setting. All others are left alone:
+/// Kubernetes sets `QUEUE_SERVICE_HOST` for a service with the name `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
     let known = VARIABLES.map(|(name, ..)| name);
     let known = || known.into_iter().chain([FILE_VARIABLE]);
@@ -159,7 +159,7 @@ fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
     }
 }
 
-/// Puts a value into the tables that it is for: that of its section, or those of all workers.
+/// Puts a value into the table of its section, or into those of all workers.
 fn set<'a>(
     key: &'static str,
     value: DeValue<'a>,
@@ -190,8 +190,8 @@ fn set<'a>(
     };
     if key == "workers.concurrency" && tables.len() != 1 {
         let message = format!(
-            "it is not clear which of the {} workers of the file is meant; give the queues too, \
-             and one worker on them replaces those",
+            "the file has {} workers, and it is not clear which one is meant; set the queues too, \
+             and one worker for them replaces those of the file",
             tables.len()
         );
         return document.refuse(place, message);

@@ -1,20 +1,20 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, and their places.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything that is wrong with a configuration: the file from top to bottom, then the
-/// environment, then the flags.
+/// All problems of a configuration: the file from top to bottom, then the environment, then the
+/// flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidConfig {
     /// The problems; at least one.
     pub problems: Vec<ConfigProblem>,
 }
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where it is.
+    /// The place of the setting.
     pub place: SettingPlace,
     /// What was expected, and what was found.
     pub message: String,
@@ -34,14 +34,14 @@ pub enum SettingPlace {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// The key with the tables around it, as `workers[0].concurrency`; empty for a syntax error.
+        /// The full key, such as `workers[0].concurrency`; empty for a syntax error.
         key: String,
     },
     /// An environment variable.
     Variable(String),
     /// A flag of the command line.
     Flag(String),
-    /// A setting that keeps its default.
+    /// A setting that was not given, by its key.
     Default(String),
 }
 

@@ -6,11 +6,10 @@ use std::str::FromStr;
 use queue_core::check_queue;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-/// The queues a worker serves, the most urgent first.
+/// The queues that a worker serves, the most urgent first.
 ///
-/// An entry is a name (`mail`), a prefix (`reports*`), or `*`: every queue that no earlier entry
-/// matches, which is why `*` stands last. Queues are served in the order of the list, whatever
-/// the order of their names.
+/// An entry is a name (`mail`), a prefix (`reports*`), or `*` for every queue that no earlier entry
+/// matches; `*` must be the last one. Queues are served in the order of the list.
 ///
 /// ```
 /// use queue_worker::config::QueueList;
@@ -29,33 +28,33 @@ pub struct QueueList {
 /// One entry of a [`QueueList`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueuePattern {
-    /// The queue of exactly this name.
+    /// The queue with this name.
     Exact(String),
-    /// Every queue whose name starts so.
+    /// Every queue with a name that starts with this prefix.
     Prefix(String),
     /// Every queue.
     Any,
 }
 
-/// Why a list of queues is refused, as a sentence.
+/// The reason why a list of queues is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidQueueList(String);
 
 impl QueueList {
-    /// The entries in their order; there is at least one.
+    /// Returns the entries in their order; there is at least one.
     pub fn patterns(&self) -> &[QueuePattern] {
         &self.patterns
     }
 
-    /// Finds the position of the first entry that matches the queue: its urgency for this worker.
+    /// Returns the position of the first entry that matches the queue: its urgency for the worker.
     pub fn matches(&self, queue: &str) -> Option<usize> {
         self.patterns
             .iter()
             .position(|pattern| pattern.matches(queue))
     }
 
-    /// The queues named in full, in their order.
+    /// Returns the names of the entries without a `*`, in their order.
     pub fn exact_names(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().filter_map(|pattern| match pattern {
             QueuePattern::Exact(name) => Some(name.as_str()),
@@ -63,7 +62,7 @@ impl QueueList {
         })
     }
 
-    /// Whether queues that do not exist yet may match: there is a prefix or a `*`.
+    /// Returns whether new queues may match, because an entry is a prefix or `*`.
     pub fn has_wildcards(&self) -> bool {
         self.patterns
             .iter()
@@ -102,7 +101,7 @@ impl QueuePattern {
         })
     }
 
-    /// Whether the queue is one that this entry stands for.
+    /// Returns whether the entry matches the queue.
     pub fn matches(&self, queue: &str) -> bool {
         match self {
             Self::Exact(name) => name == queue,
@@ -124,9 +123,9 @@ fn not_empty(patterns: Vec<QueuePattern>) -> Result<QueueList, InvalidQueueList>
 fn next_pattern(entry: &str, before: &[QueuePattern]) -> Result<QueuePattern, InvalidQueueList> {
     let pattern = QueuePattern::parse(entry)?;
     let problem = if before.contains(&pattern) {
-        "is in the list twice; keep the place where it should be served"
+        "is in the list twice; remove one of them"
     } else if before.contains(&QueuePattern::Any) {
-        "stands after `*`, which already takes every other queue; move `*` to the end"
+        "comes after `*`, which already matches every other queue; move `*` to the end"
     } else {
         return Ok(pattern);
     };
@@ -148,7 +147,7 @@ impl FromStr for QueueList {
     }
 }
 
-/// Reads a text with commas, or an array with one text for each entry.
+/// Reads a string with commas, or an array with one string for each entry.
 impl<'de> Deserialize<'de> for QueueList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(QueueListVisitor)
@@ -161,7 +160,7 @@ impl<'de> Visitor<'de> for QueueListVisitor {
     type Value = QueueList;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or an array of texts")
+        f.write_str("a string or an array of strings")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<QueueList, E> {
@@ -177,7 +176,7 @@ impl<'de> Visitor<'de> for QueueListVisitor {
     }
 }
 
-/// Reads one entry of an array; its errors are those of this entry, so that they have its place.
+/// Reads one entry of an array, so that an error has the place of the entry.
 struct NextPattern<'a> {
     before: &'a [QueuePattern],
 }
@@ -194,7 +193,7 @@ impl Visitor<'_> for NextPattern<'_> {
     type Value = QueuePattern;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text in quotes")
+        f.write_str("a string")
     }
 
     fn visit_str<E: Error>(self, entry: &str) -> Result<QueuePattern, E> {
@@ -224,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_entry_that_matches_decides() {
+    fn the_first_matching_entry_gives_the_position() {
         let queues: QueueList = "mail*,mail_urgent,reports,*".parse().unwrap();
         for (queue, position) in [
             ("mail", 0),
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_knows_its_names_and_wildcards() {
+    fn names_and_wildcards_of_a_list_are_found() {
         for (text, names, wildcards) in [
             ("*", vec![], true),
             ("mail", vec!["mail"], false),
@@ -255,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_written_as_it_is_read() {
+    fn a_list_can_be_read_from_its_text() {
         let queues: QueueList = " mail , reports*,* ".parse().unwrap();
         assert_eq!(queues.to_string(), "mail,reports*,*");
         assert_eq!(queues.to_string().parse::<QueueList>(), Ok(queues));
     }
 
     #[test]
-    fn a_list_that_cannot_mean_what_it_says_is_refused() {
+    fn an_invalid_list_is_rejected_with_the_reason() {
         for (text, message) in [
             ("", "no queue is named; use `*` for every queue"),
             ("a,,b", "`` cannot name a queue: a name cannot be empty"),
@@ -280,16 +279,10 @@ mod tests {
             ),
             (
                 "*,a",
-                "`a` stands after `*`, which already takes every other queue; move `*` to the end",
+                "`a` comes after `*`, which already matches every other queue; move `*` to the end",
             ),
-            (
-                "a,b,a",
-                "`a` is in the list twice; keep the place where it should be served",
-            ),
-            (
-                "*,*",
-                "`*` is in the list twice; keep the place where it should be served",
-            ),
+            ("a,b,a", "`a` is in the list twice; remove one of them"),
+            ("*,*", "`*` is in the list twice; remove one of them"),
         ] {
             assert_eq!(
                 text.parse::<QueueList>().unwrap_err().to_string(),

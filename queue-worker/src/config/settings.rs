@@ -1,4 +1,4 @@
-//! What a process is told by `queue.toml`, the environment and the command line.
+//! Loads the settings from `queue.toml`, the environment and the command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,56 +20,56 @@ use super::parts::{
 use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read by default, if it exists.
 const DEFAULT_FILE: &str = "queue.toml";
 
 /// Everything one process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The workers; one that serves every queue by default. May be empty in a process that only
+    /// The workers; by default one that serves every queue. May be empty in a process that only
     /// dispatches, schedules or clears.
     pub workers: Vec<WorkerSettings>,
-    /// The part that moves due jobs to ready.
+    /// The dispatcher, which makes scheduled jobs ready when they are due.
     pub dispatcher: DispatcherSettings,
-    /// The part that enqueues what is due again and again.
+    /// The scheduler, which enqueues recurring jobs.
     pub scheduler: SchedulerSettings,
-    /// The process itself: its liveness and its end.
+    /// The process itself: heartbeats and shutdown.
     pub process: ProcessSettings,
-    /// The part that clears what is kept no longer.
+    /// Maintenance, which clears old jobs.
     pub maintenance: MaintenanceSettings,
-    /// How long ended jobs are kept.
+    /// How long jobs are kept after their end.
     pub retention: Retention,
-    /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) run at
-    /// once, and start in a period, in all processes together. They are declared when a process
-    /// starts, and hold where no operator has set anything.
+    /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) may run
+    /// at once, and start in a period, in all processes together. A process declares them when it
+    /// starts; what an operator has set overrides them.
     pub limits: BTreeMap<String, LimitSetting>,
 }
 
-/// Everything that the command line reads: the settings of a process, and what it works on.
+/// The whole configuration of the command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the process runs.
+    /// The settings of the process.
     pub settings: Settings,
     /// The database it works on.
     pub database: DatabaseSettings,
-    /// The kinds that run without Rust code.
+    /// The handlers without Rust code, by kind.
     pub handlers: BTreeMap<String, HandlerSettings>,
-    /// The schedules, by name.
+    /// The recurring jobs, by name.
     pub recurring: BTreeMap<String, RecurringSettings>,
-    /// Where the rest came from.
+    /// The file, if there is one.
     pub source: Source,
 }
 
-/// Where a configuration came from, before environment and flags.
+/// The file that a configuration was read from, if there was one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// No file was named, and there is no `queue.toml` here: the defaults.
+    /// No file was given, and there is no `queue.toml` here.
     Defaults,
     /// This file.
     File(PathBuf),
 }
 
-/// The whole file. What is left out has its default.
+/// The whole file. Settings that are left out have their defaults.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -86,20 +86,20 @@ struct File {
 }
 
 impl Settings {
-    /// Reads the settings for a process inside an application: `queue.toml`, or the file that
-    /// `QUEUE_CONFIG` names, with the environment (`QUEUE_…`) over it. What neither says has its
-    /// default.
+    /// Loads the settings for a process inside an application from `queue.toml`, or the file that
+    /// `QUEUE_CONFIG` names. Variables (`QUEUE_…`) override the file; other settings have their
+    /// defaults.
     ///
-    /// The whole file is checked. Its database, handlers and schedules are for the command line:
-    /// an application brings its own.
+    /// The whole file is checked, but its database, handlers and recurring jobs are only for the
+    /// command line: an application brings its own.
     ///
     /// # Errors
-    /// Reports every problem of the file and the environment at once, each with its place.
+    /// Contains every problem of the file and the environment, each with its place.
     pub fn load() -> Result<Self, InvalidConfig> {
         Config::load(&Override::environment()).map(|config| config.settings)
     }
 
-    /// Returns everything that is wrong with the settings; empty when they can be run.
+    /// Returns the problems of the settings; empty if a process can run with them.
     pub fn problems(&self) -> Vec<InvalidSetting> {
         let mut check = Check::default();
         for (position, worker) in self.workers.iter().enumerate() {
@@ -127,15 +127,15 @@ impl Settings {
 }
 
 impl Config {
-    /// Reads the file and lays the overrides over it, the later ones over the earlier: those of the
-    /// environment ([`Override::environment`]), then those of flags. What nothing says has its
-    /// default. No database is needed.
+    /// Reads the file and applies the overrides in their order: first those of the environment
+    /// ([`Override::environment`]), then those of flags. Other settings have their defaults. Needs
+    /// no database.
     ///
     /// The file is the one that `QUEUE_CONFIG` or its flag names, which must then exist, or
     /// `queue.toml` in the current directory if there is one.
     ///
     /// # Errors
-    /// Reports every problem of all three places at once, each with its place.
+    /// Contains every problem of all three sources, each with its place.
     pub fn load(overrides: &[Override]) -> Result<Self, InvalidConfig> {
         let overrides: Vec<Override> = overrides
             .iter()
@@ -163,7 +163,7 @@ impl Config {
                 format!("could not read `{}`: {error}", path.display()),
             );
         }
-        // The problems of the file are noted even where the environment says something else.
+        // Reads the file alone first, to report its problems even where a variable overrides it.
         document.read::<File>();
         lay_over(&overrides, &mut document);
         let file = document.read::<File>();
@@ -176,14 +176,14 @@ impl Config {
     }
 }
 
-/// An empty variable counts as unset.
+/// Returns whether the override has a value: an empty variable counts as unset.
 fn is_set(given: &Override) -> bool {
     !(given.value.is_empty() && matches!(given.place, SettingPlace::Variable(_)))
 }
 
 impl File {
-    /// Returns what the file says. What is refused may be left out, for the whole is then of no
-    /// use.
+    /// Returns the configuration. Invalid parts may be missing from it: with problems, it is not
+    /// used.
     fn config(self, source: Source, check: &mut Check) -> Config {
         let mut handlers = BTreeMap::new();
         for (kind, table) in self.handlers {
@@ -203,7 +203,7 @@ impl File {
             if let Some(handler) = handler
                 && handlers.insert(name.clone(), handler).is_some()
             {
-                let message = format!("[handlers.{name}] is a kind of this name already");
+                let message = format!("[handlers.{name}] already defines a kind with this name");
                 check.refuse(&key, message);
             }
             recurring.insert(name, settings);
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::config::KeepFor;
 
-    fn told(settings: &Settings) -> Vec<String> {
+    fn problems(settings: &Settings) -> Vec<String> {
         settings
             .problems()
             .iter()
@@ -269,12 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_can_be_run() {
-        assert_eq!(told(&Settings::default()), Vec::<String>::new());
+    fn the_defaults_have_no_problems() {
+        assert_eq!(problems(&Settings::default()), Vec::<String>::new());
     }
 
     #[test]
-    fn settings_filled_in_by_code_are_checked_all_at_once() {
+    fn all_problems_of_settings_from_code_are_reported_at_once() {
         let mut settings = Settings::default();
         settings.workers[0].concurrency = 0;
         settings.dispatcher.poll_interval = Duration::ZERO;
@@ -292,13 +292,13 @@ mod tests {
             .insert("import".to_owned(), LimitSetting::default());
 
         assert_eq!(
-            told(&settings),
+            problems(&settings),
             [
                 "workers[0].concurrency: expected a whole number from 1 to 10000, found 0",
                 "dispatcher.poll_interval: expected a duration from 10ms to 1h, found 0s",
                 "process.name: expected a name of 1 to 200 bytes without control characters, found \"two\\nlines\"",
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
-                 a process would be taken for dead after one late heartbeat",
+                 a process would be presumed dead after one late heartbeat",
                 "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
                 "limits.import: say how many at once, or at which rate",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
@@ -307,20 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_may_only_dispatch_or_schedule_but_must_do_something() {
+    fn a_process_needs_at_least_one_part() {
         let mut settings = Settings {
             workers: Vec::new(),
             ..Settings::default()
         };
         settings.maintenance.enabled = false;
-        assert_eq!(told(&settings), Vec::<String>::new());
+        assert_eq!(problems(&settings), Vec::<String>::new());
 
         settings.dispatcher.enabled = false;
-        assert_eq!(told(&settings), Vec::<String>::new());
+        assert_eq!(problems(&settings), Vec::<String>::new());
 
         settings.scheduler.enabled = false;
         assert_eq!(
-            told(&settings),
+            problems(&settings),
             [
                 "workers: there is nothing to run: no worker, and dispatcher, scheduler and \
                  maintenance are off"

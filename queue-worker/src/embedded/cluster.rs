@@ -1,4 +1,4 @@
-//! The data directory: made by `initdb` once, kept between runs.
+//! The data directory, which `initdb` creates once and which is kept between runs.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use super::find::Binaries;
 pub(super) const NAME: &str = "queue";
 pub(super) const PORT: u16 = 5432;
 
-/// One data directory, the programs that serve it, and the user that they run as.
+/// A data directory, the programs that serve it, and the user that runs them.
 #[derive(Debug, Clone)]
 pub(super) struct Cluster {
     pub(super) account: Account,
@@ -36,7 +36,7 @@ impl Cluster {
     }
 
     /// Creates the data directory if there is none, and otherwise checks that it was written by
-    /// the same major version. `lock` is the open lock file of the place.
+    /// the same major version. `lock` is the open lock file.
     pub(super) fn ensure_data(&self, lock: &File) -> Result<(), EmbeddedError> {
         let path = self.directories.data.join("PG_VERSION");
         match fs::read_to_string(&path) {
@@ -51,8 +51,8 @@ impl Cluster {
         }
     }
 
-    /// Creates the data directory under another name and renames it, so that the files of an
-    /// interrupted `initdb` are never mistaken for data.
+    /// Creates the data directory under another name and renames it, so that an interrupted
+    /// `initdb` leaves no incomplete data directory.
     fn create_data(&self, lock: &File) -> Result<(), EmbeddedError> {
         let fresh = self.directories.data.with_extension("new");
         match fs::remove_dir_all(&fresh) {

@@ -1,4 +1,4 @@
-//! How the server comes up and goes down.
+//! Starting and stopping the server.
 
 use std::fs::File;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::server::{self, Supervisor};
 const ADOPT_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who started the server.
+/// Whether the server runs, and who started it.
 #[derive(Debug)]
 pub(super) enum Running {
     No,
@@ -22,8 +22,8 @@ pub(super) enum Running {
     Adopted,
 }
 
-/// Adopts the server that runs, or starts one, and creates its database. Holds the lock, so that
-/// no other process does the same meanwhile.
+/// Adopts a running server, or starts one, and creates its database. Holds the lock, so that no
+/// other process does the same at the same time.
 pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, EmbeddedError> {
     let lock = cluster.directories.lock().await?;
     cluster.directories.open_socket_dir(&cluster.account)?;
@@ -53,8 +53,8 @@ pub(super) async fn stop(
     Ok(())
 }
 
-/// Adopts a server that another process started; returns whether there was one. A server that is
-/// starting up or shutting down is waited for until it accepts connections or has ended.
+/// Adopts a server that another process started. Returns whether there was one. Waits for a server
+/// that is starting up or shutting down until it accepts connections or has ended.
 async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
     let deadline = Instant::now() + ADOPT_MAX;
     while let Some(pid) = blocking(cluster, server::running).await? {
@@ -76,13 +76,13 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
     Ok(false)
 }
 
-/// Starts a server, and creates its data directory first if there is none.
+/// Creates the data directory if there is none, and starts a server.
 async fn start(cluster: &Cluster, lock: File) -> Result<Supervisor, EmbeddedError> {
     blocking(cluster, move |cluster| cluster.ensure_data(&lock)).await?;
     let deadline = Instant::now() + ADOPT_MAX;
     loop {
         match blocking(cluster, server::start).await {
-            // The backends of a killed server end soon after it.
+            // The backends of a killed server end shortly after it.
             Err(EmbeddedError::Ended { tail, .. })
                 if tail.contains("shared memory block") && Instant::now() < deadline =>
             {
@@ -110,7 +110,7 @@ async fn ensure_database(cluster: &Cluster) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// Runs work that waits for other programs on a thread for blocking work.
+/// Runs blocking work on a thread of its own.
 async fn blocking<T: Send + 'static>(
     cluster: &Cluster,
     work: impl FnOnce(&Cluster) -> Result<T, EmbeddedError> + Send + 'static,

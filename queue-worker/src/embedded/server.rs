@@ -1,4 +1,4 @@
-//! The server's process: started, looked at and stopped with Postgres' own `pg_ctl`.
+//! The process of the server, managed with `pg_ctl`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -9,11 +9,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use super::cluster::{Cluster, PORT};
 use super::error::{At, EmbeddedError, remove_if_there};
 
-/// Starts the server, prints its process id, and stops it when standard input ends. That is a
-/// pipe from the process that wants the server, so it ends with that process, even by `kill -9`.
-/// Without this shell the server would go on running: `pg_ctl` makes a daemon of it.
+/// A shell script that starts the server, prints its process id, and stops it when its standard
+/// input ends. That is a pipe from this process, so it ends with this process, even after
+/// `kill -9`. Without the script the server would keep running, because `pg_ctl` daemonizes it.
 ///
-/// If another process has started a new server on the same data by then, that one is left alone.
+/// The script does not stop a server that another process has started on the same data since.
 const SUPERVISE: &str = r#"
 exec 2>>server.log
 if ! "$1" start -s -w -t "$2" -l server.log -o "$3" >&2; then
@@ -29,18 +29,18 @@ if [ "$(number)" = "$started" ]; then
 fi
 "#;
 
-/// How many seconds `pg_ctl` waits. Recovery after a crash counts as starting.
+/// How many seconds `pg_ctl` waits for a start, including recovery, or a stop.
 const PATIENCE: &str = "60";
 
-/// The exit code of `pg_ctl status` when it found no server.
+/// The exit code of `pg_ctl status` if no server runs.
 const STATUS_NOT_RUNNING: i32 = 3;
 
-/// The shell that stops the server when this process ends, or this value is dropped.
+/// The shell that stops the server when this process ends or this value is dropped.
 #[derive(Debug)]
 pub(super) struct Supervisor(Child);
 
 impl Supervisor {
-    /// Ends the shell once the server has stopped.
+    /// Ends the shell after the server was stopped.
     pub(super) fn dismiss(mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -57,8 +57,8 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     command.arg(cluster.binaries.program("pg_ctl"));
     command.args([PATIENCE, &options(cluster)]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    // Ctrl-C in a terminal goes to its whole process group, and workers that are shutting down
-    // still need the server.
+    // Ctrl-C in a terminal signals the whole process group, but workers still need the server while
+    // they shut down.
     command.process_group(0);
     let spawned = command.spawn();
     let mut child = spawned.map_err(EmbeddedError::run(shell))?;
@@ -77,7 +77,7 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     Ok(Supervisor(child))
 }
 
-/// Returns the process id of the server that runs on the data, starts up or shuts down there.
+/// Returns the process id of the server of this data, even while it starts up or shuts down.
 pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
     let path = cluster.directories.data.join("postmaster.pid");
     let text = match fs::read_to_string(&path) {
@@ -91,8 +91,7 @@ pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
     Ok((runs && is_postmaster(pid, &cluster.directories.data)).then_some(pid))
 }
 
-/// Stops the server, if one runs, in `pg_ctl`'s mode `fast` or `immediate`, and waits until it
-/// has ended.
+/// Stops the server, if one runs, in mode `fast` or `immediate` of `pg_ctl`, and waits for its end.
 pub(super) fn stop(cluster: &Cluster, mode: &str) -> Result<(), EmbeddedError> {
     let Some(pid) = running(cluster)? else {
         return Ok(());
@@ -112,8 +111,8 @@ pub(super) fn request_stop(cluster: &Cluster) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Removes the pid file of a server that no longer runs. Postgres does so itself, unless another
-/// process of the same user now has that process id.
+/// Removes the pid file of a server that has ended. Postgres itself keeps the file if another
+/// process of the same user has that process id by now.
 pub(super) fn remove_pid_file(cluster: &Cluster) -> Result<(), EmbeddedError> {
     remove_if_there(&cluster.directories.data.join("postmaster.pid"))
 }
@@ -125,9 +124,9 @@ fn run_pg_ctl(cluster: &Cluster, arguments: &[&str]) -> Result<ExitStatus, Embed
     status.map_err(EmbeddedError::run(&program))
 }
 
-/// Prepares to run a program on the data. `pg_ctl` passes its arguments through a shell, where a
-/// `$` in a path would be expanded. So the data directory is named by `PGDATA`, and the log by a
-/// relative path.
+/// Prepares to run a program for this server. `pg_ctl` passes its arguments through a shell, which
+/// would expand a `$` in a path. So `PGDATA` gives the data directory, and the log has a relative
+/// path.
 fn command(cluster: &Cluster, program: &Path) -> Command {
     let mut command = cluster.account.command(program);
     command.env("PGDATA", &cluster.directories.data);
@@ -157,9 +156,9 @@ fn options(cluster: &Cluster) -> String {
         .collect()
 }
 
-/// Returns whether the process is the server of `data`: a Postgres server's current directory is
-/// its data directory. `pg_ctl` cannot tell it from another process that got the same id later.
-/// When the directory cannot be read, the answer is yes.
+/// Returns whether the process is the server of `data`, and not another process that got the same
+/// id later, which `pg_ctl` does not check. The working directory of a Postgres server is its data
+/// directory. If it cannot be read, returns true.
 #[cfg(target_os = "linux")]
 fn is_postmaster(pid: u32, data: &Path) -> bool {
     match (
@@ -173,7 +172,7 @@ fn is_postmaster(pid: u32, data: &Path) -> bool {
 }
 
 /// Returns whether the process is a Postgres server, and not another process that got the same id
-/// later. Whether it serves this data shows when the private socket is tried next.
+/// later. Whether it serves this data is found out by connecting to the socket.
 #[cfg(not(target_os = "linux"))]
 fn is_postmaster(pid: u32, _data: &Path) -> bool {
     let asked = Command::new("ps")

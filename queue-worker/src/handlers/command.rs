@@ -1,20 +1,20 @@
 //! An attempt as a command.
 //!
-//! The command gets the arguments as one line of JSON on its standard input, and the job in its
-//! environment: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
-//! `QUEUE_JOB_ATTEMPTS_MAX`. How it ends is the outcome:
+//! The command gets the arguments as one line of JSON on its standard input, and the job in
+//! environment variables: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
+//! `QUEUE_JOB_ATTEMPTS_MAX`. Its exit status is the outcome:
 //!
 //! | exit status | outcome |
 //! | --- | --- |
 //! | 0 | done |
-//! | 65 (`EX_DATAERR`) | failed for good: these arguments will never work |
-//! | any other, 75 (`EX_TEMPFAIL`) among them | tried again, with the end of its standard error |
-//! | killed by a signal | tried again |
+//! | 65 (`EX_DATAERR`) | failed for good, because of its arguments |
+//! | any other, such as 75 (`EX_TEMPFAIL`) | retried; the error is the end of its standard error |
+//! | killed by a signal | retried |
 //!
-//! It runs in a process group of its own. Asked to stop, the whole group gets `SIGTERM`; given
-//! up on, by dropping the future, the whole group gets `SIGKILL`. What the command leaves running
-//! in its group when it ends is killed too: an attempt that is over must not go on working beside
-//! the next one. Whoever wants a daemon starts it with `setsid`.
+//! The command runs in a process group of its own. A request to stop sends `SIGTERM` to the group;
+//! dropping the future sends `SIGKILL`. Processes of the group that still run when the command ends
+//! are killed, so that an ended attempt does not go on next to the following one. A daemon must be
+//! started with `setsid`.
 
 use std::io;
 use std::pin::pin;
@@ -30,20 +30,20 @@ use super::{HandlerOutcome, storable};
 use crate::app::context::Attempt;
 use crate::config::CommandHandler;
 
-/// The exit status that says: do not try these arguments again.
+/// The exit status that means: do not retry.
 const EX_DATAERR: i32 = 65;
 
-/// How much of the end of standard error becomes part of the error.
+/// How many bytes of the end of standard error the error contains.
 const ERROR_BYTES: usize = 8 * 1024;
 
-/// How long the last output may take to arrive when the command has ended and its group is dead;
-/// only a process that left the group can still hold the pipes open then.
+/// How long to wait for the end of the pipes after the group was killed: a process that has left
+/// the group may keep them open.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Runs one attempt as a command.
 ///
-/// When `stop` is cancelled the command is asked to end and still waited for; dropping the future
-/// kills it.
+/// When `stop` is cancelled, asks the command to end and keeps waiting for it. Dropping the future
+/// kills the command.
 pub(crate) async fn run_command(
     spec: &CommandHandler,
     attempt: &Attempt,
@@ -64,15 +64,15 @@ async fn supervise(
     stop: CancellationToken,
 ) -> Result<(ExitStatus, Tail), String> {
     let mut child = start(spec, attempt).map_err(|error| not_started(spec, &error))?;
-    // Declared after the child, and so dropped before it: the group is killed while its leader
-    // cannot have been reaped yet, and its number cannot belong to anyone else.
+    // Declared after the child, so it is dropped first: the group is killed before its leader can be
+    // reaped, while no other group can have its id.
     let group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();
 
     let status = {
-        // All three pipes are served together, and beside the waiting: a command may fill one
-        // before it looks at another, and may close them before it ends.
+        // Serves all three pipes while waiting for the command: it may fill one pipe before it
+        // reads from another, and may close them before it ends.
         let mut pipes = pin!(async {
             tokio::join!(
                 feed(stdin, args),
@@ -127,7 +127,7 @@ fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
 fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
     let program = &spec.program;
     match &spec.cwd {
-        // A missing directory and a missing program are the same error to the system.
+        // The error is the same for a missing directory and a missing program.
         Some(cwd) if error.kind() == io::ErrorKind::NotFound && !cwd.is_dir() => {
             format!(
                 "could not start `{program}`: there is no directory `{}`",
@@ -141,7 +141,7 @@ fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
     }
 }
 
-/// Writes the arguments, and closes the pipe. A command that does not read them all is free not to.
+/// Writes the arguments and closes the pipe. The command need not read all of them.
 async fn feed(stdin: Option<ChildStdin>, args: &str) {
     let Some(mut stdin) = stdin else { return };
     let written = async {
@@ -150,7 +150,7 @@ async fn feed(stdin: Option<ChildStdin>, args: &str) {
         stdin.flush().await
     };
     if let Err(error) = written.await {
-        tracing::debug!(%error, "the command did not read all its arguments");
+        tracing::debug!(%error, "the command did not read all of its arguments");
     }
 }
 
@@ -163,12 +163,12 @@ async fn log_output(stdout: Option<impl AsyncRead + Unpin>, attempt: &Attempt) {
             job_id = %attempt.job_id,
             kind = attempt.kind,
             output = output.trim_end(),
-            "the command wrote to its standard output"
+            "output of the command"
         );
     }
 }
 
-/// The end of what was written.
+/// The end of the standard error.
 #[derive(Default)]
 struct Tail {
     bytes: Vec<u8>,
@@ -194,7 +194,7 @@ impl Tail {
     fn text(&self) -> String {
         let text = storable(&self.bytes);
         match self.is_cut {
-            // The cut may have fallen inside a character.
+            // The cut may be inside of a character.
             true => format!("…{}", text.trim_start_matches('\u{fffd}').trim_end()),
             false => text.trim_end().to_owned(),
         }
@@ -223,7 +223,7 @@ fn describe(status: ExitStatus) -> String {
     format!("killed by {signal}")
 }
 
-/// The process group of a command; killed when dropped before its leader has ended.
+/// The process group of a command, which is killed on drop unless it has ended.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -232,15 +232,14 @@ impl Group {
     }
 
     fn signal(&self, signal: Signal) {
-        // No such group means that all its processes are gone, which is what is wanted.
+        // Fails if all processes of the group have ended, which is fine.
         if let Some(leader) = self.0 {
             _ = kill_process_group(leader, signal);
         }
     }
 
-    /// Kills what the leader left behind. It has just been reaped: the number still stands for
-    /// this group if anyone is left in it, and for nobody if not, as the system hands numbers out
-    /// in turn.
+    /// Kills the remaining processes of the group. The leader has just been reaped, so its id still
+    /// belongs to this group or to none: the system assigns ids in turn.
     fn end(mut self) {
         self.signal(Signal::KILL);
         self.0 = None;

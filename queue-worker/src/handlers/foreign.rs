@@ -1,4 +1,4 @@
-//! Makes a kind of job out of a command or an endpoint.
+//! Makes handlers out of commands and endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::app::problem::Problem;
 use crate::app::slots::Slot;
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 
-/// Where the waits of a handler begin whose backoff is exponential.
+/// The first wait of an exponential backoff.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 impl<S: Send + Sync + 'static> App<S> {
-    /// Adds the kinds that are run by commands and endpoints.
+    /// Registers commands and endpoints as handlers.
     ///
     /// # Errors
-    /// Says when an endpoint needs certificates and the system has none.
+    /// Fails if an endpoint needs certificates and the system has none.
     pub fn with_handlers(
         self,
         handlers: &BTreeMap<String, HandlerSettings>,
@@ -44,7 +44,7 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 }
 
-/// How jobs of a kind are enqueued by this program, unless the call says otherwise.
+/// Returns the default options of jobs of a kind in this program.
 pub(crate) fn options_of<S: Send + Sync + 'static>(
     kind: &str,
     handlers: &BTreeMap<String, HandlerSettings>,
@@ -67,7 +67,7 @@ fn options(settings: &HandlerSettings) -> Options {
     options
 }
 
-/// A kind whose work is done outside of this program.
+/// A handler that runs a command or calls an endpoint.
 struct Foreign {
     run: Arc<HandlerRun>,
     client: Client,

@@ -1,18 +1,18 @@
-//! An attempt as a request to an endpoint.
+//! An attempt as an HTTP request.
 //!
 //! The arguments are the body of a `POST`, as JSON. The headers `Queue-Job-Id`, `Queue-Job-Kind`,
-//! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` name the job, and
+//! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` describe the job, and
 //! `Idempotency-Key` is its id, the same for every attempt. The status is the outcome:
 //!
 //! | status | outcome |
 //! | --- | --- |
 //! | 2xx | done |
-//! | 429, 503 with `Retry-After` | tried again after that time, at most a day |
-//! | 410 | discarded: what the job was about is gone |
-//! | any other | tried again, with the start of the answer's body |
+//! | 429, 503 with `Retry-After` | retried after that time, at most a day |
+//! | 410 | discarded |
+//! | any other | retried; the error contains the start of the response's body |
 //!
-//! Redirects are not followed: a `POST` that is redirected tends to arrive as a `GET`. A `4xx` is
-//! tried again too, for it mostly means that one side was deployed before the other.
+//! Redirects are not followed, because clients turn a redirected `POST` into a `GET`. A `4xx` is
+//! retried too: it often means that one side was deployed before the other.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -27,28 +27,27 @@ use crate::app::context::Attempt;
 use crate::app::problem::with_causes;
 use crate::config::HttpHandler;
 
-/// How much of the start of an answer becomes part of the error.
+/// How many bytes of the start of a body the error contains.
 const BODY_BYTES: usize = 2 * 1024;
 
-/// How long the body may take to arrive once the status says that something is wrong.
+/// How long to wait for the body of an error.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// How long it may take when the job is done, and its body serves nothing but the connection.
+/// How long to wait for the body of a success, which is only read so that the connection can be
+/// used again.
 const IDLE_BODY_TIME: Duration = Duration::from_millis(50);
 
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// The longest wait that an endpoint may ask for.
+/// The longest wait that `Retry-After` may demand.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
-/// Makes the client that all endpoints of a process share.
-///
-/// An attempt has no time limit here: that is its timeout, which drops the future.
+/// Makes the client for all endpoints of a process. It has no time limit: the timeout of an attempt
+/// drops the future.
 ///
 /// # Errors
-///
-/// When an endpoint is `https` and the system has no certificates to trust. Without such an
-/// endpoint none are needed, and a container without them will do.
+/// Fails if an endpoint has `https` and the system has no trusted certificates. Other endpoints need
+/// none.
 pub(crate) fn http_client<'a>(
     handlers: impl IntoIterator<Item = &'a HttpHandler>,
 ) -> Result<Client, String> {
@@ -67,7 +66,7 @@ pub(crate) fn http_client<'a>(
         .map_err(|error| format!("could not set up HTTP: {}", with_causes(&error)))
 }
 
-/// Chooses ring for the whole program, unless the program has chosen already.
+/// Installs ring for the whole program, unless it has installed another provider.
 fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
@@ -81,8 +80,8 @@ impl HttpHandler {
 
 /// Runs one attempt as a request.
 ///
-/// When `stop` is cancelled, or the future is dropped, the connection is closed: there is no
-/// gentler way to ask an endpoint to stop.
+/// When `stop` is cancelled or the future is dropped, the connection is closed: an endpoint cannot
+/// be asked to stop in another way.
 pub(crate) async fn call_http(
     spec: &HttpHandler,
     client: &Client,
@@ -90,8 +89,8 @@ pub(crate) async fn call_http(
     args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    // Only the wait for the status can be stopped: once it is known the outcome is, and a job
-    // that is done must not be run again for want of the rest of the answer.
+    // Only the wait for the status can be stopped: after that the outcome is known, and a done job
+    // must not run again only because the body did not arrive.
     let answer = tokio::select! {
         biased;
         answer = request(spec, client, attempt, args).send() => answer,
@@ -132,7 +131,7 @@ async fn judge(response: Response) -> HandlerOutcome {
     let status = response.status();
     let after = retry_after(response.headers(), Utc::now());
     if status.is_success() {
-        // A connection whose answer was read to its end serves the next job.
+        // A connection can be used again after the whole response was read.
         start_of_body(response, IDLE_BODY_TIME).await;
         return HandlerOutcome::Done;
     }
@@ -150,7 +149,7 @@ async fn judge(response: Response) -> HandlerOutcome {
     }
 }
 
-/// The time to wait that the answer asks for, as seconds or as a date.
+/// Returns the wait of the header `Retry-After`, given in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match value.parse() {
@@ -189,7 +188,7 @@ fn not_answered(spec: &HttpHandler, error: reqwest::Error) -> String {
     )
 }
 
-/// The address without what may be secret in it: user, password and query.
+/// Returns the URL without its parts that may be secret: user, password, query and fragment.
 fn address(spec: &HttpHandler) -> String {
     let Ok(mut url) = Url::parse(&spec.url) else {
         return "the endpoint".to_owned();

@@ -1,4 +1,4 @@
-//! Handlers without Rust code: one attempt of a job, run as a command or at an HTTP endpoint.
+//! Handlers without Rust code: they run an attempt as a command or an HTTP request.
 
 mod foreign;
 
@@ -9,22 +9,22 @@ pub(crate) use foreign::options_of;
 
 use std::time::Duration;
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HandlerOutcome {
     /// The job is finished.
     Done,
-    /// It failed, and may be tried again when its backoff says.
+    /// It failed, and is retried after its backoff.
     Retry { error: String },
-    /// It failed, and asks to be tried again after this time.
+    /// It failed, and is retried after this time.
     RetryAfter { after: Duration, error: String },
-    /// What the job was about is gone; it is dropped.
+    /// The job is obsolete, and is discarded.
     Discard { error: String },
-    /// It failed, and trying again would not help.
+    /// It failed, and is not retried.
     Fail { error: String },
 }
 
-/// Text of a stranger as Postgres can store it: valid UTF-8 without null characters.
+/// Returns output as text that Postgres can store: valid UTF-8 without null characters.
 fn storable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }

@@ -154,7 +154,7 @@ async fn a_lowered_limit_drains_and_a_raised_one_lets_blocked_jobs_go_on() {
     let output = shell.run(&["limits", "set", "gated", "--to", "1"]).await;
     let said = crate::shell::said(&output);
     assert!(
-        said.contains("1 job runs beyond the new limit: they drain"),
+        said.contains("1 job runs beyond the new limit: no job"),
         "{said}"
     );
     assert_eq!(world.count("claimed").await, 2);
@@ -175,15 +175,12 @@ async fn a_blocked_job_is_run_in_spite_of_its_limit_and_marked() {
     let output = shell.run(&["jobs", "run", &second]).await;
     assert_eq!(
         crate::shell::said(&output),
-        "let 1 job run in spite of limits\n"
+        "let 1 job run despite limits\n"
     );
     stage.noted("second begins").await;
 
     let shown = shell.print(&["jobs", "show", &second]).await;
-    assert!(
-        shown.contains("run anyway in spite of its limits"),
-        "{shown}"
-    );
+    assert!(shown.contains("run anyway despite its limits"), "{shown}");
     assert!(!shown.contains("a slot of"), "{shown}");
     let said = shell.refused(1, &["jobs", "run", &second]).await;
     assert!(said.contains("it is running"), "{said}");

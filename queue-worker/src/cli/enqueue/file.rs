@@ -1,4 +1,4 @@
-//! A file of jobs: read chunk by chunk, each chunk enqueued whole, in the order of the lines.
+//! Enqueues a file of jobs in the order of its lines, one chunk per transaction.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -12,7 +12,7 @@ use super::line::{self, OptionsOf};
 use crate::cli::output::{counted, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
 
-/// One chunk is one transaction, and about as much as one COPY takes.
+/// The size of a chunk: as much as one COPY may take.
 const CHUNK_JOBS: usize = 5_000;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
@@ -43,7 +43,7 @@ async fn enqueue_all(
         if let Err(error) = send(queue, chunk.jobs).await {
             lines.bar.finish_and_clear();
             say(format!(
-                "{} before line {first} of {} enqueued; from that line on, none",
+                "{} before line {first} of {} enqueued, and none from that line on",
                 counted(enqueued, "job was", "jobs were"),
                 lines.name
             ));
@@ -66,12 +66,12 @@ fn refused(lines: &Lines, enqueued: u64, message: &str) -> Failure {
     let Lines { name, number, .. } = lines;
     Failure::usage(format!(
         "line {number} of {name}: {message}\n\
-         {} enqueued, all of the lines before it; put it right and go on with line {number}",
+         {} enqueued, from all lines before it; correct it and continue with line {number}",
         counted(enqueued, "job was", "jobs were")
     ))
 }
 
-/// Enqueues a chunk, all of it or none.
+/// Enqueues a chunk in one transaction.
 async fn send(queue: &Queue, jobs: Vec<NewJob>) -> Result<(), Failure> {
     if !jobs.iter().all(NewJob::is_copyable) {
         queue.enqueue_all(jobs).await?;
@@ -81,7 +81,7 @@ async fn send(queue: &Queue, jobs: Vec<NewJob>) -> Result<(), Failure> {
     copied.map(drop).map_err(|error| error.source.into())
 }
 
-/// The lines of a file, and how far they have been read.
+/// The lines of a file, and the number of the last one that was read.
 struct Lines {
     input: Box<dyn BufRead + Send>,
     name: String,
@@ -95,7 +95,7 @@ struct Chunk {
     end: End,
 }
 
-/// Why a chunk has no more jobs.
+/// Why a chunk ends.
 enum End {
     Full,
     OfFile,
@@ -122,8 +122,8 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Reads jobs until there are enough for one transaction, or there is a reason to end. Empty
-    /// lines are passed over, but count as lines.
+    /// Reads jobs until there are enough for one transaction, or until the end of the file or a bad
+    /// line. Skips empty lines, but counts them.
     fn chunk(&mut self, queue: &Queue, options_of: OptionsOf<'_>) -> Chunk {
         let first_line = self.number + 1;
         let mut jobs = Vec::new();
@@ -138,7 +138,7 @@ impl Lines {
             match self.input.read_until(b'\n', &mut text) {
                 Ok(0) => break End::OfFile,
                 Ok(read) => bytes += read,
-                Err(error) => break End::Refused(format!("could not read it: {error}")),
+                Err(error) => break End::Refused(format!("could not read the line: {error}")),
             }
             self.bar.inc(text.len() as u64);
             if text.trim_ascii().is_empty() {

@@ -20,16 +20,16 @@ const EXAMPLES: &str = "\
 Examples:
   queue enqueue send_welcome --args '{\"user_id\": 7}'
   queue enqueue report --queue reports --delay 10m --tag nightly
-  queue enqueue reindex --unique-key reindex/7    only if no unfinished job has that key
+  queue enqueue reindex --unique-key reindex/7    unless an unfinished job has that key
   queue enqueue --file jobs.jsonl                 a job per line, in their order
   export-jobs | queue enqueue --file -            the same from the standard input
 
-A line of a file is a JSON object: \"kind\" and, if wanted, \"args\", \"queue\", \"priority\",
+Each line of a file is a JSON object with a \"kind\" and optionally \"args\", \"queue\", \"priority\",
 \"attempts\", \"delay\" (such as \"10m\"), \"at\" (such as \"2030-01-31T09:00:00Z\") and \"tags\":
   {\"kind\": \"send_welcome\", \"args\": {\"user_id\": 7}, \"queue\": \"mail\", \"tags\": [\"import\"]}
 
-A line that is refused ends the run: all lines before it are enqueued, neither it nor any after
-it, and its number is told. The id of a single job is printed.";
+An invalid line ends the command with its number: all lines before it are enqueued, and none from
+that line on. For a single job, the command prints its id.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -40,25 +40,25 @@ pub(super) struct Enqueue {
     /// Its arguments, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
     args: serde_json::Value,
-    /// The queue it waits in [default: what its kind says, else `default`]
+    /// Its queue [default: that of its kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Smaller is sooner; may be negative [default: what its kind says, else 0]
+    /// Its priority; smaller is sooner, and may be negative [default: that of its kind, or 0]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
-    /// How many attempts may end in an error [default: what its kind says, else 10]
+    /// How many attempts may end in an error [default: that of its kind, or 10]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
     attempts: Option<i16>,
-    /// Lets it start no sooner than this much later, such as `90s` or `2h`
+    /// How long it waits before it may start, such as `90s` or `2h`
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     delay: Option<Duration>,
-    /// Lets it start no sooner than at this time, such as `2030-01-31T09:00:00+01:00`
+    /// The time from which it may start, such as `2030-01-31T09:00:00+01:00`
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "delay")]
     at: Option<DateTime<Utc>>,
-    /// A label to find it by; may be given several times
+    /// A tag to find it by; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
-    /// Enqueues only if no unfinished job has this key
+    /// A key that no other unfinished job may have
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
     /// Enqueues a job per line of this file; `-` is the standard input
@@ -91,7 +91,7 @@ impl Enqueue {
         if !is_new {
             say(format!("not enqueued: job {id} holds the unique key"));
         }
-        // A job that was kept is another one, which holds the unique key.
+        // A kept job is an earlier one that holds the unique key.
         let result = if is_new { "new" } else { "kept" };
         global.print(&json!({"id": id, "result": result}), |_| id.to_string())
     }

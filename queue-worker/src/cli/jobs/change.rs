@@ -13,24 +13,22 @@ use crate::cli::output::{count_of_jobs, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
 
 pub(super) const RETRY_HELP: &str = "\
-Without --state, a filter means failed jobs. They get all their attempts again. With
-`--state scheduled`, jobs that wait for another attempt run now; those that wait for their first
-are left alone.";
+Without --state, a filter selects failed jobs. They get all their attempts again. With
+`--state scheduled`, jobs that wait for another attempt become ready now; jobs that wait for their
+first attempt are not changed.";
 
 pub(super) const DISCARD_HELP: &str = "\
-Without --state, a filter means scheduled, ready, blocked and failed jobs. A discarded job is
-finished; it is kept for a while, like all finished ones. Running jobs are not discarded but
-cancelled.";
+Without --state, a filter selects scheduled, ready, blocked and failed jobs. A discarded job is
+finished, and kept as long as other finished jobs. Running jobs cannot be discarded: cancel them.";
 
 pub(super) const CANCEL_HELP: &str = "\
-Without --state, a filter means scheduled, ready, blocked and running jobs. Those that wait are
-finished at once. A running one is asked to stop, and cancelled when it does; one that ends well all the same
-is done. Failed jobs are not cancelled but discarded.";
+Without --state, a filter selects scheduled, ready, blocked and running jobs. A waiting job is
+finished at once. A running job is asked to stop: it becomes cancelled when it stops, or done if it
+succeeds first. Failed jobs cannot be cancelled: discard them.";
 
 pub(super) const RUN_HELP: &str = "\
-A filter means blocked jobs. They become ready and run as soon as a worker is free, without regard to
-their limits: others may run beside them, and they hold no slot. That they were let run is kept, and
-`queue jobs show` tells it. If one is tried again, its limits count again.";
+A filter selects blocked jobs. They become ready despite their limits, and hold no slot while they
+run. `queue jobs show` shows this. Their limits apply again to a further attempt.";
 
 /// Which jobs to change: ids or a filter.
 #[derive(Debug, Args)]
@@ -41,7 +39,7 @@ pub(super) struct Which {
     ids: Vec<JobId>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Does not ask before many jobs are changed
+    /// Skips the confirmation
     #[arg(long, short)]
     yes: bool,
 }
@@ -49,7 +47,7 @@ pub(super) struct Which {
 pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Result<Exit, Failure> {
     if which.ids.is_empty() && which.filter.is_empty() {
         return Err(Failure::usage(format!(
-            "which jobs? Name their ids, or a filter such as `--state {}` or `--queue NAME`",
+            "which jobs? Give their ids, or a filter such as `--state {}` or `--queue NAME`",
             action.default_states()[0]
         )));
     }
@@ -88,7 +86,7 @@ fn complete(action: JobAction, filter: JobFilter) -> Result<JobFilter, Failure> 
     })
 }
 
-/// Changes batch after batch of what the filter finds, and shows how far it has come.
+/// Changes all jobs that match the filter, batch by batch, and shows the progress.
 async fn change_all(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_by_a_state_that_the_action_does_not_apply_to_is_refused() {
+    fn a_filter_by_a_state_that_the_action_does_not_apply_to_is_rejected() {
         let running = || JobFilter {
             states: vec![JobState::Claimed],
             ..JobFilter::default()

@@ -14,11 +14,11 @@ const LIMIT: u32 = 50;
 pub(super) struct List {
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many at most
+    /// The maximum number of jobs
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = LIMIT,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// Only those older than this job: the last one of the page before
+    /// Only jobs older than this one, such as the last one of the previous page
     #[arg(long, value_name = "ID", value_parser = job_id)]
     below: Option<JobId>,
 }
@@ -46,8 +46,8 @@ impl List {
     }
 }
 
-/// Shows tags and errors only where there are some; arguments never: they may hold data of
-/// people.
+/// Leaves out the columns of tags and errors if there are none. Never shows arguments, which may
+/// be personal data.
 fn table(jobs: &[JobSummary]) -> Rows {
     let any_tags = jobs.iter().any(|job| !job.tags.is_empty());
     let any_errors = jobs.iter().any(|job| job.error.is_some());
@@ -72,7 +72,7 @@ fn table(jobs: &[JobSummary]) -> Rows {
     })
 }
 
-/// Of a finished job people want to know how.
+/// Returns the state of a job; for a finished one, its outcome.
 fn state(job: &JobSummary) -> &str {
     match (job.state, &job.outcome) {
         (JobState::Finished, Some(outcome)) => outcome,

@@ -13,13 +13,13 @@ use super::{Exit, Failure, Global};
 const EXAMPLES: &str = "\
 Examples:
   queue jobs                                      the newest jobs
-  queue jobs list --state failed --kind send      which of them failed
-  queue jobs show 4711                            one with all its attempts
-  queue jobs retry 4711 4712                      again, by id
-  queue jobs retry --state failed --queue mail    again, all of them, after asking
-  queue jobs discard --kind old_kind --yes        gives up what waits or failed, without asking
-  queue jobs cancel 4711                          ends it, or asks it to stop if it is running
-  queue jobs run 4711                             runs it in spite of the limit that blocks it
+  queue jobs list --state failed --kind send      failed jobs of one kind
+  queue jobs show 4711                            one job with all its attempts
+  queue jobs retry 4711 4712                      retries jobs by id
+  queue jobs retry --state failed --queue mail    retries all that match, after a confirmation
+  queue jobs discard --kind old_kind --yes        discards waiting and failed jobs of a kind
+  queue jobs cancel 4711                          ends a job, or asks it to stop if it runs
+  queue jobs run 4711                             runs a blocked job despite its limits
   queue jobs list --json | jq '.[].id'            for programs";
 
 #[derive(Debug, Args)]
@@ -37,16 +37,16 @@ enum Command {
     List(list::List),
     /// Shows one job with all its attempts
     Show(show::Show),
-    /// Makes failed jobs ready again, and lets those that wait for another attempt run now
+    /// Makes failed jobs, and jobs that wait for another attempt, ready now
     #[command(after_help = change::RETRY_HELP)]
     Retry(change::Which),
-    /// Gives up jobs that wait or failed
+    /// Discards waiting and failed jobs
     #[command(after_help = change::DISCARD_HELP)]
     Discard(change::Which),
-    /// Ends jobs that wait, and asks running ones to stop
+    /// Ends waiting jobs, and asks running ones to stop
     #[command(after_help = change::CANCEL_HELP)]
     Cancel(change::Which),
-    /// Lets blocked jobs run in spite of their limits
+    /// Runs blocked jobs despite their limits
     #[command(after_help = change::RUN_HELP)]
     Run(change::Which),
 }
@@ -55,7 +55,7 @@ impl Jobs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         if self.command.is_some() && !self.list.says_nothing() {
             return Err(Failure::usage(
-                "a flag that says which jobs stands after the subcommand, as in `queue jobs list \
+                "flags that select jobs go after the subcommand, as in `queue jobs list \
                  --state failed`",
             ));
         }

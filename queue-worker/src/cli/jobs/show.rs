@@ -16,7 +16,7 @@ pub(super) struct Show {
     /// The job
     #[arg(value_parser = job_id)]
     id: JobId,
-    /// Shows its arguments too; they may hold data of people
+    /// Shows its arguments, which may be personal data
     #[arg(long)]
     args: bool,
 }
@@ -62,7 +62,7 @@ fn unknown(id: JobId) -> Failure {
     Failure::new(
         Exit::NotFound,
         anyhow::anyhow!(
-            "there is no job {id}: it never was, or it was cleared some time after it finished"
+            "there is no job {id}: it never existed, or it was cleared after it finished"
         ),
     )
 }
@@ -102,7 +102,7 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Tells which limits it has, what it waits for, and what it holds.
+/// Lists the limits of the job, the key that it waits for, and the slots that it holds.
 fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
     let limits = job.limits.iter().map(|limit| ("limit", limit_text(limit)));
     let mut facts: Vec<_> = limits.collect();
@@ -123,7 +123,7 @@ fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
     if let Some(at) = job.let_run_at {
         facts.push((
             "run anyway",
-            format!("in spite of its limits, {}", absolute(at)),
+            format!("despite its limits, {}", absolute(at)),
         ));
     }
     facts

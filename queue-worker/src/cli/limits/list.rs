@@ -9,12 +9,12 @@ use crate::cli::output::{Rows, count, grouped, relative, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
 const COUNT: u32 = 50;
-/// The holders that are named; `queue jobs show` of a blocked job names more.
+/// How many holders are listed; `queue jobs show` of a blocked job lists more.
 const HOLDERS_NAMED: usize = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only keys behind this one in their order: the last one of the page before
+    /// Only keys after this one, such as the last one of the previous page
     #[arg(
         long,
         value_name = "KEY",
@@ -22,7 +22,7 @@ pub(super) struct List {
         hide_default_value = true
     )]
     after: String,
-    /// How many at most
+    /// The maximum number of keys
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = COUNT,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
@@ -42,7 +42,7 @@ impl List {
         let (mut conn, schema) = Database::open(global).await?;
         let found = limits::list(&mut conn, &schema, &self.after, self.count).await?;
         let empty = match self.after.is_empty() {
-            true => "no limit is in use, and none is set: `queue limits set NAME` sets one",
+            true => "no limit is set or in use: `queue limits set NAME` sets one",
             false => "there are no further keys",
         };
         global.print_list(&found, empty, table)?;
@@ -72,7 +72,7 @@ fn table(limits: &[LimitSummary]) -> Rows {
     })
 }
 
-/// Names the jobs that hold the slots, and when the next may start if that is what is waited for.
+/// Lists the jobs that hold slots, and when the next one may start if jobs wait for that.
 fn holders(limit: &LimitSummary) -> String {
     let ids = limit.holders.iter().take(HOLDERS_NAMED);
     let mut words: Vec<String> = ids.map(JobId::to_string).collect();

@@ -10,24 +10,24 @@ use crate::cli::output::{counted, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
 pub(super) const RESET_HELP: &str = "\
-What the jobs bring with them holds again at once. What queue.toml says holds again when a process
-with it starts.";
+The limits of the jobs themselves apply again at once. A limit in queue.toml applies again when a
+process with that file starts.";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is not given stays as it was set before; without that, it is as the jobs say. It holds at once,
-in all processes. Jobs that run are left alone, and those that wait go on when there is room.")]
+A value that is not given stays as it was set before, or as the jobs have it. The limit applies at once
+in all processes. Running jobs go on, and blocked jobs become ready when there is room.")]
 pub(super) struct Set {
     #[command(flatten)]
     name: Name,
-    /// How many may run at once; 0 lets none start
+    /// How many jobs may run at once; with 0 none starts
     #[arg(long, value_name = "JOBS",
         value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     to: Option<u32>,
-    /// How many may start in a period, such as `100/1m` or `5/s`
+    /// How many jobs may start in a period, such as `100/1m` or `5/s`
     #[arg(long, value_name = "STARTS/PERIOD")]
     rate: Option<String>,
-    /// How many may start at once after a pause; as many as start in a period, unless given
+    /// How many jobs may start at once after a pause [default: as many as in a period]
     #[arg(long, value_name = "STARTS", requires = "rate")]
     burst: Option<u32>,
 }
@@ -49,7 +49,7 @@ impl Set {
     fn setting(&self) -> Result<LimitSetting, Failure> {
         if self.to.is_none() && self.rate.is_none() {
             return Err(Failure::usage(
-                "which limit? Say how many at once (`--to 5`), at which rate (`--rate 100/1m`), or \
+                "which limit? Give `--to 5` for jobs at once, `--rate 100/1m` for starts in a period, or \
                  both",
             ));
         }
@@ -67,13 +67,13 @@ fn say_set(name: &str, set: &LimitSet) {
     say(format!("the limit of {name} is now: {words}"));
     if set.beyond > 0 {
         say(format!(
-            "{} beyond the new limit: they drain, and nothing of this key starts until then",
+            "{} beyond the new limit: no job of this key starts until enough of them have ended",
             counted(set.beyond, "job runs", "jobs run")
         ));
     }
     if set.unblocked > 0 {
         let jobs = counted(set.unblocked, "blocked job", "blocked jobs");
-        say(format!("let {jobs} go on"));
+        say(format!("made {jobs} ready"));
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure>
     let (mut conn, schema) = Database::open(global).await?;
     let changed = limits::reset(&mut conn, &schema, &name).await?;
     say(match changed {
-        true => format!("reset the limit of {name}: what the jobs say holds again"),
+        true => format!("removed the limit of {name}: the limits of the jobs apply again"),
         false => format!("no limit was set for {name}"),
     });
     global.conclude(&json!({"name": name, "changed": changed}))
