@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_says_what_why_and_what_next() {
+    fn a_finding_is_shown_with_its_effect_and_the_next_step() {
         let finding = Finding {
             severity: Severity::Error,
             check: "no_live_process",
