@@ -77,8 +77,8 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     Ok(Exit::Fine)
 }
 
-/// Adds the kinds and recurring jobs of the configuration to those of the program, and returns an
-/// error if they do not fit together.
+/// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error
+/// that lists every conflict.
 pub(super) fn complete<S: Send + Sync + 'static>(
     app: App<S>,
     config: &Config,
@@ -97,6 +97,6 @@ pub(super) fn complete<S: Send + Sync + 'static>(
     let problems = app.problems().iter();
     let problems: String = problems.map(|problem| format!("\n  {problem}")).collect();
     Err(Failure::usage(format!(
-        "the kinds and recurring jobs of the program and of the configuration do not fit together:{problems}"
+        "the kinds and recurring jobs conflict:{problems}"
     )))
 }

@@ -14,77 +14,50 @@ pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
 const PREFIX: &str = "QUEUE_";
 
-/// The type that a setting has in the file. Elsewhere every value is a string.
-#[derive(Clone, Copy)]
-enum Form {
-    Text,
-    Number,
-    Bool,
-}
-use Form::{Bool, Number, Text};
-
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str, Form); 24] = [
-    ("DATABASE_URL", "database.url", Text),
-    ("QUEUE_SCHEMA", "database.schema", Text),
-    ("QUEUE_QUEUES", "workers.queues", Text),
-    ("QUEUE_CONCURRENCY", "workers.concurrency", Number),
-    ("QUEUE_POLL_INTERVAL", "workers.poll_interval", Text),
-    ("QUEUE_DISPATCHER", "dispatcher.enabled", Bool),
-    (
-        "QUEUE_DISPATCHER_POLL_INTERVAL",
-        "dispatcher.poll_interval",
-        Text,
-    ),
-    (
-        "QUEUE_DISPATCHER_BATCH_SIZE",
-        "dispatcher.batch_size",
-        Number,
-    ),
-    ("QUEUE_SCHEDULER", "scheduler.enabled", Bool),
-    (
-        "QUEUE_SCHEDULER_POLL_INTERVAL",
-        "scheduler.poll_interval",
-        Text,
-    ),
-    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source", Text),
-    ("QUEUE_TIME_ZONE", "scheduler.time_zone", Text),
-    ("QUEUE_PROCESS_NAME", "process.name", Text),
-    (
-        "QUEUE_HEARTBEAT_INTERVAL",
-        "process.heartbeat_interval",
-        Text,
-    ),
-    ("QUEUE_DEAD_AFTER", "process.dead_after", Text),
-    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout", Text),
-    ("QUEUE_CANCEL_GRACE", "process.cancel_grace", Text),
-    ("QUEUE_NOTIFICATIONS", "process.notifications", Bool),
-    ("QUEUE_MAINTENANCE", "maintenance.enabled", Bool),
-    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval", Text),
-    (
-        "QUEUE_MAINTENANCE_BATCH_SIZE",
-        "maintenance.batch_size",
-        Number,
-    ),
-    ("QUEUE_RETENTION_FINISHED", "retention.finished", Text),
-    ("QUEUE_RETENTION_FAILED", "retention.failed", Text),
-    ("QUEUE_RETENTION_FIRINGS", "retention.firings", Text),
+const VARIABLES: [(&str, &str); 24] = [
+    ("DATABASE_URL", "database.url"),
+    ("QUEUE_SCHEMA", "database.schema"),
+    ("QUEUE_QUEUES", "workers.queues"),
+    ("QUEUE_CONCURRENCY", "workers.concurrency"),
+    ("QUEUE_POLL_INTERVAL", "workers.poll_interval"),
+    ("QUEUE_DISPATCHER", "dispatcher.enabled"),
+    ("QUEUE_DISPATCHER_POLL_INTERVAL", "dispatcher.poll_interval"),
+    ("QUEUE_DISPATCHER_BATCH_SIZE", "dispatcher.batch_size"),
+    ("QUEUE_SCHEDULER", "scheduler.enabled"),
+    ("QUEUE_SCHEDULER_POLL_INTERVAL", "scheduler.poll_interval"),
+    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source"),
+    ("QUEUE_TIME_ZONE", "scheduler.time_zone"),
+    ("QUEUE_PROCESS_NAME", "process.name"),
+    ("QUEUE_HEARTBEAT_INTERVAL", "process.heartbeat_interval"),
+    ("QUEUE_DEAD_AFTER", "process.dead_after"),
+    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
+    ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
+    ("QUEUE_NOTIFICATIONS", "process.notifications"),
+    ("QUEUE_MAINTENANCE", "maintenance.enabled"),
+    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
+    ("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
+    ("QUEUE_RETENTION_FINISHED", "retention.finished"),
+    ("QUEUE_RETENTION_FAILED", "retention.failed"),
+    ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
 ];
 
-impl Form {
-    /// Returns the value that the file would have. A string that cannot be parsed stays a string,
-    /// which serde then rejects.
-    fn value(self, text: &str) -> DeValue<'_> {
-        let read = match (self, text) {
-            (Bool, "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-            (Bool, "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
-            (Number, _) => DeValue::parse(text).ok().map(Spanned::into_inner),
-            (Text | Bool, _) => None,
-        };
-        read.filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
-            .unwrap_or_else(|| DeValue::String(text.into()))
-    }
+/// Returns the value that the file would have for a string from elsewhere: the names of settings
+/// that are numbers or booleans are listed here. A string that cannot be parsed stays a string,
+/// which serde then rejects.
+fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
+    let parsed = match (name, text) {
+        ("enabled" | "notifications", "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
+        ("enabled" | "notifications", "false" | "0" | "no" | "off") => {
+            Some(DeValue::Boolean(false))
+        }
+        ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+        _ => None,
+    };
+    parsed
+        .filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
+        .unwrap_or_else(|| DeValue::String(text.into()))
 }
 
 /// The value of an environment variable or a flag, which overrides the file.
@@ -130,11 +103,11 @@ impl Override {
 /// the worker that `--queues` creates.
 pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
     refuse_misspelt(overrides, document);
-    for (variable, key, form) in VARIABLES {
+    for (variable, key) in VARIABLES {
         for given in overrides.iter().filter(|given| given.variable == variable) {
             let place = given.place.clone();
             match given.value.to_str() {
-                Some(text) => set(key, form.value(text), place, document),
+                Some(text) => set(key, text, place, document),
                 None => document.refuse(place, "the value is not valid UTF-8"),
             }
         }
@@ -144,7 +117,7 @@ pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a
 /// Rejects variables with a name similar to that of a setting. All others are left alone:
 /// Kubernetes sets `QUEUE_SERVICE_HOST` for a service with the name `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
-    let known = VARIABLES.map(|(name, ..)| name);
+    let known = VARIABLES.map(|(name, _key)| name);
     let known = || known.into_iter().chain([FILE_VARIABLE]);
     for given in overrides {
         if known().any(|name| name == given.variable) {
@@ -160,12 +133,7 @@ fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
 }
 
 /// Puts a value into the table of its section, or into those of all workers.
-fn set<'a>(
-    key: &'static str,
-    value: DeValue<'a>,
-    place: SettingPlace,
-    document: &mut Document<'a>,
-) {
+fn set<'a>(key: &'static str, text: &'a str, place: SettingPlace, document: &mut Document<'a>) {
     let Some((section, name)) = key.split_once('.') else {
         return;
     };
@@ -198,7 +166,10 @@ fn set<'a>(
     }
     for table in &mut tables {
         if let DeValue::Table(table) = table {
-            table.insert(Spanned::new(span.clone(), name.into()), at(value.clone()));
+            table.insert(
+                Spanned::new(span.clone(), name.into()),
+                at(value(name, text)),
+            );
         }
     }
 }
@@ -210,7 +181,7 @@ mod tests {
     #[test]
     fn the_sample_configuration_names_every_variable() {
         let sample = include_str!("../../../config/queue.toml");
-        for (variable, ..) in VARIABLES {
+        for (variable, _key) in VARIABLES {
             assert!(sample.contains(variable), "{variable}");
         }
     }

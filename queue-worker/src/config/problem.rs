@@ -12,7 +12,8 @@ pub struct InvalidConfig {
 }
 
 /// One problem of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
 pub struct ConfigProblem {
     /// The place of the setting.
     pub place: SettingPlace,
@@ -55,21 +56,11 @@ impl fmt::Display for SettingPlace {
                 column,
                 key,
             } => {
-                write!(f, "{}:{line}:{column}", path.display())?;
-                if key.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, ": {key}")
-                }
+                let separator = if key.is_empty() { "" } else { ": " };
+                write!(f, "{}:{line}:{column}{separator}{key}", path.display())
             }
             Self::Variable(name) | Self::Flag(name) | Self::Default(name) => f.write_str(name),
         }
-    }
-}
-
-impl fmt::Display for ConfigProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
     }
 }
 

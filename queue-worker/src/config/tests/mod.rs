@@ -324,7 +324,7 @@ fn every_scalar_can_be_set_by_its_variable() {
 }
 
 #[test]
-fn a_recurring_job_names_a_kind_or_has_its_own_command() {
+fn a_recurring_job_has_a_kind_or_a_handler_of_its_own() {
     let config = Sources::with(
         r#"
             [recurring.report]

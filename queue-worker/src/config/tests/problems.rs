@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn problems_of_recurring_jobs_are_reported_with_their_places() {
+fn mistakes_in_recurring_jobs_are_reported_with_their_places() {
     let sources = Sources::with(
         r#"[handlers.taken]
 command = ["true"]
