@@ -26,7 +26,7 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_jso
     });
     let limits = settings.limits.iter();
     json!({
-        "source": config.source.to_string(),
+        "source": source(config),
         "schema": config.database.schema,
         "database_given": config.database.url.is_some(),
         "workers": workers.collect::<Vec<_>>(),
@@ -39,6 +39,13 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_jso
     })
 }
 
+fn source(config: &Config) -> String {
+    match &config.file {
+        Some(path) => path.display().to_string(),
+        None => "the defaults (there is no queue.toml here)".to_owned(),
+    }
+}
+
 fn schedules<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
     app.schedules().iter().map(|each| each.name()).collect()
 }
@@ -46,7 +53,7 @@ fn schedules<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
 fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
     let settings = &config.settings;
     let on = |enabled| if enabled { "on" } else { "off" };
-    let mut lines = vec![format!("the configuration is valid: {}", config.source)];
+    let mut lines = vec![format!("the configuration is valid: {}", source(config))];
     let mut add = |name: &str, value: &str| lines.push(format!("{name:<12} {value}"));
     for worker in &settings.workers {
         let words = format!("{} with {} jobs at once", worker.queues, worker.concurrency);

@@ -95,7 +95,7 @@ mod tests {
             },
             handlers: std::collections::BTreeMap::new(),
             recurring: std::collections::BTreeMap::new(),
-            source: crate::config::Source::Defaults,
+            file: None,
         }
     }
 

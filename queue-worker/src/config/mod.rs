@@ -45,4 +45,4 @@ pub use queue_core::Rate;
 pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;
-pub use settings::{Config, Settings, Source};
+pub use settings::{Config, Settings};

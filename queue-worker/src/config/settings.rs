@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use queue_core::check_kind;
 use queue_core::operations::limits::LimitSetting;
@@ -56,17 +56,8 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerSettings>,
     /// The recurring jobs, by name.
     pub recurring: BTreeMap<String, RecurringSettings>,
-    /// The file, if there is one.
-    pub source: Source,
-}
-
-/// The file that a configuration was read from, if there was one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// No file was given, and there is no `queue.toml` here.
-    Defaults,
-    /// This file.
-    File(PathBuf),
+    /// The file that was read, if there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// The whole file. Settings that are left out have their defaults.
@@ -146,12 +137,12 @@ impl Config {
             .iter()
             .rfind(|given| given.variable == FILE_VARIABLE);
         let path = named.map_or(Path::new(DEFAULT_FILE), |given| Path::new(&given.value));
-        let (text, source, unreadable) = match fs::read_to_string(path) {
-            Ok(text) => (text, Source::File(path.to_owned()), None),
+        let (text, file, unreadable) = match fs::read_to_string(path) {
+            Ok(text) => (text, Some(path.to_owned()), None),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                (String::new(), Source::Defaults, None)
+                (String::new(), None, None)
             }
-            Err(error) => (String::new(), Source::Defaults, Some(error)),
+            Err(error) => (String::new(), None, Some(error)),
         };
         let mut document = Document::parse(path, &text);
         if let Some(error) = unreadable {
@@ -166,9 +157,9 @@ impl Config {
         // Reads the file alone first, to report its problems even where a variable overrides it.
         document.read::<File>();
         lay_over(&overrides, &mut document);
-        let file = document.read::<File>();
+        let read = document.read::<File>();
         let mut check = Check::default();
-        let config = file.config(source, &mut check);
+        let config = read.config(file, &mut check);
         for problem in check.problems {
             document.refuse_setting(problem);
         }
@@ -184,7 +175,7 @@ fn is_set(given: &Override) -> bool {
 impl File {
     /// Returns the configuration. Invalid parts may be missing from it: with problems, it is not
     /// used.
-    fn config(self, source: Source, check: &mut Check) -> Config {
+    fn config(self, file: Option<PathBuf>, check: &mut Check) -> Config {
         let mut handlers = BTreeMap::new();
         for (kind, table) in self.handlers {
             let handler = check.within(&format!("handlers.{kind}"), |check| {
@@ -231,25 +222,14 @@ impl File {
             database: self.database,
             handlers,
             recurring,
-            source,
+            file,
         }
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        File::default()
-            .config(Source::Defaults, &mut Check::default())
-            .settings
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Defaults => write!(f, "the defaults (there is no {DEFAULT_FILE} here)"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
+        File::default().config(None, &mut Check::default()).settings
     }
 }
 

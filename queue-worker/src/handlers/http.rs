@@ -52,7 +52,10 @@ pub(crate) fn http_client<'a>(
     handlers: impl IntoIterator<Item = &'a HttpHandler>,
 ) -> Result<Client, String> {
     install_crypto();
-    let needs_certificates = handlers.into_iter().any(|handler| handler.is_https());
+    let is_https = |url: Url| url.scheme() == "https";
+    let needs_certificates = handlers
+        .into_iter()
+        .any(|handler| Url::parse(&handler.url).is_ok_and(is_https));
     let builder = Client::builder()
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -70,12 +73,6 @@ pub(crate) fn http_client<'a>(
 fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
-}
-
-impl HttpHandler {
-    fn is_https(&self) -> bool {
-        Url::parse(&self.url).is_ok_and(|url| url.scheme() == "https")
-    }
 }
 
 /// Runs one attempt as a request.

@@ -38,9 +38,11 @@ async fn enqueue_all(
 ) -> Result<u64, Failure> {
     let mut enqueued = 0;
     loop {
-        let chunk = lines.chunk(queue, options_of);
-        let (first, count) = (chunk.first_line, chunk.jobs.len() as u64);
-        if let Err(error) = send(queue, chunk.jobs).await {
+        let first = lines.number + 1;
+        let mut jobs = Vec::new();
+        let read = lines.read(queue, options_of, &mut jobs);
+        let count = jobs.len() as u64;
+        if let Err(error) = send(queue, jobs).await {
             lines.bar.finish_and_clear();
             say(format!(
                 "{} before line {first} of {} enqueued, and none from that line on",
@@ -51,10 +53,10 @@ async fn enqueue_all(
         }
         enqueued += count;
         lines.bar.set_message(counted(enqueued, "job", "jobs"));
-        match chunk.end {
-            End::Full => {}
-            End::OfFile => return Ok(enqueued),
-            End::Refused(message) => {
+        match read {
+            Ok(true) => {}
+            Ok(false) => return Ok(enqueued),
+            Err(message) => {
                 lines.bar.finish_and_clear();
                 return Err(refused(lines, enqueued, &message));
             }
@@ -89,19 +91,6 @@ struct Lines {
     bar: ProgressBar,
 }
 
-struct Chunk {
-    jobs: Vec<NewJob>,
-    first_line: u64,
-    end: End,
-}
-
-/// Why a chunk ends.
-enum End {
-    Full,
-    OfFile,
-    Refused(String),
-}
-
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
         let mut lines = Self {
@@ -122,38 +111,30 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Reads jobs until there are enough for one transaction, or until the end of the file or a bad
-    /// line. Skips empty lines, but counts them.
-    fn chunk(&mut self, queue: &Queue, options_of: OptionsOf<'_>) -> Chunk {
-        let first_line = self.number + 1;
-        let mut jobs = Vec::new();
+    /// Reads jobs until there are enough for one transaction. Skips empty lines, but counts them.
+    /// Returns whether there may be more lines; the error is a message about the last line.
+    fn read(
+        &mut self,
+        queue: &Queue,
+        options_of: OptionsOf<'_>,
+        jobs: &mut Vec<NewJob>,
+    ) -> Result<bool, String> {
         let mut text = Vec::new();
         let mut bytes = 0;
-        let end = loop {
-            if jobs.len() >= CHUNK_JOBS || bytes >= CHUNK_BYTES {
-                break End::Full;
-            }
+        while jobs.len() < CHUNK_JOBS && bytes < CHUNK_BYTES {
             text.clear();
             self.number += 1;
-            match self.input.read_until(b'\n', &mut text) {
-                Ok(0) => break End::OfFile,
-                Ok(read) => bytes += read,
-                Err(error) => break End::Refused(format!("could not read the line: {error}")),
+            let read = self.input.read_until(b'\n', &mut text);
+            match read.map_err(|error| format!("could not read the line: {error}"))? {
+                0 => return Ok(false),
+                read => bytes += read,
             }
             self.bar.inc(text.len() as u64);
-            if text.trim_ascii().is_empty() {
-                continue;
+            if !text.trim_ascii().is_empty() {
+                jobs.push(checked(queue, text.trim_ascii(), options_of)?);
             }
-            match checked(queue, text.trim_ascii(), options_of) {
-                Ok(job) => jobs.push(job),
-                Err(message) => break End::Refused(message),
-            }
-        };
-        Chunk {
-            jobs,
-            first_line,
-            end,
         }
+        Ok(true)
     }
 }
 

@@ -65,10 +65,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.settings, Settings::default());
     assert_eq!(config.database.schema, "queue");
     assert_eq!(config.database.url, None);
-    assert_eq!(
-        config.source,
-        Source::File(sources.folder.path().join("queue.toml"))
-    );
+    assert_eq!(config.file, Some(sources.folder.path().join("queue.toml")));
 }
 
 #[test]
@@ -414,7 +411,7 @@ fn concurrency_from_a_variable_needs_a_single_worker() {
 #[test]
 fn without_a_file_the_defaults_apply() {
     let config = Config::load(&[]).unwrap();
-    assert_eq!(config.source, Source::Defaults);
+    assert_eq!(config.file, None);
     assert_eq!(config.settings, Settings::default());
 }
 
