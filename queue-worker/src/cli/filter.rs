@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::JobFilter;
 use queue_core::{JobId, JobState};
 
@@ -67,11 +66,8 @@ impl FilterArgs {
                 text.push_str(&format!(", {what} {value}"));
             }
         }
-        if let Some(age) = self.older_than {
-            text.push_str(&format!(
-                ", enqueued more than {} ago",
-                humantime::format_duration(age)
-            ));
+        if let Some(age) = self.older_than.map(humantime::format_duration) {
+            text.push_str(&format!(", enqueued more than {age} ago"));
         }
         text
     }
@@ -93,11 +89,8 @@ fn check_names(args: &FilterArgs) -> Result<(), Failure> {
         args.kind.as_deref().map(queue_core::check_kind),
         args.tag.as_deref().map(queue_core::check_tag),
     ];
-    checks
-        .into_iter()
-        .flatten()
-        .collect::<Result<(), _>>()
-        .map_err(|invalid| Failure::usage(invalid.to_string()))
+    let checked: Result<(), _> = checks.into_iter().flatten().collect();
+    checked.map_err(|invalid| Failure::usage(invalid.to_string()))
 }
 
 fn before(age: Duration) -> Result<DateTime<Utc>, Failure> {
@@ -107,18 +100,17 @@ fn before(age: Duration) -> Result<DateTime<Utc>, Failure> {
         .ok_or_else(|| Failure::usage("--older-than is too long"))
 }
 
-fn state_parser() -> impl clap::builder::TypedValueParser<Value = JobState> {
+fn state_parser() -> impl TypedValueParser<Value = JobState> {
     let words = JobState::ALL.map(|state| state.as_str());
     PossibleValuesParser::new(words).try_map(|word| word.parse::<JobState>())
 }
 
 /// Reads the id of a job, with or without a `#` before it.
 pub(super) fn job_id(text: &str) -> Result<JobId, String> {
-    text.trim_start_matches('#')
-        .parse()
-        .ok()
-        .filter(|id: &JobId| id.0 > 0)
-        .ok_or_else(|| "the id of a job is a whole number from 1".to_owned())
+    match text.trim_start_matches('#').parse() {
+        Ok(JobId(id @ 1..)) => Ok(JobId(id)),
+        _ => Err("the id of a job is a whole number from 1".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use rustix::fs::OFlags;
 
 use super::account::Account;
 use super::error::{At, EmbeddedError};
+
+/// How much of the log an error shows.
+const TAIL_BYTES: usize = 2_000;
 
 /// The directories of one server.
 #[derive(Debug, Clone)]
@@ -90,21 +93,16 @@ impl Directories {
             .open(self.home.join("lock"))
     }
 
-    /// Returns the last lines of the log, or why they cannot be read.
+    /// Returns the end of the log, or why it cannot be read.
     pub(super) fn log_tail(&self) -> String {
-        read_tail(&self.log).unwrap_or_else(|error| format!("({error})"))
+        match fs::read(&self.log) {
+            Ok(log) => {
+                let start = log.len().saturating_sub(TAIL_BYTES);
+                String::from_utf8_lossy(&log[start..]).trim_end().to_owned()
+            }
+            Err(error) => format!("({error})"),
+        }
     }
-}
-
-const TAIL_BYTES: u64 = 2_000;
-
-fn read_tail(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
 /// Returns the directory that the caller chose. Creates it if it is missing.

@@ -40,14 +40,18 @@ impl Report {
         for (job, reason) in &changes.refused {
             left.entry(sentence(reason)).or_default().push(*job);
         }
+        let mut reasons = changes.refused.iter().map(|(_, reason)| reason);
+        let is_one_unknown = reasons.any(|reason| *reason == Refusal::Unknown);
+        let unchanged = left.into_iter().map(|(reason, ids)| Unchanged {
+            reason,
+            jobs: ids.len(),
+            ids: ids.into_iter().take(NAMED_MAX).collect(),
+        });
         Self {
             changed: changes.changed.len() as u64,
             asked_to_stop: changes.asked_to_stop.len() as u64,
-            unchanged: left.into_iter().map(Unchanged::because).collect(),
-            is_one_unknown: changes
-                .refused
-                .iter()
-                .any(|(_, reason)| *reason == Refusal::Unknown),
+            unchanged: unchanged.collect(),
+            is_one_unknown,
         }
     }
 
@@ -107,27 +111,14 @@ pub(super) fn hint(instead: Option<JobAction>) -> String {
 }
 
 impl Unchanged {
-    fn because((reason, ids): (String, Vec<JobId>)) -> Self {
-        Self {
-            reason,
-            jobs: ids.len(),
-            ids: ids.into_iter().take(NAMED_MAX).collect(),
-        }
-    }
-
     fn sentence(&self) -> String {
         let ids: Vec<String> = self.ids.iter().map(JobId::to_string).collect();
-        let more = if self.jobs > self.ids.len() {
-            ", …"
-        } else {
-            ""
+        let ids = match self.jobs > self.ids.len() {
+            true => format!("{}, …", ids.join(", ")),
+            false => ids.join(", "),
         };
-        format!(
-            "did not change {} ({}{more}): {}",
-            counted(self.jobs as u64, "job", "jobs"),
-            ids.join(", "),
-            self.reason
-        )
+        let jobs = counted(self.jobs as u64, "job", "jobs");
+        format!("did not change {jobs} ({ids}): {}", self.reason)
     }
 }
 
