@@ -35,7 +35,7 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_jso
         "scheduler": settings.scheduler.enabled,
         "maintenance": settings.maintenance.enabled,
         "kinds": app.kinds(),
-        "schedules": schedules(app),
+        "recurring_jobs": recurring_jobs(app),
     })
 }
 
@@ -46,7 +46,7 @@ fn source(config: &Config) -> String {
     }
 }
 
-fn schedules<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
+fn recurring_jobs<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
     app.schedules().iter().map(|each| each.name()).collect()
 }
 
@@ -74,7 +74,7 @@ fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
         kinds => add("kinds", &kinds.join(", ")),
     }
     if !app.schedules().is_empty() {
-        add("schedules", &schedules(app).join(", "));
+        add("recurring", &recurring_jobs(app).join(", "));
     }
     if config.database.url.is_none() {
         let advice = "not set: set DATABASE_URL before `queue start`";

@@ -12,8 +12,9 @@ pub(super) const HELP: &str = "\
 Looks for tables that are missing or of another version; missing, dead or stopping processes;
 jobs in queues that no process serves, in paused queues, behind limits of 0, or of kinds that no
 process knows; jobs that are late, overdue or failed; recurring jobs that are overdue; sessions,
-replication slots and prepared transactions that keep dead rows from being removed; tables full of
-dead rows; settings of the server that lose jobs or slow them down; connections and ids that run out.
+replication slots and prepared transactions that keep dead rows from being removed; tables full
+of dead rows; settings of the server that lose jobs or slow them down; connections and ids that run
+out.
 
 An ordinary database role is enough. Exits with 1 if there is a finding. With --json, each finding
 has a stable `check`, such as `no_live_process`.";

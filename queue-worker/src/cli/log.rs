@@ -8,8 +8,8 @@ use super::{Failure, Global};
 
 const VARIABLE: &str = "QUEUE_LOG";
 
-/// Starts logging with the filter in `QUEUE_LOG`; by default the level depends on `-v` and on whether
-/// the command runs jobs. If the application has set up a log, that one stays.
+/// Starts logging with the filter in `QUEUE_LOG`; by default the level depends on `-v` and on
+/// whether the command runs jobs. If the application has set up a log, that one stays.
 pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
     let set = std::env::var(VARIABLE).ok().filter(|set| !set.is_empty());
     let filter = match &set {

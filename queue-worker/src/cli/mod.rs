@@ -62,9 +62,9 @@ const ABOUT: &str = "Durable background jobs on Postgres";
 const LONG_ABOUT: &str = "\
 Durable background jobs on Postgres.
 
-A job is a row with a kind and arguments in JSON, and waits in a queue. It is in one state at a time:
-scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed, or
-finished. Processes run jobs; any number of them may run at once.";
+A job is a row with a kind and arguments in JSON, and waits in a queue. It is in one state at a
+time: scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed,
+or finished. Processes run jobs; any number of them may run at once.";
 
 const EXAMPLES: &str = "\
 First steps:
@@ -85,9 +85,9 @@ Exit codes:
   3  the database cannot be reached
   4  there is no such job or recurring job
 
-Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default queue.toml
-in the current directory), QUEUE_LOG the filter of the log (such as `info` or `queue_worker=debug`).
-Flags override the environment, which overrides the file.";
+Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default
+queue.toml in the current directory), QUEUE_LOG the filter of the log (such as `info` or
+`queue_worker=debug`). Flags override the environment, which overrides the file.";
 
 #[derive(Parser)]
 #[command(

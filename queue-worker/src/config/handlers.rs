@@ -151,13 +151,11 @@ impl HandlerTable {
     fn command_handler(&mut self, command: Vec<String>, check: &mut Check) -> Option<HandlerRun> {
         let strays = [("headers", !self.headers.is_empty())];
         check.stray(strays, "belongs to a handler with `http`");
-        for (position, _) in command
-            .iter()
-            .enumerate()
-            .filter(|(_, word)| word.contains('\0'))
-        {
-            let message = "an argument cannot contain null characters";
-            check.refuse(&format!("command[{position}]"), message);
+        for (position, word) in command.iter().enumerate() {
+            if word.contains('\0') {
+                let message = "an argument cannot contain null characters";
+                check.refuse(&format!("command[{position}]"), message);
+            }
         }
         let env = mem::take(&mut self.env);
         let env = check.within("env", |check| checked(env, check_variable, check));

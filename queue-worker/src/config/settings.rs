@@ -128,37 +128,27 @@ impl Config {
     /// # Errors
     /// Contains every problem of all three sources, each with its place.
     pub fn load(overrides: &[Override]) -> Result<Self, InvalidConfig> {
-        let overrides: Vec<Override> = overrides
-            .iter()
-            .filter(|given| is_set(given))
-            .cloned()
-            .collect();
-        let named = overrides
-            .iter()
-            .rfind(|given| given.variable == FILE_VARIABLE);
+        let set = overrides.iter().filter(|given| is_set(given));
+        let overrides: Vec<Override> = set.cloned().collect();
+        let is_file = |given: &&Override| given.variable == FILE_VARIABLE;
+        let named = overrides.iter().rfind(is_file);
         let path = named.map_or(Path::new(DEFAULT_FILE), |given| Path::new(&given.value));
-        let (text, file, unreadable) = match fs::read_to_string(path) {
-            Ok(text) => (text, Some(path.to_owned()), None),
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                (String::new(), None, None)
-            }
-            Err(error) => (String::new(), None, Some(error)),
-        };
-        let mut document = Document::parse(path, &text);
-        if let Some(error) = unreadable {
-            let place = named.map_or(SettingPlace::File(path.to_owned()), |given| {
-                given.place.clone()
-            });
-            document.refuse(
-                place,
-                format!("could not read `{}`: {error}", path.display()),
-            );
+        let text = fs::read_to_string(path);
+        let mut document = Document::parse(path, text.as_deref().unwrap_or_default());
+        if let Err(error) = &text
+            && (named.is_some() || error.kind() != io::ErrorKind::NotFound)
+        {
+            let whole = || SettingPlace::File(path.to_owned());
+            let place = named.map_or_else(whole, |given| given.place.clone());
+            let message = format!("could not read `{}`: {error}", path.display());
+            document.refuse(place, message);
         }
         // Reads the file alone first, to report its problems even where a variable overrides it.
         document.read::<File>();
         lay_over(&overrides, &mut document);
         let read = document.read::<File>();
         let mut check = Check::default();
+        let file = text.is_ok().then(|| path.to_owned());
         let config = read.config(file, &mut check);
         for problem in check.problems {
             document.refuse_setting(problem);

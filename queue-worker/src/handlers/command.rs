@@ -64,8 +64,8 @@ async fn supervise(
     stop: CancellationToken,
 ) -> Result<(ExitStatus, Tail), String> {
     let mut child = start(spec, attempt).map_err(|error| not_started(spec, &error))?;
-    // Declared after the child, so it is dropped first: the group is killed before its leader can be
-    // reaped, while no other group can have its id.
+    // Declared after the child, so it is dropped first: the group is killed before its leader can
+    // be reaped, while no other group can have its id.
     let group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();

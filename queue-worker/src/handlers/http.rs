@@ -42,12 +42,12 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The longest wait that `Retry-After` may demand.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
-/// Makes the client for all endpoints of a process. It has no time limit: the timeout of an attempt
-/// drops the future.
+/// Makes the client for all endpoints of a process. It has no time limit: the timeout of an
+/// attempt drops the future.
 ///
 /// # Errors
-/// Fails if an endpoint has `https` and the system has no trusted certificates. Other endpoints need
-/// none.
+/// Fails if an endpoint has `https` and the system has no trusted certificates. Other endpoints
+/// need none.
 pub(crate) fn http_client<'a>(
     handlers: impl IntoIterator<Item = &'a HttpHandler>,
 ) -> Result<Client, String> {

@@ -487,7 +487,7 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
          [recurring.daily]\nschedule = \"@daily\"\nkind = \"greet\"\n",
     );
     let checked = shell.json(&["check"]).await;
-    assert_eq!(checked["schedules"], json!(["beat", "daily"]));
+    assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
     let mut child = shell.command(&["start"]).spawn().unwrap();
 

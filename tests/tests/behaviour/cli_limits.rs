@@ -255,7 +255,7 @@ async fn an_invalid_limit_is_rejected_with_the_reason() {
             &["a", "--queue", "mail", "--to", "1"],
             "cannot be used with",
         ),
-        (&["a"], "Say how many at once (`--to 5`)"),
+        (&["a"], "Give `--to 5` for jobs at once"),
         (&["a", "--to", "1", "--burst", "3"], "--rate"),
     ] {
         let said = shell.refused(2, &[&["limits", "set"], line].concat()).await;

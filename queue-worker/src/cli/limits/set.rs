@@ -15,8 +15,8 @@ process with that file starts.";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A value that is not given stays as it was set before, or as the jobs have it. The limit applies at once
-in all processes. Running jobs go on, and blocked jobs become ready when there is room.")]
+A value that is not given stays as it was set before, or as the jobs have it. The limit applies at
+once in all processes. Running jobs go on, and blocked jobs become ready when there is room.")]
 pub(super) struct Set {
     #[command(flatten)]
     name: Name,
@@ -49,8 +49,8 @@ impl Set {
     fn setting(&self) -> Result<LimitSetting, Failure> {
         if self.to.is_none() && self.rate.is_none() {
             return Err(Failure::usage(
-                "which limit? Give `--to 5` for jobs at once, `--rate 100/1m` for starts in a period, or \
-                 both",
+                "which limit? Give `--to 5` for jobs at once, `--rate 100/1m` for starts in a period, \
+                 or both",
             ));
         }
         let rate = self.rate.as_deref();
