@@ -74,7 +74,7 @@ impl Cluster {
         if !self.durable {
             command.arg("--no-sync");
         }
-        let output = command.output().map_err(EmbeddedError::run(&program))?;
+        let output = command.output().at(&program)?;
         if output.status.success() {
             return Ok(());
         }

@@ -93,15 +93,16 @@ impl Directories {
             .open(self.home.join("lock"))
     }
 
-    /// Returns the end of the log, or why it cannot be read.
-    pub(super) fn log_tail(&self) -> String {
-        match fs::read(&self.log) {
+    /// Returns a text with the end of the log, or why it cannot be read.
+    pub(super) fn end_of_log(&self) -> String {
+        let end = match fs::read(&self.log) {
             Ok(log) => {
                 let start = log.len().saturating_sub(TAIL_BYTES);
                 String::from_utf8_lossy(&log[start..]).trim_end().to_owned()
             }
             Err(error) => format!("({error})"),
-        }
+        };
+        format!("the end of {}:\n{end}", self.log.display())
     }
 }
 

@@ -62,7 +62,7 @@ pub enum EmbeddedError {
         expected: u32,
     },
 
-    /// A file or directory could not be created, opened or changed.
+    /// A file or directory could not be created, opened or changed, or a program not be run.
     #[error("could not use {path}", path = path.display())]
     File {
         /// The path in question.
@@ -95,39 +95,22 @@ pub enum EmbeddedError {
         output: String,
     },
 
-    /// A program could not be started.
-    #[error("could not run {program}", program = program.display())]
-    Run {
-        /// The program.
-        program: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-
-    /// The server ended before it accepted a connection.
-    #[error("Postgres did not start; the end of {path}:\n{tail}", path = log.display())]
-    Ended {
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
-    },
+    /// The server ended before it accepted a connection. Contains the end of its log.
+    #[error("Postgres did not start; {0}")]
+    Ended(String),
 
     /// The server runs and does not accept connections.
     #[error(
-        "Postgres (process {pid}) runs on {path} but accepts no connections; \
-         look at its log {log}, and stop that process if it is stuck; the end of the log:\n{tail}",
-        path = data.display(), log = log.display()
+        "Postgres (process {pid}) runs on {path} but accepts no connections; stop that process if it \
+         is stuck; {log}", path = data.display()
     )]
     Unanswering {
         /// The server's process.
         pid: u32,
         /// Its data directory.
         data: PathBuf,
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
+        /// The end of its log.
+        log: String,
         /// The error of the last attempt to connect.
         source: sqlx::Error,
     },
@@ -141,14 +124,6 @@ pub enum EmbeddedError {
     Database(#[source] sqlx::Error),
 }
 
-impl EmbeddedError {
-    /// Adds the program to the error of starting it.
-    pub(super) fn run(program: &Path) -> impl FnOnce(io::Error) -> Self {
-        let program = program.to_owned();
-        |source| Self::Run { program, source }
-    }
-}
-
 /// Removes a file, if there is one.
 pub(super) fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
     match fs::remove_file(path) {
@@ -157,7 +132,7 @@ pub(super) fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
     }
 }
 
-/// Adds the path to the error of an operation on it.
+/// Adds the path of a file or program to the error of using it.
 pub(super) trait At<T> {
     fn at(self, path: &Path) -> Result<T, EmbeddedError>;
 }

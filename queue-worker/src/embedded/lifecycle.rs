@@ -64,8 +64,7 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
                 return Err(EmbeddedError::Unanswering {
                     pid,
                     data: cluster.directories.data.clone(),
-                    log: cluster.directories.log.clone(),
-                    tail: cluster.directories.log_tail(),
+                    log: cluster.directories.end_of_log(),
                     source,
                 });
             }
@@ -83,8 +82,8 @@ async fn start(cluster: &Cluster, lock: File) -> Result<Supervisor, EmbeddedErro
     loop {
         match blocking(cluster, server::start).await {
             // The backends of a killed server end shortly after it.
-            Err(EmbeddedError::Ended { tail, .. })
-                if tail.contains("shared memory block") && Instant::now() < deadline =>
+            Err(EmbeddedError::Ended(log))
+                if log.contains("shared memory block") && Instant::now() < deadline =>
             {
                 sleep(PAUSE).await;
             }

@@ -60,8 +60,7 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     // Ctrl-C in a terminal signals the whole process group, but workers still need the server while
     // they shut down.
     command.process_group(0);
-    let spawned = command.spawn();
-    let mut child = spawned.map_err(EmbeddedError::run(shell))?;
+    let mut child = command.spawn().at(shell)?;
     let mut number = String::new();
     if let Some(output) = child.stdout.take() {
         let reading = BufReader::new(output).read_line(&mut number);
@@ -69,10 +68,7 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     }
     if number.is_empty() {
         let _ = child.wait();
-        return Err(EmbeddedError::Ended {
-            log: cluster.directories.log.clone(),
-            tail: cluster.directories.log_tail(),
-        });
+        return Err(EmbeddedError::Ended(cluster.directories.end_of_log()));
     }
     Ok(Supervisor(child))
 }
@@ -120,8 +116,8 @@ pub(super) fn remove_pid_file(cluster: &Cluster) -> Result<(), EmbeddedError> {
 fn run_pg_ctl(cluster: &Cluster, arguments: &[&str]) -> Result<ExitStatus, EmbeddedError> {
     let program = cluster.binaries.program("pg_ctl");
     let mut command = command(cluster, &program);
-    let status = command.args(arguments).stdout(Stdio::null()).status();
-    status.map_err(EmbeddedError::run(&program))
+    let command = command.args(arguments).stdout(Stdio::null());
+    command.status().at(&program)
 }
 
 /// Prepares to run a program for this server. `pg_ctl` passes its arguments through a shell, which
