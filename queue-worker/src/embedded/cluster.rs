@@ -78,13 +78,13 @@ impl Cluster {
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if said.contains("could not look up effective user ID") {
+        let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if errors.contains("could not look up effective user ID") {
             return Err(EmbeddedError::UnknownUser(self.account.uid));
         }
         Err(EmbeddedError::Initdb {
             path: fresh.to_owned(),
-            output: said,
+            output: errors,
         })
     }
 }

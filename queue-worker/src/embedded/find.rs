@@ -138,15 +138,15 @@ fn major_version(postgres: &Path) -> Result<u32, String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("could not run `postgres` ({error})"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    parse_major(&said).ok_or_else(|| {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        format!("`postgres --version` failed: {}", complaint.trim())
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse_major(&text).ok_or_else(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("`postgres --version` failed: {}", errors.trim())
     })
 }
 
-fn parse_major(said: &str) -> Option<u32> {
-    let version = said.split_whitespace().nth(2)?;
+fn parse_major(text: &str) -> Option<u32> {
+    let version = text.split_whitespace().nth(2)?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_major_version_is_read_from_the_output_of_postgres() {
-        for (said, major) in [
+        for (text, major) in [
             (
                 "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
                 Some(15),
@@ -167,7 +167,7 @@ mod tests {
             ("", None),
             ("libicuuc.so.60: cannot open", None),
         ] {
-            assert_eq!(parse_major(said), major, "{said}");
+            assert_eq!(parse_major(text), major, "{text}");
         }
     }
 }

@@ -174,7 +174,7 @@ fn is_postmaster(pid: u32, _data: &Path) -> bool {
     let asked = Command::new("ps")
         .args(["-o", "comm=", "-p", &pid.to_string()])
         .output();
-    asked.map_or(true, |said| {
-        String::from_utf8_lossy(&said.stdout).contains("postgres")
+    asked.map_or(true, |output| {
+        String::from_utf8_lossy(&output.stdout).contains("postgres")
     })
 }
