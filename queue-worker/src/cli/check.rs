@@ -1,142 +1,87 @@
 //! `queue check`: the configuration, without a database.
 
-use clap::Args;
-use serde::Serialize;
+use serde_json::json;
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::limits::limit_words;
-use super::output::{print, print_json};
-use super::start::{ProcessFlags, complete};
+use super::limits::{setting_json, setting_words};
+use super::start::complete;
+use super::{Exit, Failure, Global};
 use crate::App;
 use crate::config::Config;
 
-const HELP: &str = "\
-Reads the configuration as `queue start` would with the same flags, reports everything that is
-wrong with it at once, each with its place, and tells what would run. Exits with 2 if something is
-wrong.";
+pub(super) const HELP: &str = "\
+Reads the configuration as `queue start` would with the same flags, and shows what would run.
+Reports all problems at once, each with its place, and exits with 2 if there are any.";
 
-#[derive(Args)]
-#[command(after_help = HELP)]
-pub(super) struct Check {
-    #[command(flatten)]
-    flags: ProcessFlags,
+pub(super) fn run<S: Send + Sync + 'static>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let app = complete(app, &config)?;
+    global.print(&summary(&config, &app), |_| text(&config, &app))
 }
 
-#[derive(Serialize)]
-struct Summary {
-    source: String,
-    schema: String,
-    database_given: bool,
-    workers: Vec<Worker>,
-    limits: Vec<Limit>,
-    dispatcher: bool,
-    scheduler: bool,
-    maintenance: bool,
-    kinds: Vec<String>,
-    recurring_jobs: Vec<String>,
+fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_json::Value {
+    let settings = &config.settings;
+    let workers = settings.workers.iter().map(|worker| {
+        let queues = worker.queues.patterns().iter().map(ToString::to_string);
+        json!({"queues": queues.collect::<Vec<_>>(), "concurrency": worker.concurrency})
+    });
+    let limits = settings.limits.iter();
+    json!({
+        "source": source(config),
+        "schema": config.database.schema,
+        "database_given": config.database.url.is_some(),
+        "workers": workers.collect::<Vec<_>>(),
+        "limits": limits.map(|(name, limit)| setting_json(name, limit)).collect::<Vec<_>>(),
+        "dispatcher": settings.dispatcher.enabled,
+        "scheduler": settings.scheduler.enabled,
+        "maintenance": settings.maintenance.enabled,
+        "kinds": app.kinds(),
+        "recurring_jobs": recurring_jobs(app),
+    })
 }
 
-#[derive(Serialize)]
-struct Worker {
-    queues: Vec<String>,
-    concurrency: usize,
-}
-
-#[derive(Serialize)]
-struct Limit {
-    name: String,
-    to: Option<u32>,
-    space_seconds: Option<f64>,
-    burst: Option<u32>,
-}
-
-impl Check {
-    pub(super) fn run<S: Send + Sync + 'static>(
-        self,
-        global: &Global,
-        app: App<S>,
-    ) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let app = complete(app, &config)?;
-        let summary = summary(&config, &app);
-        if global.json {
-            print_json(&summary)?;
-        } else {
-            print(text(&summary))?;
-        }
-        Ok(Exit::Fine)
+fn source(config: &Config) -> String {
+    match &config.file {
+        Some(path) => path.display().to_string(),
+        None => "the defaults (there is no queue.toml here)".to_owned(),
     }
 }
 
-fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Summary {
-    let workers = config.settings.workers.iter().map(|worker| Worker {
-        queues: worker
-            .queues
-            .to_string()
-            .split(',')
-            .map(|entry| entry.trim().to_owned())
-            .collect(),
-        concurrency: worker.concurrency,
-    });
-    let limits = config.settings.limits.iter().map(|(name, limit)| Limit {
-        name: name.clone(),
-        to: limit.to,
-        space_seconds: limit.rate.map(|rate| rate.space().as_secs_f64()),
-        burst: limit.rate.map(|rate| rate.burst),
-    });
-    Summary {
-        source: config.source.to_string(),
-        schema: config.database.schema.clone(),
-        database_given: config.database.url.is_some(),
-        workers: workers.collect(),
-        limits: limits.collect(),
-        dispatcher: config.settings.dispatcher.enabled,
-        scheduler: config.settings.scheduler.enabled,
-        maintenance: config.settings.maintenance.enabled,
-        kinds: app.kinds(),
-        recurring_jobs: app
-            .recurring_jobs()
-            .iter()
-            .map(|each| each.name().to_owned())
-            .collect(),
-    }
+fn recurring_jobs<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
+    app.recurring_jobs()
+        .iter()
+        .map(|each| each.name())
+        .collect()
 }
 
-fn text(summary: &Summary) -> String {
+fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
+    let settings = &config.settings;
     let on = |enabled| if enabled { "on" } else { "off" };
-    let mut lines = vec![format!("the configuration is right: {}", summary.source)];
-    for worker in &summary.workers {
-        lines.push(format!(
-            "worker       {} with {} jobs at once",
-            worker.queues.join(","),
-            worker.concurrency
-        ));
+    let mut lines = vec![format!("the configuration is valid: {}", source(config))];
+    let mut add = |name: &str, value: &str| lines.push(format!("{name:<12} {value}"));
+    for worker in &settings.workers {
+        let words = format!("{} with {} jobs at once", worker.queues, worker.concurrency);
+        add("worker", &words);
     }
-    for limit in &summary.limits {
-        let words = limit_words(limit.to, limit.space_seconds, limit.burst);
-        lines.push(format!("limit        {}: {words}", limit.name));
+    for (name, limit) in &settings.limits {
+        add("limit", &format!("{name}: {}", setting_words(limit)));
     }
-    lines.push(format!("dispatcher   {}", on(summary.dispatcher)));
-    lines.push(format!("scheduler    {}", on(summary.scheduler)));
-    lines.push(format!("maintenance  {}", on(summary.maintenance)));
-    lines.push(format!("schema       {}", summary.schema));
-    lines.push(format!(
-        "kinds        {}",
-        match summary.kinds.is_empty() {
-            true => "none: it would run no jobs; register some, or give handlers in queue.toml"
-                .to_owned(),
-            false => summary.kinds.join(", "),
-        }
-    ));
-    if !summary.recurring_jobs.is_empty() {
-        lines.push(format!(
-            "recurring    {}",
-            summary.recurring_jobs.join(", ")
-        ));
+    add("dispatcher", on(settings.dispatcher.enabled));
+    add("scheduler", on(settings.scheduler.enabled));
+    add("maintenance", on(settings.maintenance.enabled));
+    add("schema", &config.database.schema);
+    match app.kinds() {
+        kinds if kinds.is_empty() => add(
+            "kinds",
+            "none, so no job would run: register some, or add handlers to queue.toml",
+        ),
+        kinds => add("kinds", &kinds.join(", ")),
     }
-    if !summary.database_given {
-        lines.push("database     none given: set DATABASE_URL before `queue start`".to_owned());
+    if !app.recurring_jobs().is_empty() {
+        add("recurring", &recurring_jobs(app).join(", "));
+    }
+    if config.database.url.is_none() {
+        let advice = "not set: set DATABASE_URL before `queue start`";
+        add("database", advice);
     }
     lines.join("\n")
 }

@@ -1,10 +1,12 @@
 //! `queue completions SHELL`
 
+use std::path::Path;
+
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::exit::{Exit, Failure};
 use super::output::print;
+use super::{Exit, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,21 +24,12 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self, mut command: Command) -> Result<Exit, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, program(), &mut script);
+        // An application's own program is completed under its name.
+        let path = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&path).file_name().unwrap_or("queue".as_ref());
+        let name = name.to_string_lossy();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
         print(String::from_utf8_lossy(&script))?;
         Ok(Exit::Fine)
     }
-}
-
-/// The name this program was started by: an application's own is completed as well.
-fn program() -> String {
-    let started_as = std::env::args_os().next();
-    started_as
-        .as_deref()
-        .map(std::path::Path::new)
-        .and_then(|path| path.file_name())
-        .map_or_else(
-            || "queue".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        )
 }

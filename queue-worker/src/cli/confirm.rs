@@ -1,22 +1,21 @@
-//! Asking before many rows change.
+//! Confirmation before many rows are changed.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::exit::{Exit, Failure};
 use super::output::say;
 
-/// Asks whether to go on: `--yes` answers for a script, a person answers at the terminal, and
-/// without either nothing is done.
+/// Asks at the terminal whether to go on, unless `--yes` was given. Without either it is an error.
 pub(super) fn confirm(question: &str, yes: bool) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "{question}: there is no terminal to ask at, so nothing was done; add --yes to do it"
+            "{question}: cannot ask without a terminal, so nothing was done; add --yes to do it"
         )));
     }
-    // A prompt that cannot be shown is answered by nobody.
+    // If the prompt cannot be shown, reading the answer still decides.
     let _ = write!(io::stderr().lock(), "{question}? [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
@@ -26,7 +25,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<bool, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let agreed = is_yes(&answer);
     if !agreed {
-        say("nothing was done");
+        say("nothing was changed");
     }
     Ok(agreed)
 }

@@ -1,4 +1,4 @@
-//! How commands come to their database.
+//! The database of a command.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,15 +7,14 @@ use queue_core::{Queue, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Exit, Failure, Global};
 use crate::config::{Config, DatabaseSettings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const NO_DATABASE: &str = "no database given: set DATABASE_URL, or `queue dev` starts one";
 
-/// The database that a command speaks to, and the schema in it.
+/// The configured database, and the schema in it.
 pub(super) struct Database {
     pub(super) schema: Schema,
     options: PgConnectOptions,
@@ -26,20 +25,25 @@ impl Database {
         Self::configured(&global.load()?)
     }
 
+    /// Opens a connection to the configured database, and returns its schema too.
+    pub(super) async fn open(global: &Global) -> Result<(PgConnection, Schema), Failure> {
+        let database = Self::of(global)?;
+        Ok((database.connect().await?, database.schema))
+    }
+
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {
         let DatabaseSettings { url, schema } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
         let schema = Schema::named(schema).map_err(|error| Failure::new(Exit::Usage, error))?;
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            Failure::usage(format!("the database URL cannot be understood: {error}"))
-        })?;
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
         Ok(Self {
             schema,
             options: options.application_name("queue"),
         })
     }
 
-    /// Opens one connection, or says why that is not possible.
+    /// Opens one connection.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
         let connecting = PgConnection::connect_with(&self.options);
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -51,7 +55,7 @@ impl Database {
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
-    /// Makes a handle to enqueue with; it connects when it is used.
+    /// Makes a handle to enqueue with, which connects when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
         let pool = PgPoolOptions::new()
             .max_connections(2)
@@ -62,7 +66,7 @@ impl Database {
             .map_err(|error| Failure::new(Exit::Usage, error))
     }
 
-    /// Says where the database is, without the password.
+    /// Describes where the database is, without the password.
     pub(super) fn place(&self) -> String {
         let options = &self.options;
         let host = match options.get_socket() {
@@ -91,12 +95,12 @@ mod tests {
             },
             handlers: std::collections::BTreeMap::new(),
             recurring: std::collections::BTreeMap::new(),
-            source: crate::config::Source::Defaults,
+            file: None,
         }
     }
 
     #[test]
-    fn the_place_of_a_database_does_not_tell_its_password() {
+    fn the_place_of_a_database_does_not_contain_its_password() {
         let database = Database::configured(&at("postgres://ada:secret@db:6432/app"))
             .unwrap_or_else(|_| panic!());
         assert_eq!(

@@ -4,28 +4,25 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::migrate;
 use super::output::say;
 use super::start::{ProcessFlags, run_process};
+use super::{Database, Exit, Failure, Global, migrate};
 use crate::App;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
 
 const HELP: &str = "\
-Starts a private Postgres with the programs of one that is installed, on a Unix socket, with its
-data kept between runs; brings its tables up to date; and runs jobs as `queue start` would. It
-says where the data is, and how to let other commands use the same database.
+Starts a private Postgres on a Unix socket, with the programs of an installed one; applies the
+migrations; and runs jobs as `queue start` would. The data is kept between runs. Prints where the
+data is, and how to use the same database with other commands.
 
-With DATABASE_URL set, that database is used instead, and no Postgres is started.";
+If DATABASE_URL is set, uses that database and starts no Postgres.";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Dev {
-    /// Where to keep the database
-    #[arg(long, value_name = "FOLDER")]
+    /// The directory for the database
+    #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
     #[command(flatten)]
     flags: ProcessFlags,
@@ -43,8 +40,12 @@ impl Dev {
             None => Some(start_postgres(self.data).await?),
         };
         if let Some(embedded) = &embedded {
-            announce(embedded);
-            config.database.url = Some(embedded.url());
+            let url = embedded.url();
+            say(embedded.announcement());
+            say(format!(
+                "to use it with other commands: export DATABASE_URL='{url}'"
+            ));
+            config.database.url = Some(url);
         }
         let ended = run(app, config).await;
         if let Some(embedded) = embedded {
@@ -59,20 +60,11 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
         data,
         ..EmbeddedOptions::default()
     };
-    Embedded::start(options).await.map_err(|error| {
-        Failure::new(
-            Exit::Unreachable,
-            anyhow::Error::new(error).context("could not start a Postgres for development"),
-        )
+    let started = Embedded::start(options).await.map_err(anyhow::Error::new);
+    started.map_err(|error| {
+        let error = error.context("could not start a Postgres for development");
+        Failure::new(Exit::Unreachable, error)
     })
-}
-
-fn announce(embedded: &Embedded) {
-    say(embedded.announcement());
-    say(format!(
-        "for other commands: export DATABASE_URL='{}'",
-        embedded.url()
-    ));
 }
 
 async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {

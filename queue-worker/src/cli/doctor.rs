@@ -1,59 +1,40 @@
-//! `queue doctor`: what stops jobs now.
+//! `queue doctor`: finds what keeps jobs from running.
 
 use std::io::{IsTerminal, stdout};
 
-use clap::Args;
 use queue_core::inspect::doctor::{self, Finding, Severity};
-use serde::Serialize;
+use serde_json::json;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{one_line, print, print_json};
+use super::output::one_line;
+use super::{Database, Exit, Failure, Global};
 
-const HELP: &str = "\
-It looks for: tables that are missing or of another version; processes that are not there, dead
-or stopping; queues that nobody serves, paused queues and closed limits with jobs in them,
-kinds that no process knows; jobs that are late, overdue or failed; recurring jobs that are overdue;
-sessions, replication slots and prepared transactions that hold dead rows in place; tables full of
-dead rows; settings of the server that lose jobs or slow them down; connections and ids that run out.
+pub(super) const HELP: &str = "\
+Looks for tables that are missing or of another version; missing, dead or stopping processes;
+jobs in queues that no process serves, in paused queues, behind limits of 0, or of kinds that no
+process knows; jobs that are late, overdue or failed; recurring jobs that are overdue; sessions,
+replication slots and prepared transactions that keep dead rows from being removed; tables full
+of dead rows; settings of the server that lose jobs or slow them down; connections and ids that run
+out.
 
-An ordinary database role is enough. Exits with 1 when something is found; for programs, --json
-gives every finding a `check` that does not change, such as `no_live_process`.";
+An ordinary database role is enough. Exits with 1 if there is a finding. With --json, each finding
+has a stable `check`, such as `no_live_process`.";
 
-#[derive(Debug, Args)]
-#[command(after_help = HELP)]
-pub(super) struct Doctor {}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    healthy: bool,
-    findings: &'a [Finding],
-}
-
-impl Doctor {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let database = Database::configured(&config)?;
-        let mut conn = database.connect().await?;
-        let dead_after = config.settings.process.dead_after;
-        let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
-        let healthy = findings.is_empty();
-        if global.json {
-            print_json(&Report {
-                healthy,
-                findings: &findings,
-            })?;
-        } else if healthy {
-            print("nothing stops the jobs")?;
-        } else {
-            print(report(&findings, stdout().is_terminal()))?;
-        }
-        Ok(if healthy { Exit::Fine } else { Exit::Failed })
-    }
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let database = Database::configured(&config)?;
+    let mut conn = database.connect().await?;
+    let dead_after = config.settings.process.dead_after;
+    let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
+    let healthy = findings.is_empty();
+    let result = json!({"healthy": healthy, "findings": findings});
+    global.print(&result, |_| report(&findings, stdout().is_terminal()))?;
+    Ok(if healthy { Exit::Fine } else { Exit::Failed })
 }
 
 fn report(findings: &[Finding], coloured: bool) -> String {
+    if findings.is_empty() {
+        return "no problems found".to_owned();
+    }
     let parts: Vec<String> = findings
         .iter()
         .map(|finding| {
@@ -83,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_says_what_why_and_what_next() {
+    fn a_finding_is_shown_with_its_effect_and_the_next_step() {
         let finding = Finding {
             severity: Severity::Error,
             check: "no_live_process",

@@ -1,8 +1,14 @@
-//! How a command ends, and what it says when it failed.
+//! Exit codes, and the errors of commands.
 
 use std::process::ExitCode;
 
-/// The meaning of an exit code.
+use queue_core::EnqueueError;
+use queue_core::operations::jobs::BulkError;
+use queue_core::operations::limits::LimitError;
+use queue_core::operations::queues::QueueError;
+use queue_core::recurring::RecurringError;
+
+/// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Fine = 0,
@@ -18,10 +24,10 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do its work.
+/// The error of a command.
 #[derive(Debug)]
 pub(super) struct Failure {
-    exit: Exit,
+    pub(super) exit: Exit,
     error: Option<anyhow::Error>,
 }
 
@@ -41,7 +47,7 @@ impl Failure {
         Self::new(Exit::Failed, anyhow::Error::msg(message.into()))
     }
 
-    /// Whoever read the output has enough of it.
+    /// Ends the command quietly: the reader of its output has gone away.
     pub(super) fn reader_gone() -> Self {
         Self {
             exit: Exit::Fine,
@@ -49,18 +55,14 @@ impl Failure {
         }
     }
 
-    pub(super) fn exit(&self) -> Exit {
-        self.exit
-    }
-
-    /// Returns what went wrong, with its causes, if there is anything to say.
+    /// Returns the message with its causes, if there is one.
     pub(super) fn message(&self) -> Option<String> {
         self.error.as_ref().map(with_causes)
     }
 }
 
-/// Writes an error with its causes, down to what the server or the network said: errors of sqlx
-/// repeat their causes, and add lines of the server's own source.
+/// Writes an error with its causes. For errors of sqlx only the message of the server or the
+/// network is used: they repeat their causes, and add lines of the server's source.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut messages = Vec::new();
     for cause in error.chain() {
@@ -92,56 +94,41 @@ impl From<sqlx::Error> for Failure {
             );
         }
         if queue_core::is_transient(&error) {
-            let error = anyhow::Error::new(error).context("the database went away");
+            let error = anyhow::Error::new(error).context("lost the connection to the database");
             return Self::new(Exit::Unreachable, error);
         }
         anyhow::Error::new(error)
-            .context("the database refused")
+            .context("the database returned an error")
             .into()
     }
 }
 
-impl From<queue_core::EnqueueError> for Failure {
-    fn from(error: queue_core::EnqueueError) -> Self {
+/// Treats arguments that an operation rejects as mistakes in the command line.
+macro_rules! from_errors_of_operations {
+    ($($error:ident),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                match error {
+                    $error::Database(error) => error.into(),
+                    refused => Self::new(Exit::Usage, refused),
+                }
+            }
+        }
+    )*};
+}
+from_errors_of_operations!(BulkError, LimitError, QueueError);
+
+impl From<EnqueueError> for Failure {
+    fn from(error: EnqueueError) -> Self {
         match error {
-            queue_core::EnqueueError::NotMigrated(error)
-            | queue_core::EnqueueError::Database(error) => error.into(),
+            EnqueueError::NotMigrated(error) | EnqueueError::Database(error) => error.into(),
             refused => Self::new(Exit::Usage, refused),
         }
     }
 }
 
-impl From<queue_core::operations::limits::LimitError> for Failure {
-    fn from(error: queue_core::operations::limits::LimitError) -> Self {
-        match error {
-            queue_core::operations::limits::LimitError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::operations::queues::QueueError> for Failure {
-    fn from(error: queue_core::operations::queues::QueueError) -> Self {
-        match error {
-            queue_core::operations::queues::QueueError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::operations::jobs::BulkError> for Failure {
-    fn from(error: queue_core::operations::jobs::BulkError) -> Self {
-        match error {
-            queue_core::operations::jobs::BulkError::Database(error) => error.into(),
-            refused => Self::new(Exit::Usage, refused),
-        }
-    }
-}
-
-impl From<queue_core::recurring::RecurringError> for Failure {
-    fn from(error: queue_core::recurring::RecurringError) -> Self {
-        use queue_core::recurring::RecurringError;
-
+impl From<RecurringError> for Failure {
+    fn from(error: RecurringError) -> Self {
         match error {
             RecurringError::Database(error) => error.into(),
             RecurringError::NotEnqueued(error) => error.into(),
@@ -157,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_written_once() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::new(sqlx::Error::Io(refused)).context("could not connect");
         assert_eq!(with_causes(&error), "could not connect: connection refused");

@@ -1,11 +1,10 @@
-//! The flags that say which jobs.
+//! The flags that select jobs.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::JobFilter;
 use queue_core::{JobId, JobState};
 
@@ -14,25 +13,25 @@ use super::exit::Failure;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which jobs")]
 pub(super) struct FilterArgs {
-    /// Those in this state; several with commas
+    /// Jobs in this state; several separated by commas
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state_parser())]
     pub(super) state: Vec<JobState>,
-    /// Those of this queue
+    /// Jobs of this queue
     #[arg(long, value_name = "NAME")]
     pub(super) queue: Option<String>,
-    /// Those of this kind
+    /// Jobs of this kind
     #[arg(long, value_name = "KIND")]
     pub(super) kind: Option<String>,
-    /// Those with this tag
+    /// Jobs with this tag
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
-    /// Those enqueued longer ago than this, such as `10m` or `2days`
+    /// Jobs enqueued longer ago than this, such as `10m` or `2days`
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) older_than: Option<Duration>,
 }
 
 impl FilterArgs {
-    /// Whether it says nothing.
+    /// Returns whether no flag is set.
     pub(super) fn is_empty(&self) -> bool {
         self.state.is_empty()
             && self.queue.is_none()
@@ -41,7 +40,7 @@ impl FilterArgs {
             && self.older_than.is_none()
     }
 
-    /// Makes the filter, as of now.
+    /// Makes the filter, with ages relative to now.
     pub(super) fn filter(&self) -> Result<JobFilter, Failure> {
         check_names(self)?;
         Ok(JobFilter {
@@ -54,7 +53,7 @@ impl FilterArgs {
         })
     }
 
-    /// Says what it stands for, to be read after "jobs".
+    /// Describes the filter, to be read after "jobs".
     pub(super) fn describe(&self, states: &[JobState]) -> String {
         let mut text = format!(" that are {}", either(states));
         let named = [
@@ -67,11 +66,8 @@ impl FilterArgs {
                 text.push_str(&format!(", {what} {value}"));
             }
         }
-        if let Some(age) = self.older_than {
-            text.push_str(&format!(
-                ", enqueued more than {} ago",
-                humantime::format_duration(age)
-            ));
+        if let Some(age) = self.older_than.map(humantime::format_duration) {
+            text.push_str(&format!(", enqueued more than {age} ago"));
         }
         text
     }
@@ -86,39 +82,35 @@ fn either(states: &[JobState]) -> String {
     }
 }
 
-/// A name that no job can have finds nothing, and is more likely a slip.
+/// Rejects invalid names: no job can have them, so they are mistakes.
 fn check_names(args: &FilterArgs) -> Result<(), Failure> {
     let checks = [
         args.queue.as_deref().map(queue_core::check_queue),
         args.kind.as_deref().map(queue_core::check_kind),
         args.tag.as_deref().map(queue_core::check_tag),
     ];
-    checks
-        .into_iter()
-        .flatten()
-        .collect::<Result<(), _>>()
-        .map_err(|invalid| Failure::usage(invalid.to_string()))
+    let checked: Result<(), _> = checks.into_iter().flatten().collect();
+    checked.map_err(|invalid| Failure::usage(invalid.to_string()))
 }
 
 fn before(age: Duration) -> Result<DateTime<Utc>, Failure> {
     TimeDelta::from_std(age)
         .ok()
         .and_then(|age| Utc::now().checked_sub_signed(age))
-        .ok_or_else(|| Failure::usage("--older-than reaches before all calendars"))
+        .ok_or_else(|| Failure::usage("--older-than is too long"))
 }
 
-fn state_parser() -> impl clap::builder::TypedValueParser<Value = JobState> {
+fn state_parser() -> impl TypedValueParser<Value = JobState> {
     let words = JobState::ALL.map(|state| state.as_str());
     PossibleValuesParser::new(words).try_map(|word| word.parse::<JobState>())
 }
 
-/// Reads the id of a job, with the `#` that people put before it or without.
+/// Reads the id of a job, with or without a `#` before it.
 pub(super) fn job_id(text: &str) -> Result<JobId, String> {
-    text.trim_start_matches('#')
-        .parse()
-        .ok()
-        .filter(|id: &JobId| id.0 > 0)
-        .ok_or_else(|| "the id of a job is a whole number from 1".to_owned())
+    match text.trim_start_matches('#').parse() {
+        Ok(JobId(id @ 1..)) => Ok(JobId(id)),
+        _ => Err("the id of a job is a whole number from 1".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_read_as_people_write_them() {
+    fn ids_are_read_with_or_without_a_hash() {
         assert_eq!(job_id("7"), Ok(JobId(7)));
         assert_eq!(job_id("#7"), Ok(JobId(7)));
         assert!(job_id("0").is_err() && job_id("seven").is_err());
@@ -146,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_job_can_have_is_refused() {
+    fn an_invalid_name_is_rejected() {
         let args = FilterArgs {
             kind: Some("two words".to_owned()),
             ..FilterArgs::default()

@@ -1,11 +1,13 @@
-//! The flags that every command has, and how flags come to the configuration.
+//! The flags that every command has, and how flags override the configuration.
 
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
+use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
+use super::output::{Rows, print, print_json, say};
 use crate::config::{Config, Override};
 
 #[derive(Default, Args)]
@@ -13,60 +15,78 @@ use crate::config::{Config, Override};
 pub(super) struct Global {
     #[command(flatten)]
     flags: GlobalSettings,
-    /// Prints one JSON value for programs, with stable field names
+    /// Prints JSON for programs, with stable field names
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Logs more; twice for everything
+    /// Logs more; may be given twice
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
-    /// Every setting that a flag of this command line gives.
+    /// The settings that are given by flags.
     #[arg(skip)]
     pub(super) settings: Vec<Override>,
 }
 
-/// The settings that every command may give; [`given_settings`] reads them.
+/// The settings that every command accepts; [`given_settings`] reads them.
 #[derive(Default, Args)]
 struct GlobalSettings {
     /// The database, as postgres://user:password@host/name
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL")]
     database_url: Option<OsString>,
     /// The schema that holds the queue's tables [default: queue]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "QUEUE_SCHEMA",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "NAME", env = "QUEUE_SCHEMA")]
     schema: Option<OsString>,
     /// The configuration file [default: queue.toml, if there is one]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "QUEUE_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "QUEUE_CONFIG")]
     config: Option<OsString>,
 }
 
 impl Global {
-    /// Reads the configuration, with the flags of this command line over it.
+    /// Reads the configuration, overridden by the flags of this command line.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
         Config::load(&overrides).map_err(|invalid| Failure::usage(invalid.to_string()))
     }
+
+    /// Prints a result: with `--json` as JSON, otherwise as text.
+    pub(super) fn print<T: Serialize + ?Sized>(
+        &self,
+        result: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<Exit, Failure> {
+        match self.json {
+            true => print_json(result)?,
+            false => print(text(result))?,
+        }
+        Ok(Exit::Fine)
+    }
+
+    /// Prints a list: with `--json` as JSON, otherwise as a table, or says that it is empty.
+    pub(super) fn print_list<T: Serialize>(
+        &self,
+        list: &[T],
+        empty: &str,
+        table: impl FnOnce(&[T]) -> Rows,
+    ) -> Result<Exit, Failure> {
+        match list {
+            list if self.json => print_json(list)?,
+            [] => say(empty),
+            list => table(list).print()?,
+        }
+        Ok(Exit::Fine)
+    }
+
+    /// Prints a result that was already reported in words: as JSON with `--json`, otherwise not.
+    pub(super) fn conclude<T: Serialize + ?Sized>(&self, result: &T) -> Result<Exit, Failure> {
+        if self.json {
+            print_json(result)?;
+        }
+        Ok(Exit::Fine)
+    }
 }
 
-/// Returns the settings that flags give: those arguments that carry an environment variable and
-/// stand on the command line. The configuration reads the variables itself, so that a problem is
+/// Returns the settings that are given by flags: arguments on the command line that have an
+/// environment variable. The configuration reads the variables itself, so that a problem is
 /// reported where the value was given.
 pub(super) fn given_settings(command: &Command, matches: &ArgMatches) -> Vec<Override> {
     if let Some((name, matches)) = matches.subcommand()

@@ -1,21 +1,20 @@
-//! The log of a command: lines on the standard error.
+//! The log of a command, on the standard error.
 
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-use super::exit::Failure;
-use super::global::Global;
+use super::{Failure, Global};
 
 const VARIABLE: &str = "QUEUE_LOG";
 
-/// Starts logging: as `QUEUE_LOG` says, else by `-v` and by whether the command runs jobs. An
-/// application that has set up a log of its own keeps it.
+/// Starts logging with the filter in `QUEUE_LOG`; by default the level depends on `-v` and on
+/// whether the command runs jobs. If the application has set up a log, that one stays.
 pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
     let set = std::env::var(VARIABLE).ok().filter(|set| !set.is_empty());
     let filter = match &set {
         Some(set) => EnvFilter::try_new(set)
-            .map_err(|error| Failure::usage(format!("{VARIABLE} cannot be understood: {error}")))?,
+            .map_err(|error| Failure::usage(format!("{VARIABLE} is not valid: {error}")))?,
         None => EnvFilter::new(level(global.verbose, runs_jobs)),
     };
     let lines = tracing_subscriber::fmt()

@@ -1,23 +1,21 @@
-//! `queue migrate`: brings the tables up to date, or tells whether that is needed.
+//! `queue migrate`: applies migrations, or shows which are applied.
 
 use clap::{Args, Subcommand};
 use queue_core::Schema;
-use queue_core::migrate::{self, MIGRATIONS, MigrateError};
-use serde::Serialize;
+use queue_core::migrate::{self, MIGRATIONS, MigrateError, Migration, MigrationStatus, Status};
+use serde_json::json;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{Rows, absolute, counted, print, print_json, say};
+use super::output::{Rows, absolute, counted, print, say};
+use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
 Examples:
-  queue migrate                applies what is missing; safe to run from many places at once
-  queue migrate status         tells what has been applied; exits with 1 if something is missing
-  queue migrate sql > up.sql   writes everything as one script, to be applied by hand
+  queue migrate                applies missing migrations; safe to run from many places at once
+  queue migrate status         shows which are applied; exits with 1 if any is missing
+  queue migrate sql > up.sql   writes all of them as one script, to be applied by hand
 
-The tables live in a schema of their own (`queue`, or --schema) with their own bookkeeping, beside
-whatever migrations the application has.";
+The tables and the list of applied migrations are in a schema of their own (`queue`, or --schema),
+apart from the application's migrations.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -28,25 +26,12 @@ pub(super) struct Migrate {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Applies the migrations that are missing [default]
+    /// Applies missing migrations [default]
     Up,
-    /// Tells which migrations have been applied
+    /// Shows which migrations are applied
     Status,
     /// Prints the migrations as SQL; needs no database
     Sql,
-}
-
-#[derive(Serialize)]
-pub(super) struct Applied {
-    version: i32,
-    name: &'static str,
-}
-
-#[derive(Serialize)]
-struct Status {
-    version: i32,
-    name: &'static str,
-    applied_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 impl Migrate {
@@ -62,90 +47,63 @@ impl Migrate {
 async fn up(global: &Global) -> Result<Exit, Failure> {
     let database = Database::of(global)?;
     let applied = apply(&database).await?;
-    if global.json {
-        print_json(&applied)?;
-    } else if applied.is_empty() {
-        say(format!(
-            "the schema `{}` is up to date",
-            database.schema.name()
-        ));
-    } else {
-        say(format!(
-            "applied {} to the schema `{}`",
-            counted(applied.len() as u64, "migration", "migrations"),
-            database.schema.name()
-        ));
-    }
-    Ok(Exit::Fine)
+    let schema = database.schema.name();
+    say(match applied.len() as u64 {
+        0 => format!("the schema `{schema}` is up to date"),
+        count => {
+            let migrations = counted(count, "migration", "migrations");
+            format!("applied {migrations} to the schema `{schema}`")
+        }
+    });
+    let applied = applied.iter();
+    let applied = applied.map(|each| json!({"version": each.version, "name": each.name}));
+    global.conclude(&applied.collect::<Vec<_>>())
 }
 
-/// Applies what is missing.
-pub(super) async fn apply(database: &Database) -> Result<Vec<Applied>, Failure> {
+/// Applies missing migrations.
+pub(super) async fn apply(database: &Database) -> Result<Vec<Migration>, Failure> {
     let mut conn = database.connect().await?;
-    let applied = migrate::migrate(&mut conn, &database.schema)
-        .await
-        .map_err(|error| match error {
-            MigrateError::Database(error) => error.into(),
-            error => Failure::new(Exit::Failed, error),
-        })?;
-    Ok(applied
-        .into_iter()
-        .map(|migration| Applied {
-            version: migration.version,
-            name: migration.name,
-        })
-        .collect())
+    let applied = migrate::migrate(&mut conn, &database.schema).await;
+    applied.map_err(|error| match error {
+        MigrateError::Database(error) => error.into(),
+        error => Failure::new(Exit::Failed, error),
+    })
 }
 
 async fn status(global: &Global) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let found = migrate::status(&mut conn, &database.schema).await?;
-    let known: Vec<Status> = found
-        .known
-        .iter()
-        .map(|status| Status {
-            version: status.migration.version,
-            name: status.migration.name,
-            applied_at: status.applied_at,
-        })
-        .collect();
-    if global.json {
-        print_json(&known)?;
-    } else {
-        table(&known)?;
-    }
-    Ok(judge(&database.schema, &known, found.version))
+    let (mut conn, schema) = Database::open(global).await?;
+    let found = migrate::status(&mut conn, &schema).await?;
+    let known = found.known.iter().map(|status| {
+        let (version, name) = (status.migration.version, status.migration.name);
+        json!({"version": version, "name": name, "applied_at": status.applied_at})
+    });
+    global.print(&known.collect::<Vec<_>>(), |_| table(&found.known).text())?;
+    Ok(judge(schema.name(), &found))
 }
 
-fn table(known: &[Status]) -> Result<(), Failure> {
-    let mut rows = Rows::new(&["#VERSION", "NAME", "APPLIED"]);
-    for status in known {
-        rows.add([
-            status.version.to_string(),
-            status.name.to_owned(),
+fn table(known: &[MigrationStatus]) -> Rows {
+    Rows::of(&["#VERSION", "NAME", "APPLIED"], known, |status| {
+        vec![
+            status.migration.version.to_string(),
+            status.migration.name.to_owned(),
             status.applied_at.map_or("missing".to_owned(), absolute),
-        ]);
-    }
-    rows.print()
+        ]
+    })
 }
 
-fn judge(schema: &Schema, known: &[Status], version: i32) -> Exit {
+fn judge(schema: &str, found: &Status) -> Exit {
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    let missing = known
-        .iter()
-        .filter(|each| each.applied_at.is_none())
-        .count();
-    if version > newest {
+    let known = found.known.iter();
+    let missing = known.filter(|each| each.applied_at.is_none()).count();
+    if found.version > newest {
         say(format!(
-            "the schema `{}` is at version {version}, newer than this program: upgrade it",
-            schema.name()
+            "the schema `{schema}` is at version {}, newer than this program: upgrade it",
+            found.version
         ));
     } else if missing > 0 {
+        let migrations = counted(missing as u64, "migration is", "migrations are");
         say(format!(
-            "{} missing in the schema `{}`: run `queue migrate`",
-            counted(missing as u64, "migration is", "migrations are"),
-            schema.name()
+            "{migrations} missing in the schema `{schema}`: run `queue migrate`"
         ));
     } else {
         return Exit::Fine;

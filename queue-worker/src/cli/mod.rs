@@ -1,6 +1,6 @@
-//! The command line: run jobs, enqueue them, see them, change them, and find out what stops them.
+//! The command line: run, enqueue, inspect and change jobs, and find out why they do not run.
 //!
-//! An application hands its [`App`] to [`run`] and so has every command for its own jobs:
+//! An application that passes its [`App`] to [`run`] has every command for its own jobs:
 //!
 //! ```no_run
 //! # use queue_worker::{App, Cx, Job, Perform};
@@ -52,41 +52,42 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::App;
+use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
+use start::ProcessFlags;
 
 const ABOUT: &str = "Durable background jobs on Postgres";
 
 const LONG_ABOUT: &str = "\
 Durable background jobs on Postgres.
 
-A job is a row: it has a kind, arguments in JSON, and waits in a queue. It is in one state at a
+A job is a row with a kind and arguments in JSON, and waits in a queue. It is in one state at a
 time: scheduled (for later, or for another attempt), ready, blocked (by a limit), running, failed,
-or finished.
-A process runs jobs; any number of processes may run at once.";
+or finished. Processes run jobs; any number of them may run at once.";
 
 const EXAMPLES: &str = "\
 First steps:
-  queue dev                                       a database and a process, for development
-  queue enqueue greet --args '{\"name\": \"Ada\"}'    one job
-  queue jobs                                      what became of it
+  queue dev                                       starts a database and a process
+  queue enqueue greet --args '{\"name\": \"Ada\"}'    enqueues a job
+  queue jobs                                      the newest jobs with their states
 
 In production:
   export DATABASE_URL=postgres://user:password@host/name
-  queue migrate                                   make or update the tables
-  queue start                                     run jobs until told to stop
-  queue doctor                                    what stops jobs now, and what to do
+  queue migrate                                   creates or updates the tables
+  queue start                                     runs jobs until it is asked to stop
+  queue doctor                                    finds what keeps jobs from running
 
 Exit codes:
-  0  it worked, and nothing is wrong
-  1  it failed, or something is wrong (doctor, check, migrate status)
-  2  the command line or the configuration is wrong
+  0  success, and no problems found
+  1  failure, or problems found (doctor, migrate status)
+  2  the command line or the configuration is not valid
   3  the database cannot be reached
   4  there is no such job or recurring job
 
-The environment: DATABASE_URL names the database, QUEUE_CONFIG a configuration file (queue.toml
-in the current directory, unless set), QUEUE_LOG what is logged (such as `info` or
-`queue_worker=debug`). Flags beat the environment, which beats the file.";
+Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default
+queue.toml in the current directory), QUEUE_LOG the filter of the log (such as `info` or
+`queue_worker=debug`). Flags override the environment, which overrides the file.";
 
 #[derive(Parser)]
 #[command(
@@ -94,7 +95,7 @@ in the current directory, unless set), QUEUE_LOG what is logged (such as `info` 
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    after_help = "`--help` tells more, with examples and exit codes.",
+    after_help = "See `--help` for examples and exit codes.",
     after_long_help = EXAMPLES,
     arg_required_else_help = true,
     infer_subcommands = true
@@ -108,15 +109,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs jobs until told to stop
-    Start(start::Start),
+    /// Runs jobs until it is asked to stop
+    #[command(after_help = start::HELP)]
+    Start(ProcessFlags),
     /// Checks the configuration, without a database
-    Check(check::Check),
-    /// Makes or updates the tables, or tells whether that is needed
+    #[command(after_help = check::HELP)]
+    Check(ProcessFlags),
+    /// Creates or updates the tables, or shows whether that is needed
     Migrate(migrate::Migrate),
     /// Enqueues a job, or a file of them
     Enqueue(enqueue::Enqueue),
-    /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones anyway
+    /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones
     Jobs(jobs::Jobs),
     /// Lists, sets and resets limits: how many jobs of a key run at once, or start in a period
     Limits(limits::Limits),
@@ -125,26 +128,28 @@ enum Command {
     /// Lists, shows, adds, pauses, resumes, runs and removes recurring jobs
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs
-    Processes(processes::Processes),
-    /// Tells how many jobs there are, how fast they go, and what goes wrong
-    Stats(stats::Stats),
-    /// Tells what stops jobs now, why, and what to do
-    Doctor(doctor::Doctor),
+    Processes,
+    /// Shows how many jobs there are, how many ended, and which fail
+    #[command(after_help = stats::HELP)]
+    Stats,
+    /// Finds what keeps jobs from running, and says what to do
+    #[command(after_help = doctor::HELP)]
+    Doctor,
     /// Starts a private Postgres, migrates it, and runs jobs: for development
     Dev(dev::Dev),
-    /// Prints a script that completes commands in a shell
+    /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
 
-/// Runs the command line of this process, on a runtime of its own.
+/// Runs the command line of this process on a new runtime.
 pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-    {
+        .build();
+    match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(run_async(app));
-            // A blocking job that does not stop when asked must not keep the program from ending.
+            // A blocking job that ignores the request to stop must not keep the program running.
             runtime.shutdown_background();
             exit
         }
@@ -155,40 +160,31 @@ pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     }
 }
 
-/// Runs the command line of this process, inside a runtime.
+/// Runs the command line of this process inside a runtime.
 pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    run_with(app, std::env::args_os()).await.into()
-}
-
-async fn run_with<S: Send + Sync + 'static>(
-    app: App<S>,
-    args: impl IntoIterator<Item = OsString>,
-) -> Exit {
-    let cli = match parse(args) {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing can be done when the reader of the help text is gone.
+            // A closed pipe while printing help is not an error.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Fine
+            return match error.use_stderr() {
+                true => Exit::Usage.into(),
+                false => Exit::Fine.into(),
             };
         }
     };
-    match dispatch(app, cli).await {
-        Ok(exit) => exit,
-        Err(failure) => {
-            if let Some(message) = failure.message() {
-                output::say(format!("error: {message}"));
-            }
-            failure.exit()
+    let exit = dispatch(app, cli).await.unwrap_or_else(|failure| {
+        if let Some(message) = failure.message() {
+            output::say(format!("error: {message}"));
         }
-    }
+        failure.exit
+    });
+    exit.into()
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let hide_values = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
+    let mut command = hide_values(Cli::command()).mut_subcommands(hide_values);
     let matches = command.try_get_matches_from_mut(args)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     cli.global.settings = given_settings(&command, &matches);
@@ -197,28 +193,22 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
 
 async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
-    log::start(&global, command.runs_jobs())?;
+    let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
+    log::start(&global, runs_jobs)?;
     match command {
-        Command::Start(command) => command.run(&global, app).await,
-        Command::Check(command) => command.run(&global, app),
+        Command::Start(_flags) => start::run(&global, app).await,
+        Command::Check(_flags) => check::run(&global, app),
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, &app).await,
         Command::Jobs(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, &app).await,
-        Command::Processes(command) => command.run(&global).await,
-        Command::Stats(command) => command.run(&global).await,
-        Command::Doctor(command) => command.run(&global).await,
+        Command::Processes => processes::run(&global).await,
+        Command::Stats => stats::run(&global).await,
+        Command::Doctor => doctor::run(&global).await,
         Command::Dev(command) => command.run(&global, app).await,
         Command::Completions(command) => command.run(Cli::command()),
-    }
-}
-
-impl Command {
-    /// Whether its log lines are what people run it for.
-    fn runs_jobs(&self) -> bool {
-        matches!(self, Self::Start(_) | Self::Dev(_))
     }
 }
 
@@ -227,12 +217,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_put_together_rightly() {
+    fn the_commands_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn global_flags_stand_before_or_after_the_command() {
+    fn global_flags_may_be_before_or_after_the_command() {
         for args in [
             ["queue", "--json", "jobs", "list"],
             ["queue", "jobs", "--json", "list"],
@@ -244,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_give_settings_from_anywhere_on_the_line() {
+    fn flags_give_settings_anywhere_on_the_line() {
         let line = "queue --schema jobs start --concurrency 3 --config other.toml";
 
         let cli = parse(line.split(' ').map(OsString::from)).unwrap_or_else(|error| error.exit());

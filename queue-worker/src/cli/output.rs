@@ -1,15 +1,16 @@
-//! What commands print: tables for people, JSON for programs.
+//! The output of commands: tables for people, JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
 
 use chrono::{DateTime, Local, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
+use indicatif::HumanCount;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 
-/// Prints lines to the standard output. A reader that has gone away ends the command quietly.
+/// Prints lines to the standard output. A closed pipe ends the command without an error.
 pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     let text = text.as_ref();
     let mut out = io::stdout().lock();
@@ -29,13 +30,13 @@ pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     })
 }
 
-/// Says something to the person at the terminal, on the standard error.
+/// Prints a message for people to the standard error.
 pub(super) fn say(text: impl AsRef<str>) {
-    // When nobody can read it, there is nobody to tell.
+    // There is no other place to report that the standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
-/// Prints one JSON value: on lines of its own for a person, on one line for a program.
+/// Prints one JSON value: indented on a terminal, otherwise on one line.
 pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
     let text = if io::stdout().is_terminal() {
         serde_json::to_string_pretty(value)
@@ -46,7 +47,7 @@ pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
     print(text)
 }
 
-/// A table without lines. Columns whose title begins with `#` are numbers, and stand to the right.
+/// A table without lines. A `#` before its title aligns a column to the right, for numbers.
 pub(super) struct Rows {
     table: Table,
     fits_terminal: bool,
@@ -77,36 +78,43 @@ impl Rows {
         }
     }
 
-    /// Adds a row. On a terminal it takes one line: the last column is cut to fit.
+    /// Makes a table with a row for each item.
+    pub(super) fn of<T>(titles: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Self {
+        let mut rows = Self::new(titles);
+        items.iter().for_each(|item| rows.add(cells(item)));
+        rows
+    }
+
+    /// Adds a row. On a terminal the last column is cut, so that the row fits one line.
     pub(super) fn add(&mut self, cells: impl IntoIterator<Item = String>) {
-        let mut row = Row::from(
-            cells
-                .into_iter()
-                .map(|text| Cell::new(one_line(&text)))
-                .collect::<Vec<_>>(),
-        );
+        let cells = cells.into_iter().map(|text| Cell::new(one_line(&text)));
+        let mut row = Row::from(cells.collect::<Vec<_>>());
         if self.fits_terminal {
             row.max_height(1);
         }
         self.table.add_row(row);
     }
 
+    pub(super) fn text(&self) -> String {
+        self.table.trim_fmt()
+    }
+
     pub(super) fn print(&self) -> Result<(), Failure> {
-        print(self.table.trim_fmt())
+        print(self.text())
     }
 }
 
-/// Replaces what would move the cursor or change the terminal, line breaks included.
+/// Replaces control characters, which could change the terminal, including line breaks.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// Replaces what would move the cursor or change the terminal, and keeps line breaks.
+/// Replaces control characters, which could change the terminal, except line breaks and tabs.
 pub(super) fn lines(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
 }
 
-/// Spells a time relative to now: `3m ago`, `in 2h 5m`.
+/// Writes a time relative to now: `3m ago`, `in 2h 5m`.
 pub(super) fn relative(time: DateTime<Utc>) -> String {
     let seconds = (Utc::now() - time).as_seconds_f64();
     match seconds {
@@ -115,7 +123,7 @@ pub(super) fn relative(time: DateTime<Utc>) -> String {
     }
 }
 
-/// Spells how long it is until a time that is to come; once it has come, how long ago it was.
+/// Writes a future time relative to now: `in 0s` just before, `0s ago` just after.
 pub(super) fn coming(time: DateTime<Utc>) -> String {
     let seconds = (time - Utc::now()).as_seconds_f64();
     if seconds > 0.0 {
@@ -125,12 +133,12 @@ pub(super) fn coming(time: DateTime<Utc>) -> String {
     }
 }
 
-/// Writes a time by the local clock, with how long ago it was.
+/// Writes a time in the local zone, and relative to now.
 pub(super) fn absolute(time: DateTime<Utc>) -> String {
     format!("{} ({})", local(time), relative(time))
 }
 
-/// Writes a time that is to come by the local clock, with how long it is until then.
+/// Writes a future time in the local zone, and relative to now.
 pub(super) fn absolute_coming(time: DateTime<Utc>) -> String {
     format!("{} ({})", local(time), coming(time))
 }
@@ -145,29 +153,21 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-/// Writes how many were counted: `7`, `>10,000`.
+/// Writes a count, which may be a lower bound: `7`, `>10,000`.
 pub(super) fn count(count: Count) -> String {
     let more = if count.at_least { ">" } else { "" };
     format!("{more}{}", grouped(count.count))
 }
 
-/// Writes how many jobs were counted: `1 job`, `more than 1,000,000 jobs`.
+/// Writes a count of jobs, which may be a lower bound: `1 job`, `more than 1,000,000 jobs`.
 pub(super) fn count_of_jobs(count: Count) -> String {
     let more = if count.at_least { "more than " } else { "" };
     format!("{more}{}", counted(count.count, "job", "jobs"))
 }
 
-/// Writes a number with its thousands apart.
+/// Writes a number with commas between thousands.
 pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(count).to_string()
 }
 
 #[cfg(test)]
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cannot_command_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(one_line("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(lines("a\u{1b}[2Jb\nc"), "a [2Jb\nc");
     }
 
     #[test]
-    fn a_table_lines_up_without_lines() {
+    fn columns_are_aligned_without_lines() {
         let mut rows = Rows::new(&["NAME", "#COUNT", "ERROR"]);
         rows.add(["mail".to_owned(), "7".to_owned(), String::new()]);
         rows.add(["a".to_owned(), "1200".to_owned(), "no such host".to_owned()]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_written_relative_to_now() {
         let hour = chrono::TimeDelta::minutes(60);
         assert_eq!(relative(Utc::now() - hour), "1h ago");
         assert!(relative(Utc::now() + hour).starts_with("in "));

@@ -1,35 +1,24 @@
 //! `queue processes`
 
-use clap::Args;
 use queue_core::inspect::{ProcessSummary, processes, spell_duration};
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{Rows, print_json, relative, say};
+use super::output::{Rows, relative};
+use super::{Database, Exit, Failure, Global};
 
-#[derive(Debug, Args)]
-pub(super) struct Processes {}
-
-impl Processes {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let database = Database::configured(&config)?;
-        let mut conn = database.connect().await?;
-        let processes = processes::list(&mut conn, &database.schema).await?;
-        if global.json {
-            print_json(&processes)?;
-        } else if processes.is_empty() {
-            say("no process is running: start one with `queue start`");
-        } else {
-            table(&processes, config.settings.process.dead_after.as_secs_f64())?;
-        }
-        Ok(Exit::Fine)
-    }
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let database = Database::configured(&config)?;
+    let mut conn = database.connect().await?;
+    let processes = processes::list(&mut conn, &database.schema).await?;
+    let dead_after_seconds = config.settings.process.dead_after.as_secs_f64();
+    let empty = "no process is running: start one with `queue start`";
+    global.print_list(&processes, empty, |processes| {
+        table(processes, dead_after_seconds)
+    })
 }
 
-fn table(processes: &[ProcessSummary], dead_after_seconds: f64) -> Result<(), Failure> {
-    let mut rows = Rows::new(&[
+fn table(processes: &[ProcessSummary], dead_after_seconds: f64) -> Rows {
+    let titles = [
         "NAME",
         "#PID",
         "HOST",
@@ -39,21 +28,20 @@ fn table(processes: &[ProcessSummary], dead_after_seconds: f64) -> Result<(), Fa
         "STARTED",
         "HEARTBEAT",
         "QUEUES",
-    ]);
-    for process in processes {
-        rows.add([
+    ];
+    Rows::of(&titles, processes, |process| {
+        vec![
             process.name.clone(),
             process.pid.to_string(),
             process.host.clone(),
             status(process, dead_after_seconds).to_owned(),
             process.running.to_string(),
-            told(process, "concurrency"),
+            detail(process, "concurrency"),
             relative(process.started_at),
             format!("{} ago", spell_duration(process.silent_seconds)),
-            told(process, "queues"),
-        ]);
-    }
-    rows.print()
+            detail(process, "queues"),
+        ]
+    })
 }
 
 fn status(process: &ProcessSummary, dead_after_seconds: f64) -> &'static str {
@@ -68,12 +56,11 @@ fn status(process: &ProcessSummary, dead_after_seconds: f64) -> &'static str {
     }
 }
 
-/// What a process tells of itself: a value as it is, a list with commas.
-fn told(process: &ProcessSummary, key: &str) -> String {
+/// Returns a value from the details of a process; a list is joined with commas.
+fn detail(process: &ProcessSummary, key: &str) -> String {
     match process.details.get(key) {
         Some(serde_json::Value::Array(values)) => {
-            let values: Vec<String> = values.iter().map(text).collect();
-            values.join(",")
+            values.iter().map(text).collect::<Vec<_>>().join(",")
         }
         Some(value) => text(value),
         None => "-".to_owned(),

@@ -1,20 +1,20 @@
-//! How far a long command is, on the standard error of a person.
+//! Progress bars, drawn only if the standard error is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar towards a known number, drawn only on a terminal.
+/// Makes a bar towards a known number.
 pub(super) fn bar(len: u64) -> ProgressBar {
     ProgressBar::new(len).with_style(style("{bar:30} {human_pos} of {human_len}, {eta} left"))
 }
 
-/// A bar over the bytes of a file, drawn only on a terminal.
+/// Makes a bar over the bytes of a file.
 pub(super) fn bytes(len: u64) -> ProgressBar {
     ProgressBar::new(len).with_style(style(
         "{bar:30} {bytes} of {total_bytes}, {eta} left, {msg}",
     ))
 }
 
-/// A count without a known end, drawn only on a terminal.
+/// Makes a spinner, for input of unknown length.
 pub(super) fn spinner() -> ProgressBar {
     ProgressBar::new_spinner().with_style(style("{spinner} {msg}"))
 }

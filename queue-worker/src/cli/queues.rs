@@ -3,28 +3,25 @@
 use clap::{Args, Subcommand};
 use queue_core::inspect::{COUNT_MAX, JobFilter, QueueSummary, jobs, queues, spell_duration};
 use queue_core::operations::queues::{self as verbs, Place};
-use queue_core::{JobState, check_queue};
-use serde::Serialize;
+use queue_core::{JobState, Schema, check_queue};
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::confirm::confirm;
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{Rows, count_of_jobs, counted, grouped, print_json, relative, say};
-use super::progress;
+use super::output::{Rows, count_of_jobs, counted, grouped, relative, say};
+use super::{Database, Exit, Failure, Global, progress};
 
 const BATCH: u32 = 1_000;
 
 const EXAMPLES: &str = "\
 Examples:
   queue queues                    depth and latency of every queue
-  queue queues pause mail         no job of it starts; those that run go on
+  queue queues pause mail         starts none of its jobs; running jobs go on
   queue queues resume mail
-  queue queues clear mail         discards its ready jobs, after asking
+  queue queues clear mail         discards its ready jobs after a confirmation
 
-Latency is the time for which the oldest ready job has been waiting. How many jobs of a queue run at
-once, in all processes together, is set by `queue limits set --queue NAME`.";
+Latency is how long the oldest ready job has been waiting. To limit how many jobs of a queue run at
+once in all processes, use `queue limits set --queue NAME`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +34,7 @@ pub(super) struct Queues {
 enum Command {
     /// Lists every queue with its depth and latency [default]
     List,
-    /// Pauses queues: their jobs are not started any more
+    /// Pauses queues: none of their jobs is started
     Pause {
         /// The queues
         #[arg(required = true, value_name = "QUEUE")]
@@ -53,51 +50,32 @@ enum Command {
     Clear {
         /// The queue
         queue: String,
-        /// Does not ask
+        /// Skips the confirmation
         #[arg(long, short)]
         yes: bool,
     },
 }
 
-#[derive(Serialize)]
-struct Changed<'a> {
-    queue: &'a str,
-    changed: bool,
-}
-
-#[derive(Serialize)]
-struct Cleared<'a> {
-    queue: &'a str,
-    discarded: u64,
-}
-
 impl Queues {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
         match self.command.unwrap_or(Command::List) {
-            Command::List => list(global, &database).await,
-            Command::Pause { queues } => pause(global, &database, &queues).await,
-            Command::Resume { queues } => resume(global, &database, &queues).await,
-            Command::Clear { queue, yes } => clear(global, &database, &queue, yes).await,
+            Command::List => list(global).await,
+            Command::Pause { queues } => change(global, &queues, true).await,
+            Command::Resume { queues } => change(global, &queues, false).await,
+            Command::Clear { queue, yes } => clear(global, &queue, yes).await,
         }
     }
 }
 
-async fn list(global: &Global, database: &Database) -> Result<Exit, Failure> {
-    let mut conn = database.connect().await?;
-    let queues = queues::list(&mut conn, &database.schema).await?;
-    if global.json {
-        print_json(&queues)?;
-    } else if queues.is_empty() {
-        say("there are no queues yet: one appears with its first job");
-    } else {
-        table(&queues)?;
-    }
-    Ok(Exit::Fine)
+async fn list(global: &Global) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(global).await?;
+    let queues = queues::list(&mut conn, &schema).await?;
+    let empty = "there are no queues yet: one appears with its first job";
+    global.print_list(&queues, empty, table)
 }
 
-fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
-    let mut rows = Rows::new(&[
+fn table(queues: &[QueueSummary]) -> Rows {
+    let titles = [
         "QUEUE",
         "#READY",
         "#LATENCY",
@@ -106,10 +84,10 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
         "#RUNNING",
         "#FAILED",
         "PAUSED",
-    ]);
+    ];
     let number = |count: i64| grouped(count.unsigned_abs());
-    for queue in queues {
-        rows.add([
+    Rows::of(&titles, queues, |queue| {
+        vec![
             queue.name.clone(),
             number(queue.ready),
             queue.latency_seconds.map_or("-".to_owned(), spell_duration),
@@ -118,94 +96,61 @@ fn table(queues: &[QueueSummary]) -> Result<(), Failure> {
             number(queue.running),
             number(queue.failed),
             queue.paused_at.map_or(String::new(), relative),
-        ]);
-    }
-    rows.print()
+        ]
+    })
 }
 
-async fn pause(global: &Global, database: &Database, queues: &[String]) -> Result<Exit, Failure> {
-    check_all(queues)?;
-    let mut conn = database.connect().await?;
+/// Pauses or resumes queues. Checks all names before the first change.
+async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit, Failure> {
+    queues.iter().try_for_each(|queue| check(queue))?;
+    let (mut conn, schema) = Database::open(global).await?;
     let mut changes = Vec::new();
     for queue in queues {
-        let changed = verbs::pause(&mut conn, &database.schema, queue).await?;
-        say(match changed {
-            true => format!("paused queue {queue}"),
-            false => format!("queue {queue} was paused already"),
+        let changed = match pauses {
+            true => verbs::pause(&mut conn, &schema, queue).await?,
+            false => verbs::resume(&mut conn, &schema, queue).await?,
+        };
+        say(match (pauses, changed) {
+            (true, true) => format!("paused queue {queue}"),
+            (true, false) => format!("queue {queue} was paused already"),
+            (false, true) => format!("resumed queue {queue}"),
+            (false, false) => format!("queue {queue} was not paused"),
         });
-        changes.push(Changed { queue, changed });
+        changes.push(json!({"queue": queue, "changed": changed}));
     }
-    finish(global, &changes)
+    global.conclude(&changes)
 }
 
-async fn resume(global: &Global, database: &Database, queues: &[String]) -> Result<Exit, Failure> {
-    check_all(queues)?;
-    let mut conn = database.connect().await?;
-    let mut changes = Vec::new();
-    for queue in queues {
-        let changed = verbs::resume(&mut conn, &database.schema, queue).await?;
-        say(match changed {
-            true => format!("resumed queue {queue}"),
-            false => format!("queue {queue} was not paused"),
-        });
-        changes.push(Changed { queue, changed });
-    }
-    finish(global, &changes)
+fn check(queue: &str) -> Result<(), Failure> {
+    check_queue(queue).map_err(|invalid| Failure::usage(invalid.to_string()))
 }
 
-/// Looks at all names before the first queue is changed.
-fn check_all(queues: &[String]) -> Result<(), Failure> {
-    queues
-        .iter()
-        .try_for_each(|queue| check_queue(queue))
-        .map_err(|invalid| Failure::usage(invalid.to_string()))
-}
-
-fn finish(global: &Global, changes: &[Changed<'_>]) -> Result<Exit, Failure> {
-    if global.json {
-        print_json(changes)?;
-    }
-    Ok(Exit::Fine)
-}
-
-async fn clear(
-    global: &Global,
-    database: &Database,
-    queue: &str,
-    yes: bool,
-) -> Result<Exit, Failure> {
-    check_all(&[queue.to_owned()])?;
-    let mut conn = database.connect().await?;
+async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure> {
+    check(queue)?;
+    let (mut conn, schema) = Database::open(global).await?;
     let ready = JobFilter {
         states: vec![JobState::Ready],
         queue: Some(queue.to_owned()),
         ..JobFilter::default()
     };
-    let count = jobs::count(&mut conn, &database.schema, &ready, COUNT_MAX).await?;
+    let count = jobs::count(&mut conn, &schema, &ready, COUNT_MAX).await?;
     let mut discarded = 0;
     if count.count > 0 {
-        let question = format!(
-            "discard {} that are ready in queue {queue}",
-            count_of_jobs(count)
-        );
+        let jobs = count_of_jobs(count);
+        let question = format!("discard {jobs} that are ready in queue {queue}");
         if !confirm(&question, yes)? {
             return Ok(Exit::Failed);
         }
-        discarded = discard(&mut conn, database, queue, count.count).await?;
+        discarded = discard(&mut conn, &schema, queue, count.count).await?;
     }
-    say(format!(
-        "discarded {} of queue {queue}",
-        counted(discarded, "ready job", "ready jobs")
-    ));
-    if global.json {
-        print_json(&Cleared { queue, discarded })?;
-    }
-    Ok(Exit::Fine)
+    let jobs = counted(discarded, "ready job", "ready jobs");
+    say(format!("discarded {jobs} of queue {queue}"));
+    global.conclude(&json!({"queue": queue, "discarded": discarded}))
 }
 
 async fn discard(
     conn: &mut PgConnection,
-    database: &Database,
+    schema: &Schema,
     queue: &str,
     expected: u64,
 ) -> Result<u64, Failure> {
@@ -213,7 +158,7 @@ async fn discard(
     let mut discarded = 0;
     let mut place = Some(Place::FRONT);
     while let Some(from) = place {
-        let batch = verbs::clear(conn, &database.schema, queue, from, BATCH).await?;
+        let batch = verbs::clear(conn, schema, queue, from, BATCH).await?;
         discarded += batch.discarded.len() as u64;
         bar.inc(batch.discarded.len() as u64);
         place = batch.next;

@@ -2,36 +2,21 @@
 
 use std::fmt::Write as _;
 
-use clap::Args;
 use queue_core::JobState;
 use queue_core::inspect::stats::{self, Endings, KindCount};
 use queue_core::inspect::{Stats as Figures, spell_duration};
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{count, grouped, print, print_json};
+use super::output::{count, grouped};
+use super::{Database, Exit, Failure, Global};
 
-const HELP: &str = "\
-Jobs are counted up to a million in each state, so that this is cheap on a full database too.
-Finished jobs are cleared after a while (a day, unless configured), and then count no more.";
+pub(super) const HELP: &str = "\
+Jobs are counted up to a million in each state, which is cheap even if there are many more.
+Finished jobs are counted until they are cleared, by default after a day.";
 
-#[derive(Debug, Args)]
-#[command(after_help = HELP)]
-pub(super) struct Stats {}
-
-impl Stats {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let figures = stats::gather(&mut conn, &database.schema).await?;
-        if global.json {
-            print_json(&figures)?;
-        } else {
-            print(report(&figures))?;
-        }
-        Ok(Exit::Fine)
-    }
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(global).await?;
+    let figures = stats::gather(&mut conn, &schema).await?;
+    global.print(&figures, report)
 }
 
 fn report(figures: &Figures) -> String {
@@ -90,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_stand_in_columns() {
+    fn figures_are_aligned_in_columns() {
         let mut figures = Figures::default();
         figures.jobs.ready = Count {
             count: 1_000_000,

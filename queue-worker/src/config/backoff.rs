@@ -16,17 +16,17 @@ const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 *
 /// How long a job waits between its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackoffSettings {
-    /// Twice as long each time.
+    /// Each wait is twice as long as the one before.
     Exponential,
-    /// With a power of the attempt's number.
+    /// The wait grows with the fourth power of the attempt's number.
     Polynomial,
-    /// Always as long.
+    /// Every wait is this long.
     Fixed(Duration),
-    /// As the list says, attempt by attempt; its last entry for all that follow.
+    /// One wait per attempt; the last one is repeated.
     List(Vec<Duration>),
 }
 
-/// The shapes with waits of their own; one of the two.
+/// The table form of a backoff; exactly one of the keys is set.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Waits {

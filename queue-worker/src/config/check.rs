@@ -1,4 +1,4 @@
-//! Ranges and names that a setting may have, whoever gives it, and the list of those that are wrong.
+//! Checks of ranges and names, which apply to settings from code as well as from the file.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,19 +8,19 @@ use queue_core::InvalidName;
 
 const NAME_MAX: usize = 200;
 
-/// A setting whose value cannot be used.
+/// A setting with a value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct InvalidSetting {
-    /// Where it is, as `queue.toml` would say: `workers[0].concurrency`.
+    /// The key of the setting, as in `queue.toml`: `workers[0].concurrency`.
     pub key: String,
-    /// The other setting that it disagrees with, when there is one.
+    /// The other setting that it conflicts with, if there is one.
     pub other_key: Option<String>,
-    /// What is expected, and what was found.
+    /// What was expected, and what was found.
     pub message: String,
 }
 
-/// Collects the settings that are wrong. Keys are those of the table that is checked.
+/// Collects invalid settings. Keys are relative to the table that is being checked.
 #[derive(Default)]
 pub(super) struct Check {
     pub(super) problems: Vec<InvalidSetting>,
@@ -28,7 +28,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Checks a table inside the one that is checked.
+    /// Checks a table inside the current one.
     pub(super) fn within<T>(&mut self, table: &str, check: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.table.clone();
         self.table = self.key(table);
@@ -37,7 +37,7 @@ impl Check {
         checked
     }
 
-    /// Refuses a setting of the table; the empty key is the table itself.
+    /// Rejects a setting of the table; the empty key stands for the table itself.
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(InvalidSetting {
             key: self.key(key),
@@ -46,7 +46,7 @@ impl Check {
         });
     }
 
-    /// Refuses a setting because of another of the same table.
+    /// Rejects a setting that conflicts with another one of the same table.
     pub(super) fn disagree(&mut self, key: &str, other_key: &str, message: impl Into<String>) {
         self.problems.push(InvalidSetting {
             key: self.key(key),
@@ -55,7 +55,7 @@ impl Check {
         });
     }
 
-    /// Refuses keys that are given but belong to something else.
+    /// Rejects those of the keys that are given: they do not apply here.
     pub(super) fn stray<const N: usize>(&mut self, keys: [(&str, bool); N], message: &str) {
         for (key, _) in keys.into_iter().filter(|(_, is_given)| *is_given) {
             self.refuse(key, message);
@@ -89,7 +89,7 @@ impl Check {
         }
     }
 
-    /// Checks a name by the rules of what it names.
+    /// Checks a name by the given rules.
     pub(super) fn name(
         &mut self,
         key: &str,
@@ -101,7 +101,7 @@ impl Check {
         }
     }
 
-    /// Checks a name that people give to a process or program.
+    /// Checks the name of a process or program.
     pub(super) fn process_name(&mut self, key: &str, name: Option<&String>) {
         let is_usable = |name: &String| {
             !name.trim().is_empty() && name.len() <= NAME_MAX && !name.contains(char::is_control)
@@ -113,7 +113,7 @@ impl Check {
         }
     }
 
-    /// Returns the value, or refuses the setting with the error.
+    /// Returns the value, or rejects the setting with the error.
     pub(super) fn accept<T>(
         &mut self,
         key: &str,

@@ -1,8 +1,8 @@
-//! `queue.toml` as a tree of values that know their place, and the reading of it with serde.
+//! `queue.toml` as a tree of values with their places, deserialized by serde.
 //!
-//! serde stops at the first value that does not fit. So the value is taken out of the tree, its
-//! problem is noted with its place, and the tree is read again, until everything that is left fits.
-//! What environment and flags say is put into the same tree, with places of its own.
+//! serde stops at the first invalid value. That value is removed from the tree, its problem is
+//! recorded with its place, and the tree is read again, until the rest is valid. Values from the
+//! environment and from flags are inserted into the same tree, with places of their own.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,37 +12,37 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use super::check::InvalidSetting;
-use super::problem::{InvalidConfig, Place, Problem};
+use super::problem::{ConfigProblem, InvalidConfig, SettingPlace};
 
-/// Likeness from which an unknown name is taken for a slip of a known one.
+/// How similar an unknown name must be to a known one to be taken for a typing error.
 const ALIKE: f64 = 0.75;
 
-/// A position in the text, or behind its end for what the text does not say.
+/// A range of bytes of the text; beyond its end for values from elsewhere.
 type Span = Range<usize>;
 
-/// The values, where they come from, and what is wrong with them.
+/// The values, their places and their problems.
 pub(super) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
     root: Spanned<DeValue<'a>>,
     entries: Vec<Entry>,
-    /// The places of the spans behind the end of the text.
-    outside: Vec<Place>,
-    problems: Vec<Problem>,
-    /// The keys that have a problem.
+    /// The places of the spans beyond the end of the text.
+    outside: Vec<SettingPlace>,
+    problems: Vec<ConfigProblem>,
+    /// The keys with a problem.
     refused: Vec<String>,
 }
 
-/// Where a value is.
+/// The key and the position of a value.
 struct Entry {
-    /// Its key with the tables around it: `workers[0].concurrency`.
+    /// The full key: `workers[0].concurrency`.
     key: String,
     name_span: Span,
     span: Span,
 }
 
 impl<'a> Document<'a> {
-    /// Parses the file. All its syntax errors are noted; what a broken file means is not guessed.
+    /// Parses the file. Records all syntax errors; a file with any is treated as empty.
     pub(super) fn parse(path: &'a Path, text: &'a str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = match errors.is_empty() {
@@ -65,19 +65,19 @@ impl<'a> Document<'a> {
         document
     }
 
-    /// Returns the tables of the root, to put values into.
+    /// Returns the root table, to insert values into.
     pub(super) fn root(&mut self) -> &mut DeValue<'a> {
         self.root.get_mut()
     }
 
-    /// Returns a span that stands for a place outside of the text.
-    pub(super) fn span_of(&mut self, place: Place) -> Span {
+    /// Returns a span that stands for a place outside of the file.
+    pub(super) fn span_of(&mut self, place: SettingPlace) -> Span {
         self.outside.push(place);
         let start = self.text.len() + self.outside.len();
         start..start
     }
 
-    /// Reads everything that fits, and notes a problem for every value that does not.
+    /// Reads all valid values, and records a problem for each invalid one.
     pub(super) fn read<T: DeserializeOwned + Default>(&mut self) -> T {
         self.entries.clear();
         list(self.root.get_ref(), "", &mut self.entries);
@@ -86,15 +86,15 @@ impl<'a> Document<'a> {
                 Ok(value) => return value,
                 Err(error) if self.take_out(&error) => {}
                 Err(error) => {
-                    self.refuse(Place::File(self.path.to_owned()), error.message());
+                    self.refuse(SettingPlace::File(self.path.to_owned()), error.message());
                     return T::default();
                 }
             }
         }
     }
 
-    /// Takes the value out that an error is about, and notes the error. Returns whether it was
-    /// found.
+    /// Removes the value that an error is about, and records the error. Returns whether the value
+    /// was found.
     fn take_out(&mut self, error: &Error) -> bool {
         let span = error.span().unwrap_or_default();
         let is_meant = |entry: &&Entry| entry.name_span == span || entry.span == span;
@@ -108,21 +108,21 @@ impl<'a> Document<'a> {
         remove(self.root.get_mut(), &span)
     }
 
-    /// Notes a problem of a setting at the place where it was given.
+    /// Records the problem of a setting with the place where the setting was given.
     pub(super) fn refuse_setting(&mut self, problem: InvalidSetting) {
         let keys = [Some(&problem.key), problem.other_key.as_ref()];
         let given = keys.into_iter().flatten().find_map(|key| {
             let entry = self.entries.iter().find(|entry| entry.key == *key)?;
             Some(self.place(&entry.span, key))
         });
-        let place = given.unwrap_or_else(|| Place::Default(problem.key.clone()));
+        let place = given.unwrap_or_else(|| SettingPlace::Default(problem.key.clone()));
         self.refuse_key(problem.key, place, problem.message);
     }
 
-    /// Notes a problem, unless it is one of a table of the file in which a value was refused: what
-    /// is said of the table without that value would be wrong.
-    fn refuse_key(&mut self, key: String, place: Place, message: String) {
-        let is_of_file = matches!(place, Place::Line { .. });
+    /// Records a problem, unless it is about a table of the file from which an invalid value was
+    /// removed: the problem might only come from the removal.
+    fn refuse_key(&mut self, key: String, place: SettingPlace, message: String) {
+        let is_of_file = matches!(place, SettingPlace::Line { .. });
         let is_inside = |inner: &String| {
             let rest = inner.strip_prefix(&key);
             rest.is_some_and(|rest| rest.starts_with(['.', '[']))
@@ -133,17 +133,17 @@ impl<'a> Document<'a> {
         }
     }
 
-    pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, place: SettingPlace, message: impl Into<String>) {
         let message = message.into();
-        self.problems.push(Problem { place, message });
+        self.problems.push(ConfigProblem { place, message });
     }
 
-    /// Returns all problems in the order of their places, if there are any.
+    /// Returns all problems, ordered by place, as the error.
     pub(super) fn finish(mut self) -> Result<(), InvalidConfig> {
         if self.problems.is_empty() {
             return Ok(());
         }
-        // Stable, so that several problems of one place stay in the order they were found.
+        // The sort is stable: problems of one place keep the order in which they were found.
         self.problems
             .sort_by(|one, other| one.place.cmp(&other.place));
         self.problems.dedup();
@@ -152,13 +152,13 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn place(&self, span: &Span, key: &str) -> Place {
+    fn place(&self, span: &Span, key: &str) -> SettingPlace {
         if let Some(position) = span.start.checked_sub(self.text.len() + 1) {
             return self.outside[position].clone();
         }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Line {
+        SettingPlace::Line {
             path: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -167,7 +167,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Lists all values, each before those inside it.
+/// Lists all values, each one before its inner values.
 fn list(value: &DeValue<'_>, key: &str, entries: &mut Vec<Entry>) {
     let mut add = |key: String, name_span, value: &Spanned<DeValue<'_>>| {
         let span = value.span();
@@ -194,7 +194,7 @@ fn list(value: &DeValue<'_>, key: &str, entries: &mut Vec<Entry>) {
     }
 }
 
-/// Removes the innermost values with this span. Returns whether there are any.
+/// Removes the innermost values with this span. Returns whether there were any.
 fn remove(value: &mut DeValue<'_>, span: &Span) -> bool {
     let mut is_removed = false;
     match value {
@@ -226,7 +226,7 @@ fn remove(value: &mut DeValue<'_>, span: &Span) -> bool {
     is_removed
 }
 
-/// Writes a message of serde in the words of the file. Messages of our own stay as they are.
+/// Rewrites a message of serde in terms of TOML. Other messages stay as they are.
 fn plain(message: &str) -> String {
     let unknown = message.strip_prefix("unknown field `");
     if let Some((name, known)) = unknown.and_then(|rest| rest.split_once("`, expected ")) {
@@ -253,7 +253,7 @@ fn plain(message: &str) -> String {
             .map_or(found, |value| value.trim_matches('`')),
     };
     let expected = match expected {
-        "a string" | "path string" => "a text in quotes",
+        "a string" | "path string" => "a string",
         "a boolean" => "true or false",
         "a sequence" => "an array",
         "a map" => "a table",
@@ -266,7 +266,7 @@ fn plain(message: &str) -> String {
     format!("expected {expected}, found {found}")
 }
 
-/// Returns the known name that an unknown one is a slip of.
+/// Returns the most similar known name, if one is similar enough to suggest.
 pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     known
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))

@@ -19,7 +19,7 @@ use super::values::{duration, secret};
 const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(7 * 86_400);
 
-/// Headers that every request carries anyway; a second value would contradict them.
+/// Headers that the worker sets on every request, and that a handler may not set.
 const OWN_HEADERS: &[&str] = &[
     "content-type",
     "content-length",
@@ -32,13 +32,13 @@ const OWN_PREFIX: &str = "queue-job-";
 /// How the jobs of one kind run without Rust code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerSettings {
-    /// What runs them.
+    /// The command or endpoint.
     pub run: HandlerRun,
-    /// How long one attempt may take; `None` leaves it to the process.
+    /// How long one attempt may take; unlimited when `None`.
     pub timeout: Option<Duration>,
-    /// The queue they go to when they are enqueued by this process without one.
+    /// The queue for jobs that this program enqueues without one.
     pub queue: Option<String>,
-    /// How often they are tried, from 1 to 1,000.
+    /// How many attempts may end in an error, from 1 to 1,000.
     pub attempts: Option<u16>,
     /// How long they wait between attempts.
     pub backoff: Option<BackoffSettings>,
@@ -56,26 +56,26 @@ pub enum HandlerRun {
 /// A command that runs one attempt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandHandler {
-    /// The program, found like a shell finds it. One with a slash is a path, taken from `cwd`.
+    /// The program, looked up in `PATH`. With a slash it is a path relative to `cwd`.
     pub program: String,
-    /// Its arguments. No shell reads them.
+    /// Its arguments, which no shell interprets.
     pub arguments: Vec<String>,
-    /// Variables it gets beside those of the worker process.
+    /// Environment variables, in addition to those of the worker process.
     pub env: BTreeMap<String, String>,
-    /// The directory it runs in; that of the worker process when `None`.
+    /// The working directory; that of the worker process when `None`.
     pub cwd: Option<PathBuf>,
 }
 
 /// An endpoint that runs one attempt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpHandler {
-    /// Where the request goes; `http` or `https`.
+    /// The URL, with `http` or `https`.
     pub url: String,
-    /// Headers it carries beside those that name the job.
+    /// Headers, in addition to those that describe the job.
     pub headers: BTreeMap<String, String>,
 }
 
-/// Shows the names of the variables only: their values are often secrets.
+/// Shows the variables without their values, which may be secrets.
 impl fmt::Debug for CommandHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandHandler")
@@ -87,7 +87,7 @@ impl fmt::Debug for CommandHandler {
     }
 }
 
-/// Shows the names of the headers only, and no address: both often hold secrets.
+/// Shows the headers without their values, and no URL: both may contain secrets.
 impl fmt::Debug for HttpHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpHandler")
@@ -96,7 +96,7 @@ impl fmt::Debug for HttpHandler {
     }
 }
 
-/// One handler as the file writes it: with `command` or with `http`.
+/// A handler in the file: with `command` or with `http`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct HandlerTable {
@@ -118,7 +118,7 @@ pub(super) struct Secret(#[serde(deserialize_with = "secret")] String);
 pub(super) struct Timeout(#[serde(deserialize_with = "duration")] Duration);
 
 impl HandlerTable {
-    /// Returns the handler, or refuses everything that is wrong with it.
+    /// Returns the handler, and rejects everything that is invalid in it.
     pub(super) fn handler(mut self, check: &mut Check) -> Option<HandlerSettings> {
         let run = match (self.command.take(), self.http.take()) {
             (Some(command), None) => self.command_handler(command, check),
@@ -151,19 +151,17 @@ impl HandlerTable {
     fn command_handler(&mut self, command: Vec<String>, check: &mut Check) -> Option<HandlerRun> {
         let strays = [("headers", !self.headers.is_empty())];
         check.stray(strays, "belongs to a handler with `http`");
-        for (position, _) in command
-            .iter()
-            .enumerate()
-            .filter(|(_, word)| word.contains('\0'))
-        {
-            let message = "an argument cannot hold a null character";
-            check.refuse(&format!("command[{position}]"), message);
+        for (position, word) in command.iter().enumerate() {
+            if word.contains('\0') {
+                let message = "an argument cannot contain null characters";
+                check.refuse(&format!("command[{position}]"), message);
+            }
         }
         let env = mem::take(&mut self.env);
         let env = check.within("env", |check| checked(env, check_variable, check));
         let mut words = command.into_iter();
         let Some(program) = words.next().filter(|program| !program.is_empty()) else {
-            check.refuse("command", "the first text names the program; it is missing");
+            check.refuse("command", "the first string must name the program");
             return None;
         };
         Some(HandlerRun::Command(CommandHandler {
@@ -184,7 +182,7 @@ impl HandlerTable {
     }
 }
 
-/// Checks variables or headers one by one, and returns them as plain texts.
+/// Checks variables or headers one by one, and returns them as strings.
 fn checked(
     pairs: BTreeMap<String, Secret>,
     check_pair: fn(&str, &str) -> Result<(), String>,
@@ -209,10 +207,10 @@ fn check_url(text: &str) -> Result<(), String> {
 
 fn check_variable(name: &str, value: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-        return Err("a variable has a name without `=`, and no null character".to_owned());
+        return Err("expected a name without `=`, and no null characters".to_owned());
     }
     if name.starts_with("QUEUE_JOB_") {
-        return Err("the variables that start with QUEUE_JOB_ describe the job".to_owned());
+        return Err("variables that start with QUEUE_JOB_ are set by the worker".to_owned());
     }
     Ok(())
 }
@@ -222,7 +220,9 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     if OWN_HEADERS.contains(&&*lower) || lower.starts_with(OWN_PREFIX) {
         return Err("this header is set by the worker".to_owned());
     }
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| "this cannot name a header".to_owned())?;
-    HeaderValue::from_str(value).map_err(|_| "a header has no control characters".to_owned())?;
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| "this is not a valid name of a header".to_owned())?;
+    HeaderValue::from_str(value)
+        .map_err(|_| "a header cannot contain control characters".to_owned())?;
     Ok(())
 }

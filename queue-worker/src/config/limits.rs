@@ -1,4 +1,4 @@
-//! `[limits]`: how many jobs of a key, group, queue or kind run at once, and start in a period.
+//! `[limits]`: how many jobs of a key, group, queue or kind may run at once, and start in a period.
 
 use queue_core::operations::limits::{LimitSetting, parse_rate};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use super::check::Check;
 
 const MAX: u64 = i32::MAX as u64;
 
-/// One limit as the file writes it.
+/// A limit in the file.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct LimitTable {
@@ -17,7 +17,7 @@ pub(super) struct LimitTable {
 }
 
 impl LimitTable {
-    /// Returns the limit. Its name is checked with all other settings.
+    /// Returns the limit, and rejects what is invalid in it. `Settings::problems` checks its name.
     pub(super) fn limit(&self, check: &mut Check) -> LimitSetting {
         check.number("to", self.to, 0..=MAX);
         check.number("burst", self.burst, 1..=MAX);

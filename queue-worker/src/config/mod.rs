@@ -1,14 +1,14 @@
-//! What a process runs, and how it is told: settings, `queue.toml`, environment and flags.
+//! What a process runs: settings from code, `queue.toml`, the environment and flags.
 //!
-//! [`Settings`] is plain data. An application fills it in, or reads it with [`Settings::load`]. The
-//! command line reads a whole [`Config`] from three places; each wins over the ones after it:
+//! [`Settings`] is plain data. An application fills it in, or loads it with [`Settings::load`]. The
+//! command line loads a whole [`Config`] from three places; each one overrides those below it:
 //!
 //! 1. flags,
 //! 2. environment variables,
 //! 3. the file `queue.toml`.
 //!
-//! Everything that is wrong is reported at once, each problem with its place: the line and column
-//! of the file, the variable, or the flag.
+//! All problems are reported at once, each one with its place: the line and column of the file, the
+//! variable, or the flag.
 //!
 //! Modules stand in order: each uses only those below it.
 
@@ -40,9 +40,9 @@ pub use parts::{
     DatabaseSettings, DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
     SchedulerSettings, WorkerSettings,
 };
-pub use problem::{InvalidConfig, Place, Problem};
+pub use problem::{ConfigProblem, InvalidConfig, SettingPlace};
 pub use queue_core::Rate;
 pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;
-pub use settings::{Config, Settings, Source};
+pub use settings::{Config, Settings};

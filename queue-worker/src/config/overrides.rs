@@ -1,4 +1,4 @@
-//! Environment variables and flags: what they are called, and how they change what the file says.
+//! Environment variables and flags, which override the file.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,153 +7,133 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::document::{Document, nearest};
-use super::problem::Place;
+use super::problem::SettingPlace;
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
 const PREFIX: &str = "QUEUE_";
 
-/// A variable and the key of its setting in the file, by what the file has there. Outside of the
-/// file everything is a text.
-enum Variable {
-    Text(&'static str, &'static str),
-    Number(&'static str, &'static str),
-    Bool(&'static str, &'static str),
-}
-use Variable::{Bool, Number, Text};
-
-/// Every variable that gives a setting. A flag of the same setting is known by the variable too.
-const VARIABLES: [Variable; 24] = [
-    Text("DATABASE_URL", "database.url"),
-    Text("QUEUE_SCHEMA", "database.schema"),
-    Text("QUEUE_QUEUES", "workers.queues"),
-    Number("QUEUE_CONCURRENCY", "workers.concurrency"),
-    Text("QUEUE_POLL_INTERVAL", "workers.poll_interval"),
-    Bool("QUEUE_DISPATCHER", "dispatcher.enabled"),
-    Text("QUEUE_DISPATCHER_POLL_INTERVAL", "dispatcher.poll_interval"),
-    Number("QUEUE_DISPATCHER_BATCH_SIZE", "dispatcher.batch_size"),
-    Bool("QUEUE_SCHEDULER", "scheduler.enabled"),
-    Text("QUEUE_SCHEDULER_POLL_INTERVAL", "scheduler.poll_interval"),
-    Text("QUEUE_SCHEDULER_SOURCE", "scheduler.source"),
-    Text("QUEUE_TIME_ZONE", "scheduler.time_zone"),
-    Text("QUEUE_PROCESS_NAME", "process.name"),
-    Text("QUEUE_HEARTBEAT_INTERVAL", "process.heartbeat_interval"),
-    Text("QUEUE_DEAD_AFTER", "process.dead_after"),
-    Text("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
-    Text("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
-    Bool("QUEUE_NOTIFICATIONS", "process.notifications"),
-    Bool("QUEUE_MAINTENANCE", "maintenance.enabled"),
-    Text("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
-    Number("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
-    Text("QUEUE_RETENTION_FINISHED", "retention.finished"),
-    Text("QUEUE_RETENTION_FAILED", "retention.failed"),
-    Text("QUEUE_RETENTION_FIRINGS", "retention.firings"),
+/// Every variable that gives a setting, and the key of the setting in the file. A flag is
+/// identified by the variable of its setting.
+const VARIABLES: [(&str, &str); 24] = [
+    ("DATABASE_URL", "database.url"),
+    ("QUEUE_SCHEMA", "database.schema"),
+    ("QUEUE_QUEUES", "workers.queues"),
+    ("QUEUE_CONCURRENCY", "workers.concurrency"),
+    ("QUEUE_POLL_INTERVAL", "workers.poll_interval"),
+    ("QUEUE_DISPATCHER", "dispatcher.enabled"),
+    ("QUEUE_DISPATCHER_POLL_INTERVAL", "dispatcher.poll_interval"),
+    ("QUEUE_DISPATCHER_BATCH_SIZE", "dispatcher.batch_size"),
+    ("QUEUE_SCHEDULER", "scheduler.enabled"),
+    ("QUEUE_SCHEDULER_POLL_INTERVAL", "scheduler.poll_interval"),
+    ("QUEUE_SCHEDULER_SOURCE", "scheduler.source"),
+    ("QUEUE_TIME_ZONE", "scheduler.time_zone"),
+    ("QUEUE_PROCESS_NAME", "process.name"),
+    ("QUEUE_HEARTBEAT_INTERVAL", "process.heartbeat_interval"),
+    ("QUEUE_DEAD_AFTER", "process.dead_after"),
+    ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
+    ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
+    ("QUEUE_NOTIFICATIONS", "process.notifications"),
+    ("QUEUE_MAINTENANCE", "maintenance.enabled"),
+    ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
+    ("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
+    ("QUEUE_RETENTION_FINISHED", "retention.finished"),
+    ("QUEUE_RETENTION_FAILED", "retention.failed"),
+    ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
 ];
 
-impl Variable {
-    fn name(&self) -> &'static str {
-        let (Text(name, _) | Number(name, _) | Bool(name, _)) = self;
-        name
-    }
-
-    fn key(&self) -> &'static str {
-        let (Text(_, key) | Number(_, key) | Bool(_, key)) = self;
-        key
-    }
-
-    /// Returns the value that the file would have. A text that is none of its kind stays a text,
-    /// which serde refuses.
-    fn value<'a>(&self, text: &'a str) -> DeValue<'a> {
-        let read = match (self, text) {
-            (Bool(..), "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-            (Bool(..), "false" | "0" | "no" | "off") => Some(DeValue::Boolean(false)),
-            (Number(..), _) => DeValue::parse(text).ok().map(Spanned::into_inner),
-            (Text(..) | Bool(..), _) => None,
-        };
-        read.filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
-            .unwrap_or_else(|| DeValue::String(text.into()))
-    }
+/// Returns the value that the file would have for a string from elsewhere: the names of settings
+/// that are numbers or booleans are listed here. A string that cannot be parsed stays a string,
+/// which serde then rejects.
+fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
+    let parsed = match (name, text) {
+        ("enabled" | "notifications", "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
+        ("enabled" | "notifications", "false" | "0" | "no" | "off") => {
+            Some(DeValue::Boolean(false))
+        }
+        ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+        _ => None,
+    };
+    parsed
+        .filter(|value| matches!(value, DeValue::Boolean(_) | DeValue::Integer(_)))
+        .unwrap_or_else(|| DeValue::String(text.into()))
 }
 
-/// What one environment variable or one flag says, instead of the file.
+/// The value of an environment variable or a flag, which overrides the file.
 #[derive(Clone)]
 pub struct Override {
-    /// The variable; for a flag, the one that gives the same setting.
+    /// The variable; for a flag, the variable of the same setting.
     pub variable: String,
     /// Where it was given.
-    pub place: Place,
+    pub place: SettingPlace,
     /// The value as it was typed.
     pub value: OsString,
 }
 
 impl Override {
-    /// Returns what the environment of this process says.
+    /// Returns the variables of this process.
     pub fn environment() -> Vec<Self> {
         env::vars_os()
             .filter_map(|(name, value)| Some(Self::variable(name.to_str()?, value)))
             .collect()
     }
 
-    /// Returns what a variable says.
+    /// Makes the override of a variable.
     pub fn variable(name: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
             variable: name.to_owned(),
-            place: Place::Variable(name.to_owned()),
+            place: SettingPlace::Variable(name.to_owned()),
             value: value.as_ref().to_owned(),
         }
     }
 
-    /// Returns what a flag says, given the variable of the same setting.
+    /// Makes the override of a flag, given the variable of the same setting.
     pub fn flag(name: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
         Self {
-            place: Place::Flag(name.to_owned()),
+            place: SettingPlace::Flag(name.to_owned()),
             ..Self::variable(variable, value)
         }
     }
 }
 
-/// Lays variables and flags over what the file says; among those of one setting the last one wins.
+/// Lays variables and flags over the file. For each setting the last override wins.
 ///
-/// All values of one setting go before the next setting: the concurrency of the environment is
-/// that of the worker which the flag `--queues` makes.
+/// Settings are applied in the order of `VARIABLES`, queues first: `QUEUE_CONCURRENCY` applies to
+/// the worker that `--queues` creates.
 pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a>) {
     refuse_misspelt(overrides, document);
-    for variable in VARIABLES {
-        let is_meant = |given: &&Override| given.variable == variable.name();
-        for given in overrides.iter().filter(is_meant) {
+    for (variable, key) in VARIABLES {
+        for given in overrides.iter().filter(|given| given.variable == variable) {
             let place = given.place.clone();
             match given.value.to_str() {
-                Some(text) => set(variable.key(), variable.value(text), place, document),
-                None => document.refuse(place, "it is not valid UTF-8"),
+                Some(text) => set(key, text, place, document),
+                None => document.refuse(place, "the value is not valid UTF-8"),
             }
         }
     }
 }
 
-/// Refuses variables whose name is nearly that of a setting. Any other may belong to somebody
-/// else: Kubernetes sets `QUEUE_SERVICE_HOST` for a service that is named `queue`.
+/// Rejects variables with a name similar to that of a setting. All others are left alone:
+/// Kubernetes sets `QUEUE_SERVICE_HOST` for a service with the name `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
-    let known: Vec<&str> = VARIABLES
-        .iter()
-        .map(Variable::name)
-        .chain([FILE_VARIABLE])
-        .collect();
-    let endings = || known.iter().filter_map(|name| name.strip_prefix(PREFIX));
-    for given in overrides
-        .iter()
-        .filter(|given| !known.contains(&&*given.variable))
-    {
+    let known = VARIABLES.map(|(name, _key)| name);
+    let known = || known.into_iter().chain([FILE_VARIABLE]);
+    for given in overrides {
+        if known().any(|name| name == given.variable) {
+            continue;
+        }
+        let endings = known().filter_map(|name| name.strip_prefix(PREFIX));
         let ending = given.variable.strip_prefix(PREFIX);
-        if let Some(near) = ending.and_then(|ending| nearest(ending, endings())) {
+        if let Some(near) = ending.and_then(|ending| nearest(ending, endings)) {
             let message = format!("unknown variable; did you mean `{PREFIX}{near}`?");
             document.refuse(given.place.clone(), message);
         }
     }
 }
 
-/// Puts a value into the tables that it is for: that of its section, or those of all workers.
-fn set<'a>(key: &'static str, value: DeValue<'a>, place: Place, document: &mut Document<'a>) {
+/// Puts a value into the table of its section, or into those of all workers.
+fn set<'a>(key: &'static str, text: &'a str, place: SettingPlace, document: &mut Document<'a>) {
     let Some((section, name)) = key.split_once('.') else {
         return;
     };
@@ -178,15 +158,18 @@ fn set<'a>(key: &'static str, value: DeValue<'a>, place: Place, document: &mut D
     };
     if key == "workers.concurrency" && tables.len() != 1 {
         let message = format!(
-            "it is not clear which of the {} workers of the file is meant; give the queues too, \
-             and one worker on them replaces those",
+            "the file has {} workers, and it is not clear which one is meant; set the queues too, \
+             and one worker for them replaces those of the file",
             tables.len()
         );
         return document.refuse(place, message);
     }
     for table in &mut tables {
         if let DeValue::Table(table) = table {
-            table.insert(Spanned::new(span.clone(), name.into()), at(value.clone()));
+            table.insert(
+                Spanned::new(span.clone(), name.into()),
+                at(value(name, text)),
+            );
         }
     }
 }
@@ -198,8 +181,8 @@ mod tests {
     #[test]
     fn the_sample_configuration_names_every_variable() {
         let sample = include_str!("../../../config/queue.toml");
-        for variable in VARIABLES {
-            assert!(sample.contains(variable.name()), "{}", variable.name());
+        for (variable, _key) in VARIABLES {
+            assert!(sample.contains(variable), "{variable}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The parts of a process as plain data: tables of `queue.toml`, their defaults and their ranges.
+//! The settings of each part of a process, with defaults and ranges. They are also the tables of
+//! `queue.toml`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,24 +20,24 @@ const HEARTBEAT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duratio
 const DEAD_AFTER: RangeInclusive<Duration> = Duration::from_millis(300)..=DAY;
 const TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 const CLEARING: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
-/// A century: what a Postgres interval added to any sensible date can still hold.
+/// A century: Postgres can still add such an interval to any date that occurs.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(36_525 * 86_400);
-/// Firings keep a due time from being enqueued twice after the database's clock was set back.
+/// Firings prevent a second enqueue of a due time after the database's clock was set back.
 const KEEP_FIRINGS: RangeInclusive<Duration> = DAY..=*KEEP.end();
 
-/// Heartbeats that a process may miss before others take it for dead: with fewer than three, one
-/// slow answer of the database would be enough.
+/// How many heartbeats a process may miss before others presume it dead. With fewer than three,
+/// one slow answer of the database would be enough.
 const HEARTBEATS_TO_DEATH: u32 = 3;
 
-/// One worker: the queues it serves, and how many of their jobs at once.
+/// One worker: the queues that it serves, and how many of their jobs it runs at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct WorkerSettings {
-    /// The queues it serves, the most urgent first; every queue by default.
+    /// The queues that it serves, the most urgent first; every queue by default.
     pub queues: QueueList,
-    /// Jobs it runs at once, from 1 to 10,000; 10 by default.
+    /// How many jobs it runs at once, from 1 to 10,000; 10 by default.
     pub concurrency: usize,
-    /// How often it looks for jobs when nothing wakes it; 1 second by default.
+    /// How often it polls for jobs when nothing wakes it; 1 second by default.
     #[serde(deserialize_with = "duration")]
     pub poll_interval: Duration,
 }
@@ -48,16 +49,16 @@ impl WorkerSettings {
     }
 }
 
-/// The part that moves due jobs to ready.
+/// The dispatcher, which makes scheduled jobs ready when they are due.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct DispatcherSettings {
-    /// Whether this process dispatches; true by default. Some process must.
+    /// Whether this process dispatches; true by default. At least one process must.
     pub enabled: bool,
-    /// How often it looks for due jobs; 1 second by default.
+    /// How often it polls for due jobs; 1 second by default.
     #[serde(deserialize_with = "duration")]
     pub poll_interval: Duration,
-    /// Jobs moved by one statement, from 1 to 10,000; 1,000 by default.
+    /// How many jobs one statement makes ready, from 1 to 10,000; 1,000 by default.
     pub batch_size: u32,
 }
 
@@ -68,24 +69,25 @@ impl DispatcherSettings {
     }
 }
 
-/// The part that enqueues what is due again and again.
+/// The scheduler, which enqueues recurring jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct SchedulerSettings {
-    /// Whether this process enqueues what is due, and registers the schedules it declares; true by
-    /// default. Some process must.
+    /// Whether this process registers the recurring jobs that it declares, and enqueues those that
+    /// are due; true by default. At least one process must.
     pub enabled: bool,
-    /// How often it looks for schedules that were added or changed; 1 second by default. What is
-    /// due sooner is enqueued sooner.
+    /// How often it looks for recurring jobs that were added or changed; 1 second by default. Jobs
+    /// that are due sooner are enqueued sooner.
     #[serde(deserialize_with = "duration")]
     pub poll_interval: Duration,
-    /// The zone whose clock schedules are by that name none; UTC by default.
+    /// The time zone of schedules that name none; UTC by default.
     #[serde(deserialize_with = "zone")]
     pub time_zone: Tz,
-    /// What the schedules are declared by; the name of the program by default. When it is set,
-    /// schedules of this source that a process does not declare are removed when it starts: all
-    /// processes of one source declare the same ones. Otherwise they stay until somebody removes
-    /// them, because other programs may have the same name.
+    /// The source under which recurring jobs are declared; by default the name of the program. If
+    /// it is set, a process removes the recurring jobs of this source that it does not declare
+    /// itself when it starts, so all processes of one source must declare the same ones.
+    /// Otherwise they stay until they are removed by hand, because other programs may have the
+    /// same name.
     pub source: Option<String>,
 }
 
@@ -96,28 +98,30 @@ impl SchedulerSettings {
     }
 }
 
-/// The process itself: its liveness and its end.
+/// The process itself: heartbeats and shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct ProcessSettings {
-    /// What people call this process; by default it is made of host and process id.
+    /// The name of this process; by default its host and process id.
     pub name: Option<String>,
-    /// How often it says that it is alive; 5 seconds by default.
+    /// How often it writes its heartbeat; 5 seconds by default.
     #[serde(deserialize_with = "duration")]
     pub heartbeat_interval: Duration,
-    /// How long a process may be silent before others take its jobs over; 30 seconds by default,
-    /// at least three times `heartbeat_interval`. Each process judges the others by its own
-    /// value: keep it the same everywhere, and raise it before raising `heartbeat_interval`.
+    /// How old a heartbeat may be before others presume the process dead and recover its jobs; 30
+    /// seconds by default, at least three times `heartbeat_interval`. Each process applies its own
+    /// value to the others: keep it the same everywhere, and raise it before
+    /// `heartbeat_interval`.
     #[serde(deserialize_with = "duration")]
     pub dead_after: Duration,
-    /// How long running jobs may take to finish once the process is told to stop; 25 seconds by
-    /// default, which fits into the 30 that container platforms grant.
+    /// How long running jobs may take to finish after the process was asked to stop; 25 seconds by
+    /// default, less than the 30 that container platforms grant.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
-    /// The time between asking a job to stop and dropping it; 5 seconds by default.
+    /// The time between asking a job to stop and dropping its future; 5 seconds by default.
     #[serde(deserialize_with = "duration")]
     pub cancel_grace: Duration,
-    /// Whether the database may wake idle workers; true by default. With false they poll only.
+    /// Whether notifications of the database wake idle workers; true by default. Otherwise they
+    /// only poll.
     pub notifications: bool,
 }
 
@@ -133,23 +137,23 @@ impl ProcessSettings {
             let [least, found] = [least, self.dead_after].map(humantime::format_duration);
             let message = format!(
                 "expected dead_after of at least {least}, three times heartbeat_interval, found \
-                 {found}; a process would be taken for dead after one late heartbeat"
+                 {found}; a process would be presumed dead after one late heartbeat"
             );
             check.disagree("dead_after", "heartbeat_interval", message);
         }
     }
 }
 
-/// The part that clears ended jobs that are kept no longer.
+/// Maintenance, which clears old jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct MaintenanceSettings {
-    /// Whether this process clears; true by default. Some process should.
+    /// Whether this process clears; true by default. At least one process should.
     pub enabled: bool,
     /// How often it clears; every minute by default.
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
-    /// Jobs cleared by one statement, from 1 to 100,000; 5,000 by default.
+    /// How many jobs one statement clears, from 1 to 100,000; 5,000 by default.
     pub batch_size: u32,
 }
 
@@ -160,42 +164,40 @@ impl MaintenanceSettings {
     }
 }
 
-/// How long ended jobs are kept. `None` is for ever.
+/// How long jobs are kept after their end. `None` means for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Retention {
     /// How long finished jobs are kept; one day by default.
     #[serde(deserialize_with = "keep")]
     pub finished: Option<Duration>,
-    /// How long failed jobs are kept; until someone decides, by default.
+    /// How long failed jobs are kept; for ever by default.
     #[serde(deserialize_with = "keep")]
     pub failed: Option<Duration>,
-    /// How long it is known what became of a due time of a schedule; 30 days by default, at least
-    /// one. The last one of each schedule is always known.
+    /// How long the firings of recurring jobs are kept; 30 days by default, at least one. The last
+    /// one of each recurring job is always kept.
     #[serde(deserialize_with = "keep")]
     pub firings: Option<Duration>,
-    /// Queues whose finished jobs are kept for another time.
+    /// How long the finished jobs of single queues are kept instead.
     pub queues: BTreeMap<String, KeepFor>,
-    /// Kinds whose finished jobs are kept for another time, whatever their queue says.
+    /// How long the finished jobs of single kinds are kept instead; overrides their queue.
     pub kinds: BTreeMap<String, KeepFor>,
 }
 
 /// How long the finished jobs of one queue or kind are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepFor {
-    /// They are never cleared.
+    /// The jobs are never cleared.
     Forever,
-    /// They are cleared when they have been finished for this long.
+    /// The jobs are cleared this long after they finished.
     For(Duration),
 }
 
 impl Retention {
-    /// How long a finished job is kept: as its kind says, else its queue, else the default.
+    /// Returns how long a finished job is kept: the value of its kind, its queue, or the default.
     pub fn finished_for(&self, queue: &str, kind: &str) -> KeepFor {
         let of_its_own = self.kinds.get(kind).or_else(|| self.queues.get(queue));
-        of_its_own
-            .copied()
-            .unwrap_or_else(|| KeepFor::from(self.finished))
+        of_its_own.map_or(KeepFor::from(self.finished), |keep| *keep)
     }
 
     pub(super) fn check(&self, check: &mut Check) {
@@ -216,7 +218,9 @@ fn check_kept(
 ) {
     for (name, keep) in kept {
         check.name(name, Some(name), rules);
-        check.duration(name, *keep, KEEP);
+        if let KeepFor::For(duration) = *keep {
+            check.duration(name, duration, KEEP);
+        }
     }
 }
 
@@ -232,20 +236,11 @@ impl From<Option<Duration>> for KeepFor {
     }
 }
 
-impl From<KeepFor> for Option<Duration> {
-    fn from(keep: KeepFor) -> Self {
-        match keep {
-            KeepFor::Forever => None,
-            KeepFor::For(duration) => Some(duration),
-        }
-    }
-}
-
 /// The database a process works on.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct DatabaseSettings {
-    /// Its URL. `DATABASE_URL` is the place for it: a file with a password in it gets copied.
+    /// The URL. It belongs into `DATABASE_URL`: a file with a password in it gets copied.
     #[serde(deserialize_with = "some_secret")]
     pub url: Option<String>,
     /// The schema of the tables; `queue` by default.
@@ -257,7 +252,7 @@ fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 }
 
 impl DatabaseSettings {
-    /// Checks both. The message does not repeat the URL: it may hold a password.
+    /// Checks URL and schema. Messages do not repeat the URL, which may contain a password.
     pub(super) fn check(&self, check: &mut Check) {
         let is_postgres =
             |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
@@ -273,7 +268,7 @@ impl DatabaseSettings {
     }
 }
 
-/// Keeps the URL to itself: it may hold a password.
+/// Does not show the URL, which may contain a password.
 impl fmt::Debug for DatabaseSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseSettings")
@@ -295,7 +290,7 @@ impl Default for DatabaseSettings {
 impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
-            queues: QueueList::any(),
+            queues: QueueList::default(),
             concurrency: 10,
             poll_interval: Duration::from_secs(1),
         }

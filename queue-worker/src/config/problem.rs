@@ -1,21 +1,22 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, and their places.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything that is wrong with a configuration: the file from top to bottom, then the
-/// environment, then the flags.
+/// All problems of a configuration: the file from top to bottom, then the environment, then the
+/// flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidConfig {
     /// The problems; at least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where it is.
-    pub place: Place,
+/// One problem of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct ConfigProblem {
+    /// The place of the setting.
+    pub place: SettingPlace,
     /// What was expected, and what was found.
     pub message: String,
 }
@@ -23,7 +24,7 @@ pub struct Problem {
 /// Where a setting was given.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Place {
+pub enum SettingPlace {
     /// The file as a whole.
     File(PathBuf),
     /// A line of the file.
@@ -34,18 +35,18 @@ pub enum Place {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// The key with the tables around it, as `workers[0].concurrency`; empty for a syntax error.
+        /// The full key, such as `workers[0].concurrency`; empty for a syntax error.
         key: String,
     },
     /// An environment variable.
     Variable(String),
     /// A flag of the command line.
     Flag(String),
-    /// A setting that keeps its default.
+    /// A setting that was not given, by its key.
     Default(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -55,21 +56,11 @@ impl fmt::Display for Place {
                 column,
                 key,
             } => {
-                write!(f, "{}:{line}:{column}", path.display())?;
-                if key.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, ": {key}")
-                }
+                let separator = if key.is_empty() { "" } else { ": " };
+                write!(f, "{}:{line}:{column}{separator}{key}", path.display())
             }
             Self::Variable(name) | Self::Flag(name) | Self::Default(name) => f.write_str(name),
         }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
     }
 }
 

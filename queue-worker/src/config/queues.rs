@@ -6,11 +6,10 @@ use std::str::FromStr;
 use queue_core::check_queue;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-/// The queues a worker serves, the most urgent first.
+/// The queues that a worker serves, the most urgent first.
 ///
-/// An entry is a name (`mail`), a prefix (`reports*`), or `*`: every queue that no earlier entry
-/// matches, which is why `*` stands last. Queues are served in the order of the list, whatever
-/// the order of their names.
+/// An entry is a name (`mail`), a prefix (`reports*`), or `*` for every queue that no earlier entry
+/// matches; `*` must be the last one. Queues are served in the order of the list.
 ///
 /// ```
 /// use queue_worker::config::QueueList;
@@ -29,90 +28,33 @@ pub struct QueueList {
 /// One entry of a [`QueueList`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueuePattern {
-    /// The queue of exactly this name.
+    /// The queue with this name.
     Exact(String),
-    /// Every queue whose name starts so.
+    /// Every queue with a name that starts with this prefix.
     Prefix(String),
     /// Every queue.
     Any,
 }
 
-/// Why a list of queues is refused.
+/// The reason why a list of queues is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidQueueList {
-    /// The list names no queue.
-    #[error("no queue is named; use `*` for every queue")]
-    Empty,
-    /// The entry cannot be the name or the prefix of a queue.
-    #[error("`{entry}` cannot name a queue: {reason}")]
-    Name {
-        /// The entry as it was written.
-        entry: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A `*` stands in the middle of the entry.
-    #[error("`{entry}` cannot be matched: a `*` may only end an entry, as in `reports*`")]
-    Star {
-        /// The entry as it was written.
-        entry: String,
-    },
-    /// An entry stands after `*`, and would never be served before the rest.
-    #[error(
-        "`{entry}` stands after `*`, which already takes every other queue; move `*` to the end"
-    )]
-    AfterStar {
-        /// The entry as it was written.
-        entry: String,
-    },
-    /// The entry is in the list twice.
-    #[error("`{entry}` is in the list twice; keep the place where it should be served")]
-    Duplicate {
-        /// The entry as it was written.
-        entry: String,
-    },
-}
+#[error("{0}")]
+pub struct InvalidQueueList(String);
 
 impl QueueList {
-    /// Makes the list of the entries, in their order; the first thing wrong with them is the error.
-    pub fn new<E: AsRef<str>>(
-        entries: impl IntoIterator<Item = E>,
-    ) -> Result<Self, InvalidQueueList> {
-        let mut patterns = Vec::new();
-        for entry in entries {
-            patterns.push(next_pattern(entry.as_ref(), &patterns)?);
-        }
-        Self::of(patterns)
-    }
-
-    fn of(patterns: Vec<QueuePattern>) -> Result<Self, InvalidQueueList> {
-        if patterns.is_empty() {
-            return Err(InvalidQueueList::Empty);
-        }
-        Ok(Self { patterns })
-    }
-
-    /// Every queue there is: the list `*`.
-    pub fn any() -> Self {
-        Self {
-            patterns: vec![QueuePattern::Any],
-        }
-    }
-
-    /// The entries in their order; there is at least one.
+    /// Returns the entries in their order; there is at least one.
     pub fn patterns(&self) -> &[QueuePattern] {
         &self.patterns
     }
 
-    /// Finds the position of the first entry that matches the queue: its urgency for this worker.
+    /// Returns the position of the first entry that matches the queue: its urgency for the worker.
     pub fn matches(&self, queue: &str) -> Option<usize> {
         self.patterns
             .iter()
             .position(|pattern| pattern.matches(queue))
     }
 
-    /// The queues named in full, in their order.
+    /// Returns the names of the entries without a `*`, in their order.
     pub fn exact_names(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().filter_map(|pattern| match pattern {
             QueuePattern::Exact(name) => Some(name.as_str()),
@@ -120,7 +62,7 @@ impl QueueList {
         })
     }
 
-    /// Whether queues that do not exist yet may match: there is a prefix or a `*`.
+    /// Returns whether new queues may match, because an entry is a prefix or `*`.
     pub fn has_wildcards(&self) -> bool {
         self.patterns
             .iter()
@@ -128,9 +70,12 @@ impl QueueList {
     }
 }
 
+/// The list `*`: every queue.
 impl Default for QueueList {
     fn default() -> Self {
-        Self::any()
+        Self {
+            patterns: vec![QueuePattern::Any],
+        }
     }
 }
 
@@ -139,27 +84,24 @@ impl QueuePattern {
         if entry == "*" {
             return Ok(Self::Any);
         }
-        let (name, is_prefix) = match entry.strip_suffix('*') {
-            Some(prefix) => (prefix, true),
-            None => (entry, false),
-        };
+        let prefix = entry.strip_suffix('*');
+        let name = prefix.unwrap_or(entry);
         if name.contains('*') {
-            return Err(InvalidQueueList::Star {
-                entry: entry.to_owned(),
-            });
+            return Err(InvalidQueueList(format!(
+                "`{entry}` cannot be matched: a `*` may only end an entry, as in `reports*`"
+            )));
         }
-        check_queue(name).map_err(|refused| InvalidQueueList::Name {
-            entry: entry.to_owned(),
-            reason: refused.reason().to_owned(),
+        check_queue(name).map_err(|refused| {
+            let reason = refused.reason();
+            InvalidQueueList(format!("`{entry}` cannot name a queue: {reason}"))
         })?;
-        Ok(if is_prefix {
-            Self::Prefix(name.to_owned())
-        } else {
-            Self::Exact(name.to_owned())
+        Ok(match prefix {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Exact(name.to_owned()),
         })
     }
 
-    /// Whether the queue is one that this entry stands for.
+    /// Returns whether the entry matches the queue.
     pub fn matches(&self, queue: &str) -> bool {
         match self {
             Self::Exact(name) => name == queue,
@@ -169,19 +111,25 @@ impl QueuePattern {
     }
 }
 
+fn not_empty(patterns: Vec<QueuePattern>) -> Result<QueueList, InvalidQueueList> {
+    match patterns.is_empty() {
+        true => Err(InvalidQueueList(
+            "no queue is named; use `*` for every queue".to_owned(),
+        )),
+        false => Ok(QueueList { patterns }),
+    }
+}
+
 fn next_pattern(entry: &str, before: &[QueuePattern]) -> Result<QueuePattern, InvalidQueueList> {
     let pattern = QueuePattern::parse(entry)?;
-    if before.contains(&pattern) {
-        return Err(InvalidQueueList::Duplicate {
-            entry: entry.to_owned(),
-        });
-    }
-    if before.contains(&QueuePattern::Any) {
-        return Err(InvalidQueueList::AfterStar {
-            entry: entry.to_owned(),
-        });
-    }
-    Ok(pattern)
+    let problem = if before.contains(&pattern) {
+        "is in the list twice; remove one of them"
+    } else if before.contains(&QueuePattern::Any) {
+        "comes after `*`, which already matches every other queue; move `*` to the end"
+    } else {
+        return Ok(pattern);
+    };
+    Err(InvalidQueueList(format!("`{entry}` {problem}")))
 }
 
 /// Reads a list whose entries are separated by commas: `mail,reports*,*`.
@@ -189,14 +137,17 @@ impl FromStr for QueueList {
     type Err = InvalidQueueList;
 
     fn from_str(text: &str) -> Result<Self, InvalidQueueList> {
-        if text.trim().is_empty() {
-            return Err(InvalidQueueList::Empty);
+        let mut patterns = Vec::new();
+        if !text.trim().is_empty() {
+            for entry in text.split(',') {
+                patterns.push(next_pattern(entry.trim(), &patterns)?);
+            }
         }
-        Self::new(text.split(',').map(str::trim))
+        not_empty(patterns)
     }
 }
 
-/// Reads a text with commas, or an array with one text for each entry.
+/// Reads a string with commas, or an array with one string for each entry.
 impl<'de> Deserialize<'de> for QueueList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(QueueListVisitor)
@@ -209,7 +160,7 @@ impl<'de> Visitor<'de> for QueueListVisitor {
     type Value = QueueList;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or an array of texts")
+        f.write_str("a string or an array of strings")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<QueueList, E> {
@@ -221,11 +172,11 @@ impl<'de> Visitor<'de> for QueueListVisitor {
         while let Some(pattern) = entries.next_element_seed(NextPattern { before: &patterns })? {
             patterns.push(pattern);
         }
-        QueueList::of(patterns).map_err(A::Error::custom)
+        not_empty(patterns).map_err(A::Error::custom)
     }
 }
 
-/// Reads one entry of an array; its errors are those of this entry, so that they have its place.
+/// Reads one entry of an array, so that an error has the place of the entry.
 struct NextPattern<'a> {
     before: &'a [QueuePattern],
 }
@@ -242,7 +193,7 @@ impl Visitor<'_> for NextPattern<'_> {
     type Value = QueuePattern;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text in quotes")
+        f.write_str("a string")
     }
 
     fn visit_str<E: Error>(self, entry: &str) -> Result<QueuePattern, E> {
@@ -252,11 +203,8 @@ impl Visitor<'_> for NextPattern<'_> {
 
 impl fmt::Display for QueueList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, pattern) in self.patterns.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "," };
-            write!(f, "{separator}{pattern}")?;
-        }
-        Ok(())
+        let patterns: Vec<String> = self.patterns.iter().map(ToString::to_string).collect();
+        f.write_str(&patterns.join(","))
     }
 }
 
@@ -275,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_entry_that_matches_decides() {
+    fn the_first_matching_entry_gives_the_position() {
         let queues: QueueList = "mail*,mail_urgent,reports,*".parse().unwrap();
         for (queue, position) in [
             ("mail", 0),
@@ -292,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_knows_its_names_and_wildcards() {
+    fn names_and_wildcards_of_a_list_are_found() {
         for (text, names, wildcards) in [
             ("*", vec![], true),
             ("mail", vec!["mail"], false),
@@ -306,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_written_as_it_is_read() {
+    fn a_list_can_be_read_from_its_text() {
         let queues: QueueList = " mail , reports*,* ".parse().unwrap();
         assert_eq!(queues.to_string(), "mail,reports*,*");
         assert_eq!(queues.to_string().parse::<QueueList>(), Ok(queues));
     }
 
     #[test]
-    fn a_list_that_cannot_mean_what_it_says_is_refused() {
+    fn an_invalid_list_is_rejected_with_the_reason() {
         for (text, message) in [
             ("", "no queue is named; use `*` for every queue"),
             ("a,,b", "`` cannot name a queue: a name cannot be empty"),
@@ -331,16 +279,10 @@ mod tests {
             ),
             (
                 "*,a",
-                "`a` stands after `*`, which already takes every other queue; move `*` to the end",
+                "`a` comes after `*`, which already matches every other queue; move `*` to the end",
             ),
-            (
-                "a,b,a",
-                "`a` is in the list twice; keep the place where it should be served",
-            ),
-            (
-                "*,*",
-                "`*` is in the list twice; keep the place where it should be served",
-            ),
+            ("a,b,a", "`a` is in the list twice; remove one of them"),
+            ("*,*", "`*` is in the list twice; remove one of them"),
         ] {
             assert_eq!(
                 text.parse::<QueueList>().unwrap_err().to_string(),

@@ -1,8 +1,8 @@
-//! What a process is told by `queue.toml`, the environment and the command line.
+//! Loads the settings from `queue.toml`, the environment and the command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use queue_core::check_kind;
 use queue_core::operations::limits::LimitSetting;
@@ -17,59 +17,50 @@ use super::parts::{
     DatabaseSettings, DispatcherSettings, MaintenanceSettings, ProcessSettings, Retention,
     SchedulerSettings, WorkerSettings,
 };
-use super::problem::{InvalidConfig, Place};
+use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read by default, if it exists.
 const DEFAULT_FILE: &str = "queue.toml";
 
 /// Everything one process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The workers; one that serves every queue by default. May be empty in a process that only
+    /// The workers; by default one that serves every queue. May be empty in a process that only
     /// dispatches, schedules or clears.
     pub workers: Vec<WorkerSettings>,
-    /// The part that moves due jobs to ready.
+    /// The dispatcher, which makes scheduled jobs ready when they are due.
     pub dispatcher: DispatcherSettings,
-    /// The part that enqueues what is due again and again.
+    /// The scheduler, which enqueues recurring jobs.
     pub scheduler: SchedulerSettings,
-    /// The process itself: its liveness and its end.
+    /// The process itself: heartbeats and shutdown.
     pub process: ProcessSettings,
-    /// The part that clears what is kept no longer.
+    /// Maintenance, which clears old jobs.
     pub maintenance: MaintenanceSettings,
-    /// How long ended jobs are kept.
+    /// How long jobs are kept after their end.
     pub retention: Retention,
-    /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) run at
-    /// once, and start in a period, in all processes together. They are declared when a process
-    /// starts, and hold where no operator has set anything.
+    /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) may run
+    /// at once, and start in a period, in all processes together. A process declares them when it
+    /// starts; what an operator has set overrides them.
     pub limits: BTreeMap<String, LimitSetting>,
 }
 
-/// Everything that the command line reads: the settings of a process, and what it works on.
+/// The whole configuration of the command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the process runs.
+    /// The settings of the process.
     pub settings: Settings,
     /// The database it works on.
     pub database: DatabaseSettings,
-    /// The kinds that run without Rust code.
+    /// The handlers without Rust code, by kind.
     pub handlers: BTreeMap<String, HandlerSettings>,
-    /// The schedules, by name.
+    /// The recurring jobs, by name.
     pub recurring: BTreeMap<String, RecurringSettings>,
-    /// Where the rest came from.
-    pub source: Source,
+    /// The file that was read, if there is one.
+    pub file: Option<PathBuf>,
 }
 
-/// Where a configuration came from, before environment and flags.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// No file was named, and there is no `queue.toml` here: the defaults.
-    Defaults,
-    /// This file.
-    File(PathBuf),
-}
-
-/// The whole file. What is left out has its default.
+/// The whole file. Settings that are left out have their defaults.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -86,20 +77,20 @@ struct File {
 }
 
 impl Settings {
-    /// Reads the settings for a process inside an application: `queue.toml`, or the file that
-    /// `QUEUE_CONFIG` names, with the environment (`QUEUE_…`) over it. What neither says has its
-    /// default.
+    /// Loads the settings for a process inside an application from `queue.toml`, or the file that
+    /// `QUEUE_CONFIG` names. Variables (`QUEUE_…`) override the file; other settings have their
+    /// defaults.
     ///
-    /// The whole file is checked. Its database, handlers and schedules are for the command line:
-    /// an application brings its own.
+    /// The whole file is checked, but its database, handlers and recurring jobs are only for the
+    /// command line: an application brings its own.
     ///
     /// # Errors
-    /// Reports every problem of the file and the environment at once, each with its place.
+    /// Contains every problem of the file and the environment, each with its place.
     pub fn load() -> Result<Self, InvalidConfig> {
         Config::load(&Override::environment()).map(|config| config.settings)
     }
 
-    /// Returns everything that is wrong with the settings; empty when they can be run.
+    /// Returns the problems of the settings; empty if a process can run with them.
     pub fn problems(&self) -> Vec<InvalidSetting> {
         let mut check = Check::default();
         for (position, worker) in self.workers.iter().enumerate() {
@@ -127,46 +118,38 @@ impl Settings {
 }
 
 impl Config {
-    /// Reads the file and lays the overrides over it, the later ones over the earlier: those of the
-    /// environment ([`Override::environment`]), then those of flags. What nothing says has its
-    /// default. No database is needed.
+    /// Reads the file and applies the overrides in their order: first those of the environment
+    /// ([`Override::environment`]), then those of flags. Other settings have their defaults. Needs
+    /// no database.
     ///
     /// The file is the one that `QUEUE_CONFIG` or its flag names, which must then exist, or
     /// `queue.toml` in the current directory if there is one.
     ///
     /// # Errors
-    /// Reports every problem of all three places at once, each with its place.
+    /// Contains every problem of all three sources, each with its place.
     pub fn load(overrides: &[Override]) -> Result<Self, InvalidConfig> {
-        let overrides: Vec<Override> = overrides
-            .iter()
-            .filter(|given| is_set(given))
-            .cloned()
-            .collect();
-        let named = overrides
-            .iter()
-            .rfind(|given| given.variable == FILE_VARIABLE);
+        let set = overrides.iter().filter(|given| is_set(given));
+        let overrides: Vec<Override> = set.cloned().collect();
+        let is_file = |given: &&Override| given.variable == FILE_VARIABLE;
+        let named = overrides.iter().rfind(is_file);
         let path = named.map_or(Path::new(DEFAULT_FILE), |given| Path::new(&given.value));
-        let (text, source, unreadable) = match fs::read_to_string(path) {
-            Ok(text) => (text, Source::File(path.to_owned()), None),
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                (String::new(), Source::Defaults, None)
-            }
-            Err(error) => (String::new(), Source::Defaults, Some(error)),
-        };
-        let mut document = Document::parse(path, &text);
-        if let Some(error) = unreadable {
-            let place = named.map_or(Place::File(path.to_owned()), |given| given.place.clone());
-            document.refuse(
-                place,
-                format!("could not read `{}`: {error}", path.display()),
-            );
+        let text = fs::read_to_string(path);
+        let mut document = Document::parse(path, text.as_deref().unwrap_or_default());
+        if let Err(error) = &text
+            && (named.is_some() || error.kind() != io::ErrorKind::NotFound)
+        {
+            let whole = || SettingPlace::File(path.to_owned());
+            let place = named.map_or_else(whole, |given| given.place.clone());
+            let message = format!("could not read `{}`: {error}", path.display());
+            document.refuse(place, message);
         }
-        // The problems of the file are noted even where the environment says something else.
+        // Reads the file alone first, to report its problems even where a variable overrides it.
         document.read::<File>();
         lay_over(&overrides, &mut document);
-        let file = document.read::<File>();
+        let read = document.read::<File>();
         let mut check = Check::default();
-        let config = file.config(source, &mut check);
+        let file = text.is_ok().then(|| path.to_owned());
+        let config = read.config(file, &mut check);
         for problem in check.problems {
             document.refuse_setting(problem);
         }
@@ -174,15 +157,15 @@ impl Config {
     }
 }
 
-/// An empty variable counts as unset.
+/// Returns whether the override has a value: an empty variable counts as unset.
 fn is_set(given: &Override) -> bool {
-    !(given.value.is_empty() && matches!(given.place, Place::Variable(_)))
+    !(given.value.is_empty() && matches!(given.place, SettingPlace::Variable(_)))
 }
 
 impl File {
-    /// Returns what the file says. What is refused may be left out, for the whole is then of no
-    /// use.
-    fn config(self, source: Source, check: &mut Check) -> Config {
+    /// Returns the configuration. Invalid parts may be missing from it: with problems, it is not
+    /// used.
+    fn config(self, file: Option<PathBuf>, check: &mut Check) -> Config {
         let mut handlers = BTreeMap::new();
         for (kind, table) in self.handlers {
             let handler = check.within(&format!("handlers.{kind}"), |check| {
@@ -201,7 +184,7 @@ impl File {
             if let Some(handler) = handler
                 && handlers.insert(name.clone(), handler).is_some()
             {
-                let message = format!("[handlers.{name}] is a kind of this name already");
+                let message = format!("[handlers.{name}] already defines a kind with this name");
                 check.refuse(&key, message);
             }
             recurring.insert(name, settings);
@@ -229,25 +212,14 @@ impl File {
             database: self.database,
             handlers,
             recurring,
-            source,
+            file,
         }
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        File::default()
-            .config(Source::Defaults, &mut Check::default())
-            .settings
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Defaults => write!(f, "the defaults (there is no {DEFAULT_FILE} here)"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
+        File::default().config(None, &mut Check::default()).settings
     }
 }
 
@@ -258,7 +230,7 @@ mod tests {
     use super::*;
     use crate::config::KeepFor;
 
-    fn told(settings: &Settings) -> Vec<String> {
+    fn problems(settings: &Settings) -> Vec<String> {
         settings
             .problems()
             .iter()
@@ -267,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_can_be_run() {
-        assert_eq!(told(&Settings::default()), Vec::<String>::new());
+    fn the_defaults_have_no_problems() {
+        assert_eq!(problems(&Settings::default()), Vec::<String>::new());
     }
 
     #[test]
-    fn settings_filled_in_by_code_are_checked_all_at_once() {
+    fn all_problems_of_settings_from_code_are_reported_at_once() {
         let mut settings = Settings::default();
         settings.workers[0].concurrency = 0;
         settings.dispatcher.poll_interval = Duration::ZERO;
@@ -290,13 +262,13 @@ mod tests {
             .insert("import".to_owned(), LimitSetting::default());
 
         assert_eq!(
-            told(&settings),
+            problems(&settings),
             [
                 "workers[0].concurrency: expected a whole number from 1 to 10000, found 0",
                 "dispatcher.poll_interval: expected a duration from 10ms to 1h, found 0s",
                 "process.name: expected a name of 1 to 200 bytes without control characters, found \"two\\nlines\"",
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
-                 a process would be taken for dead after one late heartbeat",
+                 a process would be presumed dead after one late heartbeat",
                 "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
                 "limits.import: give the number of jobs at once, or a rate",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
@@ -305,20 +277,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_may_only_dispatch_or_schedule_but_must_do_something() {
+    fn a_process_needs_at_least_one_part() {
         let mut settings = Settings {
             workers: Vec::new(),
             ..Settings::default()
         };
         settings.maintenance.enabled = false;
-        assert_eq!(told(&settings), Vec::<String>::new());
+        assert_eq!(problems(&settings), Vec::<String>::new());
 
         settings.dispatcher.enabled = false;
-        assert_eq!(told(&settings), Vec::<String>::new());
+        assert_eq!(problems(&settings), Vec::<String>::new());
 
         settings.scheduler.enabled = false;
         assert_eq!(
-            told(&settings),
+            problems(&settings),
             [
                 "workers: there is nothing to run: no worker, and dispatcher, scheduler and \
                  maintenance are off"

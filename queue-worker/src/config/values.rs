@@ -1,7 +1,7 @@
 //! Single values of the configuration, as serde reads them.
 //!
-//! A value of the wrong type is refused by serde, which names what it expected; `document.rs` adds
-//! what it found.
+//! serde rejects a value of the wrong type and names the expected one; `document.rs` rewrites the
+//! message.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     })
 }
 
-/// Reads a duration; `forever` is `None`.
+/// Reads a duration, or `forever` as `None`.
 pub(super) fn keep<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
@@ -31,9 +31,9 @@ pub(super) fn keep<'de, D: Deserializer<'de>>(
     })
 }
 
-/// Reads a text that may be a password: an error does not repeat it.
+/// Reads a string that may be a password, which no error repeats.
 pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))
+    String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a string"))
 }
 
 /// Reads the name of a time zone.
@@ -41,7 +41,7 @@ pub(super) fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::
     parse_zone(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// A value that is written as a text.
+/// A value that is written as a string.
 struct Text<T> {
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
@@ -59,7 +59,7 @@ impl<T> Visitor<'_> for Text<T> {
     }
 }
 
-/// Reads any value as the JSON that says the same.
+/// Reads any value as the equivalent JSON.
 pub(super) fn json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     let value = toml::Value::deserialize(deserializer)?;
     to_json(value).map(Some).map_err(D::Error::custom)
@@ -73,7 +73,7 @@ fn to_json(value: toml::Value) -> Result<Json, String> {
         toml::Value::Integer(integer) => Json::from(integer),
         toml::Value::Float(float) => {
             let number = serde_json::Number::from_f64(float);
-            Json::Number(number.ok_or_else(|| format!("{value} is no JSON"))?)
+            Json::Number(number.ok_or_else(|| format!("{value} cannot be written as JSON"))?)
         }
         toml::Value::Array(elements) => {
             let elements = elements.into_iter().map(to_json);

@@ -1,4 +1,4 @@
-//! Who runs the server: the caller, or somebody harmless when the caller is root.
+//! The user that runs the server: the caller, or an unprivileged user if the caller is root.
 
 use std::env;
 use std::fs;
@@ -10,18 +10,18 @@ use std::process::{Command, Stdio};
 
 use super::error::{At, EmbeddedError};
 
-/// The operating system's user that the server runs as.
+/// A user of the operating system.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     name: String,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Whether it is another user than the caller, who then is root.
+    /// Whether it is not the caller, who then is root.
     pub(super) borrowed: bool,
 }
 
 impl Account {
-    /// Chooses the caller, or for root `postgres`, or else `nobody`.
+    /// Chooses the caller; if that is root, `postgres` or otherwise `nobody`.
     pub(super) fn choose() -> Result<Account, EmbeddedError> {
         if rustix::process::geteuid().is_root() {
             let path = Path::new("/etc/passwd");
@@ -40,11 +40,11 @@ impl Account {
         }
     }
 
-    /// Prepares to run `program` as this user, with an environment of which Postgres takes
-    /// nothing: `PGPORT`, `PGDATA` or a locale that is not installed would change what it does.
+    /// Prepares to run `program` as this user, without the variables that Postgres reads: `PGPORT`,
+    /// `PGDATA` or a locale that is not installed would change what it does.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        // The caller's directory may be closed to this user, and then initdb fails.
+        // initdb fails if this user cannot enter the working directory of the caller.
         command.current_dir("/").env("LC_ALL", "C");
         command.stdin(Stdio::null());
         for (name, _) in env::vars_os() {
@@ -58,8 +58,8 @@ impl Account {
         command
     }
 
-    /// Checks that every directory on the way to `path` lets this user through. A caller who
-    /// runs the server as themself hears from the operating system soon enough.
+    /// Checks that this user can enter every directory above `path`. Only needed if it is not the
+    /// caller: otherwise the first access fails with a clear error.
     pub(super) fn check_reach(&self, path: &Path) -> Result<(), EmbeddedError> {
         if !self.borrowed {
             return Ok(());
@@ -108,7 +108,7 @@ mod tests {
     use super::entry;
 
     #[test]
-    fn an_entry_is_found_by_its_whole_name() {
+    fn an_entry_is_found_by_its_full_name() {
         let passwd = "nobodyelse:x:7:7::/:/bin/sh\nnobody:x:65534:65533:nobody:/:/bin/false\n";
 
         let account = entry(passwd, "nobody").expect("the second line");

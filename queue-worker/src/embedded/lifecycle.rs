@@ -1,4 +1,4 @@
-//! How the server comes up and goes down.
+//! Starting and stopping the server.
 
 use std::fs::File;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::server::{self, Supervisor};
 const ADOPT_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who started the server.
+/// Whether the server runs, and who started it.
 #[derive(Debug)]
 pub(super) enum Running {
     No,
@@ -22,15 +22,15 @@ pub(super) enum Running {
     Adopted,
 }
 
-/// Adopts the server that runs, or starts one, and creates its database. Holds the lock, so that
-/// no other process does the same meanwhile.
+/// Adopts a running server, or starts one, and creates its database. Holds the lock, so that no
+/// other process does the same at the same time.
 pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, EmbeddedError> {
-    let lock = cluster.place.lock().await?;
-    cluster.place.open_socket_dir(&cluster.account)?;
+    let lock = cluster.directories.lock().await?;
+    cluster.directories.open_socket_dir(&cluster.account)?;
     if adopt(cluster).await? {
         return Ok(Running::Adopted);
     }
-    let supervisor = start(cluster, lock.try_clone().at(&cluster.place.home)?).await?;
+    let supervisor = start(cluster, lock.try_clone().at(&cluster.directories.home)?).await?;
     let prepared = ensure_database(cluster).await;
     prepared.map_err(EmbeddedError::Database)?;
     Ok(Running::Started(supervisor))
@@ -49,12 +49,12 @@ pub(super) async fn stop(
     if let Running::Started(supervisor) = std::mem::replace(running, Running::No) {
         supervisor.dismiss();
     }
-    cluster.place.close_socket_dir();
+    cluster.directories.close_socket_dir();
     Ok(())
 }
 
-/// Adopts a server that another process started; returns whether there was one. A server that is
-/// starting up or shutting down is waited for until it accepts connections or has ended.
+/// Adopts a server that another process started. Returns whether there was one. Waits for a server
+/// that is starting up or shutting down until it accepts connections or has ended.
 async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
     let deadline = Instant::now() + ADOPT_MAX;
     while let Some(pid) = blocking(cluster, server::running).await? {
@@ -63,9 +63,8 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
             Err(source) if Instant::now() > deadline => {
                 return Err(EmbeddedError::Unanswering {
                     pid,
-                    data: cluster.place.data.clone(),
-                    log: cluster.place.log.clone(),
-                    tail: cluster.place.log_tail(),
+                    data: cluster.directories.data.clone(),
+                    log: cluster.directories.end_of_log(),
                     source,
                 });
             }
@@ -76,15 +75,15 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
     Ok(false)
 }
 
-/// Starts a server, and creates its data directory first if there is none.
+/// Creates the data directory if there is none, and starts a server.
 async fn start(cluster: &Cluster, lock: File) -> Result<Supervisor, EmbeddedError> {
     blocking(cluster, move |cluster| cluster.ensure_data(&lock)).await?;
     let deadline = Instant::now() + ADOPT_MAX;
     loop {
         match blocking(cluster, server::start).await {
-            // The backends of a killed server end soon after it.
-            Err(EmbeddedError::Ended { tail, .. })
-                if tail.contains("shared memory block") && Instant::now() < deadline =>
+            // The backends of a killed server end shortly after it.
+            Err(EmbeddedError::Ended(log))
+                if log.contains("shared memory block") && Instant::now() < deadline =>
             {
                 sleep(PAUSE).await;
             }
@@ -110,7 +109,7 @@ async fn ensure_database(cluster: &Cluster) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// Runs work that waits for other programs on a thread for blocking work.
+/// Runs blocking work on a thread of its own.
 async fn blocking<T: Send + 'static>(
     cluster: &Cluster,
     work: impl FnOnce(&Cluster) -> Result<T, EmbeddedError> + Send + 'static,
@@ -120,5 +119,5 @@ async fn blocking<T: Send + 'static>(
     working
         .await
         .map_err(std::io::Error::other)
-        .at(&cluster.place.data)?
+        .at(&cluster.directories.data)?
 }

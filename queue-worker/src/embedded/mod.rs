@@ -1,22 +1,22 @@
 //! A private Postgres for development and for tests.
 //!
-//! [`Embedded::start`] finds the programs of a Postgres on this machine and runs a server of its
-//! own with them. It is reachable through a Unix socket in a directory that only its user may enter,
-//! and its data is kept from run to run. Nothing is downloaded, and the system's own Postgres
-//! server is neither used nor disturbed.
+//! [`Embedded::start`] finds the programs of an installed Postgres and runs a private server with
+//! them. The server listens on a Unix socket in a directory that only its user may enter, and its
+//! data is kept between runs. Nothing is downloaded, and the Postgres server of the system is not
+//! affected.
 //!
-//! One server serves a data directory. A second start on the same data *adopts* the running
+//! There is one server per data directory. A second start on the same data *adopts* the running
 //! server: it uses the server and leaves it running. A start holds a lock, so any number of
-//! processes may start at once. The server ends with the process that started it, even after a
-//! `kill -9`: a shell waits for that and stops the server. If both are killed, the next start
-//! adopts the server that was left behind.
+//! processes may start at once. The server ends with the process that started it, even after
+//! `kill -9`: a shell waits for the end of that process and stops the server. If the shell is
+//! killed too, the next start adopts the server.
 
 mod lifecycle;
 mod server;
 
 mod cluster;
 
-mod place;
+mod directories;
 
 mod account;
 mod find;
@@ -29,21 +29,21 @@ use sqlx::postgres::PgConnectOptions;
 
 use account::Account;
 use cluster::{Cluster, NAME, PORT};
+use directories::Directories;
 pub use error::EmbeddedError;
 use find::Binaries;
 use lifecycle::Running;
-use place::Place;
 
-/// What kind of server to run, and where.
+/// The options of a server.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
-    /// The directory that holds everything, created if missing. The default is a directory for
-    /// the current project, outside of the project's own.
+    /// The directory for data, log and lock, created if missing. By default there is one for each
+    /// project, in the home directory of the user.
     pub data: Option<PathBuf>,
-    /// Whether committed data survives a crash of the machine. `false` is for tests; such a
-    /// server has a data directory of its own.
+    /// Whether committed data survives a crash of the machine. `false` is for tests; the data then
+    /// has a directory of its own.
     pub durable: bool,
-    /// Further settings of the server, as name and value. An adopted server keeps its own.
+    /// Further settings of the server, as name and value. They do not change an adopted server.
     pub settings: Vec<(String, String)>,
 }
 
@@ -59,7 +59,7 @@ impl Default for EmbeddedOptions {
 
 /// A Postgres server for this process, and its database `queue`.
 ///
-/// Dropping it asks the server to stop, unless it was adopted, and does not wait for that.
+/// When dropped, it asks the server to stop, unless it was adopted, and does not wait.
 #[derive(Debug)]
 pub struct Embedded {
     cluster: Cluster,
@@ -68,22 +68,19 @@ pub struct Embedded {
 
 impl Embedded {
     /// Starts a server, or adopts the one that another process runs on the same data, and waits
-    /// until it accepts connections and has the database `queue`. Takes a few seconds the first
-    /// time and a few tenths of a second later.
-    ///
-    /// # Errors
-    /// Every way in which a machine can fail to provide this has its [`EmbeddedError`].
+    /// until it accepts connections and has the database `queue`. This takes a few seconds the
+    /// first time, and some tenths of a second later.
     pub async fn start(options: EmbeddedOptions) -> Result<Embedded, EmbeddedError> {
         let account = Account::choose()?;
         let binaries = Binaries::find()?;
         account.check_reach(&binaries.program("postgres"))?;
         let base = options.data.as_deref();
-        let place = Place::prepare(base, binaries.major, options.durable, &account)?;
+        let directories = Directories::prepare(base, binaries.major, options.durable, &account)?;
         let mut embedded = Embedded {
             cluster: Cluster {
                 account,
                 binaries,
-                place,
+                directories,
                 durable: options.durable,
                 settings: options.settings,
             },
@@ -93,61 +90,48 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// How to connect to the database `queue`.
+    /// Returns the options to connect to the database `queue`.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.cluster.connect_to(NAME)
     }
 
-    /// The database `queue` as a URL that sqlx and libpq understand.
+    /// Returns the URL of the database `queue`, for sqlx and libpq.
     #[must_use]
     pub fn url(&self) -> String {
-        let socket = self.cluster.place.socket.display().to_string();
+        let socket = self.cluster.directories.socket.display().to_string();
         let host = socket.replace('/', "%2F");
         format!("postgres://{NAME}@{host}:{PORT}/{NAME}")
     }
 
-    /// The server's data directory.
+    /// Returns the data directory of the server.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        &self.cluster.place.data
+        &self.cluster.directories.data
     }
 
-    /// The directory with the server's socket, which clients take for its host.
+    /// Returns the directory of the server's socket, which clients use as the host.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
-        &self.cluster.place.socket
+        &self.cluster.directories.socket
     }
 
-    /// The file that the server logs to; each start begins it anew.
-    #[must_use]
-    pub fn log_file(&self) -> &Path {
-        &self.cluster.place.log
-    }
-
-    /// The server's major version.
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        self.cluster.binaries.major
-    }
-
-    /// Whether another process started the server, and this one only uses it.
+    /// Returns whether another process started the server, so that this one only uses it.
     #[must_use]
     pub fn adopted(&self) -> bool {
         matches!(self.running, Running::Adopted)
     }
 
-    /// Says in one line what runs, where its data is and how to connect.
+    /// Returns a line for the log: the version, the data directory, and how to connect.
     #[must_use]
     pub fn announcement(&self) -> String {
-        let how = if self.adopted() {
-            "was running already"
-        } else {
-            "started"
+        let how = match self.adopted() {
+            true => "was running already",
+            false => "started",
         };
         format!(
             "Postgres {} for development {how}: data in {}; connect with: psql -h {} -U {NAME}",
-            self.version(),
+            self.cluster.binaries.major,
             self.data_dir().display(),
             self.socket_dir().display(),
         )
@@ -156,7 +140,7 @@ impl Embedded {
     /// Stops the server if this process started it, and leaves an adopted one running.
     ///
     /// # Errors
-    /// When the server does not stop in a minute, even if told not to finish anything.
+    /// Fails if the server does not stop within a minute, and not immediately either.
     pub async fn stop(mut self) -> Result<(), EmbeddedError> {
         if self.adopted() {
             return Ok(());
@@ -164,11 +148,11 @@ impl Embedded {
         self.stop_server().await
     }
 
-    /// Stops the server, adopted or not: connections are closed, what is committed is written.
-    /// Does nothing if it was stopped already.
+    /// Stops the server, even an adopted one: closes connections and writes committed data. Does
+    /// nothing if it was stopped before.
     ///
     /// # Errors
-    /// When the server does not stop in a minute, even if told not to finish anything.
+    /// Fails if the server does not stop within a minute, and not immediately either.
     pub async fn stop_server(&mut self) -> Result<(), EmbeddedError> {
         match self.end_server("fast").await {
             Err(_) => self.end_server("immediate").await,
@@ -176,19 +160,16 @@ impl Embedded {
         }
     }
 
-    /// Ends the server as a crash would: it closes nothing and recovers at its next start.
+    /// Ends the server like a crash: it recovers at its next start.
     ///
     /// # Errors
-    /// When the server does not end in a minute.
+    /// Fails if the server does not end within a minute.
     pub async fn crash_server(&mut self) -> Result<(), EmbeddedError> {
         self.end_server("immediate").await
     }
 
-    /// Starts the server again after it was stopped or has ended, on the same data and the same
-    /// socket. Does nothing while a server that this process started runs.
-    ///
-    /// # Errors
-    /// As [`Embedded::start`].
+    /// Starts the server again after it has ended, on the same data and the same socket. Does
+    /// nothing while a server runs that this process started.
     pub async fn start_server(&mut self) -> Result<(), EmbeddedError> {
         if let Running::Started(_) = self.running
             && server::running(&self.cluster)?.is_some()
@@ -197,7 +178,7 @@ impl Embedded {
         }
         let started = lifecycle::adopt_or_start(&self.cluster).await;
         if started.is_err() {
-            self.cluster.place.close_socket_dir();
+            self.cluster.directories.close_socket_dir();
         }
         self.running = started?;
         Ok(())
@@ -211,8 +192,7 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         if let Running::Started(_) = self.running {
-            // The shell would stop the server too, but perhaps only after the next start has
-            // adopted it.
+            // The shell also stops the server, but maybe only after the next start has adopted it.
             let _ = server::request_stop(&self.cluster);
         }
     }

@@ -1,19 +1,19 @@
-//! The server's process: started, looked at and stopped with Postgres' own `pg_ctl`.
+//! The process of the server, managed with `pg_ctl`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::cluster::{Cluster, PORT};
-use super::error::{At, EmbeddedError};
+use super::error::{At, EmbeddedError, remove_if_there};
 
-/// Starts the server, prints its process id, and stops it when standard input ends. That is a
-/// pipe from the process that wants the server, so it ends with that process, even by `kill -9`.
-/// Without this shell the server would go on running: `pg_ctl` makes a daemon of it.
+/// A shell script that starts the server, prints its process id, and stops it when its standard
+/// input ends. That is a pipe from this process, so it ends with this process, even after
+/// `kill -9`. Without the script the server would keep running, because `pg_ctl` daemonizes it.
 ///
-/// If another process has started a new server on the same data by then, that one is left alone.
+/// The script does not stop a server that another process has started on the same data since.
 const SUPERVISE: &str = r#"
 exec 2>>server.log
 if ! "$1" start -s -w -t "$2" -l server.log -o "$3" >&2; then
@@ -29,18 +29,18 @@ if [ "$(number)" = "$started" ]; then
 fi
 "#;
 
-/// How many seconds `pg_ctl` waits. Recovery after a crash counts as starting.
+/// How many seconds `pg_ctl` waits for a start, including recovery, or a stop.
 const PATIENCE: &str = "60";
 
-/// The exit code of `pg_ctl status` when it found no server.
+/// The exit code of `pg_ctl status` if no server runs.
 const STATUS_NOT_RUNNING: i32 = 3;
 
-/// The shell that stops the server when this process ends, or this value is dropped.
+/// The shell that stops the server when this process ends or this value is dropped.
 #[derive(Debug)]
 pub(super) struct Supervisor(Child);
 
 impl Supervisor {
-    /// Ends the shell once the server has stopped.
+    /// Ends the shell after the server was stopped.
     pub(super) fn dismiss(mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -49,39 +49,33 @@ impl Supervisor {
 
 /// Starts the server and waits until it accepts connections.
 pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
-    cluster.place.remove_log()?;
+    // Removes the log of an earlier run.
+    remove_if_there(&cluster.directories.log)?;
     let shell = Path::new("/bin/sh");
     let mut command = command(cluster, shell);
     command.args(["-c", SUPERVISE, "embedded-postgres"]);
-    command
-        .arg(pg_ctl(cluster))
-        .args([PATIENCE, &options(cluster)]);
+    command.arg(cluster.binaries.program("pg_ctl"));
+    command.args([PATIENCE, &options(cluster)]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    // Ctrl-C in a terminal goes to its whole process group, and workers that are shutting down
-    // still need the server.
+    // Ctrl-C in a terminal signals the whole process group, but workers still need the server while
+    // they shut down.
     command.process_group(0);
-    let mut child = command.spawn().map_err(|source| EmbeddedError::Run {
-        program: shell.to_owned(),
-        source,
-    })?;
+    let mut child = command.spawn().at(shell)?;
     let mut number = String::new();
     if let Some(output) = child.stdout.take() {
         let reading = BufReader::new(output).read_line(&mut number);
-        reading.at(&cluster.place.log)?;
+        reading.at(&cluster.directories.log)?;
     }
     if number.is_empty() {
         let _ = child.wait();
-        return Err(EmbeddedError::Ended {
-            log: cluster.place.log.clone(),
-            tail: cluster.place.log_tail(),
-        });
+        return Err(EmbeddedError::Ended(cluster.directories.end_of_log()));
     }
     Ok(Supervisor(child))
 }
 
-/// Returns the process id of the server that runs on the data, starts up or shuts down there.
+/// Returns the process id of the server of this data, even while it starts up or shuts down.
 pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
-    let path = cluster.place.data.join("postmaster.pid");
+    let path = cluster.directories.data.join("postmaster.pid");
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.at(&path)?,
@@ -90,18 +84,17 @@ pub(super) fn running(cluster: &Cluster) -> Result<Option<u32>, EmbeddedError> {
         return Ok(None);
     };
     let runs = run_pg_ctl(cluster, &["status"])?.code() != Some(STATUS_NOT_RUNNING);
-    Ok((runs && is_postmaster(pid, &cluster.place.data)).then_some(pid))
+    Ok((runs && is_postmaster(pid, &cluster.directories.data)).then_some(pid))
 }
 
-/// Stops the server, if one runs, in `pg_ctl`'s mode `fast` or `immediate`, and waits until it
-/// has ended.
+/// Stops the server, if one runs, in mode `fast` or `immediate` of `pg_ctl`, and waits for its end.
 pub(super) fn stop(cluster: &Cluster, mode: &str) -> Result<(), EmbeddedError> {
     let Some(pid) = running(cluster)? else {
         return Ok(());
     };
     run_pg_ctl(cluster, &["stop", "-s", "-w", "-t", PATIENCE, "-m", mode])?;
     match running(cluster)? {
-        Some(_) => Err(EmbeddedError::StillRunning { pid }),
+        Some(_) => Err(EmbeddedError::StillRunning(pid)),
         None => Ok(()),
     }
 }
@@ -114,37 +107,27 @@ pub(super) fn request_stop(cluster: &Cluster) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Removes the pid file of a server that no longer runs. Postgres does so itself, unless another
-/// process of the same user now has that process id.
+/// Removes the pid file of a server that has ended. Postgres itself keeps the file if another
+/// process of the same user has that process id by now.
 pub(super) fn remove_pid_file(cluster: &Cluster) -> Result<(), EmbeddedError> {
-    let path = cluster.place.data.join("postmaster.pid");
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(&path),
-        _ => Ok(()),
-    }
-}
-
-fn pg_ctl(cluster: &Cluster) -> PathBuf {
-    cluster.binaries.program("pg_ctl")
+    remove_if_there(&cluster.directories.data.join("postmaster.pid"))
 }
 
 fn run_pg_ctl(cluster: &Cluster, arguments: &[&str]) -> Result<ExitStatus, EmbeddedError> {
-    let program = pg_ctl(cluster);
-    command(cluster, &program)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|source| EmbeddedError::Run { program, source })
+    let program = cluster.binaries.program("pg_ctl");
+    let mut command = command(cluster, &program);
+    let command = command.args(arguments).stdout(Stdio::null());
+    command.status().at(&program)
 }
 
-/// Prepares to run a program on the data. `pg_ctl` passes its arguments through a shell, where a
-/// `$` in a path would be expanded. So the data directory is named by `PGDATA`, and the log by a
-/// relative path.
+/// Prepares to run a program for this server. `pg_ctl` passes its arguments through a shell, which
+/// would expand a `$` in a path. So `PGDATA` gives the data directory, and the log has a relative
+/// path.
 fn command(cluster: &Cluster, program: &Path) -> Command {
     let mut command = cluster.account.command(program);
-    command.env("PGDATA", &cluster.place.data);
+    command.env("PGDATA", &cluster.directories.data);
     command
-        .current_dir(&cluster.place.home)
+        .current_dir(&cluster.directories.home)
         .stderr(Stdio::null());
     command
 }
@@ -152,7 +135,7 @@ fn command(cluster: &Cluster, program: &Path) -> Command {
 /// Returns the options for `postgres`, quoted for the shell through which `pg_ctl` starts it.
 fn options(cluster: &Cluster) -> String {
     let port = PORT.to_string();
-    let socket = cluster.place.socket.to_string_lossy();
+    let socket = cluster.directories.socket.to_string_lossy();
     let mut settings = vec![
         ("listen_addresses", ""),
         ("port", &port),
@@ -169,9 +152,9 @@ fn options(cluster: &Cluster) -> String {
         .collect()
 }
 
-/// Returns whether the process is the server of `data`: a Postgres server's current directory is
-/// its data directory. `pg_ctl` cannot tell it from another process that got the same id later.
-/// When the directory cannot be read, the answer is yes.
+/// Returns whether the process is the server of `data`, and not another process that got the same
+/// id later, which `pg_ctl` does not check. The working directory of a Postgres server is its data
+/// directory. If it cannot be read, returns true.
 #[cfg(target_os = "linux")]
 fn is_postmaster(pid: u32, data: &Path) -> bool {
     match (
@@ -185,13 +168,13 @@ fn is_postmaster(pid: u32, data: &Path) -> bool {
 }
 
 /// Returns whether the process is a Postgres server, and not another process that got the same id
-/// later. Whether it serves this data shows when the private socket is tried next.
+/// later. Whether it serves this data is found out by connecting to the socket.
 #[cfg(not(target_os = "linux"))]
 fn is_postmaster(pid: u32, _data: &Path) -> bool {
     let asked = Command::new("ps")
         .args(["-o", "comm=", "-p", &pid.to_string()])
         .output();
-    asked.map_or(true, |said| {
-        String::from_utf8_lossy(&said.stdout).contains("postgres")
+    asked.map_or(true, |output| {
+        String::from_utf8_lossy(&output.stdout).contains("postgres")
     })
 }

@@ -1,23 +1,22 @@
 //! An attempt as a command.
 //!
-//! The command gets the arguments as one line of JSON on its standard input, and the job in its
-//! environment: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
-//! `QUEUE_JOB_ATTEMPTS_MAX`. How it ends is the outcome:
+//! The command gets the arguments as one line of JSON on its standard input, and the job in
+//! environment variables: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
+//! `QUEUE_JOB_ATTEMPTS_MAX`. Its exit status is the outcome:
 //!
 //! | exit status | outcome |
 //! | --- | --- |
 //! | 0 | done |
-//! | 65 (`EX_DATAERR`) | failed for good: these arguments will never work |
-//! | any other, 75 (`EX_TEMPFAIL`) among them | tried again, with the end of its standard error |
-//! | killed by a signal | tried again |
+//! | 65 (`EX_DATAERR`) | failed for good, because of its arguments |
+//! | any other, such as 75 (`EX_TEMPFAIL`) | retried; the error is the end of its standard error |
+//! | killed by a signal | retried |
 //!
-//! It runs in a process group of its own. Asked to stop, the whole group gets `SIGTERM`; given
-//! up on, by dropping the future, the whole group gets `SIGKILL`. What the command leaves running
-//! in its group when it ends is killed too: an attempt that is over must not go on working beside
-//! the next one. Whoever wants a daemon starts it with `setsid`.
+//! The command runs in a process group of its own. A request to stop sends `SIGTERM` to the group;
+//! dropping the future sends `SIGKILL`. Processes of the group that still run when the command ends
+//! are killed, so that an ended attempt does not go on next to the following one. A daemon must be
+//! started with `setsid`.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,61 +26,57 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::{HandlerInput, HandlerOutcome, storable};
+use super::{HandlerOutcome, storable};
+use crate::app::context::Attempt;
 use crate::config::CommandHandler;
 
-/// The exit status that says: do not try these arguments again.
+/// The exit status that means: do not retry.
 const EX_DATAERR: i32 = 65;
 
-/// How much of the end of standard error becomes part of the error.
+/// How many bytes of the end of standard error the error contains.
 const ERROR_BYTES: usize = 8 * 1024;
 
-/// How long the last output may take to arrive when the command has ended and its group is dead;
-/// only a process that left the group can still hold the pipes open then.
+/// How long to wait for the end of the pipes after the group was killed: a process that has left
+/// the group may keep them open.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Runs one attempt as a command.
 ///
-/// When `stop` is cancelled the command is asked to end and still waited for; dropping the future
-/// kills it.
+/// When `stop` is cancelled, asks the command to end and keeps waiting for it. Dropping the future
+/// kills the command.
 pub(crate) async fn run_command(
     spec: &CommandHandler,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    match supervise(spec, input, stop).await {
-        Ok(ended) => judge(&ended),
+    match supervise(spec, attempt, args, stop).await {
+        Ok((status, stderr)) => judge(status, &stderr.text()),
         Err(error) => HandlerOutcome::Retry { error },
     }
 }
 
-/// How a command ended, and the last it had to say.
-struct Ended {
-    status: ExitStatus,
-    errors: Tail,
-}
-
+/// Runs the command to its end. Returns its status and the end of its standard error.
 async fn supervise(
     spec: &CommandHandler,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
-) -> Result<Ended, String> {
-    let mut child = start(spec, input).map_err(|error| not_started(spec, &error))?;
-    // Declared after the child, and so dropped before it: the group is killed while its leader
-    // cannot have been reaped yet, and its number cannot belong to anyone else.
+) -> Result<(ExitStatus, Tail), String> {
+    let mut child = start(spec, attempt).map_err(|error| not_started(spec, &error))?;
+    // Declared after the child, so it is dropped first: the group is killed before its leader can
+    // be reaped, while no other group can have its id.
     let group = Group::of(&child);
-    let stdin = child.stdin.take();
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();
 
     let status = {
-        // All three pipes are served together, and beside the waiting: a command may fill one
-        // before it looks at another, and may close them before it ends.
+        // Serves all three pipes while waiting for the command: it may fill one pipe before it
+        // reads from another, and may close them before it ends.
         let mut pipes = pin!(async {
             tokio::join!(
-                feed(stdin, input.args),
-                log_output(stdout, input),
+                feed(stdin, args),
+                log_output(stdout, attempt),
                 errors.read(stderr)
             )
         });
@@ -103,21 +98,22 @@ async fn supervise(
         }
         status
     };
-    let status =
-        status.map_err(|error| format!("could not wait for `{}`: {error}", spec.program))?;
-    Ok(Ended { status, errors })
+    match status {
+        Ok(status) => Ok((status, errors)),
+        Err(error) => Err(format!("could not wait for `{}`: {error}", spec.program)),
+    }
 }
 
-fn start(spec: &CommandHandler, input: HandlerInput<'_>) -> io::Result<Child> {
+fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
         .envs(&spec.env)
-        .env("QUEUE_JOB_ID", input.job_id.to_string())
-        .env("QUEUE_JOB_KIND", input.kind)
-        .env("QUEUE_JOB_QUEUE", input.queue)
-        .env("QUEUE_JOB_ATTEMPT", input.attempt.to_string())
-        .env("QUEUE_JOB_ATTEMPTS_MAX", input.attempts_max.to_string())
+        .env("QUEUE_JOB_ID", attempt.job_id.to_string())
+        .env("QUEUE_JOB_KIND", &attempt.kind)
+        .env("QUEUE_JOB_QUEUE", &attempt.queue)
+        .env("QUEUE_JOB_ATTEMPT", attempt.number.to_string())
+        .env("QUEUE_JOB_ATTEMPTS_MAX", attempt.attempts_max.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -131,7 +127,7 @@ fn start(spec: &CommandHandler, input: HandlerInput<'_>) -> io::Result<Child> {
 fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
     let program = &spec.program;
     match &spec.cwd {
-        // A missing directory and a missing program are the same error to the system.
+        // The error is the same for a missing directory and a missing program.
         Some(cwd) if error.kind() == io::ErrorKind::NotFound && !cwd.is_dir() => {
             format!(
                 "could not start `{program}`: there is no directory `{}`",
@@ -145,7 +141,7 @@ fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
     }
 }
 
-/// Writes the arguments, and closes the pipe. A command that does not read them all is free not to.
+/// Writes the arguments and closes the pipe. The command need not read all of them.
 async fn feed(stdin: Option<ChildStdin>, args: &str) {
     let Some(mut stdin) = stdin else { return };
     let written = async {
@@ -154,24 +150,25 @@ async fn feed(stdin: Option<ChildStdin>, args: &str) {
         stdin.flush().await
     };
     if let Err(error) = written.await {
-        tracing::debug!(%error, "the command did not read all its arguments");
+        tracing::debug!(%error, "the command did not read all of its arguments");
     }
 }
 
-async fn log_output(stdout: Option<impl AsyncRead + Unpin>, input: HandlerInput<'_>) {
+async fn log_output(stdout: Option<impl AsyncRead + Unpin>, attempt: &Attempt) {
     let Some(mut stdout) = stdout else { return };
     let mut chunk = [0; 4096];
     while let Ok(count @ 1..) = stdout.read(&mut chunk).await {
         let output = String::from_utf8_lossy(&chunk[..count]);
         tracing::debug!(
-            job_id = input.job_id,
-            kind = input.kind,
-            output = output.trim_end()
+            job_id = %attempt.job_id,
+            kind = attempt.kind,
+            output = output.trim_end(),
+            "output of the command"
         );
     }
 }
 
-/// The end of what was written.
+/// The end of the standard error.
 #[derive(Default)]
 struct Tail {
     bytes: Vec<u8>,
@@ -195,28 +192,21 @@ impl Tail {
     }
 
     fn text(&self) -> String {
-        // A cut may fall inside a character; its rest would show as garbage.
-        let rest_of_character = |byte: &&u8| self.is_cut && (0x80..0xc0).contains(*byte);
-        let start = self
-            .bytes
-            .iter()
-            .take(3)
-            .take_while(rest_of_character)
-            .count();
-        let ellipsis = if self.is_cut { "…" } else { "" };
-        format!("{ellipsis}{}", storable(&self.bytes[start..]).trim_end())
+        let text = storable(&self.bytes);
+        match self.is_cut {
+            // The cut may be inside of a character.
+            true => format!("…{}", text.trim_start_matches('\u{fffd}').trim_end()),
+            false => text.trim_end().to_owned(),
+        }
     }
 }
 
-fn judge(ended: &Ended) -> HandlerOutcome {
-    let said = ended.errors.text();
-    let how = describe(ended.status);
-    let error = if said.is_empty() {
-        how
-    } else {
-        format!("{how}: {said}")
+fn judge(status: ExitStatus, stderr: &str) -> HandlerOutcome {
+    let error = match stderr {
+        "" => describe(status),
+        stderr => format!("{}: {stderr}", describe(status)),
     };
-    match ended.status.code() {
+    match status.code() {
         Some(0) => HandlerOutcome::Done,
         Some(EX_DATAERR) => HandlerOutcome::Fail { error },
         _ => HandlerOutcome::Retry { error },
@@ -224,42 +214,16 @@ fn judge(ended: &Ended) -> HandlerOutcome {
 }
 
 fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(number)) => match signal_name(number) {
-            Some(name) => format!("killed by {name}"),
-            None => format!("killed by signal {number}"),
-        },
-        (None, None) => status.to_string(),
+    if let Some(code) = status.code() {
+        return format!("exited with status {code}");
     }
+    // The standard library writes a signal as `signal: 9 (SIGKILL)`.
+    let shown = status.to_string();
+    let signal = shown.split(['(', ')']).nth(1).unwrap_or(&shown);
+    format!("killed by {signal}")
 }
 
-fn signal_name(number: i32) -> Option<&'static str> {
-    let name = match Signal::from_named_raw(number)? {
-        Signal::HUP => "SIGHUP",
-        Signal::INT => "SIGINT",
-        Signal::QUIT => "SIGQUIT",
-        Signal::ILL => "SIGILL",
-        Signal::TRAP => "SIGTRAP",
-        Signal::ABORT => "SIGABRT",
-        Signal::BUS => "SIGBUS",
-        Signal::FPE => "SIGFPE",
-        Signal::KILL => "SIGKILL",
-        Signal::USR1 => "SIGUSR1",
-        Signal::SEGV => "SIGSEGV",
-        Signal::USR2 => "SIGUSR2",
-        Signal::PIPE => "SIGPIPE",
-        Signal::ALARM => "SIGALRM",
-        Signal::TERM => "SIGTERM",
-        Signal::XCPU => "SIGXCPU",
-        Signal::XFSZ => "SIGXFSZ",
-        Signal::SYS => "SIGSYS",
-        _ => return None,
-    };
-    Some(name)
-}
-
-/// The process group of a command; killed when dropped before its leader has ended.
+/// The process group of a command, which is killed on drop unless it has ended.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -268,15 +232,14 @@ impl Group {
     }
 
     fn signal(&self, signal: Signal) {
-        // No such group means that all its processes are gone, which is what is wanted.
+        // Fails if all processes of the group have ended, which is fine.
         if let Some(leader) = self.0 {
             _ = kill_process_group(leader, signal);
         }
     }
 
-    /// Kills what the leader left behind. It has just been reaped: the number still stands for
-    /// this group if anyone is left in it, and for nobody if not, as the system hands numbers out
-    /// in turn.
+    /// Kills the remaining processes of the group. The leader has just been reaped, so its id still
+    /// belongs to this group or to none: the system assigns ids in turn.
     fn end(mut self) {
         self.signal(Signal::KILL);
         self.0 = None;

@@ -1,4 +1,4 @@
-//! Makes a kind of job out of a command or an endpoint.
+//! Makes handlers out of commands and endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use queue_core::transitions::Ending;
 use reqwest::Client;
 use serde_json::value::RawValue;
 
-use super::{HandlerInput, HandlerOutcome, command, http};
+use super::{HandlerOutcome, command, http};
 use crate::app::App;
 use crate::app::backoff::Backoff;
 use crate::app::context::Cx;
@@ -19,14 +19,14 @@ use crate::app::perform::{Next, Policy};
 use crate::app::run_error::RunError;
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 
-/// Where the waits of a handler begin whose backoff is exponential.
+/// The first wait of an exponential backoff.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 impl<S: Send + Sync + 'static> App<S> {
-    /// Adds the kinds that are run by commands and endpoints.
+    /// Registers commands and endpoints as handlers.
     ///
     /// # Errors
-    /// Says when an endpoint needs certificates and the system has none.
+    /// Fails if an endpoint needs certificates and the system has none.
     pub fn with_handlers(
         self,
         handlers: &BTreeMap<String, HandlerSettings>,
@@ -42,7 +42,7 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 }
 
-/// How jobs of a kind are enqueued by this program, unless the call says otherwise.
+/// Returns the default options of jobs of a kind in this program.
 pub(crate) fn options_of<S: Send + Sync + 'static>(
     kind: &str,
     handlers: &BTreeMap<String, HandlerSettings>,
@@ -75,18 +75,12 @@ fn handler<S: Send + Sync + 'static>(settings: &HandlerSettings, client: &Client
         let work = async move {
             let _slot = slot;
             let attempt = cx.attempt();
-            let input = HandlerInput {
-                job_id: attempt.job_id.0,
-                kind: &attempt.kind,
-                queue: &attempt.queue,
-                attempt: attempt.number,
-                attempts_max: attempt.attempts_max,
-                args: &args,
-            };
             let stop = cx.token().clone();
             judge(match &*run {
-                HandlerRun::Command(spec) => command::run_command(spec, input, stop).await,
-                HandlerRun::Http(spec) => http::call_http(spec, &client, input, stop).await,
+                HandlerRun::Command(spec) => command::run_command(spec, attempt, &args, stop).await,
+                HandlerRun::Http(spec) => {
+                    http::call_http(spec, &client, attempt, &args, stop).await
+                }
             })
         };
         Ok(work.boxed())

@@ -1,18 +1,18 @@
-//! An attempt as a request to an endpoint.
+//! An attempt as an HTTP request.
 //!
 //! The arguments are the body of a `POST`, as JSON. The headers `Queue-Job-Id`, `Queue-Job-Kind`,
-//! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` name the job, and
+//! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` describe the job, and
 //! `Idempotency-Key` is its id, the same for every attempt. The status is the outcome:
 //!
 //! | status | outcome |
 //! | --- | --- |
 //! | 2xx | done |
-//! | 429, 503 with `Retry-After` | tried again after that time, at most a day |
-//! | 410 | discarded: what the job was about is gone |
-//! | any other | tried again, with the start of the answer's body |
+//! | 429, 503 with `Retry-After` | retried after that time, at most a day |
+//! | 410 | discarded |
+//! | any other | retried; the error contains the start of the response's body |
 //!
-//! Redirects are not followed: a `POST` that is redirected tends to arrive as a `GET`. A `4xx` is
-//! tried again too, for it mostly means that one side was deployed before the other.
+//! Redirects are not followed, because clients turn a redirected `POST` into a `GET`. A `4xx` is
+//! retried too: it often means that one side was deployed before the other.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -22,78 +22,75 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
-use super::{HandlerInput, HandlerOutcome, storable};
+use super::{HandlerOutcome, storable};
+use crate::app::context::Attempt;
 use crate::app::run_error::with_causes;
 use crate::config::HttpHandler;
 
-/// How much of the start of an answer becomes part of the error.
+/// How many bytes of the start of a body the error contains.
 const BODY_BYTES: usize = 2 * 1024;
 
-/// How long the body may take to arrive once the status says that something is wrong.
+/// How long to wait for the body of an error.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// How long it may take when the job is done, and its body serves nothing but the connection.
+/// How long to wait for the body of a success, which is only read so that the connection can be
+/// used again.
 const IDLE_BODY_TIME: Duration = Duration::from_millis(50);
 
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// The longest wait that an endpoint may ask for.
+/// The longest wait that `Retry-After` may demand.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
-/// Makes the client that all endpoints of a process share.
-///
-/// An attempt has no time limit here: that is its timeout, which drops the future.
+/// Makes the client for all endpoints of a process. It has no time limit: the timeout of an
+/// attempt drops the future.
 ///
 /// # Errors
-///
-/// When an endpoint is `https` and the system has no certificates to trust. Without such an
-/// endpoint none are needed, and a container without them will do.
+/// Fails if an endpoint has `https` and the system has no trusted certificates. Other endpoints
+/// need none.
 pub(crate) fn http_client<'a>(
     handlers: impl IntoIterator<Item = &'a HttpHandler>,
 ) -> Result<Client, String> {
     install_crypto();
-    let needs_certificates = handlers.into_iter().any(|handler| handler.is_https());
+    let is_https = |url: Url| url.scheme() == "https";
+    let needs_certificates = handlers
+        .into_iter()
+        .any(|handler| Url::parse(&handler.url).is_ok_and(is_https));
     let builder = Client::builder()
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIME);
-    let builder = if needs_certificates {
-        builder
-    } else {
-        builder.tls_certs_only([])
+    let builder = match needs_certificates {
+        true => builder,
+        false => builder.tls_certs_only([]),
     };
     builder
         .build()
         .map_err(|error| format!("could not set up HTTP: {}", with_causes(&error)))
 }
 
-/// Chooses ring for the whole program, unless the program has chosen already.
+/// Installs ring for the whole program, unless it has installed another provider.
 fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
 }
 
-impl HttpHandler {
-    fn is_https(&self) -> bool {
-        Url::parse(&self.url).is_ok_and(|url| url.scheme() == "https")
-    }
-}
-
 /// Runs one attempt as a request.
 ///
-/// When `stop` is cancelled, or the future is dropped, the connection is closed: there is no
-/// gentler way to ask an endpoint to stop.
+/// When `stop` is cancelled or the future is dropped, the connection is closed: an endpoint cannot
+/// be asked to stop in another way.
 pub(crate) async fn call_http(
     spec: &HttpHandler,
     client: &Client,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    // Only the wait for the status can be stopped: once it is known the outcome is, and a job
-    // that is done must not be run again for want of the rest of the answer.
+    // Only the wait for the status can be stopped: after that the outcome is known, and a done job
+    // must not run again only because the body did not arrive.
     let answer = tokio::select! {
         biased;
-        answer = request(spec, client, input).send() => answer,
+        answer = request(spec, client, attempt, args).send() => answer,
         () = stop.cancelled() => {
             let error = format!("stopped before `{}` answered", address(spec));
             return HandlerOutcome::Retry { error };
@@ -110,35 +107,35 @@ pub(crate) async fn call_http(
 fn request(
     spec: &HttpHandler,
     client: &Client,
-    input: HandlerInput<'_>,
+    attempt: &Attempt,
+    args: &str,
 ) -> reqwest::RequestBuilder {
     let own = spec.headers.iter();
     own.fold(client.post(&spec.url), |request, (name, value)| {
         request.header(name, value)
     })
     .header(CONTENT_TYPE, "application/json")
-    .header("Queue-Job-Id", input.job_id)
-    .header("Queue-Job-Kind", input.kind)
-    .header("Queue-Job-Queue", input.queue)
-    .header("Queue-Job-Attempt", input.attempt)
-    .header("Queue-Job-Attempts-Max", input.attempts_max)
-    .header("Idempotency-Key", input.job_id)
-    .body(input.args.to_owned())
+    .header("Queue-Job-Id", attempt.job_id.0)
+    .header("Queue-Job-Kind", &attempt.kind)
+    .header("Queue-Job-Queue", &attempt.queue)
+    .header("Queue-Job-Attempt", attempt.number)
+    .header("Queue-Job-Attempts-Max", attempt.attempts_max)
+    .header("Idempotency-Key", attempt.job_id.0)
+    .body(args.to_owned())
 }
 
 async fn judge(response: Response) -> HandlerOutcome {
     let status = response.status();
     let after = retry_after(response.headers(), Utc::now());
     if status.is_success() {
-        // A connection whose answer was read to its end serves the next job.
+        // A connection can be used again after the whole response was read.
         start_of_body(response, IDLE_BODY_TIME).await;
         return HandlerOutcome::Done;
     }
     let body = start_of_body(response, BODY_TIME).await;
-    let error = if body.is_empty() {
-        format!("answered {status}")
-    } else {
-        format!("answered {status}: {body}")
+    let error = match body.as_str() {
+        "" => format!("answered {status}"),
+        body => format!("answered {status}: {body}"),
     };
     match (status, after) {
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(after)) => {
@@ -149,7 +146,7 @@ async fn judge(response: Response) -> HandlerOutcome {
     }
 }
 
-/// The time to wait that the answer asks for, as seconds or as a date.
+/// Returns the wait of the header `Retry-After`, given in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match value.parse() {
@@ -173,15 +170,11 @@ async fn start_of_body(mut response: Response, time: Duration) -> String {
         }
     };
     _ = tokio::time::timeout(time, read).await;
-    if body.len() <= BODY_BYTES {
-        return storable(&body).trim_end().to_owned();
+    let text = storable(&body);
+    match text.floor_char_boundary(BODY_BYTES) {
+        end if end < text.len() => format!("{}…", &text[..end]),
+        _ => text.trim_end().to_owned(),
     }
-    // The cut may fall inside a character, whose start would show as garbage.
-    let is_continued = |position: usize| (0x80..0xc0).contains(&body[position]);
-    let cut = (BODY_BYTES - 3..=BODY_BYTES)
-        .rev()
-        .find(|position| !is_continued(*position));
-    format!("{}…", storable(&body[..cut.unwrap_or(BODY_BYTES)]))
 }
 
 fn not_answered(spec: &HttpHandler, error: reqwest::Error) -> String {
@@ -192,7 +185,7 @@ fn not_answered(spec: &HttpHandler, error: reqwest::Error) -> String {
     )
 }
 
-/// The address without what may be secret in it: user, password and query.
+/// Returns the URL without its parts that may be secret: user, password, query and fragment.
 fn address(spec: &HttpHandler) -> String {
     let Ok(mut url) = Url::parse(&spec.url) else {
         return "the endpoint".to_owned();

@@ -1,4 +1,4 @@
-//! Handlers without Rust code: one attempt of a job, run as a command or at an HTTP endpoint.
+//! Handlers without Rust code: they run an attempt as a command or an HTTP request.
 
 mod foreign;
 
@@ -9,35 +9,47 @@ pub(crate) use foreign::options_of;
 
 use std::time::Duration;
 
-/// The attempt that a handler is to run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandlerInput<'a> {
-    pub(crate) job_id: i64,
-    pub(crate) kind: &'a str,
-    pub(crate) queue: &'a str,
-    /// The number of this attempt, from 1.
-    pub(crate) attempt: i32,
-    pub(crate) attempts_max: i16,
-    /// The arguments as JSON text.
-    pub(crate) args: &'a str,
-}
-
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HandlerOutcome {
     /// The job is finished.
     Done,
-    /// It failed, and may be tried again when its backoff says.
+    /// It failed, and is retried after its backoff.
     Retry { error: String },
-    /// It failed, and asks to be tried again after this time.
+    /// It failed, and is retried after this time.
     RetryAfter { after: Duration, error: String },
-    /// What the job was about is gone; it is dropped.
+    /// The job is obsolete, and is discarded.
     Discard { error: String },
-    /// It failed, and trying again would not help.
+    /// It failed, and is not retried.
     Fail { error: String },
 }
 
-/// Text of a stranger as Postgres can store it: valid UTF-8 without null characters.
+/// Returns output as text that Postgres can store: valid UTF-8 without null characters.
 fn storable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use queue_core::JobId;
+
+    use crate::app::context::Attempt;
+
+    /// The second attempt of a job.
+    pub(super) fn attempt() -> Attempt {
+        Attempt {
+            job_id: JobId(42),
+            kind: "send".to_owned(),
+            queue: "mail".to_owned(),
+            priority: 0,
+            tags: Vec::new(),
+            number: 2,
+            failures: 1,
+            attempts_max: 5,
+            crashes: 0,
+            created_at: Utc::now(),
+            ready_at: Utc::now(),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The command line, as people and scripts use it.
+//! The command line.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use queue_tests::world::{World, eventually};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn without_a_database_the_next_step_is_named() {
+async fn without_a_database_the_error_says_what_to_do() {
     let shell = Shell::without_database();
     let said = shell.refused(2, &["jobs"]).await;
     assert_eq!(
@@ -19,7 +19,7 @@ async fn without_a_database_the_next_step_is_named() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_has_an_exit_code_of_its_own() {
+async fn an_unreachable_database_has_its_own_exit_code() {
     let mut shell = Shell::without_database();
     shell.url = Some("postgres://ada:secret@127.0.0.1:1/app".to_owned());
     for line in [["queues"], ["doctor"], ["stats"]] {
@@ -33,7 +33,7 @@ async fn a_database_that_is_not_there_has_an_exit_code_of_its_own() {
 }
 
 #[tokio::test]
-async fn tables_are_made_by_migrate_and_their_lack_is_told() {
+async fn migrate_creates_the_tables_and_other_commands_report_missing_ones() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let elsewhere = |line: &[&'static str]| [line, &["--schema", "elsewhere"]].concat();
@@ -98,7 +98,7 @@ async fn a_job_is_enqueued_with_its_options_and_its_id_is_printed() {
 }
 
 #[tokio::test]
-async fn a_job_is_enqueued_as_its_kind_says_unless_told_otherwise() {
+async fn a_job_is_enqueued_with_the_options_of_its_kind_unless_others_are_given() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.write("jobs.jsonl", "{\"kind\": \"send\", \"attempts\": 2}\n");
@@ -128,7 +128,7 @@ async fn a_job_is_enqueued_as_its_kind_says_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_job_is_enqueued_as_its_handler_says() {
+async fn a_job_is_enqueued_with_the_options_of_its_handler() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.write(
@@ -143,7 +143,7 @@ async fn a_job_is_enqueued_as_its_handler_says() {
 }
 
 #[tokio::test]
-async fn a_unique_key_that_is_taken_keeps_the_job_that_has_it() {
+async fn with_a_taken_unique_key_the_earlier_job_is_kept() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let line = ["enqueue", "reindex", "--unique-key", "reindex/7"];
@@ -159,7 +159,7 @@ async fn a_unique_key_that_is_taken_keeps_the_job_that_has_it() {
 }
 
 #[tokio::test]
-async fn arguments_are_shown_only_when_asked_for() {
+async fn arguments_are_shown_only_with_a_flag() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let id = shell
@@ -185,7 +185,7 @@ async fn arguments_are_shown_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_bad_line_ends_a_file_with_everything_before_it_enqueued() {
+async fn the_lines_before_a_bad_one_are_enqueued() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.write(
@@ -239,7 +239,7 @@ async fn a_long_file_is_read_from_the_standard_input_in_order() {
 }
 
 #[tokio::test]
-async fn many_jobs_are_changed_only_with_yes_when_nobody_can_be_asked() {
+async fn without_a_terminal_many_jobs_are_changed_only_with_yes() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let jobs = (0..2_500).map(|_| NewJob::untyped("old", &json!(null), Options::new()));
@@ -263,7 +263,7 @@ async fn many_jobs_are_changed_only_with_yes_when_nobody_can_be_asked() {
 }
 
 #[tokio::test]
-async fn jobs_that_cannot_be_changed_are_named_with_the_reason() {
+async fn jobs_that_cannot_be_changed_are_listed_with_the_reason() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let ready = shell.print(&["enqueue", "a"]).await;
@@ -308,7 +308,7 @@ async fn queues_are_paused_resumed_and_cleared() {
     shell.refused(2, &["queues", "pause", "mail*"]).await;
 }
 
-/// A schedule that is not due while the test runs.
+/// A recurring job that is not due while the test runs.
 const NIGHTLY: [&str; 7] = [
     "recurring",
     "add",
@@ -320,7 +320,7 @@ const NIGHTLY: [&str; 7] = [
 ];
 
 #[tokio::test]
-async fn a_schedule_is_added_as_its_kind_says_and_its_next_times_are_shown() {
+async fn a_recurring_job_is_added_with_the_options_of_its_kind_and_its_next_times_are_shown() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let more = [
@@ -356,7 +356,7 @@ async fn a_schedule_is_added_as_its_kind_says_and_its_next_times_are_shown() {
 }
 
 #[tokio::test]
-async fn the_arguments_of_a_schedule_are_shown_only_when_asked_for() {
+async fn the_arguments_of_a_recurring_job_are_shown_only_with_a_flag() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell
@@ -374,7 +374,7 @@ async fn the_arguments_of_a_schedule_are_shown_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
+async fn an_invalid_recurring_job_is_rejected_with_the_reason() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let add = |name, times, more: [&'static str; 2]| {
@@ -413,7 +413,7 @@ async fn a_schedule_that_cannot_be_added_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_schedule_is_replaced_only_when_asked_for() {
+async fn a_recurring_job_is_replaced_only_with_a_flag() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.print(&NIGHTLY).await;
@@ -431,7 +431,7 @@ async fn a_schedule_is_replaced_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn schedules_are_paused_resumed_run_and_removed() {
+async fn recurring_jobs_are_paused_resumed_run_and_removed() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let said = shell.print(&["recurring"]).await;
@@ -482,7 +482,7 @@ async fn schedules_are_paused_resumed_run_and_removed() {
 }
 
 #[tokio::test]
-async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_declared() {
+async fn a_recurring_job_of_the_configuration_runs_its_command() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.write(
@@ -499,7 +499,7 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
 
     world.until("recurring_jobs where source = 'shop'", 2).await;
     let done = "finished join queue.jobs on id = job_id where kind = 'beat' and outcome = 'done'";
-    eventually("the command was run", async || world.count(done).await > 0).await;
+    eventually("the command has run", async || world.count(done).await > 0).await;
 
     assert_eq!(
         world
@@ -522,7 +522,7 @@ async fn a_schedule_of_the_configuration_runs_its_command_and_says_where_it_is_d
 }
 
 #[tokio::test]
-async fn the_doctor_ends_with_one_when_something_is_wrong() {
+async fn doctor_exits_with_one_if_there_are_findings() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let output = shell.run(&["doctor", "--json"]).await;
@@ -539,7 +539,7 @@ async fn the_doctor_ends_with_one_when_something_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_enough_ends_a_list_quietly() {
+async fn a_closed_pipe_ends_a_list_without_an_error() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let jobs = (0..5_000).map(|_| NewJob::untyped("a", &json!(null), Options::new()));
@@ -584,7 +584,7 @@ async fn a_configuration_is_checked_without_a_database() {
 }
 
 #[tokio::test]
-async fn start_runs_the_handlers_of_the_configuration_until_told_to_stop() {
+async fn start_runs_the_handlers_of_the_configuration_until_it_is_asked_to_stop() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.write(
@@ -616,7 +616,7 @@ async fn start_runs_the_handlers_of_the_configuration_until_told_to_stop() {
 }
 
 #[tokio::test]
-async fn completions_are_written_for_every_command() {
+async fn completions_include_every_command() {
     let shell = Shell::without_database();
     let script = shell.print(&["completions", "bash"]).await;
     for command in ["start", "enqueue", "doctor", "retry", "recurring"] {

@@ -1,4 +1,4 @@
-//! Limits, as people and scripts see and change them.
+//! The commands for limits.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use queue_worker::Settings;
 use queue_worker::config::LimitSetting;
 use serde_json::{Value, json};
 
-/// Jobs of one key that wait at a gate of their own name once they run.
+/// Enqueues jobs of one key. Once a job runs, it waits at the gate with its name.
 async fn gated(world: &World, names: &[&str], to: u32) -> Vec<JobId> {
     let mut ids = Vec::new();
     for name in names {
@@ -21,7 +21,7 @@ async fn gated(world: &World, names: &[&str], to: u32) -> Vec<JobId> {
     ids
 }
 
-/// A process in which the first job of the key runs, and the second is blocked.
+/// Starts a process that runs the first job of a key, while the second one is blocked.
 async fn one_runs_and_one_is_blocked(world: &World, stage: &Stage) -> (Running, [String; 2]) {
     let ids = gated(world, &["first", "second"], 1).await;
     let process = world.start(stage.app(), Settings::default());
@@ -39,7 +39,7 @@ async fn end(stage: &Stage, process: Running) {
 }
 
 #[tokio::test]
-async fn a_key_is_listed_with_who_holds_it_and_who_waits() {
+async fn a_key_is_listed_with_its_holders_and_waiting_jobs() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let stage = Stage::default();
@@ -81,7 +81,7 @@ async fn a_key_is_listed_with_who_holds_it_and_who_waits() {
 }
 
 #[tokio::test]
-async fn the_next_start_of_a_job_that_waits_for_one_is_told() {
+async fn the_next_start_of_a_key_is_shown() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let stage = Stage::default();
@@ -106,7 +106,7 @@ async fn the_next_start_of_a_job_that_waits_for_one_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_not_given_stays_as_an_operator_set_it_until_it_is_reset() {
+async fn values_that_are_not_given_stay_until_the_limit_is_reset() {
     let world = World::new().await;
     let shell = Shell::on(&world);
 
@@ -142,7 +142,7 @@ async fn what_is_not_given_stays_as_an_operator_set_it_until_it_is_reset() {
 }
 
 #[tokio::test]
-async fn a_lowered_limit_drains_and_a_raised_one_lets_blocked_jobs_go_on() {
+async fn a_lowered_limit_drains_and_a_raised_one_unblocks_jobs() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let stage = Stage::default();
@@ -154,7 +154,7 @@ async fn a_lowered_limit_drains_and_a_raised_one_lets_blocked_jobs_go_on() {
     let output = shell.run(&["limits", "set", "gated", "--to", "1"]).await;
     let said = crate::shell::said(&output);
     assert!(
-        said.contains("1 job runs beyond the new limit: they drain"),
+        said.contains("1 job runs beyond the new limit: no job"),
         "{said}"
     );
     assert_eq!(world.count("claimed").await, 2);
@@ -166,7 +166,7 @@ async fn a_lowered_limit_drains_and_a_raised_one_lets_blocked_jobs_go_on() {
 }
 
 #[tokio::test]
-async fn a_blocked_job_is_run_in_spite_of_its_limit_and_marked() {
+async fn a_blocked_job_is_run_despite_its_limit_and_marked() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let stage = Stage::default();
@@ -175,15 +175,12 @@ async fn a_blocked_job_is_run_in_spite_of_its_limit_and_marked() {
     let output = shell.run(&["jobs", "run", &second]).await;
     assert_eq!(
         crate::shell::said(&output),
-        "let 1 job run in spite of limits\n"
+        "let 1 job run despite limits\n"
     );
     stage.noted("second begins").await;
 
     let shown = shell.print(&["jobs", "show", &second]).await;
-    assert!(
-        shown.contains("run anyway in spite of its limits"),
-        "{shown}"
-    );
+    assert!(shown.contains("run anyway despite its limits"), "{shown}");
     assert!(!shown.contains("a slot of"), "{shown}");
     let said = shell.refused(1, &["jobs", "run", &second]).await;
     assert!(said.contains("it is running"), "{said}");
@@ -240,7 +237,7 @@ async fn a_long_list_of_keys_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_limit_that_cannot_be_is_refused_with_the_reason() {
+async fn an_invalid_limit_is_rejected_with_the_reason() {
     let shell = Shell::without_database();
     for (line, reason) in [
         (
@@ -258,7 +255,7 @@ async fn a_limit_that_cannot_be_is_refused_with_the_reason() {
             &["a", "--queue", "mail", "--to", "1"],
             "cannot be used with",
         ),
-        (&["a"], "Say how many at once (`--to 5`)"),
+        (&["a"], "Give `--to 5` for jobs at once"),
         (&["a", "--to", "1", "--burst", "3"], "--rate"),
     ] {
         let said = shell.refused(2, &[&["limits", "set"], line].concat()).await;
@@ -267,7 +264,7 @@ async fn a_limit_that_cannot_be_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_process_declares_its_limits_where_no_operator_has_set_any() {
+async fn a_process_declares_its_limits_unless_an_operator_has_set_others() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     shell.print(&["limits", "set", "import", "--to", "7"]).await;
@@ -305,7 +302,7 @@ async fn a_process_declares_its_limits_where_no_operator_has_set_any() {
 }
 
 #[tokio::test]
-async fn a_process_that_starts_over_declares_its_limits_no_more() {
+async fn a_process_that_starts_over_does_not_declare_its_limits_again() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let mut settings = Settings::default();
@@ -328,7 +325,7 @@ async fn a_process_that_starts_over_declares_its_limits_no_more() {
 }
 
 #[tokio::test]
-async fn limits_of_the_configuration_are_checked_and_told() {
+async fn limits_of_the_configuration_are_checked_and_shown() {
     let shell = Shell::without_database();
     shell.write(
         "queue.toml",
@@ -346,7 +343,7 @@ async fn limits_of_the_configuration_are_checked_and_told() {
 }
 
 #[tokio::test]
-async fn the_doctor_finds_limits_that_let_no_job_start() {
+async fn doctor_finds_limits_of_zero() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let closed = async |shell: &Shell| {

@@ -1,4 +1,4 @@
-//! The embedded Postgres: a server is there when it is needed, and gone when it is not.
+//! Starting and stopping the embedded Postgres.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 const TEST_POSTGRES: &str = env!("CARGO_BIN_EXE_test-postgres");
 
 #[tokio::test]
-async fn a_server_starts_and_answers_at_its_url() {
+async fn a_server_starts_and_accepts_connections_at_its_url() {
     let place = directory();
 
     let server = start(place.path()).await;
@@ -38,7 +38,7 @@ async fn a_server_starts_and_answers_at_its_url() {
 }
 
 #[tokio::test]
-async fn the_socket_is_for_nobody_else_and_its_path_is_short() {
+async fn the_socket_is_private_and_its_path_is_short() {
     let place = directory();
 
     let server = start(place.path()).await;
@@ -116,7 +116,7 @@ async fn a_durable_server_syncs_and_keeps_its_data_from_run_to_run() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_sync_never_gets_the_data_of_one_that_does() {
+async fn durable_and_other_servers_have_separate_data() {
     let place = directory();
     let fast = start(place.path()).await;
     let options = EmbeddedOptions {
@@ -133,7 +133,7 @@ async fn a_server_that_does_not_sync_never_gets_the_data_of_one_that_does() {
 }
 
 #[tokio::test]
-async fn a_server_that_crashed_starts_again_with_what_was_committed() {
+async fn a_server_recovers_committed_data_after_a_crash() {
     let place = directory();
     let mut server = start(place.path()).await;
     let mut connection = server.connect_options().connect().await.unwrap();
@@ -152,7 +152,7 @@ async fn a_server_that_crashed_starts_again_with_what_was_committed() {
 }
 
 #[tokio::test]
-async fn a_pid_file_whose_number_is_another_process_does_not_prevent_a_start() {
+async fn a_pid_file_with_the_id_of_another_process_does_not_prevent_a_start() {
     let place = directory();
     let server = start(place.path()).await;
     let pid_file = server.data_dir().join("postmaster.pid");
@@ -197,7 +197,7 @@ async fn a_server_ends_with_its_process_even_if_that_is_killed() {
 }
 
 #[test]
-fn a_server_outlives_the_threads_that_asked_for_it() {
+fn a_server_outlives_the_thread_that_started_it() {
     let place = directory();
     let base = place.path().to_owned();
     let starting = std::thread::spawn(move || {
@@ -215,7 +215,7 @@ fn a_server_outlives_the_threads_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_stopped_leaves_no_socket_directory() {
+async fn a_stopped_server_leaves_no_socket_directory() {
     let place = directory();
     let server = start(place.path()).await;
     let socket = server.socket_dir().to_owned();
@@ -226,7 +226,7 @@ async fn a_server_that_was_stopped_leaves_no_socket_directory() {
 }
 
 #[test]
-fn a_command_runs_beside_a_server_and_its_exit_code_is_handed_on() {
+fn a_command_runs_with_a_server_and_its_exit_code_is_returned() {
     let ran = Command::new(TEST_POSTGRES)
         .args(["sh", "-c", "echo $TEST_DATABASE_URL; exit 7"])
         .output()
@@ -237,7 +237,7 @@ fn a_command_runs_beside_a_server_and_its_exit_code_is_handed_on() {
 }
 
 #[test]
-fn without_a_postgres_the_error_says_where_it_looked_and_how_to_get_one() {
+fn without_a_postgres_the_error_lists_directories_and_ways_to_install_one() {
     let empty = directory();
 
     let said = complaint(run_with_programs(empty.path()));
@@ -266,7 +266,7 @@ fn a_postgres_that_is_too_old_is_not_used() {
 }
 
 #[test]
-fn a_postgres_that_misses_a_library_is_named_with_its_complaint() {
+fn a_postgres_without_its_libraries_is_listed_with_its_error() {
     let programs = directory();
     write_program(
         programs.path(),
@@ -281,7 +281,7 @@ fn a_postgres_that_misses_a_library_is_named_with_its_complaint() {
 }
 
 #[test]
-fn when_initdb_fails_the_error_repeats_what_it_said() {
+fn if_initdb_fails_the_error_contains_its_output() {
     let programs = directory();
     write_program(
         programs.path(),
@@ -300,7 +300,7 @@ fn when_initdb_fails_the_error_repeats_what_it_said() {
 }
 
 #[test]
-fn a_user_without_a_name_is_explained() {
+fn a_user_without_an_entry_is_reported() {
     let programs = directory();
     let initdb = "echo 'initdb: error: could not look up effective user ID 12345: user does not \
                   exist' >&2; exit 1";
@@ -317,7 +317,7 @@ fn a_user_without_a_name_is_explained() {
 }
 
 #[tokio::test]
-async fn when_the_server_ends_at_its_start_the_error_ends_with_its_log() {
+async fn if_the_server_ends_at_its_start_the_error_contains_its_log() {
     let place = directory();
     let mut options = options(place.path());
     options
@@ -336,7 +336,7 @@ async fn when_the_server_ends_at_its_start_the_error_ends_with_its_log() {
 }
 
 #[tokio::test]
-async fn data_of_another_version_is_refused() {
+async fn data_of_another_version_is_rejected() {
     let place = directory();
     let server = start(place.path()).await;
     let data = server.data_dir().to_owned();
@@ -352,7 +352,7 @@ async fn data_of_another_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_link_in_the_place_of_a_private_directory_is_refused() {
+async fn a_link_instead_of_a_private_directory_is_rejected() {
     let place = directory();
     let server = start(place.path()).await;
     let home = server.data_dir().parent().unwrap().to_owned();
@@ -367,7 +367,7 @@ async fn a_link_in_the_place_of_a_private_directory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_closed_to_the_server_is_named() {
+async fn a_directory_that_the_server_cannot_enter_is_named() {
     let place = directory();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o500)).unwrap();
 
@@ -382,10 +382,10 @@ async fn a_directory_that_is_closed_to_the_server_is_named() {
 }
 
 #[tokio::test]
-async fn a_start_waits_for_a_server_that_is_going_down() {
+async fn a_start_waits_for_a_server_that_is_shutting_down() {
     let place = directory();
     let first = start(place.path()).await;
-    // Dropped, it is told to stop, and nobody waits for that.
+    // The drop asks the server to stop and does not wait.
     drop(first);
 
     let second = start(place.path()).await;
@@ -429,7 +429,7 @@ async fn recall(connection: &mut PgConnection) -> i32 {
     asking.fetch_one(connection).await.unwrap()
 }
 
-/// The file that a server removes when it has ended in order.
+/// Returns the file that a server removes at the end of a clean shutdown.
 async fn pid_file(url: &str) -> PathBuf {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let data = show(&mut connection, "data_directory").await;

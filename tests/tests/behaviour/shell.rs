@@ -1,4 +1,4 @@
-//! The program, as a shell runs it.
+//! Runs the program like a shell.
 
 use std::process::{Command, Output, Stdio};
 
@@ -6,7 +6,7 @@ use queue_tests::world::World;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder to run the program in, and the database it is given.
+/// A working directory for the program, and the URL of its database.
 pub(crate) struct Shell {
     folder: TempDir,
     pub(crate) url: Option<String>,
@@ -45,7 +45,7 @@ impl Shell {
         command
     }
 
-    /// Runs a command line, and waits for its end off the test's own thread.
+    /// Runs a command line, and waits for its end on another thread than the test's.
     pub(crate) async fn run(&self, line: &[&str]) -> Output {
         let mut command = self.command(line);
         tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -53,7 +53,7 @@ impl Shell {
             .unwrap()
     }
 
-    /// Runs a command that must end well, and returns what it printed.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(crate) async fn print(&self, line: &[&str]) -> String {
         let output = self.run(line).await;
         assert!(output.status.success(), "{line:?}: {}", said(&output));
@@ -65,7 +65,7 @@ impl Shell {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Runs a command that must end with a code, and returns what it said.
+    /// Runs a command that must end with this exit code, and returns its standard error.
     pub(crate) async fn refused(&self, code: i32, line: &[&str]) -> String {
         let output = self.run(line).await;
         assert_eq!(
@@ -82,7 +82,7 @@ impl Shell {
     }
 }
 
-/// Returns what a program wrote to its standard error.
+/// Returns the standard error of a program.
 pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,4 +1,4 @@
-//! A file of jobs: read chunk by chunk, each chunk enqueued whole, in the order of the lines.
+//! Enqueues a file of jobs in the order of its lines, one chunk per transaction.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -6,23 +6,15 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use queue_core::{NewJob, Queue};
-use serde::Serialize;
+use serde_json::json;
 
 use super::line::{self, OptionsOf};
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{counted, print_json, say};
-use crate::cli::progress;
+use crate::cli::output::{counted, say};
+use crate::cli::{Database, Exit, Failure, Global, progress};
 
-/// One chunk is one transaction, and about as much as one COPY takes.
+/// The size of a chunk: as much as one COPY may take.
 const CHUNK_JOBS: usize = 5_000;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-
-#[derive(Serialize)]
-struct Answer {
-    enqueued: u64,
-}
 
 pub(super) async fn run(
     global: &Global,
@@ -36,10 +28,7 @@ pub(super) async fn run(
     let enqueued = enqueue_all(&queue, &mut lines, options_of).await?;
     lines.bar.finish_and_clear();
     say(format!("enqueued {}", counted(enqueued, "job", "jobs")));
-    if global.json {
-        print_json(&Answer { enqueued })?;
-    }
-    Ok(Exit::Fine)
+    global.conclude(&json!({"enqueued": enqueued}))
 }
 
 async fn enqueue_all(
@@ -49,12 +38,14 @@ async fn enqueue_all(
 ) -> Result<u64, Failure> {
     let mut enqueued = 0;
     loop {
-        let chunk = lines.chunk(queue, options_of);
-        let (first, count) = (chunk.first_line, chunk.jobs.len() as u64);
-        if let Err(error) = send(queue, chunk.jobs).await {
+        let first = lines.number + 1;
+        let mut jobs = Vec::new();
+        let read = lines.read(queue, options_of, &mut jobs);
+        let count = jobs.len() as u64;
+        if let Err(error) = send(queue, jobs).await {
             lines.bar.finish_and_clear();
             say(format!(
-                "{} before line {first} of {} enqueued; from that line on, none",
+                "{} before line {first} of {} enqueued, and none from that line on",
                 counted(enqueued, "job was", "jobs were"),
                 lines.name
             ));
@@ -62,10 +53,10 @@ async fn enqueue_all(
         }
         enqueued += count;
         lines.bar.set_message(counted(enqueued, "job", "jobs"));
-        match chunk.end {
-            End::Full => {}
-            End::OfFile => return Ok(enqueued),
-            End::Refused(message) => {
+        match read {
+            Ok(true) => {}
+            Ok(false) => return Ok(enqueued),
+            Err(message) => {
                 lines.bar.finish_and_clear();
                 return Err(refused(lines, enqueued, &message));
             }
@@ -77,24 +68,22 @@ fn refused(lines: &Lines, enqueued: u64, message: &str) -> Failure {
     let Lines { name, number, .. } = lines;
     Failure::usage(format!(
         "line {number} of {name}: {message}\n\
-         {} enqueued, all of the lines before it; put it right and go on with line {number}",
+         {} enqueued, from all lines before it; correct it and continue with line {number}",
         counted(enqueued, "job was", "jobs were")
     ))
 }
 
-/// Enqueues a chunk, all of it or none.
+/// Enqueues a chunk in one transaction.
 async fn send(queue: &Queue, jobs: Vec<NewJob>) -> Result<(), Failure> {
     if !jobs.iter().all(NewJob::is_copyable) {
         queue.enqueue_all(jobs).await?;
         return Ok(());
     }
-    match queue.copy_jobs(jobs.into_iter().map(Ok)).await {
-        Ok(_count) => Ok(()),
-        Err(error) => Err(error.source.into()),
-    }
+    let copied = queue.copy_jobs(jobs.into_iter().map(Ok)).await;
+    copied.map(drop).map_err(|error| error.source.into())
 }
 
-/// The lines of a file, and how far they have been read.
+/// The lines of a file, and the number of the last one that was read.
 struct Lines {
     input: Box<dyn BufRead + Send>,
     name: String,
@@ -102,84 +91,50 @@ struct Lines {
     bar: ProgressBar,
 }
 
-struct Chunk {
-    jobs: Vec<NewJob>,
-    first_line: u64,
-    end: End,
-}
-
-/// Why a chunk has no more jobs.
-enum End {
-    Full,
-    OfFile,
-    Refused(String),
-}
-
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::of(
-                Box::new(BufReader::new(io::stdin())),
-                "the standard input".to_owned(),
-                progress::spinner(),
-            ));
-        }
-        let name = path.display().to_string();
-        let unreadable = |error: io::Error| {
-            Failure::usage(format!("could not read `{}`: {error}", path.display()))
-        };
-        let file = File::open(path).map_err(unreadable)?;
-        let bytes = file.metadata().map_err(unreadable)?.len();
-        let input = Box::new(BufReader::with_capacity(256 * 1024, file));
-        Ok(Self::of(input, name, progress::bytes(bytes)))
-    }
-
-    fn of(input: Box<dyn BufRead + Send>, name: String, bar: ProgressBar) -> Self {
-        Self {
-            input,
-            name,
+        let mut lines = Self {
+            input: Box::new(BufReader::new(io::stdin())),
+            name: "the standard input".to_owned(),
             number: 0,
-            bar,
+            bar: progress::spinner(),
+        };
+        if path != Path::new("-") {
+            let name = path.display().to_string();
+            let unreadable =
+                |error: io::Error| Failure::usage(format!("could not read `{name}`: {error}"));
+            let file = File::open(path).map_err(unreadable)?;
+            let bytes = file.metadata().map_err(unreadable)?.len();
+            lines.input = Box::new(BufReader::with_capacity(256 * 1024, file));
+            (lines.name, lines.bar) = (name, progress::bytes(bytes));
         }
+        Ok(lines)
     }
 
-    /// Reads jobs until there are enough for one transaction, or there is a reason to end. Empty
-    /// lines are passed over, but count as lines.
-    fn chunk(&mut self, queue: &Queue, options_of: OptionsOf<'_>) -> Chunk {
-        let mut chunk = Chunk {
-            jobs: Vec::new(),
-            first_line: self.number + 1,
-            end: End::Full,
-        };
+    /// Reads jobs until there are enough for one transaction. Skips empty lines, but counts them.
+    /// Returns whether there may be more lines; the error is a message about the last line.
+    fn read(
+        &mut self,
+        queue: &Queue,
+        options_of: OptionsOf<'_>,
+        jobs: &mut Vec<NewJob>,
+    ) -> Result<bool, String> {
         let mut text = Vec::new();
         let mut bytes = 0;
-        while chunk.jobs.len() < CHUNK_JOBS && bytes < CHUNK_BYTES {
+        while jobs.len() < CHUNK_JOBS && bytes < CHUNK_BYTES {
             text.clear();
             self.number += 1;
-            match self.input.read_until(b'\n', &mut text) {
-                Ok(0) => {
-                    chunk.end = End::OfFile;
-                    break;
-                }
-                Ok(read) => bytes += read,
-                Err(error) => {
-                    chunk.end = End::Refused(format!("could not read it: {error}"));
-                    break;
-                }
+            let read = self.input.read_until(b'\n', &mut text);
+            match read.map_err(|error| format!("could not read the line: {error}"))? {
+                0 => return Ok(false),
+                read => bytes += read,
             }
             self.bar.inc(text.len() as u64);
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            match checked(queue, text.trim_ascii(), options_of) {
-                Ok(job) => chunk.jobs.push(job),
-                Err(message) => {
-                    chunk.end = End::Refused(message);
-                    break;
-                }
+            if !text.trim_ascii().is_empty() {
+                jobs.push(checked(queue, text.trim_ascii(), options_of)?);
             }
         }
-        chunk
+        Ok(true)
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use queue_core::{NewJob, Options};
 use serde::Deserialize;
 
-/// Returns how jobs of a kind are enqueued unless the command says otherwise.
+/// Returns the default options of a kind.
 pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
 
 #[derive(Debug, Deserialize)]
@@ -28,37 +28,40 @@ fn no_args() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
-/// Reads a line, or says what is wrong with it.
+/// Parses a line. The error is a message about the line.
 pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, String> {
     let line: Line = serde_json::from_slice(text).map_err(|error| column_only(&error))?;
-    let mut options = options_of(&line.kind);
-    if let Some(queue) = line.queue {
-        options = options.queue(queue);
-    }
-    if let Some(priority) = line.priority {
-        options = options.priority(priority);
-    }
-    if let Some(attempts) = line.attempts {
-        options = options.attempts(attempts);
-    }
-    for tag in line.tags {
-        options = options.tag(tag);
+    let options = options_of(&line.kind);
+    let options = line.tags.into_iter().fold(options, Options::tag);
+    let options = with(options, line.queue, Options::queue);
+    let options = with(options, line.priority, Options::priority);
+    let options = with(options, line.attempts, Options::attempts);
+    if line.delay.is_some() && line.at.is_some() {
+        return Err("`delay` and `at` cannot be used together".to_owned());
     }
     let delay = line.delay.as_deref().map(duration).transpose()?;
-    match (delay, line.at) {
-        (Some(_), Some(_)) => return Err("it has both `delay` and `at`: keep one".to_owned()),
-        (Some(delay), None) => options = options.delay(delay),
-        (None, Some(at)) => options = options.at(at),
-        (None, None) => {}
-    }
+    let options = with(options, delay, Options::delay);
+    let options = with(options, line.at, Options::at);
     Ok(NewJob::untyped(line.kind, &line.args, options))
+}
+
+/// Sets one of the options, if a value is given.
+pub(super) fn with<T>(
+    options: Options,
+    value: Option<T>,
+    set: impl FnOnce(Options, T) -> Options,
+) -> Options {
+    match value {
+        Some(value) => set(options, value),
+        None => options,
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("`delay` is {text:?}: {error}"))
 }
 
-/// Each line is read by itself, so that serde always speaks of line 1 of it.
+/// Removes the line number of serde, which is always 1 because each line is parsed alone.
 fn column_only(error: &serde_json::Error) -> String {
     error
         .to_string()
@@ -74,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_needs_a_kind_only() {
+    fn only_the_kind_is_required() {
         assert!(read(br#"{"kind": "send"}"#).unwrap().is_copyable());
         let all = br#"{"kind": "send", "args": [1], "queue": "mail", "priority": -3,
             "attempts": 2, "delay": "10m", "tags": ["a"]}"#;
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_told() {
+    fn errors_describe_the_problem_of_a_line() {
         let wrong: [(&[u8], &str); 6] = [
             (b"{", "EOF while parsing an object, at column 1"),
             (b"{\"args\": 1}", "missing field `kind`, at column 11"),
@@ -95,7 +98,7 @@ mod tests {
             ),
             (
                 b"{\"kind\":\"s\",\"delay\":\"1s\",\"at\":\"2030-01-31T09:00:00Z\"}",
-                "both `delay` and `at`",
+                "`delay` and `at` cannot",
             ),
             (b"{\"kind\": \"\xff\"}", "invalid unicode code point"),
         ];

@@ -8,31 +8,28 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use queue_core::{Enqueued, JobId, NewJob, Unique};
-use serde::Serialize;
+use queue_core::{NewJob, Options, Unique};
+use serde_json::json;
 
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::output::{print, print_json, say};
-use crate::App;
-use crate::handlers;
-use line::OptionsOf;
+use super::output::say;
+use super::{Database, Exit, Failure, Global};
+use crate::{App, handlers};
+use line::{OptionsOf, with};
 
 const EXAMPLES: &str = "\
 Examples:
   queue enqueue send_welcome --args '{\"user_id\": 7}'
   queue enqueue report --queue reports --delay 10m --tag nightly
-  queue enqueue reindex --unique-key reindex/7    only if no unfinished job has that key
+  queue enqueue reindex --unique-key reindex/7    unless an unfinished job has that key
   queue enqueue --file jobs.jsonl                 a job per line, in their order
   export-jobs | queue enqueue --file -            the same from the standard input
 
-A line of a file is a JSON object: \"kind\" and, if wanted, \"args\", \"queue\", \"priority\",
+Each line of a file is a JSON object with a \"kind\" and optionally \"args\", \"queue\", \"priority\",
 \"attempts\", \"delay\" (such as \"10m\"), \"at\" (such as \"2030-01-31T09:00:00Z\") and \"tags\":
   {\"kind\": \"send_welcome\", \"args\": {\"user_id\": 7}, \"queue\": \"mail\", \"tags\": [\"import\"]}
 
-A line that is refused ends the run: all lines before it are enqueued, neither it nor any after
-it, and its number is told. The id of a single job is printed.";
+An invalid line ends the command with its number: all lines before it are enqueued, and none from
+that line on. For a single job, the command prints its id.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,40 +38,33 @@ pub(super) struct Enqueue {
     #[arg(required_unless_present = "file")]
     kind: Option<String>,
     /// Its arguments, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
     args: serde_json::Value,
-    /// The queue it waits in [default: what its kind says, else `default`]
+    /// Its queue [default: that of its kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Smaller is sooner; may be negative [default: what its kind says, else 0]
+    /// Its priority; smaller is sooner, and may be negative [default: that of its kind, or 0]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
-    /// How many attempts may end in an error [default: what its kind says, else 10]
+    /// How many attempts may end in an error [default: that of its kind, or 10]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
     attempts: Option<i16>,
-    /// Lets it start no sooner than this much later, such as `90s` or `2h`
+    /// How long it waits before it may start, such as `90s` or `2h`
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     delay: Option<Duration>,
-    /// Lets it start no sooner than at this time, such as `2030-01-31T09:00:00+01:00`
+    /// The time from which it may start, such as `2030-01-31T09:00:00+01:00`
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "delay")]
     at: Option<DateTime<Utc>>,
-    /// A label to find it by; may be given several times
+    /// A tag to find it by; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
-    /// Enqueues only if no unfinished job has this key
+    /// A key that no other unfinished job may have
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
     /// Enqueues a job per line of this file; `-` is the standard input
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["kind", "args", "queue",
         "priority", "attempts", "delay", "at", "tag", "unique_key"])]
     file: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Answer {
-    id: JobId,
-    /// `new`, or `kept`: another job holds the unique key, and this is its id.
-    result: &'static str,
 }
 
 impl Enqueue {
@@ -94,59 +84,33 @@ impl Enqueue {
         queue.check(&job)?;
         database.connect().await?;
         let enqueued = queue.enqueue_all([job]).await?;
-        answer(global, enqueued.first().copied())
+        let enqueued = enqueued
+            .first()
+            .ok_or_else(|| Failure::failed("the database did not return the id of the job"))?;
+        let (id, is_new) = (enqueued.id(), enqueued.is_new());
+        if !is_new {
+            say(format!("not enqueued: job {id} holds the unique key"));
+        }
+        // A kept job is an earlier one that holds the unique key.
+        let result = if is_new { "new" } else { "kept" };
+        global.print(&json!({"id": id, "result": result}), |_| id.to_string())
     }
 
     fn job(self, options_of: OptionsOf<'_>) -> NewJob {
         let kind = self.kind.unwrap_or_default();
-        let mut options = options_of(&kind);
-        if let Some(queue) = self.queue {
-            options = options.queue(queue);
-        }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(attempts) = self.attempts {
-            options = options.attempts(attempts);
-        }
-        for tag in self.tag {
-            options = options.tag(tag);
-        }
-        if let Some(delay) = self.delay {
-            options = options.delay(delay);
-        }
-        if let Some(at) = self.at {
-            options = options.at(at);
-        }
-        if let Some(key) = self.unique_key {
-            options = options.unique(Unique::by_key(key));
-        }
+        let options = self.tag.into_iter().fold(options_of(&kind), Options::tag);
+        let options = with(options, self.queue, Options::queue);
+        let options = with(options, self.priority, Options::priority);
+        let options = with(options, self.attempts, Options::attempts);
+        let options = with(options, self.delay, Options::delay);
+        let options = with(options, self.at, Options::at);
+        let unique = self.unique_key.map(Unique::by_key);
+        let options = with(options, unique, Options::unique);
         NewJob::untyped(kind, &self.args, options)
     }
 }
 
-fn answer(global: &Global, enqueued: Option<Enqueued>) -> Result<Exit, Failure> {
-    let Some(enqueued) = enqueued else {
-        return Err(Failure::failed(
-            "the database did not say what became of the job",
-        ));
-    };
-    let id = enqueued.id();
-    if !enqueued.is_new() {
-        say(format!("not enqueued: job {id} holds the unique key"));
-    }
-    if global.json {
-        print_json(&Answer {
-            id,
-            result: if enqueued.is_new() { "new" } else { "kept" },
-        })?;
-    } else {
-        print(id.to_string())?;
-    }
-    Ok(Exit::Fine)
-}
-
-fn json(text: &str) -> Result<serde_json::Value, String> {
+fn parse_json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 

@@ -8,12 +8,27 @@ use sqlx::PgConnection;
 
 use super::report::{Report, hint};
 use crate::cli::confirm::confirm;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::filter::{FilterArgs, job_id};
-use crate::cli::global::Global;
 use crate::cli::output::{count_of_jobs, say};
-use crate::cli::progress;
+use crate::cli::{Database, Exit, Failure, Global, progress};
+
+pub(super) const RETRY_HELP: &str = "\
+Without --state, a filter selects failed jobs. They get all their attempts again. With
+`--state scheduled`, jobs that wait for another attempt become ready now; jobs that wait for their
+first attempt are not changed.";
+
+pub(super) const DISCARD_HELP: &str = "\
+Without --state, a filter selects scheduled, ready, blocked and failed jobs. A discarded job is
+finished, and kept as long as other finished jobs. Running jobs cannot be discarded: cancel them.";
+
+pub(super) const CANCEL_HELP: &str = "\
+Without --state, a filter selects scheduled, ready, blocked and running jobs. A waiting job is
+finished at once. A running job is asked to stop: it becomes cancelled when it stops, or done if it
+succeeds first. Failed jobs cannot be cancelled: discard them.";
+
+pub(super) const RUN_HELP: &str = "\
+A filter selects blocked jobs. They become ready despite their limits, and hold no slot while they
+run. `queue jobs show` shows this. Their limits apply again to a further attempt.";
 
 /// Which jobs to change: ids or a filter.
 #[derive(Debug, Args)]
@@ -24,97 +39,31 @@ pub(super) struct Which {
     ids: Vec<JobId>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Does not ask before many jobs are changed
+    /// Skips the confirmation
     #[arg(long, short)]
     yes: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Without --state, a filter means failed jobs. They get all their attempts again. With
-`--state scheduled`, jobs that wait for another attempt run now; those that wait for their first
-are left alone.")]
-pub(super) struct Retry {
-    #[command(flatten)]
-    which: Which,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Without --state, a filter means scheduled, ready, blocked and failed jobs. A discarded job is
-finished; it is kept for a while, like all finished ones. Running jobs are not discarded but
-cancelled.")]
-pub(super) struct Discard {
-    #[command(flatten)]
-    which: Which,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Without --state, a filter means scheduled, ready, blocked and running jobs. Those that wait are
-finished at once. A running one is asked to stop, and cancelled when it does; one that ends well all the same
-is done. Failed jobs are not cancelled but discarded.")]
-pub(super) struct Cancel {
-    #[command(flatten)]
-    which: Which,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-A filter means blocked jobs. They become ready and run as soon as a worker is free, without regard to
-their limits: others may run beside them, and they hold no slot. That they were let run is kept, and
-`queue jobs show` tells it. If one is tried again, its limits count again.")]
-pub(super) struct Run {
-    #[command(flatten)]
-    which: Which,
-}
-
-impl Retry {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        run(global, JobAction::Retry, self.which).await
-    }
-}
-
-impl Discard {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        run(global, JobAction::Discard, self.which).await
-    }
-}
-
-impl Cancel {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        run(global, JobAction::Cancel, self.which).await
-    }
-}
-
-impl Run {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        run(global, JobAction::RunAnyway, self.which).await
-    }
-}
-
-async fn run(global: &Global, action: JobAction, which: Which) -> Result<Exit, Failure> {
+pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Result<Exit, Failure> {
     if which.ids.is_empty() && which.filter.is_empty() {
         return Err(Failure::usage(format!(
-            "which jobs? Name their ids, or a filter such as `--state {}` or `--queue NAME`",
+            "which jobs? Give their ids, or a filter such as `--state {}` or `--queue NAME`",
             action.default_states()[0]
         )));
     }
     if which.ids.is_empty() {
         return run_matching(global, action, which).await;
     }
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let report = Report::of(&change(&mut conn, &database.schema, action, &which.ids).await?);
+    let (mut conn, schema) = Database::open(global).await?;
+    let report = Report::of(&change(&mut conn, &schema, action, &which.ids).await?);
     report.conclude(action, global.json)?;
     Ok(report.exit())
 }
 
 async fn run_matching(global: &Global, action: JobAction, which: Which) -> Result<Exit, Failure> {
     let filter = complete(action, which.filter.filter()?)?;
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let count = count(&mut conn, &database.schema, action, &filter).await?;
+    let (mut conn, schema) = Database::open(global).await?;
+    let count = count(&mut conn, &schema, action, &filter).await?;
     let described = which.filter.describe(&filter.states);
     if count.count == 0 {
         say(format!("there are no jobs{described}"));
@@ -125,7 +74,7 @@ async fn run_matching(global: &Global, action: JobAction, which: Which) -> Resul
     if !confirm(&question, which.yes)? {
         return Ok(Exit::Failed);
     }
-    let changes = change_all(&mut conn, &database.schema, action, &filter, count).await?;
+    let changes = change_all(&mut conn, &schema, action, &filter, count).await?;
     Report::of(&changes).conclude(action, global.json)?;
     Ok(Exit::Fine)
 }
@@ -137,7 +86,7 @@ fn complete(action: JobAction, filter: JobFilter) -> Result<JobFilter, Failure> 
     })
 }
 
-/// Changes batch after batch of what the filter finds, and shows how far it has come.
+/// Changes all jobs that match the filter, batch by batch, and shows the progress.
 async fn change_all(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -167,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_by_a_state_that_the_action_does_not_apply_to_is_refused() {
+    fn a_filter_by_a_state_that_the_action_does_not_apply_to_is_rejected() {
         let running = || JobFilter {
             states: vec![JobState::Claimed],
             ..JobFilter::default()

@@ -4,11 +4,9 @@ use clap::Args;
 use queue_core::inspect::{JobSummary, jobs};
 use queue_core::{JobId, JobState};
 
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::filter::{FilterArgs, job_id};
-use crate::cli::global::Global;
-use crate::cli::output::{Rows, print_json, relative, say};
+use crate::cli::output::{Rows, relative, say};
+use crate::cli::{Database, Exit, Failure, Global};
 
 const LIMIT: u32 = 50;
 
@@ -16,11 +14,11 @@ const LIMIT: u32 = 50;
 pub(super) struct List {
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many at most
+    /// The maximum number of jobs
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = LIMIT,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// Only those older than this job: the last one of the page before
+    /// Only jobs older than this one, such as the last one of the previous page
     #[arg(long, value_name = "ID", value_parser = job_id)]
     below: Option<JobId>,
 }
@@ -32,36 +30,25 @@ impl List {
 
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let filter = self.filter.filter()?;
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let found =
-            jobs::list(&mut conn, &database.schema, &filter, self.below, self.limit).await?;
-        if global.json {
-            print_json(&found)?;
-        } else if found.is_empty() {
-            say(match self.says_nothing() {
-                true => "there are no jobs yet: `queue enqueue KIND` adds one",
-                false => "no job matches",
-            });
-        } else {
-            table(&found)?;
-            self.point_to_more(&found);
-        }
-        Ok(Exit::Fine)
-    }
-
-    fn point_to_more(&self, found: &[JobSummary]) {
-        if let Some(last) = found.last()
+        let (mut conn, schema) = Database::open(global).await?;
+        let found = jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await?;
+        let empty = match self.says_nothing() {
+            true => "there are no jobs yet: `queue enqueue KIND` adds one",
+            false => "no job matches",
+        };
+        global.print_list(&found, empty, table)?;
+        if let (false, Some(last)) = (global.json, found.last())
             && found.len() == self.limit as usize
         {
             say(format!("there may be more: add --below {}", last.id));
         }
+        Ok(Exit::Fine)
     }
 }
 
-/// Shows tags and errors only where there are some; arguments never: they may hold data of
-/// people.
-fn table(jobs: &[JobSummary]) -> Result<(), Failure> {
+/// Leaves out the columns of tags and errors if there are none. Never shows arguments, which may
+/// be personal data.
+fn table(jobs: &[JobSummary]) -> Rows {
     let any_tags = jobs.iter().any(|job| !job.tags.is_empty());
     let any_errors = jobs.iter().any(|job| job.error.is_some());
     let mut titles = vec![
@@ -69,8 +56,7 @@ fn table(jobs: &[JobSummary]) -> Result<(), Failure> {
     ];
     titles.extend(any_tags.then_some("TAGS"));
     titles.extend(any_errors.then_some("LAST ERROR"));
-    let mut rows = Rows::new(&titles);
-    for job in jobs {
+    Rows::of(&titles, jobs, |job| {
         let mut cells = vec![
             job.id.to_string(),
             job.kind.clone(),
@@ -82,12 +68,11 @@ fn table(jobs: &[JobSummary]) -> Result<(), Failure> {
         ];
         cells.extend(any_tags.then(|| job.tags.join(",")));
         cells.extend(any_errors.then(|| job.error.clone().unwrap_or_default()));
-        rows.add(cells);
-    }
-    rows.print()
+        cells
+    })
 }
 
-/// Of a finished job people want to know how.
+/// Returns the state of a job; for a finished one, its outcome.
 fn state(job: &JobSummary) -> &str {
     match (job.state, &job.outcome) {
         (JobState::Finished, Some(outcome)) => outcome,

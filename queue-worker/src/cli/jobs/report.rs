@@ -1,4 +1,4 @@
-//! What a command says about the jobs that it changed, and about those that it left alone.
+//! The report about the jobs that a command changed, and those that it did not.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use queue_core::JobId;
 use queue_core::operations::jobs::{Changes, JobAction, Refusal};
 use serde::Serialize;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{counted, print_json, say};
+use crate::cli::{Exit, Failure};
 
-/// The ids that are named for each reason; more would hide the reasons.
+/// How many ids are listed for each reason.
 const NAMED_MAX: usize = 10;
 
-/// What became of the jobs that were to be changed.
+/// How many jobs were changed, and which were not.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    /// Jobs that were changed.
+    /// The number of jobs that were changed.
     changed: u64,
-    /// Running jobs that were asked to stop.
+    /// The number of running jobs that were asked to stop.
     asked_to_stop: u64,
     /// Jobs that were not changed, by reason.
     unchanged: Vec<Unchanged>,
-    /// Whether a job that was named does not exist.
+    /// Whether one of the given ids does not exist.
     #[serde(skip)]
     is_one_unknown: bool,
 }
@@ -30,7 +30,7 @@ pub(super) struct Report {
 struct Unchanged {
     reason: String,
     jobs: usize,
-    /// The first of them.
+    /// The first ids.
     ids: Vec<JobId>,
 }
 
@@ -40,18 +40,22 @@ impl Report {
         for (job, reason) in &changes.refused {
             left.entry(sentence(reason)).or_default().push(*job);
         }
+        let mut reasons = changes.refused.iter().map(|(_, reason)| reason);
+        let is_one_unknown = reasons.any(|reason| *reason == Refusal::Unknown);
+        let unchanged = left.into_iter().map(|(reason, ids)| Unchanged {
+            reason,
+            jobs: ids.len(),
+            ids: ids.into_iter().take(NAMED_MAX).collect(),
+        });
         Self {
             changed: changes.changed.len() as u64,
             asked_to_stop: changes.asked_to_stop.len() as u64,
-            unchanged: left.into_iter().map(Unchanged::because).collect(),
-            is_one_unknown: changes
-                .refused
-                .iter()
-                .any(|(_, reason)| *reason == Refusal::Unknown),
+            unchanged: unchanged.collect(),
+            is_one_unknown,
         }
     }
 
-    /// Says what was done and what was left.
+    /// Prints the report.
     pub(super) fn conclude(&self, action: JobAction, json: bool) -> Result<(), Failure> {
         if json {
             print_json(self)?;
@@ -69,7 +73,7 @@ impl Report {
         Ok(())
     }
 
-    /// Returns how a command ends that named its jobs: with success only if none was left.
+    /// Returns the exit code for jobs given by id: success only if all of them were changed.
     pub(super) fn exit(&self) -> Exit {
         match self.unchanged.is_empty() {
             true => Exit::Fine,
@@ -79,15 +83,15 @@ impl Report {
     }
 }
 
-/// Says what was done to jobs: `retried 2 jobs`.
+/// Describes the change: `retried 2 jobs`.
 fn done(action: JobAction, jobs: &str) -> String {
     match action {
-        JobAction::RunAnyway => format!("let {jobs} run in spite of limits"),
+        JobAction::RunAnyway => format!("let {jobs} run despite limits"),
         action => format!("{} {jobs}", action.past()),
     }
 }
 
-/// Says why a job was left alone, and which command applies to it instead.
+/// Describes why a job was not changed, and which command applies to it instead.
 fn sentence(reason: &Refusal) -> String {
     match reason {
         Refusal::State { instead, .. } => format!("{reason}{}", hint(*instead)),
@@ -95,39 +99,26 @@ fn sentence(reason: &Refusal) -> String {
     }
 }
 
-/// Names the command that applies instead, to be read after what does not.
+/// Names the command that applies instead, to be read after the reason.
 pub(super) fn hint(instead: Option<JobAction>) -> String {
     match instead {
         None => String::new(),
         Some(JobAction::RunAnyway) => {
-            ": use `queue jobs run` to run it in spite of its limit".to_owned()
+            ": use `queue jobs run` to run it despite its limit".to_owned()
         }
         Some(action) => format!(": use `queue jobs {action}`"),
     }
 }
 
 impl Unchanged {
-    fn because((reason, ids): (String, Vec<JobId>)) -> Self {
-        Self {
-            reason,
-            jobs: ids.len(),
-            ids: ids.into_iter().take(NAMED_MAX).collect(),
-        }
-    }
-
     fn sentence(&self) -> String {
         let ids: Vec<String> = self.ids.iter().map(JobId::to_string).collect();
-        let more = if self.jobs > self.ids.len() {
-            ", …"
-        } else {
-            ""
+        let ids = match self.jobs > self.ids.len() {
+            true => format!("{}, …", ids.join(", ")),
+            false => ids.join(", "),
         };
-        format!(
-            "left {} alone ({}{more}): {}",
-            counted(self.jobs as u64, "job", "jobs"),
-            ids.join(", "),
-            self.reason
-        )
+        let jobs = counted(self.jobs as u64, "job", "jobs");
+        format!("did not change {jobs} ({ids}): {}", self.reason)
     }
 }
 
@@ -151,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_alone_is_named_up_to_a_point() {
+    fn the_first_jobs_that_were_not_changed_are_listed() {
         assert_eq!(
             left(&running(None), 1).unchanged[0].sentence(),
-            "left 1 job alone (1): it is running"
+            "did not change 1 job (1): it is running"
         );
         assert_eq!(
             left(&running(None), 12).unchanged[0].sentence(),
-            "left 12 jobs alone (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …): it is running"
+            "did not change 12 jobs (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …): it is running"
         );
     }
 
@@ -170,12 +161,12 @@ mod tests {
         );
         assert_eq!(
             hint(Some(JobAction::RunAnyway)),
-            ": use `queue jobs run` to run it in spite of its limit"
+            ": use `queue jobs run` to run it despite its limit"
         );
     }
 
     #[test]
-    fn a_job_that_is_not_there_has_an_exit_code_of_its_own() {
+    fn an_unknown_job_has_its_own_exit_code() {
         assert_eq!(Report::default().exit(), Exit::Fine);
         assert_eq!(left(&running(None), 1).exit(), Exit::Failed);
         assert_eq!(left(&Refusal::Unknown, 1).exit(), Exit::NotFound);

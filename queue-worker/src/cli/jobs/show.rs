@@ -6,36 +6,27 @@ use clap::Args;
 use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
 use queue_core::{JobId, JobState};
 
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::filter::job_id;
-use crate::cli::global::Global;
 use crate::cli::limits::limit_words;
-use crate::cli::output::{absolute, lines, one_line, print, print_json, relative};
+use crate::cli::output::{absolute, lines, one_line, relative};
+use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// The job
     #[arg(value_parser = job_id)]
     id: JobId,
-    /// Shows its arguments too; they may hold data of people
+    /// Shows its arguments, which may be personal data
     #[arg(long)]
     args: bool,
 }
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let Some(job) = jobs::show(&mut conn, &database.schema, self.id).await? else {
-            return Err(unknown(self.id));
-        };
-        if global.json {
-            print_json(&self.json(&job)?)?;
-        } else {
-            print(self.text(&job))?;
-        }
-        Ok(Exit::Fine)
+        let (mut conn, schema) = Database::open(global).await?;
+        let job = jobs::show(&mut conn, &schema, self.id).await?;
+        let job = job.ok_or_else(|| unknown(self.id))?;
+        global.print(&self.json(&job)?, |_| self.text(&job))
     }
 
     fn json(&self, job: &JobDetails) -> Result<serde_json::Value, Failure> {
@@ -68,11 +59,10 @@ impl Show {
 }
 
 fn unknown(id: JobId) -> Failure {
+    let reason = "it never existed, or it was cleared after it finished";
     Failure::new(
         Exit::NotFound,
-        anyhow::anyhow!(
-            "there is no job {id}: it never was, or it was cleared some time after it finished"
-        ),
+        anyhow::anyhow!("there is no job {id}: {reason}"),
     )
 }
 
@@ -93,11 +83,8 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
         ("started", job.started_at),
         ("finished", job.finished_at),
     ];
-    facts.extend(
-        times
-            .into_iter()
-            .filter_map(|(name, time)| Some((name, absolute(time?)))),
-    );
+    let times = times.into_iter();
+    facts.extend(times.filter_map(|(name, time)| Some((name, absolute(time?)))));
     facts.extend(limit_facts(job));
     facts.push(("waited", spell_duration(job.wait_seconds)));
     facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
@@ -111,10 +98,10 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Tells which limits it has, what it waits for, and what it holds.
+/// Lists the limits of the job, the key that it waits for, and the slots that it holds.
 fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
-    let limits = job.limits.iter().map(|limit| ("limit", limit_text(limit)));
-    let mut facts: Vec<_> = limits.collect();
+    let limits = job.limits.iter();
+    let mut facts: Vec<_> = limits.map(|limit| ("limit", limit_text(limit))).collect();
     if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
         facts.push(("blocked", format!("on {key} since {}", absolute(since))));
         let holders = job.blocked_by.iter();
@@ -124,17 +111,11 @@ fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
         facts.push(("next start", format!("of this key {}", relative(next))));
     }
     if !job.holds_slots_of.is_empty() {
-        facts.push((
-            "holds",
-            format!("a slot of {}", job.holds_slots_of.join(", ")),
-        ));
+        let keys = job.holds_slots_of.join(", ");
+        facts.push(("holds", format!("a slot of {keys}")));
     }
-    if let Some(at) = job.let_run_at {
-        facts.push((
-            "run anyway",
-            format!("in spite of its limits, {}", absolute(at)),
-        ));
-    }
+    let let_run = job.let_run_at.map(absolute);
+    facts.extend(let_run.map(|at| ("run anyway", format!("despite its limits, {at}"))));
     facts
 }
 
@@ -169,21 +150,15 @@ fn state(job: &JobDetails) -> String {
 }
 
 fn attempts(job: &JobDetails) -> String {
-    let mut text = match job.failures {
-        Some(failures) => format!(
-            "{} begun, {failures} of {} failed",
-            job.attempt, job.attempts_max
-        ),
-        None => format!("{} begun, {} allowed", job.attempt, job.attempts_max),
+    let (begun, max, crashes_max) = (job.attempt, job.attempts_max, job.crashes_max);
+    let text = match job.failures {
+        Some(failures) => format!("{begun} begun, {failures} of {max} failed"),
+        None => format!("{begun} begun, {max} allowed"),
     };
-    if let Some(crashes @ 1..) = job.crashes {
-        let _ = write!(
-            text,
-            "; its process died {crashes} of {} times",
-            job.crashes_max
-        );
+    match job.crashes {
+        Some(crashes @ 1..) => format!("{text}; its process died {crashes} of {crashes_max} times"),
+        _ => text,
     }
-    text
 }
 
 fn attempt_text(attempt: &AttemptDetails) -> String {
@@ -205,9 +180,5 @@ fn attempt_text(attempt: &AttemptDetails) -> String {
 }
 
 fn indented(text: &str) -> String {
-    let lines: Vec<String> = lines(text.trim_end())
-        .lines()
-        .map(|line| format!("  {line}"))
-        .collect();
-    lines.join("\n")
+    format!("  {}", lines(text.trim_end()).replace('\n', "\n  "))
 }

@@ -5,18 +5,16 @@ use queue_core::JobId;
 use queue_core::inspect::{LimitSummary, limits};
 
 use super::words::limit_words;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{Rows, count, grouped, print_json, relative, say};
+use crate::cli::output::{Rows, count, grouped, relative, say};
+use crate::cli::{Database, Exit, Failure, Global};
 
 const COUNT: u32 = 50;
-/// The holders that are named; `queue jobs show` of a blocked job names more.
+/// How many holders are listed; `queue jobs show` of a blocked job lists more.
 const HOLDERS_NAMED: usize = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only keys behind this one in their order: the last one of the page before
+    /// Only keys after this one, such as the last one of the previous page
     #[arg(
         long,
         value_name = "KEY",
@@ -24,7 +22,7 @@ pub(super) struct List {
         hide_default_value = true
     )]
     after: String,
-    /// How many at most
+    /// The maximum number of keys
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = COUNT,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
@@ -41,38 +39,28 @@ impl Default for List {
 
 impl List {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let found = limits::list(&mut conn, &database.schema, &self.after, self.count).await?;
-        if global.json {
-            print_json(&found)?;
-        } else if found.is_empty() {
-            say(match self.after.is_empty() {
-                true => "no limit is in use, and none is set: `queue limits set NAME` sets one",
-                false => "there are no further keys",
-            });
-        } else {
-            table(&found)?;
-            self.point_to_more(&found);
-        }
-        Ok(Exit::Fine)
-    }
-
-    fn point_to_more(&self, found: &[LimitSummary]) {
-        if let Some(last) = found.last()
+        let (mut conn, schema) = Database::open(global).await?;
+        let found = limits::list(&mut conn, &schema, &self.after, self.count).await?;
+        let empty = match self.after.is_empty() {
+            true => "no limit is set or in use: `queue limits set NAME` sets one",
+            false => "there are no further keys",
+        };
+        global.print_list(&found, empty, table)?;
+        if let (false, Some(last)) = (global.json, found.last())
             && found.len() == self.count as usize
         {
             say(format!("there may be more: add --after '{}'", last.key));
         }
+        Ok(Exit::Fine)
     }
 }
 
-fn table(limits: &[LimitSummary]) -> Result<(), Failure> {
-    let mut rows = Rows::new(&[
+fn table(limits: &[LimitSummary]) -> Rows {
+    let titles = [
         "KEY", "LIMIT", "SET BY", "#IN USE", "#WAITING", "SINCE", "HELD BY",
-    ]);
-    for limit in limits {
-        rows.add([
+    ];
+    Rows::of(&titles, limits, |limit| {
+        vec![
             limit.key.clone(),
             limit_words(limit.to, limit.space_seconds, limit.burst),
             limit.set_by.clone(),
@@ -80,12 +68,11 @@ fn table(limits: &[LimitSummary]) -> Result<(), Failure> {
             count(limit.waiting),
             limit.waiting_since.map_or(String::new(), relative),
             holders(limit),
-        ]);
-    }
-    rows.print()
+        ]
+    })
 }
 
-/// Names the jobs that hold the slots, and when the next may start if that is what is waited for.
+/// Lists the jobs that hold slots, and when the next one may start if jobs wait for that.
 fn holders(limit: &LimitSummary) -> String {
     let ids = limit.holders.iter().take(HOLDERS_NAMED);
     let mut words: Vec<String> = ids.map(JobId::to_string).collect();

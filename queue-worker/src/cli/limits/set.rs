@@ -2,57 +2,34 @@
 
 use clap::Args;
 use queue_core::operations::limits::{self, LimitSet, LimitSetting, parse_rate};
-use serde::Serialize;
+use serde_json::json;
 
 use super::Name;
-use super::words::limit_words;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{counted, print_json, say};
+use super::words::{setting_json, setting_words};
+use crate::cli::output::{counted, say};
+use crate::cli::{Database, Exit, Failure, Global};
+
+pub(super) const RESET_HELP: &str = "\
+The limits of the jobs themselves apply again at once. A limit in queue.toml applies again when a
+process with that file starts.";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is not given stays as it was set before; without that, it is as the jobs say. It holds at once,
-in all processes. Jobs that run are left alone, and those that wait go on when there is room.")]
+A value that is not given stays as it was set before, or as the jobs have it. The limit applies at
+once in all processes. Running jobs go on, and blocked jobs become ready when there is room.")]
 pub(super) struct Set {
     #[command(flatten)]
     name: Name,
-    /// How many may run at once; 0 lets none start
+    /// How many jobs may run at once; with 0 none starts
     #[arg(long, value_name = "JOBS",
         value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     to: Option<u32>,
-    /// How many may start in a period, such as `100/1m` or `5/s`
+    /// How many jobs may start in a period, such as `100/1m` or `5/s`
     #[arg(long, value_name = "STARTS/PERIOD")]
     rate: Option<String>,
-    /// How many may start at once after a pause; as many as start in a period, unless given
+    /// How many jobs may start at once after a pause [default: as many as in a period]
     #[arg(long, value_name = "STARTS", requires = "rate")]
     burst: Option<u32>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-What the jobs bring with them holds again at once. What queue.toml says holds again when a process
-with it starts.")]
-pub(super) struct Reset {
-    #[command(flatten)]
-    name: Name,
-}
-
-#[derive(Serialize)]
-struct Changed<'a> {
-    name: &'a str,
-    to: Option<u32>,
-    space_seconds: Option<f64>,
-    burst: Option<u32>,
-    beyond: u64,
-    unblocked: u64,
-}
-
-#[derive(Serialize)]
-struct WasReset<'a> {
-    name: &'a str,
-    changed: bool,
 }
 
 impl Set {
@@ -60,21 +37,20 @@ impl Set {
         let name = self.name.full();
         let setting = self.setting()?;
         limits::check(&name, setting).map_err(|invalid| Failure::usage(invalid.to_string()))?;
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let set = limits::change(&mut conn, &database.schema, &name, setting).await?;
+        let (mut conn, schema) = Database::open(global).await?;
+        let set = limits::change(&mut conn, &schema, &name, setting).await?;
         say_set(&name, &set);
-        if global.json {
-            print_json(&changed(&name, &set))?;
-        }
-        Ok(Exit::Fine)
+        let mut result = setting_json(&name, &set.now);
+        result["beyond"] = set.beyond.into();
+        result["unblocked"] = set.unblocked.into();
+        global.conclude(&result)
     }
 
     fn setting(&self) -> Result<LimitSetting, Failure> {
         if self.to.is_none() && self.rate.is_none() {
             return Err(Failure::usage(
-                "which limit? Say how many at once (`--to 5`), at which rate (`--rate 100/1m`), or \
-                 both",
+                "which limit? Give `--to 5` for jobs at once, `--rate 100/1m` for starts in a period, \
+                 or both",
             ));
         }
         let rate = self.rate.as_deref();
@@ -87,48 +63,27 @@ impl Set {
 }
 
 fn say_set(name: &str, set: &LimitSet) {
-    let holds = changed(name, set);
-    say(format!(
-        "the limit of {name} is now: {}",
-        limit_words(holds.to, holds.space_seconds, holds.burst)
-    ));
+    let words = setting_words(&set.now);
+    say(format!("the limit of {name} is now: {words}"));
     if set.beyond > 0 {
         say(format!(
-            "{} beyond the new limit: they drain, and nothing of this key starts until then",
+            "{} beyond the new limit: no job of this key starts until enough of them have ended",
             counted(set.beyond, "job runs", "jobs run")
         ));
     }
     if set.unblocked > 0 {
         let jobs = counted(set.unblocked, "blocked job", "blocked jobs");
-        say(format!("let {jobs} go on"));
+        say(format!("made {jobs} ready"));
     }
 }
 
-fn changed<'a>(name: &'a str, set: &LimitSet) -> Changed<'a> {
-    Changed {
-        name,
-        to: set.now.to,
-        space_seconds: set.now.rate.map(|rate| rate.space().as_secs_f64()),
-        burst: set.now.rate.map(|rate| rate.burst),
-        beyond: set.beyond,
-        unblocked: set.unblocked,
-    }
-}
-
-impl Reset {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let name = self.name.full();
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let changed = limits::reset(&mut conn, &database.schema, &name).await?;
-        say(match changed {
-            true => format!("reset the limit of {name}: what the jobs say holds again"),
-            false => format!("no limit was set for {name}"),
-        });
-        if global.json {
-            let name = &name;
-            print_json(&WasReset { name, changed })?;
-        }
-        Ok(Exit::Fine)
-    }
+pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure> {
+    let name = name.full();
+    let (mut conn, schema) = Database::open(global).await?;
+    let changed = limits::reset(&mut conn, &schema, &name).await?;
+    say(match changed {
+        true => format!("removed the limit of {name}: the limits of the jobs apply again"),
+        false => format!("no limit was set for {name}"),
+    });
+    global.conclude(&json!({"name": name, "changed": changed}))
 }

@@ -1,10 +1,12 @@
 //! Limits in words.
 
 use queue_core::inspect::spell_duration;
+use queue_core::operations::limits::LimitSetting;
+use serde_json::{Value, json};
 
 use crate::cli::output::{counted, grouped};
 
-/// Periods that people think in, with their seconds.
+/// The periods in which a rate is written, with their seconds.
 const PERIODS: [(&str, f64); 4] = [
     ("second", 1.0),
     ("minute", 60.0),
@@ -12,11 +14,24 @@ const PERIODS: [(&str, f64); 4] = [
     ("day", 86_400.0),
 ];
 
-/// The time between two starts is kept in whole microseconds: what it is cut by.
+/// The precision of the time between two starts, which is stored in whole microseconds.
 const CUT_SECONDS: f64 = 1.1e-6;
 
-/// Says how many jobs may run at once, and start in a period: `2 at once; 10 starts per second,
-/// bursts of 20`. Nothing said is `-`.
+/// Returns the JSON of a limit as it is set.
+pub(in crate::cli) fn setting_json(name: &str, limit: &LimitSetting) -> Value {
+    let space_seconds = limit.rate.map(|rate| rate.space().as_secs_f64());
+    let burst = limit.rate.map(|rate| rate.burst);
+    json!({"name": name, "to": limit.to, "space_seconds": space_seconds, "burst": burst})
+}
+
+/// Writes a limit as it is set.
+pub(in crate::cli) fn setting_words(limit: &LimitSetting) -> String {
+    let space_seconds = limit.rate.map(|rate| rate.space().as_secs_f64());
+    limit_words(limit.to, space_seconds, limit.rate.map(|rate| rate.burst))
+}
+
+/// Writes how many jobs may run at once, and start in a period: `2 at once; 10 starts per second,
+/// bursts of 20`, or `-` without a limit.
 pub(in crate::cli) fn limit_words(
     to: Option<u32>,
     space_seconds: Option<f64>,
@@ -59,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_told_by_the_period_that_people_gave() {
+    fn a_rate_is_written_per_the_period_it_was_given_in() {
         for (rate, words) in [
             ("10/1s", "10 starts per second, bursts of 10"),
             ("7/s", "7 starts per second, bursts of 7"),
@@ -82,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_limited_is_not_told() {
+    fn missing_limits_are_left_out() {
         assert_eq!(limit_words(None, None, None), "-");
         assert_eq!(limit_words(Some(1_200), None, None), "1,200 at once");
         assert_eq!(

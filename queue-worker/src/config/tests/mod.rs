@@ -14,14 +14,14 @@ use super::*;
 
 mod problems;
 
-/// A folder with a `queue.toml`, an environment and flags.
-struct Told {
+/// A `queue.toml` in a folder, variables and flags.
+struct Sources {
     folder: TempDir,
     overrides: Vec<Override>,
 }
 
-impl Told {
-    fn by(file: &str) -> Self {
+impl Sources {
+    fn with(file: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.toml");
         fs::write(&path, file).unwrap();
@@ -47,7 +47,7 @@ impl Told {
         self.load().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// What is wrong, with the folder left out of the places.
+    /// Returns the problems, without the folder in their places.
     fn problems(&self) -> String {
         let folder = format!("{}/", self.folder.path().display());
         self.load().unwrap_err().to_string().replace(&folder, "")
@@ -59,21 +59,18 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn an_empty_file_says_what_the_defaults_say() {
-    let told = Told::by("");
-    let config = told.config();
+fn an_empty_file_gives_the_defaults() {
+    let sources = Sources::with("");
+    let config = sources.config();
     assert_eq!(config.settings, Settings::default());
     assert_eq!(config.database.schema, "queue");
     assert_eq!(config.database.url, None);
-    assert_eq!(
-        config.source,
-        Source::File(told.folder.path().join("queue.toml"))
-    );
+    assert_eq!(config.file, Some(sources.folder.path().join("queue.toml")));
 }
 
 #[test]
 fn a_whole_file_is_read() {
-    let config = Told::by(
+    let config = Sources::with(
         r#"
             [[workers]]
             queues = ["mail", "reports*", "*"]
@@ -241,14 +238,15 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn flags_beat_the_environment_and_the_environment_beats_the_file() {
-    let told =
-        Told::by("[process]\nshutdown_timeout = \"1s\"\ncancel_grace = \"1s\"\nname = \"file\"")
-            .variable("QUEUE_SHUTDOWN_TIMEOUT", "2s")
-            .variable("QUEUE_CANCEL_GRACE", "2s")
-            .flag("--shutdown-timeout", "QUEUE_SHUTDOWN_TIMEOUT", "3s");
+fn flags_override_the_environment_which_overrides_the_file() {
+    let sources = Sources::with(
+        "[process]\nshutdown_timeout = \"1s\"\ncancel_grace = \"1s\"\nname = \"file\"",
+    )
+    .variable("QUEUE_SHUTDOWN_TIMEOUT", "2s")
+    .variable("QUEUE_CANCEL_GRACE", "2s")
+    .flag("--shutdown-timeout", "QUEUE_SHUTDOWN_TIMEOUT", "3s");
 
-    let process = told.config().settings.process;
+    let process = sources.config().settings.process;
 
     assert_eq!(process.shutdown_timeout, seconds(3));
     assert_eq!(process.cancel_grace, seconds(2));
@@ -257,7 +255,7 @@ fn flags_beat_the_environment_and_the_environment_beats_the_file() {
 
 #[test]
 fn every_scalar_can_be_set_by_its_variable() {
-    let config = Told::by("")
+    let config = Sources::with("")
         .variable("DATABASE_URL", "postgresql:///app")
         .variable("QUEUE_SCHEMA", "jobs")
         .variable("QUEUE_DISPATCHER", "off")
@@ -324,7 +322,7 @@ fn every_scalar_can_be_set_by_its_variable() {
 
 #[test]
 fn a_recurring_job_has_a_kind_or_a_handler_of_its_own() {
-    let config = Told::by(
+    let config = Sources::with(
         r#"
             [recurring.report]
             schedule = "every weekday at 9am"
@@ -375,16 +373,16 @@ fn a_recurring_job_has_a_kind_or_a_handler_of_its_own() {
 }
 
 #[test]
-fn queues_given_outside_the_file_replace_its_workers_by_one() {
-    let told =
-        Told::by("[[workers]]\nqueues = \"a\"\nconcurrency = 7\n[[workers]]\nqueues = \"b\"")
+fn queues_from_a_variable_or_flag_replace_all_workers_by_one() {
+    let sources =
+        Sources::with("[[workers]]\nqueues = \"a\"\nconcurrency = 7\n[[workers]]\nqueues = \"b\"")
             .variable("QUEUE_QUEUES", "c")
             .variable("QUEUE_CONCURRENCY", "3")
             .variable("QUEUE_POLL_INTERVAL", "2s")
             .flag("--queues", "QUEUE_QUEUES", "mail, reports*");
 
     assert_eq!(
-        told.config().settings.workers,
+        sources.config().settings.workers,
         [WorkerSettings {
             queues: "mail,reports*".parse().unwrap(),
             concurrency: 3,
@@ -394,31 +392,31 @@ fn queues_given_outside_the_file_replace_its_workers_by_one() {
 }
 
 #[test]
-fn concurrency_alone_changes_the_only_worker_and_is_unclear_for_several() {
-    let one = Told::by("[[workers]]\nqueues = \"a\"")
+fn concurrency_from_a_variable_needs_a_single_worker() {
+    let one = Sources::with("[[workers]]\nqueues = \"a\"")
         .variable("QUEUE_CONCURRENCY", "3")
         .config();
     assert_eq!(one.settings.workers[0].concurrency, 3);
     assert_eq!(one.settings.workers[0].queues.to_string(), "a");
 
-    let two = Told::by("[[workers]]\nqueues = \"a\"\n[[workers]]\nqueues = \"b\"");
+    let two = Sources::with("[[workers]]\nqueues = \"a\"\n[[workers]]\nqueues = \"b\"");
     assert_eq!(
         two.variable("QUEUE_CONCURRENCY", "3").problems(),
         "the configuration has a problem:\n  \
-         QUEUE_CONCURRENCY: it is not clear which of the 2 workers of the file is meant; \
-         give the queues too, and one worker on them replaces those"
+         QUEUE_CONCURRENCY: the file has 2 workers, and it is not clear which one is meant; \
+         set the queues too, and one worker for them replaces those of the file"
     );
 }
 
 #[test]
-fn without_a_file_the_defaults_hold_and_say_so() {
+fn without_a_file_the_defaults_apply() {
     let config = Config::load(&[]).unwrap();
-    assert_eq!(config.source, Source::Defaults);
+    assert_eq!(config.file, None);
     assert_eq!(config.settings, Settings::default());
 }
 
 #[test]
-fn a_file_that_is_named_must_exist() {
+fn a_named_file_must_exist() {
     let flag = Override::flag("--config", "QUEUE_CONFIG", "/nowhere/queue.toml");
     assert_eq!(
         Config::load(&[flag]).unwrap_err().to_string(),
@@ -435,7 +433,8 @@ fn a_file_that_is_named_must_exist() {
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    let config = Told::by("[database]\nurl = \"postgres:///file\"").variable("DATABASE_URL", "");
+    let config =
+        Sources::with("[database]\nurl = \"postgres:///file\"").variable("DATABASE_URL", "");
     assert_eq!(
         config.config().database.url.as_deref(),
         Some("postgres:///file")
@@ -443,8 +442,8 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn secrets_are_not_shown() {
-    let config = Told::by(
+fn secrets_are_not_shown_by_debug() {
+    let config = Sources::with(
         "[handlers.a]\nhttp = \"https://u:secret@x.example/?key=secret\"\nheaders.Authorization = \"secret\"\n\
          [handlers.b]\ncommand = [\"x\"]\nenv.TOKEN = \"secret\"",
     )
@@ -459,9 +458,11 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn variables_are_read_as_what_their_setting_is() {
+fn a_variable_is_parsed_as_the_type_of_its_setting() {
     for (text, is_on) in [("true", true), ("on", true), ("0", false), ("no", false)] {
-        let config = Told::by("").variable("QUEUE_NOTIFICATIONS", text).config();
+        let config = Sources::with("")
+            .variable("QUEUE_NOTIFICATIONS", text)
+            .config();
         assert_eq!(config.settings.process.notifications, is_on, "{text}");
     }
     for (variable, text, message) in [
@@ -491,11 +492,13 @@ fn variables_are_read_as_what_their_setting_is() {
             "expected a duration like \"10s\" or \"5m\", found \"5\"",
         ),
     ] {
-        let problems = Told::by("").variable(variable, text).problems();
+        let problems = Sources::with("").variable(variable, text).problems();
         let expected = format!("the configuration has a problem:\n  {variable}: {message}");
         assert_eq!(problems, expected);
     }
-    let named_by_a_number = Told::by("").variable("QUEUE_PROCESS_NAME", "10").config();
+    let named_by_a_number = Sources::with("")
+        .variable("QUEUE_PROCESS_NAME", "10")
+        .config();
     assert_eq!(
         named_by_a_number.settings.process.name.as_deref(),
         Some("10")
@@ -503,12 +506,12 @@ fn variables_are_read_as_what_their_setting_is() {
 }
 
 #[test]
-fn a_misspelt_variable_is_refused_and_those_of_other_programs_are_not() {
-    let told = Told::by("")
+fn a_misspelt_variable_is_rejected_and_those_of_other_programs_are_not() {
+    let sources = Sources::with("")
         .variable("QUEUE_CONCURENCY", "3")
         .variable("QUEUE_CONFIGS", "queue.toml");
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         "the configuration has 2 problems:\n  \
          QUEUE_CONCURENCY: unknown variable; did you mean `QUEUE_CONCURRENCY`?\n  \
          QUEUE_CONFIGS: unknown variable; did you mean `QUEUE_CONFIG`?"
@@ -529,15 +532,15 @@ fn a_misspelt_variable_is_refused_and_those_of_other_programs_are_not() {
         "QUEUE_URL",
         "DATABASE_URLS",
     ];
-    let told = of_others
-        .iter()
-        .fold(Told::by(""), |told, name| told.variable(name, "x"));
-    told.config();
+    let sources = of_others.iter().fold(Sources::with(""), |sources, name| {
+        sources.variable(name, "x")
+    });
+    sources.config();
 }
 
 #[test]
-fn an_entry_in_arguments_is_read_as_the_json_that_says_the_same() {
-    let config = Told::by(
+fn arguments_are_read_as_the_equivalent_json() {
+    let config = Sources::with(
         "[recurring.a]\nschedule = \"every minute\"\nkind = \"a\"\n\
          args = { a = 0x10, b = [1.5, true, 'x'], c.d = 2030-01-31 }",
     )

@@ -1,10 +1,10 @@
-//! What is told of settings that cannot be used.
+//! The messages for invalid settings.
 
 use super::*;
 
 #[test]
 fn mistakes_in_recurring_jobs_are_reported_with_their_places() {
-    let told = Told::by(
+    let sources = Sources::with(
         r#"[handlers.taken]
 command = ["true"]
 
@@ -46,9 +46,9 @@ time_zone = "Mars/Base"
     .variable("QUEUE_TIME_ZONE", "Tokyo");
 
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         r#"the configuration has 21 problems:
-  queue.toml:4:1: recurring.taken: [handlers.taken] is a kind of this name already
+  queue.toml:4:1: recurring.taken: [handlers.taken] already defines a kind with this name
   queue.toml:8:1: recurring.two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:12:1: recurring.empty: a recurring job needs `kind`, `command` or `http`
   queue.toml:12:1: recurring.empty: a recurring job needs `schedule`, such as "every 5 minutes" or "0 9 * * *"
@@ -56,7 +56,7 @@ time_zone = "Mars/Base"
   queue.toml:16:8: recurring.both.kind: use either `kind`, or `command` or `http`
   queue.toml:21:8: recurring.wrong.zone: unknown time zone `Berlin`; did you mean `Europe/Berlin`?
   queue.toml:22:8: recurring.wrong.kind: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:23:8: recurring.wrong.args: nan is no JSON
+  queue.toml:23:8: recurring.wrong.args: nan cannot be written as JSON
   queue.toml:24:12: recurring.wrong.priority: expected a whole number from -32768 to 32767, found 100000
   queue.toml:25:12: recurring.wrong.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:26:11: recurring.wrong.crashes: expected a whole number from 1 to 1000, found 0
@@ -73,8 +73,8 @@ time_zone = "Mars/Base"
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_place() {
-    let told = Told::by(
+fn all_problems_are_reported_at_once_with_their_places() {
+    let sources = Sources::with(
         r#"colour = "red"
 
 [[workers]]
@@ -133,25 +133,25 @@ schema = "My Schema"
     .flag("--poll-interval", "QUEUE_POLL_INTERVAL", "1 blink");
 
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         r#"the configuration has 37 problems:
   queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, limits, handlers, recurring
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:4:37: workers[0].queues[3]: `late` stands after `*`, which already takes every other queue; move `*` to the end
-  queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; keep the place where it should be served
+  queue.toml:4:37: workers[0].queues[3]: `late` comes after `*`, which already matches every other queue; move `*` to the end
+  queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; remove one of them
   queue.toml:5:15: workers[0].concurrency: expected a whole number of at least 0, found -3
   queue.toml:6:17: workers[0].poll_interval: expected a duration like "10s" or "5m", found 5
   queue.toml:7:1: workers[0].concurency: unknown key; did you mean `concurrency`?
-  queue.toml:10:10: workers[1].queues: expected a text or an array of texts, found 7
+  queue.toml:10:10: workers[1].queues: expected a string or an array of strings, found 7
   queue.toml:13:11: dispatcher.enabled: expected true or false, found "sometimes"
   queue.toml:14:14: dispatcher.batch_size: expected a whole number from 1 to 10000, found 1000000
-  queue.toml:17:22: process.heartbeat_interval: expected dead_after of at least 1m, three times heartbeat_interval, found 30s; a process would be taken for dead after one late heartbeat
+  queue.toml:17:22: process.heartbeat_interval: expected dead_after of at least 1m, three times heartbeat_interval, found 30s; a process would be presumed dead after one late heartbeat
   queue.toml:18:20: process.shutdown_timeout: expected a duration like "10s" or "5m", found "soon"
   queue.toml:21:12: maintenance.interval: expected a duration from 100ms to 1day, found 1ms
   queue.toml:24:12: retention.finished: expected "forever" or a duration like "10s" or "5m", found true
   queue.toml:25:16: retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:26:15: retention.kinds.audit: expected "forever" or a duration like "10s" or "5m", found "a while"
-  queue.toml:29:11: handlers.send.command: the first text names the program; it is missing
+  queue.toml:29:11: handlers.send.command: the first string must name the program
   queue.toml:30:11: handlers.send.timeout: expected a duration from 1ms to 7days, found 0s
   queue.toml:31:12: handlers.send.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:32:11: handlers.send.backoff: expected "exponential", "polynomial", { fixed = "10s" } or { list = ["1s", "1m"] }, found "wild"
@@ -162,22 +162,22 @@ schema = "My Schema"
   queue.toml:43:8: handlers.call.http: expected a URL with http or https, found `ftp`
   queue.toml:44:7: handlers.call.env: belongs to a handler with `command`
   queue.toml:45:28: handlers.call.headers.Queue-Job-Id: this header is set by the worker
-  queue.toml:45:41: handlers.call.headers.a b: this cannot name a header
-  queue.toml:45:53: handlers.call.headers.Fine: expected a text in quotes
+  queue.toml:45:41: handlers.call.headers.a b: this is not a valid name of a header
+  queue.toml:45:53: handlers.call.headers.Fine: expected a string
   queue.toml:46:27: handlers.call.backoff.list[1]: expected a duration like "10s" or "5m", found "x"
   queue.toml:46:33: handlers.call.backoff.fixd: unknown key; did you mean `fixed`?
   queue.toml:49:7: database.url: expected a URL that starts with postgres:// or postgresql://
   queue.toml:50:10: database.schema: `My Schema` cannot name a schema: use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning
   QUEUE_CONCURRENCY: expected a whole number of at least 0, found "many"
   QUEUE_NOTIFICATIONS: expected true or false, found "perhaps"
-  QUEUE_QUEUES: `mail` stands after `*`, which already takes every other queue; move `*` to the end
+  QUEUE_QUEUES: `mail` comes after `*`, which already matches every other queue; move `*` to the end
   --poll-interval: expected a duration like "10s" or "5m", found "1 blink""#
     );
 }
 
 #[test]
-fn what_is_wrong_with_a_limit_is_told_with_its_place() {
-    let told = Told::by(
+fn problems_of_limits_are_reported_with_their_places() {
+    let sources = Sources::with(
         r#"[limits]
 "@queue/two words" = { to = 1 }
 "@mail" = { to = 1 }
@@ -192,7 +192,7 @@ number = 7
     );
 
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         r#"the configuration has 10 problems:
   queue.toml:2:22: limits.@queue/two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`
@@ -208,11 +208,12 @@ number = 7
 }
 
 #[test]
-fn all_syntax_errors_are_told_and_the_environment_is_still_checked() {
-    let told = Told::by("[process]\nname = \nname = \"x\"\n\n[dispatcher\nenabled = true\n")
-        .variable("QUEUE_CONCURRENCY", "many");
+fn all_syntax_errors_are_reported_and_the_environment_is_checked() {
+    let sources =
+        Sources::with("[process]\nname = \nname = \"x\"\n\n[dispatcher\nenabled = true\n")
+            .variable("QUEUE_CONCURRENCY", "many");
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         r#"the configuration has 4 problems:
   queue.toml:2:8: string values must be quoted, expected literal string
   queue.toml:3:1: duplicate key
@@ -222,20 +223,20 @@ fn all_syntax_errors_are_told_and_the_environment_is_still_checked() {
 }
 
 #[test]
-fn two_settings_that_disagree_are_placed_where_one_was_given() {
-    let told = Told::by("[process]\nheartbeat_interval = \"20s\"");
+fn a_conflict_is_reported_where_one_of_the_settings_was_given() {
+    let sources = Sources::with("[process]\nheartbeat_interval = \"20s\"");
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         "the configuration has a problem:\n  \
          queue.toml:2:22: process.heartbeat_interval: expected dead_after of at least 1m, \
          three times heartbeat_interval, found 30s; \
-         a process would be taken for dead after one late heartbeat"
+         a process would be presumed dead after one late heartbeat"
     );
-    let told = told.variable("QUEUE_DEAD_AFTER", "40s");
+    let sources = sources.variable("QUEUE_DEAD_AFTER", "40s");
     assert_eq!(
-        told.problems(),
+        sources.problems(),
         "the configuration has a problem:\n  \
          QUEUE_DEAD_AFTER: expected dead_after of at least 1m, three times heartbeat_interval, \
-         found 40s; a process would be taken for dead after one late heartbeat"
+         found 40s; a process would be presumed dead after one late heartbeat"
     );
 }

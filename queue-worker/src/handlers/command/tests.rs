@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
+use crate::handlers::tests::attempt;
 
-/// Longer than anything here takes; a test that gets there has failed.
+/// A timeout that only a failing test reaches.
 const LONG: Duration = Duration::from_secs(30);
 
 fn sh(script: &str) -> CommandHandler {
@@ -24,20 +25,9 @@ fn sh(script: &str) -> CommandHandler {
     }
 }
 
-fn input(args: &str) -> HandlerInput<'_> {
-    HandlerInput {
-        job_id: 42,
-        kind: "send",
-        queue: "mail",
-        attempt: 2,
-        attempts_max: 5,
-        args,
-    }
-}
-
 async fn run(script: &str, args: &str) -> HandlerOutcome {
     let stop = CancellationToken::new();
-    timeout(LONG, run_command(&sh(script), input(args), stop))
+    timeout(LONG, run_command(&sh(script), &attempt(), args, stop))
         .await
         .expect("the command ends")
 }
@@ -48,8 +38,8 @@ fn retry(error: &str) -> HandlerOutcome {
     }
 }
 
-/// A named pipe through which a script tells its process id, and, by keeping the pipe open, that
-/// it or a child of it is alive.
+/// A named pipe. A script writes its process id into it, and keeps it open while the script or a
+/// child of it is alive.
 struct Lifeline {
     path: PathBuf,
     _folder: TempDir,
@@ -70,7 +60,7 @@ impl Lifeline {
         }
     }
 
-    /// Gives the first line when it is written, and the end when everyone has closed the pipe.
+    /// Returns the first line once it is written, and the end once all writers have closed the pipe.
     fn watch(&self) -> (oneshot::Receiver<String>, oneshot::Receiver<()>) {
         let (told, line) = oneshot::channel();
         let (ended, end) = oneshot::channel();
@@ -140,7 +130,8 @@ async fn the_job_is_in_the_environment_and_its_arguments_on_standard_input() {
 
     let outcome = run_command(
         &handler,
-        input(r#"{"user_id":7}"#),
+        &attempt(),
+        r#"{"user_id":7}"#,
         CancellationToken::new(),
     )
     .await;
@@ -158,7 +149,7 @@ async fn a_command_that_cannot_be_started_is_named() {
         program: "./no-such-command".to_owned(),
         ..sh("")
     };
-    let outcome = run_command(&handler, input("{}"), CancellationToken::new()).await;
+    let outcome = run_command(&handler, &attempt(), "{}", CancellationToken::new()).await;
     assert_eq!(
         outcome,
         retry("could not start `./no-such-command`: command not found")
@@ -168,7 +159,7 @@ async fn a_command_that_cannot_be_started_is_named() {
         cwd: Some("/no/such/folder".into()),
         ..sh("")
     };
-    let outcome = run_command(&handler, input("{}"), CancellationToken::new()).await;
+    let outcome = run_command(&handler, &attempt(), "{}", CancellationToken::new()).await;
     assert_eq!(
         outcome,
         retry("could not start `sh`: there is no directory `/no/such/folder`")
@@ -204,7 +195,7 @@ async fn a_command_need_not_read_its_arguments() {
 }
 
 #[test]
-fn a_cut_leaves_no_broken_character() {
+fn a_cut_text_starts_with_a_whole_character() {
     let mut tail = Tail::default();
     tail.push("é".repeat(ERROR_BYTES).as_bytes());
     tail.push(b"x");
@@ -217,7 +208,7 @@ fn a_cut_leaves_no_broken_character() {
 }
 
 #[tokio::test]
-async fn asked_to_stop_the_whole_group_is_terminated() {
+async fn a_request_to_stop_terminates_the_whole_group() {
     let lifeline = Lifeline::new();
     let (line, end) = lifeline.watch();
     let script = format!(
@@ -226,7 +217,8 @@ async fn asked_to_stop_the_whole_group_is_terminated() {
     );
     let stop = CancellationToken::new();
     let handler = sh(&script);
-    let attempt = run_command(&handler, input("{}"), stop.clone());
+    let facts = attempt();
+    let attempt = run_command(&handler, &facts, "{}", stop.clone());
 
     let (outcome, ()) = soon(async {
         tokio::join!(attempt, async {
@@ -241,7 +233,7 @@ async fn asked_to_stop_the_whole_group_is_terminated() {
 }
 
 #[tokio::test]
-async fn a_command_may_finish_its_work_when_asked_to_stop() {
+async fn a_command_may_finish_after_a_request_to_stop() {
     let lifeline = Lifeline::new();
     let (line, _end) = lifeline.watch();
     let script = format!(
@@ -250,7 +242,8 @@ async fn a_command_may_finish_its_work_when_asked_to_stop() {
     );
     let stop = CancellationToken::new();
     let handler = sh(&script);
-    let attempt = run_command(&handler, input("{}"), stop.clone());
+    let facts = attempt();
+    let attempt = run_command(&handler, &facts, "{}", stop.clone());
 
     let (outcome, ()) = soon(async {
         tokio::join!(attempt, async {
@@ -264,17 +257,18 @@ async fn a_command_may_finish_its_work_when_asked_to_stop() {
 }
 
 #[tokio::test]
-async fn given_up_on_the_whole_group_is_killed_and_reaped() {
+async fn dropping_the_future_kills_and_reaps_the_whole_group() {
     let lifeline = Lifeline::new();
     let (line, end) = lifeline.watch();
-    // Neither the command nor its child would end by being asked.
+    // The command and its child ignore the request to stop.
     let script = format!(
         "trap '' TERM; exec >{}; (sleep 1000; :) & echo $$; wait",
         quoted(&lifeline.path)
     );
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let attempt = tokio::spawn(async move { run_command(&sh(&script), input("{}"), asked).await });
+    let attempt =
+        tokio::spawn(async move { run_command(&sh(&script), &attempt(), "{}", asked).await });
     let leader: i32 = soon(line).await.unwrap().parse().unwrap();
 
     stop.cancel();
@@ -291,7 +285,7 @@ async fn given_up_on_the_whole_group_is_killed_and_reaped() {
 }
 
 #[tokio::test]
-async fn what_a_command_leaves_behind_ends_with_it() {
+async fn processes_that_a_command_leaves_behind_are_killed() {
     let lifeline = Lifeline::new();
     let (line, end) = lifeline.watch();
     let script = format!(

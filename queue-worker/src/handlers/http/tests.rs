@@ -1,4 +1,4 @@
-//! A real client against a listener that answers once, with what the test says.
+//! A real client against a listener that gives one answer.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::handlers::tests::attempt;
 
-/// Longer than anything here takes; a test that gets there has failed.
+const ARGS: &str = r#"{"user_id":7}"#;
+
+/// A timeout that only a failing test reaches.
 const LONG: Duration = Duration::from_secs(30);
-
-fn input() -> HandlerInput<'static> {
-    HandlerInput {
-        job_id: 42,
-        kind: "send",
-        queue: "mail",
-        attempt: 2,
-        attempts_max: 5,
-        args: r#"{"user_id":7}"#,
-    }
-}
 
 fn handler(url: String) -> HttpHandler {
     HttpHandler {
@@ -30,7 +22,7 @@ fn handler(url: String) -> HttpHandler {
     }
 }
 
-/// An endpoint that gives one answer, and then what it was asked.
+/// Starts an endpoint that gives one answer. The task returns the request.
 async fn answering(answer: String) -> (HttpHandler, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?key=secret", listener.local_addr().unwrap());
@@ -46,7 +38,7 @@ async fn answering(answer: String) -> (HttpHandler, JoinHandle<String>) {
 
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = String::new();
-    while !request.ends_with(input().args) {
+    while !request.ends_with(ARGS) {
         let mut chunk = [0; 1024];
         let count = stream.read(&mut chunk).await.unwrap();
         assert_ne!(count, 0, "the request ends with its body: {request}");
@@ -64,7 +56,8 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 async fn call(handler: &HttpHandler) -> HandlerOutcome {
     let client = http_client([handler]).unwrap();
-    let attempt = call_http(handler, &client, input(), CancellationToken::new());
+    let facts = attempt();
+    let attempt = call_http(handler, &client, &facts, ARGS, CancellationToken::new());
     timeout(LONG, attempt).await.expect("the endpoint answers")
 }
 
@@ -183,7 +176,7 @@ async fn only_the_start_of_a_long_answer_is_kept() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_named_with_the_cause() {
+async fn an_unreachable_endpoint_is_named_with_the_cause() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -202,19 +195,20 @@ async fn an_endpoint_that_is_not_there_is_named_with_the_cause() {
 }
 
 #[tokio::test]
-async fn asked_to_stop_the_connection_is_closed() {
+async fn a_request_to_stop_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
     let client = http_client([&handler]).unwrap();
     let stop = CancellationToken::new();
-    let attempt = call_http(&handler, &client, input(), stop.clone());
+    let facts = attempt();
+    let attempt = call_http(&handler, &client, &facts, ARGS, stop.clone());
 
     let endpoint = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
         stop.cancel();
         let mut rest = Vec::new();
-        // Closed politely or reset: either way nobody listens for the answer.
+        // The connection may be closed or reset.
         _ = stream.read_to_end(&mut rest).await;
         assert_eq!(rest, b"");
     };
@@ -229,12 +223,13 @@ async fn asked_to_stop_the_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn a_job_is_done_when_the_status_says_so_whatever_becomes_of_the_body() {
+async fn a_job_is_done_by_its_status_even_if_the_body_never_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
     let client = http_client([&handler]).unwrap();
     let stop = CancellationToken::new();
-    let attempt = call_http(&handler, &client, input(), stop);
+    let facts = attempt();
+    let attempt = call_http(&handler, &client, &facts, ARGS, stop);
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
 
     let endpoint = async {
@@ -244,7 +239,7 @@ async fn a_job_is_done_when_the_status_says_so_whatever_becomes_of_the_body() {
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
             .await
             .unwrap();
-        // The rest of the body never comes.
+        // The rest of the body is never sent.
         end.await.unwrap();
     };
     let attempt = async {
@@ -289,7 +284,7 @@ fn a_client_speaks_tls_when_an_endpoint_needs_it() {
     let handler = handler("https://example.com/".to_owned());
     match http_client([&handler]) {
         Ok(_) => {}
-        // A machine without certificates says so, and does not panic for want of a provider.
+        // Without certificates the error is clear; a missing provider would panic.
         Err(error) => assert!(error.contains("certificates"), "{error}"),
     }
 }

@@ -1,12 +1,12 @@
-//! Where the embedded Postgres keeps its data, its log, its lock and its socket.
+//! The directories of the embedded Postgres, with its data, log, lock and socket.
 //!
-//! Everything is in directories that only the user who runs the server may enter: the server
-//! trusts whoever reaches its socket.
+//! Only the user that runs the server may enter them: the server trusts every client that can
+//! reach its socket.
 
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -16,38 +16,41 @@ use rustix::fs::OFlags;
 use super::account::Account;
 use super::error::{At, EmbeddedError};
 
+/// How much of the log an error shows.
+const TAIL_BYTES: usize = 2_000;
+
 /// The directories of one server.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Directories {
     pub(super) home: PathBuf,
     pub(super) data: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) log: PathBuf,
 }
 
-impl Place {
-    /// Makes what is missing of the directories for a server of this major version, below
-    /// `base` or below the place that belongs to the current project.
+impl Directories {
+    /// Creates missing directories for a server of this major version, below `base` or below the
+    /// directory of the current project.
     pub(super) fn prepare(
         base: Option<&Path>,
         major: u32,
         durable: bool,
         account: &Account,
-    ) -> Result<Place, EmbeddedError> {
+    ) -> Result<Directories, EmbeddedError> {
         let base = match base {
             Some(base) => given_base(base, account)?,
             None => project_base(account)?,
         };
-        // Data that may be lost never shares a directory with data that may not.
+        // Data that may be lost in a crash has a directory of its own.
         let suffix = if durable { "" } else { "-unsynced" };
         let home = base.join(format!("pg{major}{suffix}"));
         account.check_reach(&home)?;
         private_directory(&home, account)?;
 
-        // A socket's whole path must fit into about 100 bytes, whatever the data's path is.
+        // The path of a socket is limited to about 100 bytes, so it is not below `home`.
         let name = format!(".queue-{}-{}", account.uid, fingerprint(home.as_os_str()));
         let socket = Path::new("/tmp").join(name);
-        Ok(Place {
+        Ok(Directories {
             data: home.join("data"),
             log: home.join("server.log"),
             home,
@@ -55,13 +58,12 @@ impl Place {
         })
     }
 
-    /// Makes the directory of the socket. The caller holds the lock.
+    /// Creates the directory of the socket. The caller must hold the lock.
     pub(super) fn open_socket_dir(&self, account: &Account) -> Result<(), EmbeddedError> {
         private_directory(&self.socket, account)
     }
 
-    /// Removes the directory of the socket, unless another process has a server here by now or
-    /// is starting one.
+    /// Removes the directory of the socket, unless another process runs or starts a server here.
     pub(super) fn close_socket_dir(&self) {
         let lock = self.open_lock();
         if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
@@ -69,8 +71,8 @@ impl Place {
         }
     }
 
-    /// Waits until no other process is starting a server here, and keeps others from it until
-    /// the file is closed, also by the end of this process.
+    /// Waits until no other process starts a server here, and takes the lock. It is released when
+    /// the file is closed, at the latest when this process ends.
     pub(super) async fn lock(&self) -> Result<File, EmbeddedError> {
         let file = self.open_lock().at(&self.home)?;
         let locking = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
@@ -78,8 +80,8 @@ impl Place {
         locked.at(&self.home)
     }
 
-    /// Root does this in another user's directory, so a link that this user may have left there
-    /// is not followed.
+    /// Does not follow links: root opens the lock in a directory where another user may have left
+    /// one.
     fn open_lock(&self) -> io::Result<File> {
         let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
         OpenOptions::new()
@@ -91,32 +93,20 @@ impl Place {
             .open(self.home.join("lock"))
     }
 
-    /// Removes what an earlier run of the server logged.
-    pub(super) fn remove_log(&self) -> Result<(), EmbeddedError> {
-        match fs::remove_file(&self.log) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(&self.log),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads the last lines of the log, as far as they can be read.
-    pub(super) fn log_tail(&self) -> String {
-        read_tail(&self.log).unwrap_or_else(|error| format!("({error})"))
+    /// Returns a text with the end of the log, or why it cannot be read.
+    pub(super) fn end_of_log(&self) -> String {
+        let end = match fs::read(&self.log) {
+            Ok(log) => {
+                let start = log.len().saturating_sub(TAIL_BYTES);
+                String::from_utf8_lossy(&log[start..]).trim_end().to_owned()
+            }
+            Err(error) => format!("({error})"),
+        };
+        format!("the end of {}:\n{end}", self.log.display())
     }
 }
 
-const TAIL_BYTES: u64 = 2_000;
-
-fn read_tail(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-}
-
-/// Takes the directory that the caller chose; one that exists stays as it is.
+/// Returns the directory that the caller chose. Creates it if it is missing.
 fn given_base(base: &Path, account: &Account) -> Result<PathBuf, EmbeddedError> {
     if !base.exists() {
         if let Some(parent) = base.parent() {
@@ -127,7 +117,7 @@ fn given_base(base: &Path, account: &Account) -> Result<PathBuf, EmbeddedError> 
     base.canonicalize().at(base)
 }
 
-/// Chooses the directory that belongs to the current project.
+/// Returns the directory for the current project. Creates it if it is missing.
 fn project_base(account: &Account) -> Result<PathBuf, EmbeddedError> {
     let shared = match personal_directory(account) {
         Some(personal) => {
@@ -142,8 +132,8 @@ fn project_base(account: &Account) -> Result<PathBuf, EmbeddedError> {
     base.canonicalize().at(&base)
 }
 
-/// The place for the caller's own data; none if the caller has no home, as services have, or if
-/// another user runs the server, for whom that home is closed.
+/// Returns the directory for data of the caller. There is none if the caller has no home, like a
+/// service, or if another user runs the server, who cannot enter that home.
 fn personal_directory(account: &Account) -> Option<PathBuf> {
     if account.borrowed {
         return None;
@@ -157,8 +147,8 @@ fn personal_directory(account: &Account) -> Option<PathBuf> {
     named("XDG_DATA_HOME").or_else(|| Some(home()?.join(".local/share")))
 }
 
-/// The nearest directory at or above the current one that looks like the top of a project, so
-/// that every command given within it meets the same database.
+/// Returns the nearest directory at or above the current one that looks like the root of a project,
+/// so that all commands within the project use the same database.
 fn project() -> Result<PathBuf, EmbeddedError> {
     let here = Path::new(".");
     let here = here.canonicalize().at(here)?;
@@ -170,7 +160,7 @@ fn project() -> Result<PathBuf, EmbeddedError> {
     Ok(top.unwrap_or(&here).to_owned())
 }
 
-/// Makes a directory that only `account` may enter, or checks that it is one.
+/// Creates a directory that only `account` may enter, or makes an existing one private.
 fn private_directory(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).at(path),
@@ -194,8 +184,8 @@ fn private_directory(path: &Path, account: &Account) -> Result<(), EmbeddedError
     Ok(())
 }
 
-/// Names a path in 16 letters that stay the same from run to run and from version to version,
-/// which the standard library's hasher does not promise (64-bit FNV-1a).
+/// Returns a hash of a path in 16 hexadecimal digits (64-bit FNV-1a). Unlike that of the standard
+/// library, it stays the same in all versions.
 fn fingerprint(path: &OsStr) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in path.as_bytes() {
