@@ -182,9 +182,15 @@ pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     exit.into()
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+/// Returns the commands. Help shows the names of environment variables but not their values, which
+/// may contain passwords.
+fn command() -> clap::Command {
     let hide_values = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
-    let mut command = hide_values(Cli::command()).mut_subcommands(hide_values);
+    hide_values(Cli::command()).mut_subcommands(hide_values)
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(args)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     cli.global.settings = given_settings(&command, &matches);
@@ -219,6 +225,16 @@ mod tests {
     #[test]
     fn the_commands_are_valid() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_does_not_show_values_of_environment_variables() {
+        let command = command();
+        let commands = command.get_subcommands().chain([&command]);
+        let mut with_variable = commands
+            .flat_map(clap::Command::get_arguments)
+            .filter(|argument| argument.get_env().is_some());
+        assert!(with_variable.all(clap::Arg::is_hide_env_values_set));
     }
 
     #[test]
