@@ -1,4 +1,4 @@
--- firings → gone: up to $2 that are older than $1 ms, oldest first. Keeps the firing of the last due
+-- firings -> gone: up to $2 that are older than $1 ms, oldest first. Keeps the firing of the last due
 -- time of each existing recurring job, whatever its age.
 with old as (
     select id

@@ -1,4 +1,4 @@
--- scheduled, ready, blocked or failed → finished ($2, discarded or cancelled), for the jobs named.
+-- scheduled, ready, blocked or failed -> finished ($2, discarded or cancelled), for the jobs named.
 -- Skips locked rows: a job that a worker is claiming at this moment counts as claimed.
 with was_scheduled as (
     delete from queue.scheduled

@@ -1,4 +1,4 @@
--- ready → claimed, up to $6 jobs from a list of lanes, in the order of the lanes.
+-- ready -> claimed, up to $6 jobs from a list of lanes, in the order of the lanes.
 --
 -- A lane is one priority of one queue between two places in line. The lower bound is the floor, up to
 -- which the caller has claimed every job it saw. Without it, each claim would read the dead index

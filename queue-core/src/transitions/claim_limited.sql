@@ -1,4 +1,4 @@
--- ready → claimed, blocked or finished (discarded, cancelled), from lanes with limits: looks at up to
+-- ready -> claimed, blocked or finished (discarded, cancelled), from lanes with limits: looks at up to
 -- $8 jobs in the order of the lanes, claims up to $7 of those that get all their slots and starts,
 -- and parks those that cannot get them. A job about which nothing can be decided now stays where it is.
 --

@@ -1,4 +1,4 @@
--- ready → claimed, from lanes with limits, for simple jobs: those with one limit, of slots, and no
+-- ready -> claimed, from lanes with limits, for simple jobs: those with one limit, of slots, and no
 -- blocked jobs before them. Each tries to take the slot above those in use, or a random free one, and is
 -- claimed if no other claim took it first. Of more than 32 slots, one is drawn without reading which are
 -- free. The only slot of a key is not looked up either: the insert finds out whether it is free.

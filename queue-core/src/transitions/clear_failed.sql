@@ -1,4 +1,4 @@
--- failed → gone: up to $2 jobs that failed more than $1 ms ago, with their attempts and keys.
+-- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts and keys.
 with old as (
     select job_id
     from queue.failed

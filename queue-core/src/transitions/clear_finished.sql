@@ -1,4 +1,4 @@
--- finished → gone: up to $7 jobs that finished more than $1 ms ago, oldest first, with their
+-- finished -> gone: up to $7 jobs that finished more than $1 ms ago, oldest first, with their
 -- attempts and keys. Begins at $2, so that it does not read again the rows that the last call cleared
 -- or left. Only one kind ($3) or queue ($4), or all but some ($5, $6).
 --

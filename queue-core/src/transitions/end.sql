@@ -1,4 +1,4 @@
--- claimed → scheduled, ready, failed or finished (discarded, cancelled), as each run asks; scheduled
+-- claimed -> scheduled, ready, failed or finished (discarded, cancelled), as each run asks; scheduled
 -- jobs are due after delay_ms. An error is kept as an attempt, and counts as a failure. A job that was
 -- asked to cancel meanwhile is cancelled instead, unless its run discards it. Fenced by process and
 -- attempt: a run whose claim is gone is not in the answer. Continued by free.sql.

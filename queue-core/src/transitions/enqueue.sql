@@ -1,4 +1,4 @@
--- new → ready, scheduled or blocked, a chunk of jobs in one round trip, with delays and unique keys.
+-- new -> ready, scheduled or blocked, a chunk of jobs in one round trip, with delays and unique keys.
 -- A job that would exceed a limit together with those before it in the chunk is blocked at once; $6
 -- names the key of that limit.
 -- Takes free keys first and keys whose period is over second, each in key order, so that two

@@ -1,4 +1,4 @@
--- new → ready or blocked, a chunk of jobs in one round trip, without delays and unique keys. A job
+-- new -> ready or blocked, a chunk of jobs in one round trip, without delays and unique keys. A job
 -- that would exceed a limit together with those before it in the chunk is blocked at once; $1 names
 -- the key of that limit. Locks only its own new rows: no key is looked at.
 with wanted as materialized (

@@ -1,4 +1,4 @@
--- new → ready, one job in one round trip, without delay and unique key.
+-- new -> ready, one job in one round trip, without delay and unique key.
 -- Locks only its own new rows. Notifies only while a process is idle and none polls.
 with job as (
     insert into queue.jobs (id, {columns})

@@ -1,4 +1,4 @@
--- claimed → finished (done). Fenced by process and attempt: a run whose claim is gone or belongs to
+-- claimed -> finished (done). Fenced by process and attempt: a run whose claim is gone or belongs to
 -- another attempt changes nothing, and is not in the answer. Continued by free.sql.
 with ended as (
     delete from queue.claimed

@@ -1,4 +1,4 @@
--- scheduled → ready, for jobs that are due at $1 (now, when null), with new places in line. Skips rows
+-- scheduled -> ready, for jobs that are due at $1 (now, when null), with new places in line. Skips rows
 -- that another dispatcher is promoting, so that any number of dispatchers may run. Uses the time of the
 -- statement: an index cannot be searched by a value that may differ from row to row.
 with due as (

@@ -1,4 +1,4 @@
--- claimed → ready, scheduled, failed or finished (cancelled), for up to $3 jobs of dead processes: those
+-- claimed -> ready, scheduled, failed or finished (cancelled), for up to $3 jobs of dead processes: those
 -- whose last heartbeat is older than $1 ms, and those without a row. Removes the rows of dead processes
 -- too. Finding jobs of processes without a row reads the whole table, so it is done only if $2 is true.
 --

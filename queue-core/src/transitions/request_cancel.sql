@@ -1,4 +1,4 @@
--- claimed → claimed, with a request to cancel. The process is notified at once, and reads the request
+-- claimed -> claimed, with a request to cancel. The process is notified at once, and reads the request
 -- at its next heartbeat if the notification is lost.
 with asked as (
     update queue.claimed

@@ -1,4 +1,4 @@
--- failed → ready, or scheduled for another attempt → ready, with its failures and crashes set to zero.
+-- failed -> ready, or scheduled for another attempt -> ready, with its failures and crashes set to zero.
 -- A job whose unique key has been taken meanwhile stays where it is. A job whose period of uniqueness
 -- is over needs no key.
 with was_failed as (

@@ -1,4 +1,4 @@
--- blocked → ready (track 0), at an operator's request: the limits of the job and of its kind do not
+-- blocked -> ready (track 0), at an operator's request: the limits of the job and of its kind do not
 -- apply. claim_limited.sql recognises the job by its row in bypasses with the time it became ready.
 with freed as (
     delete from queue.blocked

@@ -1,4 +1,4 @@
--- blocked → ready (track 2), as many jobs of each key in $1 as it has room for, the most urgent first.
+-- blocked -> ready (track 2), as many jobs of each key in $1 as it has room for, the most urgent first.
 -- The claim decides whether they start.
 --
 -- Jobs blocked by a key form a group for each queue and kind. Of each group, jobs that were unblocked

@@ -1,10 +1,12 @@
 //! Arguments: what is accepted can be stored, and is read as it was written.
 
-use queue_core::{EnqueueError, NewJob, Options};
-use queue_tests::world::{Seen, World, worker};
-use queue_worker::{App, Cx, Job, Perform};
+use queue_core::migrate::migrate;
+use queue_core::{EnqueueError, NewJob, Options, Queue};
+use queue_tests::world::{Seen, World, eventually, worker};
+use queue_worker::{App, Cx, Job, Perform, Process, Stop};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sqlx::PgPool;
 
 #[derive(Serialize, Deserialize)]
 struct Measured {
@@ -105,4 +107,36 @@ async fn arguments_that_postgres_refuses_leave_the_transaction_of_the_caller_usa
     tx.commit().await.unwrap();
 
     assert_eq!(world.count("jobs").await, 3);
+}
+
+#[tokio::test]
+async fn ascii_jobs_work_in_a_database_without_utf8() {
+    let world = World::new().await;
+    let name: String = world
+        .value("select current_database()::text || '_latin1'")
+        .await;
+    world
+        .sql(&format!(
+            "create database {name} template template0 encoding 'LATIN1' locale 'C'"
+        ))
+        .await;
+    let options = world.connect_options().database(&name);
+    let pool = PgPool::connect_with(options).await.unwrap();
+
+    let queue = Queue::new(pool.clone());
+    migrate(&mut *pool.acquire().await.unwrap(), queue.schema())
+        .await
+        .unwrap();
+    let seen = Seen::default();
+    let app = App::new(Seen::clone(&seen)).register::<Measured>();
+    let process = Process::new(queue.clone(), app, worker("*", 1)).unwrap();
+    let stop = Stop::new();
+    let running = tokio::spawn(process.run(stop.clone()));
+    queue.enqueue(Measured { x: 0.5 }).await.unwrap();
+    eventually("the job has run", async || seen.lock().unwrap().len() == 1).await;
+
+    stop.gracefully();
+    running.await.unwrap();
+    pool.close().await;
+    world.sql(&format!("drop database {name}")).await;
 }

@@ -239,6 +239,21 @@ async fn a_long_file_is_read_from_the_standard_input_in_order() {
 }
 
 #[tokio::test]
+async fn enqueued_arguments_keep_their_digits() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let args = r#"{"n": 99999999999999999999, "x": 99999999999999999.99}"#;
+
+    shell.print(&["enqueue", "k", "--args", args]).await;
+    let line = format!(r#"{{"kind": "k", "args": {args}}}"#);
+    shell.write("jobs.jsonl", &line);
+    shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
+
+    let stored: Vec<(String,)> = world.rows("select args::text from queue.jobs").await;
+    assert_eq!(stored, [(args.to_owned(),), (args.to_owned(),)]);
+}
+
+#[tokio::test]
 async fn without_a_terminal_many_jobs_are_changed_only_with_yes() {
     let world = World::new().await;
     let shell = Shell::on(&world);

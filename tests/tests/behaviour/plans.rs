@@ -1,5 +1,6 @@
 //! All statements are valid, and their plans use the intended indexes regardless of statistics.
 
+use queue_core::{Schema, migrate};
 use queue_tests::statements::{Statement, statements};
 use queue_tests::world::World;
 use queue_worker::PLANNER_SETTINGS;
@@ -223,6 +224,15 @@ async fn every_statement_can_be_prepared() {
         let prepared = conn.prepare(AssertSqlSafe(sql).into_sql_str()).await;
         assert!(prepared.is_ok(), "{name}: {prepared:?}");
     }
+}
+
+/// A database of another encoding cannot read other characters, not even in comments.
+#[test]
+fn every_statement_is_ascii() {
+    for Statement { name, sql, .. } in statements() {
+        assert!(sql.is_ascii(), "{name}");
+    }
+    assert!(migrate::script(&Schema::default()).is_ascii());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use queue_core::{NewJob, Options};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Returns the default options of a kind.
 pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
@@ -14,7 +15,7 @@ pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
 struct Line {
     kind: String,
     #[serde(default = "no_args")]
-    args: serde_json::Value,
+    args: Box<RawValue>,
     queue: Option<String>,
     priority: Option<i16>,
     attempts: Option<i16>,
@@ -24,8 +25,8 @@ struct Line {
     tags: Vec<String>,
 }
 
-fn no_args() -> serde_json::Value {
-    serde_json::Value::Object(serde_json::Map::new())
+fn no_args() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap_or_default()
 }
 
 /// Parses a line. The error is a message about the line.
@@ -42,7 +43,7 @@ pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, Str
     let delay = line.delay.as_deref().map(duration).transpose()?;
     let options = with(options, delay, Options::delay);
     let options = with(options, line.at, Options::at);
-    Ok(NewJob::untyped(line.kind, &line.args, options))
+    Ok(NewJob::untyped(line.kind, &*line.args, options))
 }
 
 /// Sets one of the options, if a value is given.

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use queue_core::{NewJob, Options, Unique};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
@@ -39,7 +40,7 @@ pub(super) struct Enqueue {
     kind: Option<String>,
     /// Its arguments, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
-    args: serde_json::Value,
+    args: Box<RawValue>,
     /// Its queue [default: that of its kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -106,11 +107,11 @@ impl Enqueue {
         let options = with(options, self.at, Options::at);
         let unique = self.unique_key.map(Unique::by_key);
         let options = with(options, unique, Options::unique);
-        NewJob::untyped(kind, &self.args, options)
+        NewJob::untyped(kind, &*self.args, options)
     }
 }
 
-fn parse_json(text: &str) -> Result<serde_json::Value, String> {
+fn parse_json(text: &str) -> Result<Box<RawValue>, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
