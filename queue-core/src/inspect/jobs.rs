@@ -1,5 +1,7 @@
 //! Lists of jobs, and all details of one.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, Postgres, Row};
@@ -10,6 +12,7 @@ use super::times::Times;
 use crate::job::JobId;
 use crate::sql::Schema;
 use crate::state::JobState;
+use crate::transitions::millis;
 
 const LIST: &str = concat!(
     include_str!("jobs_matching.sql"),
@@ -40,8 +43,8 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// Jobs with this tag.
     pub tag: Option<String>,
-    /// Jobs that were enqueued before this time.
-    pub enqueued_before: Option<DateTime<Utc>>,
+    /// Jobs that were enqueued longer ago than this, by the database's clock.
+    pub older_than: Option<Duration>,
     /// Jobs with these ids.
     pub ids: Option<Vec<JobId>>,
 }
@@ -289,7 +292,7 @@ fn matching<'q>(
         .bind(&filter.queue)
         .bind(&filter.kind)
         .bind(&filter.tag)
-        .bind(filter.enqueued_before)
+        .bind(filter.older_than.map(millis))
         .bind(&filter.ids)
         .bind(below)
         .bind(i64::from(limit))

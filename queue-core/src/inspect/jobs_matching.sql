@@ -1,4 +1,4 @@
--- Finds jobs by state ($1), queue ($2), kind ($3), tag ($4), time of enqueueing ($5) and id ($6),
+-- Finds jobs by state ($1), queue ($2), kind ($3), tag ($4), age in ms ($5) and id ($6),
 -- newest first, up to $8 with ids below $7. Continued by a select of their columns.
 --
 -- Each state is read down its primary key until the page is full, and each job is found by its own
@@ -14,7 +14,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'scheduled' = any ($1)
@@ -34,7 +35,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'ready' = any ($1)
@@ -54,7 +56,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'blocked' = any ($1)
@@ -74,7 +77,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'running' = any ($1)
@@ -94,7 +98,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'failed' = any ($1)
@@ -114,7 +119,8 @@ with matching as (
                 and ($2::text is null or jobs.queue = $2)
                 and ($3::text is null or jobs.kind = $3)
                 and ($4::text is null or $4 = any (jobs.tags))
-                and ($5::timestamptz is null or jobs.created_at < $5)
+                and ($5::bigint is null
+                    or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
             limit 1
         ) as job
         where 'finished' = any ($1)

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::JobFilter;
 use queue_core::{JobId, JobState};
 
 use super::exit::Failure;
+
+/// No job is older.
+const AGE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which jobs")]
@@ -26,7 +28,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
     /// Jobs enqueued longer ago than this, such as `10m` or `2days`
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = age)]
     pub(super) older_than: Option<Duration>,
 }
 
@@ -40,7 +42,7 @@ impl FilterArgs {
             && self.older_than.is_none()
     }
 
-    /// Makes the filter, with ages relative to now.
+    /// Makes the filter.
     pub(super) fn filter(&self) -> Result<JobFilter, Failure> {
         check_names(self)?;
         Ok(JobFilter {
@@ -48,7 +50,7 @@ impl FilterArgs {
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             tag: self.tag.clone(),
-            enqueued_before: self.older_than.map(before).transpose()?,
+            older_than: self.older_than,
             ids: None,
         })
     }
@@ -93,11 +95,13 @@ fn check_names(args: &FilterArgs) -> Result<(), Failure> {
     checked.map_err(|invalid| Failure::usage(invalid.to_string()))
 }
 
-fn before(age: Duration) -> Result<DateTime<Utc>, Failure> {
-    TimeDelta::from_std(age)
-        .ok()
-        .and_then(|age| Utc::now().checked_sub_signed(age))
-        .ok_or_else(|| Failure::usage("--older-than is too long"))
+/// Reads an age, which the database can subtract from its time.
+fn age(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match age <= AGE_MAX {
+        true => Ok(age),
+        false => Err("it is longer than 100 years".to_owned()),
+    }
 }
 
 fn state_parser() -> impl TypedValueParser<Value = JobState> {

@@ -120,12 +120,17 @@ async fn each_part_of_a_filter_selects_jobs() {
         ..any.clone()
     };
     assert_eq!(list(&world, &none_named).await, []);
-    let long_ago = chrono::Utc::now() - chrono::TimeDelta::hours(1);
     let old = JobFilter {
-        enqueued_before: Some(long_ago),
+        older_than: Some(Duration::from_secs(3600)),
         ..any
     };
     assert_eq!(list(&world, &old).await, []);
+    world
+        .sql(
+            "update queue.jobs set created_at = now() - interval '61 minutes' where queue = 'mail'",
+        )
+        .await;
+    assert_eq!(list(&world, &old).await, [mail]);
 }
 
 #[tokio::test]
@@ -260,6 +265,24 @@ async fn queues_are_shown_with_their_waiting_jobs() {
     );
     assert!(queues[0].latency_seconds.is_some());
     assert_eq!(queues[1].latency_seconds, None);
+}
+
+#[tokio::test]
+async fn the_latency_of_a_queue_is_the_age_of_its_oldest_ready_job() {
+    let world = World::new().await;
+    let old = enqueue(&world, "a", Options::new()).await;
+    let _new = enqueue(&world, "a", Options::new()).await;
+    world
+        .sql(&format!(
+            "update queue.ready set ready_at = ready_at - interval '90 seconds' where job_id = {old}"
+        ))
+        .await;
+    let mut conn = world.pool().acquire().await.unwrap();
+
+    let queues = queues::list(&mut conn, world.queue.schema()).await.unwrap();
+
+    let latency = queues[0].latency_seconds.unwrap();
+    assert!((90.0..150.0).contains(&latency), "{latency}");
 }
 
 #[tokio::test]
