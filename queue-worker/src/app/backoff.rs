@@ -132,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn ten_attempts_take_more_than_four_hours_by_default() {
+        let backoff = Backoff::default().jitter(0.0);
+        assert_eq!(waits(&backoff), [1, 16, 81, 256]);
+        let total: Duration = (1..10).map(|n| backoff.wait(n)).sum();
+        assert_eq!(total.as_secs() / 3600, 4);
+    }
+
+    #[test]
     fn waits_stay_below_the_maximum_after_any_number_of_attempts() {
         let max = Duration::from_secs(60);
         for shape in [Backoff::exponential(max), Backoff::polynomial(9)] {

@@ -3,6 +3,7 @@
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use queue_core::transitions::Ending;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,7 +32,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
     /// Makes the handler of a kind whose work is asynchronous.
     pub(crate) fn of<J: Perform<S>>() -> Self {
         let start = |args: &RawValue, cx: Cx<S>, slot| {
-            let job: J = decode(args)?;
+            let job: J = decode(args)
+                .map_err(|error| undecodable(J::on_undecodable(&error, cx.attempt()), &error))?;
             let work = async move {
                 let _slot = slot;
                 let result = job.perform(cx.clone()).await;
@@ -51,7 +53,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
     /// Makes the handler of a kind whose work blocks its thread.
     pub(crate) fn of_blocking<J: PerformBlocking<S>>() -> Self {
         let start = |args: &RawValue, cx: Cx<S>, slot| {
-            let job: J = decode(args)?;
+            let job: J = decode(args)
+                .map_err(|error| undecodable(J::on_undecodable(&error, cx.attempt()), &error))?;
             let span = tracing::Span::current();
             let work = move || {
                 let _slot = slot;
@@ -85,14 +88,21 @@ async fn on_a_thread(
     }
 }
 
-fn decode<J: serde::de::DeserializeOwned>(args: &RawValue) -> Result<J, RunError> {
-    serde_json::from_str(args.get()).map_err(|error| RunError {
-        next: Next::Fail,
-        ..RunError::new(
-            Ending::Undecodable,
-            format!("the arguments do not fit the job's type: {error}"),
-        )
+/// Reads the arguments. `{}` stands for no arguments in the command line and in `queue.toml`, and a type
+/// without fields may be written as `null`.
+fn decode<J: DeserializeOwned>(args: &RawValue) -> Result<J, serde_json::Error> {
+    serde_json::from_str(args.get()).or_else(|error| match args.get() {
+        "{}" => serde_json::from_str("null").map_err(|_not_empty_either| error),
+        _ => Err(error),
     })
+}
+
+fn undecodable(next: Next, error: &serde_json::Error) -> RunError {
+    let message = format!("the arguments do not fit the job's type: {error}");
+    RunError {
+        next,
+        ..RunError::new(Ending::Undecodable, message)
+    }
 }
 
 fn run_error<E: std::fmt::Debug + Into<BoxError>>(next: Next, error: E) -> RunError {

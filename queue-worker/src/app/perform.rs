@@ -85,6 +85,13 @@ pub trait Perform<S>: Job {
         Next::Retry
     }
 
+    /// Decides what happens when the arguments do not fit this type. Unless overridden, the job is
+    /// retried: a process with another version of the program may understand them.
+    fn on_undecodable(error: &serde_json::Error, attempt: &Attempt) -> Next {
+        let _ = (error, attempt);
+        Next::Retry
+    }
+
     /// Returns the waits between attempts.
     fn backoff() -> Backoff {
         Backoff::default()
@@ -115,6 +122,13 @@ pub trait PerformBlocking<S>: Job {
 
     /// Decides what happens after an error. Unless overridden, the job is retried.
     fn on_error(error: &Self::Error, attempt: &Attempt) -> Next {
+        let _ = (error, attempt);
+        Next::Retry
+    }
+
+    /// Decides what happens when the arguments do not fit this type. Unless overridden, the job is
+    /// retried: a process with another version of the program may understand them.
+    fn on_undecodable(error: &serde_json::Error, attempt: &Attempt) -> Next {
         let _ = (error, attempt);
         Next::Retry
     }

@@ -20,6 +20,8 @@ pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // A line that cannot be written is lost. Reporting that would fail too, and end the process.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal());
     let _taken = if global.json {
         lines.json().try_init()

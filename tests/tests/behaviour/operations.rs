@@ -21,7 +21,7 @@ async fn enqueue(world: &World, options: Options) -> JobId {
 
 /// Enqueues a job that fails at its first attempt, and waits for the failure.
 async fn failed(world: &World, options: Options) -> JobId {
-    let job = NewJob::untyped("note", &json!({"no": "text"}), options);
+    let job = NewJob::untyped("note", &json!({"no": "text"}), options.attempts(1));
     let id = world.queue.enqueue_all([job]).await.unwrap()[0].id();
     let process = world.start(Stage::default().app(), worker("*", 1));
     world.until_state(id, "failed").await;

@@ -512,27 +512,122 @@ async fn a_blocking_job_beyond_its_timeout_keeps_its_slot_and_its_result_is_igno
 }
 
 #[tokio::test]
-async fn undecodable_arguments_fail_the_job_at_once_with_a_clear_error() {
+async fn a_job_with_undecodable_arguments_is_retried_until_its_last_attempt() {
     let world = World::new().await;
     let stage = Stage::default();
     let process = world.start(stage.app(), worker("*", 1));
     let misfit = queue_core::NewJob::untyped(
         "note",
         &serde_json::json!({"no": "text"}),
-        queue_core::Options::new(),
+        queue_core::Options::new().attempts(2),
     );
 
     let id = world.queue.enqueue_all([misfit]).await.unwrap()[0].id();
+    world.until_state(id, "scheduled").await;
+    world.make_scheduled_due().await;
     world.until_state(id, "failed").await;
     process.stop().await;
 
     let kept = attempts(&world).await;
+    assert_eq!(kept.len(), 2);
     assert_eq!(kept[0].1, "undecodable");
     assert!(
         kept[0]
             .2
             .starts_with("the arguments do not fit the job's type: ")
     );
+}
+
+#[tokio::test]
+async fn a_retry_by_hand_gives_a_failed_job_all_its_attempts_again() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+    let job = act(&world, Act::Err(Wish::Retry), 3).await;
+    let fail_from = async |first: i32| {
+        for attempt in [first, first + 1] {
+            let scheduled = format!("scheduled where attempt = {attempt}");
+            world.until(&scheduled, 1).await;
+            world.make_scheduled_due().await;
+        }
+        world.until_state(job, "failed").await;
+    };
+
+    fail_from(1).await;
+    world.queue.retry(job).await.unwrap();
+    fail_from(4).await;
+
+    process.stop().await;
+    assert_eq!(attempts(&world).await.len(), 6);
+}
+
+/// A job whose arguments have changed: the old ones are of no use any more.
+#[derive(Serialize, Deserialize)]
+struct Renamed {
+    _new_name: i64,
+}
+
+impl Job for Renamed {
+    const KIND: &'static str = "renamed";
+}
+
+impl Perform<Stage> for Renamed {
+    type Error = std::convert::Infallible;
+
+    async fn perform(self, _: Cx<Stage>) -> Result<(), std::convert::Infallible> {
+        Ok(())
+    }
+
+    fn on_undecodable(_: &serde_json::Error, _: &Attempt) -> Next {
+        Next::Discard
+    }
+}
+
+#[tokio::test]
+async fn a_kind_decides_about_its_undecodable_arguments() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Renamed>(), worker("*", 1));
+    let old = serde_json::json!({"old_name": 7});
+    let old = queue_core::NewJob::untyped("renamed", &old, queue_core::Options::new());
+
+    world.queue.enqueue_all([old]).await.unwrap();
+
+    world.until("finished where outcome = 'discarded'", 1).await;
+    process.stop().await;
+}
+
+/// A job without arguments.
+#[derive(Serialize, Deserialize)]
+struct Tick;
+
+impl Job for Tick {
+    const KIND: &'static str = "tick";
+}
+
+impl Perform<Stage> for Tick {
+    type Error = std::convert::Infallible;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), std::convert::Infallible> {
+        cx.state().note("tick");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_job_without_arguments_runs_whether_they_are_null_or_an_empty_object() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Tick>(), worker("*", 1));
+    let by_name =
+        queue_core::NewJob::untyped("tick", &serde_json::json!({}), queue_core::Options::new());
+
+    let _ = world.queue.enqueue(Tick).await.unwrap();
+    world.queue.enqueue_all([by_name]).await.unwrap();
+
+    stage.noted_times("tick", 2).await;
+    process.stop().await;
+    assert_eq!(world.count("attempts").await, 0);
 }
 
 #[tokio::test]
