@@ -124,7 +124,7 @@ async fn ascii_jobs_work_in_a_database_without_utf8() {
     let pool = PgPool::connect_with(options).await.unwrap();
 
     let queue = Queue::new(pool.clone());
-    migrate(&mut *pool.acquire().await.unwrap(), queue.schema())
+    migrate(&mut pool.acquire().await.unwrap(), queue.schema())
         .await
         .unwrap();
     let seen = Seen::default();

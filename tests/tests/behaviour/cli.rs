@@ -239,6 +239,22 @@ async fn a_long_file_is_read_from_the_standard_input_in_order() {
 }
 
 #[tokio::test]
+async fn an_age_that_no_job_can_have_is_refused() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+
+    for age in ["7000years", "300000years", "101years"] {
+        let said = shell
+            .refused(2, &["jobs", "list", "--older-than", age])
+            .await;
+        assert!(said.contains("--older-than"), "{said}");
+    }
+    shell
+        .print(&["jobs", "list", "--older-than", "99years"])
+        .await;
+}
+
+#[tokio::test]
 async fn enqueued_arguments_keep_their_digits() {
     let world = World::new().await;
     let shell = Shell::on(&world);
@@ -628,6 +644,42 @@ async fn start_runs_the_handlers_of_the_configuration_until_it_is_asked_to_stop(
     let output = output.await.unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn an_interrupt_from_the_terminal_stops_a_process_gracefully() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let child = shell.command(&["start"]).spawn().unwrap();
+    world.until("processes", 1).await;
+
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn a_process_goes_on_when_its_log_cannot_be_written() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write("queue.toml", "[handlers.greet]\ncommand = [\"true\"]\n");
+    let mut child = shell.command(&["start"]).spawn().unwrap();
+    world.until("processes", 1).await;
+
+    drop(child.stderr.take());
+    drop(child.stdout.take());
+    shell.print(&["enqueue", "greet"]).await;
+    world.until("finished where outcome = 'done'", 1).await;
+
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(status.await.unwrap().success());
+    assert_eq!(world.count("attempts").await, 0);
 }
 
 #[tokio::test]

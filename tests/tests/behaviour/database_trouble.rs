@@ -226,7 +226,7 @@ async fn jobs_are_released_and_run_when_the_answer_to_their_claim_is_lost() {
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
     let lossy = Lossy::before(&options);
-    lossy.lose_one("-- ready → claimed");
+    lossy.lose_one("-- ready -> claimed");
     let worker = Worker::start(lossy.connect_options(), world.pool(), settings(4));
 
     enqueue(world.pool(), vec![Deed::Quick; 3]).await;
@@ -244,7 +244,7 @@ async fn a_hook_runs_once_when_the_answer_to_a_completion_is_lost() {
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
     let lossy = Lossy::before(&options);
-    lossy.lose_one("-- claimed → finished (done)");
+    lossy.lose_one("-- claimed -> finished (done)");
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let app = deeds::app(world.pool().clone()).on_finished(move |job| {
         let _told = tell.send(job.job_id);

@@ -143,6 +143,24 @@ async fn a_job_enqueued_in_a_transaction_is_gone_after_a_rollback() {
 }
 
 #[tokio::test]
+async fn a_job_enqueued_beside_a_transaction_survives_its_rollback() {
+    let world = World::new().await;
+    let mut tx = world.pool().begin().await.unwrap();
+    let _ = world
+        .queue
+        .enqueue(Note::new("in"))
+        .tx(&mut tx)
+        .await
+        .unwrap();
+
+    let beside = world.queue.enqueue(Note::new("beside")).await.unwrap().id();
+    tx.rollback().await.unwrap();
+
+    assert_eq!(world.state(beside).await, "ready");
+    assert_eq!(world.count("jobs").await, 1);
+}
+
+#[tokio::test]
 async fn a_rejected_job_leaves_the_callers_transaction_usable() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();

@@ -161,6 +161,32 @@ async fn a_delayed_job_runs_in_a_process_with_a_dispatcher() {
 }
 
 #[tokio::test]
+async fn a_full_batch_of_due_jobs_is_followed_by_the_next_at_once() {
+    let world = World::new().await;
+    world
+        .sql(
+            "with job as (
+                insert into queue.jobs (id, kind, queue, priority, attempts_max, crashes_max, args)
+                select nextval('queue.job_seq'), 'k', 'default', 0, 10, 3, '{}'
+                from generate_series(1, 105)
+                returning id
+            )
+            insert into queue.scheduled (job_id, due_at, priority, queue, kind)
+            select id, now() - interval '1 minute', 0, 'default', 'k' from job",
+        )
+        .await;
+    let mut settings = worker("*", 1);
+    settings.workers.clear();
+    settings.dispatcher.batch_size = 10;
+    settings.dispatcher.poll_interval = Duration::from_secs(3600);
+
+    let process = world.start(Stage::default().app(), settings);
+
+    world.until("ready", 105).await;
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn a_process_without_a_dispatcher_leaves_due_jobs_scheduled() {
     let world = World::new().await;
     let stage = Stage::default();
