@@ -1,5 +1,7 @@
 //! Stopping a process, by a handle or by signals.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -55,7 +57,11 @@ impl Stop {
     }
 }
 
-/// Stops on signals: gracefully on the first TERM or INT, at once on a second one or on QUIT.
+/// Signals within this time of the first count as one: a terminal and a service manager may both send
+/// one, and some send several.
+const REPEATED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Stops on signals: gracefully on the first TERM or INT, at once on a later one or on QUIT.
 pub(crate) async fn stop_on_signals(stop: Stop) {
     let listened = [
         SignalKind::terminate(),
@@ -67,16 +73,19 @@ pub(crate) async fn stop_on_signals(stop: Stop) {
         tracing::error!("cannot listen for signals: only KILL will end this process");
         return;
     };
+    let mut first: Option<Instant> = None;
     loop {
         let is_quit = tokio::select! {
             _ = term.recv() => false,
             _ = int.recv() => false,
             _ = quit.recv() => true,
         };
-        if is_quit || stop.is_asked() {
+        let is_repeated = first.is_some_and(|first| first.elapsed() < REPEATED_WITHIN);
+        if is_quit || (stop.is_asked() && !is_repeated) {
             stop.at_once();
             return;
         }
+        first.get_or_insert_with(Instant::now);
         stop.gracefully();
     }
 }

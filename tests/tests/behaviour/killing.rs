@@ -182,16 +182,21 @@ async fn jobs_that_outlast_the_shutdown_timeout_become_ready() {
 }
 
 #[tokio::test]
-async fn a_second_term_ends_a_process_at_once() {
+async fn signals_of_one_second_count_as_one_and_a_later_term_ends_a_process_at_once() {
     let world = world().await;
     let mut victim = Victim::start(WORKER, &patient(&world));
     enqueue(&world, [Deed::Long, Deed::Stubborn, Deed::Long]).await;
     world.queue.enqueue(Block).await.unwrap();
     until_runs(&world, "true", 4).await;
-    victim.terminate();
+    for _ in 0..5 {
+        victim.terminate();
+    }
     world
         .until("processes where stopping_at is not null", 1)
         .await;
+    // The second is what is tested.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(world.count("claimed").await, 4);
 
     let asked = Instant::now();
     victim.terminate();
