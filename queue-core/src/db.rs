@@ -43,6 +43,13 @@ fn is_transient_code(code: &str) -> bool {
         || code == "55P03"
 }
 
+/// Returns whether the server rolled the transaction back in favour of another: a serialization failure or
+/// a deadlock. The same transaction may succeed at once.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "40001" || code == "40P01")
+}
+
 /// Returns whether an error means that the tables of the queue are missing.
 pub fn is_not_migrated(error: &sqlx::Error) -> bool {
     error

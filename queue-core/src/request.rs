@@ -18,6 +18,9 @@ use crate::transitions::copy::copy;
 use crate::transitions::enqueue::{self, Enqueued};
 use crate::unique::{OnConflict, Unique};
 
+/// How often a request is tried that conflicts with other transactions.
+const CONFLICTS_MAX: u32 = 20;
+
 /// The most jobs, and the most bytes of arguments, that one round trip takes.
 const CHUNK_JOBS_MAX: usize = 1_000;
 const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -161,8 +164,8 @@ impl<'a> IntoFuture for Enqueue<'a> {
 /// of the jobs.
 ///
 /// Within each 1,000 jobs unique keys are taken in one order. Two transactions that take more of the same
-/// keys, or that replace jobs, can deadlock: the server then ends one of them with the code 40P01, and it
-/// may be tried again.
+/// keys, or that replace jobs, can deadlock: the server then ends one of them with the code 40P01. On a
+/// pool the request is repeated; the transaction of a caller must be repeated by the caller.
 #[must_use = "nothing is enqueued until the request is awaited"]
 pub struct EnqueueMany<'a> {
     queue: &'a Queue,
@@ -212,18 +215,37 @@ impl<'a> EnqueueMany<'a> {
         }
         match self.tx {
             Some(conn) => enqueue_chunks(conn, self.queue, &jobs).await,
-            None if needs_transaction(&jobs) => {
-                let mut tx = db::begin(&self.queue.pool).await?;
-                let enqueued = enqueue_chunks(&mut tx, self.queue, &jobs).await?;
-                tx.commit().await?;
-                Ok(enqueued)
-            }
-            None => {
-                let mut conn = self.queue.pool.acquire().await?;
-                enqueue_chunks(&mut conn, self.queue, &jobs).await
-            }
+            None => enqueue_on_pool(self.queue, &jobs).await,
         }
     }
+}
+
+/// Enqueues on the pool, and repeats that when the server prefers another transaction to ours: in a
+/// deadlock, or where transactions are serializable by default.
+async fn enqueue_on_pool(queue: &Queue, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match enqueue_on_pool_once(queue, jobs).await {
+            Err(EnqueueError::Database(error))
+                if db::is_conflict(&error) && tries < CONFLICTS_MAX => {}
+            answer => return answer,
+        }
+    }
+}
+
+async fn enqueue_on_pool_once(
+    queue: &Queue,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, EnqueueError> {
+    if needs_transaction(jobs) {
+        let mut tx = db::begin(&queue.pool).await?;
+        let enqueued = enqueue_chunks(&mut tx, queue, jobs).await?;
+        tx.commit().await?;
+        return Ok(enqueued);
+    }
+    let mut conn = queue.pool.acquire().await?;
+    enqueue_chunks(&mut conn, queue, jobs).await
 }
 
 impl<'a> IntoFuture for EnqueueMany<'a> {

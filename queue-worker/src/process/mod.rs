@@ -113,8 +113,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         })
     }
 
-    /// Runs until a signal: TERM and INT let running jobs finish within the shutdown timeout, a
-    /// second signal or QUIT ends the process at once.
+    /// Runs until a signal. TERM and INT let running jobs finish within the shutdown timeout. QUIT, or
+    /// another signal after more than a second, ends the process at once.
     pub async fn run_until_signal(self) {
         let stop = Stop::new();
         let signals = tokio::spawn(stop_on_signals(stop.clone()));
@@ -276,11 +276,19 @@ pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
+/// What the statements of a process rely on, whatever the defaults of the database or of the role are.
+const SESSION_SETTINGS: [(&str, &str); 3] = [
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("search_path", "pg_catalog"),
+];
+
 fn connect_options(options: PgConnectOptions, name: &str) -> PgConnectOptions {
     let name: String = name.chars().take(50).collect();
     options
         .application_name(&format!("queue {name}"))
         .options(PLANNER_SETTINGS)
+        .options(SESSION_SETTINGS)
 }
 
 fn default_name() -> String {

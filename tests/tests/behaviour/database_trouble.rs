@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use queue_core::{EnqueueError, Queue, Schema};
+use queue_core::{EnqueueError, Queue, Schema, Unique};
 use queue_tests::deeds::{self, Deed, Ledger};
 use queue_tests::lossy::Lossy;
 use queue_tests::postgres::DedicatedServer;
-use queue_tests::soundness::assert_sound;
+use queue_tests::soundness::{assert_sound, assert_tables_sound};
+use queue_tests::stage::{Note, Stage};
 use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{World, eventually};
 use queue_worker::{Process, Settings, Stop};
@@ -525,4 +526,45 @@ async fn every_service_reconnects_after_its_connection_was_terminated() {
 
 fn far() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now() + chrono::Duration::days(1)
+}
+
+#[tokio::test]
+async fn defaults_of_the_database_disturb_neither_processes_nor_enqueueing() {
+    let world = World::new().await;
+    let name: String = world.value("select current_database()::text").await;
+    for default in [
+        "default_transaction_isolation = serializable",
+        "search_path = nowhere",
+        "datestyle = 'SQL, DMY'",
+    ] {
+        world
+            .sql(&format!("alter database {name} set {default}"))
+            .await;
+    }
+    let queue = Queue::new(pool(world.connect_options()));
+    let stage = Stage::default();
+    let process = Process::new(queue.clone(), stage.app(), settings(20)).unwrap();
+    let stop = Stop::new();
+    let running = tokio::spawn(process.run(stop.clone()));
+
+    let mut enqueuing = tokio::task::JoinSet::new();
+    for task in 0..5 {
+        let queue = queue.clone();
+        enqueuing.spawn(async move {
+            for n in 0..60 {
+                let unique = Unique::by_key(format!("{}", n % 7));
+                let request = queue
+                    .enqueue(Note::new(format!("{task} {n}")))
+                    .unique(unique);
+                let _ = request.await.unwrap();
+            }
+        });
+    }
+    enqueuing.join_all().await;
+    world.until("ready", 0).await;
+    world.until("claimed", 0).await;
+    stop.gracefully();
+    running.await.unwrap();
+    assert_eq!(world.count("attempts").await, 0);
+    assert_tables_sound(world.pool()).await;
 }
