@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::limits::{setting_json, setting_words};
-use super::start::complete;
+use super::start::{complete, warnings};
 use super::{Exit, Failure, Global};
 use crate::App;
 use crate::config::Config;
@@ -36,6 +36,7 @@ fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_jso
         "maintenance": settings.maintenance.enabled,
         "kinds": app.kinds(),
         "recurring_jobs": recurring_jobs(app),
+        "warnings": warnings(config, app),
     })
 }
 
@@ -82,6 +83,9 @@ fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
     if config.database.url.is_none() {
         let advice = "not set: set DATABASE_URL before `queue start`";
         add("database", advice);
+    }
+    for warning in warnings(config, app) {
+        add("warning", &warning);
     }
     lines.join("\n")
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::{Database, Exit, Failure, Global};
-use crate::config::Config;
+use crate::config::{Config, RecurringSettings};
 use crate::handlers;
 use crate::{App, Process};
 
@@ -20,7 +20,7 @@ prefix, `*` all other queues). Its dispatcher makes scheduled jobs ready when th
 scheduler enqueues recurring jobs, and its maintenance clears old jobs.
 
 After TERM or INT it starts no more jobs, gives back those that it has claimed but not started, and
-lets running jobs finish within the shutdown timeout. A second signal, or QUIT, ends it at once.";
+lets running jobs finish within the shutdown timeout. A later signal, or QUIT, ends it at once.";
 
 /// The settings of a process; `given_settings` reads them.
 #[derive(Args)]
@@ -71,10 +71,34 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     config: Config,
 ) -> Result<Exit, Failure> {
     let app = complete(app, &config)?;
+    match &config.file {
+        Some(file) => tracing::info!(file = %file.display(), "read the configuration"),
+        None => tracing::info!("found no queue.toml; using the environment, flags and defaults"),
+    }
+    for warning in warnings(&config, &app) {
+        tracing::warn!("{warning}");
+    }
     let process = Process::new(database.queue()?, app, config.settings)
         .map_err(|invalid| Failure::usage(invalid.to_string()))?;
     process.run_until_signal().await;
     Ok(Exit::Fine)
+}
+
+/// Returns what is probably a mistake in the configuration, although a process can start with it.
+pub(super) fn warnings<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Vec<String> {
+    let kinds = app.kinds();
+    let unknown = config
+        .recurring
+        .iter()
+        .filter(|(_, settings)| !kinds.contains(&settings.kind));
+    let warning = |(name, settings): (&String, &RecurringSettings)| {
+        let kind = &settings.kind;
+        format!(
+            "the recurring job `{name}` enqueues jobs of kind `{kind}`, which this program does not \
+             know: they run only where a process knows it"
+        )
+    };
+    unknown.map(warning).collect()
 }
 
 /// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error

@@ -513,6 +513,34 @@ async fn recurring_jobs_are_paused_resumed_run_and_removed() {
 }
 
 #[tokio::test]
+async fn a_recurring_job_of_a_kind_that_no_handler_knows_is_reported_by_check_and_start() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write(
+        "queue.toml",
+        "[recurring.daily]\nschedule = \"@daily\"\nkind = \"unknown\"\n",
+    );
+
+    let checked = shell.json(&["check"]).await;
+    let child = shell.command(&["start"]).spawn().unwrap();
+    world.until("processes", 1).await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+
+    let warning = "the recurring job `daily` enqueues jobs of kind `unknown`";
+    assert!(
+        checked["warnings"][0]
+            .as_str()
+            .unwrap()
+            .starts_with(warning)
+    );
+    let log = said(&output.await.unwrap());
+    assert!(log.contains(warning), "{log}");
+    assert!(log.contains("read the configuration"), "{log}");
+}
+
+#[tokio::test]
 async fn a_recurring_job_of_the_configuration_runs_its_command() {
     let world = World::new().await;
     let shell = Shell::on(&world);
