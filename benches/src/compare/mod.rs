@@ -2,7 +2,8 @@
 //!
 //! Both are built. The two samples of a pair run on the same server, one after the other in
 //! alternating order, so that a slow machine slows both. The report has the median ratio of the pairs
-//! with its 95 % interval, and per job the bytes of log, statements, round trips and processor time.
+//! with its 95 % interval, and per job the bytes of log, statements, round trips and processor time; the
+//! last with the ratio of now to before.
 //! "Not worse by more than 3 %" means that the whole interval is above 0.97.
 
 mod build;
@@ -101,6 +102,13 @@ fn row(
         let now = median(pairs.iter().map(|(_, now)| figure(now)));
         format!("{before:.1} → {now:.1}")
     };
+    let used = |figure: fn(&Figures) -> f64| {
+        let ratios = pairs
+            .iter()
+            .map(|(before, now)| figure(now) / figure(before));
+        let (ratio, low, high) = median_interval(ratios.collect());
+        format!("{}\n{ratio:.3}: {low:.3} to {high:.3}", of(figure))
+    };
     let counted = |figure: fn(&Figures) -> f64| {
         format!("{:.3} → {:.3}", figure(counted_before), figure(counted_now))
     };
@@ -114,7 +122,7 @@ fn row(
         of(|figures| figures.log_bytes),
         counted(|figures| figures.statements),
         counted(|figures| figures.round_trips),
-        of(|figures| figures.server_us),
-        of(|figures| figures.worker_us),
+        used(|figures| figures.server_us),
+        used(|figures| figures.worker_us),
     ]
 }
