@@ -190,6 +190,20 @@ impl World {
             .await
     }
 
+    /// Waits until every job is finished or failed. Asks in one statement, since a job may move between
+    /// two.
+    ///
+    /// # Panics
+    /// When it does not happen.
+    pub async fn until_all_ended(&self) {
+        let schema = self.queue.schema().name();
+        let unended = format!(
+            "jobs where id not in (
+                select job_id from {schema}.finished union all select job_id from {schema}.failed)"
+        );
+        self.until(&unended, 0).await;
+    }
+
     /// Waits until there are this many rows.
     ///
     /// # Panics

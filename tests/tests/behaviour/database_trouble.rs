@@ -561,8 +561,7 @@ async fn defaults_of_the_database_disturb_neither_processes_nor_enqueueing() {
         });
     }
     enqueuing.join_all().await;
-    world.until("ready", 0).await;
-    world.until("claimed", 0).await;
+    world.until_all_ended().await;
     stop.gracefully();
     running.await.unwrap();
     assert_eq!(world.count("attempts").await, 0);

@@ -17,9 +17,8 @@ fn numbers(count: usize) -> Vec<Note> {
 }
 
 async fn until_idle(world: &World) {
-    for table in ["ready", "blocked", "claimed", "slots"] {
-        world.until(table, 0).await;
-    }
+    world.until_all_ended().await;
+    assert_eq!(world.count("slots").await, 0);
     assert_tables_sound(world.pool()).await;
 }
 

@@ -42,9 +42,8 @@ async fn run_blocked(world: &World, job: JobId) -> Vec<JobId> {
 }
 
 async fn until_idle(world: &World) {
-    for table in ["scheduled", "ready", "blocked", "claimed", "slots"] {
-        world.until(table, 0).await;
-    }
+    world.until_all_ended().await;
+    assert_eq!(world.count("slots").await, 0);
     assert_tables_sound(world.pool()).await;
 }
 

@@ -19,10 +19,7 @@ fn key() -> Limits {
 
 /// Waits until no job is left to run, and checks that no slot is held.
 async fn until_idle(world: &World) {
-    // One statement, since a job may move between two.
-    let unfinished = "jobs where id not in (
-        select job_id from queue.finished union all select job_id from queue.failed)";
-    world.until(unfinished, 0).await;
+    world.until_all_ended().await;
     assert_eq!(world.count("slots").await, 0);
     assert_tables_sound(world.pool()).await;
 }
