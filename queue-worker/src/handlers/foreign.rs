@@ -69,27 +69,31 @@ fn options(settings: &HandlerSettings) -> Options {
 fn handler<S: Send + Sync + 'static>(settings: &HandlerSettings, client: &Client) -> Handler<S> {
     let run = Arc::new(settings.run.clone());
     let client = client.clone();
+    let policy = Policy {
+        backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
+        timeout: settings.timeout,
+    };
+    let backoff = policy.backoff.clone();
     let start = move |args: &RawValue, cx: Cx<S>, slot: Slot| {
         let (run, client) = (Arc::clone(&run), client.clone());
         let args = args.get().to_owned();
+        let wait_min = backoff.wait(u32::from(cx.attempt().failures.unsigned_abs()) + 1);
         let work = async move {
             let _slot = slot;
             let attempt = cx.attempt();
             let stop = cx.token().clone();
-            judge(match &*run {
+            let outcome = match &*run {
                 HandlerRun::Command(spec) => command::run_command(spec, attempt, &args, stop).await,
                 HandlerRun::Http(spec) => {
                     http::call_http(spec, &client, attempt, &args, stop).await
                 }
-            })
+            };
+            judge(outcome, wait_min)
         };
         Ok(work.boxed())
     };
     Handler {
-        policy: Policy {
-            backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
-            timeout: settings.timeout,
-        },
+        policy,
         start: Box::new(start),
     }
 }
@@ -103,11 +107,15 @@ fn backoff(settings: &BackoffSettings) -> Backoff {
     }
 }
 
-fn judge(outcome: HandlerOutcome) -> Result<(), RunError> {
+/// Decides what an outcome leads to. An endpoint may ask for a longer wait than that of the backoff, but
+/// not for a shorter one: a clock that is ahead would use up all attempts within seconds.
+fn judge(outcome: HandlerOutcome, wait_min: Duration) -> Result<(), RunError> {
     let (next, message) = match outcome {
         HandlerOutcome::Done => return Ok(()),
         HandlerOutcome::Retry { error } => (Next::Retry, error),
-        HandlerOutcome::RetryAfter { after, error } => (Next::RetryAfter(after), error),
+        HandlerOutcome::RetryAfter { after, error } => {
+            (Next::RetryAfter(after.max(wait_min)), error)
+        }
         HandlerOutcome::Discard { error } => (Next::Discard, error),
         HandlerOutcome::Fail { error } => (Next::Fail, error),
     };
@@ -115,4 +123,21 @@ fn judge(outcome: HandlerOutcome) -> Result<(), RunError> {
         next,
         ..RunError::new(Ending::Error, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_is_the_shortest_wait_that_an_endpoint_can_ask_for() {
+        let next = |after| {
+            let error = String::new();
+            let after = Duration::from_secs(after);
+            let judged = judge(HandlerOutcome::RetryAfter { after, error }, FIRST_WAIT);
+            judged.unwrap_err().next
+        };
+        assert_eq!(next(0), Next::RetryAfter(FIRST_WAIT));
+        assert_eq!(next(60), Next::RetryAfter(Duration::from_secs(60)));
+    }
 }

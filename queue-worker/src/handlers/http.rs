@@ -7,7 +7,7 @@
 //! | status | outcome |
 //! | --- | --- |
 //! | 2xx | done |
-//! | 429, 503 with `Retry-After` | retried after that time, at most a day |
+//! | 429, 503 with `Retry-After` | retried after that time or the backoff, whichever is longer; at most a day |
 //! | 410 | discarded |
 //! | any other | retried; the error contains the start of the response's body |
 //!
@@ -17,7 +17,7 @@
 use std::sync::Once;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
@@ -151,12 +151,19 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = DateTime::parse_from_rfc2822(value).ok()?;
-            (at.to_utc() - now).to_std().unwrap_or(Duration::ZERO)
-        }
+        Err(_) => (http_date(value)? - now).to_std().unwrap_or(Duration::ZERO),
     };
     Some(after.min(RETRY_AFTER_MAX))
+}
+
+/// Reads a date in the three formats of HTTP: RFC 9110, section 5.6.7.
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let read = |format| NaiveDateTime::parse_from_str(text, format).ok();
+    match DateTime::parse_from_rfc2822(text) {
+        Ok(time) => Some(time.to_utc()),
+        Err(_) => Some(obsolete.into_iter().find_map(read)?.and_utc()),
+    }
 }
 
 async fn start_of_body(mut response: Response, time: Duration) -> String {
