@@ -2,6 +2,7 @@
 
 use sqlx::PgPool;
 
+use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
 use crate::sql::Schema;
@@ -48,6 +49,15 @@ impl Queue {
     pub fn in_schema(mut self, name: &str) -> Result<Self, InvalidName> {
         self.schema = Schema::named(name)?;
         Ok(self)
+    }
+
+    /// Applies the missing migrations. Any number of processes may call it at once.
+    ///
+    /// # Errors
+    /// Refuses a database that is newer than this program.
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        let mut conn = self.pool.acquire().await?;
+        migrate(&mut conn, &self.schema).await.map(drop)
     }
 
     /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB by default.
