@@ -113,13 +113,19 @@ pub(super) fn bind_many<'q>(query: Query<'q>, jobs: &'q [NewJob]) -> Query<'q> {
         .bind(column(jobs, |job| job.options.attempts_max))
         .bind(column(jobs, |job| job.options.crashes_max))
         .bind(column(jobs, |job| job.args.as_str()))
-        .bind(column(jobs, tags))
-        .bind(column(jobs, limits))
+        .bind(column_if_any(jobs, tags))
+        .bind(column_if_any(jobs, limits))
 }
 
 /// Returns the value of each job in a column.
 pub(super) fn column<'a, T>(jobs: &'a [NewJob], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
     jobs.iter().map(of).collect()
+}
+
+/// Returns the value of each job in a column, or none if no job has one: such a column is null.
+fn column_if_any<T>(jobs: &[NewJob], of: impl Fn(&NewJob) -> Option<T>) -> Option<Vec<Option<T>>> {
+    let column: Vec<Option<T>> = jobs.iter().map(of).collect();
+    column.iter().any(Option::is_some).then_some(column)
 }
 
 /// Writes the columns of a job as the rest of a line of COPY, after its first fields.
