@@ -41,7 +41,7 @@ impl Perform<Starts> for Noop {
 
     async fn perform(self, cx: Cx<Starts>) -> Result<(), Self::Error> {
         if let Some(starts) = &cx.state().0 {
-            let _nobody_listens = starts.send((self.id(), Instant::now()));
+            let _no_receiver = starts.send((self.id(), Instant::now()));
         }
         Ok(())
     }

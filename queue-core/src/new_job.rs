@@ -249,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_job_passes() {
+    fn an_ordinary_job_is_accepted() {
         checked("mail", json!({"to": 7}), Options::new().tag("eu")).unwrap();
     }
 
     #[test]
-    fn what_the_database_would_refuse_is_refused_first() {
+    fn jobs_that_the_database_would_refuse_are_refused_before() {
         let refused = [
             checked("two words", json!(1), Options::new()),
             checked("k", json!(1), Options::new().queue("")),

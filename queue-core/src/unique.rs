@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_arguments_and_texts_do_not_run_into_each_other() {
+    fn keys_of_different_kinds_arguments_and_texts_differ() {
         let args = Unique::by_args();
         assert_ne!(args.digest("ab", "\"c\""), args.digest("a", "\"c\""));
         assert_ne!(Unique::by_key("k1").digest("k", "1"), args.digest("k", "1"));

@@ -23,7 +23,7 @@ pub(super) const MOVE: &str = include_str!("move.sql");
 const NEXT_DUE: &str = include_str!("next_due.sql");
 
 /// The most jobs that one transaction enqueues. Making up for a long downtime takes several: a single
-/// one could hit the server's timeout again and again.
+/// one could reach the timeout of the server each time.
 pub const JOBS_MAX: usize = 100;
 
 /// The result of [`fire_next`].

@@ -1,4 +1,4 @@
-//! A request to enqueue that nobody awaits.
+//! A request to enqueue that is not awaited.
 #![deny(unused_must_use)]
 
 use queue_core::{Job, Queue};

@@ -64,14 +64,14 @@ fn a_healthy_queue_has_no_findings() {
 }
 
 #[test]
-fn without_a_live_process_only_that_is_said_of_the_backlog() {
+fn without_a_live_process_the_backlog_has_no_findings_of_its_own() {
     let mut work = healthy();
     work.processes.clear();
     assert_eq!(checks(&work), ["no_live_process"]);
 }
 
 #[test]
-fn a_dead_process_is_an_error_only_when_nobody_can_recover_it() {
+fn a_dead_process_is_an_error_only_if_no_other_can_recover_its_jobs() {
     let mut work = healthy();
     work.processes[0].silent_seconds = 31.0;
     assert_eq!(checks(&work), ["no_live_process", "dead_process"]);
@@ -83,14 +83,14 @@ fn a_dead_process_is_an_error_only_when_nobody_can_recover_it() {
 }
 
 #[test]
-fn a_process_that_stops_serves_nobody() {
+fn a_stopping_process_serves_no_queue() {
     let mut work = healthy();
     work.processes[0].stopping_at = Some(DateTime::<Utc>::UNIX_EPOCH);
     assert_eq!(checks(&work), ["all_stopping"]);
 }
 
 #[test]
-fn queues_are_matched_as_workers_match_them() {
+fn queues_match_patterns_as_in_workers() {
     let mut work = healthy();
     work.backlog = vec![backlog("reports", "send"), backlog("mail2", "send")];
     let findings = judge(&work);
@@ -99,7 +99,7 @@ fn queues_are_matched_as_workers_match_them() {
 }
 
 #[test]
-fn a_kind_nobody_knows_is_told_from_one_known_elsewhere() {
+fn an_unknown_kind_differs_from_one_known_to_processes_of_other_queues() {
     let mut work = healthy();
     work.processes
         .push(process(json!({"queues": ["slow"], "kinds": ["resize"]})));
@@ -108,7 +108,7 @@ fn a_kind_nobody_knows_is_told_from_one_known_elsewhere() {
 }
 
 #[test]
-fn a_paused_queue_is_not_late_as_well() {
+fn a_paused_queue_is_not_reported_as_late() {
     let mut work = healthy();
     work.backlog[0].paused = true;
     work.backlog[0].oldest_seconds = 600.0;
@@ -145,7 +145,7 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
 }
 
 #[test]
-fn a_limit_of_none_with_jobs_that_wait_is_found_like_a_paused_queue() {
+fn a_limit_of_zero_with_waiting_jobs_is_reported() {
     let mut work = healthy();
     work.closed_limits.push(ClosedLimit {
         name: "import".to_owned(),
