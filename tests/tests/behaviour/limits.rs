@@ -339,6 +339,30 @@ async fn a_job_released_by_a_stop_is_not_blocked_by_its_own_slot() {
 }
 
 #[tokio::test]
+async fn a_job_without_a_process_frees_its_slot_when_it_is_recovered() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let job = gated(&world, "a", key()).await;
+    world
+        .sql(&format!(
+            "with taken as (delete from queue.ready where job_id = {job} returning job_id, seq),
+             slot as (insert into queue.slots (key, number, job_id) values ('g/k', 1, {job}))
+             insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes, keys, slots)
+             select job_id, seq, gen_random_uuid(), 1, 0, 0, '{{g/k}}', '{{1}}' from taken"
+        ))
+        .await;
+    let waiting = note(&world, "waiting", key()).await;
+
+    let process = world.start(stage.app(), worker("*", 4));
+    stage.open("a");
+
+    world.until_state(waiting, "finished").await;
+    world.until_state(job, "finished").await;
+    until_idle(&world).await;
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn the_jobs_of_a_dead_process_free_their_slots_when_they_are_recovered() {
     let world = World::new().await;
     let stage = Stage::default();
