@@ -9,6 +9,7 @@ use crate::args;
 use crate::job::{Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
+use crate::unique::Unique;
 
 /// The most bytes of arguments a job may have by default; see [`Queue`](crate::Queue).
 pub const ARGS_BYTES_MAX: usize = 1024 * 1024;
@@ -70,6 +71,12 @@ pub enum EnqueueError {
         field: String,
         /// The error of serde_json.
         source: serde_json::Error,
+    },
+    /// The unique key is empty.
+    #[error("the unique key of `{kind}` is empty")]
+    EmptyUniqueKey {
+        /// The job's kind.
+        kind: String,
     },
     /// A number of attempts or crashes is below one.
     #[error("`{kind}` allows {count} {what}: allow at least 1")]
@@ -191,6 +198,16 @@ impl NewJob {
             check_tag(tag)?;
         }
         self.options.limits.check(&self.kind)?;
+        if self
+            .options
+            .unique
+            .as_ref()
+            .is_some_and(Unique::has_empty_key)
+        {
+            return Err(EnqueueError::EmptyUniqueKey {
+                kind: self.kind.to_string(),
+            });
+        }
         self.check_at_least_one("attempts", self.options.attempts_max)?;
         self.check_at_least_one("crashes", self.options.crashes_max)?;
         self.check_args(args_bytes_max)
@@ -263,6 +280,7 @@ mod tests {
             checked("k", json!(1), Options::new().crashes(-1)),
             checked("k", json!("x".repeat(200)), Options::new()),
             checked("k", json!("nul \0"), Options::new()),
+            checked("k", json!(1), Options::new().unique(Unique::by_key(""))),
         ];
         for answer in refused {
             assert!(answer.is_err());

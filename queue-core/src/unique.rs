@@ -119,6 +119,12 @@ impl Unique {
         self
     }
 
+    /// Returns whether the key is an empty text: probably a value that was not filled in, which would make
+    /// all jobs duplicates of each other.
+    pub(crate) fn has_empty_key(&self) -> bool {
+        matches!(&self.key, Key::Text(text) if text.is_empty())
+    }
+
     /// Returns the digest of the key. The kind is prefixed with its length, so that a kind and arguments
     /// cannot be confused with others, and object keys are sorted, so that their order does not matter.
     pub(crate) fn digest(&self, kind: &str, args: &str) -> Vec<u8> {
