@@ -72,9 +72,10 @@ fn check_number(json: &str, from: usize) -> Result<usize, String> {
     let number = &json[from..from + length];
     let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX / 2);
-    let is_too_long = whole.len() as i64 + exponent > WHOLE_DIGITS_MAX
-        || fraction.len() as i64 - exponent > FRACTION_DIGITS_MAX;
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let whole = whole.trim_start_matches('-');
+    let is_too_long = exponent.saturating_add(whole.len() as i64) > WHOLE_DIGITS_MAX
+        || (fraction.len() as i64).saturating_sub(exponent) > FRACTION_DIGITS_MAX;
     if is_too_long {
         let shown: String = number.chars().take(40).collect();
         return Err(format!(
@@ -127,7 +128,10 @@ mod tests {
         assert!(refused("[1e131072]").contains("1e131072"));
         assert!(refused("1e99999999999999999999").contains("1e9999"));
         assert!(refused("1e-16384").contains("1e-16384"));
+        assert!(refused(&format!("1e{}", i64::MAX)).contains("1e9223"));
+        assert!(refused(&format!("1e{}", i64::MIN)).contains("1e-9223"));
         check("1e131071").unwrap();
+        check("-1e131071").unwrap();
         check("1e-16383").unwrap();
     }
 
