@@ -1,5 +1,7 @@
 //! Additions to sqlx: transactions that survive cancellation, and classes of errors.
 
+use std::borrow::Cow;
+
 use sqlx::{PgPool, Postgres, Transaction};
 
 /// Begins a transaction that survives the caller being cancelled.
@@ -46,14 +48,15 @@ fn is_transient_code(code: &str) -> bool {
 /// Returns whether the server rolled the transaction back in favour of another: a serialization failure or
 /// a deadlock. The same transaction may succeed at once.
 pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == "40001" || code == "40P01")
+    code(error).is_some_and(|code| code == "40001" || code == "40P01")
 }
 
 /// Returns whether an error means that the tables of the queue are missing.
 pub fn is_not_migrated(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == "42P01" || code == "3F000")
+    code(error).is_some_and(|code| code == "42P01" || code == "3F000")
+}
+
+/// Returns the code of an error of the server: five characters, as in its manual.
+fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
 }

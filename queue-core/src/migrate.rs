@@ -188,8 +188,8 @@ async fn applied_at(
         .await
 }
 
-/// Creates the schema. Checks first whether it exists, because `create schema if not exists` needs the
-/// right to create schemas even if it does.
+/// Returns whether the schema exists: only if not is it created, because `create schema if not exists`
+/// needs the right to create schemas even then.
 async fn has_schema(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from pg_catalog.pg_namespace where nspname = $1)")
         .bind(schema.name())
