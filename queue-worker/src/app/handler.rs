@@ -22,7 +22,7 @@ pub(crate) type Slot = OwnedSemaphorePermit;
 /// Decodes the arguments of a job and starts its run, which drops the slot when it has ended.
 type Start<S> = dyn Fn(&RawValue, Cx<S>, Slot) -> Result<Work, RunError> + Send + Sync;
 
-/// One kind of job, whatever its type.
+/// One kind of job, of any type.
 pub(crate) struct Handler<S> {
     pub(crate) policy: Policy,
     pub(crate) start: Box<Start<S>>,
@@ -32,8 +32,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
     /// Makes the handler of a kind whose work is asynchronous.
     pub(crate) fn of<J: Perform<S>>() -> Self {
         let start = |args: &RawValue, cx: Cx<S>, slot| {
-            let job: J = decode(args)
-                .map_err(|error| undecodable(J::on_undecodable(&error, cx.attempt()), &error))?;
+            let job: J = decode(args, |error| J::on_undecodable(error, cx.attempt()))?;
             let work = async move {
                 let _slot = slot;
                 let result = job.perform(cx.clone()).await;
@@ -53,8 +52,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
     /// Makes the handler of a kind whose work blocks its thread.
     pub(crate) fn of_blocking<J: PerformBlocking<S>>() -> Self {
         let start = |args: &RawValue, cx: Cx<S>, slot| {
-            let job: J = decode(args)
-                .map_err(|error| undecodable(J::on_undecodable(&error, cx.attempt()), &error))?;
+            let job: J = decode(args, |error| J::on_undecodable(error, cx.attempt()))?;
             let span = tracing::Span::current();
             let work = move || {
                 let _slot = slot;
@@ -88,21 +86,23 @@ async fn on_a_thread(
     }
 }
 
-/// Reads the arguments. `{}` stands for no arguments in the command line and in `queue.toml`, and a type
-/// without fields may be written as `null`.
-fn decode<J: DeserializeOwned>(args: &RawValue) -> Result<J, serde_json::Error> {
-    serde_json::from_str(args.get()).or_else(|error| match args.get() {
+/// Reads the arguments, or asks what happens next. `{}` stands for no arguments in the command line and in
+/// `queue.toml`, and a type without fields may be written as `null`.
+fn decode<J: DeserializeOwned>(
+    args: &RawValue,
+    next: impl FnOnce(&serde_json::Error) -> Next,
+) -> Result<J, RunError> {
+    let read = serde_json::from_str(args.get()).or_else(|error| match args.get() {
         "{}" => serde_json::from_str("null").map_err(|_not_empty_either| error),
         _ => Err(error),
+    });
+    read.map_err(|error| {
+        let message = format!("the arguments do not fit the job's type: {error}");
+        RunError {
+            next: next(&error),
+            ..RunError::new(Ending::Undecodable, message)
+        }
     })
-}
-
-fn undecodable(next: Next, error: &serde_json::Error) -> RunError {
-    let message = format!("the arguments do not fit the job's type: {error}");
-    RunError {
-        next,
-        ..RunError::new(Ending::Undecodable, message)
-    }
 }
 
 fn run_error<E: std::fmt::Debug + Into<BoxError>>(next: Next, error: E) -> RunError {
