@@ -2,6 +2,8 @@
 
 use sqlx::PgPool;
 
+use crate::world::World;
+
 /// Queries that return a line per problem.
 const TABLE_CHECKS: [&str; 7] = [
     "with places as (
@@ -129,4 +131,14 @@ async fn run_checks(pool: &PgPool, checks: &[&'static str]) -> Result<Vec<String
         );
     }
     Ok(found)
+}
+
+/// Waits until every job is finished or failed, and checks that no slot is held.
+///
+/// # Panics
+/// When that does not happen, or when the tables are not sound.
+pub async fn until_idle(world: &World) {
+    world.until_all_ended().await;
+    assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
 }

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use crate::shell::{Shell, said};
+use crate::shell::{Shell, said, stopped_by};
 use queue_core::{NewJob, Options};
 use queue_tests::world::{World, eventually};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -524,9 +525,7 @@ async fn a_recurring_job_of_a_kind_that_no_handler_knows_is_reported_by_check_an
     let checked = shell.json(&["check"]).await;
     let child = shell.command(&["start"]).spawn().unwrap();
     world.until("processes", 1).await;
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = stopped_by(child, Signal::TERM).await;
 
     let warning = "the recurring job `daily` enqueues jobs of kind `unknown`";
     assert!(
@@ -535,7 +534,7 @@ async fn a_recurring_job_of_a_kind_that_no_handler_knows_is_reported_by_check_an
             .unwrap()
             .starts_with(warning)
     );
-    let log = said(&output.await.unwrap());
+    let log = said(&output);
     assert!(log.contains(warning), "{log}");
     assert!(log.contains("read the configuration"), "{log}");
 }
@@ -554,7 +553,7 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
     let checked = shell.json(&["check"]).await;
     assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
-    let mut child = shell.command(&["start"]).spawn().unwrap();
+    let child = shell.command(&["start"]).spawn().unwrap();
 
     world.until("recurring_jobs where source = 'shop'", 2).await;
     let done = "finished join queue.jobs on id = job_id where kind = 'beat' and outcome = 'done'";
@@ -574,10 +573,7 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
     assert!(removed.status.success(), "{said}");
     assert!(said.contains("declared by `shop`: it comes back"), "{said}");
     assert_eq!(world.count("recurring_jobs where name = 'daily'").await, 0);
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
-    assert!(ended.await.unwrap().success());
+    assert!(stopped_by(child, Signal::TERM).await.status.success());
 }
 
 #[tokio::test]
@@ -665,11 +661,8 @@ async fn start_runs_the_handlers_of_the_configuration_until_it_is_asked_to_stop(
         .print(&["jobs", "retry", "--state", "failed", "--yes"])
         .await;
     world.until("attempts", 2).await;
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = stopped_by(child, Signal::TERM).await;
 
-    let output = output.await.unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(world.count("processes").await, 0);
 }
@@ -681,11 +674,8 @@ async fn an_interrupt_from_the_terminal_stops_a_process_gracefully() {
     let child = shell.command(&["start"]).spawn().unwrap();
     world.until("processes", 1).await;
 
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = stopped_by(child, Signal::INT).await;
 
-    let output = output.await.unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(world.count("processes").await, 0);
 }
@@ -703,10 +693,7 @@ async fn a_process_goes_on_when_its_log_cannot_be_written() {
     shell.print(&["enqueue", "greet"]).await;
     world.until("finished where outcome = 'done'", 1).await;
 
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
-    assert!(status.await.unwrap().success());
+    assert!(stopped_by(child, Signal::TERM).await.status.success());
     assert_eq!(world.count("attempts").await, 0);
 }
 

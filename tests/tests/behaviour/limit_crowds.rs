@@ -2,7 +2,7 @@
 
 use queue_core::operations::queues::pause;
 use queue_core::{Limits, NewJob, Options};
-use queue_tests::soundness::assert_tables_sound;
+use queue_tests::soundness::{assert_tables_sound, until_idle};
 use queue_tests::stage::{Gated, Note, Stage, gated, note};
 use queue_tests::world::{Running, World, promptly, without_passes, worker};
 use queue_worker::Settings;
@@ -14,12 +14,6 @@ fn key() -> Limits {
 
 fn numbers(count: usize) -> Vec<Note> {
     (0..count).map(|n| Note::new(format!("{n:04}"))).collect()
-}
-
-async fn until_idle(world: &World) {
-    world.until_all_ended().await;
-    assert_eq!(world.count("slots").await, 0);
-    assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]

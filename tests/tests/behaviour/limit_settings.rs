@@ -10,7 +10,7 @@ use queue_core::transitions::cancel::cancel_waiting;
 use queue_core::transitions::clear::{ClearFilter, clear_finished};
 use queue_core::transitions::unblock::run_anyway;
 use queue_core::{Conflict, JobId, JobState, Limits, Outcome};
-use queue_tests::soundness::assert_tables_sound;
+use queue_tests::soundness::until_idle;
 use queue_tests::stage::{Gated, Stage, gated, note};
 use queue_tests::world::{World, eventually, without_passes, worker};
 
@@ -39,12 +39,6 @@ async fn run_blocked(world: &World, job: JobId) -> Vec<JobId> {
     let mut conn = world.connect().await;
     let answer = run_anyway(&mut conn, world.queue.schema(), &[job]).await;
     answer.unwrap()
-}
-
-async fn until_idle(world: &World) {
-    world.until_all_ended().await;
-    assert_eq!(world.count("slots").await, 0);
-    assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::request_cancel;
 use queue_core::transitions::retry_now::retry_now;
 use queue_core::{Limits, Options};
-use queue_tests::soundness::assert_tables_sound;
+use queue_tests::soundness::{assert_tables_sound, until_idle};
 use queue_tests::stage::{Note, Stage, gated, note};
 use queue_tests::world::{World, without_passes, worker};
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform};
@@ -15,13 +15,6 @@ use serde::{Deserialize, Serialize};
 
 fn key() -> Limits {
     Limits::key("k").group("g")
-}
-
-/// Waits until no job is left to run, and checks that no slot is held.
-async fn until_idle(world: &World) {
-    world.until_all_ended().await;
-    assert_eq!(world.count("slots").await, 0);
-    assert_tables_sound(world.pool()).await;
 }
 
 /// A job that waits at the gate `go`, and then ends in the way it names.

@@ -1,8 +1,9 @@
 //! Runs the program like a shell.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use queue_tests::world::World;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -85,4 +86,11 @@ impl Shell {
 /// Returns the standard error of a program.
 pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Sends a signal to a running program, and waits for its end.
+pub(crate) async fn stopped_by(child: Child, signal: Signal) -> Output {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    waiting.await.unwrap()
 }
