@@ -96,7 +96,7 @@ impl Connection {
     /// Closes the connection, if there is one.
     pub(crate) async fn close(&mut self) {
         if let Some(conn) = self.conn.take() {
-            let _whatever_it_says = timeout(Duration::from_secs(1), conn.close()).await;
+            let _closed_or_broken = timeout(Duration::from_secs(1), conn.close()).await;
         }
     }
 }

@@ -1,5 +1,5 @@
 -- firings -> gone: up to $2 that are older than $1 ms, oldest first. Keeps the firing of the last due
--- time of each existing recurring job, whatever its age.
+-- time of each existing recurring job, of any age.
 with old as (
     select id
     from queue.firings

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_is_found_whatever_the_case_of_its_name() {
+    fn a_zone_is_found_by_its_name_in_any_case() {
         assert_eq!(parse_zone("Europe/Berlin"), Ok(Tz::Europe__Berlin));
         assert_eq!(parse_zone("europe/berlin"), Ok(Tz::Europe__Berlin));
         assert_eq!(parse_zone("utc"), Ok(Tz::UTC));

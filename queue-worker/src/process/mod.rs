@@ -276,7 +276,7 @@ pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
-/// What the statements of a process rely on, whatever the defaults of the database or of the role are.
+/// Settings that the statements of a process rely on. They replace defaults of the database and the role.
 const SESSION_SETTINGS: [(&str, &str); 3] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn named_queues_come_in_list_order_whatever_the_priorities() {
+    fn named_queues_come_in_list_order_before_priorities() {
         let mut lanes = lanes("b,a", &[("a", -5), ("b", 7)]);
         assert_eq!(order(&mut lanes), ["b:0", "b:7", "a:-5", "a:0"]);
     }

@@ -192,7 +192,7 @@ async fn a_late_cancel_request_cancels_the_job_instead_of_retrying_it_and_log_an
     let (world, stage) = (World::new().await, Stage::default());
     let heard = stage.clone();
     let app = stage.app().register::<Unlucky>();
-    let app = app.on_discarded(move |job| heard.note(format!("told: {}", job.error.unwrap())));
+    let app = app.on_discarded(move |job| heard.note(format!("discarded: {}", job.error.unwrap())));
     let process = world.start(app, worker("*", 1));
     let id = world.queue.enqueue(Unlucky).await.unwrap().id();
     stage.noted("unlucky begins").await;
@@ -203,7 +203,7 @@ async fn a_late_cancel_request_cancels_the_job_instead_of_retrying_it_and_log_an
         .await;
     stage.open("fail");
 
-    stage.noted("told: no luck").await;
+    stage.noted("discarded: no luck").await;
     process.stop().await;
     assert_eq!(outcome(&world, id).await, "cancelled");
     let log = std::fs::read_to_string(log.path()).unwrap();

@@ -274,7 +274,7 @@ async fn plans_made_with_the_statistics_of_empty_tables_use_the_indexes() {
 }
 
 /// After a vacuum of an empty table, the planner takes the table for empty until the next vacuum,
-/// whatever it holds by then.
+/// even if it is full by then.
 #[tokio::test]
 async fn plans_made_for_tables_that_a_vacuum_found_empty_use_the_indexes() {
     let world = World::new().await;

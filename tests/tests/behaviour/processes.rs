@@ -182,9 +182,13 @@ async fn recovery_makes_the_jobs_of_a_dead_process_ready_and_counts_a_crash() {
     let recovered = recover_dead(&world).await;
 
     assert_eq!(recovered.len(), 1);
-    let told = &recovered[0];
+    let job_recovered = &recovered[0];
     assert_eq!(
-        (told.job_id, told.process.as_str(), told.became.as_str()),
+        (
+            job_recovered.job_id,
+            job_recovered.process.as_str(),
+            job_recovered.became.as_str(),
+        ),
         (job, "dead", "ready")
     );
     let ready: Vec<(i64, bool, i32, i16, i16)> = world
