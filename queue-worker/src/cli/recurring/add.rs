@@ -12,10 +12,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::json;
 
 use crate::App;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{absolute_coming, print, print_json, say};
+use crate::cli::output::{absolute_coming, say};
+use crate::cli::{Database, Exit, Failure, Global};
 use crate::config::RecurringSettings;
 use crate::handlers;
 
@@ -108,16 +106,11 @@ impl Add {
         let result = if is_new { "added" } else { "replaced" };
         let spelled = words.as_deref().unwrap_or_default();
         say(format!("{result} {name}: {spelled}"));
-        if global.json {
-            let upcoming = &upcoming;
-            print_json(
-                &json!({"name": name, "result": result, "words": words, "upcoming": upcoming}),
-            )?;
-        } else {
-            let times: Vec<String> = upcoming.into_iter().map(absolute_coming).collect();
-            print(times.join("\n"))?;
-        }
-        Ok(Exit::Fine)
+        let times: Vec<String> = upcoming.iter().copied().map(absolute_coming).collect();
+        global.print(
+            &json!({"name": name, "result": result, "words": words, "upcoming": upcoming}),
+            |_| times.join("\n"),
+        )
     }
 
     fn settings(self) -> RecurringSettings {

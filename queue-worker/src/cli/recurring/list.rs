@@ -2,41 +2,29 @@
 
 use queue_core::inspect::{RecurringJobSummary, recurring};
 
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{Rows, coming, print_json, relative, say};
+use crate::cli::output::{Rows, coming, relative};
+use crate::cli::{Database, Exit, Failure, Global};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
-    let mut conn = database.connect().await?;
-    let recurring_jobs = recurring::list(&mut conn, &database.schema).await?;
-    if global.json {
-        print_json(&recurring_jobs)?;
-    } else if recurring_jobs.is_empty() {
-        say(
-            "there are no recurring jobs: declare some in queue.toml, or add one with \
-             `queue recurring add`",
-        );
-    } else {
-        table(&recurring_jobs)?;
-    }
-    Ok(Exit::Fine)
+    let (mut conn, schema) = Database::open(global).await?;
+    let recurring_jobs = recurring::list(&mut conn, &schema).await?;
+    let empty = "there are no recurring jobs: declare some in queue.toml, or add one with \
+                 `queue recurring add`";
+    global.print_list(&recurring_jobs, empty, table)
 }
 
-fn table(recurring_jobs: &[RecurringJobSummary]) -> Result<(), Failure> {
-    let mut rows = Rows::new(&["NAME", "KIND", "NEXT", "LAST", "PAUSED", "SCHEDULE"]);
-    for job in recurring_jobs {
-        rows.add([
+fn table(recurring_jobs: &[RecurringJobSummary]) -> Rows {
+    let titles = ["NAME", "KIND", "NEXT", "LAST", "PAUSED", "SCHEDULE"];
+    Rows::of(&titles, recurring_jobs, |job| {
+        vec![
             job.name.clone(),
             job.kind.clone(),
             next(job),
             last(job),
             job.paused_at.map_or(String::new(), relative),
             schedule(job),
-        ]);
-    }
-    rows.print()
+        ]
+    })
 }
 
 fn next(job: &RecurringJobSummary) -> String {

@@ -7,8 +7,7 @@ mod verbs;
 
 use clap::{Args, Subcommand};
 
-use super::exit::{Exit, Failure};
-use super::global::Global;
+use super::{Exit, Failure, Global};
 use crate::App;
 
 const EXAMPLES: &str = "\
@@ -60,8 +59,8 @@ impl Recurring {
             Command::List => list::run(global).await,
             Command::Show(show) => show.run(global).await,
             Command::Add(add) => add.run(global, app).await,
-            Command::Pause(names) => names.pause(global).await,
-            Command::Resume(names) => names.resume(global).await,
+            Command::Pause(names) => verbs::set_paused(global, &names, true).await,
+            Command::Resume(names) => verbs::set_paused(global, &names, false).await,
             Command::Run(run) => run.run(global).await,
             Command::Remove(remove) => remove.run(global).await,
         }

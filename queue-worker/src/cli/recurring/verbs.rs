@@ -1,14 +1,12 @@
 //! `queue recurring pause`, `resume`, `run` and `remove`
 
 use clap::Args;
-use queue_core::recurring::{self, RecurringError};
+use queue_core::recurring;
 use serde_json::json;
 
 use crate::cli::confirm::confirm;
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{print, print_json, say};
+use crate::cli::output::say;
+use crate::cli::{Database, Exit, Failure, Global};
 
 /// The recurring jobs to change.
 #[derive(Debug, Args)]
@@ -36,86 +34,57 @@ pub(super) struct Remove {
     yes: bool,
 }
 
-impl Names {
-    pub(super) async fn pause(&self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let pause = async |name: &str| {
-            let changed = recurring::pause(&mut conn, &database.schema, name).await?;
-            say(match changed {
-                true => format!("paused {name}"),
-                false => format!("{name} was already paused"),
-            });
-            Ok(changed)
+/// Pauses or resumes recurring jobs.
+pub(super) async fn set_paused(
+    global: &Global,
+    which: &Names,
+    paused: bool,
+) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(global).await?;
+    let mut changes = Vec::new();
+    for name in &which.names {
+        let changed = match paused {
+            true => recurring::pause(&mut conn, &schema, name).await?,
+            false => recurring::resume(&mut conn, &schema, name).await?,
         };
-        self.change_each(global, pause).await
+        say(match (paused, changed) {
+            (true, true) => format!("paused {name}"),
+            (true, false) => format!("{name} was already paused"),
+            (false, true) => format!("resumed {name}"),
+            (false, false) => format!("{name} was not paused"),
+        });
+        changes.push(json!({"recurring_job": name, "changed": changed}));
     }
-
-    pub(super) async fn resume(&self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let resume = async |name: &str| {
-            let changed = recurring::resume(&mut conn, &database.schema, name).await?;
-            say(match changed {
-                true => format!("resumed {name}"),
-                false => format!("{name} was not paused"),
-            });
-            Ok(changed)
-        };
-        self.change_each(global, resume).await
-    }
-
-    async fn change_each(
-        &self,
-        global: &Global,
-        mut change: impl AsyncFnMut(&str) -> Result<bool, RecurringError>,
-    ) -> Result<Exit, Failure> {
-        let mut changes = Vec::new();
-        for recurring_job in &self.names {
-            let changed = change(recurring_job).await?;
-            changes.push(json!({"recurring_job": recurring_job, "changed": changed}));
-        }
-        if global.json {
-            print_json(&changes)?;
-        }
-        Ok(Exit::Fine)
-    }
+    global.conclude(&changes)
 }
 
 impl Remove {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let question = format!("remove {}", self.which.names.join(", "));
-        if !confirm(&question, self.yes)? {
+        let (mut conn, schema) = Database::open(global).await?;
+        let names = self.which.names;
+        if !confirm(&format!("remove {}", names.join(", ")), self.yes)? {
             return Ok(Exit::Failed);
         }
-        let remove = async |name: &str| {
-            let source = recurring::remove(&mut conn, &database.schema, name).await?;
-            say(match source {
+        let mut changes = Vec::new();
+        for name in names {
+            say(match recurring::remove(&mut conn, &schema, &name).await? {
                 Some(source) => format!(
                     "removed {name}, declared by `{source}`: it comes back when a process that \
                      still declares it starts"
                 ),
                 None => format!("removed {name}"),
             });
-            Ok(true)
-        };
-        self.which.change_each(global, remove).await
+            changes.push(json!({"recurring_job": name, "changed": true}));
+        }
+        global.conclude(&changes)
     }
 }
 
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let recurring_job = &self.name;
-        let id = recurring::run(&mut conn, &database.schema, recurring_job).await?;
-        if global.json {
-            print_json(&json!({"recurring_job": recurring_job, "id": id}))?;
-        } else {
-            print(id.to_string())?;
-        }
-        Ok(Exit::Fine)
+        let (mut conn, schema) = Database::open(global).await?;
+        let id = recurring::run(&mut conn, &schema, &self.name).await?;
+        let result = json!({"recurring_job": self.name, "id": id});
+        global.print(&result, |_| id.to_string())
     }
 }
