@@ -61,6 +61,22 @@ impl Global {
         Ok(Exit::Fine)
     }
 
+    /// Prints what is known about a job. Its arguments, which may be personal data, are left out
+    /// unless they were asked for.
+    pub(super) fn print_details<T: Serialize>(
+        &self,
+        job: &T,
+        with_args: bool,
+        text: impl FnOnce(&T, bool) -> String,
+    ) -> Result<Exit, Failure> {
+        let mut value = serde_json::to_value(job)
+            .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
+        if let (false, Some(fields)) = (with_args, value.as_object_mut()) {
+            fields.remove("args");
+        }
+        self.print(&value, |_| text(job, with_args))
+    }
+
     /// Prints a list: with `--json` as JSON, otherwise as a table, or says that it is empty.
     pub(super) fn print_list<T: Serialize>(
         &self,

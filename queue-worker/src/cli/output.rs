@@ -104,6 +104,20 @@ impl Rows {
     }
 }
 
+/// What is known about a job: a name and a value.
+pub(super) type Fact = (&'static str, String);
+
+/// The fact that stands for arguments that were not asked for.
+pub(super) const ARGS_HIDDEN: &str = "arguments  not shown; add --args\n";
+
+/// Writes facts, one a line.
+pub(super) fn facts_text(facts: &[Fact]) -> String {
+    let facts = facts.iter();
+    facts
+        .map(|(name, value)| format!("{name:<10} {}\n", one_line(value)))
+        .collect()
+}
+
 /// Replaces control characters, which could change the terminal, including line breaks.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")

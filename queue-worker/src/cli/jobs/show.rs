@@ -8,7 +8,7 @@ use queue_core::{JobId, JobState};
 
 use crate::cli::filter::job_id;
 use crate::cli::limits::limit_words;
-use crate::cli::output::{absolute, lines, one_line, relative};
+use crate::cli::output::{ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, relative};
 use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
@@ -26,47 +26,32 @@ impl Show {
         let (mut conn, schema) = Database::open(global).await?;
         let job = jobs::show(&mut conn, &schema, self.id).await?;
         let job = job.ok_or_else(|| unknown(self.id))?;
-        global.print(&self.json(&job)?, |_| self.text(&job))
+        global.print_details(&job, self.args, text)
     }
+}
 
-    fn json(&self, job: &JobDetails) -> Result<serde_json::Value, Failure> {
-        let mut value = serde_json::to_value(job)
-            .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
-        if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
-            fields.remove("args");
-        }
-        Ok(value)
+fn text(job: &JobDetails, with_args: bool) -> String {
+    let mut text = facts_text(&facts(job));
+    if with_args {
+        let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
+        text.extend(["\narguments\n", &indented(&args), "\n"]);
+    } else {
+        text.push_str(ARGS_HIDDEN);
     }
-
-    fn text(&self, job: &JobDetails) -> String {
-        let mut text = String::new();
-        for (name, value) in facts(job) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name:<10} {}", one_line(&value));
-        }
-        if self.args {
-            let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
-            let _ = writeln!(text, "\narguments\n{}", indented(&args));
-        } else {
-            let _ = writeln!(text, "{:<10} not shown; add --args", "arguments");
-        }
-        for attempt in &job.attempts {
-            text.push('\n');
-            text.push_str(&attempt_text(attempt));
-        }
-        text
+    for attempt in &job.attempts {
+        text.push('\n');
+        text.push_str(&attempt_text(attempt));
     }
+    text
 }
 
 fn unknown(id: JobId) -> Failure {
     let reason = "it never existed, or it was cleared after it finished";
-    Failure::new(
-        Exit::NotFound,
-        anyhow::anyhow!("there is no job {id}: {reason}"),
-    )
+    let error = anyhow::anyhow!("there is no job {id}: {reason}");
+    Failure::new(Exit::NotFound, error)
 }
 
-fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
+fn facts(job: &JobDetails) -> Vec<Fact> {
     let mut facts = vec![
         ("job", format!("{} {}", job.id, job.kind)),
         ("state", state(job)),
@@ -99,7 +84,7 @@ fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
 }
 
 /// Lists the limits of the job, the key that it waits for, and the slots that it holds.
-fn limit_facts(job: &JobDetails) -> Vec<(&'static str, String)> {
+fn limit_facts(job: &JobDetails) -> Vec<Fact> {
     let limits = job.limits.iter();
     let mut facts: Vec<_> = limits.map(|limit| ("limit", limit_text(limit))).collect();
     if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {

@@ -1,15 +1,13 @@
 //! `queue recurring show`
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use queue_core::inspect::{FiringDetails, RecurringJobDetails, recurring, spell_duration};
 use queue_core::recurring::RecurringError;
 
-use crate::cli::database::Database;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::global::Global;
-use crate::cli::output::{absolute, absolute_coming, lines, one_line, print, print_json, relative};
+use crate::cli::output::{
+    ARGS_HIDDEN, Fact, absolute, absolute_coming, facts_text, lines, one_line, relative,
+};
+use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -26,51 +24,30 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let database = Database::of(global)?;
-        let mut conn = database.connect().await?;
-        let found = recurring::show(&mut conn, &database.schema, &self.name, self.firings).await?;
-        let Some(job) = found else {
-            return Err(RecurringError::Unknown(self.name).into());
-        };
-        if global.json {
-            print_json(&self.json(&job)?)?;
-        } else {
-            print(self.text(&job))?;
-        }
-        Ok(Exit::Fine)
+        let (mut conn, schema) = Database::open(global).await?;
+        let found = recurring::show(&mut conn, &schema, &self.name, self.firings).await?;
+        let job = found.ok_or(RecurringError::Unknown(self.name))?;
+        global.print_details(&job, self.args, text)
     }
+}
 
-    fn json(&self, job: &RecurringJobDetails) -> Result<serde_json::Value, Failure> {
-        let mut value = serde_json::to_value(job)
-            .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
-        if let (false, Some(fields)) = (self.args, value.as_object_mut()) {
-            fields.remove("args");
-        }
-        Ok(value)
+fn text(job: &RecurringJobDetails, with_args: bool) -> String {
+    let mut text = facts_text(&facts(job));
+    if with_args {
+        let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
+        text.extend(["arguments  ", &lines(&args), "\n"]);
+    } else {
+        text.push_str(ARGS_HIDDEN);
     }
-
-    fn text(&self, job: &RecurringJobDetails) -> String {
-        let mut text = facts(job);
-        if self.args {
-            let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
-            add(&mut text, "arguments", &lines(&args));
-        } else {
-            add(&mut text, "arguments", "not shown; add --args");
-        }
-        if job.paused_at.is_none() && !job.upcoming.is_empty() {
-            let times = job.upcoming.iter();
-            list(
-                &mut text,
-                "next due times",
-                times.map(|time| absolute_coming(*time)),
-            );
-        }
-        if !job.firings.is_empty() {
-            let firings = job.firings.iter().map(firing_text);
-            list(&mut text, "last firings", firings);
-        }
-        text
+    if job.paused_at.is_none() && !job.upcoming.is_empty() {
+        let times = job.upcoming.iter().copied();
+        list(&mut text, "next due times", times.map(absolute_coming));
     }
+    if !job.firings.is_empty() {
+        let firings = job.firings.iter().map(firing_text);
+        list(&mut text, "last firings", firings);
+    }
+    text
 }
 
 fn list(text: &mut String, title: &str, entries: impl Iterator<Item = String>) {
@@ -80,49 +57,41 @@ fn list(text: &mut String, title: &str, entries: impl Iterator<Item = String>) {
     }
 }
 
-fn add(text: &mut String, name: &str, value: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{name:<10} {value}");
-}
-
-fn facts(job: &RecurringJobDetails) -> String {
-    let mut text = String::new();
-    let mut fact = |name, value: String| add(&mut text, name, &one_line(&value));
+fn facts(job: &RecurringJobDetails) -> Vec<Fact> {
     let words = job.words.as_deref();
-    let (queue, priority) = (&job.queue, job.priority);
+    let words = words.unwrap_or("not readable by this program").to_owned();
+    let declared = match &job.source {
+        Some(source) => format!("by {source}, in its code or its queue.toml"),
+        None => "nowhere; added at run time".to_owned(),
+    };
     let (attempts, crashes) = (job.attempts_max, job.crashes_max);
-    fact("name", job.name.clone());
-    fact(
-        "schedule",
-        words.unwrap_or("not readable by this program").to_owned(),
-    );
-    fact("written", format!("{}, zone {}", job.schedule, job.zone));
-    fact("kind", job.kind.clone());
-    fact("queue", format!("{queue}, priority {priority}"));
-    fact("attempts", format!("{attempts}, crashes {crashes}"));
-    fact(
-        "missed",
-        format!("{}, up to {}", job.missed, job.missed_max),
-    );
-    fact("overlap", job.overlap.clone());
+    let mut facts = vec![
+        ("name", job.name.clone()),
+        ("schedule", words),
+        ("written", format!("{}, zone {}", job.schedule, job.zone)),
+        ("kind", job.kind.clone()),
+        ("queue", format!("{}, priority {}", job.queue, job.priority)),
+        ("attempts", format!("{attempts}, crashes {crashes}")),
+        (
+            "missed",
+            format!("{}, up to {}", job.missed, job.missed_max),
+        ),
+        ("overlap", job.overlap.clone()),
+    ];
     if job.jitter_seconds > 0.0 {
         let jitter = spell_duration(job.jitter_seconds);
-        fact("jitter", format!("up to {jitter}"));
+        facts.push(("jitter", format!("up to {jitter}")));
     }
     if !job.tags.is_empty() {
-        fact("tags", job.tags.join(", "));
+        facts.push(("tags", job.tags.join(", ")));
     }
-    let declared = job.source.as_ref().map_or_else(
-        || "nowhere; added at run time".to_owned(),
-        |source| format!("by {source}, in its code or its queue.toml"),
-    );
-    fact("declared", declared);
-    fact("added", absolute(job.created_at));
-    fact("changed", absolute(job.updated_at));
-    if let Some(paused_at) = job.paused_at {
-        fact("paused", absolute(paused_at));
-    }
-    text
+    facts.extend([
+        ("declared", declared),
+        ("added", absolute(job.created_at)),
+        ("changed", absolute(job.updated_at)),
+    ]);
+    facts.extend(job.paused_at.map(|at| ("paused", absolute(at))));
+    facts
 }
 
 fn firing_text(firing: &FiringDetails) -> String {
