@@ -14,13 +14,8 @@ use super::exit::{Exit, Failure};
 pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     let text = text.as_ref();
     let mut out = io::stdout().lock();
-    let written = out
-        .write_all(text.as_bytes())
-        .and_then(|()| match text.ends_with('\n') {
-            true => Ok(()),
-            false => out.write_all(b"\n"),
-        })
-        .and_then(|()| out.flush());
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = write!(out, "{text}{end}").and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::reader_gone(),
         _ => Failure::new(
