@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::output::{Rows, print, print_json, say};
+use super::output::{Column, print, print_json, say, table_text};
 use crate::config::{Config, Override};
 
 #[derive(Default, Args)]
@@ -82,12 +82,12 @@ impl Global {
         &self,
         list: &[T],
         empty: &str,
-        table: impl FnOnce(&[T]) -> Rows,
+        columns: &[Column<'_, T>],
     ) -> Result<Exit, Failure> {
         match list {
             list if self.json => print_json(list)?,
             [] => say(empty),
-            list => table(list).print()?,
+            list => print(table_text(list, columns))?,
         }
         Ok(Exit::Fine)
     }

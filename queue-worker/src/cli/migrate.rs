@@ -5,7 +5,7 @@ use queue_core::Schema;
 use queue_core::migrate::{self, MIGRATIONS, MigrateError, Migration, MigrationStatus, Status};
 use serde_json::json;
 
-use super::output::{Rows, absolute, counted, print, say};
+use super::output::{absolute, counted, print, say, table_text};
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
@@ -77,18 +77,21 @@ async fn status(global: &Global) -> Result<Exit, Failure> {
         let (version, name) = (status.migration.version, status.migration.name);
         json!({"version": version, "name": name, "applied_at": status.applied_at})
     });
-    global.print(&known.collect::<Vec<_>>(), |_| table(&found.known).text())?;
+    global.print(&known.collect::<Vec<_>>(), |_| table(&found.known))?;
     Ok(judge(schema.name(), &found))
 }
 
-fn table(known: &[MigrationStatus]) -> Rows {
-    Rows::of(&["#VERSION", "NAME", "APPLIED"], known, |status| {
-        vec![
-            status.migration.version.to_string(),
-            status.migration.name.to_owned(),
-            status.applied_at.map_or("missing".to_owned(), absolute),
-        ]
-    })
+fn table(known: &[MigrationStatus]) -> String {
+    table_text(
+        known,
+        &[
+            ("#VERSION", &|status| status.migration.version.to_string()),
+            ("NAME", &|status| status.migration.name.to_owned()),
+            ("APPLIED", &|status| {
+                status.applied_at.map_or("missing".to_owned(), absolute)
+            }),
+        ],
+    )
 }
 
 fn judge(schema: &str, found: &Status) -> Exit {

@@ -42,14 +42,17 @@ pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
     print(text)
 }
 
+/// A column of a table: its title, and its cell in the row of an item.
+pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
+
 /// A table without lines. A `#` before its title aligns a column to the right, for numbers.
-pub(super) struct Rows {
+struct Rows {
     table: Table,
     fits_terminal: bool,
 }
 
 impl Rows {
-    pub(super) fn new(titles: &[&str]) -> Self {
+    fn new(titles: &[&str]) -> Self {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_header(titles.iter().map(|title| title.trim_start_matches('#')));
@@ -73,15 +76,8 @@ impl Rows {
         }
     }
 
-    /// Makes a table with a row for each item.
-    pub(super) fn of<T>(titles: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Self {
-        let mut rows = Self::new(titles);
-        items.iter().for_each(|item| rows.add(cells(item)));
-        rows
-    }
-
     /// Adds a row. On a terminal the last column is cut, so that the row fits one line.
-    pub(super) fn add(&mut self, cells: impl IntoIterator<Item = String>) {
+    fn add(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|text| Cell::new(one_line(&text)));
         let mut row = Row::from(cells.collect::<Vec<_>>());
         if self.fits_terminal {
@@ -89,14 +85,16 @@ impl Rows {
         }
         self.table.add_row(row);
     }
+}
 
-    pub(super) fn text(&self) -> String {
-        self.table.trim_fmt()
+/// Writes a table with a row for each item.
+pub(super) fn table_text<T>(items: &[T], columns: &[Column<'_, T>]) -> String {
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let mut rows = Rows::new(&titles);
+    for item in items {
+        rows.add(columns.iter().map(|(_, cell)| cell(item)));
     }
-
-    pub(super) fn print(&self) -> Result<(), Failure> {
-        print(self.text())
-    }
+    rows.table.trim_fmt()
 }
 
 /// What is known about a job: a name and a value.
@@ -140,6 +138,11 @@ pub(super) fn coming(time: DateTime<Utc>) -> String {
     } else {
         relative(time)
     }
+}
+
+/// Writes when something began, relative to now; nothing if it has not begun.
+pub(super) fn since(time: Option<DateTime<Utc>>) -> String {
+    time.map(relative).unwrap_or_default()
 }
 
 /// Writes a time in the local zone, and relative to now.

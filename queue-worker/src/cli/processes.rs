@@ -2,7 +2,7 @@
 
 use queue_core::inspect::{ProcessSummary, processes, spell_duration};
 
-use super::output::{Rows, relative};
+use super::output::relative;
 use super::{Database, Exit, Failure, Global};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
@@ -11,37 +11,23 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let mut conn = database.connect().await?;
     let processes = processes::list(&mut conn, &database.schema).await?;
     let dead_after_seconds = config.settings.process.dead_after.as_secs_f64();
-    let empty = "no process is running: start one with `queue start`";
-    global.print_list(&processes, empty, |processes| {
-        table(processes, dead_after_seconds)
-    })
-}
-
-fn table(processes: &[ProcessSummary], dead_after_seconds: f64) -> Rows {
-    let titles = [
-        "NAME",
-        "#PID",
-        "HOST",
-        "STATUS",
-        "#RUNNING",
-        "#OF",
-        "STARTED",
-        "HEARTBEAT",
-        "QUEUES",
-    ];
-    Rows::of(&titles, processes, |process| {
-        vec![
-            process.name.clone(),
-            process.pid.to_string(),
-            process.host.clone(),
-            status(process, dead_after_seconds).to_owned(),
-            process.running.to_string(),
-            detail(process, "concurrency"),
-            relative(process.started_at),
-            format!("{} ago", spell_duration(process.silent_seconds)),
-            detail(process, "queues"),
-        ]
-    })
+    let status = |process: &ProcessSummary| status(process, dead_after_seconds).to_owned();
+    let silence = |seconds| format!("{} ago", spell_duration(seconds));
+    global.print_list(
+        &processes,
+        "no process is running: start one with `queue start`",
+        &[
+            ("NAME", &|process| process.name.clone()),
+            ("#PID", &|process| process.pid.to_string()),
+            ("HOST", &|process| process.host.clone()),
+            ("STATUS", &status),
+            ("#RUNNING", &|process| process.running.to_string()),
+            ("#OF", &|process| detail(process, "concurrency")),
+            ("STARTED", &|process| relative(process.started_at)),
+            ("HEARTBEAT", &|process| silence(process.silent_seconds)),
+            ("QUEUES", &|process| detail(process, "queues")),
+        ],
+    )
 }
 
 fn status(process: &ProcessSummary, dead_after_seconds: f64) -> &'static str {

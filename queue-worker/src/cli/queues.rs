@@ -1,14 +1,14 @@
 //! `queue queues`: lists, pauses, resumes and clears queues.
 
 use clap::{Args, Subcommand};
-use queue_core::inspect::{COUNT_MAX, JobFilter, QueueSummary, jobs, queues, spell_duration};
+use queue_core::inspect::{COUNT_MAX, JobFilter, jobs, queues, spell_duration};
 use queue_core::operations::queues::{self as verbs, Place};
 use queue_core::{JobState, Schema, check_queue};
 use serde_json::json;
 use sqlx::PgConnection;
 
 use super::confirm::confirm;
-use super::output::{Rows, count_of_jobs, counted, grouped, relative, say};
+use super::output::{count_of_jobs, counted, grouped, say, since};
 use super::{Database, Exit, Failure, Global, progress};
 
 const BATCH: u32 = 1_000;
@@ -70,34 +70,22 @@ impl Queues {
 async fn list(global: &Global) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(global).await?;
     let queues = queues::list(&mut conn, &schema).await?;
-    let empty = "there are no queues yet: one appears with its first job";
-    global.print_list(&queues, empty, table)
-}
-
-fn table(queues: &[QueueSummary]) -> Rows {
-    let titles = [
-        "QUEUE",
-        "#READY",
-        "#LATENCY",
-        "#SCHEDULED",
-        "#BLOCKED",
-        "#RUNNING",
-        "#FAILED",
-        "PAUSED",
-    ];
     let number = |count: i64| grouped(count.unsigned_abs());
-    Rows::of(&titles, queues, |queue| {
-        vec![
-            queue.name.clone(),
-            number(queue.ready),
-            queue.latency_seconds.map_or("-".to_owned(), spell_duration),
-            number(queue.scheduled),
-            number(queue.blocked),
-            number(queue.running),
-            number(queue.failed),
-            queue.paused_at.map_or(String::new(), relative),
-        ]
-    })
+    let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
+    global.print_list(
+        &queues,
+        "there are no queues yet: one appears with its first job",
+        &[
+            ("QUEUE", &|queue| queue.name.clone()),
+            ("#READY", &|queue| number(queue.ready)),
+            ("#LATENCY", &|queue| latency(queue.latency_seconds)),
+            ("#SCHEDULED", &|queue| number(queue.scheduled)),
+            ("#BLOCKED", &|queue| number(queue.blocked)),
+            ("#RUNNING", &|queue| number(queue.running)),
+            ("#FAILED", &|queue| number(queue.failed)),
+            ("PAUSED", &|queue| since(queue.paused_at)),
+        ],
+    )
 }
 
 /// Pauses or resumes queues. Checks all names before the first change.

@@ -5,7 +5,7 @@ use queue_core::inspect::{JobSummary, jobs};
 use queue_core::{JobId, JobState};
 
 use crate::cli::filter::{FilterArgs, job_id};
-use crate::cli::output::{Rows, relative, say};
+use crate::cli::output::{Column, relative, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
 const LIMIT: u32 = 50;
@@ -36,7 +36,7 @@ impl List {
             true => "there are no jobs yet: `queue enqueue KIND` adds one",
             false => "no job matches",
         };
-        global.print_list(&found, empty, table)?;
+        global.print_list(&found, empty, &columns(&found))?;
         if let (false, Some(last)) = (global.json, found.last())
             && found.len() == self.limit as usize
         {
@@ -48,28 +48,25 @@ impl List {
 
 /// Leaves out the columns of tags and errors if there are none. Never shows arguments, which may
 /// be personal data.
-fn table(jobs: &[JobSummary]) -> Rows {
-    let any_tags = jobs.iter().any(|job| !job.tags.is_empty());
-    let any_errors = jobs.iter().any(|job| job.error.is_some());
-    let mut titles = vec![
-        "#ID", "KIND", "QUEUE", "STATE", "SINCE", "#ATTEMPT", "ENQUEUED",
+fn columns(jobs: &[JobSummary]) -> Vec<Column<'static, JobSummary>> {
+    let mut columns: Vec<Column<'_, JobSummary>> = vec![
+        ("#ID", &|job| job.id.to_string()),
+        ("KIND", &|job| job.kind.clone()),
+        ("QUEUE", &|job| job.queue.clone()),
+        ("STATE", &|job| state(job).to_owned()),
+        ("SINCE", &|job| relative(job.at)),
+        ("#ATTEMPT", &|job| {
+            format!("{}/{}", job.attempt, job.attempts_max)
+        }),
+        ("ENQUEUED", &|job| relative(job.enqueued_at)),
     ];
-    titles.extend(any_tags.then_some("TAGS"));
-    titles.extend(any_errors.then_some("LAST ERROR"));
-    Rows::of(&titles, jobs, |job| {
-        let mut cells = vec![
-            job.id.to_string(),
-            job.kind.clone(),
-            job.queue.clone(),
-            state(job).to_owned(),
-            relative(job.at),
-            format!("{}/{}", job.attempt, job.attempts_max),
-            relative(job.enqueued_at),
-        ];
-        cells.extend(any_tags.then(|| job.tags.join(",")));
-        cells.extend(any_errors.then(|| job.error.clone().unwrap_or_default()));
-        cells
-    })
+    if jobs.iter().any(|job| !job.tags.is_empty()) {
+        columns.push(("TAGS", &|job| job.tags.join(",")));
+    }
+    if jobs.iter().any(|job| job.error.is_some()) {
+        columns.push(("LAST ERROR", &|job| job.error.clone().unwrap_or_default()));
+    }
+    columns
 }
 
 /// Returns the state of a job; for a finished one, its outcome.

@@ -5,7 +5,7 @@ use queue_core::JobId;
 use queue_core::inspect::{LimitSummary, limits};
 
 use super::words::limit_words;
-use crate::cli::output::{Rows, count, grouped, relative, say};
+use crate::cli::output::{count, grouped, relative, say, since};
 use crate::cli::{Database, Exit, Failure, Global};
 
 const COUNT: u32 = 50;
@@ -45,7 +45,19 @@ impl List {
             true => "no limit is set or in use: `queue limits set NAME` sets one",
             false => "there are no further keys",
         };
-        global.print_list(&found, empty, table)?;
+        global.print_list(
+            &found,
+            empty,
+            &[
+                ("KEY", &|limit| limit.key.clone()),
+                ("LIMIT", &words),
+                ("SET BY", &|limit| limit.set_by.clone()),
+                ("#IN USE", &|limit| grouped(limit.in_use.unsigned_abs())),
+                ("#WAITING", &|limit| count(limit.waiting)),
+                ("SINCE", &|limit| since(limit.waiting_since)),
+                ("HELD BY", &holders),
+            ],
+        )?;
         if let (false, Some(last)) = (global.json, found.last())
             && found.len() == self.count as usize
         {
@@ -55,21 +67,8 @@ impl List {
     }
 }
 
-fn table(limits: &[LimitSummary]) -> Rows {
-    let titles = [
-        "KEY", "LIMIT", "SET BY", "#IN USE", "#WAITING", "SINCE", "HELD BY",
-    ];
-    Rows::of(&titles, limits, |limit| {
-        vec![
-            limit.key.clone(),
-            limit_words(limit.to, limit.space_seconds, limit.burst),
-            limit.set_by.clone(),
-            grouped(limit.in_use.unsigned_abs()),
-            count(limit.waiting),
-            limit.waiting_since.map_or(String::new(), relative),
-            holders(limit),
-        ]
-    })
+fn words(limit: &LimitSummary) -> String {
+    limit_words(limit.to, limit.space_seconds, limit.burst)
 }
 
 /// Lists the jobs that hold slots, and when the next one may start if jobs wait for that.

@@ -2,29 +2,25 @@
 
 use queue_core::inspect::{RecurringJobSummary, recurring};
 
-use crate::cli::output::{Rows, coming, relative};
+use crate::cli::output::{coming, relative, since};
 use crate::cli::{Database, Exit, Failure, Global};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(global).await?;
     let recurring_jobs = recurring::list(&mut conn, &schema).await?;
-    let empty = "there are no recurring jobs: declare some in queue.toml, or add one with \
-                 `queue recurring add`";
-    global.print_list(&recurring_jobs, empty, table)
-}
-
-fn table(recurring_jobs: &[RecurringJobSummary]) -> Rows {
-    let titles = ["NAME", "KIND", "NEXT", "LAST", "PAUSED", "SCHEDULE"];
-    Rows::of(&titles, recurring_jobs, |job| {
-        vec![
-            job.name.clone(),
-            job.kind.clone(),
-            next(job),
-            last(job),
-            job.paused_at.map_or(String::new(), relative),
-            schedule(job),
-        ]
-    })
+    global.print_list(
+        &recurring_jobs,
+        "there are no recurring jobs: declare some in queue.toml, or add one with \
+         `queue recurring add`",
+        &[
+            ("NAME", &|job| job.name.clone()),
+            ("KIND", &|job| job.kind.clone()),
+            ("NEXT", &next),
+            ("LAST", &last),
+            ("PAUSED", &|job| since(job.paused_at)),
+            ("SCHEDULE", &schedule),
+        ],
+    )
 }
 
 fn next(job: &RecurringJobSummary) -> String {
