@@ -1,5 +1,6 @@
 //! Exit codes, and the errors of commands.
 
+use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 
 use queue_core::EnqueueError;
@@ -39,12 +40,14 @@ impl Failure {
         }
     }
 
-    pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, anyhow::Error::msg(message.into()))
+    /// Makes the error of a command line or a configuration that is not valid. Takes a message, or
+    /// an error that needs no causes.
+    pub(super) fn usage(message: impl Display + Debug + Send + Sync + 'static) -> Self {
+        Self::new(Exit::Usage, anyhow::Error::msg(message))
     }
 
-    pub(super) fn failed(message: impl Into<String>) -> Self {
-        Self::new(Exit::Failed, anyhow::Error::msg(message.into()))
+    pub(super) fn failed(message: &'static str) -> Self {
+        Self::new(Exit::Failed, anyhow::Error::msg(message))
     }
 
     /// Ends the command quietly: the reader of its output has gone away.

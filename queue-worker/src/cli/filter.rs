@@ -92,7 +92,7 @@ fn check_names(args: &FilterArgs) -> Result<(), Failure> {
         args.tag.as_deref().map(queue_core::check_tag),
     ];
     let checked: Result<(), _> = checks.into_iter().flatten().collect();
-    checked.map_err(|invalid| Failure::usage(invalid.to_string()))
+    checked.map_err(Failure::usage)
 }
 
 /// Reads an age, which the database can subtract from its time.

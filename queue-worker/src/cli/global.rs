@@ -45,7 +45,7 @@ impl Global {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
-        Config::load(&overrides).map_err(|invalid| Failure::usage(invalid.to_string()))
+        Config::load(&overrides).map_err(Failure::usage)
     }
 
     /// Prints a result: with `--json` as JSON, otherwise as text.

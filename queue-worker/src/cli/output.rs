@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 
 /// Prints lines to the standard output. A closed pipe ends the command without an error.
 pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
@@ -18,10 +18,9 @@ pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     let written = write!(out, "{text}{end}").and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::reader_gone(),
-        _ => Failure::new(
-            Exit::Failed,
-            anyhow::Error::new(error).context("could not write the result"),
-        ),
+        _ => anyhow::Error::new(error)
+            .context("could not write the result")
+            .into(),
     })
 }
 

@@ -110,7 +110,7 @@ async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit
 }
 
 fn check(queue: &str) -> Result<(), Failure> {
-    check_queue(queue).map_err(|invalid| Failure::usage(invalid.to_string()))
+    check_queue(queue).map_err(Failure::usage)
 }
 
 async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure> {

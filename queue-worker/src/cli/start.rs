@@ -78,8 +78,7 @@ pub(super) async fn run_process<S: Send + Sync + 'static>(
     for warning in warnings(&config, &app) {
         tracing::warn!("{warning}");
     }
-    let process = Process::new(database.queue()?, app, config.settings)
-        .map_err(|invalid| Failure::usage(invalid.to_string()))?;
+    let process = Process::new(database.queue()?, app, config.settings).map_err(Failure::usage)?;
     process.run_until_signal().await;
     Ok(Exit::Fine)
 }

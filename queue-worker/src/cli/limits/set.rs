@@ -36,7 +36,7 @@ impl Set {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let name = self.name.full();
         let setting = self.setting()?;
-        limits::check(&name, setting).map_err(|invalid| Failure::usage(invalid.to_string()))?;
+        limits::check(&name, setting).map_err(Failure::usage)?;
         let (mut conn, schema) = Database::open(global).await?;
         let set = limits::change(&mut conn, &schema, &name, setting).await?;
         say_set(&name, &set);
