@@ -13,22 +13,6 @@ use crate::config::{Config, Override};
 #[derive(Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    #[command(flatten)]
-    flags: GlobalSettings,
-    /// Prints JSON for programs, with stable field names
-    #[arg(long, global = true)]
-    pub(super) json: bool,
-    /// Logs more; may be given twice
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(super) verbose: u8,
-    /// The settings that are given by flags.
-    #[arg(skip)]
-    pub(super) settings: Vec<Override>,
-}
-
-/// The settings that every command accepts; [`given_settings`] reads them.
-#[derive(Default, Args)]
-struct GlobalSettings {
     /// The database, as postgres://user:password@host/name
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL")]
     database_url: Option<OsString>,
@@ -38,6 +22,15 @@ struct GlobalSettings {
     /// The configuration file [default: queue.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE", env = "QUEUE_CONFIG")]
     config: Option<OsString>,
+    /// Prints JSON for programs, with stable field names
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Logs more; may be given twice
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// The settings that are given by flags, as [`given_settings`] reads them.
+    #[arg(skip)]
+    pub(super) settings: Vec<Override>,
 }
 
 impl Global {
