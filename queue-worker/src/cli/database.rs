@@ -7,7 +7,7 @@ use queue_core::{Queue, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
-use super::{Exit, Failure, Global};
+use super::{Exit, Failure};
 use crate::config::{Config, DatabaseSettings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,13 +21,9 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn of(global: &Global) -> Result<Self, Failure> {
-        Self::configured(&global.load()?)
-    }
-
     /// Opens a connection to the configured database, and returns its schema too.
-    pub(super) async fn open(global: &Global) -> Result<(PgConnection, Schema), Failure> {
-        let database = Self::of(global)?;
+    pub(super) async fn open(config: &Config) -> Result<(PgConnection, Schema), Failure> {
+        let database = Self::configured(config)?;
         Ok((database.connect().await?, database.schema))
     }
 

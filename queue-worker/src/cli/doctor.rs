@@ -21,10 +21,9 @@ has a stable `check`, such as `no_live_process`.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = global.load()?;
-    let database = Database::configured(&config)?;
-    let mut conn = database.connect().await?;
+    let (mut conn, schema) = Database::open(&config).await?;
     let dead_after = config.settings.process.dead_after;
-    let findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
+    let findings = doctor::examine(&mut conn, &schema, dead_after).await?;
     let healthy = findings.is_empty();
     let result = json!({"healthy": healthy, "findings": findings});
     global.print(&result, |_| report(&findings, stdout().is_terminal()))?;

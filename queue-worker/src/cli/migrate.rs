@@ -45,7 +45,7 @@ impl Migrate {
 }
 
 async fn up(global: &Global) -> Result<Exit, Failure> {
-    let database = Database::of(global)?;
+    let database = Database::configured(&global.load()?)?;
     let applied = apply(&database).await?;
     let schema = database.schema.name();
     say(match applied.len() as u64 {
@@ -71,7 +71,7 @@ pub(super) async fn apply(database: &Database) -> Result<Vec<Migration>, Failure
 }
 
 async fn status(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let found = migrate::status(&mut conn, &schema).await?;
     let known = found.known.iter().map(|status| {
         let (version, name) = (status.migration.version, status.migration.name);

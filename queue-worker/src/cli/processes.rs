@@ -7,9 +7,8 @@ use super::{Database, Exit, Failure, Global};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = global.load()?;
-    let database = Database::configured(&config)?;
-    let mut conn = database.connect().await?;
-    let processes = processes::list(&mut conn, &database.schema).await?;
+    let (mut conn, schema) = Database::open(&config).await?;
+    let processes = processes::list(&mut conn, &schema).await?;
     let dead_after_seconds = config.settings.process.dead_after.as_secs_f64();
     let status = |process: &ProcessSummary| status(process, dead_after_seconds).to_owned();
     let silence = |seconds| format!("{} ago", spell_duration(seconds));

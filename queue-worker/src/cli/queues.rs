@@ -68,7 +68,7 @@ impl Queues {
 }
 
 async fn list(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let queues = queues::list(&mut conn, &schema).await?;
     let number = |count: i64| grouped(count.unsigned_abs());
     let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
@@ -91,7 +91,7 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
 /// Pauses or resumes queues. Checks all names before the first change.
 async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit, Failure> {
     queues.iter().try_for_each(|queue| check(queue))?;
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for queue in queues {
         let changed = match pauses {
@@ -115,7 +115,7 @@ fn check(queue: &str) -> Result<(), Failure> {
 
 async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure> {
     check(queue)?;
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let ready = JobFilter {
         states: vec![JobState::Ready],
         queue: Some(queue.to_owned()),

@@ -14,7 +14,7 @@ Jobs are counted up to a million in each state, which is cheap even if there are
 Finished jobs are counted until they are cleared, by default after a day.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let figures = stats::gather(&mut conn, &schema).await?;
     global.print(&figures, report)
 }

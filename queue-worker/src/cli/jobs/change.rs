@@ -54,7 +54,7 @@ pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Res
     if which.ids.is_empty() {
         return run_matching(global, action, which).await;
     }
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let report = Report::of(&change(&mut conn, &schema, action, &which.ids).await?);
     report.conclude(action, global.json)?;
     Ok(report.exit())
@@ -62,7 +62,7 @@ pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Res
 
 async fn run_matching(global: &Global, action: JobAction, which: Which) -> Result<Exit, Failure> {
     let filter = complete(action, which.filter.filter()?)?;
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let count = count(&mut conn, &schema, action, &filter).await?;
     let described = which.filter.describe(&filter.states);
     if count.count == 0 {

@@ -30,7 +30,7 @@ impl List {
 
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let filter = self.filter.filter()?;
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let found = jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await?;
         let empty = match self.says_nothing() {
             true => "there are no jobs yet: `queue enqueue KIND` adds one",

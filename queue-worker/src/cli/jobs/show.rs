@@ -23,7 +23,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let job = jobs::show(&mut conn, &schema, self.id).await?;
         let job = job.ok_or_else(|| unknown(self.id))?;
         global.print_details(&job, self.args, text)

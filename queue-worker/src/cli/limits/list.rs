@@ -39,7 +39,7 @@ impl Default for List {
 
 impl List {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let found = limits::list(&mut conn, &schema, &self.after, self.count).await?;
         let empty = match self.after.is_empty() {
             true => "no limit is set or in use: `queue limits set NAME` sets one",

@@ -37,7 +37,7 @@ impl Set {
         let name = self.name.full();
         let setting = self.setting()?;
         limits::check(&name, setting).map_err(Failure::usage)?;
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let set = limits::change(&mut conn, &schema, &name, setting).await?;
         say_set(&name, &set);
         let mut result = setting_json(&name, &set.now);
@@ -79,7 +79,7 @@ fn say_set(name: &str, set: &LimitSet) {
 
 pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure> {
     let name = name.full();
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let changed = limits::reset(&mut conn, &schema, &name).await?;
     say(match changed {
         true => format!("removed the limit of {name}: the limits of the jobs apply again"),

@@ -6,7 +6,7 @@ use crate::cli::output::{coming, relative, since};
 use crate::cli::{Database, Exit, Failure, Global};
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let recurring_jobs = recurring::list(&mut conn, &schema).await?;
     global.print_list(
         &recurring_jobs,

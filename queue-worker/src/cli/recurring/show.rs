@@ -24,7 +24,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let found = recurring::show(&mut conn, &schema, &self.name, self.firings).await?;
         let job = found.ok_or(RecurringError::Unknown(self.name))?;
         global.print_details(&job, self.args, text)

@@ -40,7 +40,7 @@ pub(super) async fn set_paused(
     which: &Names,
     paused: bool,
 ) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(global).await?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for name in &which.names {
         let changed = match paused {
@@ -60,7 +60,7 @@ pub(super) async fn set_paused(
 
 impl Remove {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let names = self.which.names;
         if !confirm(&format!("remove {}", names.join(", ")), self.yes)? {
             return Ok(Exit::Failed);
@@ -82,7 +82,7 @@ impl Remove {
 
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(global).await?;
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
         let id = recurring::run(&mut conn, &schema, &self.name).await?;
         let result = json!({"recurring_job": self.name, "id": id});
         global.print(&result, |_| id.to_string())
