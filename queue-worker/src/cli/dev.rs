@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::say;
-use super::start::{ProcessFlags, run_process};
-use super::{Database, Exit, Failure, Global, migrate};
+use super::start::ProcessFlags;
+use super::{Database, Exit, Failure, Global, migrate, start};
 use crate::App;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
@@ -68,7 +68,6 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
 }
 
 async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {
-    let database = Database::configured(&config)?;
-    migrate::apply(&database).await?;
-    run_process(&database, app, config).await
+    migrate::apply(&Database::configured(&config)?).await?;
+    start::run(app, config).await
 }

@@ -202,7 +202,7 @@ async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exi
     let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
     log::start(&global, runs_jobs)?;
     match command {
-        Command::Start(_flags) => start::run(&global, app).await,
+        Command::Start(_flags) => start::run(app, global.load()?).await,
         Command::Check(_flags) => check::run(&global, app),
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, &app).await,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{Database, Exit, Failure, Global};
+use super::{Database, Exit, Failure};
 use crate::config::{Config, RecurringSettings};
 use crate::handlers;
 use crate::{App, Process};
@@ -55,21 +55,12 @@ pub(super) struct ProcessFlags {
     notifications: Option<OsString>,
 }
 
-pub(super) async fn run<S: Send + Sync + 'static>(
-    global: &Global,
-    app: App<S>,
-) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let database = Database::configured(&config)?;
-    run_process(&database, app, config).await
-}
-
 /// Runs a process until it is asked to stop.
-pub(super) async fn run_process<S: Send + Sync + 'static>(
-    database: &Database,
+pub(super) async fn run<S: Send + Sync + 'static>(
     app: App<S>,
     config: Config,
 ) -> Result<Exit, Failure> {
+    let database = Database::configured(&config)?;
     let app = complete(app, &config)?;
     match &config.file {
         Some(file) => tracing::info!(file = %file.display(), "read the configuration"),
