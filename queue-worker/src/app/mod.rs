@@ -170,7 +170,9 @@ impl<S: Send + Sync + 'static> App<S> {
         self.hooks.stopped.push(Arc::new(hook));
         self
     }
+}
 
+impl<S> App<S> {
     /// Returns the kinds this application can run, sorted.
     pub fn kinds(&self) -> Vec<String> {
         self.handlers.keys().cloned().collect()

@@ -18,7 +18,7 @@ pub(super) fn run<S: Send + Sync + 'static>(global: &Global, app: App<S>) -> Res
     global.print(&summary(&config, &app), |_| text(&config, &app))
 }
 
-fn summary<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> serde_json::Value {
+fn summary<S>(config: &Config, app: &App<S>) -> serde_json::Value {
     let settings = &config.settings;
     let workers = settings.workers.iter().map(|worker| {
         let queues = worker.queues.patterns().iter().map(ToString::to_string);
@@ -47,14 +47,14 @@ fn source(config: &Config) -> String {
     }
 }
 
-fn recurring_jobs<S: Send + Sync + 'static>(app: &App<S>) -> Vec<&str> {
+fn recurring_jobs<S>(app: &App<S>) -> Vec<&str> {
     app.recurring_jobs()
         .iter()
         .map(|each| each.name())
         .collect()
 }
 
-fn text<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> String {
+fn text<S>(config: &Config, app: &App<S>) -> String {
     let settings = &config.settings;
     let on = |enabled| if enabled { "on" } else { "off" };
     let mut lines = vec![format!("the configuration is valid: {}", source(config))];

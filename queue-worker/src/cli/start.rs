@@ -75,7 +75,7 @@ pub(super) async fn run<S: Send + Sync + 'static>(
 }
 
 /// Returns what is probably a mistake in the configuration, although a process can start with it.
-pub(super) fn warnings<S: Send + Sync + 'static>(config: &Config, app: &App<S>) -> Vec<String> {
+pub(super) fn warnings<S>(config: &Config, app: &App<S>) -> Vec<String> {
     let kinds = app.kinds();
     let unknown = config
         .recurring

@@ -43,15 +43,13 @@ impl<S: Send + Sync + 'static> App<S> {
 }
 
 /// Returns the default options of jobs of a kind in this program.
-pub(crate) fn options_of<S: Send + Sync + 'static>(
+pub(crate) fn options_of<S>(
     kind: &str,
     handlers: &BTreeMap<String, HandlerSettings>,
     app: &App<S>,
 ) -> Options {
-    match handlers.get(kind) {
-        Some(handler) => options(handler),
-        None => app.options_of(kind),
-    }
+    let handler = handlers.get(kind).map(options);
+    handler.unwrap_or_else(|| app.options_of(kind))
 }
 
 fn options(settings: &HandlerSettings) -> Options {

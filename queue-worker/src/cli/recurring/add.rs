@@ -79,11 +79,7 @@ pub(super) struct Add {
 }
 
 impl Add {
-    pub(super) async fn run<S: Send + Sync + 'static>(
-        self,
-        global: &Global,
-        app: &App<S>,
-    ) -> Result<Exit, Failure> {
+    pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         let config = global.load()?;
         let replaces = self.replace;
         let options = handlers::options_of(&self.kind, &config.handlers, app);

@@ -50,11 +50,7 @@ enum Command {
 }
 
 impl Recurring {
-    pub(super) async fn run<S: Send + Sync + 'static>(
-        self,
-        global: &Global,
-        app: &App<S>,
-    ) -> Result<Exit, Failure> {
+    pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         match self.command.unwrap_or(Command::List) {
             Command::List => list::run(global).await,
             Command::Show(show) => show.run(global).await,
