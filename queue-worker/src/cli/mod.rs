@@ -143,10 +143,7 @@ enum Command {
 
 /// Runs the command line of this process on a new runtime.
 pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime {
+    match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let exit = runtime.block_on(run_async(app));
             // A blocking job that ignores the request to stop must not keep the program running.
