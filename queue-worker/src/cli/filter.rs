@@ -12,7 +12,7 @@ use super::exit::Failure;
 /// No job is older.
 const AGE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Which jobs")]
 pub(super) struct FilterArgs {
     /// Jobs in this state; several separated by commas
@@ -35,11 +35,7 @@ pub(super) struct FilterArgs {
 impl FilterArgs {
     /// Returns whether no flag is set.
     pub(super) fn is_empty(&self) -> bool {
-        self.state.is_empty()
-            && self.queue.is_none()
-            && self.kind.is_none()
-            && self.tag.is_none()
-            && self.older_than.is_none()
+        *self == Self::default()
     }
 
     /// Makes the filter.
