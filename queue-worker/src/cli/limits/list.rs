@@ -15,33 +15,26 @@ const HOLDERS_NAMED: usize = 3;
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// Only keys after this one, such as the last one of the previous page
-    #[arg(
-        long,
-        value_name = "KEY",
-        default_value = "",
-        hide_default_value = true
-    )]
-    after: String,
+    #[arg(long, value_name = "KEY")]
+    after: Option<String>,
     /// The maximum number of keys
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = COUNT,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
 }
 
-impl Default for List {
-    fn default() -> Self {
-        Self {
-            after: String::new(),
-            count: COUNT,
-        }
-    }
-}
+/// The list without any flags.
+pub(super) const FIRST_PAGE: List = List {
+    after: None,
+    count: COUNT,
+};
 
 impl List {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let (mut conn, schema) = Database::open(&global.load()?).await?;
-        let found = limits::list(&mut conn, &schema, &self.after, self.count).await?;
-        let empty = match self.after.is_empty() {
+        let after = self.after.unwrap_or_default();
+        let found = limits::list(&mut conn, &schema, &after, self.count).await?;
+        let empty = match after.is_empty() {
             true => "no limit is set or in use: `queue limits set NAME` sets one",
             false => "there are no further keys",
         };

@@ -70,7 +70,7 @@ impl Name {
 impl Limits {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self.command {
-            None => list::List::default().run(global).await,
+            None => list::FIRST_PAGE.run(global).await,
             Some(Command::List(list)) => list.run(global).await,
             Some(Command::Set(set)) => set.run(global).await,
             Some(Command::Reset(name)) => set::reset(global, &name).await,
