@@ -26,6 +26,7 @@ mod document;
 mod queues;
 
 mod check;
+pub(crate) mod options;
 mod problem;
 mod values;
 

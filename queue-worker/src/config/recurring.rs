@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use super::backoff::BackoffSettings;
 use super::check::Check;
 use super::handlers::{HandlerSettings, HandlerTable, Secret, Timeout};
+use super::options::{count, with};
 use super::values::{duration, json, zone};
 
 /// A recurring job. Options that are `None` are those of the kind.
@@ -70,20 +71,11 @@ impl RecurringSettings {
         }
     }
 
-    fn options(&self, mut options: Options) -> Options {
-        let small = |count: u16| i16::try_from(count).unwrap_or(i16::MAX);
-        if let Some(queue) = &self.queue {
-            options = options.queue(queue.clone());
-        }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(attempts) = self.attempts {
-            options = options.attempts(small(attempts));
-        }
-        if let Some(crashes) = self.crashes {
-            options = options.crashes(small(crashes));
-        }
+    fn options(&self, options: Options) -> Options {
+        let options = with(options, self.queue.clone(), Options::queue);
+        let options = with(options, self.priority, Options::priority);
+        let options = with(options, self.attempts.map(count), Options::attempts);
+        let options = with(options, self.crashes.map(count), Options::crashes);
         self.tags.iter().cloned().fold(options, Options::tag)
     }
 }

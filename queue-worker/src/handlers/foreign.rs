@@ -17,6 +17,7 @@ use crate::app::context::Cx;
 use crate::app::handler::{Handler, Slot};
 use crate::app::perform::{Next, Policy};
 use crate::app::run_error::RunError;
+use crate::config::options::{count, with};
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 
 /// The first wait of an exponential backoff.
@@ -53,14 +54,8 @@ pub(crate) fn options_of<S>(
 }
 
 fn options(settings: &HandlerSettings) -> Options {
-    let mut options = Options::new();
-    if let Some(queue) = &settings.queue {
-        options = options.queue(queue.clone());
-    }
-    if let Some(attempts) = settings.attempts {
-        options = options.attempts(i16::try_from(attempts).unwrap_or(i16::MAX));
-    }
-    options
+    let options = with(Options::new(), settings.queue.clone(), Options::queue);
+    with(options, settings.attempts.map(count), Options::attempts)
 }
 
 /// Makes the handler of a kind whose work is done outside of this program.

@@ -7,6 +7,8 @@ use queue_core::{NewJob, Options};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::config::options::with;
+
 /// Returns the default options of a kind.
 pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
 
@@ -44,18 +46,6 @@ pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, Str
     let options = with(options, delay, Options::delay);
     let options = with(options, line.at, Options::at);
     Ok(NewJob::untyped(line.kind, &*line.args, options))
-}
-
-/// Sets one of the options, if a value is given.
-pub(super) fn with<T>(
-    options: Options,
-    value: Option<T>,
-    set: impl FnOnce(Options, T) -> Options,
-) -> Options {
-    match value {
-        Some(value) => set(options, value),
-        None => options,
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

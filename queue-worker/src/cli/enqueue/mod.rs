@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
+use crate::config::options::with;
 use crate::{App, handlers};
-use line::{OptionsOf, with};
+use line::OptionsOf;
 
 const EXAMPLES: &str = "\
 Examples:
