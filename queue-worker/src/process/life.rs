@@ -17,16 +17,6 @@ use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
 use crate::worker::{Shared, Worker, give_back_prefetched};
 
-/// Why a life ends.
-enum LifeEnd {
-    /// The process was asked to stop.
-    Asked,
-    /// Others presume it dead, or may soon.
-    Lost(Lost),
-    /// Outcomes can no longer be recorded.
-    CompleterFailed,
-}
-
 struct Life<'a, S> {
     process: &'a Process<S>,
     id: ProcessId,
@@ -50,32 +40,31 @@ where
         parts: start(process, id, &runs),
         runs,
     };
-    let end = life.end().await;
+    let is_asked = life.wait_for_end().await;
     let shared = &life.parts.shared;
     shared.stopping.cancel();
     shared.runs.close();
-    match end {
-        LifeEnd::Asked => {
-            tracing::info!(jobs = shared.in_flight.count(), "stopping");
-            life.let_jobs_finish().await;
-        }
-        LifeEnd::Lost(lost) => report(lost),
-        LifeEnd::CompleterFailed => {
-            tracing::error!("the completer failed; starting over");
-        }
+    if is_asked {
+        tracing::info!(jobs = shared.in_flight.count(), "stopping");
+        life.let_jobs_finish().await;
     }
     life.interrupt_jobs().await;
     life.close().await;
 }
 
 impl<S: Send + Sync + 'static> Life<'_, S> {
-    async fn end(&mut self) -> LifeEnd {
+    /// Waits for the end of the life. Returns whether the process was asked to stop; otherwise a new
+    /// life begins.
+    async fn wait_for_end(&mut self) -> bool {
         tokio::select! {
-            () = self.stop.asked() => LifeEnd::Asked,
+            () = self.stop.asked() => return true,
             // Without a heartbeat, others will presume this process dead.
-            lost = &mut self.parts.heartbeat => LifeEnd::Lost(lost.unwrap_or(Lost::Silent)),
-            _ended = &mut self.parts.completer => LifeEnd::CompleterFailed,
+            lost = &mut self.parts.heartbeat => report(lost.unwrap_or(Lost::Silent)),
+            _ended = &mut self.parts.completer => {
+                tracing::error!("the completer failed; starting over");
+            }
         }
+        false
     }
 
     /// Gives back jobs that have not begun, and waits for the others until the shutdown timeout.
