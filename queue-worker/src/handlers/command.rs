@@ -125,20 +125,16 @@ fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
 }
 
 fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
-    let program = &spec.program;
-    match &spec.cwd {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let reason = match &spec.cwd {
         // The error is the same for a missing directory and a missing program.
-        Some(cwd) if error.kind() == io::ErrorKind::NotFound && !cwd.is_dir() => {
-            format!(
-                "could not start `{program}`: there is no directory `{}`",
-                cwd.display()
-            )
+        Some(cwd) if is_missing && !cwd.is_dir() => {
+            format!("there is no directory `{}`", cwd.display())
         }
-        _ if error.kind() == io::ErrorKind::NotFound => {
-            format!("could not start `{program}`: command not found")
-        }
-        _ => format!("could not start `{program}`: {error}"),
-    }
+        _ if is_missing => "command not found".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("could not start `{}`: {reason}", spec.program)
 }
 
 /// Writes the arguments and closes the pipe. The command need not read all of them.
