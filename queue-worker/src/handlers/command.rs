@@ -76,8 +76,8 @@ async fn supervise(
         let mut pipes = pin!(async {
             tokio::join!(
                 feed(stdin, args),
-                log_output(stdout, attempt),
-                errors.read(stderr)
+                drain(stdout, |output| log_output(output, attempt)),
+                drain(stderr, |chunk| errors.push(chunk))
             )
         });
         let mut pipes_are_open = true;
@@ -150,18 +150,22 @@ async fn feed(stdin: Option<ChildStdin>, args: &str) {
     }
 }
 
-async fn log_output(stdout: Option<impl AsyncRead + Unpin>, attempt: &Attempt) {
-    let Some(mut stdout) = stdout else { return };
+/// Reads a pipe to its end.
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
+    let Some(mut pipe) = pipe else { return };
     let mut chunk = [0; 4096];
-    while let Ok(count @ 1..) = stdout.read(&mut chunk).await {
-        let output = String::from_utf8_lossy(&chunk[..count]);
-        tracing::debug!(
-            job_id = %attempt.job_id,
-            kind = attempt.kind,
-            output = output.trim_end(),
-            "output of the command"
-        );
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        take(&chunk[..count]);
     }
+}
+
+fn log_output(output: &[u8], attempt: &Attempt) {
+    tracing::debug!(
+        job_id = %attempt.job_id,
+        kind = attempt.kind,
+        output = String::from_utf8_lossy(output).trim_end(),
+        "output of the command"
+    );
 }
 
 /// The end of the standard error.
@@ -172,14 +176,6 @@ struct Tail {
 }
 
 impl Tail {
-    async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
-        let Some(mut pipe) = pipe else { return };
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
-            self.push(&chunk[..count]);
-        }
-    }
-
     fn push(&mut self, chunk: &[u8]) {
         self.bytes.extend_from_slice(chunk);
         let excess = self.bytes.len().saturating_sub(ERROR_BYTES);
