@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::output::say;
@@ -60,11 +61,9 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
         data,
         ..EmbeddedOptions::default()
     };
-    let started = Embedded::start(options).await.map_err(anyhow::Error::new);
-    started.map_err(|error| {
-        let error = error.context("could not start a Postgres for development");
-        Failure::new(Exit::Unreachable, error)
-    })
+    let started = Embedded::start(options).await;
+    let started = started.context("could not start a Postgres for development");
+    started.map_err(|error| Failure::new(Exit::Unreachable, error))
 }
 
 async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {

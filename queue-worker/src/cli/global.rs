@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use anyhow::Context as _;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 use serde::Serialize;
@@ -62,8 +63,7 @@ impl Global {
         with_args: bool,
         text: impl FnOnce(&T, bool) -> String,
     ) -> Result<Exit, Failure> {
-        let mut value = serde_json::to_value(job)
-            .map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
+        let mut value = serde_json::to_value(job).context("could not write JSON")?;
         if let (false, Some(fields)) = (with_args, value.as_object_mut()) {
             fields.remove("args");
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context as _;
 use chrono::{DateTime, Local, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
 use indicatif::HumanCount;
@@ -37,8 +38,7 @@ pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
     } else {
         serde_json::to_string(value)
     };
-    let text = text.map_err(|error| anyhow::Error::new(error).context("could not write JSON"))?;
-    print(text)
+    print(text.context("could not write JSON")?)
 }
 
 /// A column of a table: its title, and its cell in the row of an item.
