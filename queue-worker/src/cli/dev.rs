@@ -36,22 +36,18 @@ impl Dev {
         app: App<S>,
     ) -> Result<Exit, Failure> {
         let mut config = global.load()?;
-        let embedded = match config.database.url {
-            Some(_) => None,
-            None => Some(start_postgres(self.data).await?),
-        };
-        if let Some(embedded) = &embedded {
-            let url = embedded.url();
-            say(embedded.announcement());
-            say(format!(
-                "to use it with other commands: export DATABASE_URL='{url}'"
-            ));
-            config.database.url = Some(url);
+        if config.database.url.is_some() {
+            return run(app, config).await;
         }
+        let embedded = start_postgres(self.data).await?;
+        let url = embedded.url();
+        say(embedded.announcement());
+        say(format!(
+            "to use it with other commands: export DATABASE_URL='{url}'"
+        ));
+        config.database.url = Some(url);
         let ended = run(app, config).await;
-        if let Some(embedded) = embedded {
-            embedded.stop().await.map_err(anyhow::Error::new)?;
-        }
+        embedded.stop().await.map_err(anyhow::Error::new)?;
         ended
     }
 }
