@@ -1,6 +1,6 @@
 //! Confirmation before many rows are changed.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use super::exit::{Exit, Failure};
 use super::output::say;
@@ -19,10 +19,8 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<bool, Failure> {
     let _ = write!(io::stderr().lock(), "{question}? [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let read = io::stdin().read_line(&mut answer);
+    read.map_err(|error| Failure::new(Exit::Failed, error))?;
     let agreed = is_yes(&answer);
     if !agreed {
         say("nothing was changed");
