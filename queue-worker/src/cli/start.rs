@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::{Database, Exit, Failure};
-use crate::config::{Config, RecurringSettings};
-use crate::handlers;
-use crate::{App, Process};
+use crate::config::Config;
+use crate::{App, Process, handlers};
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -77,18 +76,16 @@ pub(super) async fn run<S: Send + Sync + 'static>(
 /// Returns what is probably a mistake in the configuration, although a process can start with it.
 pub(super) fn warnings<S>(config: &Config, app: &App<S>) -> Vec<String> {
     let kinds = app.kinds();
-    let unknown = config
-        .recurring
-        .iter()
-        .filter(|(_, settings)| !kinds.contains(&settings.kind));
-    let warning = |(name, settings): (&String, &RecurringSettings)| {
+    let recurring_jobs = config.recurring.iter();
+    let unknown = recurring_jobs.filter(|(_, settings)| !kinds.contains(&settings.kind));
+    let warnings = unknown.map(|(name, settings)| {
         let kind = &settings.kind;
         format!(
             "the recurring job `{name}` enqueues jobs of kind `{kind}`, which this program does not \
              know: they run only where a process knows it"
         )
-    };
-    unknown.map(warning).collect()
+    });
+    warnings.collect()
 }
 
 /// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error
