@@ -185,11 +185,8 @@ async fn start_of_body(mut response: Response, time: Duration) -> String {
 }
 
 fn not_answered(spec: &HttpHandler, error: reqwest::Error) -> String {
-    format!(
-        "no answer from `{}`: {}",
-        address(spec),
-        with_causes(&error.without_url())
-    )
+    let reason = with_causes(&error.without_url());
+    format!("no answer from `{}`: {reason}", address(spec))
 }
 
 /// Returns the URL without its parts that may be secret: user, password, query and fragment.
