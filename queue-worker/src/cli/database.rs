@@ -30,7 +30,7 @@ impl Database {
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {
         let DatabaseSettings { url, schema } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
-        let schema = Schema::named(schema).map_err(|error| Failure::new(Exit::Usage, error))?;
+        let schema = Schema::named(schema)?;
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
         Ok(Self {
@@ -57,9 +57,7 @@ impl Database {
             .max_connections(2)
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(self.options.clone());
-        Queue::new(pool)
-            .in_schema(self.schema.name())
-            .map_err(|error| Failure::new(Exit::Usage, error))
+        Ok(Queue::new(pool).in_schema(self.schema.name())?)
     }
 
     /// Describes where the database is, without the password.

@@ -3,11 +3,11 @@
 use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 
-use queue_core::EnqueueError;
 use queue_core::operations::jobs::BulkError;
 use queue_core::operations::limits::LimitError;
 use queue_core::operations::queues::QueueError;
 use queue_core::recurring::RecurringError;
+use queue_core::{EnqueueError, InvalidName};
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,12 @@ macro_rules! from_errors_of_operations {
     )*};
 }
 from_errors_of_operations!(BulkError, LimitError, QueueError);
+
+impl From<InvalidName> for Failure {
+    fn from(invalid: InvalidName) -> Self {
+        Self::usage(invalid)
+    }
+}
 
 impl From<EnqueueError> for Failure {
     fn from(error: EnqueueError) -> Self {

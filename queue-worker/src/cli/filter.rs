@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::JobFilter;
-use queue_core::{JobId, JobState};
+use queue_core::{InvalidName, JobId, JobState};
 
 use super::exit::Failure;
 
@@ -81,14 +81,13 @@ fn either(states: &[JobState]) -> String {
 }
 
 /// Rejects invalid names: no job can have them, so they are mistakes.
-fn check_names(args: &FilterArgs) -> Result<(), Failure> {
+fn check_names(args: &FilterArgs) -> Result<(), InvalidName> {
     let checks = [
         args.queue.as_deref().map(queue_core::check_queue),
         args.kind.as_deref().map(queue_core::check_kind),
         args.tag.as_deref().map(queue_core::check_tag),
     ];
-    let checked: Result<(), _> = checks.into_iter().flatten().collect();
-    checked.map_err(Failure::usage)
+    checks.into_iter().flatten().collect()
 }
 
 /// Reads an age, which the database can subtract from its time.

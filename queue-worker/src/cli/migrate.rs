@@ -115,9 +115,7 @@ fn judge(schema: &str, found: &Status) -> Exit {
 }
 
 fn sql(global: &Global) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let schema =
-        Schema::named(&config.database.schema).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let schema = Schema::named(&global.load()?.database.schema)?;
     print(migrate::script(&schema))?;
     Ok(Exit::Fine)
 }

@@ -90,7 +90,7 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
 
 /// Pauses or resumes queues. Checks all names before the first change.
 async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit, Failure> {
-    queues.iter().try_for_each(|queue| check(queue))?;
+    queues.iter().try_for_each(|queue| check_queue(queue))?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for queue in queues {
@@ -109,12 +109,8 @@ async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit
     global.conclude(&changes)
 }
 
-fn check(queue: &str) -> Result<(), Failure> {
-    check_queue(queue).map_err(Failure::usage)
-}
-
 async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure> {
-    check(queue)?;
+    check_queue(queue)?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let ready = JobFilter {
         states: vec![JobState::Ready],
