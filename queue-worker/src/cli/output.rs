@@ -47,7 +47,6 @@ pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
 /// A table without lines. A `#` before its title aligns a column to the right, for numbers.
 struct Rows {
     table: Table,
-    fits_terminal: bool,
 }
 
 impl Rows {
@@ -65,21 +64,17 @@ impl Rows {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        let fits_terminal = io::stdout().is_terminal();
-        if fits_terminal {
+        if io::stdout().is_terminal() {
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
-        Self {
-            table,
-            fits_terminal,
-        }
+        Self { table }
     }
 
     /// Adds a row. On a terminal the last column is cut, so that the row fits one line.
     fn add(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|text| Cell::new(one_line(&text)));
         let mut row = Row::from(cells.collect::<Vec<_>>());
-        if self.fits_terminal {
+        if let ContentArrangement::Dynamic = self.table.content_arrangement() {
             row.max_height(1);
         }
         self.table.add_row(row);
