@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::account::Account;
 use super::directories::Directories;
-use super::error::{At, EmbeddedError};
+use super::error::{At, EmbeddedError, ignore};
 use super::find::Binaries;
 
 /// The name of the superuser and of the database.
@@ -55,10 +55,7 @@ impl Cluster {
     /// `initdb` leaves no incomplete data directory.
     fn create_data(&self, lock: &File) -> Result<(), EmbeddedError> {
         let fresh = self.directories.data.with_extension("new");
-        match fs::remove_dir_all(&fresh) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).at(&fresh),
-            _ => {}
-        }
+        ignore(ErrorKind::NotFound, fs::remove_dir_all(&fresh)).at(&fresh)?;
         self.run_initdb(&fresh, lock)?;
         fs::rename(&fresh, &self.directories.data).at(&self.directories.data)
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::account::Account;
-use super::error::{At, EmbeddedError};
+use super::error::{At, EmbeddedError, ignore};
 
 /// How much of the log an error shows.
 const TAIL_BYTES: usize = 2_000;
@@ -162,10 +162,8 @@ fn project() -> Result<PathBuf, EmbeddedError> {
 
 /// Creates a directory that only `account` may enter, or makes an existing one private.
 fn private_directory(path: &Path, account: &Account) -> Result<(), EmbeddedError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).at(path),
-        _ => {}
-    }
+    let created = DirBuilder::new().mode(0o700).create(path);
+    ignore(ErrorKind::AlreadyExists, created).at(path)?;
     let found = fs::symlink_metadata(path).at(path)?;
     let own = rustix::process::geteuid().as_raw();
     if !found.is_dir() || ![own, account.uid].contains(&found.uid()) {

@@ -126,9 +126,14 @@ pub enum EmbeddedError {
 
 /// Removes a file, if there is one.
 pub(super) fn remove_if_there(path: &Path) -> Result<(), EmbeddedError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at(path),
-        _ => Ok(()),
+    ignore(ErrorKind::NotFound, fs::remove_file(path)).at(path)
+}
+
+/// Takes an error of this kind for a success.
+pub(super) fn ignore(kind: ErrorKind, done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == kind => Ok(()),
+        done => done,
     }
 }
 
