@@ -25,8 +25,9 @@ pub(super) async fn run(
     let mut lines = Lines::open(path)?;
     let queue = database.queue()?;
     database.connect().await?;
-    let enqueued = enqueue_all(&queue, &mut lines, options_of).await?;
+    let enqueued = enqueue_all(&queue, &mut lines, options_of).await;
     lines.bar.finish_and_clear();
+    let enqueued = enqueued?;
     say(format!("enqueued {}", counted(enqueued, "job", "jobs")));
     global.conclude(&json!({"enqueued": enqueued}))
 }
@@ -56,10 +57,7 @@ async fn enqueue_all(
         match read {
             Ok(true) => {}
             Ok(false) => return Ok(enqueued),
-            Err(message) => {
-                lines.bar.finish_and_clear();
-                return Err(refused(lines, enqueued, &message));
-            }
+            Err(message) => return Err(refused(lines, enqueued, &message)),
         }
     }
 }
@@ -131,15 +129,11 @@ impl Lines {
             }
             self.bar.inc(text.len() as u64);
             if !text.trim_ascii().is_empty() {
-                jobs.push(checked(queue, text.trim_ascii(), options_of)?);
+                let job = line::read(text.trim_ascii(), options_of)?;
+                queue.check(&job).map_err(|error| error.to_string())?;
+                jobs.push(job);
             }
         }
         Ok(true)
     }
-}
-
-fn checked(queue: &Queue, text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, String> {
-    let job = line::read(text, options_of)?;
-    queue.check(&job).map_err(|error| error.to_string())?;
-    Ok(job)
 }

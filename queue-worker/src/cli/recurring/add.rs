@@ -84,10 +84,8 @@ impl Add {
         let replaces = self.replace;
         let options = handlers::options_of(&self.kind, &config.handlers, app);
         let name = self.name.clone();
-        let recurring = self
-            .settings()
-            .named(&name, options)
-            .map_err(RecurringError::from)?;
+        let recurring = self.settings().named(&name, options);
+        let recurring = recurring.map_err(RecurringError::from)?;
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;
