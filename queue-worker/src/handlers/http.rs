@@ -14,7 +14,6 @@
 //! Redirects are not followed, because clients turn a redirected `POST` into a `GET`. A `4xx` is
 //! retried too: it often means that one side was deployed before the other.
 
-use std::sync::Once;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -51,7 +50,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) fn http_client<'a>(
     handlers: impl IntoIterator<Item = &'a HttpHandler>,
 ) -> Result<Client, String> {
-    install_crypto();
+    // Has no effect if the program uses another provider.
+    _ = rustls::crypto::ring::default_provider().install_default();
     let is_https = |url: Url| url.scheme() == "https";
     let needs_certificates = handlers
         .into_iter()
@@ -67,12 +67,6 @@ pub(crate) fn http_client<'a>(
     builder
         .build()
         .map_err(|error| format!("could not set up HTTP: {}", with_causes(&error)))
-}
-
-/// Installs ring for the whole program, unless it has installed another provider.
-fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
 }
 
 /// Runs one attempt as a request.
