@@ -242,10 +242,7 @@ impl<S: Send + Sync + 'static> Process<S> {
 
     fn info(&self) -> ProcessInfo {
         let workers = &self.settings.workers;
-        let queues: Vec<String> = workers
-            .iter()
-            .map(|worker| worker.queues.to_string())
-            .collect();
+        let queues = workers.iter().map(|worker| worker.queues.to_string());
         let concurrency: usize = workers.iter().map(|worker| worker.concurrency).sum();
         ProcessInfo {
             name: self.name.clone(),
@@ -253,7 +250,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             details: json!({
-                "queues": queues,
+                "queues": queues.collect::<Vec<_>>(),
                 "kinds": self.app.kinds(),
                 "concurrency": concurrency,
                 "dispatcher": self.settings.dispatcher.enabled,
@@ -300,10 +297,8 @@ fn default_name() -> String {
 fn program_name() -> String {
     let program = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&program).file_stem();
-    name.map_or_else(
-        || "program".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    let name = name.unwrap_or("program".as_ref());
+    name.to_string_lossy().into_owned()
 }
 
 fn host_name() -> String {
