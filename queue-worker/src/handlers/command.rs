@@ -92,7 +92,9 @@ async fn supervise(
                 }
             }
         };
-        group.end();
+        // The leader has just been reaped, so its id still belongs to this group or to none: the
+        // system assigns ids in turn.
+        drop(group);
         if pipes_are_open {
             _ = tokio::time::timeout(LAST_OUTPUT, &mut pipes).await;
         }
@@ -215,7 +217,7 @@ fn describe(status: ExitStatus) -> String {
     format!("killed by {signal}")
 }
 
-/// The process group of a command, which is killed on drop unless it has ended.
+/// The process group of a command. Its remaining processes are killed on drop.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -228,13 +230,6 @@ impl Group {
         if let Some(leader) = self.0 {
             _ = kill_process_group(leader, signal);
         }
-    }
-
-    /// Kills the remaining processes of the group. The leader has just been reaped, so its id still
-    /// belongs to this group or to none: the system assigns ids in turn.
-    fn end(mut self) {
-        self.signal(Signal::KILL);
-        self.0 = None;
     }
 }
 
