@@ -1,5 +1,6 @@
 //! `queue check`: the configuration, without a database.
 
+use queue_core::recurring::RecurringJob;
 use serde_json::json;
 
 use super::limits::{setting_json, setting_words};
@@ -48,10 +49,8 @@ fn source(config: &Config) -> String {
 }
 
 fn recurring_jobs<S>(app: &App<S>) -> Vec<&str> {
-    app.recurring_jobs()
-        .iter()
-        .map(|each| each.name())
-        .collect()
+    let recurring_jobs = app.recurring_jobs().iter();
+    recurring_jobs.map(RecurringJob::name).collect()
 }
 
 fn text<S>(config: &Config, app: &App<S>) -> String {

@@ -73,11 +73,10 @@ impl Directories {
 
     /// Waits until no other process starts a server here, and takes the lock. It is released when
     /// the file is closed, at the latest when this process ends.
-    pub(super) async fn lock(&self) -> Result<File, EmbeddedError> {
+    pub(super) fn lock(&self) -> Result<File, EmbeddedError> {
         let file = self.open_lock().at(&self.home)?;
-        let locking = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
-        let locked = locking.await.map_err(io::Error::other).flatten();
-        locked.at(&self.home)
+        file.lock().at(&self.home)?;
+        Ok(file)
     }
 
     /// Does not follow links: root opens the lock in a directory where another user may have left

@@ -25,7 +25,7 @@ pub(super) enum Running {
 /// Adopts a running server, or starts one, and creates its database. Holds the lock, so that no
 /// other process does the same at the same time.
 pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, EmbeddedError> {
-    let lock = cluster.directories.lock().await?;
+    let lock = blocking(cluster, |cluster| cluster.directories.lock()).await?;
     cluster.directories.open_socket_dir(&cluster.account)?;
     if adopt(cluster).await? {
         return Ok(Running::Adopted);
