@@ -46,6 +46,11 @@ pub struct App<S> {
     problems: Vec<InvalidApp>,
 }
 
+/// The state of an application, which all of its jobs share. Public functions write these bounds out.
+pub(crate) trait State: Send + Sync + 'static {}
+
+impl<S: Send + Sync + 'static> State for S {}
+
 /// Why an application cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

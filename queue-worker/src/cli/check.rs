@@ -7,13 +7,14 @@ use super::limits::{setting_json, setting_words};
 use super::start::{complete, warnings};
 use super::{Exit, Failure, Global};
 use crate::App;
+use crate::app::State;
 use crate::config::Config;
 
 pub(super) const HELP: &str = "\
 Reads the configuration as `queue start` would with the same flags, and shows what would run.
 Reports all problems at once, each with its place, and exits with 2 if there are any.";
 
-pub(super) fn run<S: Send + Sync + 'static>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
+pub(super) fn run<S: State>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
     let config = global.load()?;
     let app = complete(app, &config)?;
     global.print(&summary(&config, &app), |_| text(&config, &app))

@@ -9,6 +9,7 @@ use super::output::say;
 use super::start::ProcessFlags;
 use super::{Database, Exit, Failure, Global, migrate, start};
 use crate::App;
+use crate::app::State;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
 
@@ -30,11 +31,7 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    pub(super) async fn run<S: Send + Sync + 'static>(
-        self,
-        global: &Global,
-        app: App<S>,
-    ) -> Result<Exit, Failure> {
+    pub(super) async fn run<S: State>(self, global: &Global, app: App<S>) -> Result<Exit, Failure> {
         let mut config = global.load()?;
         if config.database.url.is_some() {
             return run(app, config).await;
@@ -62,7 +59,7 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
     started.map_err(|error| Failure::new(Exit::Unreachable, error))
 }
 
-async fn run<S: Send + Sync + 'static>(app: App<S>, config: Config) -> Result<Exit, Failure> {
+async fn run<S: State>(app: App<S>, config: Config) -> Result<Exit, Failure> {
     migrate::apply(&Database::configured(&config)?).await?;
     start::run(app, config).await
 }

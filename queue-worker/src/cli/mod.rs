@@ -52,6 +52,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::App;
+use crate::app::State;
 use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
@@ -194,7 +195,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-async fn dispatch<S: Send + Sync + 'static>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
+async fn dispatch<S: State>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
     log::start(&global, runs_jobs)?;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::{Database, Exit, Failure};
+use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
 
@@ -55,10 +56,7 @@ pub(super) struct ProcessFlags {
 }
 
 /// Runs a process until it is asked to stop.
-pub(super) async fn run<S: Send + Sync + 'static>(
-    app: App<S>,
-    config: Config,
-) -> Result<Exit, Failure> {
+pub(super) async fn run<S: State>(app: App<S>, config: Config) -> Result<Exit, Failure> {
     let database = Database::configured(&config)?;
     let app = complete(app, &config)?;
     match &config.file {
@@ -90,10 +88,7 @@ pub(super) fn warnings<S>(config: &Config, app: &App<S>) -> Vec<String> {
 
 /// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error
 /// that lists every conflict.
-pub(super) fn complete<S: Send + Sync + 'static>(
-    app: App<S>,
-    config: &Config,
-) -> Result<App<S>, Failure> {
+pub(super) fn complete<S: State>(app: App<S>, config: &Config) -> Result<App<S>, Failure> {
     let mut app = app
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;

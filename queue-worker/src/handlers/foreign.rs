@@ -11,12 +11,12 @@ use reqwest::Client;
 use serde_json::value::RawValue;
 
 use super::{HandlerOutcome, command, http};
-use crate::app::App;
 use crate::app::backoff::Backoff;
 use crate::app::context::Cx;
 use crate::app::handler::{Handler, Slot};
 use crate::app::perform::{Next, Policy};
 use crate::app::run_error::RunError;
+use crate::app::{App, State};
 use crate::config::options::{count, with};
 use crate::config::{BackoffSettings, HandlerRun, HandlerSettings};
 
@@ -59,7 +59,7 @@ fn options(settings: &HandlerSettings) -> Options {
 }
 
 /// Makes the handler of a kind whose work is done outside of this program.
-fn handler<S: Send + Sync + 'static>(settings: &HandlerSettings, client: &Client) -> Handler<S> {
+fn handler<S: State>(settings: &HandlerSettings, client: &Client) -> Handler<S> {
     let run = Arc::new(settings.run.clone());
     let client = client.clone();
     let policy = Policy {

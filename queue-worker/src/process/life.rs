@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::parts::{Parts, start};
 use super::{EXIT_TIMEOUT, Process};
+use crate::app::State;
 use crate::attempt::StopReason;
 use crate::connection::logged;
 use crate::services::heartbeat::Lost;
@@ -28,10 +29,7 @@ struct Life<'a, S> {
 }
 
 /// Runs all parts until the life ends, then stops the jobs and gives back the rest.
-pub(super) async fn live<S>(process: &Process<S>, id: ProcessId, stop: &Stop)
-where
-    S: Send + Sync + 'static,
-{
+pub(super) async fn live<S: State>(process: &Process<S>, id: ProcessId, stop: &Stop) {
     let runs = stop.child();
     let mut life = Life {
         process,
@@ -52,7 +50,7 @@ where
     life.close().await;
 }
 
-impl<S: Send + Sync + 'static> Life<'_, S> {
+impl<S: State> Life<'_, S> {
     /// Waits for the end of the life. Returns whether the process was asked to stop; otherwise a new
     /// life begins.
     async fn wait_for_end(&mut self) -> bool {
@@ -165,7 +163,7 @@ impl<S: Send + Sync + 'static> Life<'_, S> {
 }
 
 /// Waits for the claims that are under way, gives back the prefetched jobs, and waits for the runs.
-async fn jobs_ended<S: Send + Sync + 'static>(
+async fn jobs_ended<S: State>(
     loops: &mut Vec<JoinHandle<()>>,
     workers: &[Arc<Worker<S>>],
     shared: &Shared<S>,

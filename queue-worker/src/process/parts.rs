@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Process;
+use crate::app::State;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::services::heartbeat::{self, Lost};
@@ -37,10 +38,7 @@ pub(super) struct Parts<S> {
 }
 
 /// Starts all parts of a process.
-pub(super) fn start<S>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Parts<S>
-where
-    S: Send + Sync + 'static,
-{
+pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Parts<S> {
     let (completions, completed) = mpsc::channel(completer::QUEUE_MAX);
     let shared = Arc::new(new_shared(process, id, completions, runs));
     let recorder = Recorder {
@@ -75,7 +73,7 @@ where
     }
 }
 
-fn new_shared<S: Send + Sync + 'static>(
+fn new_shared<S: State>(
     process: &Process<S>,
     id: ProcessId,
     completions: mpsc::Sender<Completion>,
@@ -110,10 +108,7 @@ fn new_shared<S: Send + Sync + 'static>(
 }
 
 /// Makes the workers. A process without registered kinds has none: they could not claim anything.
-fn new_workers<S: Send + Sync + 'static>(
-    process: &Process<S>,
-    shared: &Arc<Shared<S>>,
-) -> Vec<Arc<Worker<S>>> {
+fn new_workers<S: State>(process: &Process<S>, shared: &Arc<Shared<S>>) -> Vec<Arc<Worker<S>>> {
     if shared.kinds.is_empty() {
         tracing::warn!("no kind of job is registered, so this process runs none");
         return Vec::new();
@@ -124,10 +119,7 @@ fn new_workers<S: Send + Sync + 'static>(
         .collect()
 }
 
-fn start_loops<S: Send + Sync + 'static>(
-    context: &ServiceContext,
-    worker: &Arc<Worker<S>>,
-) -> [JoinHandle<()>; 3] {
+fn start_loops<S: State>(context: &ServiceContext, worker: &Arc<Worker<S>>) -> [JoinHandle<()>; 3] {
     let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
     [
         context.keep("claims", move |context| {
@@ -142,7 +134,7 @@ fn start_loops<S: Send + Sync + 'static>(
 
 /// Starts the services. While the process stops, the unblocker goes on, because runs that end free
 /// slots, and so does the listener, so that jobs can still be cancelled.
-fn start_services<S: Send + Sync + 'static>(
+fn start_services<S: State>(
     process: &Process<S>,
     context: &ServiceContext,
     shared: &Arc<Shared<S>>,

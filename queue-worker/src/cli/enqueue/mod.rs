@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
+use crate::app::State;
 use crate::config::options::with;
 use crate::{App, handlers};
 use line::OptionsOf;
@@ -70,7 +71,7 @@ pub(super) struct Enqueue {
 }
 
 impl Enqueue {
-    pub(super) async fn run<S: Send + Sync + 'static>(
+    pub(super) async fn run<S: State>(
         self,
         global: &Global,
         app: &App<S>,
