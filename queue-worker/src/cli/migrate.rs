@@ -5,7 +5,7 @@ use queue_core::Schema;
 use queue_core::migrate::{self, MIGRATIONS, MigrateError, Migration, MigrationStatus, Status};
 use serde_json::json;
 
-use super::output::{absolute, counted, print, say, table_text};
+use super::output::{Column, absolute, counted, print, say, table_text};
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
@@ -77,22 +77,18 @@ async fn status(global: &Global) -> Result<Exit, Failure> {
         let (version, name) = (status.migration.version, status.migration.name);
         json!({"version": version, "name": name, "applied_at": status.applied_at})
     });
-    global.print(&known.collect::<Vec<_>>(), |_| table(&found.known))?;
+    let table = |_: &_| table_text(&found.known, &COLUMNS);
+    global.print(&known.collect::<Vec<_>>(), table)?;
     Ok(judge(schema.name(), &found))
 }
 
-fn table(known: &[MigrationStatus]) -> String {
-    table_text(
-        known,
-        &[
-            ("#VERSION", &|status| status.migration.version.to_string()),
-            ("NAME", &|status| status.migration.name.to_owned()),
-            ("APPLIED", &|status| {
-                status.applied_at.map_or("missing".to_owned(), absolute)
-            }),
-        ],
-    )
-}
+const COLUMNS: [Column<'_, MigrationStatus>; 3] = [
+    ("#VERSION", &|status| status.migration.version.to_string()),
+    ("NAME", &|status| status.migration.name.to_owned()),
+    ("APPLIED", &|status| {
+        status.applied_at.map_or("missing".to_owned(), absolute)
+    }),
+];
 
 fn judge(schema: &str, found: &Status) -> Exit {
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);

@@ -5,7 +5,7 @@ use queue_core::JobId;
 use queue_core::inspect::{LimitSummary, limits};
 
 use super::words::limit_words;
-use crate::cli::output::{count, grouped, relative, say, since};
+use crate::cli::output::{Column, count, grouped, relative, say, since};
 use crate::cli::{Database, Exit, Failure, Global};
 
 const COUNT: u32 = 50;
@@ -38,19 +38,7 @@ impl List {
             true => "no limit is set or in use: `queue limits set NAME` sets one",
             false => "there are no further keys",
         };
-        global.print_list(
-            &found,
-            empty,
-            &[
-                ("KEY", &|limit| limit.key.clone()),
-                ("LIMIT", &words),
-                ("SET BY", &|limit| limit.set_by.clone()),
-                ("#IN USE", &|limit| grouped(limit.in_use.unsigned_abs())),
-                ("#WAITING", &|limit| count(limit.waiting)),
-                ("SINCE", &|limit| since(limit.waiting_since)),
-                ("HELD BY", &holders),
-            ],
-        )?;
+        global.print_list(&found, empty, &COLUMNS)?;
         if let (false, Some(last)) = (global.json, found.last())
             && found.len() == self.count as usize
         {
@@ -59,6 +47,16 @@ impl List {
         Ok(Exit::Fine)
     }
 }
+
+const COLUMNS: [Column<'_, LimitSummary>; 7] = [
+    ("KEY", &|limit| limit.key.clone()),
+    ("LIMIT", &words),
+    ("SET BY", &|limit| limit.set_by.clone()),
+    ("#IN USE", &|limit| grouped(limit.in_use.unsigned_abs())),
+    ("#WAITING", &|limit| count(limit.waiting)),
+    ("SINCE", &|limit| since(limit.waiting_since)),
+    ("HELD BY", &holders),
+];
 
 fn words(limit: &LimitSummary) -> String {
     limit_words(limit.to, limit.space_seconds, limit.burst)
