@@ -74,10 +74,8 @@ pub enum ProcessProblem {
 
 fn listed(problems: &[ProcessProblem]) -> String {
     let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    if problems
-        .iter()
-        .any(|problem| matches!(problem, ProcessProblem::Setting(_)))
-    {
+    let is_setting = |problem: &ProcessProblem| matches!(problem, ProcessProblem::Setting(_));
+    if problems.iter().any(is_setting) {
         lines.push("(`Settings::load()` reads settings from queue.toml and QUEUE_…)".to_owned());
     }
     lines.join("\n")
