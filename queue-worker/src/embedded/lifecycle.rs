@@ -1,4 +1,4 @@
-//! Starting and stopping the server.
+//! Starting a server, or adopting a running one.
 
 use std::fs::File;
 use std::time::Duration;
@@ -34,23 +34,6 @@ pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, Embedde
     let prepared = ensure_database(cluster).await;
     prepared.map_err(EmbeddedError::Database)?;
     Ok(Running::Started(supervisor))
-}
-
-/// Stops the server in `pg_ctl`'s mode `fast` or `immediate`.
-pub(super) async fn stop(
-    cluster: &Cluster,
-    running: &mut Running,
-    mode: &'static str,
-) -> Result<(), EmbeddedError> {
-    if matches!(running, Running::No) {
-        return Ok(());
-    }
-    blocking(cluster, move |cluster| server::stop(cluster, mode)).await?;
-    if let Running::Started(supervisor) = std::mem::replace(running, Running::No) {
-        supervisor.dismiss();
-    }
-    cluster.directories.close_socket_dir();
-    Ok(())
 }
 
 /// Adopts a server that another process started. Returns whether there was one. Waits for a server
@@ -110,7 +93,7 @@ async fn ensure_database(cluster: &Cluster) -> Result<(), sqlx::Error> {
 }
 
 /// Runs blocking work on a thread of its own.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     cluster: &Cluster,
     work: impl FnOnce(&Cluster) -> Result<T, EmbeddedError> + Send + 'static,
 ) -> Result<T, EmbeddedError> {

@@ -23,6 +23,7 @@ mod find;
 
 mod error;
 
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
@@ -32,7 +33,7 @@ use cluster::{Cluster, NAME, PORT};
 use directories::Directories;
 pub use error::EmbeddedError;
 use find::Binaries;
-use lifecycle::Running;
+use lifecycle::{Running, adopt_or_start, blocking};
 
 /// The options of a server.
 #[derive(Debug, Clone)]
@@ -176,7 +177,7 @@ impl Embedded {
         {
             return Ok(());
         }
-        let started = lifecycle::adopt_or_start(&self.cluster).await;
+        let started = adopt_or_start(&self.cluster).await;
         if started.is_err() {
             self.cluster.directories.close_socket_dir();
         }
@@ -184,8 +185,17 @@ impl Embedded {
         Ok(())
     }
 
+    /// Ends the server in `pg_ctl`'s mode `fast` or `immediate`.
     async fn end_server(&mut self, mode: &'static str) -> Result<(), EmbeddedError> {
-        lifecycle::stop(&self.cluster, &mut self.running, mode).await
+        if matches!(self.running, Running::No) {
+            return Ok(());
+        }
+        blocking(&self.cluster, move |cluster| server::stop(cluster, mode)).await?;
+        if let Running::Started(supervisor) = mem::replace(&mut self.running, Running::No) {
+            supervisor.dismiss();
+        }
+        self.cluster.directories.close_socket_dir();
+        Ok(())
     }
 }
 
