@@ -53,14 +53,12 @@ pub(crate) fn http_client<'a>(
     // Has no effect if the program uses another provider.
     _ = rustls::crypto::ring::default_provider().install_default();
     let is_https = |url: Url| url.scheme() == "https";
-    let needs_certificates = handlers
-        .into_iter()
-        .any(|handler| Url::parse(&handler.url).is_ok_and(is_https));
+    let needs_certificates = |handler: &HttpHandler| Url::parse(&handler.url).is_ok_and(is_https);
     let builder = Client::builder()
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIME);
-    let builder = match needs_certificates {
+    let builder = match handlers.into_iter().any(needs_certificates) {
         true => builder,
         false => builder.tls_certs_only([]),
     };
