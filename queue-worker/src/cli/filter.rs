@@ -60,13 +60,10 @@ impl FilterArgs {
             ("with tag", &self.tag),
         ];
         for (what, value) in named {
-            if let Some(value) = value {
-                text.push_str(&format!(", {what} {value}"));
-            }
+            text.extend(value.as_ref().map(|value| format!(", {what} {value}")));
         }
-        if let Some(age) = self.older_than.map(humantime::format_duration) {
-            text.push_str(&format!(", enqueued more than {age} ago"));
-        }
+        let age = self.older_than.map(humantime::format_duration);
+        text.extend(age.map(|age| format!(", enqueued more than {age} ago")));
         text
     }
 }
