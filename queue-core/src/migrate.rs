@@ -5,8 +5,10 @@
 //! locked when one of them dies. An applied migration is a row in `queue.migrations`. A database with a
 //! migration that this program does not know is newer than the program, and is not changed.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, SqlStr};
+use sqlx::PgConnection;
 
 use crate::sql::Schema;
 
@@ -148,44 +150,45 @@ async fn apply(
         .bind(format!("{}.migrations", schema.name()))
         .execute(&mut *tx)
         .await?;
-    if applied_at(&mut tx, schema, migration.version)
-        .await?
-        .is_some()
-    {
+    let applied = applied(&mut tx, schema).await?;
+    if applied.contains_key(&migration.version) {
         return Ok(false);
     }
-    if !has_schema(&mut tx, schema).await? {
-        sqlx::raw_sql(schema.rename(CREATE_SCHEMA))
-            .execute(&mut *tx)
-            .await?;
-    }
-    sqlx::raw_sql(schema.rename(CREATE_BOOKKEEPING))
-        .execute(&mut *tx)
-        .await?;
-    sqlx::raw_sql(schema.rename(migration.sql))
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query(schema.sql("insert into queue.migrations (version, name) values ($1, $2)"))
-        .bind(migration.version)
-        .bind(migration.name)
+    let create_schema = match has_schema(&mut tx, schema).await? {
+        true => "",
+        false => CREATE_SCHEMA,
+    };
+    let script = format!("{create_schema}{CREATE_BOOKKEEPING}{}", migration.script());
+    sqlx::raw_sql(schema.rename(&script))
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
     Ok(true)
 }
 
-async fn applied_at(
+impl Migration {
+    /// Returns its statements, with one that records it.
+    fn script(&self) -> String {
+        let Self { version, name, sql } = self;
+        format!(
+            "\n-- {version:04} {name}\n\n{sql}\n\
+             insert into queue.migrations (version, name) values ({version}, '{name}');\n"
+        )
+    }
+}
+
+/// Returns the versions of the applied migrations, each with the time.
+async fn applied(
     conn: &mut PgConnection,
     schema: &Schema,
-    version: i32,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+) -> Result<BTreeMap<i32, DateTime<Utc>>, sqlx::Error> {
     if !has_bookkeeping(conn, schema).await? {
-        return Ok(None);
+        return Ok(BTreeMap::new());
     }
-    sqlx::query_scalar(schema.sql("select applied_at from queue.migrations where version = $1"))
-        .bind(version)
-        .fetch_optional(conn)
-        .await
+    let rows = sqlx::query_as(schema.sql("select version, applied_at from queue.migrations"))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Returns whether the schema exists: only if not is it created, because `create schema if not exists`
@@ -224,25 +227,15 @@ pub struct Status {
 
 /// Returns which migrations have been applied.
 pub async fn status(conn: &mut PgConnection, schema: &Schema) -> Result<Status, sqlx::Error> {
-    let rows: Vec<(i32, DateTime<Utc>)> = if has_bookkeeping(conn, schema).await? {
-        sqlx::query_as(schema.sql("select version, applied_at from queue.migrations"))
-            .fetch_all(conn)
-            .await?
-    } else {
-        Vec::new()
-    };
-    let known = MIGRATIONS
-        .iter()
-        .map(|migration| MigrationStatus {
-            migration: *migration,
-            applied_at: rows
-                .iter()
-                .find(|(version, _)| *version == migration.version)
-                .map(|(_, applied_at)| *applied_at),
-        })
-        .collect();
-    let version = rows.iter().map(|(version, _)| *version).max().unwrap_or(0);
-    Ok(Status { known, version })
+    let applied = applied(conn, schema).await?;
+    let known = MIGRATIONS.iter().map(|migration| MigrationStatus {
+        migration: *migration,
+        applied_at: applied.get(&migration.version).copied(),
+    });
+    Ok(Status {
+        known: known.collect(),
+        version: applied.keys().next_back().copied().unwrap_or(0),
+    })
 }
 
 fn refuse_newer(schema: &Schema, status: &Status) -> Result<(), MigrateError> {
@@ -259,17 +252,7 @@ fn refuse_newer(schema: &Schema, status: &Status) -> Result<(), MigrateError> {
 
 /// Returns all migrations as one script, which also records them, to be applied by hand.
 pub fn script(schema: &Schema) -> String {
-    let mut script = String::from("begin;\n\n");
-    script.push_str(CREATE_SCHEMA);
-    script.push_str(CREATE_BOOKKEEPING);
-    for migration in MIGRATIONS {
-        let Migration { version, name, sql } = migration;
-        script.push_str(&format!(
-            "\n-- {version:04} {name}\n\n{sql}\n\
-             insert into queue.migrations (version, name) values ({version}, '{name}');\n"
-        ));
-    }
-    script.push_str("\ncommit;\n");
-    let renamed: SqlStr = schema.rename(&script);
-    renamed.as_str().to_owned()
+    let migrations: String = MIGRATIONS.iter().map(Migration::script).collect();
+    let script = format!("begin;\n\n{CREATE_SCHEMA}{CREATE_BOOKKEEPING}{migrations}\ncommit;\n");
+    schema.rename(&script).as_str().to_owned()
 }
