@@ -15,46 +15,29 @@ pub(in super::super) fn judge(server: &Server) -> Vec<Finding> {
 }
 
 fn settings(server: &Server) -> Vec<Finding> {
-    let wrong = [
-        (
-            server.fsync,
-            "fsync = off",
-            "a crash of the machine can destroy the database",
-        ),
-        (
-            server.full_page_writes,
-            "full_page_writes = off",
-            "a crash of the machine can destroy the database",
-        ),
-        (
-            server.synchronous_commit != "off",
-            "synchronous_commit = off",
-            "a crash loses jobs that were enqueued moments before, and runs finished ones again",
-        ),
-        (
-            server.autovacuum,
-            "autovacuum = off",
-            "dead rows pile up and every claim slows down",
-        ),
-        (
-            server.track_counts,
-            "track_counts = off",
-            "autovacuum does not see dead rows: they pile up, and every claim slows down",
-        ),
+    let destroys = "a crash of the machine can destroy the database";
+    let loses =
+        "a crash loses jobs that were enqueued moments before, and runs finished ones again";
+    let slows = "dead rows pile up and every claim slows down";
+    let blinds = "autovacuum does not see dead rows: they pile up, and every claim slows down";
+    let is_synchronous = server.synchronous_commit != "off";
+    let settings = [
+        ("fsync", server.fsync, destroys),
+        ("full_page_writes", server.full_page_writes, destroys),
+        ("synchronous_commit", is_synchronous, loses),
+        ("autovacuum", server.autovacuum, slows),
+        ("track_counts", server.track_counts, blinds),
     ];
-    wrong
-        .into_iter()
-        .filter(|(right, ..)| !right)
-        .map(|(_, setting, why)| {
-            let name = setting.split(' ').next().unwrap_or(setting);
-            warning(
-                "server_setting",
-                format!("the server runs with {setting}"),
-                why,
-                format!("set {name} = on, unless this database may be lost"),
-            )
-        })
-        .collect()
+    let off = settings.into_iter().filter(|(_, is_on, _)| !is_on);
+    off.map(|(name, _, why)| {
+        warning(
+            "server_setting",
+            format!("the server runs with {name} = off"),
+            why,
+            format!("set {name} = on, unless this database may be lost"),
+        )
+    })
+    .collect()
 }
 
 fn connections(server: &Server) -> Option<Finding> {

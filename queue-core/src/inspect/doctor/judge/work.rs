@@ -66,17 +66,14 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
     let ProcessSummary {
         name, host, pid, ..
     } = process;
-    let next = if others_live {
-        "wait: another process recovers its jobs with its next heartbeat".to_owned()
+    let (severity, next) = if others_live {
+        let next = "wait: another process recovers its jobs with its next heartbeat";
+        (Severity::Warning, next)
     } else {
-        "start a process: it recovers these jobs".to_owned()
+        (Severity::Error, "start a process: it recovers these jobs")
     };
     finding(
-        if others_live {
-            Severity::Warning
-        } else {
-            Severity::Error
-        },
+        severity,
         "dead_process",
         format!(
             "process {name} (pid {pid} on {host}) has been silent for {} and holds {}",
@@ -84,7 +81,7 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
             jobs(process.running)
         ),
         "its jobs wait until another process recovers them",
-        next,
+        next.to_owned(),
     )
 }
 
@@ -92,7 +89,10 @@ fn orphans(count: i64) -> Option<Finding> {
     (count > 0).then(|| {
         error(
             "orphaned_jobs",
-            format!("{} claimed by processes that are gone", jobs_are(count)),
+            format!(
+                "{} claimed by processes that are gone",
+                jobs_that(count, "is", "are")
+            ),
             "they wait until a process recovers them",
             "if this does not pass within seconds, start a process".to_owned(),
         )
@@ -235,14 +235,11 @@ fn overdue(work: &Work) -> Option<Finding> {
 fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
     let overdue = &work.overdue_recurring_jobs;
     let first = overdue.first()?;
-    let mut names: Vec<&str> = overdue.iter().map(|each| each.name.as_str()).collect();
-    let more = if names.len() > NAMED { ", …" } else { "" };
-    names.truncate(NAMED);
+    let names = some_of(overdue.iter().map(|each| each.name.clone()));
     Some(error(
         "overdue_recurring_jobs",
         format!(
-            "recurring jobs that are due but not enqueued: {}{more}, the first for {}",
-            names.join(", "),
+            "recurring jobs that are due but not enqueued: {names}, the first for {}",
             spell(first.overdue_seconds)
         ),
         "no scheduler enqueues them",
@@ -254,27 +251,25 @@ fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
 
 fn failed(work: &Work) -> Option<Finding> {
     let count: i64 = work.failed.iter().map(|kind| kind.count).sum();
+    let kinds = work.failed.iter();
+    let kinds = some_of(kinds.map(|kind| format!("{} {}", kind.count, kind.kind)));
     (count > 0).then(|| {
-        let kinds: Vec<String> = work
-            .failed
-            .iter()
-            .take(NAMED)
-            .map(|kind| format!("{} {}", kind.count, kind.kind))
-            .collect();
-        let more = if work.failed.len() > NAMED {
-            ", …"
-        } else {
-            ""
-        };
         warning(
             "failed_jobs",
-            format!("{} failed: {}{more}", jobs_have(count), kinds.join(", ")),
+            format!("{} failed: {kinds}", jobs_that(count, "has", "have")),
             "they wait until an operator retries or discards them",
             "see `queue jobs list --state failed` and `queue jobs show ID`, then `queue jobs \
              retry` or `queue jobs discard`"
                 .to_owned(),
         )
     })
+}
+
+/// Lists the first few of some names.
+fn some_of(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    let named: Vec<String> = names.take(NAMED).collect();
+    format!("{}{more}", named.join(", "))
 }
 
 fn is_runnable(waiting: &Backlog, serving: &[&ProcessSummary]) -> bool {
@@ -326,24 +321,13 @@ fn by_queue<'a>(backlog: impl Iterator<Item = &'a Backlog>) -> BTreeMap<&'a str,
     queues
 }
 
-fn jobs_are(count: i64) -> String {
-    format!("{} {}", jobs(count), if count == 1 { "is" } else { "are" })
-}
-
-fn jobs_have(count: i64) -> String {
-    format!(
-        "{} {}",
-        jobs(count),
-        if count == 1 { "has" } else { "have" }
-    )
-}
-
 fn jobs_wait(count: i64) -> String {
-    format!(
-        "{} {}",
-        jobs(count),
-        if count == 1 { "waits" } else { "wait" }
-    )
+    jobs_that(count, "waits", "wait")
+}
+
+/// Returns `1 job is` or `2 jobs are`, given both verbs.
+fn jobs_that(count: i64, one: &str, many: &str) -> String {
+    format!("{} {}", jobs(count), if count == 1 { one } else { many })
 }
 
 fn processes(count: usize) -> String {
