@@ -30,7 +30,9 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, EnqueueError>> + Send
 impl Queue {
     /// Enqueues one job.
     pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<'_> {
-        Enqueue::new(self, NewJob::of(&job))
+        Enqueue {
+            many: EnqueueMany::new(self, NewJob::of(&job).map(|job| vec![job])),
+        }
     }
 
     /// Enqueues many jobs of one kind, in order.
@@ -50,7 +52,11 @@ impl Queue {
         I: IntoIterator<Item = Result<NewJob, EnqueueError>>,
         I::IntoIter: Send + 'a,
     {
-        CopyJobs::new(self, jobs.into_iter())
+        CopyJobs {
+            queue: self,
+            jobs: jobs.into_iter(),
+            tx: None,
+        }
     }
 
     /// Checks a job as enqueueing it would, without a database, so that one of many can be refused before
@@ -68,7 +74,11 @@ impl Queue {
     /// # Errors
     /// Returns the error of the application's pool or server.
     pub async fn after_commit(&self, app: &PgPool) -> Result<AfterCommit, sqlx::Error> {
-        Ok(AfterCommit::new(self.clone(), db::begin(app).await?))
+        Ok(AfterCommit {
+            queue: self.clone(),
+            tx: db::begin(app).await?,
+            jobs: Vec::new(),
+        })
     }
 }
 
@@ -79,16 +89,9 @@ pub struct Enqueue<'a> {
 }
 
 impl<'a> Enqueue<'a> {
-    pub(crate) fn new(queue: &'a Queue, job: Result<NewJob, EnqueueError>) -> Self {
-        Self {
-            many: EnqueueMany::new(queue, job.map(|job| vec![job])),
-        }
-    }
-
     /// Sets the queue, instead of the kind's.
     pub fn queue(self, queue: impl Into<Cow<'static, str>>) -> Self {
-        let queue = queue.into();
-        self.with(|options| options.queue(queue.clone()))
+        self.with(|options| options.queue(queue))
     }
 
     /// Sets the priority, instead of the kind's: smaller is sooner.
@@ -103,8 +106,7 @@ impl<'a> Enqueue<'a> {
 
     /// Adds a label to find the job by.
     pub fn tag(self, tag: impl Into<String>) -> Self {
-        let tag = tag.into();
-        self.with(|options| options.tag(tag.clone()))
+        self.with(|options| options.tag(tag))
     }
 
     /// Delays the job by this much, by the database's clock.
@@ -123,26 +125,26 @@ impl<'a> Enqueue<'a> {
 
     /// Sets when the job is a duplicate, instead of the rule of its kind.
     pub fn unique(self, unique: Unique) -> Self {
-        self.with(|options| options.unique(unique.clone()))
+        self.with(|options| options.unique(unique))
     }
 
     /// Sets the limits, instead of those of the job.
     pub fn limits(self, limits: Limits) -> Self {
-        self.with(|options| options.limits(limits.clone()))
+        self.with(|options| options.limits(limits))
     }
 
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
     /// back. After an error the transaction can only be rolled back.
-    pub fn tx(self, tx: &'a mut PgConnection) -> Self {
-        Self {
-            many: self.many.tx(tx),
-        }
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+        self.many.tx = Some(tx);
+        self
     }
 
-    fn with(self, change: impl Fn(Options) -> Options) -> Self {
-        Self {
-            many: self.many.with(change),
+    fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        if let Some(job) = self.many.jobs.iter_mut().flatten().next() {
+            job.change(change);
         }
+        self
     }
 }
 
@@ -261,16 +263,11 @@ impl<'a> IntoFuture for EnqueueMany<'a> {
 /// do a job that may replace another and several jobs with unique keys, since taken keys are looked up
 /// by a second statement.
 fn needs_transaction(jobs: &[NewJob]) -> bool {
+    let rules = || jobs.iter().filter_map(|job| job.options.unique.as_ref());
+    let may_replace = |unique: &Unique| unique.on_conflict == OnConflict::Replace;
     chunk_len(jobs) < jobs.len()
-        || jobs.iter().any(may_replace)
-        || (jobs.len() > 1 && jobs.iter().any(|job| job.options.unique.is_some()))
-}
-
-fn may_replace(job: &NewJob) -> bool {
-    job.options
-        .unique
-        .as_ref()
-        .is_some_and(|unique| unique.on_conflict == OnConflict::Replace)
+        || rules().any(may_replace)
+        || (jobs.len() > 1 && rules().next().is_some())
 }
 
 async fn enqueue_chunks(
@@ -331,14 +328,6 @@ impl<'a, I> CopyJobs<'a, I>
 where
     I: Iterator<Item = Result<NewJob, EnqueueError>> + Send + 'a,
 {
-    pub(crate) fn new(queue: &'a Queue, jobs: I) -> Self {
-        Self {
-            queue,
-            jobs,
-            tx: None,
-        }
-    }
-
     /// Enqueues in the caller's transaction. After an error it can only be rolled back.
     pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
         self.tx = Some(tx);
@@ -435,14 +424,6 @@ pub enum AfterCommitError {
 }
 
 impl AfterCommit {
-    pub(crate) fn new(queue: Queue, tx: Transaction<'static, Postgres>) -> Self {
-        Self {
-            queue,
-            tx,
-            jobs: Vec::new(),
-        }
-    }
-
     /// Adds a job to enqueue after the commit.
     ///
     /// # Errors
