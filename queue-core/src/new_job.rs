@@ -192,36 +192,26 @@ impl NewJob {
 
     /// Refuses, before anything is sent, a job that the database would refuse or that would harm it.
     pub(crate) fn check(&self, args_bytes_max: usize) -> Result<(), EnqueueError> {
+        let options = &self.options;
         check_kind(&self.kind)?;
-        check_queue(&self.options.queue)?;
-        for tag in &self.options.tags {
+        check_queue(&options.queue)?;
+        for tag in &options.tags {
             check_tag(tag)?;
         }
-        self.options.limits.check(&self.kind)?;
-        if self
-            .options
-            .unique
-            .as_ref()
-            .is_some_and(Unique::has_empty_key)
-        {
-            return Err(EnqueueError::EmptyUniqueKey {
-                kind: self.kind.to_string(),
-            });
+        options.limits.check(&self.kind)?;
+        let kind = || self.kind.to_string();
+        if options.unique.as_ref().is_some_and(Unique::has_empty_key) {
+            return Err(EnqueueError::EmptyUniqueKey { kind: kind() });
         }
-        self.check_at_least_one("attempts", self.options.attempts_max)?;
-        self.check_at_least_one("crashes", self.options.crashes_max)?;
+        let counts = [
+            ("attempts", options.attempts_max),
+            ("crashes", options.crashes_max),
+        ];
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count < 1) {
+            let kind = kind();
+            return Err(EnqueueError::TooFew { kind, what, count });
+        }
         self.check_args(args_bytes_max)
-    }
-
-    fn check_at_least_one(&self, what: &'static str, count: i16) -> Result<(), EnqueueError> {
-        if count >= 1 {
-            return Ok(());
-        }
-        Err(EnqueueError::TooFew {
-            kind: self.kind.to_string(),
-            what,
-            count,
-        })
     }
 
     fn check_args(&self, max: usize) -> Result<(), EnqueueError> {
