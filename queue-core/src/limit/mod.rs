@@ -53,7 +53,7 @@ pub struct Limits {
     entries: Vec<Limit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Limit {
     key: String,
     group: Option<String>,
@@ -146,11 +146,7 @@ impl Limits {
     pub fn key(key: impl Into<Key>) -> Self {
         let entries = key.into().0.map(|key| Limit {
             key,
-            group: None,
-            slots: None,
-            rate: None,
-            hold_for: None,
-            conflict: Conflict::Block,
+            ..Limit::default()
         });
         Self {
             entries: entries.into_iter().collect(),
@@ -233,28 +229,25 @@ impl Limits {
 
     /// Refuses limits that cannot be stored, or would never let a job run.
     pub(crate) fn check(&self, kind: &str) -> Result<(), InvalidLimit> {
-        if self.entries.len() > LIMITS_MAX {
-            let count = self.entries.len();
-            return Err(InvalidLimit::of(
-                kind,
-                format!("a job has at most {LIMITS_MAX} limits, this one has {count}"),
-            ));
+        let count = self.entries.len();
+        if count > LIMITS_MAX {
+            let reason = format!("a job has at most {LIMITS_MAX} limits, this one has {count}");
+            return Err(InvalidLimit::of(kind, reason));
         }
-        for (place, limit) in self.entries.iter().enumerate() {
-            let full_key = limit.full_key(kind);
-            let refuse = |reason: String| Err(InvalidLimit::of(&full_key, reason));
+        let mut keys = Vec::new();
+        for limit in &self.entries {
             if let Some(group) = &limit.group {
                 check_group(group)?;
             }
-            if let Err(reason) = limit.problem(&full_key) {
-                return refuse(reason);
+            let key = limit.full_key(kind);
+            limit
+                .check(&key)
+                .map_err(|reason| InvalidLimit::of(&key, reason))?;
+            if keys.contains(&key) {
+                let reason = "it is there twice: combine both in one limit";
+                return Err(InvalidLimit::of(&key, reason));
             }
-            if self.entries[..place]
-                .iter()
-                .any(|other| other.full_key(kind) == full_key)
-            {
-                return refuse("it is there twice: combine both in one limit".to_owned());
-            }
+            keys.push(key);
         }
         Ok(())
     }
@@ -287,7 +280,7 @@ impl Limit {
         self.slots.or(self.rate.is_none().then_some(1))
     }
 
-    fn problem(&self, full_key: &str) -> Result<(), String> {
+    fn check(&self, full_key: &str) -> Result<(), String> {
         if full_key.len() > KEY_BYTES_MAX {
             let bytes = full_key.len();
             return Err(format!(
@@ -297,23 +290,15 @@ impl Limit {
         if self.key.is_empty() || self.key.contains('\0') {
             return Err("a key is not empty, and has no NUL character".to_owned());
         }
-        if self.slots == Some(0)
-            || self
-                .slots
-                .is_some_and(|slots| i32::try_from(slots).is_err())
-        {
+        let slots = 1..=i32::MAX.unsigned_abs();
+        if self.slots.is_some_and(|count| !slots.contains(&count)) {
             return Err(format!("allow from 1 to {} jobs at once", i32::MAX));
         }
-        if self
-            .hold_for
-            .is_some_and(|hold| hold < Duration::from_micros(1) || hold > CENTURY)
-        {
+        let durations = Duration::from_micros(1)..=CENTURY;
+        if self.hold_for.is_some_and(|hold| !durations.contains(&hold)) {
             return Err("a duration is from a microsecond to a century".to_owned());
         }
-        match self.rate.map(Rate::check) {
-            Some(Err(reason)) => Err(reason.to_owned()),
-            _ => Ok(()),
-        }
+        self.rate.map_or(Ok(()), Rate::check).map_err(str::to_owned)
     }
 }
 
