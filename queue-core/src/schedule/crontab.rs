@@ -27,20 +27,15 @@ pub(super) struct Crontab {
 
 impl Crontab {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidSchedule> {
-        let fields: Vec<&str> = text.split_whitespace().collect();
-        let (second, [minute, hour, month_day, month, weekday]) = match fields[..] {
-            [minute, hour, month_day, month, weekday] => {
-                ("0", [minute, hour, month_day, month, weekday])
-            }
-            [second, minute, hour, month_day, month, weekday] => {
-                (second, [minute, hour, month_day, month, weekday])
-            }
-            _ => {
-                return Err(InvalidSchedule::FieldCount {
-                    text: text.to_owned(),
-                    count: fields.len(),
-                });
-            }
+        let mut fields: Vec<&str> = text.split_whitespace().collect();
+        if fields.len() == 5 {
+            fields.insert(0, "0");
+        }
+        let [second, minute, hour, month_day, month, weekday] = fields[..] else {
+            return Err(InvalidSchedule::FieldCount {
+                text: text.to_owned(),
+                count: fields.len(),
+            });
         };
         let seconds = Field::parse(second, &SECOND)?;
         let minutes = Field::parse(minute, &MINUTE)?;
@@ -63,29 +58,28 @@ impl Crontab {
 
     /// Parses an `@` word that stands for a line.
     pub(super) fn parse_shorthand(word: &str) -> Result<Self, InvalidSchedule> {
-        let refuse = |reason| {
-            let word = word.to_owned();
-            Err(InvalidSchedule::Shorthand { word, reason })
+        let line = match word.to_ascii_lowercase().as_str() {
+            "@yearly" | "@annually" => Ok("0 0 1 1 *"),
+            "@monthly" => Ok("0 0 1 * *"),
+            "@weekly" => Ok("0 0 * * 0"),
+            "@daily" | "@midnight" => Ok("0 0 * * *"),
+            "@hourly" => Ok("0 * * * *"),
+            "@reboot" => Err(
+                "a schedule does not know when a machine starts; enqueue the job from a program \
+                 that runs at the start",
+            ),
+            _ => Err(
+                "use @yearly, @monthly, @weekly, @daily, @midnight, @hourly, or @every with a \
+                 period such as `@every 90s`",
+            ),
         };
-        Self::parse(match word.to_ascii_lowercase().as_str() {
-            "@yearly" | "@annually" => "0 0 1 1 *",
-            "@monthly" => "0 0 1 * *",
-            "@weekly" => "0 0 * * 0",
-            "@daily" | "@midnight" => "0 0 * * *",
-            "@hourly" => "0 * * * *",
-            "@reboot" => {
-                return refuse(
-                    "a schedule does not know when a machine starts; enqueue the job from a \
-                     program that runs at the start",
-                );
-            }
-            _ => {
-                return refuse(
-                    "use @yearly, @monthly, @weekly, @daily, @midnight, @hourly, or @every with \
-                     a period such as `@every 90s`",
-                );
-            }
-        })
+        match line {
+            Ok(line) => Self::parse(line),
+            Err(reason) => Err(InvalidSchedule::Shorthand {
+                word: word.to_owned(),
+                reason,
+            }),
+        }
     }
 
     /// Returns the first instant later than `after`, a whole second, at which the line fires.

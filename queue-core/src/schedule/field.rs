@@ -91,7 +91,11 @@ impl Field {
     pub(super) fn parse(text: &str, unit: &Unit) -> Result<Self, InvalidSchedule> {
         let mut values = BTreeSet::new();
         for part in text.split(',') {
-            values.extend(parse_part(part, text, unit)?);
+            if part.is_empty() {
+                return Err(unit.refuse(text, "a list has an empty entry"));
+            }
+            let parsed = parse_part(part, unit).map_err(|reason| unit.refuse(part, reason))?;
+            values.extend(parsed);
         }
         Ok(Self {
             values,
@@ -142,56 +146,42 @@ impl fmt::Display for Field {
     }
 }
 
-fn parse_part(
-    part: &str,
-    field: &str,
-    unit: &Unit,
-) -> Result<impl Iterator<Item = u32> + use<>, InvalidSchedule> {
-    if part.is_empty() {
-        return Err(unit.refuse(field, "a list has an empty entry"));
-    }
+/// Parses a range with a step, either of which may be left out. Returns an error without the part.
+fn parse_part(part: &str, unit: &Unit) -> Result<impl Iterator<Item = u32> + use<>, String> {
     let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(parse_step(part, step, unit)?)),
+        Some((range, step)) => (range, Some(parse_step(step)?)),
         None => (part, None),
     };
-    let (first, last) = parse_range(part, range, step.is_some(), unit)?;
+    let (first, last) = parse_range(range, step.is_some(), unit)?;
     let step = step.unwrap_or(1);
     if step > 1 && step > last - first {
-        return Err(unit.refuse(part, "the step is larger than the range"));
+        return Err("the step is larger than the range".to_owned());
     }
     let (min, count) = (unit.min, unit.count());
     let round = move |value: u32| min + (value - min) % count;
     Ok((first..=last).step_by(step as usize).map(round))
 }
 
-fn parse_step(part: &str, step: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
+fn parse_step(step: &str) -> Result<u32, &'static str> {
     match parse_number(step) {
-        Some(0) => Err(unit.refuse(part, "a step is at least 1")),
+        Some(0) => Err("a step is at least 1"),
         Some(step) => Ok(step),
-        None => Err(unit.refuse(part, "a number must follow the `/`")),
+        None => Err("a number must follow the `/`"),
     }
 }
 
 /// Parses `*`, `a-b` and `a`; with a step, `a` runs to the end. A range that wraps around, such as
 /// 22-2, ends beyond the unit's largest value.
-fn parse_range(
-    part: &str,
-    range: &str,
-    has_step: bool,
-    unit: &Unit,
-) -> Result<(u32, u32), InvalidSchedule> {
+fn parse_range(range: &str, has_step: bool, unit: &Unit) -> Result<(u32, u32), String> {
     if range == "*" || (range == "?" && is_day(unit)) {
         return Ok((unit.min, unit.max));
     }
     if let Some((first, last)) = range.split_once('-') {
-        let (first, last) = (
-            parse_value(part, first, unit)?,
-            parse_value(part, last, unit)?,
-        );
+        let (first, last) = (parse_value(first, unit)?, parse_value(last, unit)?);
         let wraps = last < first;
         return Ok((first, if wraps { last + unit.count() } else { last }));
     }
-    let first = parse_value(part, range, unit)?;
+    let first = parse_value(range, unit)?;
     Ok((first, if has_step { unit.max.max(first) } else { first }))
 }
 
@@ -200,13 +190,13 @@ fn is_day(unit: &Unit) -> bool {
     unit.name == MONTH_DAY.name || unit.name == WEEKDAY.name
 }
 
-fn parse_value(part: &str, value: &str, unit: &Unit) -> Result<u32, InvalidSchedule> {
+fn parse_value(value: &str, unit: &Unit) -> Result<u32, String> {
     if value.starts_with(|c: char| c.is_ascii_digit()) {
         let number = parse_number(value);
         let number = number.filter(|number| (unit.min..=unit.written_max).contains(number));
-        return number.ok_or_else(|| unit.refuse(part, bounds(unit)));
+        return number.ok_or_else(|| bounds(unit));
     }
-    number_of_name(unit, value).ok_or_else(|| unit.refuse(part, unknown(unit, value)))
+    number_of_name(unit, value).ok_or_else(|| unknown(unit, value))
 }
 
 /// Parses digits, without a sign.
