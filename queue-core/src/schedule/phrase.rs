@@ -35,9 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Rule, InvalidSchedule> {
         left: spaced.split_whitespace().rev().collect(),
         text,
     };
-    if !words.take("every") {
-        return Err(words.refuse());
-    }
+    words.expect("every")?;
     if let Some(every) = parse_period(&mut words)? {
         words.end()?;
         return rule_of_period(every);
@@ -64,6 +62,11 @@ impl<'a> Words<'a> {
         is_next
     }
 
+    fn expect(&mut self, word: &str) -> Result<(), InvalidSchedule> {
+        let is_next = self.take(word);
+        self.require(is_next)
+    }
+
     fn take_separator(&mut self) -> bool {
         let comma = self.take(",");
         self.take("and") || comma
@@ -77,11 +80,12 @@ impl<'a> Words<'a> {
     }
 
     fn end(&self) -> Result<(), InvalidSchedule> {
-        if self.left.is_empty() {
-            Ok(())
-        } else {
-            Err(self.refuse())
-        }
+        self.require(self.left.is_empty())
+    }
+
+    /// Rejects the phrase at the next word unless a condition is met.
+    fn require(&self, is_met: bool) -> Result<(), InvalidSchedule> {
+        is_met.then_some(()).ok_or_else(|| self.refuse())
     }
 
     fn refuse(&self) -> InvalidSchedule {
@@ -119,9 +123,6 @@ fn parse_period(words: &mut Words<'_>) -> Result<Option<TimeDelta>, InvalidSched
 fn rule_of_period(period: TimeDelta) -> Result<Rule, InvalidSchedule> {
     let seconds = period.num_seconds();
     let line = match (seconds, seconds / 60, seconds / 3600) {
-        (1, ..) => "* * * * * *".to_owned(),
-        (60, ..) => "* * * * *".to_owned(),
-        (3600, ..) => "0 * * * *".to_owned(),
         (86_400, ..) => "0 0 * * *".to_owned(),
         (_, _, hours) if seconds % 3600 == 0 && hours < 24 && 24 % hours == 0 => {
             format!("0 */{hours} * * *")
@@ -160,19 +161,15 @@ fn parse_days(words: &mut Words<'_>) -> Result<String, InvalidSchedule> {
         return Ok(format!("{} * *", ordinals.join(",")));
     }
     let weekdays = parse_list(words, parse_weekdays)?;
-    if weekdays.is_empty() {
-        return Err(words.refuse());
-    }
+    words.require(!weekdays.is_empty())?;
     Ok(format!("* * {}", weekdays.join(",")))
 }
 
 fn take_of_the_month(words: &mut Words<'_>) -> Result<(), InvalidSchedule> {
-    let of = words.take("of") && (words.take("the") || words.take("each") || words.take("every"));
-    if of && words.take("month") {
-        Ok(())
-    } else {
-        Err(words.refuse())
-    }
+    words.expect("of")?;
+    let names_each = words.take("the") || words.take("each") || words.take("every");
+    words.require(names_each)?;
+    words.expect("month")
 }
 
 /// Parses items with commas or "and" between them. The list is empty if the first word is no item;
@@ -213,13 +210,9 @@ fn parse_times(words: &mut Words<'_>) -> Result<Vec<String>, InvalidSchedule> {
     if words.left.is_empty() {
         return Ok(vec!["0 0 0".to_owned()]);
     }
-    if !words.take("at") {
-        return Err(words.refuse());
-    }
+    words.expect("at")?;
     let times = parse_list(words, parse_time)?;
-    if times.is_empty() {
-        return Err(words.refuse());
-    }
+    words.require(!times.is_empty())?;
     Ok(times)
 }
 
