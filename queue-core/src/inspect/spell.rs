@@ -9,16 +9,15 @@ pub fn spell_duration(seconds: f64) -> String {
         return format!("{seconds:.1}s").replace(".0s", "s");
     }
     let seconds = seconds.round() as u64;
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let first = units.iter().position(|(_, unit)| seconds >= *unit);
-    let first = first.unwrap_or(units.len() - 1);
-    let (name, unit) = units[first];
-    let rest = units
-        .get(first + 1)
-        .map(|(name, small)| (name, seconds % unit / small));
-    match rest {
-        Some((small, count)) if count > 0 => format!("{}{name} {count}{small}", seconds / unit),
-        _ => format!("{}{name}", seconds / unit),
+    let (name, unit, small_name, small_unit) = match seconds {
+        86_400.. => ("d", 86_400, "h", 3_600),
+        3_600.. => ("h", 3_600, "m", 60),
+        60.. => ("m", 60, "s", 1),
+        _ => return format!("{seconds}s"),
+    };
+    match seconds % unit / small_unit {
+        0 => format!("{}{name}", seconds / unit),
+        rest => format!("{}{name} {rest}{small_name}", seconds / unit),
     }
 }
 

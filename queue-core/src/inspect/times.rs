@@ -21,10 +21,8 @@ impl Times {
     }
 
     pub(super) fn wait_seconds(&self) -> f64 {
-        let until = match self.latest_run() {
-            Some((start, _)) => start,
-            None => self.finished_at.unwrap_or(self.now),
-        };
+        let start = self.latest_run().map(|(start, _)| start);
+        let until = start.or(self.finished_at).unwrap_or(self.now);
         seconds(until - self.enqueued_at)
     }
 

@@ -41,15 +41,11 @@ fn settings(server: &Server) -> Vec<Finding> {
 }
 
 fn connections(server: &Server) -> Option<Finding> {
-    let Server {
-        connections,
-        connections_max,
-        ..
-    } = *server;
-    (connections * 10 > connections_max * 9).then(|| {
+    let (used, max) = (server.connections, server.connections_max);
+    (used * 10 > max * 9).then(|| {
         warning(
             "connections",
-            format!("{connections} of {connections_max} connections are in use"),
+            format!("{used} of {max} connections are in use"),
             "when none is left, processes cannot reconnect and producers cannot enqueue",
             "use smaller pools, a pooler, or raise max_connections".to_owned(),
         )
