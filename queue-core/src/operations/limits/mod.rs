@@ -101,15 +101,12 @@ async fn write(
     keeps_rest: bool,
 ) -> Result<LimitSet, LimitError> {
     check(name, setting)?;
-    let slots = setting.to.map(|to| i32::try_from(to).unwrap_or(i32::MAX));
-    let burst = setting
-        .rate
-        .map(|rate| i32::try_from(rate.burst).unwrap_or(i32::MAX));
+    let small = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let row = sqlx::query_as(schema.sql(SET))
         .bind(name)
-        .bind(slots)
+        .bind(setting.to.map(small))
         .bind(setting.rate.map(|rate| interval(rate.space())))
-        .bind(burst)
+        .bind(setting.rate.map(|rate| small(rate.burst)))
         .bind(by == SetBy::Configuration)
         .bind(keeps_rest)
         .fetch_optional(&mut *conn)
@@ -170,20 +167,14 @@ async fn unblock_name(
 /// Refuses an invalid name, and a setting that is empty or out of range.
 pub fn check(name: &str, setting: LimitSetting) -> Result<(), InvalidLimit> {
     check_name(name)?;
+    let refuse = |reason: &str| Err(InvalidLimit::of(name, reason));
     if setting == LimitSetting::default() {
-        return Err(InvalidLimit::of(
-            name,
-            "give the number of jobs at once, or a rate",
-        ));
+        return refuse("give the number of jobs at once, or a rate");
     }
     if setting.to.is_some_and(|to| i32::try_from(to).is_err()) {
-        let reason = format!("allow at most {} jobs at once", i32::MAX);
-        return Err(InvalidLimit::of(name, reason));
+        return refuse(&format!("allow at most {} jobs at once", i32::MAX));
     }
-    if let Some(Err(reason)) = setting.rate.map(Rate::check) {
-        return Err(InvalidLimit::of(name, reason));
-    }
-    Ok(())
+    setting.rate.map_or(Ok(()), Rate::check).or_else(refuse)
 }
 
 fn check_name(name: &str) -> Result<(), InvalidLimit> {
