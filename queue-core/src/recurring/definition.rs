@@ -4,6 +4,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::{Missed, Overlap};
 use crate::job::{Due, Job};
 use crate::names::{InvalidName, check_recurring_job};
@@ -214,29 +216,34 @@ impl RecurringJob {
     }
 
     fn check_job(&self) -> Result<(), InvalidRecurringJob> {
-        let unique_or_delayed = |what, instead| InvalidRecurringJob::UniqueOrDelayed {
+        let (what, instead) = if self.job.options.unique.is_some() {
+            ("unique", "`overlap`")
+        } else if self.job.options.due != Due::Now {
+            ("delayed", "`schedule`")
+        } else {
+            let checked = self.job.check(ARGS_BYTES_MAX);
+            return checked.map_err(|error| InvalidRecurringJob::job(&self.name, error));
+        };
+        Err(InvalidRecurringJob::UniqueOrDelayed {
             name: self.name.clone(),
             what,
             instead,
-        };
-        if self.job.options.unique.is_some() {
-            return Err(unique_or_delayed("unique", "`overlap`"));
-        }
-        if self.job.options.due != Due::Now {
-            return Err(unique_or_delayed("delayed", "`schedule`"));
-        }
-        self.job
-            .check(ARGS_BYTES_MAX)
-            .map_err(|error| InvalidRecurringJob::job(&self.name, error))
+        })
     }
 
-    /// Binds the first fifteen values of `insert.sql`.
-    pub(super) fn bind<'q>(&self, query: Query<'q>, zone: Tz) -> Query<'q> {
+    /// Binds the values of `insert.sql`.
+    pub(super) fn bind<'q>(
+        &self,
+        query: Query<'q>,
+        schedule: &Schedule,
+        source: Option<&'q str>,
+        now: DateTime<Utc>,
+    ) -> Query<'q> {
         let options = &self.job.options;
         query
             .bind(self.name.clone())
             .bind(self.schedule.clone())
-            .bind(zone.name())
+            .bind(schedule.zone().name())
             .bind(self.job.kind.to_string())
             .bind(self.job.args.clone())
             .bind(options.queue.to_string())
@@ -249,6 +256,8 @@ impl RecurringJob {
             .bind(self.overlap.as_str())
             .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
             .bind(options.limits.to_json(&self.job.kind))
+            .bind(source)
+            .bind(schedule.next_after(now))
     }
 }
 

@@ -79,13 +79,8 @@ pub async fn add(
     let now = sqlx::query_scalar("select clock_timestamp()")
         .fetch_one(&mut *conn)
         .await?;
-    let added = recurring
-        .bind(sqlx::query(schema.sql(ADD)), schedule.zone())
-        .bind(None::<&str>)
-        .bind(schedule.next_after(now))
-        .fetch_optional(conn)
-        .await?;
-    match added {
+    let added = recurring.bind(sqlx::query(schema.sql(ADD)), &schedule, None, now);
+    match added.fetch_optional(conn).await? {
         Some(_) => Ok(()),
         None => Err(RecurringError::Taken(recurring.name().to_owned())),
     }
@@ -234,12 +229,8 @@ pub(super) async fn store(
         .bind(recurring.name())
         .fetch_one(&mut *conn)
         .await?;
-    let stored = recurring
-        .bind(sqlx::query(schema.sql(STORE)), schedule.zone())
-        .bind(source)
-        .bind(schedule.next_after(now))
-        .fetch_optional(conn)
-        .await?;
+    let stored = recurring.bind(sqlx::query(schema.sql(STORE)), &schedule, source, now);
+    let stored = stored.fetch_optional(conn).await?;
     Ok(stored.map(|row| row.try_get(0)).transpose()?)
 }
 
