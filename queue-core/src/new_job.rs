@@ -132,9 +132,7 @@ impl NewJob {
     /// number that is not one (NaN).
     pub fn of<J: Job>(job: &J) -> Result<Self, EnqueueError> {
         let mut options = J::options();
-        if let Some(unique) = job.unique() {
-            options.unique = Some(unique);
-        }
+        options.unique = job.unique().or(options.unique);
         let limits = job.limits();
         if !limits.is_empty() {
             options.limits = limits;
@@ -235,14 +233,12 @@ impl NewJob {
 /// null.
 fn check_readable<J: Job>(args: &str) -> Result<(), EnqueueError> {
     let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(args));
-    match read {
-        Ok::<J, _>(_) => Ok(()),
-        Err(error) => Err(EnqueueError::Unreadable {
+    read.map(|_: J| ())
+        .map_err(|error| EnqueueError::Unreadable {
             kind: J::KIND.to_owned(),
             field: error.path().to_string(),
             source: error.into_inner(),
-        }),
-    }
+        })
 }
 
 #[cfg(test)]

@@ -225,15 +225,13 @@ impl<'a> EnqueueMany<'a> {
 /// Enqueues on the pool, and repeats that when the server prefers another transaction to ours: in a
 /// deadlock, or where transactions are serializable by default.
 async fn enqueue_on_pool(queue: &Queue, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
+    for _ in 1..CONFLICTS_MAX {
         match enqueue_on_pool_once(queue, jobs).await {
-            Err(EnqueueError::Database(error))
-                if db::is_conflict(&error) && tries < CONFLICTS_MAX => {}
+            Err(EnqueueError::Database(error)) if db::is_conflict(&error) => {}
             answer => return answer,
         }
     }
+    enqueue_on_pool_once(queue, jobs).await
 }
 
 async fn enqueue_on_pool_once(

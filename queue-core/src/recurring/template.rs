@@ -37,27 +37,24 @@ impl Template {
     /// Reads the columns that describe the job. The arguments stay text, so that no number in them is
     /// rounded.
     pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let tags: Vec<String> = row.try_get("tags")?;
+        let limits: Option<&str> = row.try_get("limits")?;
+        let limits = limits.map(Limits::from_json).transpose();
+        let limits = limits.map_err(|error| sqlx::Error::Decode(error.into()))?;
         let options = Options::new()
             .queue(row.try_get::<String, _>("queue")?)
             .priority(row.try_get("priority")?)
             .attempts(row.try_get("attempts_max")?)
-            .crashes(row.try_get("crashes_max")?);
+            .crashes(row.try_get("crashes_max")?)
+            .limits(limits.unwrap_or_default());
+        let tags: Vec<String> = row.try_get("tags")?;
         let kind: String = row.try_get("kind")?;
-        let limits: Option<&str> = row.try_get("limits")?;
-        let limits = match limits {
-            Some(json) => {
-                Limits::from_json(json).map_err(|error| sqlx::Error::Decode(error.into()))?
-            }
-            None => Limits::none(),
-        };
         Ok(Self {
             name: row.try_get("name")?,
             overlap: row.try_get("overlap")?,
             job: NewJob {
                 kind: kind.into(),
                 args: row.try_get("args")?,
-                options: tags.into_iter().fold(options, Options::tag).limits(limits),
+                options: tags.into_iter().fold(options, Options::tag),
             },
         })
     }
