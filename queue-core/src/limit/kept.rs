@@ -32,11 +32,7 @@ impl Limit {
             space: self.rate.map(|rate| Interval(rate.space())),
             burst: self.rate.map(|rate| rate.burst),
             hold: self.hold_for.map(Interval),
-            conflict: match self.conflict {
-                Conflict::Block => None,
-                Conflict::Discard => Some(KeptConflict::Discard),
-                Conflict::Replace => Some(KeptConflict::Replace),
-            },
+            conflict: self.conflict,
         }
     }
 }
@@ -54,15 +50,20 @@ struct Kept {
     burst: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold: Option<Interval>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conflict: Option<KeptConflict>,
+    #[serde(default, with = "KeptConflict", skip_serializing_if = "is_block")]
+    conflict: Conflict,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Conflict", rename_all = "lowercase")]
 enum KeptConflict {
+    Block,
     Discard,
     Replace,
+}
+
+fn is_block(conflict: &Conflict) -> bool {
+    *conflict == Conflict::Block
 }
 
 impl From<Kept> for Limit {
@@ -78,11 +79,7 @@ impl From<Kept> for Limit {
                 burst,
             }),
             hold_for: kept.hold.map(|hold| hold.0),
-            conflict: match kept.conflict {
-                None => Conflict::Block,
-                Some(KeptConflict::Discard) => Conflict::Discard,
-                Some(KeptConflict::Replace) => Conflict::Replace,
-            },
+            conflict: kept.conflict,
         }
     }
 }
