@@ -120,7 +120,15 @@ pub async fn migrate(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<Migration>, MigrateError> {
-    refuse_newer(schema, &status(conn, schema).await?)?;
+    let found = status(conn, schema).await?.version;
+    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    if found > known {
+        return Err(MigrateError::Newer {
+            schema: schema.name().to_owned(),
+            found,
+            known,
+        });
+    }
     let mut applied = Vec::new();
     for migration in MIGRATIONS {
         let is_new =
@@ -235,18 +243,6 @@ pub async fn status(conn: &mut PgConnection, schema: &Schema) -> Result<Status, 
     Ok(Status {
         known: known.collect(),
         version: applied.keys().next_back().copied().unwrap_or(0),
-    })
-}
-
-fn refuse_newer(schema: &Schema, status: &Status) -> Result<(), MigrateError> {
-    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    if status.version <= known {
-        return Ok(());
-    }
-    Err(MigrateError::Newer {
-        schema: schema.name().to_owned(),
-        found: status.version,
-        known,
     })
 }
 
