@@ -87,7 +87,14 @@ pub struct KindCount {
 /// Reads the statistics. Reads up to [`COUNT_MAX`] rows of each table.
 pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
     let mut stats = counts(conn, schema).await?;
-    endings(conn, schema, &mut stats).await?;
+    let endings: Vec<(String, i64, i64)> = sqlx::query_as(schema.sql(ENDINGS))
+        .bind(i64::from(COUNT_MAX))
+        .fetch_all(&mut *conn)
+        .await?;
+    for (ending, minute, hour) in endings {
+        stats.last_minute.set(&ending, minute);
+        stats.last_hour.set(&ending, hour);
+    }
     stats.failed_by_kind = kinds(conn, schema, FAILED_KINDS).await?;
     stats.errors_by_kind = kinds(conn, schema, ERROR_KINDS).await?;
     Ok(stats)
@@ -122,22 +129,6 @@ async fn counts(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx:
         oldest_ready_seconds: row.try_get("oldest_ready_seconds")?,
         ..Stats::default()
     })
-}
-
-async fn endings(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    stats: &mut Stats,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<(String, i64, i64)> = sqlx::query_as(schema.sql(ENDINGS))
-        .bind(i64::from(COUNT_MAX))
-        .fetch_all(conn)
-        .await?;
-    for (ending, minute, hour) in rows {
-        stats.last_minute.set(&ending, minute);
-        stats.last_hour.set(&ending, hour);
-    }
-    Ok(())
 }
 
 impl Endings {
