@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::civil;
 use super::days::Days;
-use super::field::{Field, HOUR, MINUTE, SECOND};
+use super::field::{Field, HOUR, MINUTE, SECOND, Unit};
 use super::invalid::InvalidSchedule;
 
 /// The longest time between two days of a line: 40 years, for 29 February on one weekday, across a
@@ -95,14 +95,8 @@ impl Crontab {
     /// Returns whether the line ticks: one of its fields for the time of day begins with `*` or has
     /// every value. Otherwise it has fixed times.
     fn ticks(&self) -> bool {
-        let times = [
-            (&self.seconds, &SECOND),
-            (&self.minutes, &MINUTE),
-            (&self.hours, &HOUR),
-        ];
-        times
-            .iter()
-            .any(|(field, unit)| field.star || field.is_all(unit))
+        let ticks = |field: &Field, unit: &Unit| field.star || field.is_all(unit);
+        ticks(&self.seconds, &SECOND) || ticks(&self.minutes, &MINUTE) || ticks(&self.hours, &HOUR)
     }
 
     /// Returns the first time of the line later than `civil`, on a clock without a time zone.

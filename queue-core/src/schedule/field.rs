@@ -62,10 +62,6 @@ const fn plain(name: &'static str, plural: &'static str, min: u32, max: u32) -> 
 }
 
 impl Unit {
-    pub(super) fn all(&self) -> impl Iterator<Item = u32> + use<> {
-        self.min..=self.max
-    }
-
     pub(super) fn count(&self) -> u32 {
         self.max - self.min + 1
     }
@@ -117,10 +113,8 @@ impl Field {
 
     /// Returns the value, if there is only one.
     pub(super) fn only(&self) -> Option<u32> {
-        self.values
-            .first()
-            .copied()
-            .filter(|_| self.values.len() == 1)
+        let (first, last) = self.first_and_last()?;
+        (first == last).then_some(first)
     }
 
     pub(super) fn first_and_last(&self) -> Option<(u32, u32)> {
@@ -173,7 +167,9 @@ fn parse_step(step: &str) -> Result<u32, &'static str> {
 /// Parses `*`, `a-b` and `a`; with a step, `a` runs to the end. A range that wraps around, such as
 /// 22-2, ends beyond the unit's largest value.
 fn parse_range(range: &str, has_step: bool, unit: &Unit) -> Result<(u32, u32), String> {
-    if range == "*" || (range == "?" && is_day(unit)) {
+    // Some dialects write `?` in a day field instead of `*`.
+    let is_day = [MONTH_DAY.name, WEEKDAY.name].contains(&unit.name);
+    if range == "*" || (range == "?" && is_day) {
         return Ok((unit.min, unit.max));
     }
     if let Some((first, last)) = range.split_once('-') {
@@ -183,11 +179,6 @@ fn parse_range(range: &str, has_step: bool, unit: &Unit) -> Result<(u32, u32), S
     }
     let first = parse_value(range, unit)?;
     Ok((first, if has_step { unit.max.max(first) } else { first }))
-}
-
-/// Some dialects write `?` in a day field instead of `*`.
-fn is_day(unit: &Unit) -> bool {
-    unit.name == MONTH_DAY.name || unit.name == WEEKDAY.name
 }
 
 fn parse_value(value: &str, unit: &Unit) -> Result<u32, String> {
@@ -211,7 +202,7 @@ pub(super) fn number_of_name(unit: &Unit, name: &str) -> Option<u32> {
         let start = (unit.value_name)(*value).get(..name.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
-    let found = unit.all().find(is_prefix);
+    let found = (unit.min..=unit.max).find(is_prefix);
     found.filter(|_| name.len() >= 3)
 }
 
