@@ -8,11 +8,11 @@ pub(super) use work::judge as work;
 
 use super::{Finding, Severity};
 
-fn error(check: &'static str, what: String, why: &str, next: String) -> Finding {
+fn error(check: &'static str, what: String, why: &str, next: impl Into<String>) -> Finding {
     finding(Severity::Error, check, what, why, next)
 }
 
-fn warning(check: &'static str, what: String, why: &str, next: String) -> Finding {
+fn warning(check: &'static str, what: String, why: &str, next: impl Into<String>) -> Finding {
     finding(Severity::Warning, check, what, why, next)
 }
 
@@ -21,14 +21,14 @@ fn finding(
     check: &'static str,
     what: String,
     why: &str,
-    next: String,
+    next: impl Into<String>,
 ) -> Finding {
     Finding {
         severity,
         check,
         what,
         why: why.to_owned(),
-        next,
+        next: next.into(),
     }
 }
 
@@ -47,20 +47,19 @@ pub(super) fn schema(name: &str, version: i32, known: i32) -> Vec<Finding> {
             "not_migrated",
             format!("the schema `{name}` has no tables of the queue"),
             "nothing can be enqueued or run",
-            "run `queue migrate`; if the tables are in another schema, name it with `--schema`"
-                .to_owned(),
+            "run `queue migrate`; if the tables are in another schema, name it with `--schema`",
         ),
         version if version < known => error(
             "schema_old",
             format!("the schema `{name}` is at version {version}, and this program needs {known}"),
             "processes of this version do not start on it",
-            "run `queue migrate`".to_owned(),
+            "run `queue migrate`",
         ),
         version if version > known => error(
             "schema_new",
             format!("the schema `{name}` is at version {version}, and this program knows {known}"),
             "processes of this version do not start on it",
-            "upgrade this program".to_owned(),
+            "upgrade this program",
         ),
         _ => return Vec::new(),
     };

@@ -47,7 +47,7 @@ fn connections(server: &Server) -> Option<Finding> {
             "connections",
             format!("{used} of {max} connections are in use"),
             "when none is left, processes cannot reconnect and producers cannot enqueue",
-            "use smaller pools, a pooler, or raise max_connections".to_owned(),
+            "use smaller pools, a pooler, or raise max_connections",
         )
     })
 }
@@ -58,7 +58,7 @@ fn ids(server: &Server) -> Option<Finding> {
         "ids",
         format!("{:.0}% of all job ids are used", used * 100.0),
         "when none is left, nothing can be enqueued",
-        "find out what moved the sequence job_seq, and set it back above the highest id".to_owned(),
+        "find out what moved the sequence job_seq, and set it back above the highest id",
     ))
 }
 

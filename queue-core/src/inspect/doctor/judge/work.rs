@@ -49,7 +49,7 @@ fn no_process_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> O
             "no_live_process",
             "no process is alive".to_owned(),
             "no job runs, and scheduled jobs do not become ready",
-            "start one with `queue start`, or with your application's own program".to_owned(),
+            "start one with `queue start`, or with your application's own program",
         ));
     }
     serving.is_empty().then(|| {
@@ -57,7 +57,7 @@ fn no_process_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> O
             "all_stopping",
             "every live process is stopping".to_owned(),
             "no further job is started",
-            "start another with `queue start`, or with your application's own program".to_owned(),
+            "start another with `queue start`, or with your application's own program",
         )
     })
 }
@@ -81,7 +81,7 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
             jobs(process.running)
         ),
         "its jobs wait until another process recovers them",
-        next.to_owned(),
+        next,
     )
 }
 
@@ -94,7 +94,7 @@ fn orphans(count: i64) -> Option<Finding> {
                 jobs_that(count, "is", "are")
             ),
             "they wait until a process recovers them",
-            "if this does not pass within seconds, start a process".to_owned(),
+            "if this does not pass within seconds, start a process",
         )
     })
 }
@@ -226,8 +226,7 @@ fn overdue(work: &Work) -> Option<Finding> {
                 spell(work.overdue_seconds)
             ),
             "no dispatcher moves them to ready",
-            "start a process with its dispatcher on (`dispatcher.enabled = true`, the default)"
-                .to_owned(),
+            "start a process with its dispatcher on (`dispatcher.enabled = true`, the default)",
         )
     })
 }
@@ -244,8 +243,7 @@ fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
         ),
         "no scheduler enqueues them",
         "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
-         runs, its log names the recurring jobs that it does not understand"
-            .to_owned(),
+         runs, its log names the recurring jobs that it does not understand",
     ))
 }
 
@@ -259,8 +257,7 @@ fn failed(work: &Work) -> Option<Finding> {
             format!("{} failed: {kinds}", jobs_that(count, "has", "have")),
             "they wait until an operator retries or discards them",
             "see `queue jobs list --state failed` and `queue jobs show ID`, then `queue jobs \
-             retry` or `queue jobs discard`"
-                .to_owned(),
+             retry` or `queue jobs discard`",
         )
     })
 }
