@@ -136,10 +136,7 @@ pub async fn fire_next(
 /// Returns whether the error concerns this recurring job only: the server answered, so others may
 /// succeed.
 fn concerns_one_recurring_job(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
-    )
+    matches!(error, sqlx::Error::Database(_)) || unreadable(error).is_some()
 }
 
 /// Returns how long it is until the next recurring job is due, without those in `except`; `None` if
@@ -264,28 +261,21 @@ async fn enqueue_one(
         Ok(job) => send_alone(conn, schema, &job).await,
         Err(invalid) => Err(invalid),
     };
-    let (outcome, word, job_id, reason) = match sent {
-        Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => {
-            (FiringOutcome::Enqueued(id), "enqueued", Some(id.0), None)
-        }
-        Ok(Enqueued::Kept(holder) | Enqueued::Rejected(holder)) => {
-            let reason = format!("job {holder} had not ended");
-            (
-                FiringOutcome::Overlapped(holder),
-                "overlap",
-                None,
-                Some(reason),
-            )
-        }
+    let outcome = match sent {
+        Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => FiringOutcome::Enqueued(id),
+        Ok(Enqueued::Kept(id) | Enqueued::Rejected(id)) => FiringOutcome::Overlapped(id),
         Err(EnqueueError::Database(error) | EnqueueError::NotMigrated(error))
             if is_transient(&error) =>
         {
             return Err(error);
         }
-        Err(error) => {
-            let reason = with_cause(&error);
-            (FiringOutcome::Failed(error), "failed", None, Some(reason))
-        }
+        Err(error) => FiringOutcome::Failed(error),
+    };
+    let (word, job_id, reason) = match &outcome {
+        FiringOutcome::Enqueued(id) => ("enqueued", Some(*id), None),
+        FiringOutcome::Missed => ("missed", None, None),
+        FiringOutcome::Overlapped(id) => ("overlap", None, Some(format!("job {id} had not ended"))),
+        FiringOutcome::Failed(error) => ("failed", None, Some(with_cause(error))),
     };
     sqlx::query(schema.sql(SETTLE))
         .bind(&due.template.name)
