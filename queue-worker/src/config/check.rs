@@ -125,11 +125,8 @@ impl Check {
     }
 
     fn key(&self, key: &str) -> String {
-        let separator = if self.table.is_empty() || key.is_empty() {
-            ""
-        } else {
-            "."
-        };
+        let is_whole = self.table.is_empty() || key.is_empty();
+        let separator = if is_whole { "" } else { "." };
         format!("{}{separator}{key}", self.table)
     }
 }

@@ -146,12 +146,11 @@ fn set<'a>(key: &'static str, text: &'a str, place: SettingPlace, document: &mut
         "workers" => DeValue::Array(DeArray::from_iter([at(DeValue::Table(DeTable::new()))])),
         _ => DeValue::Table(DeTable::new()),
     };
-    if key == "workers.queues" || !root.contains_key(section) {
-        root.insert(Spanned::new(span.clone(), section.into()), at(one_table));
+    if key == "workers.queues" {
+        root.remove(section);
     }
-    let Some(found) = root.get_mut(section) else {
-        return;
-    };
+    let section_name = Spanned::new(span.clone(), section.into());
+    let found = root.entry(section_name).or_insert_with(|| at(one_table));
     let mut tables = match found.get_mut() {
         DeValue::Array(tables) => tables.iter_mut().map(Spanned::get_mut).collect(),
         table => vec![table],
