@@ -35,10 +35,9 @@ pub(super) fn describe(rule: &Rule, zone: Tz) -> String {
         None => [rhythm(line), days(&line.days, Style::AfterRhythm)].join(" "),
     };
     let words = words.trim_end();
-    if is_same_in_all_zones(line) {
-        words.to_owned()
-    } else {
-        format!("{words} ({zone})")
+    match is_same_in_all_zones(line) {
+        true => words.to_owned(),
+        false => format!("{words} ({zone})"),
     }
 }
 
@@ -72,12 +71,8 @@ fn times_of_all(lines: &[Crontab]) -> Option<String> {
 fn rhythm(line: &Crontab) -> String {
     let (minutes, hours) = (&line.minutes, &line.hours);
     if line.seconds.only() != Some(0) {
-        return format!(
-            "{}{}{}",
-            ticks(&line.seconds, &SECOND),
-            during(minutes, &MINUTE),
-            during(hours, &HOUR)
-        );
+        let seconds = ticks(&line.seconds, &SECOND);
+        return seconds + &during(minutes, &MINUTE) + &during(hours, &HOUR);
     }
     if let Some(minute) = minutes.only() {
         return hourly(minute, hours);
@@ -95,26 +90,18 @@ fn rhythm(line: &Crontab) -> String {
 
 /// Describes a line that fires at one minute of several hours.
 fn hourly(minute: u32, hours: &Field) -> String {
-    if hours.is_all(&HOUR) {
-        return match minute {
-            0 => "every hour".to_owned(),
-            _ => format!("every hour at minute {minute}"),
-        };
-    }
-    if let (Some(step), Some((first, _))) = (hours.step(&HOUR), hours.first_and_last()) {
-        let every = format!("every {}", many(step.into(), "hour"));
-        return match (first, minute) {
-            (0, 0) => every,
-            _ => format!("{every} from {}", clock(first, minute)),
-        };
-    }
-    match run(hours) {
-        Some((from, to)) => format!(
-            "every hour from {} to {}",
-            clock(from, minute),
-            clock(to, minute)
-        ),
-        None => format!("at minute {minute}{}", during(hours, &HOUR)),
+    let every = |step: u32| format!("every {}", many(step.into(), "hour"));
+    match (hours.step(&HOUR), hours.first_and_last(), run(hours)) {
+        (Some(1), ..) if minute > 0 => format!("every hour at minute {minute}"),
+        (Some(step), Some((0, _)), _) if minute == 0 => every(step),
+        (Some(step), Some((first, _)), _) => {
+            format!("{} from {}", every(step), clock(first, minute))
+        }
+        (.., Some((from, to))) => {
+            let (from, to) = (clock(from, minute), clock(to, minute));
+            format!("every hour from {from} to {to}")
+        }
+        _ => format!("at minute {minute}{}", during(hours, &HOUR)),
     }
 }
 
@@ -213,11 +200,8 @@ fn weekdays(days: &Days, style: Style) -> String {
         parts.push(format!("{every} {names}{}", in_months(days)));
     }
     if !days.nth.is_empty() {
-        parts.push(format!(
-            "on {} of {}",
-            join(nth(days), "and"),
-            of_months(days)
-        ));
+        let nth = join(nth(days), "and");
+        parts.push(format!("on {nth} of {}", of_months(days)));
     }
     join(parts, "and")
 }
