@@ -60,7 +60,11 @@ pub(super) async fn read(
     schema: &Schema,
     dead_after: Duration,
 ) -> Result<Work, sqlx::Error> {
-    let (overdue, overdue_seconds) = overdue(conn, schema).await?;
+    let (overdue, overdue_seconds): (i64, Option<f64>) = sqlx::query_as(schema.sql(OVERDUE))
+        .bind(i64::from(COUNT_MAX) + 1)
+        .bind(OVERDUE_AFTER_MS)
+        .fetch_one(&mut *conn)
+        .await?;
     Ok(Work {
         dead_after,
         processes: processes::list(conn, schema).await?,
@@ -68,8 +72,8 @@ pub(super) async fn read(
             .fetch_all(&mut *conn)
             .await?,
         closed_limits: closed_limits(conn, schema).await?,
-        overdue,
-        overdue_seconds,
+        overdue: Count::up_to(COUNT_MAX, overdue),
+        overdue_seconds: overdue_seconds.unwrap_or_default(),
         overdue_recurring_jobs: sqlx::query_as(schema.sql(OVERDUE_RECURRING_JOBS))
             .bind(OVERDUE_AFTER_MS)
             .bind(RECURRING_JOBS_MAX)
@@ -95,13 +99,4 @@ async fn closed_limits(
         waiting: Count::up_to(COUNT_MAX, count),
     };
     Ok(rows.into_iter().map(limit).collect())
-}
-
-async fn overdue(conn: &mut PgConnection, schema: &Schema) -> Result<(Count, f64), sqlx::Error> {
-    let (count, seconds): (i64, Option<f64>) = sqlx::query_as(schema.sql(OVERDUE))
-        .bind(i64::from(COUNT_MAX) + 1)
-        .bind(OVERDUE_AFTER_MS)
-        .fetch_one(conn)
-        .await?;
-    Ok((Count::up_to(COUNT_MAX, count), seconds.unwrap_or_default()))
 }
