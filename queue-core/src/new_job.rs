@@ -216,11 +216,8 @@ impl NewJob {
         let kind = || self.kind.to_string();
         let bytes = self.args.len();
         if bytes > max {
-            return Err(EnqueueError::TooLarge {
-                kind: kind(),
-                bytes,
-                max,
-            });
+            let kind = kind();
+            return Err(EnqueueError::TooLarge { kind, bytes, max });
         }
         args::check(&self.args).map_err(|reason| EnqueueError::Unstorable {
             kind: kind(),

@@ -207,11 +207,10 @@ impl RecurringJob {
     /// # Errors
     /// Returns an error if the schedule is invalid, which [`RecurringJob::of`] has checked.
     pub fn schedule_in(&self, default_zone: Tz) -> Result<Schedule, InvalidRecurringJob> {
-        Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone)).map_err(|source| {
-            InvalidRecurringJob::Schedule {
-                name: self.name.clone(),
-                source,
-            }
+        let schedule = Schedule::parse(&self.schedule, self.zone.unwrap_or(default_zone));
+        schedule.map_err(|source| InvalidRecurringJob::Schedule {
+            name: self.name.clone(),
+            source,
         })
     }
 
