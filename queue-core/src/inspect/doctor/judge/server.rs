@@ -108,17 +108,16 @@ fn table(table: &Table) -> Finding {
         Some(seconds) => format!("vacuumed {} ago", spell(seconds)),
         None => "not vacuumed since statistics began".to_owned(),
     };
+    let Table {
+        name, live, dead, ..
+    } = table;
     warning(
         "dead_rows",
-        format!(
-            "the table {} has {} dead rows and {} live ones, {vacuumed}",
-            table.name, table.dead, table.live
-        ),
+        format!("the table {name} has {dead} dead rows and {live} live ones, {vacuumed}"),
         "it takes more space, and reads pass over the dead rows",
         format!(
             "see whether something holds them in place; if not, give autovacuum more room, or run \
-             `vacuum {}`",
-            table.name
+             `vacuum {name}`"
         ),
     )
 }

@@ -86,13 +86,11 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
 }
 
 fn orphans(count: i64) -> Option<Finding> {
+    let jobs = jobs_that(count, "is", "are");
     (count > 0).then(|| {
         error(
             "orphaned_jobs",
-            format!(
-                "{} claimed by processes that are gone",
-                jobs_that(count, "is", "are")
-            ),
+            format!("{jobs} claimed by processes that are gone"),
             "they wait until a process recovers them",
             "if this does not pass within seconds, start a process",
         )
@@ -116,13 +114,10 @@ fn paused(backlog: &[Backlog]) -> Vec<Finding> {
 fn closed_limit(limit: &ClosedLimit) -> Finding {
     let ClosedLimit { name, waiting } = limit;
     let more = if waiting.at_least { "more than " } else { "" };
-    let count = i64::try_from(waiting.count).unwrap_or(i64::MAX);
+    let jobs = jobs(i64::try_from(waiting.count).unwrap_or(i64::MAX));
     warning(
         "closed_limit",
-        format!(
-            "the limit of {name} is 0, with {more}{} waiting",
-            jobs(count)
-        ),
+        format!("the limit of {name} is 0, with {more}{jobs} waiting"),
         "none of them starts until it is raised",
         format!(
             "run `queue limits set {name} --to N` or `queue limits reset {name}` when they may run"
@@ -151,13 +146,11 @@ fn unserved(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
 }
 
 fn queue_not_served(queue: &str, waiting: Waiting) -> Finding {
+    let what = jobs_wait(waiting.ready);
+    let oldest = spell(waiting.oldest_seconds);
     error(
         "queue_not_served",
-        format!(
-            "no live process serves queue {queue}, where {} for {}",
-            jobs_wait(waiting.ready),
-            spell(waiting.oldest_seconds)
-        ),
+        format!("no live process serves queue {queue}, where {what} for {oldest}"),
         "none of them starts",
         format!(
             "add {queue} to the queues of a process: `--queues`, `QUEUE_QUEUES`, or `queues` in \
@@ -198,13 +191,11 @@ fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
     by_queue(late)
         .into_iter()
         .map(|(queue, waiting)| {
+            let what = jobs_wait(waiting.ready);
+            let oldest = spell(waiting.oldest_seconds);
             warning(
                 "late_jobs",
-                format!(
-                    "{} in queue {queue}, the first for {}",
-                    jobs_wait(waiting.ready),
-                    spell(waiting.oldest_seconds)
-                ),
+                format!("{what} in queue {queue}, the first for {oldest}"),
                 "jobs arrive faster than they run, or other queues and priorities come first",
                 format!(
                     "add concurrency or processes ({running} running in {} now); `queue stats` \
@@ -217,14 +208,11 @@ fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
 }
 
 fn overdue(work: &Work) -> Option<Finding> {
-    (work.overdue.count > 0).then(|| {
+    let (overdue, oldest) = (work.overdue, spell(work.overdue_seconds));
+    (overdue.count > 0).then(|| {
         error(
             "overdue_jobs",
-            format!(
-                "jobs that are due but still scheduled: {}, the first for {}",
-                work.overdue,
-                spell(work.overdue_seconds)
-            ),
+            format!("jobs that are due but still scheduled: {overdue}, the first for {oldest}"),
             "no dispatcher moves them to ready",
             "start a process with its dispatcher on (`dispatcher.enabled = true`, the default)",
         )
@@ -233,14 +221,11 @@ fn overdue(work: &Work) -> Option<Finding> {
 
 fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
     let overdue = &work.overdue_recurring_jobs;
-    let first = overdue.first()?;
+    let oldest = spell(overdue.first()?.overdue_seconds);
     let names = some_of(overdue.iter().map(|each| each.name.clone()));
     Some(error(
         "overdue_recurring_jobs",
-        format!(
-            "recurring jobs that are due but not enqueued: {names}, the first for {}",
-            spell(first.overdue_seconds)
-        ),
+        format!("recurring jobs that are due but not enqueued: {names}, the first for {oldest}"),
         "no scheduler enqueues them",
         "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
          runs, its log names the recurring jobs that it does not understand",
