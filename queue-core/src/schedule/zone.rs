@@ -50,14 +50,12 @@ fn split_suffix(text: &str) -> Result<(Option<Tz>, &str), InvalidSchedule> {
         return Ok((None, text));
     };
     let rest = rest.trim_end();
-    if let Some(schedule) = without_in(rest) {
-        return Ok((Some(parse_zone(last)?), schedule));
-    }
-    match find(last) {
-        Some(zone) => Ok((Some(zone), rest)),
-        None if is_meant_as_zone(last) => Err(parse_zone(last).expect_err("it was not found")),
-        None => Ok((None, text)),
-    }
+    let schedule = match without_in(rest) {
+        Some(schedule) => schedule,
+        None if find(last).is_some() || is_meant_as_zone(last) => rest,
+        None => return Ok((None, text)),
+    };
+    Ok((Some(parse_zone(last)?), schedule))
 }
 
 fn without_in(text: &str) -> Option<&str> {
