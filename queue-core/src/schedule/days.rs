@@ -64,10 +64,9 @@ impl Days {
         let mut nth = self.nth.iter();
         let by_weekday = self.weekdays.values.contains(&weekday)
             || nth.any(|(nth, counted)| *counted == weekday && is_nth(*nth));
-        let by_either = if self.are_either() {
-            by_month_day || by_weekday
-        } else {
-            by_month_day && by_weekday
+        let by_either = match self.are_either() {
+            true => by_month_day || by_weekday,
+            false => by_month_day && by_weekday,
         };
         by_either && self.months.values.contains(&day.month())
     }

@@ -40,14 +40,11 @@ pub(super) fn parse(text: &str) -> Result<TimeDelta, InvalidSchedule> {
     let mut total = TimeDelta::zero();
     for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
         let letter = part.chars().next_back().unwrap_or_default();
-        let number = part
-            .trim_end_matches(letter)
-            .parse()
-            .map_err(|_| refuse())?;
+        let number = part.trim_end_matches(letter).parse();
         let letter = letter.to_ascii_lowercase();
         let unit = UNITS.iter().find(|(name, _)| name.starts_with(letter));
         let (_, seconds) = unit.ok_or_else(refuse)?;
-        let more = times(number, *seconds);
+        let more = times(number.map_err(|_| refuse())?, *seconds);
         total = total.checked_add(&more).unwrap_or(TimeDelta::MAX);
     }
     check(total, text)
