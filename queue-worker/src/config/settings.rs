@@ -194,17 +194,15 @@ impl File {
             let limit = check.within(&format!("limits.{name}"), |check| table.limit(check));
             (name, limit)
         });
-        let limits = limits.collect();
+        let every_queue = || vec![WorkerSettings::default()];
         let settings = Settings {
-            workers: self
-                .workers
-                .unwrap_or_else(|| vec![WorkerSettings::default()]),
+            workers: self.workers.unwrap_or_else(every_queue),
             dispatcher: self.dispatcher,
             scheduler: self.scheduler,
             process: self.process,
             maintenance: self.maintenance,
             retention: self.retention,
-            limits,
+            limits: limits.collect(),
         };
         check.problems.extend(settings.problems());
         Config {
