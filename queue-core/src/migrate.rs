@@ -131,15 +131,13 @@ pub async fn migrate(
     }
     let mut applied = Vec::new();
     for migration in MIGRATIONS {
-        let is_new =
-            apply(conn, schema, migration)
-                .await
-                .map_err(|source| MigrateError::Failed {
-                    schema: schema.name().to_owned(),
-                    version: migration.version,
-                    name: migration.name,
-                    source,
-                })?;
+        let is_new = apply(conn, schema, migration).await;
+        let is_new = is_new.map_err(|source| MigrateError::Failed {
+            schema: schema.name().to_owned(),
+            version: migration.version,
+            name: migration.name,
+            source,
+        })?;
         if is_new {
             applied.push(*migration);
         }
