@@ -72,10 +72,8 @@ impl Template {
             }
             Overlap::Queued => {
                 let in_turn = Limits::of_recurring_job(&self.name);
-                job.with(|options| {
-                    let limits = options.limits.clone().and(in_turn);
-                    options.limits(limits)
-                })
+                let limits = job.options.limits.clone().and(in_turn);
+                job.with(|options| options.limits(limits))
             }
             Overlap::Allow => job,
         })
@@ -94,11 +92,8 @@ pub(super) async fn send(
     job: &NewJob,
 ) -> Result<Enqueued, EnqueueError> {
     let enqueued = enqueue(conn, schema, std::slice::from_ref(job)).await?;
-    enqueued.first().copied().ok_or_else(|| {
-        EnqueueError::Database(sqlx::Error::Protocol(
-            "the server returned no row for the job".into(),
-        ))
-    })
+    let missing = || sqlx::Error::Protocol("the server returned no row for the job".into());
+    Ok(enqueued.first().copied().ok_or_else(missing)?)
 }
 
 /// Returns how long after its due time a job starts: pseudo-random, and the same in every process.
