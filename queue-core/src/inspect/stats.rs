@@ -113,10 +113,7 @@ async fn counts(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx:
         .bind(i64::from(COUNT_MAX) + 1)
         .fetch_one(conn)
         .await?;
-    let count = |state| {
-        row.try_get(state)
-            .map(|counted| Count::up_to(COUNT_MAX, counted))
-    };
+    let count = |state| Ok::<_, sqlx::Error>(Count::up_to(COUNT_MAX, row.try_get(state)?));
     Ok(Stats {
         jobs: StateCounts {
             scheduled: count("scheduled")?,

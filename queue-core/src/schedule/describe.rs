@@ -78,12 +78,10 @@ fn rhythm(line: &Crontab) -> String {
         return hourly(minute, hours);
     }
     match (run(hours), minutes.step(&MINUTE), minutes.first_and_last()) {
-        (Some((from, to)), Some(step), Some((first, last))) => format!(
-            "every {} from {} to {}",
-            many(step.into(), "minute"),
-            clock(from, first),
-            clock(to, last)
-        ),
+        (Some((from, to)), Some(step), Some((first, last))) => {
+            let (from, to) = (clock(from, first), clock(to, last));
+            format!("every {} from {from} to {to}", many(step.into(), "minute"))
+        }
         _ => format!("{}{}", ticks(minutes, &MINUTE), during(hours, &HOUR)),
     }
 }

@@ -135,14 +135,12 @@ impl JobAction {
             (Self::Retry, JobState::Failed) => Refusal::KeyTaken,
             (Self::Cancel, JobState::Claimed) => Refusal::AskedBefore,
             _ if self.applies_to(job) => Refusal::Busy,
-            (_, state) => match &job.outcome {
-                Some(outcome) => Refusal::Finished {
-                    outcome: outcome.clone(),
-                },
-                None => Refusal::State {
-                    state,
-                    instead: self.instead(state),
-                },
+            (_, state) => match job.outcome.clone() {
+                Some(outcome) => Refusal::Finished { outcome },
+                None => {
+                    let instead = self.instead(state);
+                    Refusal::State { state, instead }
+                }
             },
         }
     }

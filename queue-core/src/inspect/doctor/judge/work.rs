@@ -72,14 +72,11 @@ fn dead_process(process: &ProcessSummary, others_live: bool) -> Finding {
     } else {
         (Severity::Error, "start a process: it recovers these jobs")
     };
+    let (age, jobs) = (spell(process.silent_seconds), jobs(process.running));
     finding(
         severity,
         "dead_process",
-        format!(
-            "process {name} (pid {pid} on {host}) has been silent for {} and holds {}",
-            spell(process.silent_seconds),
-            jobs(process.running)
-        ),
+        format!("process {name} (pid {pid} on {host}) has been silent for {age} and holds {jobs}"),
         "its jobs wait until another process recovers them",
         next,
     )
