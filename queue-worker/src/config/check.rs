@@ -1,6 +1,6 @@
 //! Checks of ranges and names, which apply to settings from code as well as from the file.
 
-use std::fmt;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ pub struct InvalidSetting {
     /// What was expected, and what was found.
     pub message: String,
 }
+
+/// The rules for a kind of names, such as [`check_queue`](queue_core::check_queue).
+pub(super) type Rules = fn(&str) -> Result<(), InvalidName>;
 
 /// Collects invalid settings. Keys are relative to the table that is being checked.
 #[derive(Default)]
@@ -90,12 +93,7 @@ impl Check {
     }
 
     /// Checks a name by the given rules.
-    pub(super) fn name(
-        &mut self,
-        key: &str,
-        name: Option<&str>,
-        rules: fn(&str) -> Result<(), InvalidName>,
-    ) {
+    pub(super) fn name(&mut self, key: &str, name: Option<&str>, rules: Rules) {
         if let Some(Err(refused)) = name.map(rules) {
             self.refuse(key, refused.reason());
         }
@@ -114,11 +112,7 @@ impl Check {
     }
 
     /// Returns the value, or rejects the setting with the error.
-    pub(super) fn accept<T>(
-        &mut self,
-        key: &str,
-        outcome: Result<T, impl fmt::Display>,
-    ) -> Option<T> {
+    pub(super) fn accept<T>(&mut self, key: &str, outcome: Result<T, impl Display>) -> Option<T> {
         outcome
             .map_err(|error| self.refuse(key, error.to_string()))
             .ok()

@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use queue_core::schedule::Tz;
-use queue_core::{InvalidName, Schema, check_kind, check_queue};
+use queue_core::{Schema, check_kind, check_queue};
 use serde::{Deserialize, Deserializer};
 
-use super::check::Check;
+use super::check::{Check, Rules};
 use super::queues::QueueList;
 use super::values::{duration, keep, secret, zone};
 
@@ -211,11 +211,7 @@ impl Retention {
     }
 }
 
-fn check_kept(
-    kept: &BTreeMap<String, KeepFor>,
-    rules: fn(&str) -> Result<(), InvalidName>,
-    check: &mut Check,
-) {
+fn check_kept(kept: &BTreeMap<String, KeepFor>, rules: Rules, check: &mut Check) {
     for (name, keep) in kept {
         check.name(name, Some(name), rules);
         if let KeepFor::For(duration) = *keep {
