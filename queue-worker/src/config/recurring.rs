@@ -170,8 +170,7 @@ impl RecurringTable {
             }
             (None, true) => (Some(name.to_owned()), self.take_handler().handler(check)),
             (Some(_), true) => {
-                let message = "use either `kind`, or `command` or `http`";
-                check.refuse("kind", message);
+                check.refuse("kind", "use either `kind`, or `command` or `http`");
                 (None, None)
             }
             (None, false) => {
@@ -189,10 +188,8 @@ impl RecurringTable {
             ("timeout", self.timeout.is_some()),
             ("backoff", self.backoff.is_some()),
         ];
-        check.stray(
-            strays,
-            "belongs to a recurring job with `command` or `http`",
-        );
+        let message = "belongs to a recurring job with `command` or `http`";
+        check.stray(strays, message);
         check.name("kind", Some(kind), check_kind);
         check.name("queue", self.queue.as_deref(), check_queue);
         check.number("attempts", self.attempts, 1..=1000);
