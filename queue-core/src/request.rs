@@ -155,9 +155,8 @@ impl<'a> IntoFuture for Enqueue<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async {
             let enqueued = self.many.send().await?;
-            enqueued.into_iter().next().ok_or_else(|| {
-                EnqueueError::Database(sqlx::Error::Protocol("no answer for the job".into()))
-            })
+            let missing = || sqlx::Error::Protocol("no answer for the job".into());
+            Ok(enqueued.into_iter().next().ok_or_else(missing)?)
         })
     }
 }
