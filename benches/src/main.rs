@@ -30,10 +30,12 @@ async fn main() -> Result<()> {
     if options.measure == Measure::IdleWorker {
         return memory::idle_worker(&options).await;
     }
+    if let (Measure::Compare, Some(commit)) = (options.measure, options.with.as_deref()) {
+        return compare::run(commit, options.rounds).await;
+    }
     let mut report = Report::new(options.json);
     let server = Server::start(options.database_url.as_deref()).await?;
     let measured = match (options.measure, options.with.as_deref()) {
-        (Measure::Compare, Some(commit)) => compare::run(commit, options.rounds, &server).await,
         (Measure::Sample, Some(name)) => match Sample::named(name) {
             Ok(sample) => compare::sample::run(sample, options.counted, &server).await,
             Err(unknown) => Err(unknown),

@@ -25,8 +25,14 @@ impl Server {
         if let Some(url) = url {
             return Ok(Self::Given(url.to_owned()));
         }
+        Self::own("").await
+    }
+
+    /// Starts a durable server, whose folder has this suffix.
+    pub(crate) async fn own(suffix: &str) -> Result<Self> {
         // Not /tmp, which is often in memory, where durability costs nothing.
-        let data = PathBuf::from(format!("/var/tmp/queue-benches-{}", std::process::id()));
+        let process = std::process::id();
+        let data = PathBuf::from(format!("/var/tmp/queue-benches-{process}{suffix}"));
         let embedded = Embedded::start(EmbeddedOptions {
             data: Some(data.clone()),
             durable: true,

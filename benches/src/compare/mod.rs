@@ -1,93 +1,74 @@
 //! Decides whether a change made anything slower, by measuring a commit and the working tree in turns.
 //!
-//! Both are built. The two samples of a pair run on the same server, one after the other in
-//! alternating order, so that a slow machine slows both. The report has the median ratio of the pairs
-//! with its 95 % interval, and per job the bytes of log, statements, round trips and processor time; the
-//! last with the ratio of now to before.
+//! Both are built. The two samples of a pair run in turns of some milliseconds, each with its own
+//! server, so that a slow machine slows both; their speeds are therefore half of what one alone reaches.
+//! The report has the median ratio of the pairs with its 95 % interval, and per job the bytes of log,
+//! statements, round trips and processor time; the last with the ratio of now to before.
 //! "Not worse by more than 3 %" means that the whole interval is above 0.97.
 
 mod build;
 mod interval;
 pub(crate) mod proxy;
 pub(crate) mod sample;
+mod turns;
 pub(crate) mod usage;
 
-use std::path::Path;
-use std::process::Stdio;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use comfy_table::{Table, presets};
-use tokio::process::Command;
 
 use self::interval::median_interval;
 use self::sample::{Figures, Sample};
+use self::turns::Program;
 use crate::rounds::median;
-use crate::server::Server;
 
 /// The pairs of samples of each measure.
 const PAIRS_MIN: usize = 15;
 
-/// Compares the working tree with a commit, on a server.
-pub(crate) async fn run(commit: &str, rounds: usize, server: &Server) -> Result<()> {
-    let base = build::commit(commit).await?;
-    let head = std::env::current_exe()?;
-    let url = server.url();
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "measure",
-        "before",
-        "now",
-        "speed",
-        "95 % interval",
-        "log B",
-        "statements",
-        "round trips",
-        "server µs",
-        "worker µs",
-    ]);
-    for sample in Sample::ALL {
-        let mut pairs = Vec::new();
-        for pair in 0..rounds.max(PAIRS_MIN) {
-            let (before, now);
-            if pair % 2 == 0 {
-                before = take(&base, sample, &url, false).await?;
-                now = take(&head, sample, &url, false).await?;
-            } else {
-                now = take(&head, sample, &url, false).await?;
-                before = take(&base, sample, &url, false).await?;
-            }
-            eprint!(".");
-            pairs.push((before, now));
-        }
-        let before = take(&base, sample, &url, true).await?;
-        let now = take(&head, sample, &url, true).await?;
-        eprintln!(" {}", sample.name());
-        table.add_row(row(sample, &pairs, (&before, &now)));
-    }
-    println!("{table}");
+const HEADER: [&str; 10] = [
+    "measure",
+    "before",
+    "now",
+    "speed",
+    "95 % interval",
+    "log B",
+    "statements",
+    "round trips",
+    "server µs",
+    "worker µs",
+];
+
+/// Compares the working tree with a commit.
+pub(crate) async fn run(commit: &str, rounds: usize) -> Result<()> {
+    let before = Program::start(build::commit(commit).await?, "-before").await?;
+    let now = Program::start(std::env::current_exe()?, "-now").await?;
+    let table = compare(&before, &now, rounds.max(PAIRS_MIN)).await;
+    before.stop().await?;
+    now.stop().await?;
+    println!("{}", table?);
     Ok(())
 }
 
-/// Takes one sample, in its own process and database.
-async fn take(binary: &Path, sample: Sample, url: &str, counted: bool) -> Result<Figures> {
-    let mut command = Command::new(binary);
-    command.args(["sample", sample.name()]);
-    if counted {
-        command.arg("--counted");
+async fn compare(before: &Program, now: &Program, pairs: usize) -> Result<Table> {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(HEADER);
+    for sample in Sample::ALL {
+        let mut figures = Vec::new();
+        for pair in 0..pairs {
+            figures.push(if pair % 2 == 0 {
+                turns::take(before, now, sample).await?
+            } else {
+                let (now, before) = turns::take(now, before, sample).await?;
+                (before, now)
+            });
+            eprint!(".");
+        }
+        let counted = (before.count(sample).await?, now.count(sample).await?);
+        eprintln!(" {}", sample.name());
+        table.add_row(row(sample, &figures, (&counted.0, &counted.1)));
     }
-    let output = command
-        .env("DATABASE_URL", url)
-        .stderr(Stdio::inherit())
-        .output()
-        .await?;
-    anyhow::ensure!(
-        output.status.success(),
-        "the sample {} of {} failed",
-        sample.name(),
-        binary.display()
-    );
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("could not read the sample of {}", binary.display()))
+    Ok(table)
 }
 
 fn row(

@@ -17,22 +17,12 @@ impl Usage {
     /// Reads the time used so far by all processes of the server, and by this process. The server
     /// must run on this machine.
     pub(crate) async fn now(pool: &PgPool) -> Result<Self> {
-        let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
-            .fetch_one(pool)
-            .await?;
-        let postmaster = Stat::of(u32::try_from(backend)?)
-            .context("the server does not run on this machine")?
-            .parent;
-        let mut ticks = Stat::of(postmaster)?.ticks_with_ended_children;
-        for process in std::fs::read_dir("/proc")? {
-            let pid = process?.file_name().to_string_lossy().parse();
-            // A process may end meanwhile.
-            if let Some(stat) = pid.ok().and_then(|pid| Stat::of(pid).ok())
-                && stat.parent == postmaster
-            {
-                ticks += stat.ticks;
-            }
-        }
+        let postmaster = postmaster(pool).await?;
+        let of_children: u64 = children(postmaster)?
+            .iter()
+            .map(|(_, stat)| stat.ticks)
+            .sum();
+        let ticks = Stat::of(postmaster)?.ticks_with_ended_children + of_children;
         Ok(Self {
             server: ticks as f64 / TICKS_PER_SECOND,
             worker: processor_seconds(std::process::id())?,
@@ -45,7 +35,33 @@ pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
     Ok(Stat::of(pid)?.ticks as f64 / TICKS_PER_SECOND)
 }
 
-struct Stat {
+/// Returns the process id of the server, which must run on this machine.
+pub(super) async fn postmaster(pool: &PgPool) -> Result<u32> {
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
+        .fetch_one(pool)
+        .await?;
+    let backend = Stat::of(u32::try_from(backend)?);
+    Ok(backend
+        .context("the server does not run on this machine")?
+        .parent)
+}
+
+/// Returns the processes that a server has started, with their process ids.
+pub(super) fn children(postmaster: u32) -> Result<Vec<(u32, Stat)>> {
+    let mut children = Vec::new();
+    for process in std::fs::read_dir("/proc")? {
+        // Other files of the folder are no numbers, and a process may end meanwhile.
+        if let Ok(pid) = process?.file_name().to_string_lossy().parse()
+            && let Ok(stat) = Stat::of(pid)
+            && stat.parent == postmaster
+        {
+            children.push((pid, stat));
+        }
+    }
+    Ok(children)
+}
+
+pub(super) struct Stat {
     parent: u32,
     ticks: u64,
     ticks_with_ended_children: u64,
