@@ -225,6 +225,7 @@ CREATE TABLE queue.recurring_jobs (
     tags text[] NOT NULL,
     args jsonb NOT NULL,
     limits jsonb,
+    unique_rule jsonb,
     CONSTRAINT recurring_jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT recurring_jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT recurring_jobs_jitter_ms_check CHECK ((jitter_ms >= 0)),

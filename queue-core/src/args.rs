@@ -3,12 +3,26 @@
 //! The text is valid JSON, but `jsonb` cannot hold every JSON text. The server would refuse the others
 //! with an error that aborts the transaction of the application, so they are found before they are sent.
 
+use serde::de::DeserializeOwned;
+
 /// How deep arguments may be nested. Readers stop at 128 levels, some of which they need themselves.
 const DEPTH_MAX: usize = 100;
 
 /// The digits that a number may have before the point, and after it, in Postgres.
 const WHOLE_DIGITS_MAX: i64 = 131_072;
 const FRACTION_DIGITS_MAX: i64 = 16_383;
+
+/// Reads the arguments of a job. `{}` stands for no arguments in the command line and in `queue.toml`, and
+/// a type without fields may be written as `null`.
+///
+/// # Errors
+/// Returns the error of serde_json if they do not fit the type.
+pub fn decode_args<J: DeserializeOwned>(json: &str) -> Result<J, serde_json::Error> {
+    serde_json::from_str(json).or_else(|error| match json {
+        "{}" => serde_json::from_str("null").map_err(|_not_empty_either| error),
+        _ => Err(error),
+    })
+}
 
 /// Returns why arguments cannot be stored, to be read after "the arguments".
 pub(crate) fn check(json: &str) -> Result<(), String> {

@@ -53,6 +53,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "state_bits",
         include_str!("../migrations/0009_state_bits.sql"),
     ),
+    migration(
+        10,
+        "recurring_unique",
+        include_str!("../migrations/0010_recurring_unique.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

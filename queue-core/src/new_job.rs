@@ -62,12 +62,13 @@ pub enum EnqueueError {
         /// What they hold.
         reason: String,
     },
-    /// The arguments were written as JSON, but cannot be read back into their type.
-    #[error("the arguments of `{kind}` cannot be read back: `{field}`")]
+    /// The arguments do not fit the type of the kind, or were written as JSON that does not, such as a
+    /// number that is not one (NaN).
+    #[error("the arguments of `{kind}` do not fit its type: `{field}`")]
     Unreadable {
         /// The job's kind.
         kind: String,
-        /// The path of the field.
+        /// The path of the field; `.` for the arguments as a whole.
         field: String,
         /// The error of serde_json.
         source: serde_json::Error,
@@ -141,11 +142,31 @@ impl NewJob {
             kind: J::KIND.to_owned(),
             source,
         })?;
-        check_readable::<J>(&args)?;
+        // Not all that can be written can be read: NaN is written as null.
+        read::<J>(&args)?;
         Ok(Self {
             kind: Cow::Borrowed(J::KIND),
             args,
             options,
+        })
+    }
+
+    /// Returns a job of a type from its arguments as JSON, with the options, the limits and the unique key
+    /// that [`NewJob::of`] gives it. The text is stored unchanged. `{}` is read as `null` by a type without
+    /// fields.
+    ///
+    /// # Errors
+    /// Refuses arguments that do not fit the type.
+    pub fn of_json<J: Job>(args: &RawValue) -> Result<Self, EnqueueError> {
+        let typed = Self::of(&read::<J>(args.get())?)?;
+        let unique = typed.options.unique.map(|rule| rule.of_args(&typed.args));
+        Ok(Self {
+            args: args.get().to_owned(),
+            options: Options {
+                unique,
+                ..typed.options
+            },
+            ..typed
         })
     }
 
@@ -226,16 +247,18 @@ impl NewJob {
     }
 }
 
-/// Reads arguments as the worker will, since not all that can be written can be read: NaN is written as
-/// null.
-fn check_readable<J: Job>(args: &str) -> Result<(), EnqueueError> {
-    let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(args));
-    read.map(|_: J| ())
-        .map_err(|error| EnqueueError::Unreadable {
+/// Reads arguments as the worker will.
+fn read<J: Job>(args: &str) -> Result<J, EnqueueError> {
+    args::decode_args(args).map_err(|source| {
+        let json = &mut serde_json::Deserializer::from_str(args);
+        let with_path = serde_path_to_error::deserialize::<_, J>(json);
+        let path = with_path.err().map(|error| error.path().to_string());
+        EnqueueError::Unreadable {
             kind: J::KIND.to_owned(),
-            field: error.path().to_string(),
-            source: error.into_inner(),
-        })
+            field: path.unwrap_or_default(),
+            source,
+        }
+    })
 }
 
 #[cfg(test)]

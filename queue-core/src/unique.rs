@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A rule by which a job is unique: its key, the states in which the first job keeps the key, for how
@@ -21,7 +22,7 @@ use sha2::{Digest, Sha256};
 ///     .on_conflict(OnConflict::Reject);
 /// # let _ = (reindex, reminder);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Unique {
     key: Key,
     pub(crate) while_in: States,
@@ -29,15 +30,19 @@ pub struct Unique {
     pub(crate) on_conflict: OnConflict,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Key {
     Args,
+    /// The arguments, however the text of the job writes them.
+    ReadArgs(String),
     Text(String),
     RecurringJob(String),
 }
 
 /// What happens to a job whose key is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// The job that has the key is kept, and its id returned.
     #[default]
@@ -50,7 +55,7 @@ pub enum OnConflict {
 }
 
 /// A set of states of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct States(pub(crate) i16);
 
 impl States {
@@ -86,6 +91,21 @@ impl Unique {
     /// Jobs of the same recurring job are the same job.
     pub(crate) fn of_recurring_job(name: &str) -> Self {
         Self::by(Key::RecurringJob(name.to_owned()))
+    }
+
+    /// Returns the same rule for a job whose text may write its arguments otherwise than its type does.
+    pub(crate) fn of_args(mut self, args: &str) -> Self {
+        if matches!(self.key, Key::Args) {
+            self.key = Key::ReadArgs(args.to_owned());
+        }
+        self
+    }
+
+    /// Returns the same rule for jobs of a recurring job that must not overlap: the key is held until the
+    /// job that has it ends, and a duplicate is rejected.
+    pub(crate) fn without_overlap(mut self) -> Self {
+        self.while_in = self.while_in | States::UNFINISHED;
+        self.on_conflict(OnConflict::Reject)
     }
 
     fn by(key: Key) -> Self {
@@ -129,12 +149,14 @@ impl Unique {
     /// cannot be confused with others, and object keys are sorted, so that their order does not matter.
     pub(crate) fn digest(&self, kind: &str, args: &str) -> Vec<u8> {
         let mut hash = Sha256::new();
+        let mut add_args = |args| {
+            hash.update((kind.len() as u64).to_be_bytes());
+            hash.update(kind);
+            hash.update(sorted(args));
+        };
         match &self.key {
-            Key::Args => {
-                hash.update((kind.len() as u64).to_be_bytes());
-                hash.update(kind);
-                hash.update(sorted(args));
-            }
+            Key::Args => add_args(args),
+            Key::ReadArgs(args) => add_args(args),
             Key::Text(text) => {
                 hash.update(u64::MAX.to_be_bytes());
                 hash.update(text);

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 
 use super::{Missed, Overlap};
 use crate::job::{Due, Job};
@@ -71,19 +72,9 @@ pub enum InvalidRecurringJob {
         /// What is wrong with the job.
         source: Box<EnqueueError>,
     },
-    /// Its job is unique or delayed.
-    #[error(
-        "the recurring job `{name}` is {what}, which a recurring job cannot be: \
-         use its {instead} instead"
-    )]
-    UniqueOrDelayed {
-        /// The name of the recurring job.
-        name: String,
-        /// `unique` or `delayed`.
-        what: &'static str,
-        /// What to use instead.
-        instead: &'static str,
-    },
+    /// Its job is delayed.
+    #[error("the job of the recurring job `{0}` is delayed: its schedule says when it is enqueued")]
+    Delayed(String),
     /// A number or a duration is out of range.
     #[error("the recurring job `{name}` {what}: {expected}")]
     OutOfRange {
@@ -103,7 +94,7 @@ impl RecurringJob {
     ///
     /// # Errors
     /// Returns an error if the name does not pass [`check_recurring_job`], the schedule is invalid,
-    /// or the job could not be enqueued, or is unique or delayed.
+    /// or the job could not be enqueued, or is delayed.
     pub fn new<J: Job>(
         name: impl Into<String>,
         schedule: impl Into<String>,
@@ -215,19 +206,11 @@ impl RecurringJob {
     }
 
     fn check_job(&self) -> Result<(), InvalidRecurringJob> {
-        let (what, instead) = if self.job.options.unique.is_some() {
-            ("unique", "`overlap`")
-        } else if self.job.options.due != Due::Now {
-            ("delayed", "`schedule`")
-        } else {
-            let checked = self.job.check(ARGS_BYTES_MAX);
-            return checked.map_err(|error| InvalidRecurringJob::job(&self.name, error));
-        };
-        Err(InvalidRecurringJob::UniqueOrDelayed {
-            name: self.name.clone(),
-            what,
-            instead,
-        })
+        if self.job.options.due != Due::Now {
+            return Err(InvalidRecurringJob::Delayed(self.name.clone()));
+        }
+        let checked = self.job.check(ARGS_BYTES_MAX);
+        checked.map_err(|error| InvalidRecurringJob::job(&self.name, error))
     }
 
     /// Binds the values of `insert.sql`.
@@ -238,6 +221,13 @@ impl RecurringJob {
         source: Option<&'q str>,
         now: DateTime<Utc>,
     ) -> Query<'q> {
+        self.bind_definition(query, schedule)
+            .bind(source)
+            .bind(schedule.next_after(now))
+    }
+
+    /// Binds the values of `differences.sql`, with which `insert.sql` begins.
+    pub(super) fn bind_definition<'q>(&self, query: Query<'q>, schedule: &Schedule) -> Query<'q> {
         let options = &self.job.options;
         query
             .bind(self.name.clone())
@@ -255,13 +245,13 @@ impl RecurringJob {
             .bind(self.overlap.as_str())
             .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
             .bind(options.limits.to_json(&self.job.kind))
-            .bind(source)
-            .bind(schedule.next_after(now))
+            .bind(options.unique.as_ref().map(Json))
     }
 }
 
 impl InvalidRecurringJob {
-    fn job(name: &str, source: EnqueueError) -> Self {
+    /// Names the recurring job whose job could not be made.
+    pub fn job(name: &str, source: EnqueueError) -> Self {
         Self::Job {
             name: name.to_owned(),
             source: Box::new(source),
@@ -275,7 +265,6 @@ mod tests {
 
     use super::*;
     use crate::job::Options;
-    use crate::unique::Unique;
 
     fn of(
         name: &str,
@@ -291,11 +280,6 @@ mod tests {
             of("two words", "every minute", Options::new()),
             of("a", "every blue moon", Options::new()),
             of("a", "every minute", Options::new().queue("")),
-            of(
-                "a",
-                "every minute",
-                Options::new().unique(Unique::by_args()),
-            ),
             of("a", "every minute", Options::new().delay(JITTER_MAX)),
             of("a", "every minute", Options::new()).and_then(|good| good.missed_max(0)),
             of("a", "every minute", Options::new()).and_then(|good| good.jitter(JITTER_MAX * 2)),

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::template::{Template, send, unreadable};
-use super::{InvalidRecurringJob, RecurringJob};
+use super::{InvalidRecurringJob, Kinds, RecurringJob};
 use crate::job::JobId;
 use crate::new_job::EnqueueError;
 use crate::schedule::Tz;
@@ -15,6 +15,7 @@ const ADD: &str = concat!(
 );
 const STORE: &str = concat!(include_str!("insert.sql"), include_str!("or_change.sql"));
 const LOCK_TO_STORE: &str = include_str!("lock_to_store.sql");
+const DIFFERENCES: &str = include_str!("differences.sql");
 const OWNER: &str = include_str!("owner.sql");
 const PAUSE: &str = include_str!("pause.sql");
 const RESUME: &str = include_str!("resume.sql");
@@ -55,6 +56,14 @@ pub enum RecurringError {
         name: String,
         /// Why the row cannot be read.
         reason: String,
+    },
+    /// Another job holds the unique key of its job.
+    #[error("job {holder} holds the unique key of the recurring job `{name}`")]
+    Duplicate {
+        /// The name of the recurring job.
+        name: String,
+        /// The job that holds the key.
+        holder: JobId,
     },
     /// Its job could not be enqueued.
     #[error(transparent)]
@@ -187,6 +196,7 @@ pub async fn run(
     conn: &mut PgConnection,
     schema: &Schema,
     name: &str,
+    kinds: &Kinds,
 ) -> Result<JobId, RecurringError> {
     let mut tx = conn.begin().await?;
     let row = sqlx::query(schema.sql(LOCK_NAMED))
@@ -194,16 +204,23 @@ pub async fn run(
         .fetch_optional(&mut *tx)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let template = Template::read(&row).map_err(|error| match unreadable(&error) {
+    let mut template = Template::read(&row).map_err(|error| match unreadable(&error) {
         Some(reason) => RecurringError::Unreadable {
             name: name.to_owned(),
             reason,
         },
         None => error.into(),
     })?;
+    template.apply_rules(kinds);
     let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
         enqueued = send(&mut tx, schema, &template.job_that_overlaps()).await?;
+    }
+    if !enqueued.is_new() {
+        return Err(RecurringError::Duplicate {
+            name: name.to_owned(),
+            holder: enqueued.id(),
+        });
     }
     sqlx::query(schema.sql(RECORD_RUN))
         .bind(name)
@@ -214,9 +231,9 @@ pub async fn run(
     Ok(enqueued.id())
 }
 
-/// Adds a recurring job, or changes the one with the same name and source, within a transaction.
-/// Returns whether it is new. Returns `None` if nothing was changed: it is equal already, or belongs
-/// to another source.
+/// Adds a recurring job, or changes the one with the same name, within a transaction. Returns whether it
+/// is new. Returns `None` if nothing was changed: it is equal already, or belongs to a source that has a
+/// process.
 pub(super) async fn store(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -232,6 +249,23 @@ pub(super) async fn store(
     let stored = recurring.bind(sqlx::query(schema.sql(STORE)), &schedule, source, now);
     let stored = stored.fetch_optional(conn).await?;
     Ok(stored.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Returns in what the stored recurring job of the same name differs, as names of columns.
+pub(super) async fn differences(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    recurring: &RecurringJob,
+    default_zone: Tz,
+) -> Result<Vec<String>, RecurringError> {
+    let schedule = recurring.schedule_in(default_zone)?;
+    let query = sqlx::query(schema.sql(DIFFERENCES));
+    let rows = recurring
+        .bind_definition(query, &schedule)
+        .fetch_all(conn)
+        .await?;
+    let names = rows.iter().map(|row| row.try_get(0));
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
 /// Returns the source of a recurring job: the outer `None` if there is no such recurring job, the

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::Missed;
 use super::decide::{Decision, Decisions, decide};
 use super::template::{Template, jitter, send, unreadable};
+use super::{Kinds, Missed};
 use crate::db::is_transient;
 use crate::job::JobId;
 use crate::new_job::{EnqueueError, NewJob};
@@ -100,25 +100,28 @@ pub async fn fire_next(
     conn: &mut PgConnection,
     schema: &Schema,
     now: Option<DateTime<Utc>>,
+    kinds: &Kinds,
     except: &[String],
 ) -> Result<Tick, sqlx::Error> {
     let mut tx = conn.begin().await?;
     let row = sqlx::query(schema.sql(LOCK_DUE))
         .bind(now)
         .bind(except)
+        .bind(&kinds.known)
         .fetch_optional(&mut *tx)
         .await?;
     let Some(row) = row else {
         return Ok(Tick::Idle);
     };
     let name: String = row.try_get("name")?;
-    let due = match DueRecurringJob::read(&row) {
+    let mut due = match DueRecurringJob::read(&row) {
         Ok(due) => due,
         Err(error) => {
             let reason = unreadable(&error).ok_or(error)?;
             return Ok(Tick::Unreadable { name, reason });
         }
     };
+    due.template.apply_rules(kinds);
     match fire(&mut tx, schema, due).await {
         Ok(fired) => {
             tx.commit().await?;
@@ -144,11 +147,13 @@ fn concerns_one_recurring_job(error: &sqlx::Error) -> bool {
 pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,
+    kinds: &Kinds,
     except: &[String],
 ) -> Result<Option<Duration>, sqlx::Error> {
     let wait: Option<i64> = sqlx::query_scalar(schema.sql(NEXT_DUE))
         .bind(except)
-        .fetch_optional(conn)
+        .bind(&kinds.known)
+        .fetch_one(conn)
         .await?;
     Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
 }

@@ -21,6 +21,7 @@ mod fire;
 
 mod decide;
 mod definition;
+mod kinds;
 mod template;
 
 mod policy;
@@ -30,6 +31,7 @@ pub use decide::GRACE;
 pub use definition::{InvalidRecurringJob, JITTER_MAX, MISSED_MAX, RecurringJob};
 pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
+pub use kinds::{Kinds, NewJobOf};
 pub use policy::{Missed, Overlap};
 pub use register::{Collision, Registered, declare, register};
 pub use replan::replan;

@@ -3,10 +3,11 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::RecurringJob;
-use super::edit::{RecurringError, owner, store};
+use super::edit::{RecurringError, differences, owner, store};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
+const LEFTOVERS: &str = include_str!("leftovers.sql");
 const UNDECLARE: &str = include_str!("undeclare.sql");
 
 /// What registering changed, as names.
@@ -18,22 +19,27 @@ pub struct Registered {
     pub changed: Vec<String>,
     /// Recurring jobs that the source no longer declares.
     pub removed: Vec<String>,
-    /// Recurring jobs whose name belongs to another source. Nothing was changed for them.
+    /// Recurring jobs that the source no longer declares, but that were not removed.
+    pub leftovers: Vec<String>,
+    /// Recurring jobs that another source declares otherwise. Nothing was changed for them.
     pub collisions: Vec<Collision>,
 }
 
-/// A name that belongs to another source.
+/// A recurring job that another source declares otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collision {
     /// The name.
     pub name: String,
     /// The source that declares it; `None` if it was added at run time.
     pub owner: Option<String>,
+    /// In what the two differ, as names of columns.
+    pub differences: Vec<String>,
 }
 
 /// Makes the recurring jobs of a source equal to `declared`, in one transaction: adds, changes and
 /// removes. A recurring job that is paused stays paused. Its plan changes only if its schedule or
-/// zone does.
+/// zone does. One that another source declares is shared if it is equal, and taken over if that source
+/// has no process any more.
 pub async fn register(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -42,13 +48,8 @@ pub async fn register(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
-    let mut registered = declare(&mut tx, schema, source, declared, default_zone).await?;
-    let names: Vec<&str> = declared.iter().map(RecurringJob::name).collect();
-    registered.removed = sqlx::query_scalar(schema.sql(UNDECLARE))
-        .bind(source)
-        .bind(names)
-        .fetch_all(&mut *tx)
-        .await?;
+    let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
+    registered.removed = others(&mut tx, schema.sql(UNDECLARE), source, declared).await?;
     tx.commit().await?;
     Ok(registered)
 }
@@ -63,6 +64,20 @@ pub async fn declare(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
+    let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
+    registered.leftovers = others(&mut tx, schema.sql(LEFTOVERS), source, declared).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+/// Adds and changes recurring jobs, within a transaction.
+async fn store_all(
+    tx: &mut PgConnection,
+    schema: &Schema,
+    source: &str,
+    declared: &[RecurringJob],
+    default_zone: Tz,
+) -> Result<Registered, RecurringError> {
     // Two processes that start at once would otherwise undo each other's changes.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.recurring_jobs", schema.name()))
@@ -71,17 +86,35 @@ pub async fn declare(
     let mut registered = Registered::default();
     for recurring in declared {
         let name = recurring.name().to_owned();
-        match store(&mut tx, schema, recurring, default_zone, Some(source)).await? {
+        match store(tx, schema, recurring, default_zone, Some(source)).await? {
             Some(true) => registered.added.push(name),
             Some(false) => registered.changed.push(name),
             None => {
-                let owner = owner(&mut tx, schema, &name).await?.flatten();
-                if owner.as_deref() != Some(source) {
-                    registered.collisions.push(Collision { name, owner });
+                let differences = differences(tx, schema, recurring, default_zone).await?;
+                if !differences.is_empty() {
+                    registered.collisions.push(Collision {
+                        owner: owner(tx, schema, &name).await?.flatten(),
+                        name,
+                        differences,
+                    });
                 }
             }
         }
     }
-    tx.commit().await?;
     Ok(registered)
+}
+
+/// Removes or lists the recurring jobs of a source that it does not declare.
+async fn others(
+    tx: &mut PgConnection,
+    statement: sqlx::SqlStr,
+    source: &str,
+    declared: &[RecurringJob],
+) -> Result<Vec<String>, sqlx::Error> {
+    let names: Vec<&str> = declared.iter().map(RecurringJob::name).collect();
+    sqlx::query_scalar(statement)
+        .bind(source)
+        .bind(names)
+        .fetch_all(tx)
+        .await
 }

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use super::Overlap;
+use super::{Kinds, Overlap};
 use crate::job::Options;
 use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
-use crate::unique::{OnConflict, Unique};
+use crate::unique::Unique;
 
 /// Returns the reason if a row holds values that cannot be read: another version of the program may
 /// have stored it.
@@ -24,6 +25,10 @@ pub(super) fn unreadable(error: &sqlx::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn undecodable(error: serde_json::Error) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
 }
 
 /// What a recurring job enqueues.
@@ -39,24 +44,44 @@ impl Template {
     pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let limits: Option<&str> = row.try_get("limits")?;
         let limits = limits.map(Limits::from_json).transpose();
-        let limits = limits.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let unique: Option<&str> = row.try_get("unique_rule")?;
+        let unique = unique.map(serde_json::from_str).transpose();
         let options = Options::new()
             .queue(row.try_get::<String, _>("queue")?)
             .priority(row.try_get("priority")?)
             .attempts(row.try_get("attempts_max")?)
             .crashes(row.try_get("crashes_max")?)
-            .limits(limits.unwrap_or_default());
+            .limits(limits.map_err(undecodable)?.unwrap_or_default());
         let tags: Vec<String> = row.try_get("tags")?;
         let kind: String = row.try_get("kind")?;
+        let mut options = tags.into_iter().fold(options, Options::tag);
+        options.unique = unique.map_err(undecodable)?;
         Ok(Self {
             name: row.try_get("name")?,
             overlap: row.try_get("overlap")?,
             job: NewJob {
                 kind: kind.into(),
                 args: row.try_get("args")?,
-                options: tags.into_iter().fold(options, Options::tag),
+                options,
             },
         })
+    }
+
+    /// Applies the limits and the unique key of the type, unless others are stored. Arguments that do not
+    /// fit the type are enqueued all the same: another version of the program may read them.
+    pub(super) fn apply_rules(&mut self, kinds: &Kinds) {
+        let args = RawValue::from_string(self.job.args.clone());
+        let Some((new_job, args)) = kinds.types.get(&*self.job.kind).zip(args.ok()) else {
+            return;
+        };
+        let Ok(typed) = new_job(&args) else {
+            return;
+        };
+        let options = &mut self.job.options;
+        if options.limits.is_empty() {
+            options.limits = typed.options.limits;
+        }
+        options.unique = options.unique.take().or(typed.options.unique);
     }
 
     /// Makes a job that follows the overlap policy. Returns an error if the stored job cannot be
@@ -66,10 +91,11 @@ impl Template {
         self.job.check(usize::MAX)?;
         let job = self.job_that_overlaps();
         Ok(match self.overlap {
-            Overlap::Skip => {
-                let alone = Unique::of_recurring_job(&self.name).on_conflict(OnConflict::Reject);
-                job.with(|options| options.unique(alone))
-            }
+            Overlap::Skip => job.with(|options| {
+                let unique = options.unique.clone();
+                let alone = unique.unwrap_or_else(|| Unique::of_recurring_job(&self.name));
+                options.unique(alone.without_overlap())
+            }),
             Overlap::Queued => {
                 let in_turn = Limits::of_recurring_job(&self.name);
                 let limits = job.options.limits.clone().and(in_turn);

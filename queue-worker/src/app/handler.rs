@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use queue_core::decode_args;
 use queue_core::transitions::Ending;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -86,17 +87,12 @@ async fn on_a_thread(
     }
 }
 
-/// Reads the arguments, or asks what happens next. `{}` stands for no arguments in the command line and in
-/// `queue.toml`, and a type without fields may be written as `null`.
+/// Reads the arguments, or asks what happens next.
 fn decode<J: DeserializeOwned>(
     args: &RawValue,
     next: impl FnOnce(&serde_json::Error) -> Next,
 ) -> Result<J, RunError> {
-    let read = serde_json::from_str(args.get()).or_else(|error| match args.get() {
-        "{}" => serde_json::from_str("null").map_err(|_not_empty_either| error),
-        _ => Err(error),
-    });
-    read.map_err(|error| {
+    decode_args(args.get()).map_err(|error| {
         let message = format!("the arguments do not fit the job's type: {error}");
         RunError {
             next: next(&error),

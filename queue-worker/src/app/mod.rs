@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use queue_core::recurring::RecurringJob;
-use queue_core::{InvalidName, Options, check_kind};
+use queue_core::recurring::{Kinds, NewJobOf, RecurringJob};
+use queue_core::{EnqueueError, InvalidName, NewJob, Options, check_kind};
+use serde_json::value::RawValue;
 
 use self::handler::Handler;
 use self::hooks::{Hooks, JobEvent, ProcessEvent};
@@ -41,7 +42,7 @@ pub struct App<S> {
     pub(crate) state: Arc<S>,
     pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
-    options: BTreeMap<String, Options>,
+    types: BTreeMap<&'static str, NewJobOf>,
     recurring_jobs: Vec<RecurringJob>,
     problems: Vec<InvalidApp>,
 }
@@ -73,7 +74,7 @@ impl<S: Send + Sync + 'static> App<S> {
             state: Arc::new(state),
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
-            options: BTreeMap::new(),
+            types: BTreeMap::new(),
             recurring_jobs: Vec::new(),
             problems: Vec::new(),
         }
@@ -82,14 +83,14 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Adds a kind of job. Mistakes are reported together when the process is made.
     #[must_use]
     pub fn register<J: Perform<S>>(mut self) -> Self {
-        self.options.insert(J::KIND.to_owned(), J::options());
+        self.types.insert(J::KIND, NewJob::of_json::<J>);
         self.add(J::KIND, Handler::of::<J>())
     }
 
     /// Adds a kind of job that blocks its thread.
     #[must_use]
     pub fn register_blocking<J: PerformBlocking<S>>(mut self) -> Self {
-        self.options.insert(J::KIND.to_owned(), J::options());
+        self.types.insert(J::KIND, NewJob::of_json::<J>);
         self.add(J::KIND, Handler::of_blocking::<J>())
     }
 
@@ -103,7 +104,9 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     /// Declares a recurring job. It is stored when a process with a scheduler starts. If
-    /// `scheduler.source` is set, it is removed when a process of that source starts without it.
+    /// `scheduler.source` is set, it is removed when a process of that source starts without it; else
+    /// such a process warns that it is still enqueued. Several programs may declare the same recurring
+    /// job; one that differs is reported.
     ///
     /// ```
     /// # use queue_worker::{App, Cx, Job, Perform, RecurringJob};
@@ -188,10 +191,24 @@ impl<S> App<S> {
         &self.recurring_jobs
     }
 
-    /// Returns the options with which jobs of a kind are enqueued; the defaults for a kind that is
-    /// not registered.
-    pub fn options_of(&self, kind: &str) -> Options {
-        self.options.get(kind).cloned().unwrap_or_default()
+    /// Makes a job by its kind and its arguments as JSON, for forms and commands. It has the options, the
+    /// limits and the unique key of its type; a kind that is not registered has default options.
+    ///
+    /// # Errors
+    /// Refuses arguments that do not fit the type of the kind.
+    pub fn new_job(&self, kind: &str, args: &RawValue) -> Result<NewJob, EnqueueError> {
+        match self.types.get(kind) {
+            Some(new_job) => new_job(args),
+            None => Ok(NewJob::untyped(kind, args, Options::new())),
+        }
+    }
+
+    /// Returns the kinds and their types, for recurring jobs.
+    pub(crate) fn known_kinds(&self) -> Kinds {
+        Kinds {
+            known: Some(self.kinds()),
+            types: self.types.clone(),
+        }
     }
 
     /// Returns everything that is wrong with the application.

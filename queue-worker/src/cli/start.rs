@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use queue_core::recurring::InvalidRecurringJob;
+use serde_json::value::to_raw_value;
 
 use super::{Database, Exit, Failure};
 use crate::app::State;
@@ -93,8 +95,10 @@ pub(super) fn complete<S: State>(app: App<S>, config: &Config) -> Result<App<S>,
         .with_handlers(&config.handlers)
         .map_err(Failure::usage)?;
     for (name, settings) in &config.recurring {
-        let options = handlers::options_of(&settings.kind, &config.handlers, &app);
-        let recurring = settings.named(name, options);
+        let args = to_raw_value(&settings.args).map_err(anyhow::Error::from)?;
+        let job = handlers::new_job(&settings.kind, &args, &config.handlers, &app)
+            .map_err(|refused| InvalidRecurringJob::job(name, refused));
+        let recurring = job.and_then(|job| settings.named(name, job));
         app = app.recurring(recurring.map_err(|invalid| Failure::new(Exit::Usage, invalid))?);
     }
     if app.problems().is_empty() {

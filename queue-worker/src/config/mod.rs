@@ -35,6 +35,7 @@ mod tests;
 
 pub use backoff::BackoffSettings;
 pub use check::InvalidSetting;
+pub(crate) use document::nearest;
 pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
 pub use overrides::Override;
 pub use parts::{

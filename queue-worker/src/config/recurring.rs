@@ -52,12 +52,12 @@ pub struct RecurringSettings {
 }
 
 impl RecurringSettings {
-    /// Makes the recurring job, given the options of its kind.
+    /// Makes the recurring job of a job with its kind and arguments.
     ///
     /// # Errors
     /// Returns the errors of [`RecurringJob::of`].
-    pub fn named(&self, name: &str, options: Options) -> Result<RecurringJob, InvalidRecurringJob> {
-        let job = NewJob::untyped(self.kind.clone(), &self.args, self.options(options));
+    pub fn named(&self, name: &str, job: NewJob) -> Result<RecurringJob, InvalidRecurringJob> {
+        let job = job.with(|options| self.options(options));
         let mut recurring = RecurringJob::of(name, &self.schedule, job)?
             .missed(self.missed)
             .overlap(self.overlap)
@@ -148,10 +148,11 @@ impl RecurringTable {
             jitter: self.jitter,
         };
         // Finds mistakes that no single key shows, such as arguments that are too large.
-        if check.problems.len() == before
-            && let Err(refused) = recurring.named(name, Options::new())
-        {
-            check.refuse("", with_cause(&refused));
+        if check.problems.len() == before {
+            let job = NewJob::untyped(recurring.kind.clone(), &recurring.args, Options::new());
+            if let Err(refused) = recurring.named(name, job) {
+                check.refuse("", with_cause(&refused));
+            }
         }
         Some((recurring, handler))
     }

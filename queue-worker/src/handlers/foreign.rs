@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use queue_core::Options;
 use queue_core::transitions::Ending;
+use queue_core::{EnqueueError, NewJob, Options};
 use reqwest::Client;
 use serde_json::value::RawValue;
 
@@ -43,14 +43,17 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 }
 
-/// Returns the default options of jobs of a kind in this program.
-pub(crate) fn options_of<S>(
+/// Makes a job by its kind and arguments, as far as this program knows the kind.
+pub(crate) fn new_job<S>(
     kind: &str,
+    args: &RawValue,
     handlers: &BTreeMap<String, HandlerSettings>,
     app: &App<S>,
-) -> Options {
-    let handler = handlers.get(kind).map(options);
-    handler.unwrap_or_else(|| app.options_of(kind))
+) -> Result<NewJob, EnqueueError> {
+    match handlers.get(kind) {
+        Some(handler) => Ok(NewJob::untyped(kind, args, options(handler))),
+        None => app.new_job(kind, args),
+    }
 }
 
 fn options(settings: &HandlerSettings) -> Options {

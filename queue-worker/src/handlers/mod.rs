@@ -5,7 +5,7 @@ mod foreign;
 mod command;
 mod http;
 
-pub(crate) use foreign::options_of;
+pub(crate) use foreign::new_job;
 
 use std::time::Duration;
 

@@ -254,6 +254,7 @@ impl<S: Send + Sync + 'static> Process<S> {
                 "dispatcher": self.settings.dispatcher.enabled,
                 "scheduler": self.settings.scheduler.enabled,
                 "maintenance": self.settings.maintenance.enabled,
+                "source": self.declared.source(),
             }),
         }
     }

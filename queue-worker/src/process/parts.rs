@@ -157,11 +157,13 @@ fn start_services<S: State>(
     }
     if settings.scheduler.enabled {
         let declared = Arc::clone(&process.declared);
+        let kinds = Arc::new(process.app.known_kinds());
         services.push(context.keep("scheduler", move |context| {
             let scheduler = Scheduler {
                 schema: context.schema,
                 settings: context.settings.scheduler.clone(),
                 declared: Arc::clone(&declared),
+                kinds: Arc::clone(&kinds),
                 stopping: context.stopping,
             };
             Arc::new(scheduler).run(context.connection)

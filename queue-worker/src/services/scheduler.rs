@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use queue_core::recurring::{
-    Fired, Firing, FiringOutcome, RecurringError, RecurringJob, Registered, Tick, declare,
+    Fired, Firing, FiringOutcome, Kinds, RecurringError, RecurringJob, Registered, Tick, declare,
     fire_next, next_due, register, replan,
 };
 use queue_core::schedule::Tz;
@@ -57,6 +57,10 @@ impl Declared {
         }
     }
 
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
     async fn register(
         &self,
         conn: &mut PgConnection,
@@ -76,6 +80,7 @@ pub(crate) struct Scheduler {
     pub(crate) schema: Schema,
     pub(crate) settings: SchedulerSettings,
     pub(crate) declared: Arc<Declared>,
+    pub(crate) kinds: Arc<Kinds>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -110,7 +115,7 @@ impl Scheduler {
         while !self.stopping.is_cancelled() {
             let still_due = self.fire_all(&mut connection, &mut reported).await?;
             let due = connection
-                .run(async |conn| next_due(conn, &self.schema, &still_due.names).await)
+                .run(async |conn| next_due(conn, &self.schema, &self.kinds, &still_due.names).await)
                 .await?;
             let sleep_max = match still_due.has_failed {
                 true => poll_interval.min(LOCKED_SLEEP_MAX),
@@ -171,7 +176,9 @@ impl Scheduler {
         let mut still_due = StillDue::default();
         while !self.stopping.is_cancelled() {
             let tick = connection
-                .run(async |conn| fire_next(conn, &self.schema, None, &still_due.names).await)
+                .run(async |conn| {
+                    fire_next(conn, &self.schema, None, &self.kinds, &still_due.names).await
+                })
                 .await?;
             match tick {
                 Tick::Idle => break,
@@ -225,13 +232,23 @@ fn report_registered(source: &str, registered: &Registered) {
             "removed recurring jobs that are no longer declared"
         );
     }
+    if !registered.leftovers.is_empty() {
+        tracing::warn!(
+            source,
+            leftovers = ?registered.leftovers,
+            "recurring jobs that this program no longer declares are still enqueued: remove them with \
+             `queue recurring remove`, or set `scheduler.source`, so that they are removed at the start",
+        );
+    }
     for collision in &registered.collisions {
         let owner = collision.owner.as_deref();
         tracing::error!(
             source,
             recurring_job = collision.name,
             owner = owner.unwrap_or("none: it was added at run time"),
-            "did not register a recurring job: its name belongs to another source; rename one",
+            differences = ?collision.differences,
+            "did not change a recurring job that another program declares otherwise: give both the same \
+             definition, or rename one",
         );
     }
 }

@@ -62,7 +62,7 @@ async fn a_number_that_is_not_one_is_refused_with_its_field() {
     let Err(error @ EnqueueError::Unreadable { .. }) = refused else {
         panic!("{refused:?}");
     };
-    let said = "the arguments of `measured` cannot be read back: `x`";
+    let said = "the arguments of `measured` do not fit its type: `x`";
     assert_eq!(error.to_string(), said);
     assert_eq!(world.count("jobs").await, 0);
 }

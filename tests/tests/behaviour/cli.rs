@@ -70,6 +70,7 @@ async fn a_job_is_enqueued_with_its_options_and_its_id_is_printed() {
     let line = [
         "enqueue",
         "greet",
+        "--force",
         "--args",
         "{\"name\": \"Ada\"}",
         "--queue",
@@ -106,7 +107,9 @@ async fn a_job_is_enqueued_with_the_options_of_its_kind_unless_others_are_given(
 
     shell.print(&["enqueue", "send"]).await;
     shell.print(&["enqueue", "send", "--queue", "slow"]).await;
-    shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
+    shell
+        .print(&["enqueue", "--file", "jobs.jsonl", "--force"])
+        .await;
 
     assert_eq!(
         world
@@ -147,7 +150,7 @@ async fn a_job_is_enqueued_with_the_options_of_its_handler() {
 async fn with_a_taken_unique_key_the_earlier_job_is_kept() {
     let world = World::new().await;
     let shell = Shell::on(&world);
-    let line = ["enqueue", "reindex", "--unique-key", "reindex/7"];
+    let line = ["enqueue", "reindex", "--unique-key", "reindex/7", "--force"];
 
     let first = shell.json(&line).await;
     let second = shell.json(&line).await;
@@ -164,7 +167,13 @@ async fn arguments_are_shown_only_with_a_flag() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let id = shell
-        .print(&["enqueue", "greet", "--args", "{\"name\": \"Ada\"}"])
+        .print(&[
+            "enqueue",
+            "greet",
+            "--args",
+            "{\"name\": \"Ada\"}",
+            "--force",
+        ])
         .await;
     let id = id.trim();
 
@@ -195,7 +204,9 @@ async fn the_lines_before_a_bad_one_are_enqueued() {
          {\"kind\": \"two words\"}\n{\"kind\": \"c\"}\n",
     );
 
-    let said = shell.refused(2, &["enqueue", "--file", "jobs.jsonl"]).await;
+    let said = shell
+        .refused(2, &["enqueue", "--file", "jobs.jsonl", "--force"])
+        .await;
 
     assert!(
         said.contains("line 4 of jobs.jsonl: the kind \"two words\""),
@@ -212,7 +223,7 @@ async fn a_long_file_is_read_from_the_standard_input_in_order() {
     let world = World::new().await;
     let shell = Shell::on(&world);
     let mut child = shell
-        .command(&["enqueue", "--file", "-", "--json"])
+        .command(&["enqueue", "--file", "-", "--json", "--force"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -261,10 +272,14 @@ async fn enqueued_arguments_keep_their_digits() {
     let shell = Shell::on(&world);
     let args = r#"{"n": 99999999999999999999, "x": 99999999999999999.99}"#;
 
-    shell.print(&["enqueue", "k", "--args", args]).await;
+    shell
+        .print(&["enqueue", "k", "--args", args, "--force"])
+        .await;
     let line = format!(r#"{{"kind": "k", "args": {args}}}"#);
     shell.write("jobs.jsonl", &line);
-    shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
+    shell
+        .print(&["enqueue", "--file", "jobs.jsonl", "--force"])
+        .await;
 
     let stored: Vec<(String,)> = world.rows("select args::text from queue.jobs").await;
     assert_eq!(stored, [(args.to_owned(),), (args.to_owned(),)]);
@@ -298,8 +313,10 @@ async fn without_a_terminal_many_jobs_are_changed_only_with_yes() {
 async fn jobs_that_cannot_be_changed_are_listed_with_the_reason() {
     let world = World::new().await;
     let shell = Shell::on(&world);
-    let ready = shell.print(&["enqueue", "a"]).await;
-    let later = shell.print(&["enqueue", "a", "--delay", "1h"]).await;
+    let ready = shell.print(&["enqueue", "a", "--force"]).await;
+    let later = shell
+        .print(&["enqueue", "a", "--delay", "1h", "--force"])
+        .await;
 
     let said = shell
         .refused(1, &["jobs", "retry", ready.trim(), later.trim()])
@@ -326,7 +343,9 @@ async fn jobs_that_cannot_be_changed_are_listed_with_the_reason() {
 async fn queues_are_paused_resumed_and_cleared() {
     let world = World::new().await;
     let shell = Shell::on(&world);
-    shell.print(&["enqueue", "a", "--queue", "mail"]).await;
+    shell
+        .print(&["enqueue", "a", "--queue", "mail", "--force"])
+        .await;
 
     shell.print(&["queues", "pause", "mail"]).await;
     let queues = shell.json(&["queues"]).await;
@@ -552,7 +571,10 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
     );
     let checked = shell.json(&["check"]).await;
     assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
-    assert_eq!(checked["kinds"], json!(["beat", "greet", "send"]));
+    assert_eq!(
+        checked["kinds"],
+        json!(["beat", "greet", "index_page", "send"])
+    );
     let child = shell.command(&["start"]).spawn().unwrap();
 
     world.until("recurring_jobs where source = 'shop'", 2).await;
@@ -627,7 +649,7 @@ async fn a_configuration_is_checked_without_a_database() {
         checked["workers"],
         json!([{"queues": ["mail", "*"], "concurrency": 4}])
     );
-    assert_eq!(checked["kinds"], json!(["greet", "send"]));
+    assert_eq!(checked["kinds"], json!(["greet", "index_page", "send"]));
 
     let said = shell
         .refused(2, &["check", "--concurrency", "0", "--queues", "*,mail"])

@@ -24,6 +24,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("clear_rates", "rates"),
     ("recurring/clear_firings", "recurring_jobs"),
     ("recurring/pause", "recurring_jobs"),
+    ("recurring/leftovers", "recurring_jobs"),
     ("recurring/undeclare", "recurring_jobs"),
     ("operations/limits/set", "slots"),
     ("claim/line_end", "job_seq"),

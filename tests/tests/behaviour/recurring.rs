@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Fired, JOBS_MAX, Missed, Overlap, RecurringError, RecurringJob, Tick, add, clear_firings,
-    fire_next, pause, remove, replace, replan, resume, run,
+    Fired, JOBS_MAX, Kinds, Missed, Overlap, RecurringError, RecurringJob, Tick, add,
+    clear_firings, fire_next, pause, remove, replace, replan, resume, run,
 };
 use queue_core::schedule::Tz;
 use queue_core::{ARGS_BYTES_MAX, Conflict, LIMITS_MAX, Limits, NewJob, Options};
@@ -43,9 +43,15 @@ async fn tick(world: &World, now: &str) -> Vec<Fired> {
     let now: DateTime<Utc> = now.parse().unwrap();
     let mut fired = Vec::new();
     loop {
-        match fire_next(&mut conn, world.queue.schema(), Some(now), &[])
-            .await
-            .unwrap()
+        match fire_next(
+            &mut conn,
+            world.queue.schema(),
+            Some(now),
+            &Kinds::default(),
+            &[],
+        )
+        .await
+        .unwrap()
         {
             Tick::Idle => return fired,
             Tick::Fired(schedule) => fired.push(schedule),
@@ -149,7 +155,9 @@ async fn schedulers_that_fire_at_once_enqueue_each_due_time_once() {
             for minute in 0..30 {
                 let now = Some(begin + TimeDelta::minutes(minute));
                 while !matches!(
-                    fire_next(&mut conn, &schema, now, &[]).await.unwrap(),
+                    fire_next(&mut conn, &schema, now, &Kinds::default(), &[])
+                        .await
+                        .unwrap(),
                     Tick::Idle
                 ) {}
             }
@@ -195,7 +203,10 @@ async fn a_scheduler_that_dies_before_the_commit_leaves_nothing() {
         .unwrap();
     let (mut conn, schema) = (world.connect().await, world.queue.schema().clone());
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
-    let scheduler = tokio::spawn(async move { fire_next(&mut conn, &schema, now, &[]).await });
+    let scheduler =
+        tokio::spawn(
+            async move { fire_next(&mut conn, &schema, now, &Kinds::default(), &[]).await },
+        );
     let waiting = "select count(*) from pg_stat_activity
         where datname = current_database() and wait_event = 'advisory'";
     eventually("the scheduler is blocked", async || {
@@ -484,8 +495,12 @@ async fn a_run_by_hand_is_recorded_and_does_not_move_the_plan() {
     pause(&mut conn, schema, "alone").await.unwrap();
     let before = next_at(&world, "alone").await;
 
-    let first = run(&mut conn, schema, "alone").await.unwrap();
-    let second = run(&mut conn, schema, "alone").await.unwrap();
+    let first = run(&mut conn, schema, "alone", &Kinds::default())
+        .await
+        .unwrap();
+    let second = run(&mut conn, schema, "alone", &Kinds::default())
+        .await
+        .unwrap();
 
     assert_ne!(first, second);
     assert_eq!(
@@ -576,9 +591,15 @@ async fn a_long_standstill_is_made_up_for_in_several_transactions() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let now = "2100-01-01T12:30:30Z";
 
-    let first = fire_next(&mut conn, schema, Some(now.parse().unwrap()), &[])
-        .await
-        .unwrap();
+    let first = fire_next(
+        &mut conn,
+        schema,
+        Some(now.parse().unwrap()),
+        &Kinds::default(),
+        &[],
+    )
+    .await
+    .unwrap();
 
     // 271 due times: 30 are decided about in one decision, those that follow one by one.
     let Tick::Fired(first) = first else {
@@ -704,7 +725,7 @@ async fn a_name_that_is_taken_or_unknown_is_an_error() {
         pause(&mut conn, schema, "b").await.err(),
         resume(&mut conn, schema, "b").await.err(),
         remove(&mut conn, schema, "b").await.err(),
-        run(&mut conn, schema, "b").await.err(),
+        run(&mut conn, schema, "b", &Kinds::default()).await.err(),
     ] {
         assert!(matches!(answer, Some(RecurringError::Unknown(name)) if name == "b"));
     }
@@ -775,13 +796,21 @@ async fn an_unreadable_recurring_job_is_left_alone_and_does_not_block_others() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
 
-    let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
+    let first = fire_next(&mut conn, schema, now, &Kinds::default(), &[])
+        .await
+        .unwrap();
     let Tick::Unreadable { name, reason } = first else {
         panic!("{first:?}");
     };
-    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
-        .await
-        .unwrap();
+    let second = fire_next(
+        &mut conn,
+        schema,
+        now,
+        &Kinds::default(),
+        std::slice::from_ref(&name),
+    )
+    .await
+    .unwrap();
 
     assert_eq!(name, "strange");
     assert!(reason.contains("blue moon"), "{reason}");
@@ -818,13 +847,21 @@ async fn a_recurring_job_that_the_server_rejects_is_reported_and_does_not_block_
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let now = Some("2100-01-01T08:00:00Z".parse().unwrap());
 
-    let first = fire_next(&mut conn, schema, now, &[]).await.unwrap();
+    let first = fire_next(&mut conn, schema, now, &Kinds::default(), &[])
+        .await
+        .unwrap();
     let Tick::Failed { name, error } = first else {
         panic!("{first:?}");
     };
-    let second = fire_next(&mut conn, schema, now, std::slice::from_ref(&name))
-        .await
-        .unwrap();
+    let second = fire_next(
+        &mut conn,
+        schema,
+        now,
+        &Kinds::default(),
+        std::slice::from_ref(&name),
+    )
+    .await
+    .unwrap();
 
     assert_eq!(name, "cursed");
     assert!(error.to_string().contains("no_curse"), "{error}");
@@ -848,7 +885,9 @@ async fn old_firings_are_cleared_except_the_last_of_each_recurring_job() {
     }
     tick(&world, "2100-01-01T10:30:00Z").await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    run(&mut conn, schema, "stays").await.unwrap();
+    run(&mut conn, schema, "stays", &Kinds::default())
+        .await
+        .unwrap();
     remove(&mut conn, schema, "goes").await.unwrap();
     world
         .sql("update queue.firings set fired_at = fired_at - interval '40 days'")

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::recurring::{
-    Overlap, RecurringError, RecurringJob, add, pause, register, remove, replace,
+    Overlap, RecurringError, RecurringJob, Registered, add, declare, pause, register, remove,
+    replace,
 };
 use queue_core::schedule::Tz;
 use queue_core::{NewJob, Options, Schema};
@@ -202,6 +203,7 @@ async fn a_name_of_another_source_is_left_alone_and_reported() {
     register(&mut conn, schema, "them", &theirs, Tz::UTC)
         .await
         .unwrap();
+    process_of(&world, "them").await;
 
     let ours = ["dynamic", "ours", "theirs"].map(|name| recurring_job(name, "@weekly"));
     let registered = register(&mut conn, schema, "us", &ours, Tz::UTC)
@@ -226,6 +228,101 @@ async fn a_name_of_another_source_is_left_alone_and_reported() {
         .await
         .unwrap();
     assert_eq!(names(&world).await, ["dynamic", "theirs"]);
+}
+
+/// Adds the row of a process that declares recurring jobs under a source.
+async fn process_of(world: &World, source: &str) {
+    world
+        .sql(&format!(
+            "insert into queue.processes (id, pid, name, host, version, details)
+             values (gen_random_uuid(), 1, '{source}', 'here', '1',
+                 jsonb_build_object('source', '{source}'))"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn the_same_declaration_of_two_programs_is_one_recurring_job_without_a_word() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let declared = [recurring_job("nightly", "@daily")];
+    for source in ["web", "jobs"] {
+        process_of(&world, source).await;
+    }
+    let declare_by = async |conn: &mut _, source| {
+        declare(conn, schema, source, &declared, Tz::UTC)
+            .await
+            .unwrap()
+    };
+
+    let first = declare_by(&mut conn, "web").await;
+    let second = declare_by(&mut conn, "jobs").await;
+
+    assert_eq!(first.added, ["nightly"]);
+    assert_eq!(second, Registered::default());
+    assert_eq!(names(&world).await, ["nightly"]);
+}
+
+#[tokio::test]
+async fn a_different_declaration_is_reported_with_what_differs() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    process_of(&world, "web").await;
+    let theirs = [recurring_job("nightly", "@daily")];
+    declare(&mut conn, schema, "web", &theirs, Tz::UTC)
+        .await
+        .unwrap();
+
+    let ours = [recurring_job("nightly", "@weekly").overlap(Overlap::Skip)];
+    let registered = declare(&mut conn, schema, "jobs", &ours, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(registered.collisions.len(), 1);
+    assert_eq!(
+        registered.collisions[0].differences,
+        ["overlap", "schedule"]
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_program_takes_over_its_recurring_jobs() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let before = ["changed", "equal", "gone"].map(|name| recurring_job(name, "@daily"));
+    register(&mut conn, schema, "old_name", &before, Tz::UTC)
+        .await
+        .unwrap();
+
+    let now = [
+        recurring_job("changed", "@weekly"),
+        recurring_job("equal", "@daily"),
+    ];
+    let registered = register(&mut conn, schema, "new_name", &now, Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(registered.changed, ["changed", "equal"]);
+    assert!(registered.collisions.is_empty());
+    let owned = "recurring_jobs where source = 'new_name' and name <> 'gone'";
+    assert_eq!(world.count(owned).await, 2);
+}
+
+#[tokio::test]
+async fn recurring_jobs_that_are_no_longer_declared_are_returned_as_leftovers() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let both = ["kept", "left"].map(|name| recurring_job(name, "@daily"));
+    declare(&mut conn, schema, "app", &both, Tz::UTC)
+        .await
+        .unwrap();
+
+    let registered = declare(&mut conn, schema, "app", &both[..1], Tz::UTC)
+        .await
+        .unwrap();
+
+    assert_eq!(registered.leftovers, ["left"]);
+    assert_eq!(names(&world).await, ["kept", "left"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use queue_core::{NewJob, Queue};
 use serde_json::json;
 
-use super::line::{self, OptionsOf};
+use super::line::{self, JobByName};
 use crate::cli::output::{counted, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
 
@@ -20,12 +20,12 @@ pub(super) async fn run(
     global: &Global,
     database: &Database,
     path: &Path,
-    options_of: OptionsOf<'_>,
+    by_name: JobByName<'_>,
 ) -> Result<Exit, Failure> {
     let mut lines = Lines::open(path)?;
     let queue = database.queue()?;
     database.connect().await?;
-    let enqueued = enqueue_all(&queue, &mut lines, options_of).await;
+    let enqueued = enqueue_all(&queue, &mut lines, by_name).await;
     lines.bar.finish_and_clear();
     let enqueued = enqueued?;
     say(format!("enqueued {}", counted(enqueued, "job", "jobs")));
@@ -35,13 +35,13 @@ pub(super) async fn run(
 async fn enqueue_all(
     queue: &Queue,
     lines: &mut Lines,
-    options_of: OptionsOf<'_>,
+    by_name: JobByName<'_>,
 ) -> Result<u64, Failure> {
     let mut enqueued = 0;
     loop {
         let first = lines.number + 1;
         let mut jobs = Vec::new();
-        let read = lines.read(queue, options_of, &mut jobs);
+        let read = lines.read(queue, by_name, &mut jobs);
         let count = jobs.len() as u64;
         if let Err(error) = send(queue, jobs).await {
             lines.bar.finish_and_clear();
@@ -114,7 +114,7 @@ impl Lines {
     fn read(
         &mut self,
         queue: &Queue,
-        options_of: OptionsOf<'_>,
+        by_name: JobByName<'_>,
         jobs: &mut Vec<NewJob>,
     ) -> Result<bool, String> {
         let mut text = Vec::new();
@@ -129,7 +129,7 @@ impl Lines {
             }
             self.bar.inc(text.len() as u64);
             if !text.trim_ascii().is_empty() {
-                let job = line::read(text.trim_ascii(), options_of)?;
+                let job = line::read(text.trim_ascii(), by_name)?;
                 queue.check(&job).map_err(|error| error.to_string())?;
                 jobs.push(job);
             }

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::config::options::with;
 
-/// Returns the default options of a kind.
-pub(super) type OptionsOf<'a> = &'a (dyn Fn(&str) -> Options + Sync);
+/// Makes a job by its kind and arguments. The error is a message.
+pub(super) type JobByName<'a> = &'a (dyn Fn(&str, &RawValue) -> Result<NewJob, String> + Sync);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,20 +32,21 @@ fn no_args() -> Box<RawValue> {
 }
 
 /// Parses a line. The error is a message about the line.
-pub(super) fn read(text: &[u8], options_of: OptionsOf<'_>) -> Result<NewJob, String> {
+pub(super) fn read(text: &[u8], by_name: JobByName<'_>) -> Result<NewJob, String> {
     let line: Line = serde_json::from_slice(text).map_err(|error| column_only(&error))?;
-    let options = options_of(&line.kind);
-    let options = line.tags.into_iter().fold(options, Options::tag);
-    let options = with(options, line.queue, Options::queue);
-    let options = with(options, line.priority, Options::priority);
-    let options = with(options, line.attempts, Options::attempts);
     if line.delay.is_some() && line.at.is_some() {
         return Err("`delay` and `at` cannot be used together".to_owned());
     }
     let delay = line.delay.as_deref().map(duration).transpose()?;
-    let options = with(options, delay, Options::delay);
-    let options = with(options, line.at, Options::at);
-    Ok(NewJob::untyped(line.kind, &*line.args, options))
+    let job = by_name(&line.kind, &line.args)?;
+    Ok(job.with(|options| {
+        let options = line.tags.into_iter().fold(options, Options::tag);
+        let options = with(options, line.queue, Options::queue);
+        let options = with(options, line.priority, Options::priority);
+        let options = with(options, line.attempts, Options::attempts);
+        let options = with(options, delay, Options::delay);
+        with(options, line.at, Options::at)
+    }))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -64,7 +65,9 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Result<NewJob, String> {
-        super::read(text, &|_kind| Options::new())
+        super::read(text, &|kind, args| {
+            Ok(NewJob::untyped(kind, args, Options::new()))
+        })
     }
 
     #[test]

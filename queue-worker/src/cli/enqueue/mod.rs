@@ -3,7 +3,9 @@
 mod file;
 mod line;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,9 +17,11 @@ use serde_json::value::RawValue;
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
 use crate::app::State;
+use crate::app::run_error::with_causes;
 use crate::config::options::with;
+use crate::config::{HandlerSettings, nearest};
 use crate::{App, handlers};
-use line::OptionsOf;
+use line::JobByName;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,6 +68,9 @@ pub(super) struct Enqueue {
     /// A key that no other unfinished job may have
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
+    /// Enqueues kinds that this program does not know, for another program
+    #[arg(long)]
+    force: bool,
     /// Enqueues a job per line of this file; `-` is the standard input
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["kind", "args", "queue",
         "priority", "attempts", "delay", "at", "tag", "unique_key"])]
@@ -78,11 +85,16 @@ impl Enqueue {
     ) -> Result<Exit, Failure> {
         let config = global.load()?;
         let database = Database::configured(&config)?;
-        let options_of = |kind: &str| handlers::options_of(kind, &config.handlers, app);
+        let kinds = Kinds::new(app.kinds(), &config.handlers, self.force);
+        let by_name = |kind: &str, args: &RawValue| {
+            kinds.check(kind)?;
+            let job = handlers::new_job(kind, args, &config.handlers, app);
+            job.map_err(|refused| with_causes(&refused))
+        };
         if let Some(path) = &self.file {
-            return file::run(global, &database, path, &options_of).await;
+            return file::run(global, &database, path, &by_name).await;
         }
-        let job = self.job(&options_of);
+        let job = self.job(&by_name).map_err(Failure::usage)?;
         let queue = database.queue()?;
         queue.check(&job)?;
         database.connect().await?;
@@ -99,21 +111,70 @@ impl Enqueue {
         global.print(&json!({"id": id, "result": result}), |_| id.to_string())
     }
 
-    fn job(self, options_of: OptionsOf<'_>) -> NewJob {
-        let kind = self.kind.unwrap_or_default();
-        let options = self.tag.into_iter().fold(options_of(&kind), Options::tag);
-        let options = with(options, self.queue, Options::queue);
-        let options = with(options, self.priority, Options::priority);
-        let options = with(options, self.attempts, Options::attempts);
-        let options = with(options, self.delay, Options::delay);
-        let options = with(options, self.at, Options::at);
-        let unique = self.unique_key.map(Unique::by_key);
-        let options = with(options, unique, Options::unique);
-        NewJob::untyped(kind, &*self.args, options)
+    fn job(self, by_name: JobByName<'_>) -> Result<NewJob, String> {
+        let job = by_name(&self.kind.unwrap_or_default(), &self.args)?;
+        Ok(job.with(|options| {
+            let options = self.tag.into_iter().fold(options, Options::tag);
+            let options = with(options, self.queue, Options::queue);
+            let options = with(options, self.priority, Options::priority);
+            let options = with(options, self.attempts, Options::attempts);
+            let options = with(options, self.delay, Options::delay);
+            let options = with(options, self.at, Options::at);
+            let unique = self.unique_key.map(Unique::by_key);
+            with(options, unique, Options::unique)
+        }))
     }
 }
 
-fn parse_json(text: &str) -> Result<Box<RawValue>, String> {
+/// The kinds that this program knows. A program of an application refuses others, which are probably
+/// misspelled; the packaged program, which knows only the handlers of its configuration, warns.
+struct Kinds {
+    known: BTreeSet<String>,
+    refuses: bool,
+    warned: Mutex<BTreeSet<String>>,
+}
+
+impl Kinds {
+    fn new(
+        registered: Vec<String>,
+        handlers: &BTreeMap<String, HandlerSettings>,
+        is_forced: bool,
+    ) -> Self {
+        let refuses = !registered.is_empty() && !is_forced;
+        Self {
+            known: registered
+                .into_iter()
+                .chain(handlers.keys().cloned())
+                .collect(),
+            refuses,
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Refuses an unknown kind, or warns of it once.
+    fn check(&self, kind: &str) -> Result<(), String> {
+        if self.known.contains(kind) {
+            return Ok(());
+        }
+        if self.refuses {
+            let hint = match nearest(kind, self.known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`--force` enqueues it for another program".to_owned(),
+            };
+            return Err(format!("this program has no kind `{kind}`; {hint}"));
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(kind.to_owned()) {
+            say(format!(
+                "warning: this program does not know the kind `{kind}`: its limits, its unique key and \
+                 the form of its arguments are not applied"
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn parse_json(text: &str) -> Result<Box<RawValue>, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 

@@ -5,16 +5,21 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use queue_core::inspect::recurring as inspect;
-use queue_core::recurring::{Missed, Overlap, RecurringError, add, replace};
+use queue_core::recurring::{
+    InvalidRecurringJob, Missed, Overlap, RecurringError, RecurringJob, add, replace,
+};
 use queue_core::schedule::{Tz, parse_zone};
+use queue_core::{NewJob, Options};
 use serde::de::value::Error as ValueError;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::App;
+use crate::cli::enqueue::parse_json;
 use crate::cli::output::{absolute_coming, say};
 use crate::cli::{Database, Exit, Failure, Global};
-use crate::config::RecurringSettings;
+use crate::config::options::with;
 use crate::handlers;
 
 const HELP: &str = "\
@@ -43,8 +48,8 @@ pub(super) struct Add {
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// The arguments of its jobs, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_value)]
-    args: serde_json::Value,
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
+    args: Box<RawValue>,
     /// The queue of its jobs [default: that of the kind, or `default`]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -52,11 +57,11 @@ pub(super) struct Add {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i16>,
     /// How many failures a job may have [default: that of the kind, or 10]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
-    attempts: Option<u16>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
+    attempts: Option<i16>,
     /// How many times its process may die while it runs [default: that of the kind, or 3]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=0x7FFF))]
-    crashes: Option<u16>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
+    crashes: Option<i16>,
     /// A tag of its jobs; may be given several times
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
@@ -82,10 +87,10 @@ impl Add {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         let config = global.load()?;
         let replaces = self.replace;
-        let options = handlers::options_of(&self.kind, &config.handlers, app);
         let name = self.name.clone();
-        let recurring = self.settings().named(&name, options);
-        let recurring = recurring.map_err(RecurringError::from)?;
+        let job = handlers::new_job(&self.kind, &self.args, &config.handlers, app)
+            .map_err(RecurringError::from)?;
+        let recurring = self.recurring(job).map_err(RecurringError::from)?;
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;
@@ -107,27 +112,24 @@ impl Add {
         )
     }
 
-    fn settings(self) -> RecurringSettings {
-        RecurringSettings {
-            schedule: self.schedule,
-            zone: self.zone,
-            kind: self.kind,
-            args: self.args,
-            queue: self.queue,
-            priority: self.priority,
-            attempts: self.attempts,
-            crashes: self.crashes,
-            tags: self.tag,
-            missed: self.missed,
-            missed_max: Some(self.missed_max),
-            overlap: self.overlap,
-            jitter: self.jitter,
-        }
+    fn recurring(self, job: NewJob) -> Result<RecurringJob, InvalidRecurringJob> {
+        let job = job.with(|options| {
+            let options = self.tag.into_iter().fold(options, Options::tag);
+            let options = with(options, self.queue, Options::queue);
+            let options = with(options, self.priority, Options::priority);
+            let options = with(options, self.attempts, Options::attempts);
+            with(options, self.crashes, Options::crashes)
+        });
+        let recurring = RecurringJob::of(self.name, self.schedule, job)?
+            .missed(self.missed)
+            .missed_max(self.missed_max)?
+            .overlap(self.overlap)
+            .jitter(self.jitter)?;
+        Ok(match self.zone {
+            Some(zone) => recurring.zone(zone),
+            None => recurring,
+        })
     }
-}
-
-fn json_value(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
 fn policy<P>(words: [&'static str; 3]) -> impl TypedValueParser<Value = P>

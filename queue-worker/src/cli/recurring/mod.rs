@@ -57,7 +57,7 @@ impl Recurring {
             Command::Add(add) => add.run(global, app).await,
             Command::Pause(names) => verbs::set_paused(global, &names, true).await,
             Command::Resume(names) => verbs::set_paused(global, &names, false).await,
-            Command::Run(run) => run.run(global).await,
+            Command::Run(run) => run.run(global, app).await,
             Command::Remove(remove) => remove.run(global).await,
         }
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use queue_core::recurring;
 use serde_json::json;
 
+use crate::App;
 use crate::cli::confirm::confirm;
 use crate::cli::output::say;
 use crate::cli::{Database, Exit, Failure, Global};
@@ -81,9 +82,10 @@ impl Remove {
 }
 
 impl Run {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+    pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         let (mut conn, schema) = Database::open(&global.load()?).await?;
-        let id = recurring::run(&mut conn, &schema, &self.name).await?;
+        let kinds = app.known_kinds();
+        let id = recurring::run(&mut conn, &schema, &self.name, &kinds).await?;
         let result = json!({"recurring_job": self.name, "id": id});
         global.print(&result, |_| id.to_string())
     }
