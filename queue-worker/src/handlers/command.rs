@@ -13,8 +13,8 @@
 //!
 //! The command runs in a process group of its own. A request to stop sends `SIGTERM` to the group;
 //! dropping the future sends `SIGKILL`. Processes of the group that still run when the command ends
-//! are killed, so that an ended attempt does not go on next to the following one. A daemon must be
-//! started with `setsid`.
+//! are killed, so that an ended attempt does not go on next to the following one; so are all when this
+//! process dies. A daemon must be started with `setsid`.
 
 use std::io;
 use std::pin::pin;
@@ -63,10 +63,9 @@ async fn supervise(
     args: &str,
     stop: CancellationToken,
 ) -> Result<(ExitStatus, Tail), String> {
-    let mut child = start(spec, attempt).map_err(|error| not_started(spec, &error))?;
-    // Declared after the child, so it is dropped first: the group is killed before its leader can
-    // be reaped, while no other group can have its id.
-    let group = Group::of(&child);
+    let group = Group::start()
+        .map_err(|error| format!("could not start `/bin/sh`, which guards the command: {error}"))?;
+    let mut child = start(spec, attempt, &group).map_err(|error| not_started(spec, &error))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();
 
@@ -92,8 +91,6 @@ async fn supervise(
                 }
             }
         };
-        // The leader has just been reaped, so its id still belongs to this group or to none: the
-        // system assigns ids in turn.
         drop(group);
         if pipes_are_open {
             _ = tokio::time::timeout(LAST_OUTPUT, &mut pipes).await;
@@ -106,7 +103,7 @@ async fn supervise(
     }
 }
 
-fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
+fn start(spec: &CommandHandler, attempt: &Attempt, group: &Group) -> io::Result<Child> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
@@ -119,7 +116,7 @@ fn start(spec: &CommandHandler, attempt: &Attempt) -> io::Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0);
+        .process_group(group.id().map_or(0, Pid::as_raw_pid));
     if let Some(cwd) = &spec.cwd {
         command.current_dir(cwd);
     }
@@ -218,17 +215,35 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// The process group of a command. Its remaining processes are killed on drop.
-struct Group(Option<Pid>);
+///
+/// Its leader is a guard: a shell that reads from a pipe of this process until it is closed, and then
+/// kills the group. So the command does not outlive this process, even one that is killed. The group
+/// keeps its id as long as the guard is not reaped.
+struct Group(Child);
+
+/// The guard ignores the signals that ask a command to stop, and those of a terminal.
+const GUARD: &str = "trap '' HUP INT QUIT TERM; read -r _; kill -s KILL 0";
 
 impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))
+    fn start() -> io::Result<Self> {
+        let mut guard = Command::new("/bin/sh");
+        guard
+            .args(["-c", GUARD])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        guard.spawn().map(Self)
+    }
+
+    /// Returns the id of the group, which is that of the guard.
+    fn id(&self) -> Option<Pid> {
+        Pid::from_raw(self.0.id()?.try_into().ok()?)
     }
 
     fn signal(&self, signal: Signal) {
-        // Fails if all processes of the group have ended, which is fine.
-        if let Some(leader) = self.0 {
-            _ = kill_process_group(leader, signal);
+        if let Some(id) = self.id() {
+            _ = kill_process_group(id, signal);
         }
     }
 }

@@ -7,6 +7,7 @@ mod cancelling;
 mod claiming;
 mod cli;
 mod cli_limits;
+mod commands;
 mod completing;
 mod database_trouble;
 mod embedded;

@@ -298,3 +298,30 @@ async fn processes_that_a_command_leaves_behind_are_killed() {
     soon(line).await.unwrap();
     soon(end).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_command_goes_on_when_the_thread_that_started_it_ends() {
+    let lifeline = Lifeline::new();
+    let (line, _end) = lifeline.watch();
+    let script = format!("echo up >{}; sleep 0.2", quoted(&lifeline.path));
+    let handle = tokio::runtime::Handle::current();
+    let (handler, facts) = (sh(&script), attempt());
+    let attempt =
+        async move { run_command(&handler, &facts, "{}", CancellationToken::new()).await };
+    let mut attempt = Box::pin(attempt);
+
+    let thread = std::thread::spawn(move || {
+        handle.block_on(async {
+            tokio::select! {
+                _ = &mut attempt => panic!("the command ended at once"),
+                line = line => line.unwrap(),
+            }
+        });
+        attempt
+    });
+    let attempt = tokio::task::spawn_blocking(|| thread.join().unwrap());
+
+    let outcome = soon(attempt.await.unwrap()).await;
+
+    assert_eq!(outcome, HandlerOutcome::Done);
+}
