@@ -56,6 +56,21 @@ impl End {
         }
     }
 
+    /// Replaces characters of the error that not every encoding of a database has. Returns whether there
+    /// were any.
+    pub fn make_ascii(&mut self) -> bool {
+        let (Self::Retry { error, .. } | Self::Fail { error } | Self::Discard { error, .. }) = self
+        else {
+            return false;
+        };
+        let texts = [Some(&mut error.message), error.backtrace.as_mut()];
+        texts.into_iter().flatten().fold(false, |changed, text| {
+            let is_ascii = text.is_ascii();
+            *text = text.replace(|c: char| !c.is_ascii(), "?");
+            changed || !is_ascii
+        })
+    }
+
     /// Returns how long the job waits before its next run, if it is scheduled for one.
     pub fn delay(&self) -> Option<Duration> {
         match self {

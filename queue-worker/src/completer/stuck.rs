@@ -78,11 +78,13 @@ fn report(completion: &Completion, error: &sqlx::Error) {
     );
 }
 
-/// Replaces an end whose values the database refused by a plain failure. A finished job stays
-/// finished: it has no values to refuse, and its work must not be repeated.
+/// Replaces what the database refused: the characters that its encoding may lack, or else the whole end
+/// by a plain failure. A finished job stays finished: it has no values to refuse, and its work must not be
+/// repeated.
 fn writable(mut completion: Completion, error: &sqlx::Error) -> Completion {
     if let Verdict::End(end) = &mut completion.verdict
         && is_about_values(error)
+        && !end.make_ascii()
     {
         let message = format!("could not record the outcome of this run: {error}");
         let message = message.replace(|c: char| !c.is_ascii() || c == '\0', "?");

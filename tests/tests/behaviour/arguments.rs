@@ -3,7 +3,7 @@
 use queue_core::migrate::migrate;
 use queue_core::{EnqueueError, NewJob, Options, Queue};
 use queue_tests::world::{Seen, World, eventually, worker};
-use queue_worker::{App, Cx, Job, Perform, Process, Stop};
+use queue_worker::{App, BoxError, Cx, Job, Perform, Process, Stop};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::PgPool;
@@ -109,8 +109,8 @@ async fn arguments_that_postgres_refuses_leave_the_transaction_of_the_caller_usa
     assert_eq!(world.count("jobs").await, 3);
 }
 
-#[tokio::test]
-async fn ascii_jobs_work_in_a_database_without_utf8() {
+/// Runs a test in a database whose encoding is LATIN1, with a process of an application.
+async fn in_latin1<S: Send + Sync + 'static>(app: App<S>, test: impl AsyncFnOnce(Queue)) {
     let world = World::new().await;
     let name: String = world
         .value("select current_database()::text || '_latin1'")
@@ -122,21 +122,64 @@ async fn ascii_jobs_work_in_a_database_without_utf8() {
         .await;
     let options = world.connect_options().database(&name);
     let pool = PgPool::connect_with(options).await.unwrap();
-
     let queue = Queue::new(pool.clone());
     migrate(&mut pool.acquire().await.unwrap(), queue.schema())
         .await
         .unwrap();
-    let seen = Seen::default();
-    let app = App::new(Seen::clone(&seen)).register::<Measured>();
     let process = Process::new(queue.clone(), app, worker("*", 1)).unwrap();
     let stop = Stop::new();
     let running = tokio::spawn(process.run(stop.clone()));
-    queue.enqueue(Measured { x: 0.5 }).await.unwrap();
-    eventually("the job has run", async || seen.lock().unwrap().len() == 1).await;
+
+    test(queue).await;
 
     stop.gracefully();
     running.await.unwrap();
     pool.close().await;
     world.sql(&format!("drop database {name}")).await;
+}
+
+#[tokio::test]
+async fn ascii_jobs_work_in_a_database_without_utf8() {
+    let seen = Seen::default();
+    let app = App::new(Seen::clone(&seen)).register::<Measured>();
+    in_latin1(app, async |queue| {
+        queue.enqueue(Measured { x: 0.5 }).await.unwrap();
+        eventually("the job has run", async || seen.lock().unwrap().len() == 1).await;
+    })
+    .await;
+}
+
+/// Fails with a text that LATIN1 lacks.
+#[derive(Serialize, Deserialize)]
+struct Quoting;
+
+impl Job for Quoting {
+    const KIND: &'static str = "quoting";
+}
+
+impl Perform<()> for Quoting {
+    type Error = BoxError;
+
+    async fn perform(self, _cx: Cx<()>) -> Result<(), BoxError> {
+        Err("it\u{2019}s broken".into())
+    }
+}
+
+#[tokio::test]
+async fn an_error_whose_text_the_encoding_lacks_is_retried_with_its_text_replaced() {
+    let app = App::new(()).register::<Quoting>();
+    in_latin1(app, async |queue| {
+        queue.enqueue(Quoting).await.unwrap();
+        let retried = "select count(*) from queue.scheduled join queue.attempts using (job_id)
+            where error = 'it?s broken'";
+        eventually("the job is retried", async || {
+            let count: i64 = sqlx::query_scalar(retried)
+                .fetch_one(queue.pool())
+                .await
+                .unwrap();
+            count == 1
+        })
+        .await;
+    })
+    .await;
 }
