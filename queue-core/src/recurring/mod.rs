@@ -21,8 +21,9 @@ mod fire;
 
 mod decide;
 mod definition;
-mod kinds;
 mod template;
+
+mod kinds;
 
 mod policy;
 

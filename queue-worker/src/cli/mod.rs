@@ -35,6 +35,7 @@ mod recurring;
 mod start;
 mod stats;
 
+mod args;
 mod confirm;
 mod database;
 mod filter;

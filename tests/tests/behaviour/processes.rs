@@ -79,6 +79,7 @@ async fn a_process_describes_itself_in_its_row() {
     let mut settings = worker("mail,report*,*", 3);
     settings.workers.push(settings.workers[0].clone());
     settings.process.name = Some("the one".to_owned());
+    settings.scheduler.source = Some("shop".to_owned());
     settings.dispatcher.enabled = false;
     let process = world.start(Stage::default().app(), settings);
     world.until("processes", 1).await;
@@ -99,6 +100,7 @@ async fn a_process_describes_itself_in_its_row() {
         "dispatcher": false,
         "scheduler": true,
         "maintenance": true,
+        "source": "shop",
     });
     assert_eq!(*details, wanted);
     process.stop().await;

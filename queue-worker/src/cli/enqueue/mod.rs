@@ -14,6 +14,7 @@ use queue_core::{NewJob, Options, Unique};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::args::parse_args;
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
 use crate::app::State;
@@ -45,7 +46,7 @@ pub(super) struct Enqueue {
     #[arg(required_unless_present = "file")]
     kind: Option<String>,
     /// Its arguments, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_args)]
     args: Box<RawValue>,
     /// Its queue [default: that of its kind, or `default`]
     #[arg(long, value_name = "NAME")]
@@ -172,10 +173,6 @@ impl Kinds {
         }
         Ok(())
     }
-}
-
-pub(super) fn parse_json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

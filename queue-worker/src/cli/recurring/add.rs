@@ -16,7 +16,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::cli::enqueue::parse_json;
+use crate::cli::args::parse_args;
 use crate::cli::output::{absolute_coming, say};
 use crate::cli::{Database, Exit, Failure, Global};
 use crate::config::options::with;
@@ -48,7 +48,7 @@ pub(super) struct Add {
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// The arguments of its jobs, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_json)]
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_args)]
     args: Box<RawValue>,
     /// The queue of its jobs [default: that of the kind, or `default`]
     #[arg(long, value_name = "NAME")]
