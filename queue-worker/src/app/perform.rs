@@ -97,8 +97,9 @@ pub trait Perform<S>: Job {
         Backoff::default()
     }
 
-    /// Returns how long one run may take. Unless overridden there is no limit. A run that takes
-    /// longer is cancelled, then dropped, and counts as an error.
+    /// Returns how long one run may take. Unless overridden there is no limit. A run that takes longer is
+    /// asked to stop, dropped after a tenth of this time or after `cancel_grace`, whichever is shorter, and
+    /// counts as an error.
     fn timeout() -> Option<Duration> {
         None
     }

@@ -23,6 +23,9 @@ use crate::app::panics;
 use crate::app::run_error::RunError;
 use crate::stop::Stop;
 
+/// The share of its timeout that a run may go on at most when it has reached it.
+const TIMEOUT_GRACE_SHARE: u32 = 10;
+
 /// A run that is over, and the verdict on it.
 #[derive(Debug)]
 pub(crate) struct Completion {
@@ -134,16 +137,19 @@ impl<S: Send + Sync + 'static> Runner<S> {
     ) -> Result<(), RunError> {
         let mut work = panics::catch_each_poll(work);
         let limit = handler.policy.timeout;
+        let grace = tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = in_flight.token.cancelled() => self.cancel_grace,
+            () = elapsed(limit) => {
+                in_flight.stop(StopReason::TimedOut);
+                self.cancel_grace.min(limit.unwrap_or_default() / TIMEOUT_GRACE_SHARE)
+            }
+        };
         tokio::select! {
             biased;
             result = &mut work => return result,
-            () = in_flight.token.cancelled() => {}
-            () = elapsed(limit) => in_flight.stop(StopReason::TimedOut),
-        }
-        tokio::select! {
-            biased;
-            result = &mut work => return result,
-            () = tokio::time::sleep(self.cancel_grace) => {}
+            () = tokio::time::sleep(grace) => {}
             () = self.stop.asked_at_once() => {}
         }
         tracing::warn!("the job did not stop when asked to, and was dropped");

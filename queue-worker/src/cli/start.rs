@@ -49,7 +49,7 @@ pub(super) struct ProcessFlags {
     /// Its name
     #[arg(long, value_name = "NAME", env = "QUEUE_PROCESS_NAME")]
     name: Option<OsString>,
-    /// How long running jobs may take to finish during shutdown
+    /// How long it may take to end after it was asked to stop
     #[arg(long, value_name = "DURATION", env = "QUEUE_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Option<OsString>,
     /// Whether notifications of the database wake idle workers

@@ -113,11 +113,14 @@ pub struct ProcessSettings {
     /// `heartbeat_interval`.
     #[serde(deserialize_with = "duration")]
     pub dead_after: Duration,
-    /// How long running jobs may take to finish after the process was asked to stop; 25 seconds by
-    /// default, less than the 30 that container platforms grant.
+    /// How long the process may take to end after it was asked to stop; 25 seconds by default, less than
+    /// the 30 that container platforms grant. Running jobs may finish until `cancel_grace` and the time to
+    /// record their outcomes (up to 3 seconds) are left: with the defaults for 17 seconds.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
-    /// The time between asking a job to stop and dropping its future; 5 seconds by default.
+    /// The time between asking a job to stop and dropping its future; 5 seconds by default. It is at most
+    /// a quarter of `shutdown_timeout` when the process stops, and at most a tenth of the job's timeout
+    /// when the job has reached it: a job with a timeout of 10 seconds has ended after 11.
     #[serde(deserialize_with = "duration")]
     pub cancel_grace: Duration,
     /// Whether notifications of the database wake idle workers; true by default. Otherwise they

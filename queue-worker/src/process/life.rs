@@ -7,16 +7,21 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::end::release;
 use queue_core::transitions::unblock::unblock;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::parts::{Parts, start};
 use super::{EXIT_TIMEOUT, Process};
 use crate::app::State;
 use crate::attempt::StopReason;
+use crate::config::ProcessSettings;
 use crate::connection::logged;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
 use crate::worker::{Shared, Worker, give_back_prefetched};
+
+/// The share of the shutdown timeout that jobs may have at most to heed their interruption, and that
+/// recording the outcomes may have.
+const SHARES: u32 = 4;
 
 struct Life<'a, S> {
     process: &'a Process<S>,
@@ -26,6 +31,8 @@ struct Life<'a, S> {
     /// Stops the runs of this life, if need be sooner than the process.
     runs: Stop,
     parts: Parts<S>,
+    /// When the process should be gone, once it was asked to stop.
+    deadline: Option<Instant>,
 }
 
 /// Runs all parts until the life ends, then stops the jobs and gives back the rest.
@@ -37,6 +44,7 @@ pub(super) async fn live<S: State>(process: &Process<S>, id: ProcessId, stop: &S
         stop,
         parts: start(process, id, &runs),
         runs,
+        deadline: None,
     };
     let is_asked = life.wait_for_end().await;
     let shared = &life.parts.shared;
@@ -44,6 +52,7 @@ pub(super) async fn live<S: State>(process: &Process<S>, id: ProcessId, stop: &S
     shared.runs.close();
     if is_asked {
         tracing::info!(jobs = shared.in_flight.count(), "stopping");
+        life.deadline = Some(Instant::now() + life.settings().shutdown_timeout);
         life.let_jobs_finish().await;
     }
     life.interrupt_jobs().await;
@@ -65,29 +74,45 @@ impl<S: State> Life<'_, S> {
         false
     }
 
-    /// Gives back jobs that have not begun, and waits for the others until the shutdown timeout.
+    fn settings(&self) -> &ProcessSettings {
+        &self.process.settings.process
+    }
+
+    /// Returns how long an interrupted job may go on. It ends before other processes may recover it.
+    fn grace(&self) -> Duration {
+        let settings = self.settings();
+        let grace = settings.cancel_grace.min(settings.dead_after / SHARES);
+        match self.deadline {
+            Some(_) => grace.min(settings.shutdown_timeout / SHARES),
+            None => grace,
+        }
+    }
+
+    /// Gives back jobs that have not begun, and waits for the others, as long as the shutdown timeout
+    /// leaves time to interrupt them and to record their outcomes.
     async fn let_jobs_finish(&mut self) {
+        let timeout = self.settings().shutdown_timeout;
+        let recording = (EXIT_TIMEOUT + EXIT_TIMEOUT / 2).min(timeout / SHARES);
+        let finishing = timeout - self.grace() - recording;
         let parts = &mut self.parts;
         tokio::select! {
             () = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared) => {}
-            () = tokio::time::sleep(self.process.settings.process.shutdown_timeout) => {}
+            () = tokio::time::sleep(finishing) => {}
             () = self.stop.asked_at_once() => {}
             _lost = &mut parts.heartbeat => {}
             _ended = &mut parts.completer => {}
         }
     }
 
-    /// Interrupts the jobs that still run, and drops them after a grace period, which ends before
-    /// other processes may recover them.
+    /// Interrupts the jobs that still run, and drops them after a grace period.
     async fn interrupt_jobs(&mut self) {
+        let grace = self.grace();
         let parts = &mut self.parts;
         let jobs = parts.shared.runs.len();
         if jobs > 0 {
             tracing::warn!(jobs, "interrupting the jobs that still run");
         }
         parts.shared.in_flight.stop_all(StopReason::Interrupted);
-        let settings = &self.process.settings.process;
-        let grace = settings.cancel_grace.min(settings.dead_after / 4);
         let ended = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared);
         tokio::pin!(ended);
         tokio::select! {
@@ -105,11 +130,10 @@ impl<S: State> Life<'_, S> {
             service.abort();
         }
         self.parts.closing.cancel();
-        let grace = self.process.settings.process.cancel_grace;
         let is_written = tokio::select! {
             () = ended(&mut self.parts.completer) => true,
             // Unless the process stops, it can wait for the database.
-            () = stopped_for_long(self.stop, grace) => false,
+            () = stopped_for_long(self.stop, self.deadline) => false,
         };
         self.parts.heartbeat.abort();
         if !is_written {
@@ -119,9 +143,12 @@ impl<S: State> Life<'_, S> {
             );
             return;
         }
-        self.release_remaining().await;
-        self.unblock_others().await;
-        self.process.deregister(self.id).await;
+        let leaving = async {
+            self.release_remaining().await;
+            self.unblock_others().await;
+            self.process.deregister(self.id).await;
+        };
+        let _others_will_recover = timeout(EXIT_TIMEOUT, leaving).await;
     }
 
     async fn release_remaining(&self) {
@@ -185,11 +212,17 @@ async fn ended(task: &mut JoinHandle<()>) {
     }
 }
 
-/// Waits until the process was asked to stop and the database has had time to answer.
-async fn stopped_for_long(stop: &Stop, grace: Duration) {
+/// Waits until the process was asked to stop and the database has had time to answer: at least
+/// [`EXIT_TIMEOUT`] from now on, and until the deadline.
+async fn stopped_for_long(stop: &Stop, deadline: Option<Instant>) {
+    let least = Instant::now() + EXIT_TIMEOUT;
     stop.asked().await;
+    let until = deadline.map_or_else(
+        || Instant::now() + EXIT_TIMEOUT,
+        |deadline| deadline.max(least),
+    );
     tokio::select! {
-        () = tokio::time::sleep(grace) => {}
+        () = tokio::time::sleep_until(until) => {}
         () = async {
             stop.asked_at_once().await;
             tokio::time::sleep(EXIT_TIMEOUT).await;

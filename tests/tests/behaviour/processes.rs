@@ -387,6 +387,28 @@ async fn a_job_that_outlasts_the_shutdown_timeout_becomes_ready_without_a_failur
 }
 
 #[tokio::test]
+async fn a_process_with_a_job_that_does_not_stop_is_gone_by_its_shutdown_timeout() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.shutdown_timeout = Duration::from_secs(3);
+    let process = world.start(stage.app(), settings);
+    let job = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
+    stage.noted("g begins").await;
+
+    let began = Instant::now();
+    process.stop().await;
+
+    // With the default grace of 5 s beside the timeout it would be 8 s.
+    assert!(
+        began.elapsed() < Duration::from_millis(3_500),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(world.state(job).await, "ready");
+}
+
+#[tokio::test]
 async fn an_immediate_stop_releases_the_jobs_within_two_seconds() {
     let world = World::new().await;
     let stage = Stage::default();
