@@ -157,7 +157,8 @@ async fn apply(
     migration: &Migration,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = sqlx::Connection::begin(conn).await?;
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+    schema
+        .query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.migrations", schema.name()))
         .execute(&mut *tx)
         .await?;
@@ -196,7 +197,8 @@ async fn applied(
     if !has_bookkeeping(conn, schema).await? {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query_as(schema.sql("select version, applied_at from queue.migrations"))
+    let rows = schema
+        .query_as("select version, applied_at from queue.migrations")
         .fetch_all(conn)
         .await?;
     Ok(rows.into_iter().collect())
@@ -205,7 +207,8 @@ async fn applied(
 /// Returns whether the schema exists: only if not is it created, because `create schema if not exists`
 /// needs the right to create schemas even then.
 async fn has_schema(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from pg_catalog.pg_namespace where nspname = $1)")
+    schema
+        .query_scalar("select exists (select from pg_catalog.pg_namespace where nspname = $1)")
         .bind(schema.name())
         .fetch_one(conn)
         .await
@@ -214,17 +217,18 @@ async fn has_schema(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sq
 /// Returns whether the table of migrations exists. Reads the catalogue as a table: `to_regclass` uses a
 /// cache, which in a transaction may not know what another process has just committed.
 async fn has_bookkeeping(conn: &mut PgConnection, schema: &Schema) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "select exists (
+    schema
+        .query_scalar(
+            "select exists (
             select
             from pg_catalog.pg_class
             join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
             where relname = 'migrations' and nspname = $1
         )",
-    )
-    .bind(schema.name())
-    .fetch_one(conn)
-    .await
+        )
+        .bind(schema.name())
+        .fetch_one(conn)
+        .await
 }
 
 /// The migrations of a database.

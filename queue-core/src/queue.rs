@@ -1,7 +1,8 @@
 //! The handle with which applications enqueue jobs.
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
+use crate::db::begin;
 use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
@@ -42,12 +43,38 @@ impl Queue {
         }
     }
 
+    /// For a pool whose connections lead to a pooler in transaction mode, such as PgBouncer's: everything is
+    /// done in transactions, by statements without names, because another client may get the server next.
+    /// The options of the pool need `extra_float_digits(None)`, a parameter that PgBouncer refuses. A
+    /// process finds out by itself, for its copies of the handle too.
+    ///
+    /// ```no_run
+    /// # use queue_core::Queue;
+    /// # use sqlx::PgPool;
+    /// # use sqlx::postgres::PgConnectOptions;
+    /// # async fn example(url: &str) -> Result<(), sqlx::Error> {
+    /// let options: PgConnectOptions = url.parse()?;
+    /// let pool = PgPool::connect_with(options.extra_float_digits(None)).await?;
+    /// let queue = Queue::new(pool).transaction_pooler();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn transaction_pooler(self) -> Self {
+        self.schema.set_pooled();
+        self
+    }
+
     /// Uses another schema.
     ///
     /// # Errors
     /// Refuses a name that [`Schema::named`] refuses.
     pub fn in_schema(mut self, name: &str) -> Result<Self, InvalidName> {
+        let is_pooled = self.schema.is_pooled();
         self.schema = Schema::named(name)?;
+        if is_pooled {
+            self.schema.set_pooled();
+        }
         Ok(self)
     }
 
@@ -56,8 +83,8 @@ impl Queue {
     /// # Errors
     /// Refuses a database that is newer than this program.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let mut conn = self.pool.acquire().await?;
-        migrate(&mut conn, &self.schema).await.map(drop)
+        self.with_connection(async |conn| migrate(conn, &self.schema).await.map(drop))
+            .await
     }
 
     /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB by default.
@@ -65,6 +92,20 @@ impl Queue {
     pub fn args_bytes_max(mut self, bytes: usize) -> Self {
         self.args_bytes_max = bytes;
         self
+    }
+
+    /// Runs an operation on a connection of the pool.
+    pub(crate) async fn with_connection<T, E: From<sqlx::Error>>(
+        &self,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if !self.schema.is_pooled() {
+            return operation(&mut *self.pool.acquire().await?).await;
+        }
+        let mut tx = begin(&self.pool).await?;
+        let answer = operation(&mut tx).await?;
+        tx.commit().await?;
+        Ok(answer)
     }
 
     /// Returns the pool.

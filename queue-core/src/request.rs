@@ -237,7 +237,7 @@ async fn enqueue_on_pool_once(
     queue: &Queue,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    if needs_transaction(jobs) {
+    if queue.schema.is_pooled() || needs_transaction(jobs) {
         let mut tx = db::begin(&queue.pool).await?;
         let enqueued = enqueue_chunks(&mut tx, queue, jobs).await?;
         tx.commit().await?;

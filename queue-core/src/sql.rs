@@ -1,9 +1,11 @@
 //! The schema of the tables, and statements for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlSafeStr, SqlStr};
 
 use crate::names::InvalidName;
 
@@ -12,7 +14,12 @@ use crate::names::InvalidName;
 pub struct Schema {
     name: Arc<str>,
     renamed: Option<Arc<Mutex<HashMap<&'static str, SqlStr>>>>,
+    is_pooled: Arc<AtomicBool>,
 }
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+type QueryAs<'q, O> = sqlx::query::QueryAs<'q, Postgres, O, PgArguments>;
+type QueryScalar<'q, O> = sqlx::query::QueryScalar<'q, Postgres, O, PgArguments>;
 
 impl Schema {
     /// The name that is used in the statements of this crate.
@@ -38,6 +45,7 @@ impl Schema {
         Ok(Self {
             name: name.into(),
             renamed,
+            is_pooled: Arc::default(),
         })
     }
 
@@ -71,6 +79,39 @@ impl Schema {
             .clone()
     }
 
+    /// Records, for all copies of this handle, that connections lead to a pooler in transaction mode.
+    /// Statements have no names then: the next client of the server may use the same ones.
+    #[doc(hidden)]
+    pub fn set_pooled(&self) {
+        self.is_pooled.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether connections lead to a pooler in transaction mode.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.is_pooled.load(Ordering::Relaxed)
+    }
+
+    /// Makes a query of a statement for this schema.
+    pub(crate) fn query<'q>(&self, statement: &'static str) -> Query<'q> {
+        sqlx::query(self.sql(statement)).persistent(!self.is_pooled())
+    }
+
+    /// Makes a query whose rows are read into a type.
+    pub(crate) fn query_as<'q, O>(&self, statement: &'static str) -> QueryAs<'q, O>
+    where
+        O: for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_as(self.sql(statement)).persistent(!self.is_pooled())
+    }
+
+    /// Makes a query whose rows have one column.
+    pub(crate) fn query_scalar<'q, O>(&self, statement: &'static str) -> QueryScalar<'q, O>
+    where
+        (O,): for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_scalar(self.sql(statement)).persistent(!self.is_pooled())
+    }
+
     pub(crate) fn rename(&self, statement: &str) -> SqlStr {
         let create = format!("create schema if not exists {};", self.name);
         let text = statement
@@ -85,6 +126,7 @@ impl Default for Schema {
         Self {
             name: Self::DEFAULT.into(),
             renamed: None,
+            is_pooled: Arc::default(),
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue_core::redact;
+use queue_core::{Schema, redact};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
+
+use crate::pooler::{Pooling, detect};
 
 /// The longest time that connecting, or one operation, may take.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,17 +29,61 @@ const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "500ms");
 /// disk.
 const NO_SYNC: (&str, &str) = ("synchronous_commit", "off");
 
+/// The database of a process, as its connections reach it.
+pub(crate) struct Target {
+    options: PgConnectOptions,
+    schema: Schema,
+    pooling: OnceCell<Pooling>,
+}
+
+impl Target {
+    /// Poolers refuse parameters at the start of a connection that they do not know.
+    pub(crate) fn new(options: PgConnectOptions, schema: Schema) -> Self {
+        Self {
+            options: options.extra_float_digits(None),
+            schema,
+            pooling: OnceCell::new(),
+        }
+    }
+
+    /// Returns what connections keep between transactions, which is found out once.
+    pub(crate) async fn pooling(&self) -> Result<Pooling, sqlx::Error> {
+        let detect = async || {
+            let detecting = async {
+                let mut conn = self.options.connect().await?;
+                let found = detect(&mut conn, &self.options).await?;
+                conn.close().await?;
+                Ok(found)
+            };
+            let found = timely(ANSWER_TIMEOUT, detecting).await?;
+            if found == Pooling::Transaction {
+                self.schema.set_pooled();
+                tracing::info!("connected through a pooler in transaction mode");
+            }
+            Ok(found)
+        };
+        self.pooling.get_or_try_init(detect).await.copied()
+    }
+
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+}
+
 /// The connection of one component. It is thrown away after an error or a timeout, and when its
 /// operation is dropped, so that an abandoned statement cannot affect the next one.
 pub(crate) struct Connection {
-    options: Arc<PgConnectOptions>,
+    target: Arc<Target>,
+    settings: Vec<(&'static str, &'static str)>,
     conn: Option<PgConnection>,
 }
 
 impl Connection {
-    pub(crate) fn new(options: &PgConnectOptions) -> Self {
+    /// Makes a connection on which these settings hold.
+    pub(crate) fn new(target: &Arc<Target>, settings: &[(&'static str, &'static str)]) -> Self {
         Self {
-            options: Arc::new(options.clone().options(SERVER_TIMEOUTS)),
+            target: Arc::clone(target),
+            settings: [settings, &SERVER_TIMEOUTS].concat(),
             conn: None,
         }
     }
@@ -51,17 +98,17 @@ impl Connection {
         self.with(NO_SYNC)
     }
 
-    fn with(self, option: (&str, &str)) -> Self {
-        Self {
-            options: Arc::new((*self.options).clone().options([option])),
-            conn: None,
-        }
+    fn with(mut self, setting: (&'static str, &'static str)) -> Self {
+        self.settings.push(setting);
+        self.conn = None;
+        self
     }
 
     /// Makes another connection like this one.
     pub(crate) fn another(&self) -> Self {
         Self {
-            options: Arc::clone(&self.options),
+            target: Arc::clone(&self.target),
+            settings: self.settings.clone(),
             conn: None,
         }
     }
@@ -74,10 +121,19 @@ impl Connection {
     }
 
     async fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
-        match self.conn.take() {
-            Some(conn) => Ok(conn),
-            None => timely(ANSWER_TIMEOUT, self.options.connect()).await,
+        if let Some(conn) = self.conn.take() {
+            return Ok(conn);
         }
+        timely(ANSWER_TIMEOUT, self.open_new()).await
+    }
+
+    async fn open_new(&self) -> Result<PgConnection, sqlx::Error> {
+        let pooling = self.target.pooling().await?;
+        let mut conn = self.target.options.connect().await?;
+        if pooling == Pooling::Session {
+            conn.execute(self.settings("set")).await?;
+        }
+        Ok(conn)
     }
 
     /// Runs one operation on the connection.
@@ -86,11 +142,44 @@ impl Connection {
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut conn = self.open().await?;
-        let answer = timely(ANSWER_TIMEOUT, operation(&mut conn)).await;
+        let answer = match self.target.pooling().await? {
+            Pooling::Session => timely(ANSWER_TIMEOUT, operation(&mut conn)).await,
+            Pooling::Transaction => {
+                timely(
+                    ANSWER_TIMEOUT,
+                    self.run_in_transaction(&mut conn, operation),
+                )
+                .await
+            }
+        };
         if answer.is_ok() {
             self.conn = Some(conn);
         }
         answer
+    }
+
+    /// Keeps a server, with the settings, until the operation is over.
+    async fn run_in_transaction<T>(
+        &self,
+        conn: &mut PgConnection,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let begin = "begin isolation level read committed read write; ".to_owned();
+        let begin = begin + &self.settings("set local").0;
+        let mut tx = conn.begin_with(AssertSqlSafe(begin)).await?;
+        let answer = operation(&mut tx).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// Writes the settings as statements.
+    fn settings(&self, set: &str) -> AssertSqlSafe<String> {
+        let statements = self.settings.iter();
+        AssertSqlSafe(
+            statements
+                .map(|(name, value)| format!("{set} {name} = '{value}'; "))
+                .collect(),
+        )
     }
 
     /// Closes the connection, if there is one.

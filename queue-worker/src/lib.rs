@@ -40,6 +40,7 @@ mod app;
 
 // A connection that is opened again after an error, and the handle that stops a process.
 mod connection;
+mod pooler;
 mod stop;
 
 // Settings, from a file, the environment and flags.

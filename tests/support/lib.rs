@@ -2,6 +2,7 @@
 
 pub mod deeds;
 pub mod lossy;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod recurring;
 mod slot;

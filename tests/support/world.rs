@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions, Decode, FromRow, PgPool, Type};
 use tokio::task::JoinHandle;
 
+use crate::pgbouncer::{PgBouncer, PoolMode};
 use crate::postgres::{TestDatabase, database};
 
 /// How long a test waits for a condition before it fails.
@@ -20,6 +21,7 @@ pub struct World {
     /// The queue, on a pool of its own.
     pub queue: Queue,
     database: TestDatabase,
+    pooler: Option<(PoolMode, PgBouncer)>,
 }
 
 /// A running process, inside the test.
@@ -35,6 +37,7 @@ impl World {
         let database = database().await;
         Self {
             queue: Queue::new(database.pool()),
+            pooler: pooler(&database),
             database,
         }
     }
@@ -48,6 +51,7 @@ impl World {
         let queue = Queue::new(database.pool()).in_schema(name);
         let world = Self {
             queue: queue.expect("a name for a schema"),
+            pooler: pooler(&database),
             database,
         };
         world.sql("drop schema queue cascade").await;
@@ -64,10 +68,35 @@ impl World {
         self.queue.pool()
     }
 
-    /// Returns the database's URL, for processes outside the test.
+    /// Returns the database's URL, for commands.
     #[must_use]
     pub fn url(&self) -> String {
         self.database.url()
+    }
+
+    /// Returns the database's URL for processes outside the test: of the pooler, if there is one.
+    #[must_use]
+    pub fn url_of_processes(&self) -> String {
+        match &self.pooler {
+            Some((_, bouncer)) => bouncer.url(&self.connect_options()),
+            None => self.url(),
+        }
+    }
+
+    /// Returns the queue as processes reach it: by the pooler, if there is one.
+    fn queue_of_processes(&self) -> Queue {
+        let Some((mode, _)) = &self.pooler else {
+            return self.queue.clone();
+        };
+        let options: PgConnectOptions = self.url_of_processes().parse().expect("a valid URL");
+        let options = options.extra_float_digits(None);
+        let queue = Queue::new(PgPool::connect_lazy_with(options));
+        let queue = queue.in_schema(self.queue.schema().name());
+        let queue = queue.expect("the name of a schema");
+        match mode {
+            PoolMode::Session => queue,
+            PoolMode::Transaction => queue.transaction_pooler(),
+        }
     }
 
     /// Returns the options to connect to the database.
@@ -90,7 +119,8 @@ impl World {
     /// # Panics
     /// When the application or the settings are wrong.
     pub fn start<S: Send + Sync + 'static>(&self, app: App<S>, settings: Settings) -> Running {
-        let process = Process::new(self.queue.clone(), app, settings).expect("a valid process");
+        let queue = self.queue_of_processes();
+        let process = Process::new(queue, app, settings).expect("a valid process");
         let stop = Stop::new();
         let task = tokio::spawn(process.run(stop.clone()));
         Running { stop, task }
@@ -286,6 +316,12 @@ pub async fn promptly<T>(doing: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, doing)
         .await
         .expect("it should not have to wait")
+}
+
+fn pooler(database: &TestDatabase) -> Option<(PoolMode, PgBouncer)> {
+    let mode = PoolMode::of_tests()?;
+    let bouncer = PgBouncer::start(mode, &database.connect_options(), 40);
+    Some((mode, bouncer))
 }
 
 /// Returns settings with one worker. With `QUEUE_TEST_NOTIFICATIONS=off` in the environment it only

@@ -252,7 +252,8 @@ pub async fn show(
     schema: &Schema,
     job: JobId,
 ) -> Result<Option<JobDetails>, sqlx::Error> {
-    let row = sqlx::query(schema.sql(SHOW))
+    let row = schema
+        .query(SHOW)
         .bind(job)
         .fetch_optional(&mut *conn)
         .await?;
@@ -260,10 +261,7 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = JobDetails::from_row(&row)?;
-    details.attempts = sqlx::query_as(schema.sql(ATTEMPTS))
-        .bind(job)
-        .fetch_all(conn)
-        .await?;
+    details.attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(conn).await?;
     let times = details.times(row.try_get("now")?);
     details.wait_seconds = times.wait_seconds();
     details.run_seconds = times.run_seconds();
@@ -286,7 +284,8 @@ fn matching<'q>(
         states => states,
     };
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    sqlx::query(schema.sql(statement))
+    schema
+        .query(statement)
         .persistent(false)
         .bind(states)
         .bind(&filter.queue)

@@ -48,7 +48,8 @@ pub async fn list(
     after: &str,
     limit: u32,
 ) -> Result<Vec<LimitSummary>, sqlx::Error> {
-    let rows = sqlx::query(schema.sql(LIMITS))
+    let rows = schema
+        .query(LIMITS)
         .bind(after)
         .bind(i64::from(limit))
         .bind(i64::from(WAITING_MAX) + 1)

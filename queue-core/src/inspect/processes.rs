@@ -43,5 +43,5 @@ pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<ProcessSummary>, sqlx::Error> {
-    sqlx::query_as(schema.sql(PROCESSES)).fetch_all(conn).await
+    schema.query_as(PROCESSES).fetch_all(conn).await
 }

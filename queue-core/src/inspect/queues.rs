@@ -36,5 +36,5 @@ pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<QueueSummary>, sqlx::Error> {
-    sqlx::query_as(schema.sql(QUEUES)).fetch_all(conn).await
+    schema.query_as(QUEUES).fetch_all(conn).await
 }

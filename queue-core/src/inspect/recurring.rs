@@ -120,7 +120,7 @@ pub async fn list(
     schema: &Schema,
 ) -> Result<Vec<RecurringJobSummary>, sqlx::Error> {
     let mut recurring_jobs: Vec<RecurringJobSummary> =
-        sqlx::query_as(schema.sql(LIST)).fetch_all(conn).await?;
+        schema.query_as(LIST).fetch_all(conn).await?;
     for summary in &mut recurring_jobs {
         let schedule = Schedule::of_row(&summary.schedule, &summary.zone);
         summary.words = schedule.ok().map(|schedule| schedule.describe());
@@ -136,7 +136,8 @@ pub async fn show(
     name: &str,
     firings: u32,
 ) -> Result<Option<RecurringJobDetails>, sqlx::Error> {
-    let row = sqlx::query(schema.sql(SHOW))
+    let row = schema
+        .query(SHOW)
         .bind(name)
         .fetch_optional(&mut *conn)
         .await?;
@@ -148,7 +149,8 @@ pub async fn show(
         details.words = Some(schedule.describe());
         details.upcoming = upcoming(&schedule, details.next_at, row.try_get("now")?);
     }
-    details.firings = sqlx::query_as(schema.sql(FIRINGS))
+    details.firings = schema
+        .query_as(FIRINGS)
         .bind(name)
         .bind(i64::from(firings))
         .fetch_all(conn)

@@ -87,7 +87,8 @@ pub struct KindCount {
 /// Reads the statistics. Reads up to [`COUNT_MAX`] rows of each table.
 pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
     let mut stats = counts(conn, schema).await?;
-    let endings: Vec<(String, i64, i64)> = sqlx::query_as(schema.sql(ENDINGS))
+    let endings: Vec<(String, i64, i64)> = schema
+        .query_as(ENDINGS)
         .bind(i64::from(COUNT_MAX))
         .fetch_all(&mut *conn)
         .await?;
@@ -109,7 +110,8 @@ pub async fn failed_by_kind(
 }
 
 async fn counts(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
-    let row = sqlx::query(schema.sql(STATS))
+    let row = schema
+        .query(STATS)
         .bind(i64::from(COUNT_MAX) + 1)
         .fetch_one(conn)
         .await?;
@@ -146,7 +148,8 @@ async fn kinds(
     schema: &Schema,
     statement: &'static str,
 ) -> Result<Vec<KindCount>, sqlx::Error> {
-    sqlx::query_as(schema.sql(statement))
+    schema
+        .query_as(statement)
         .bind(i64::from(COUNT_MAX))
         .fetch_all(conn)
         .await

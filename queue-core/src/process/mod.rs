@@ -58,7 +58,8 @@ pub async fn register(
     process: ProcessId,
     info: &ProcessInfo,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(schema.sql(REGISTER))
+    schema
+        .query(REGISTER)
         .bind(process.0)
         .bind(info.pid)
         .bind(&info.name)
@@ -78,7 +79,8 @@ pub async fn heartbeat(
     process: ProcessId,
     stopping: bool,
 ) -> Result<bool, sqlx::Error> {
-    let beat = sqlx::query(schema.sql(HEARTBEAT))
+    let beat = schema
+        .query(HEARTBEAT)
         .bind(process.0)
         .bind(stopping)
         .execute(conn)
@@ -103,7 +105,8 @@ pub async fn sleep(
     process: ProcessId,
     polled: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(schema.sql(SLEEP))
+    schema
+        .query(SLEEP)
         .bind(process.0)
         .bind(polled)
         .execute(conn)
@@ -120,7 +123,8 @@ pub async fn poll(
     queues: &[String],
     kinds: &[String],
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(POLL))
+    schema
+        .query_scalar(POLL)
         .bind(process.0)
         .bind(queues)
         .bind(kinds)
@@ -135,7 +139,8 @@ pub async fn stop_polling(
     process: ProcessId,
     queues: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(schema.sql(STOP_POLLING))
+    schema
+        .query(STOP_POLLING)
         .bind(process.0)
         .bind(queues)
         .execute(conn)
@@ -158,7 +163,8 @@ async fn run(
     statement: &'static str,
     process: ProcessId,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(schema.sql(statement))
+    schema
+        .query(statement)
         .bind(process.0)
         .execute(conn)
         .await?;

@@ -17,7 +17,8 @@ pub async fn clear_firings(
     keep: Duration,
     limit: u32,
 ) -> Result<u64, sqlx::Error> {
-    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_FIRINGS))
+    let count: i64 = schema
+        .query_scalar(CLEAR_FIRINGS)
         .bind(millis(keep))
         .bind(i64::from(limit))
         .fetch_one(conn)

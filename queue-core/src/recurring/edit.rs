@@ -85,10 +85,11 @@ pub async fn add(
     default_zone: Tz,
 ) -> Result<(), RecurringError> {
     let schedule = recurring.schedule_in(default_zone)?;
-    let now = sqlx::query_scalar("select clock_timestamp()")
+    let now = schema
+        .query_scalar("select clock_timestamp()")
         .fetch_one(&mut *conn)
         .await?;
-    let added = recurring.bind(sqlx::query(schema.sql(ADD)), &schedule, None, now);
+    let added = recurring.bind(schema.query(ADD), &schedule, None, now);
     match added.fetch_optional(conn).await? {
         Some(_) => Ok(()),
         None => Err(RecurringError::Taken(recurring.name().to_owned())),
@@ -152,7 +153,8 @@ async fn change(
     statement: &'static str,
     name: &str,
 ) -> Result<bool, RecurringError> {
-    let changed = sqlx::query(schema.sql(statement))
+    let changed = schema
+        .query(statement)
         .bind(name)
         .execute(&mut *conn)
         .await?;
@@ -176,7 +178,8 @@ pub async fn remove(
     schema: &Schema,
     name: &str,
 ) -> Result<Option<String>, RecurringError> {
-    let source: Option<Option<String>> = sqlx::query_scalar(schema.sql(REMOVE))
+    let source: Option<Option<String>> = schema
+        .query_scalar(REMOVE)
         .bind(name)
         .fetch_optional(conn)
         .await?;
@@ -199,7 +202,8 @@ pub async fn run(
     kinds: &Kinds,
 ) -> Result<JobId, RecurringError> {
     let mut tx = conn.begin().await?;
-    let row = sqlx::query(schema.sql(LOCK_NAMED))
+    let row = schema
+        .query(LOCK_NAMED)
         .bind(name)
         .fetch_optional(&mut *tx)
         .await?;
@@ -222,7 +226,8 @@ pub async fn run(
             holder: enqueued.id(),
         });
     }
-    sqlx::query(schema.sql(RECORD_RUN))
+    schema
+        .query(RECORD_RUN)
         .bind(name)
         .bind(enqueued.id().0)
         .execute(&mut *tx)
@@ -242,11 +247,12 @@ pub(super) async fn store(
     source: Option<&str>,
 ) -> Result<Option<bool>, RecurringError> {
     let schedule = recurring.schedule_in(default_zone)?;
-    let now = sqlx::query_scalar(schema.sql(LOCK_TO_STORE))
+    let now = schema
+        .query_scalar(LOCK_TO_STORE)
         .bind(recurring.name())
         .fetch_one(&mut *conn)
         .await?;
-    let stored = recurring.bind(sqlx::query(schema.sql(STORE)), &schedule, source, now);
+    let stored = recurring.bind(schema.query(STORE), &schedule, source, now);
     let stored = stored.fetch_optional(conn).await?;
     Ok(stored.map(|row| row.try_get(0)).transpose()?)
 }
@@ -259,7 +265,7 @@ pub(super) async fn differences(
     default_zone: Tz,
 ) -> Result<Vec<String>, RecurringError> {
     let schedule = recurring.schedule_in(default_zone)?;
-    let query = sqlx::query(schema.sql(DIFFERENCES));
+    let query = schema.query(DIFFERENCES);
     let rows = recurring
         .bind_definition(query, &schedule)
         .fetch_all(conn)
@@ -275,7 +281,8 @@ pub(super) async fn owner(
     schema: &Schema,
     name: &str,
 ) -> Result<Option<Option<String>>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(OWNER))
+    schema
+        .query_scalar(OWNER)
         .bind(name)
         .fetch_optional(conn)
         .await

@@ -104,7 +104,8 @@ pub async fn fire_next(
     except: &[String],
 ) -> Result<Tick, sqlx::Error> {
     let mut tx = conn.begin().await?;
-    let row = sqlx::query(schema.sql(LOCK_DUE))
+    let row = schema
+        .query(LOCK_DUE)
         .bind(now)
         .bind(except)
         .bind(&kinds.known)
@@ -150,7 +151,8 @@ pub async fn next_due(
     kinds: &Kinds,
     except: &[String],
 ) -> Result<Option<Duration>, sqlx::Error> {
-    let wait: Option<i64> = sqlx::query_scalar(schema.sql(NEXT_DUE))
+    let wait: Option<i64> = schema
+        .query_scalar(NEXT_DUE)
         .bind(except)
         .bind(&kinds.known)
         .fetch_one(conn)
@@ -222,7 +224,8 @@ async fn fire(
             outcome,
         });
     }
-    sqlx::query(schema.sql(MOVE))
+    schema
+        .query(MOVE)
         .bind(&due.template.name)
         .bind(next_at)
         .execute(conn)
@@ -245,7 +248,8 @@ async fn record(
     let since: Vec<_> = decisions.iter().map(|each| each.since).collect();
     let outcome = |each: &Decision| if each.enqueue { "enqueued" } else { "missed" };
     let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
-    sqlx::query_scalar(schema.sql(RECORD))
+    schema
+        .query_scalar(RECORD)
         .bind(name)
         .bind(due)
         .bind(since)
@@ -282,7 +286,8 @@ async fn enqueue_one(
         FiringOutcome::Overlapped(id) => ("overlap", None, Some(format!("job {id} had not ended"))),
         FiringOutcome::Failed(error) => ("failed", None, Some(with_cause(error))),
     };
-    sqlx::query(schema.sql(SETTLE))
+    schema
+        .query(SETTLE)
         .bind(&due.template.name)
         .bind(due_at)
         .bind(word)

@@ -49,7 +49,7 @@ pub async fn register(
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
     let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    registered.removed = others(&mut tx, schema.sql(UNDECLARE), source, declared).await?;
+    registered.removed = others(&mut tx, schema, UNDECLARE, source, declared).await?;
     tx.commit().await?;
     Ok(registered)
 }
@@ -65,7 +65,7 @@ pub async fn declare(
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
     let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
-    registered.leftovers = others(&mut tx, schema.sql(LEFTOVERS), source, declared).await?;
+    registered.leftovers = others(&mut tx, schema, LEFTOVERS, source, declared).await?;
     tx.commit().await?;
     Ok(registered)
 }
@@ -79,7 +79,8 @@ async fn store_all(
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     // Two processes that start at once would otherwise undo each other's changes.
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+    schema
+        .query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.recurring_jobs", schema.name()))
         .execute(&mut *tx)
         .await?;
@@ -107,12 +108,14 @@ async fn store_all(
 /// Removes or lists the recurring jobs of a source that it does not declare.
 async fn others(
     tx: &mut PgConnection,
-    statement: sqlx::SqlStr,
+    schema: &Schema,
+    statement: &'static str,
     source: &str,
     declared: &[RecurringJob],
 ) -> Result<Vec<String>, sqlx::Error> {
     let names: Vec<&str> = declared.iter().map(RecurringJob::name).collect();
-    sqlx::query_scalar(statement)
+    schema
+        .query_scalar(statement)
         .bind(source)
         .bind(names)
         .fetch_all(tx)

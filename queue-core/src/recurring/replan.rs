@@ -35,7 +35,8 @@ pub async fn replan(
     now: Option<DateTime<Utc>>,
 ) -> Result<Vec<String>, sqlx::Error> {
     let mut tx = conn.begin().await?;
-    let rows: Vec<Far> = sqlx::query_as(schema.sql(LOCK_FAR))
+    let rows: Vec<Far> = schema
+        .query_as(LOCK_FAR)
         .bind(now)
         .fetch_all(&mut *tx)
         .await?;
@@ -44,7 +45,8 @@ pub async fn replan(
         let schedule = Schedule::of_row(&row.schedule, &row.zone).ok();
         let next_at = schedule.and_then(|schedule| schedule.next_after(row.now));
         if next_at.is_some_and(|next_at| row.next_at - next_at > TOO_FAR) {
-            sqlx::query(schema.sql(MOVE))
+            schema
+                .query(MOVE)
                 .bind(&row.name)
                 .bind(next_at)
                 .execute(&mut *tx)

@@ -45,7 +45,8 @@ pub async fn cancel(
         if rest.is_empty() {
             break;
         }
-        sqlx::query(schema.sql(AWAIT_MOVERS))
+        schema
+            .query(AWAIT_MOVERS)
             .bind(&rest)
             .execute(&mut *conn)
             .await?;
@@ -79,7 +80,8 @@ async fn end(
     outcome: Outcome,
     frees_key: bool,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(CANCEL))
+    schema
+        .query_scalar(CANCEL)
         .bind(jobs)
         .bind(outcome.as_str())
         .bind(frees_key)
@@ -94,7 +96,8 @@ pub async fn request_cancel(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(REQUEST_CANCEL))
+    schema
+        .query_scalar(REQUEST_CANCEL)
         .bind(jobs)
         .fetch_all(conn)
         .await
@@ -106,7 +109,8 @@ pub async fn cancel_requests(
     schema: &Schema,
     process: ProcessId,
 ) -> Result<Vec<(JobId, i32)>, sqlx::Error> {
-    sqlx::query_as(schema.sql(CANCEL_REQUESTS))
+    schema
+        .query_as(CANCEL_REQUESTS)
         .bind(process.0)
         .fetch_all(conn)
         .await

@@ -91,7 +91,8 @@ pub async fn claim(
     kinds: &[String],
     limit: usize,
 ) -> Result<Vec<ClaimedJob>, sqlx::Error> {
-    let mut jobs = sqlx::query_as(schema.sql(CLAIM))
+    let mut jobs = schema
+        .query_as(CLAIM)
         .bind(
             lanes
                 .iter()
@@ -138,7 +139,7 @@ pub async fn lanes(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<FoundLane>, sqlx::Error> {
-    sqlx::query_as(schema.sql(LANES)).fetch_all(conn).await
+    schema.query_as(LANES).fetch_all(conn).await
 }
 
 /// The end of the line, and the transactions that may still add jobs before it.
@@ -154,8 +155,7 @@ pub struct LineEnd {
 /// Returns the end of the line. The place is read after the list of open transactions: a
 /// transaction that opens in between may have a place below it.
 pub async fn line_end(conn: &mut PgConnection, schema: &Schema) -> Result<LineEnd, sqlx::Error> {
-    let (place, snapshot): (i64, String) =
-        sqlx::query_as(schema.sql(LINE_END)).fetch_one(conn).await?;
+    let (place, snapshot): (i64, String) = schema.query_as(LINE_END).fetch_one(conn).await?;
     let open_transactions = open_transactions(&snapshot)
         .ok_or_else(|| sqlx::Error::Decode(format!("`{snapshot}` is not a snapshot").into()))?;
     Ok(LineEnd {

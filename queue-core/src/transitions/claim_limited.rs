@@ -70,7 +70,7 @@ pub async fn claim_limited(
     let columns = LaneColumns::of(lanes);
     let mut claim = LimitedClaim::default();
     let seats = columns
-        .bind(sqlx::query(schema.sql(CLAIM_SEATS)), kinds)
+        .bind(schema.query(CLAIM_SEATS), kinds)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(process.0)
         .fetch_all(&mut *conn)
@@ -85,7 +85,7 @@ pub async fn claim_limited(
     if is_left {
         let room = limit - claim.jobs.len();
         let rows = columns
-            .bind(sqlx::query(schema.sql(CLAIM_LIMITED)), kinds)
+            .bind(schema.query(CLAIM_LIMITED), kinds)
             .bind(i64::try_from(room).unwrap_or(i64::MAX))
             .bind(i64::try_from(window.max(room)).unwrap_or(i64::MAX))
             .bind(process.0)

@@ -35,7 +35,8 @@ pub async fn clear_finished(
     from: Option<DateTime<Utc>>,
     limit: u32,
 ) -> Result<(u64, Option<DateTime<Utc>>), sqlx::Error> {
-    let (count, last): (i64, Option<DateTime<Utc>>) = sqlx::query_as(schema.sql(CLEAR_FINISHED))
+    let (count, last): (i64, Option<DateTime<Utc>>) = schema
+        .query_as(CLEAR_FINISHED)
         .bind(millis(keep))
         .bind(from)
         .bind(&which.kind)
@@ -55,7 +56,8 @@ pub async fn clear_failed(
     keep: Duration,
     limit: u32,
 ) -> Result<u64, sqlx::Error> {
-    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_FAILED))
+    let count: i64 = schema
+        .query_scalar(CLEAR_FAILED)
         .bind(millis(keep))
         .bind(i64::from(limit))
         .fetch_one(conn)
@@ -69,7 +71,8 @@ pub async fn clear_rates(
     schema: &Schema,
     limit: u32,
 ) -> Result<u64, sqlx::Error> {
-    let count: i64 = sqlx::query_scalar(schema.sql(CLEAR_RATES))
+    let count: i64 = schema
+        .query_scalar(CLEAR_RATES)
         .bind(i64::from(limit))
         .fetch_one(conn)
         .await?;

@@ -27,7 +27,8 @@ pub(crate) async fn copy(
     schema: &Schema,
     jobs: &[NewJob],
 ) -> Result<(), sqlx::Error> {
-    let (ids, now): (Vec<i64>, String) = sqlx::query_as(schema.sql(RESERVE_IDS))
+    let (ids, now): (Vec<i64>, String) = schema
+        .query_as(RESERVE_IDS)
         .bind(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
         .fetch_one(&mut *conn)
         .await?;
@@ -58,7 +59,8 @@ pub(crate) async fn copy(
         )
         .await?;
     }
-    sqlx::query(schema.sql(WAKE_QUEUES))
+    schema
+        .query(WAKE_QUEUES)
         .bind(woken(jobs))
         .execute(conn)
         .await?;

@@ -110,7 +110,8 @@ pub async fn end(
     let backtraces: Vec<Option<String>> = errors()
         .map(|error| Some(storable(error?.backtrace.as_deref()?)))
         .collect();
-    let rows: Vec<(JobId, String, i64)> = sqlx::query_as(schema.sql(END))
+    let rows: Vec<(JobId, String, i64)> = schema
+        .query_as(END)
         .bind(process.0)
         .bind(columns.job_ids)
         .bind(columns.attempts)
@@ -153,7 +154,8 @@ pub async fn release_unknown(
     process: ProcessId,
     known: &[Claim],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows: Vec<(JobId, i32)> = sqlx::query_as(schema.sql(UNKNOWN_CLAIMS))
+    let rows: Vec<(JobId, i32)> = schema
+        .query_as(UNKNOWN_CLAIMS)
         .bind(process.0)
         .bind(known.iter().map(|claim| claim.job_id).collect::<Vec<_>>())
         .bind(known.iter().map(|claim| claim.attempt).collect::<Vec<_>>())
@@ -180,7 +182,8 @@ pub async fn was_written(
     runs: &[Run],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
     let columns = RunColumns::of(runs);
-    let rows: Vec<(JobId, String)> = sqlx::query_as(schema.sql(WAS_WRITTEN))
+    let rows: Vec<(JobId, String)> = schema
+        .query_as(WAS_WRITTEN)
         .bind(columns.job_ids)
         .bind(columns.attempts)
         .fetch_all(conn)

@@ -84,7 +84,7 @@ async fn enqueue_one(
     schema: &Schema,
     job: &NewJob,
 ) -> Result<Enqueued, sqlx::Error> {
-    let row = bind_one(sqlx::query(schema.sql(&ENQUEUE_ONE)), job)
+    let row = bind_one(schema.query(&ENQUEUE_ONE), job)
         .fetch_one(conn)
         .await?;
     Ok(Enqueued::New(row.try_get("id")?))
@@ -95,7 +95,7 @@ async fn enqueue_many(
     schema: &Schema,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
-    let query = sqlx::query(schema.sql(&ENQUEUE_MANY)).bind(waits_for(jobs));
+    let query = schema.query(&ENQUEUE_MANY).bind(waits_for(jobs));
     let rows = bind_many(query, jobs).fetch_all(conn).await?;
     rows.iter()
         .map(|row| Ok(Enqueued::New(row.try_get("id")?)))
@@ -169,7 +169,8 @@ async fn admit(
     jobs: &[NewJob],
     keys: &[Option<Vec<u8>>],
 ) -> Result<Vec<(JobId, bool)>, sqlx::Error> {
-    let query = sqlx::query(schema.sql(&ENQUEUE))
+    let query = schema
+        .query(&ENQUEUE)
         .bind(column(jobs, delay_ms))
         .bind(column(jobs, at))
         .bind(keys)
@@ -213,7 +214,8 @@ async fn key_holders(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(Vec<u8>, JobId)> = sqlx::query_as(schema.sql(KEY_HOLDERS))
+    let rows: Vec<(Vec<u8>, JobId)> = schema
+        .query_as(KEY_HOLDERS)
         .bind(keys)
         .fetch_all(conn)
         .await?;

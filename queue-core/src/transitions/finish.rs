@@ -22,7 +22,8 @@ pub async fn finish(
         .filter(|run| run.claim.has_key)
         .map(|run| run.claim.job_id)
         .collect();
-    sqlx::query_scalar(schema.sql(FINISH))
+    schema
+        .query_scalar(FINISH)
         .bind(process.0)
         .bind(columns.job_ids)
         .bind(columns.attempts)

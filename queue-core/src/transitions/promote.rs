@@ -18,7 +18,8 @@ pub async fn promote(
     now: Option<DateTime<Utc>>,
     limit: u32,
 ) -> Result<u64, sqlx::Error> {
-    let (promoted, _notified): (i64, i64) = sqlx::query_as(schema.sql(PROMOTE))
+    let (promoted, _notified): (i64, i64) = schema
+        .query_as(PROMOTE)
         .bind(now)
         .bind(i64::from(limit))
         .fetch_one(conn)
@@ -31,8 +32,6 @@ pub async fn next_due(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Option<Duration>, sqlx::Error> {
-    let wait: Option<i64> = sqlx::query_scalar(schema.sql(NEXT_DUE))
-        .fetch_optional(conn)
-        .await?;
+    let wait: Option<i64> = schema.query_scalar(NEXT_DUE).fetch_optional(conn).await?;
     Ok(wait.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
 }

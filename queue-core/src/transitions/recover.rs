@@ -40,7 +40,8 @@ pub async fn recover(
     dead_after: Duration,
     strays: bool,
 ) -> Result<Vec<Recovered>, sqlx::Error> {
-    sqlx::query_as(schema.sql(RECOVER))
+    schema
+        .query_as(RECOVER)
         .bind(millis(dead_after))
         .bind(strays)
         .bind(i64::try_from(RECOVERED_MAX).unwrap_or(i64::MAX))

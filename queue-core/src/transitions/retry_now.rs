@@ -15,7 +15,8 @@ pub async fn retry_now(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(RETRY_NOW))
+    schema
+        .query_scalar(RETRY_NOW)
         .bind(jobs)
         .fetch_all(conn)
         .await

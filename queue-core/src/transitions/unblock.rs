@@ -42,12 +42,12 @@ pub async fn unblock(
     let mut keys = keys.to_vec();
     keys.sort_unstable();
     keys.dedup();
-    let (jobs, keys, waits, _notified): (i64, Vec<String>, Vec<i64>, i64) =
-        sqlx::query_as(schema.sql(UNBLOCK))
-            .bind(keys)
-            .bind(UNBLOCKED_MAX)
-            .fetch_one(conn)
-            .await?;
+    let (jobs, keys, waits, _notified): (i64, Vec<String>, Vec<i64>, i64) = schema
+        .query_as(UNBLOCK)
+        .bind(keys)
+        .bind(UNBLOCKED_MAX)
+        .fetch_one(conn)
+        .await?;
     let waits = waits
         .into_iter()
         .map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
@@ -64,7 +64,8 @@ pub async fn blocked_keys(
     after: &str,
     limit: u32,
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(BLOCKED_KEYS))
+    schema
+        .query_scalar(BLOCKED_KEYS)
         .bind(after)
         .bind(i64::from(limit))
         .fetch_all(conn)
@@ -78,7 +79,8 @@ pub async fn run_anyway(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    sqlx::query_scalar(schema.sql(RUN_ANYWAY))
+    schema
+        .query_scalar(RUN_ANYWAY)
         .bind(jobs)
         .fetch_all(conn)
         .await

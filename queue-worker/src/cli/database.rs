@@ -9,8 +9,12 @@ use sqlx::{Connection, PgConnection};
 
 use super::{Exit, Failure};
 use crate::config::{Config, DatabaseSettings};
+use crate::pooler::{self, Pooling};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const POOLED: &str = "the database URL leads to a pooler in transaction mode, which only `start` can use: give \
+    the URL of the server itself with `--database-url`, or as QUEUE_LISTEN_URL";
 
 const NO_DATABASE: &str = "no database given: set DATABASE_URL, or `queue dev` starts one";
 
@@ -18,6 +22,8 @@ const NO_DATABASE: &str = "no database given: set DATABASE_URL, or `queue dev` s
 pub(super) struct Database {
     pub(super) schema: Schema,
     options: PgConnectOptions,
+    /// The server itself, if the other options lead to a pooler.
+    server: Option<PgConnectOptions>,
 }
 
 impl Database {
@@ -30,20 +36,20 @@ impl Database {
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {
         let DatabaseSettings { url, schema } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
-        let schema = Schema::named(schema)?;
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
+        let server = config.settings.process.listen_url.as_ref();
         Ok(Self {
-            schema,
-            options: options.application_name("queue"),
+            schema: Schema::named(schema)?,
+            options: options_of(url)?,
+            server: server.map(|url| options_of(&url.0)).transpose()?,
         })
     }
 
-    /// Opens one connection.
+    /// Opens one connection to the server, which other commands than `start` need.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
-        let connecting = PgConnection::connect_with(&self.options);
+        let connecting = self.connect_to_server();
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Ok(Some(connection))) => return Ok(connection),
+            Ok(Ok(None)) => return Err(Failure::usage(POOLED)),
             Ok(Err(error)) => anyhow::Error::new(error),
             Err(_elapsed) => anyhow::anyhow!("no answer in {} s", CONNECT_TIMEOUT.as_secs()),
         };
@@ -51,12 +57,31 @@ impl Database {
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
-    /// Makes a handle to enqueue with, which connects when it is used.
+    /// Opens one connection, unless it leads to a pooler in transaction mode.
+    async fn connect_to_server(&self) -> Result<Option<PgConnection>, sqlx::Error> {
+        if let Some(server) = &self.server {
+            return PgConnection::connect_with(server).await.map(Some);
+        }
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let pooling = pooler::detect(&mut connection, &self.options).await?;
+        Ok((pooling == Pooling::Session).then_some(connection))
+    }
+
+    /// Makes a handle to enqueue with, which connects to the server when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
+        self.queue_on(self.server.as_ref().unwrap_or(&self.options))
+    }
+
+    /// Makes the handle of a process, which finds out whether there is a pooler.
+    pub(super) fn queue_of_process(&self) -> Result<Queue, Failure> {
+        self.queue_on(&self.options)
+    }
+
+    fn queue_on(&self, options: &PgConnectOptions) -> Result<Queue, Failure> {
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(self.options.clone());
+            .connect_lazy_with(options.clone());
         Ok(Queue::new(pool).in_schema(self.schema.name())?)
     }
 
@@ -74,6 +99,13 @@ impl Database {
             options.get_port()
         )
     }
+}
+
+/// Poolers refuse parameters at the start of a connection that they do not know.
+fn options_of(url: &str) -> Result<PgConnectOptions, Failure> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
+    Ok(options.application_name("queue").extra_float_digits(None))
 }
 
 #[cfg(test)]

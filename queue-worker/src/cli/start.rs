@@ -68,7 +68,8 @@ pub(super) async fn run<S: State>(app: App<S>, config: Config) -> Result<Exit, F
     for warning in warnings(&config, &app) {
         tracing::warn!("{warning}");
     }
-    let process = Process::new(database.queue()?, app, config.settings).map_err(Failure::usage)?;
+    let process =
+        Process::new(database.queue_of_process()?, app, config.settings).map_err(Failure::usage)?;
     process.run_until_signal().await;
     Ok(Exit::Fine)
 }

@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 24] = [
+const VARIABLES: [(&str, &str); 25] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),
@@ -35,6 +35,7 @@ const VARIABLES: [(&str, &str); 24] = [
     ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
     ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
     ("QUEUE_NOTIFICATIONS", "process.notifications"),
+    ("QUEUE_LISTEN_URL", "process.listen_url"),
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
     ("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),

@@ -126,6 +126,29 @@ pub struct ProcessSettings {
     /// Whether notifications of the database wake idle workers; true by default. Otherwise they
     /// only poll.
     pub notifications: bool,
+    /// The URL of the server itself, for notifications and commands, if the database's URL leads to a
+    /// pooler in transaction mode; without it such a process only polls.
+    pub listen_url: Option<ServerUrl>,
+}
+
+/// A URL with a password, which is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct ServerUrl(#[serde(deserialize_with = "secret")] pub String);
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerUrl(…)")
+    }
+}
+
+/// Messages do not repeat the URL, which may contain a password.
+fn check_server_url(url: Option<&str>, key: &str, check: &mut Check) {
+    let is_postgres =
+        |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if url.is_some_and(|url| !is_postgres(url)) {
+        let message = "expected a URL that starts with postgres:// or postgresql://";
+        check.refuse(key, message);
+    }
 }
 
 impl ProcessSettings {
@@ -135,6 +158,8 @@ impl ProcessSettings {
         check.duration("shutdown_timeout", self.shutdown_timeout, TIMEOUT);
         check.duration("cancel_grace", self.cancel_grace, TIMEOUT);
         check.process_name("name", self.name.as_ref());
+        let listen_url = self.listen_url.as_ref().map(|url| url.0.as_str());
+        check_server_url(listen_url, "listen_url", check);
         let least = self.heartbeat_interval.saturating_mul(HEARTBEATS_TO_DEATH);
         if self.dead_after < least {
             let [least, found] = [least, self.dead_after].map(humantime::format_duration);
@@ -251,14 +276,9 @@ fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 }
 
 impl DatabaseSettings {
-    /// Checks URL and schema. Messages do not repeat the URL, which may contain a password.
+    /// Checks URL and schema.
     pub(super) fn check(&self, check: &mut Check) {
-        let is_postgres =
-            |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
-        if self.url.as_deref().is_some_and(|url| !is_postgres(url)) {
-            let message = "expected a URL that starts with postgres:// or postgresql://";
-            check.refuse("url", message);
-        }
+        check_server_url(self.url.as_deref(), "url", check);
         if let Err(refused) = Schema::named(&self.schema) {
             let (schema, reason) = (&self.schema, refused.reason());
             let message = format!("`{schema}` cannot name a schema: {reason}");
@@ -326,6 +346,7 @@ impl Default for ProcessSettings {
             shutdown_timeout: Duration::from_secs(25),
             cancel_grace: Duration::from_secs(5),
             notifications: true,
+            listen_url: None,
         }
     }
 }

@@ -16,13 +16,12 @@ use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, Queue};
 use serde_json::json;
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 
 use crate::app::hooks::{self, ProcessEvent};
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
-use crate::connection::{Connection, RetryDelay, logged, timely};
+use crate::connection::{Connection, RetryDelay, Target, logged, timely};
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
 
@@ -44,7 +43,7 @@ pub struct Process<S> {
     queue: Queue,
     app: Arc<App<S>>,
     settings: Arc<Settings>,
-    options: Arc<PgConnectOptions>,
+    target: Arc<Target>,
     name: String,
     declared: Arc<Declared>,
 }
@@ -97,15 +96,12 @@ impl<S: Send + Sync + 'static> Process<S> {
         let recurring_jobs = app.recurring_jobs().to_vec();
         let source = settings.scheduler.source.clone();
         let declared = Declared::new(source, program_name(), recurring_jobs);
-        let options = Arc::new(connect_options(
-            (*queue.pool().connect_options()).clone(),
-            &name,
-        ));
+        let target = Arc::new(target(&queue, &name));
         Ok(Self {
             queue,
             app: Arc::new(app),
             settings: Arc::new(settings),
-            options,
+            target,
             name,
             declared: Arc::new(declared),
         })
@@ -235,7 +231,10 @@ impl<S: Send + Sync + 'static> Process<S> {
     }
 
     fn connection(&self) -> Connection {
-        Connection::new(&self.options)
+        Connection::new(
+            &self.target,
+            &[&PLANNER_SETTINGS[..], &SESSION_SETTINGS].concat(),
+        )
     }
 
     fn info(&self) -> ProcessInfo {
@@ -279,12 +278,11 @@ const SESSION_SETTINGS: [(&str, &str); 3] = [
     ("search_path", "pg_catalog"),
 ];
 
-fn connect_options(options: PgConnectOptions, name: &str) -> PgConnectOptions {
+fn target(queue: &Queue, name: &str) -> Target {
     let name: String = name.chars().take(50).collect();
-    options
-        .application_name(&format!("queue {name}"))
-        .options(PLANNER_SETTINGS)
-        .options(SESSION_SETTINGS)
+    let options = (*queue.pool().connect_options()).clone();
+    let options = options.application_name(&format!("queue {name}"));
+    Target::new(options, queue.schema().clone())
 }
 
 fn default_name() -> String {

@@ -174,9 +174,13 @@ fn start_services<S: State>(
     }
     if settings.process.notifications {
         let (shared, workers) = (Arc::clone(shared), workers.to_vec());
-        let options = Arc::clone(&process.options);
+        let (target, server) = (
+            Arc::clone(&process.target),
+            settings.process.listen_url.clone(),
+        );
         services.push(context.keep("listener", move |_| {
-            listener::listen(Arc::clone(&options), Arc::clone(&shared), workers.clone())
+            let (target, shared) = (Arc::clone(&target), Arc::clone(&shared));
+            listener::listen(target, server.clone(), shared, workers.clone())
         }));
     }
     services

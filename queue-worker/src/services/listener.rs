@@ -1,23 +1,40 @@
 //! The listener: receives notifications of new jobs, for idle workers, and of requests to cancel
 //! running jobs. Without it both would be found too, only later.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use queue_core::JobId;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::attempt::StopReason;
+use crate::config::ServerUrl;
+use crate::connection::Target;
+use crate::pooler::Pooling;
 use crate::worker::{Shared, Worker};
 
-/// Listens until the connection breaks or the process ends.
+/// Listens until the connection breaks or the process ends. Behind a pooler in transaction mode a
+/// connection cannot listen: another client gets the server next.
 pub(crate) async fn listen<S: Send + Sync + 'static>(
-    options: Arc<PgConnectOptions>,
+    target: Arc<Target>,
+    server: Option<ServerUrl>,
     shared: Arc<Shared<S>>,
     workers: Vec<Arc<Worker<S>>>,
 ) -> Result<(), sqlx::Error> {
+    let options = match (server, target.pooling().await?) {
+        (Some(url), _) => PgConnectOptions::from_str(&url.0)?,
+        (None, Pooling::Session) => target.options().clone(),
+        (None, Pooling::Transaction) => {
+            tracing::warn!(
+                "no notifications through a pooler in transaction mode, only polls: set \
+                 `process.listen_url` to the URL of the server itself",
+            );
+            return Ok(());
+        }
+    };
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .connect_lazy_with((*options).clone());
+        .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     let wake = shared.schema.wake_channel();

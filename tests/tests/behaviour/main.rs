@@ -26,6 +26,7 @@ mod migrating;
 mod operations;
 mod outcomes;
 mod plans;
+mod pooler;
 mod processes;
 mod races;
 mod recurring;

@@ -51,16 +51,19 @@ pub(super) struct Table {
 }
 
 pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Server, sqlx::Error> {
-    let server: Server = sqlx::query_as(schema.sql(SERVER))
+    let server: Server = schema
+        .query_as(SERVER)
         .bind(schema.name())
         .fetch_one(&mut *conn)
         .await?;
-    let holders = sqlx::query_as(schema.sql(HORIZON))
+    let holders = schema
+        .query_as(HORIZON)
         .bind(HOLDER_AFTER_MS)
         .bind(HOLDER_AFTER_TRANSACTIONS)
         .fetch_all(&mut *conn)
         .await?;
-    let tables = sqlx::query_as(schema.sql(TABLES))
+    let tables = schema
+        .query_as(TABLES)
         .bind(schema.name())
         .bind(DEAD_ROWS)
         .fetch_all(conn)

@@ -60,7 +60,8 @@ pub(super) async fn read(
     schema: &Schema,
     dead_after: Duration,
 ) -> Result<Work, sqlx::Error> {
-    let (overdue, overdue_seconds): (i64, Option<f64>) = sqlx::query_as(schema.sql(OVERDUE))
+    let (overdue, overdue_seconds): (i64, Option<f64>) = schema
+        .query_as(OVERDUE)
         .bind(i64::from(COUNT_MAX) + 1)
         .bind(OVERDUE_AFTER_MS)
         .fetch_one(&mut *conn)
@@ -68,20 +69,17 @@ pub(super) async fn read(
     Ok(Work {
         dead_after,
         processes: processes::list(conn, schema).await?,
-        backlog: sqlx::query_as(schema.sql(BACKLOG))
-            .fetch_all(&mut *conn)
-            .await?,
+        backlog: schema.query_as(BACKLOG).fetch_all(&mut *conn).await?,
         closed_limits: closed_limits(conn, schema).await?,
         overdue: Count::up_to(COUNT_MAX, overdue),
         overdue_seconds: overdue_seconds.unwrap_or_default(),
-        overdue_recurring_jobs: sqlx::query_as(schema.sql(OVERDUE_RECURRING_JOBS))
+        overdue_recurring_jobs: schema
+            .query_as(OVERDUE_RECURRING_JOBS)
             .bind(OVERDUE_AFTER_MS)
             .bind(RECURRING_JOBS_MAX)
             .fetch_all(&mut *conn)
             .await?,
-        orphans: sqlx::query_scalar(schema.sql(ORPHANS))
-            .fetch_one(&mut *conn)
-            .await?,
+        orphans: schema.query_scalar(ORPHANS).fetch_one(&mut *conn).await?,
         failed: stats::failed_by_kind(conn, schema).await?,
     })
 }
@@ -90,7 +88,8 @@ async fn closed_limits(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<ClosedLimit>, sqlx::Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(schema.sql(CLOSED_LIMITS))
+    let rows: Vec<(String, i64)> = schema
+        .query_as(CLOSED_LIMITS)
         .bind(i64::from(COUNT_MAX) + 1)
         .fetch_all(conn)
         .await?;

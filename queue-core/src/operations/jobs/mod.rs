@@ -142,8 +142,8 @@ impl Queue {
         action: JobAction,
         filter: &JobFilter,
     ) -> Result<Count, BulkError> {
-        let mut conn = self.pool.acquire().await?;
-        count(&mut conn, &self.schema, action, filter).await
+        self.with_connection(async |conn| count(conn, &self.schema, action, filter).await)
+            .await
     }
 
     /// Changes all jobs that match, in batches that are committed one by one. A filter without states
@@ -173,11 +173,14 @@ impl Queue {
         action: JobAction,
         filter: &JobFilter,
     ) -> Result<Changes, BulkError> {
-        let mut conn = self.pool.acquire().await?;
         let mut all = Changes::default();
         let mut below = None;
         loop {
-            let batch = change_batch(&mut conn, &self.schema, action, filter, below).await?;
+            let batch = self
+                .with_connection(async |conn| {
+                    change_batch(conn, &self.schema, action, filter, below).await
+                })
+                .await?;
             all.extend(batch.changes);
             below = batch.next;
             if below.is_none() {
@@ -187,8 +190,8 @@ impl Queue {
     }
 
     async fn change_one(&self, action: JobAction, job: JobId) -> Result<Changes, JobError> {
-        let mut conn = self.pool.acquire().await?;
-        let mut changes = change(&mut conn, &self.schema, action, &[job]).await?;
+        let change = async |conn: &mut _| change(conn, &self.schema, action, &[job]).await;
+        let mut changes = self.with_connection(change).await?;
         match changes.refused.pop() {
             Some((job, reason)) => Err(JobError::Refused { job, reason }),
             None => Ok(changes),

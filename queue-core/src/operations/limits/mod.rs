@@ -102,7 +102,8 @@ async fn write(
 ) -> Result<LimitSet, LimitError> {
     check(name, setting)?;
     let small = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let row = sqlx::query_as(schema.sql(SET))
+    let row = schema
+        .query_as(SET)
         .bind(name)
         .bind(setting.to.map(small))
         .bind(setting.rate.map(|rate| interval(rate.space())))
@@ -143,10 +144,7 @@ pub async fn reset(
     schema: &Schema,
     name: &str,
 ) -> Result<bool, sqlx::Error> {
-    let removed = sqlx::query(schema.sql(RESET))
-        .bind(name)
-        .execute(&mut *conn)
-        .await?;
+    let removed = schema.query(RESET).bind(name).execute(&mut *conn).await?;
     unblock_name(conn, schema, name).await?;
     Ok(removed.rows_affected() == 1)
 }
@@ -157,7 +155,8 @@ async fn unblock_name(
     schema: &Schema,
     name: &str,
 ) -> Result<Unblocked, sqlx::Error> {
-    let keys: Vec<String> = sqlx::query_scalar(schema.sql(WAITING_KEYS))
+    let keys: Vec<String> = schema
+        .query_scalar(WAITING_KEYS)
         .bind(name)
         .fetch_all(&mut *conn)
         .await?;

@@ -34,10 +34,7 @@ pub async fn pause(
     queue: &str,
 ) -> Result<bool, QueueError> {
     check_queue(queue)?;
-    let paused = sqlx::query(schema.sql(PAUSE))
-        .bind(queue)
-        .execute(conn)
-        .await?;
+    let paused = schema.query(PAUSE).bind(queue).execute(conn).await?;
     Ok(paused.rows_affected() == 1)
 }
 
@@ -51,7 +48,8 @@ pub async fn resume(
     queue: &str,
 ) -> Result<bool, QueueError> {
     check_queue(queue)?;
-    let resumed = sqlx::query(schema.sql(RESUME))
+    let resumed = schema
+        .query(RESUME)
         .bind(queue)
         .fetch_optional(conn)
         .await?;
@@ -97,7 +95,8 @@ pub async fn clear(
     limit: u32,
 ) -> Result<ClearedBatch, QueueError> {
     check_queue(queue)?;
-    let front: Vec<(JobId, i16, i16, i64)> = sqlx::query_as(schema.sql(FRONT))
+    let front: Vec<(JobId, i16, i16, i64)> = schema
+        .query_as(FRONT)
         .bind(queue)
         .bind(from.priority)
         .bind(from.track)

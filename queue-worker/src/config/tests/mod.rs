@@ -169,6 +169,7 @@ fn a_whole_file_is_read() {
                 shutdown_timeout: seconds(60),
                 cancel_grace: Duration::ZERO,
                 notifications: false,
+                listen_url: None,
             },
             maintenance: MaintenanceSettings {
                 enabled: true,

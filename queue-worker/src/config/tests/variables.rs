@@ -68,6 +68,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 shutdown_timeout: seconds(6),
                 cancel_grace: seconds(7),
                 notifications: false,
+                listen_url: None,
             },
             maintenance: MaintenanceSettings {
                 enabled: false,
