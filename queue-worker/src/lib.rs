@@ -55,10 +55,16 @@ pub use config::Settings;
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
+// All of queue-core, so that a program that runs jobs needs no other crate of ours.
 pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{
-    Conflict, Enqueued, Job, JobId, Limits, NewJob, OnConflict, Options, Queue, States, Unique,
+    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Conflict, CopyError, CopyJobs, Enqueue,
+    EnqueueError, EnqueueMany, Enqueued, InvalidLimit, InvalidName, InvalidSchedule, Job, JobId,
+    JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, NAME_BYTES_MAX, NewJob, OnConflict,
+    Options, Outcome, Queue, Rate, Schedule, Schema, States, Unique, UnknownState, begin,
+    check_kind, check_queue, check_recurring_job, check_tag, is_not_migrated, is_transient, redact,
 };
+pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 pub use stop::Stop;
 
 /// Compiles the example in the README.

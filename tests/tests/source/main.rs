@@ -4,3 +4,4 @@ mod compile_fail;
 mod core;
 mod layers;
 mod readme;
+mod reexports;
