@@ -48,8 +48,10 @@ pub mod config;
 
 pub use app::backoff::Backoff;
 pub use app::context::{Attempt, CompleteError, Cx};
+pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
+pub use app::run_error::RunError;
 pub use app::{App, InvalidApp};
 pub use config::Settings;
 #[doc(hidden)]

@@ -1,5 +1,7 @@
 //! Type-erased handlers: how the runs of each kind are started.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use queue_core::decode_args;
@@ -11,14 +13,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Cx;
 use super::panics;
-use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
-use super::run_error::{RunError, with_causes};
+use super::perform::{Next, Perform, PerformBlocking, Policy};
+use super::run_error::RunError;
 
 /// A run under way. Dropping it stops the run where that is possible.
-pub(crate) type Work = BoxFuture<'static, Result<(), RunError>>;
+pub type Work = BoxFuture<'static, Result<(), RunError>>;
 
-/// One of the places in which a worker runs jobs, taken until this is dropped.
-pub(crate) type Slot = OwnedSemaphorePermit;
+/// What an application does around the work of its jobs.
+pub(crate) type Around<S> = dyn Fn(Cx<S>, Work) -> Work + Send + Sync;
+
+/// One of the places in which a worker runs jobs, taken until all its clones are dropped.
+pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
 
 /// Decodes the arguments of a job and starts its run, which drops the slot when it has ended.
 type Start<S> = dyn Fn(&RawValue, Cx<S>, Slot) -> Result<Work, RunError> + Send + Sync;
@@ -37,7 +42,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
             let work = async move {
                 let _slot = slot;
                 let result = job.perform(cx.clone()).await;
-                result.map_err(|error| run_error(J::on_error(&error, cx.attempt()), error))
+                result.map_err(|error| RunError::of(J::on_error(&error, cx.attempt()), error))
             };
             Ok(work.boxed())
         };
@@ -54,12 +59,11 @@ impl<S: Send + Sync + 'static> Handler<S> {
     pub(crate) fn of_blocking<J: PerformBlocking<S>>() -> Self {
         let start = |args: &RawValue, cx: Cx<S>, slot| {
             let job: J = decode(args, |error| J::on_undecodable(error, cx.attempt()))?;
-            let span = tracing::Span::current();
             let work = move || {
                 let _slot = slot;
                 let attempt = cx.attempt().clone();
-                let result = span.in_scope(|| panics::catch(|| job.perform(cx)))?;
-                result.map_err(|error| run_error(J::on_error(&error, &attempt), error))
+                let result = panics::catch(|| job.perform(cx))?;
+                result.map_err(|error| RunError::of(J::on_error(&error, &attempt), error))
             };
             Ok(on_a_thread(work).boxed())
         };
@@ -71,6 +75,25 @@ impl<S: Send + Sync + 'static> Handler<S> {
             start: Box::new(start),
         }
     }
+
+    /// Decodes the arguments of a job, and starts its run within what the application does around it.
+    /// The slot is taken until both have ended.
+    pub(crate) fn start_within(
+        &self,
+        arounds: &[Box<Around<S>>],
+        args: &RawValue,
+        cx: Cx<S>,
+        slot: Slot,
+    ) -> Result<Work, RunError> {
+        if arounds.is_empty() {
+            return (self.start)(args, cx, slot);
+        }
+        let work = (self.start)(args, cx.clone(), Arc::clone(&slot))?;
+        let wrapped = arounds
+            .iter()
+            .rfold(work, |work, around| around(cx.clone(), work));
+        Ok(wrapped.inspect(move |_ended| drop(slot)).boxed())
+    }
 }
 
 /// Runs work on a thread of its own. Work that is dropped before a thread is free for it never
@@ -78,6 +101,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
 async fn on_a_thread(
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<(), RunError> {
+    let span = tracing::Span::current();
+    let work = move || span.in_scope(work);
     match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
         Ok(result) => result,
         Err(_shutting_down) => Err(RunError::new(
@@ -99,21 +124,4 @@ fn decode<J: DeserializeOwned>(
             ..RunError::new(Ending::Undecodable, message)
         }
     })
-}
-
-fn run_error<E: std::fmt::Debug + Into<BoxError>>(next: Next, error: E) -> RunError {
-    let backtrace = backtrace_of(&error);
-    let error: BoxError = error.into();
-    let mut run_error = RunError::new(Ending::Error, with_causes(&*error));
-    run_error.error.backtrace = backtrace;
-    run_error.next = next;
-    run_error
-}
-
-/// Finds the backtrace that error types such as anyhow's print after the error itself. There is no
-/// other way to it, as long as `std::error::Error` does not give it out.
-fn backtrace_of(error: &impl std::fmt::Debug) -> Option<String> {
-    let shown = format!("{error:?}");
-    let (_, backtrace) = shown.split_once("Stack backtrace:\n")?;
-    Some(backtrace.to_owned())
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use queue_core::recurring::{Kinds, NewJobOf, RecurringJob};
 use queue_core::{EnqueueError, InvalidName, NewJob, Options, check_kind};
 use serde_json::value::RawValue;
 
-use self::handler::Handler;
+use self::context::Cx;
+use self::handler::{Around, Handler, Work};
 use self::hooks::{Hooks, JobEvent, ProcessEvent};
 use self::perform::{Perform, PerformBlocking};
+use self::run_error::RunError;
 
 pub(crate) mod handler;
 pub(crate) mod hooks;
@@ -43,6 +46,7 @@ pub struct App<S> {
     pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
     types: BTreeMap<&'static str, NewJobOf>,
+    pub(crate) arounds: Vec<Box<Around<S>>>,
     recurring_jobs: Vec<RecurringJob>,
     problems: Vec<InvalidApp>,
 }
@@ -75,6 +79,7 @@ impl<S: Send + Sync + 'static> App<S> {
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
             types: BTreeMap::new(),
+            arounds: Vec::new(),
             recurring_jobs: Vec::new(),
             problems: Vec::new(),
         }
@@ -138,8 +143,36 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Does something around each run of a job: gives it a transaction, a tenant or a span, or measures
+    /// it. The function gets the context and the work, and awaits the work. What it returns is how the
+    /// run ended, and the timeout of the job covers all of it. The function that was added first is the
+    /// outermost. Arguments that do not fit their type are an error before it.
+    ///
+    /// A job that blocks runs on a thread of its own, which does not see task-local values.
+    ///
+    /// ```
+    /// # use queue_worker::App;
+    /// let app = App::new(()).around(|cx, work| async move {
+    ///     let began = std::time::Instant::now();
+    ///     let ended = work.await;
+    ///     println!("{} took {:?}", cx.attempt().kind, began.elapsed());
+    ///     ended
+    /// });
+    /// ```
+    #[must_use]
+    pub fn around<F, R>(mut self, around: F) -> Self
+    where
+        F: Fn(Cx<S>, Work) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), RunError>> + Send + 'static,
+    {
+        let around = move |cx, work| around(cx, work).boxed();
+        self.arounds.push(Box::new(around));
+        self
+    }
+
     /// Calls a function after a job was finished. Hooks are called in the order in which they were
-    /// added, once the outcome is committed. A panic in a hook is logged.
+    /// added, once the outcome is committed, by the process that has recorded it. A panic in a hook is
+    /// logged.
     ///
     /// A hook must not block: no further outcomes are recorded until it returns. Hand longer work
     /// to a task or a channel.

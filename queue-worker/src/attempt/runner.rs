@@ -111,7 +111,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let cx = Cx {
             inner: Arc::new(run),
         };
-        let started = panics::catch(|| (handler.start)(&job.args, cx.clone(), slot));
+        let arounds = &self.app.arounds;
+        let started = panics::catch(|| handler.start_within(arounds, &job.args, cx.clone(), slot));
         let result = match started.and_then(|started| started) {
             Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
             Err(error) => Err(error),

@@ -27,6 +27,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
         };
         let running = Arc::clone(&worker);
         worker.shared.runs.spawn(async move {
+            let slot = Arc::new(slot);
             let completion = running.shared.runner.run(job, in_flight, slot).await;
             running.prefetch.note_end();
             hand_over(&running, completion).await;

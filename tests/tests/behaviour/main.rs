@@ -2,6 +2,7 @@
 //! program per file would take minutes.
 
 mod arguments;
+mod around;
 mod by_name;
 mod cancelling;
 mod claiming;
