@@ -65,6 +65,8 @@ pub struct ClaimedJob {
     pub created_at: DateTime<Utc>,
     /// When it became ready.
     pub ready_at: DateTime<Utc>,
+    /// When it was claimed.
+    pub claimed_at: DateTime<Utc>,
     /// Its labels.
     pub tags: Vec<String>,
     /// Its track.

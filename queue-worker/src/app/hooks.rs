@@ -4,9 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue_core::JobId;
+use queue_core::transitions::Became;
+use queue_core::{JobId, Outcome};
+use serde_json::value::RawValue;
 
-/// What a job became after its last run. Hooks get it once that is committed.
+/// What a job became, and its last run. Hooks get it once that is committed.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct JobEvent<'a> {
@@ -16,12 +18,25 @@ pub struct JobEvent<'a> {
     pub kind: &'a str,
     /// Its queue.
     pub queue: &'a str,
-    /// The number of its last run.
+    /// Its labels.
+    pub tags: &'a [String],
+    /// Its arguments, as JSON. They may hold personal data.
+    pub args: &'a RawValue,
+    /// The number of its last run, or 0 if it never ran.
     pub attempt: i32,
-    /// How long that run took.
-    pub ran: Duration,
-    /// The error of that run, if it had one.
+    /// The runs that ended in an error.
+    pub failures: i16,
+    /// The runs that may end in an error before the job fails.
+    pub attempts_max: i16,
+    /// The error of the last run with its causes, or why the job ended without one.
     pub error: Option<&'a str>,
+    /// How long the job waits for its next run, if that follows from its error.
+    pub retry_after: Option<Duration>,
+    /// How long the job was ready before its last run began. Unknown if it did not run in this
+    /// process.
+    pub waited: Option<Duration>,
+    /// How long its last run took. Unknown if it did not run in this process.
+    pub ran: Option<Duration>,
 }
 
 /// The start or the stop of a process.
@@ -39,23 +54,41 @@ pub(crate) type ProcessHook = Arc<dyn Fn(&ProcessEvent<'_>) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) finished: Vec<JobHook>,
+    pub(crate) retried: Vec<JobHook>,
     pub(crate) failed: Vec<JobHook>,
     pub(crate) discarded: Vec<JobHook>,
     pub(crate) started: Vec<ProcessHook>,
     pub(crate) stopped: Vec<ProcessHook>,
 }
 
-/// Calls hooks about a job. If one panics, the others are called all the same.
-pub(crate) fn call_job_hooks(hooks: &[JobHook], event: &JobEvent<'_>) {
-    for hook in hooks {
-        if panics(|| hook(event)) {
-            tracing::error!(
-                job_id = %event.job_id,
-                kind = event.kind,
-                queue = event.queue,
-                attempt = event.attempt,
-                "a hook panicked",
-            );
+impl Hooks {
+    /// Returns whether any hook is called about jobs that did not succeed.
+    pub(crate) fn hear_of_errors(&self) -> bool {
+        let hooks = [&self.retried, &self.failed, &self.discarded];
+        hooks.iter().any(|hooks| !hooks.is_empty())
+    }
+
+    /// Calls the hooks about what a job became. If one panics, the others are called all the same.
+    pub(crate) fn call(&self, became: Became, event: &JobEvent<'_>) {
+        let (name, hooks) = match became {
+            Became::Finished(Outcome::Done) => ("on_finished", &self.finished),
+            Became::Finished(_) => ("on_discarded", &self.discarded),
+            Became::Failed => ("on_failed", &self.failed),
+            // Without an error the job was snoozed or given back.
+            Became::Scheduled | Became::Ready if event.error.is_none() => return,
+            Became::Scheduled | Became::Ready => ("on_retried", &self.retried),
+        };
+        for hook in hooks {
+            if panics(|| hook(event)) {
+                tracing::error!(
+                    hook = name,
+                    job_id = %event.job_id,
+                    kind = event.kind,
+                    queue = event.queue,
+                    attempt = event.attempt,
+                    "a hook panicked",
+                );
+            }
         }
     }
 }

@@ -182,6 +182,14 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Calls a function after a run ended in an error, or with the death of its process, and the job
+    /// will be retried. It must not block, as with [`on_finished`](Self::on_finished).
+    #[must_use]
+    pub fn on_retried(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.retried.push(Arc::new(hook));
+        self
+    }
+
     /// Calls a function after a job failed for good. It must not block, as with
     /// [`on_finished`](Self::on_finished).
     #[must_use]

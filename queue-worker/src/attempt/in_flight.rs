@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use queue_core::JobId;
 use queue_core::transitions::Claim;
@@ -26,6 +27,8 @@ pub(crate) struct InFlightJob {
     pub(crate) claim: Claim,
     pub(crate) kind: String,
     pub(crate) queue: String,
+    /// When it became ready.
+    pub(crate) ready_since: Instant,
     /// The keys whose slots it holds.
     pub(crate) keys: Vec<String>,
     /// Cancelled when the job is asked to stop.
@@ -34,11 +37,13 @@ pub(crate) struct InFlightJob {
 }
 
 impl InFlightJob {
-    fn of(job: &ClaimedJob) -> Self {
+    fn of(job: &ClaimedJob, now: Instant) -> Self {
+        let waited = (job.claimed_at - job.ready_at).to_std().unwrap_or_default();
         Self {
             claim: job.claim,
             kind: job.kind.clone(),
             queue: job.queue.clone(),
+            ready_since: now.checked_sub(waited).unwrap_or(now),
             keys: job.keys.clone(),
             token: CancellationToken::new(),
             reason: OnceLock::new(),
@@ -66,10 +71,11 @@ pub(crate) struct InFlight {
 impl InFlight {
     /// Adds claimed jobs, and returns them in their order.
     pub(crate) fn add(&self, jobs: &[ClaimedJob]) -> Vec<Arc<InFlightJob>> {
+        let now = Instant::now();
         let mut in_flight = self.lock();
         jobs.iter()
             .map(|job| {
-                let entry = Arc::new(InFlightJob::of(job));
+                let entry = Arc::new(InFlightJob::of(job, now));
                 in_flight.insert(job.claim.job_id(), Arc::clone(&entry));
                 entry
             })

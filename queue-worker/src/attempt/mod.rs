@@ -8,4 +8,4 @@ mod in_flight;
 
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
-pub(crate) use runner::{Completion, Runner};
+pub(crate) use runner::{Completion, Facts, Runner};

@@ -19,6 +19,7 @@ use super::judge::{Verdict, cancelled_before_start, dropped, judge, uncommitted}
 use crate::app::App;
 use crate::app::context::{Attempt, Cx, RunContext};
 use crate::app::handler::{Handler, Slot, Work};
+use crate::app::hooks::Hooks;
 use crate::app::panics;
 use crate::app::run_error::RunError;
 use crate::stop::Stop;
@@ -32,6 +33,16 @@ pub(crate) struct Completion {
     pub(crate) run: Run,
     pub(crate) job: Arc<InFlightJob>,
     pub(crate) verdict: Verdict,
+    /// For the hooks, if one may be called.
+    pub(crate) facts: Option<Box<Facts>>,
+}
+
+/// What hooks are told about a job, beside how its run ended.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) job: ClaimedJob,
+    /// How long it was ready before the run began.
+    pub(crate) waited: Duration,
 }
 
 impl Completion {
@@ -41,6 +52,23 @@ impl Completion {
             Verdict::Finish => None,
             Verdict::End(end) => Some(end),
         }
+    }
+}
+
+impl Facts {
+    /// Keeps a job for the hooks, if one may be called after this verdict.
+    pub(crate) fn for_hooks(
+        hooks: &Hooks,
+        verdict: &Verdict,
+        job: ClaimedJob,
+        waited: Duration,
+    ) -> Option<Box<Self>> {
+        let is_told = match verdict {
+            Verdict::Finish => !hooks.finished.is_empty(),
+            // A job that finished itself in a transaction of its own has an end too.
+            Verdict::End(_) => hooks.hear_of_errors() || !hooks.finished.is_empty(),
+        };
+        is_told.then(|| Box::new(Self { job, waited }))
     }
 }
 
@@ -70,15 +98,18 @@ impl<S: Send + Sync + 'static> Runner<S> {
             attempt = job.claim.attempt(),
         );
         let started = Instant::now();
+        let waited = started.duration_since(in_flight.ready_since);
         let deciding = self.decide(&job, &in_flight, slot).instrument(span);
         let decided = AssertUnwindSafe(deciding).catch_unwind().await;
+        let verdict = decided.unwrap_or_else(|_panic| undecided());
         Completion {
             run: Run {
                 claim: in_flight.claim,
                 ran: started.elapsed(),
             },
             job: in_flight,
-            verdict: decided.unwrap_or_else(|_panic| undecided()),
+            facts: Facts::for_hooks(&self.app.hooks, &verdict, job, waited),
+            verdict,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
@@ -12,8 +13,8 @@ use sqlx::PgConnection;
 use tracing::field;
 
 use super::freed_keys::FreedKeys;
-use crate::app::hooks::{Hooks, JobEvent, call_job_hooks};
-use crate::attempt::{Completion, InFlight};
+use crate::app::hooks::{Hooks, JobEvent};
+use crate::attempt::{Completion, Facts, InFlight, InFlightJob};
 use crate::connection::Connection;
 
 /// Why a group was not written.
@@ -102,27 +103,31 @@ impl Recorder {
 
     /// Logs what a job became, and calls the hooks.
     fn report(&self, completion: &Completion, became: Became) {
-        let Completion { run, job, .. } = completion;
         let end = match became {
             Became::Finished(Outcome::Done) => None,
             _ => completion.end(),
+        };
+        let error = end.and_then(End::error).map(|error| &*error.message);
+        let delay = end.and_then(End::delay);
+        log(&completion.job, became, error, delay);
+        let Some(Facts { job, waited }) = completion.facts.as_deref() else {
+            return;
         };
         let event = JobEvent {
             job_id: job.claim.job_id(),
             kind: &job.kind,
             queue: &job.queue,
+            tags: &job.tags,
+            args: &job.args,
             attempt: job.claim.attempt(),
-            ran: run.ran,
-            error: end.and_then(End::error).map(|error| &*error.message),
+            failures: job.failures.saturating_add(error.is_some().into()),
+            attempts_max: job.attempts_max,
+            error,
+            retry_after: delay,
+            waited: Some(*waited),
+            ran: Some(completion.run.ran),
         };
-        log(&event, became, end);
-        let hooks = match became {
-            Became::Finished(Outcome::Done) => &self.hooks.finished[..],
-            Became::Finished(_) => &self.hooks.discarded,
-            Became::Failed => &self.hooks.failed,
-            Became::Scheduled | Became::Ready => return,
-        };
-        call_job_hooks(hooks, &event);
+        self.hooks.call(became, &event);
     }
 }
 
@@ -135,16 +140,11 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "55P03" || code == "57014")
 }
 
-fn log(event: &JobEvent<'_>, became: Became, end: Option<&End>) {
-    let &JobEvent {
-        job_id,
-        kind,
-        queue,
-        attempt,
-        ..
-    } = event;
-    let error = event.error.map(redact);
-    let delay = end.and_then(End::delay).map(field::debug);
+fn log(job: &InFlightJob, became: Became, error: Option<&str>, delay: Option<Duration>) {
+    let (job_id, attempt) = (job.claim.job_id(), job.claim.attempt());
+    let (kind, queue) = (&*job.kind, &*job.queue);
+    let error = error.map(redact);
+    let delay = delay.map(field::debug);
     match became {
         Became::Finished(Outcome::Done) => {
             tracing::debug!(%job_id, kind, queue, attempt, "finished");

@@ -6,7 +6,7 @@ use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
 
 use super::state::Worker;
-use crate::attempt::{Completion, Verdict};
+use crate::attempt::{Completion, Facts, Verdict};
 
 /// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it,
 /// because a taken slot counts as a running job.
@@ -38,10 +38,14 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
 /// Gives back the jobs that have not begun.
 pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
     for (job, in_flight) in worker.prefetch.take_all() {
+        let verdict = Verdict::End(End::Release);
+        let waited = in_flight.ready_since.elapsed();
+        let hooks = &worker.shared.runner.app.hooks;
         let released = Completion {
             run: Run::not_begun(job.claim),
             job: in_flight,
-            verdict: Verdict::End(End::Release),
+            facts: Facts::for_hooks(hooks, &verdict, job, waited),
+            verdict,
         };
         hand_over(worker, released).await;
     }

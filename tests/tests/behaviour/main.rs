@@ -13,6 +13,7 @@ mod completing;
 mod database_trouble;
 mod embedded;
 mod enqueueing;
+mod hooks;
 mod inspect;
 mod invariants;
 mod killing;
