@@ -27,6 +27,8 @@ pub struct LimitedClaim {
     pub jobs: Vec<ClaimedJob>,
     /// The jobs without room.
     pub parked: Vec<Parked>,
+    /// The blocked jobs that newer ones among those have replaced. They are cancelled.
+    pub replaced: Vec<Parked>,
 }
 
 /// A job whose limit has no room.
@@ -48,7 +50,8 @@ pub struct Parked {
     pub key: String,
     /// The key that it was blocked by before, if it was unblocked.
     pub waited_for: Option<String>,
-    /// What it became: `blocked`, `discarded` or `cancelled`.
+    /// What it became: `blocked`, `discarded`, or `cancelled` because of a newer one; `replaced` if it
+    /// was blocked before.
     pub decision: String,
 }
 
@@ -111,6 +114,7 @@ async fn sort_rows(
         match row.try_get("decision")? {
             "claimed" => claim.jobs.push(ClaimedJob::from_row(row)?),
             "partial" => partial.push(ClaimedJob::from_row(row)?),
+            "replaced" => claim.replaced.push(Parked::from_row(row)?),
             _ => claim.parked.push(Parked::from_row(row)?),
         }
     }

@@ -274,7 +274,7 @@ with setting as (
         where ranked.decision = 'blocked'
             and ranked.replaces
     ))
-    returning job_id, attempt
+    returning job_id, seq, blocked_at, attempt, priority, failures, crashes, key, queue, kind
 ), closed as (
     select job_id, attempt, decision
     from ranked
@@ -303,4 +303,8 @@ with setting as (
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
         decision, null, key, waited_for
     from ranked
+    union all
+    select job_id, seq, blocked_at, attempt, priority, failures, crashes, queue, kind, 1::smallint,
+        'replaced', null, key, null
+    from overtaken
 )

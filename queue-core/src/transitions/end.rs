@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::run::{AttemptError, Became, Claim, Run, RunColumns, became, millis, storable};
+use super::run::{AttemptError, Became, Claim, Run, RunColumns, millis, storable};
 use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -125,7 +125,7 @@ pub async fn end(
         .fetch_all(conn)
         .await?;
     rows.into_iter()
-        .map(|(id, word, _notified)| Ok((id, became(&word)?)))
+        .map(|(id, word, _notified)| Ok((id, word.parse()?)))
         .collect()
 }
 
@@ -189,6 +189,6 @@ pub async fn was_written(
         .fetch_all(conn)
         .await?;
     rows.into_iter()
-        .map(|(id, word)| Ok((id, became(&word)?)))
+        .map(|(id, word)| Ok((id, word.parse()?)))
         .collect()
 }

@@ -38,6 +38,7 @@ pub mod enqueue;
 pub mod unblock;
 
 pub mod cancel;
+pub mod facts;
 
 mod job_columns;
 mod run;

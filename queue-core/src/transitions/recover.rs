@@ -23,8 +23,14 @@ pub struct Recovered {
     pub kind: String,
     /// Its queue.
     pub queue: String,
+    /// The number of the run that its process held.
+    pub attempt: i32,
+    /// Runs so far that ended in an error.
+    pub failures: i16,
     /// The name of the process that died.
     pub process: String,
+    /// The error that is kept.
+    pub error: String,
     /// What the job became: `ready`, `scheduled`, `failed` or `cancelled`.
     pub became: String,
     /// The keys whose slots it held.

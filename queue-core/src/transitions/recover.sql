@@ -57,11 +57,13 @@ with dead as (
         where jobs.id = orphaned.job_id
         limit 1
     ) as job
+), charged as (
+    select *, 'process ' || process || ' died while it held this job' as error
+    from ended
 ), logged as (
     insert into queue.attempts (job_id, attempt, started_at, ended_at, process, ending, error)
-    select job_id, attempt, claimed_at, statement_timestamp(), process, 'crash',
-        'process ' || process || ' died while it held this job'
-    from ended
+    select job_id, attempt, claimed_at, statement_timestamp(), process, 'crash', error
+    from charged
 ), placed as (
     insert into queue.ready
         (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
@@ -89,7 +91,7 @@ with dead as (
     from (select distinct queue, limited from ended where became = 'ready') as woken
     where exists (select from queue.idle_processes)
 ), answer as (
-    select process, job_id, kind, queue, became, coalesce(keys, '{}') as keys,
-        (select count(*) from notified)
-    from ended
+    select process, job_id, kind, queue, attempt, failures, error, became,
+        coalesce(keys, '{}') as keys, (select count(*) from notified)
+    from charged
     order by job_id

@@ -1,5 +1,6 @@
 //! What the transitions that end runs share.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -59,21 +60,25 @@ pub enum Became {
     Ready,
 }
 
-/// Reads the column `became` of a statement.
-pub(super) fn became(word: &str) -> Result<Became, sqlx::Error> {
-    Ok(match word {
-        "done" => Became::Finished(Outcome::Done),
-        "discarded" => Became::Finished(Outcome::Discarded),
-        "cancelled" => Became::Finished(Outcome::Cancelled),
-        "failed" => Became::Failed,
-        "scheduled" => Became::Scheduled,
-        "ready" => Became::Ready,
-        other => {
-            return Err(sqlx::Error::Decode(
-                format!("unknown state `{other}`").into(),
-            ));
-        }
-    })
+impl FromStr for Became {
+    type Err = sqlx::Error;
+
+    /// Reads a word of a statement.
+    fn from_str(word: &str) -> Result<Self, sqlx::Error> {
+        Ok(match word {
+            "done" => Self::Finished(Outcome::Done),
+            "discarded" => Self::Finished(Outcome::Discarded),
+            "cancelled" => Self::Finished(Outcome::Cancelled),
+            "failed" => Self::Failed,
+            "scheduled" => Self::Scheduled,
+            "ready" => Self::Ready,
+            other => {
+                return Err(sqlx::Error::Decode(
+                    format!("unknown state `{other}`").into(),
+                ));
+            }
+        })
+    }
 }
 
 /// How an attempt ended without success.

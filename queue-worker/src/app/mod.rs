@@ -198,8 +198,9 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Calls a function after a job was discarded or cancelled. It must not block, as with
-    /// [`on_finished`](Self::on_finished).
+    /// Calls a function after a job was discarded or cancelled, by its run or because its limit had no
+    /// room. It must not block, as with [`on_finished`](Self::on_finished). No hook is called about a job
+    /// that an operator discards or cancels before it runs.
     #[must_use]
     pub fn on_discarded(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.discarded.push(Arc::new(hook));

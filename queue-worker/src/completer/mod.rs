@@ -23,12 +23,14 @@ use self::write::WriteError;
 use crate::attempt::{Completion, Verdict};
 use crate::connection::{Connection, RetryDelay, logged};
 
+pub(crate) use self::announce::{EndedJob, announce};
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Recorder;
 
 mod stuck;
 mod write;
 
+mod announce;
 mod freed_keys;
 
 /// The most completions that wait to be recorded, and that are recorded together.

@@ -143,8 +143,11 @@ fn start_services<S: State>(
     let settings = &process.settings;
     let freed_keys = Arc::clone(&shared.freed_keys);
     let idle = Arc::clone(shared);
+    let hooks = process.app.hooks.clone();
     let mut services = vec![
-        context.keep("recovery", maintenance::recover_dead),
+        context.keep("recovery", move |context| {
+            maintenance::recover_dead(context, hooks.clone())
+        }),
         context.keep("unblocker", move |context| {
             Unblocker::new(context, Arc::clone(&freed_keys)).run()
         }),

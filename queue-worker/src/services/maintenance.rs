@@ -12,19 +12,25 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::supervision::ServiceContext;
+use crate::app::hooks::Hooks;
+use crate::completer::{EndedJob, announce};
 use crate::config::{KeepFor, Retention};
 
 /// Only every so many times are jobs without any process recovered too, because that reads all
 /// claims.
 const STRAYS_EVERY: u32 = 12;
 
-/// Recovers the jobs of dead processes until the process stops. Every process does it.
-pub(crate) async fn recover_dead(mut context: ServiceContext) -> Result<(), sqlx::Error> {
+/// Recovers the jobs of dead processes until the process stops. Every process does it, and calls the
+/// hooks about the jobs that it has recovered.
+pub(crate) async fn recover_dead(
+    mut context: ServiceContext,
+    hooks: Hooks,
+) -> Result<(), sqlx::Error> {
     let mut passes = 0_u32;
     while !context.stopping.is_cancelled() {
         let mut strays = passes.is_multiple_of(STRAYS_EVERY);
         // The rest belongs to processes whose rows are gone by then.
-        while recover_some(&mut context, strays).await? >= RECOVERED_MAX
+        while recover_some(&mut context, &hooks, strays).await? >= RECOVERED_MAX
             && !context.stopping.is_cancelled()
         {
             strays = true;
@@ -40,33 +46,46 @@ pub(crate) async fn recover_dead(mut context: ServiceContext) -> Result<(), sqlx
     Ok(())
 }
 
-async fn recover_some(context: &mut ServiceContext, strays: bool) -> Result<usize, sqlx::Error> {
+async fn recover_some(
+    context: &mut ServiceContext,
+    hooks: &Hooks,
+    strays: bool,
+) -> Result<usize, sqlx::Error> {
     let schema = &context.schema;
     let dead_after = context.settings.process.dead_after;
     let recovered = context
         .connection
-        .run(async |conn| {
-            let recovered = recover(conn, schema, dead_after, strays).await?;
-            let keys: Vec<String> = recovered.iter().flat_map(|job| job.keys.clone()).collect();
-            unblock(conn, schema, &keys).await?;
-            Ok(recovered)
-        })
+        .run(async |conn| recover(conn, schema, dead_after, strays).await)
         .await?;
-    report(&recovered);
-    Ok(recovered.len())
+    let mut ended = Vec::new();
+    for job in &recovered {
+        report(job);
+        ended.push(EndedJob {
+            job_id: job.job_id,
+            attempt: job.attempt,
+            failures: job.failures,
+            became: job.became.parse()?,
+            reason: job.error.clone(),
+        });
+    }
+    let keys: Vec<String> = recovered.iter().flat_map(|job| job.keys.clone()).collect();
+    let unblocked = context
+        .connection
+        .run(async |conn| unblock(conn, schema, &keys).await)
+        .await;
+    announce(hooks, &mut context.connection, schema, &ended).await;
+    unblocked.map(|_| recovered.len())
 }
 
-fn report(recovered: &[Recovered]) {
-    for job in recovered {
-        tracing::warn!(
-            job_id = %job.job_id,
-            kind = job.kind,
-            queue = job.queue,
-            process = job.process,
-            became = job.became,
-            "recovered a job of a process that died",
-        );
-    }
+fn report(job: &Recovered) {
+    tracing::warn!(
+        job_id = %job.job_id,
+        kind = job.kind,
+        queue = job.queue,
+        process = job.process,
+        became = job.became,
+        "recovered a job of a process that died",
+    );
 }
 
 /// What is cleared, and how long it is kept.

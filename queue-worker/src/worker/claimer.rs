@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use queue_core::Outcome;
+use queue_core::transitions::Became;
 use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
 
 use super::lanes::LaneGroup;
 use super::state::Worker;
+use crate::completer::{EndedJob, announce};
 use crate::connection::Connection;
 
 /// A claim that finds nothing but takes longer raises the floors.
@@ -130,8 +133,11 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let checks = self.worker.shared.freed_keys.checks();
         let asked = self.ask(group, *room).await;
         let worker = &*self.worker;
-        let LimitedClaim { jobs, parked } =
-            asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
+        let LimitedClaim {
+            jobs,
+            parked,
+            replaced,
+        } = asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
         let count = jobs.len() + parked.len();
         found.count += count;
         for job in &jobs {
@@ -148,10 +154,12 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         if *room > 0 {
             worker.raise_above(&parked);
         }
-        log_ended(&parked);
         if !jobs.is_empty() {
             worker.take_in(jobs, are_late);
         }
+        let ended: Vec<EndedJob> = parked.iter().chain(&replaced).filter_map(ended).collect();
+        let (shared, connection) = (&worker.shared, &mut self.connection);
+        announce(&shared.runner.app.hooks, connection, &shared.schema, &ended).await;
         Ok(())
     }
 
@@ -166,7 +174,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 .await?;
             return Ok(LimitedClaim {
                 jobs,
-                parked: Vec::new(),
+                ..LimitedClaim::default()
             });
         }
         let window = worker.gated.window();
@@ -181,16 +189,26 @@ impl<S: Send + Sync + 'static> Claimer<S> {
     }
 }
 
-/// Logs the jobs that their limit has ended.
-fn log_ended(parked: &[Parked]) {
-    for job in parked.iter().filter(|job| job.decision != "blocked") {
-        tracing::info!(
-            job_id = %job.job_id,
-            kind = job.kind,
-            queue = job.queue,
-            key = job.key,
-            outcome = job.decision,
-            "the limit of the job left no room; the job has ended",
-        );
-    }
+/// Logs a job that its limit has ended, and returns what hooks are told about it. It never ran.
+fn ended(job: &Parked) -> Option<EndedJob> {
+    let (outcome, reason) = match job.decision.as_str() {
+        "discarded" => (Outcome::Discarded, "has no room"),
+        "cancelled" | "replaced" => (Outcome::Cancelled, "has a newer job"),
+        _ => return None,
+    };
+    tracing::info!(
+        job_id = %job.job_id,
+        kind = job.kind,
+        queue = job.queue,
+        key = job.key,
+        outcome = outcome.as_str(),
+        "the limit of the job left no room; the job has ended",
+    );
+    Some(EndedJob {
+        job_id: job.job_id,
+        attempt: 0,
+        failures: 0,
+        became: Became::Finished(outcome),
+        reason: format!("the limit of the key `{}` {reason}", job.key),
+    })
 }

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queue_tests::stage::{Note, Stage};
+use queue_tests::stage::{Gated, Note, Stage, note};
 use queue_tests::world::{World, worker};
-use queue_worker::{Attempt, BoxError, Cx, Job, JobEvent, Next, Options, Perform};
+use queue_worker::{
+    Attempt, BoxError, Conflict, Cx, Job, JobEvent, JobId, Limits, Next, Options, Perform,
+};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -146,4 +148,92 @@ async fn a_hook_that_panics_is_named_in_the_log_with_its_job() {
     let line = log.lines().find(|line| line.contains("a hook panicked"));
     let fields = format!(r#"hook="on_finished" job_id={id} kind="note" queue="default" attempt=1"#);
     assert!(line.unwrap().contains(&fields), "{log}");
+}
+
+/// Leaves a job in the hands of a process that is gone.
+async fn orphan(world: &World, crashes: i16) -> JobId {
+    let jobs = world.queue.enqueue_many([Note::new("orphan")]);
+    let jobs = jobs.with(|options| options.crashes(crashes).tag("lost"));
+    let id = jobs.await.unwrap()[0].id();
+    world
+        .sql(&format!(
+            "with taken as (delete from queue.ready where job_id = {id} returning *)
+             insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
+             select job_id, seq, gen_random_uuid(), attempt + 1, failures, crashes from taken"
+        ))
+        .await;
+    id
+}
+
+#[tokio::test]
+async fn a_job_of_a_process_that_died_is_told_once_whichever_process_recovers_it() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let told = |name: &'static str| {
+        let stage = stage.clone();
+        move |job: &JobEvent<'_>| {
+            let (tags, args, error) = (job.tags, job.args, job.error.unwrap());
+            let is_dead = error.ends_with("died while it held this job");
+            let (attempt, max, ran) = (job.attempt, job.attempts_max, job.ran);
+            stage.note(format!(
+                "{name} {args} {tags:?} {attempt} of {max} {is_dead} {ran:?}"
+            ));
+        }
+    };
+    let failed = orphan(&world, 1).await;
+    let retried = orphan(&world, 3).await;
+
+    let start = |_| {
+        let app = stage.app().on_failed(told("failed"));
+        world.start(app.on_retried(told("retried")), worker("another", 1))
+    };
+    let processes = [0, 1, 2].map(start);
+
+    stage
+        .noted(r#"failed "orphan" ["lost"] 1 of 10 true None"#)
+        .await;
+    stage
+        .noted(r#"retried "orphan" ["lost"] 1 of 10 true None"#)
+        .await;
+    for process in processes {
+        process.stop().await;
+    }
+    assert_eq!(stage.notes().len(), 2);
+    assert_eq!(world.state(failed).await, "failed");
+    assert_eq!(world.state(retried).await, "ready");
+}
+
+#[tokio::test]
+async fn a_job_that_a_limit_drops_is_told_as_discarded() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = stage.app().on_discarded(noting(&stage, "discarded"));
+    let process = world.start(app, worker("*", 4));
+    let key = |name: &str, conflict| Limits::key(name).group("g").on_conflict(conflict);
+    for name in ["refuses", "replaces"] {
+        let holder = world.queue.enqueue(Gated::new(name));
+        let holder = holder.limits(key(name, Conflict::Block));
+        let _ = holder.await.unwrap();
+        stage.noted(&format!("{name} begins")).await;
+    }
+
+    note(&world, "refused", key("refuses", Conflict::Discard)).await;
+    let older = note(&world, "older", key("replaces", Conflict::Replace)).await;
+    world.until_state(older, "blocked").await;
+    note(&world, "newer", key("replaces", Conflict::Replace)).await;
+
+    let discarded = "discarded note 0 0 the limit of the key";
+    stage
+        .noted(&format!("{discarded} `g/refuses` has no room"))
+        .await;
+    stage
+        .noted(&format!("{discarded} `g/replaces` has a newer job"))
+        .await;
+    for gate in ["refuses", "replaces"] {
+        stage.open(gate);
+    }
+    stage.noted("newer").await;
+    process.stop().await;
+    let told = stage.notes().into_iter();
+    assert_eq!(told.filter(|note| note.starts_with("discarded")).count(), 2);
 }

@@ -1,0 +1,39 @@
+//! What the hooks of an application are told about jobs that its process did not run. Changes nothing.
+
+use serde_json::value::RawValue;
+use sqlx::{FromRow, PgConnection};
+
+use crate::job::JobId;
+use crate::sql::Schema;
+
+const FACTS: &str = include_str!("facts.sql");
+
+/// The columns of a job that never change.
+#[derive(Debug, FromRow)]
+pub struct Facts {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// The runs that may end in an error before it fails.
+    pub attempts_max: i16,
+    /// Its arguments, as JSON.
+    #[sqlx(json)]
+    pub args: Box<RawValue>,
+}
+
+/// Reads jobs. Those that were cleared meanwhile are missing.
+pub async fn facts(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[JobId],
+) -> Result<Vec<Facts>, sqlx::Error> {
+    sqlx::query_as(schema.sql(FACTS))
+        .bind(jobs)
+        .fetch_all(conn)
+        .await
+}

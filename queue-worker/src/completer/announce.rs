@@ -1,0 +1,94 @@
+//! Calls the hooks about jobs that ended without a completion: their process died, or a limit left
+//! them no room.
+
+use std::collections::HashMap;
+
+use queue_core::transitions::Became;
+use queue_core::transitions::facts::{Facts, facts};
+use queue_core::{JobId, Schema};
+
+use crate::app::hooks::{Hooks, JobEvent};
+use crate::connection::{Connection, RetryDelay, logged};
+
+/// The most jobs whose arguments are in memory at once.
+const BATCH_MAX: usize = 100;
+
+/// How often the jobs are read, if the database fails. Their ends are recorded already.
+const TRIES: usize = 6;
+
+/// A job that this process has ended or retried, but not run.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedJob {
+    pub(crate) job_id: JobId,
+    /// The number of its last run, in another process.
+    pub(crate) attempt: i32,
+    pub(crate) failures: i16,
+    pub(crate) became: Became,
+    pub(crate) reason: String,
+}
+
+/// Calls the hooks about jobs, with what they need to know, if there are any hooks.
+pub(crate) async fn announce(
+    hooks: &Hooks,
+    connection: &mut Connection,
+    schema: &Schema,
+    jobs: &[EndedJob],
+) {
+    if !hooks.hear_of_errors() {
+        return;
+    }
+    for batch in jobs.chunks(BATCH_MAX) {
+        let facts = read(connection, schema, batch).await;
+        for job in batch {
+            if let Some(facts) = facts.get(&job.job_id) {
+                hooks.call(job.became, &event(job, facts));
+            }
+        }
+    }
+}
+
+fn event<'a>(job: &'a EndedJob, facts: &'a Facts) -> JobEvent<'a> {
+    JobEvent {
+        job_id: job.job_id,
+        kind: &facts.kind,
+        queue: &facts.queue,
+        tags: &facts.tags,
+        args: &facts.args,
+        attempt: job.attempt,
+        failures: job.failures,
+        attempts_max: facts.attempts_max,
+        error: Some(&job.reason),
+        retry_after: None,
+        waited: None,
+        ran: None,
+    }
+}
+
+async fn read(
+    connection: &mut Connection,
+    schema: &Schema,
+    jobs: &[EndedJob],
+) -> HashMap<JobId, Facts> {
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.job_id).collect();
+    let mut delay = RetryDelay::default();
+    for _ in 0..TRIES {
+        match connection
+            .run(async |conn| facts(conn, schema, &ids).await)
+            .await
+        {
+            Ok(found) => {
+                return found
+                    .into_iter()
+                    .map(|facts| (facts.job_id, facts))
+                    .collect();
+            }
+            Err(error) => tracing::warn!(
+                jobs = ids.len(),
+                error = %logged(&error),
+                "could not read jobs that ended, to call hooks about them",
+            ),
+        }
+        tokio::time::sleep(delay.next()).await;
+    }
+    HashMap::new()
+}
