@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use queue_core::transitions::Became;
 use queue_core::{JobId, Outcome};
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// What a job became, and its last run. Hooks get it once that is committed.
 #[derive(Clone, Copy, Debug)]
@@ -93,13 +96,35 @@ impl Hooks {
     }
 }
 
-/// Calls hooks about a process, in the same way.
-pub(crate) fn call_process_hooks(hooks: &[ProcessHook], event: &ProcessEvent<'_>) {
-    for hook in hooks {
-        if panics(|| hook(event)) {
-            tracing::error!(process = event.name, "a hook panicked");
+/// Calls hooks about a process, one after the other, until `given_up` is ready. Each has a thread of its
+/// own, so that one that never returns keeps neither the process nor its runtime from ending.
+pub(crate) async fn call_process_hooks(
+    name: &'static str,
+    hooks: &[ProcessHook],
+    process: &str,
+    given_up: impl Future<Output = ()>,
+) {
+    let calling = async {
+        for hook in hooks {
+            if panics_on_a_thread(Arc::clone(hook), process.to_owned()).await {
+                tracing::error!(hook = name, process, "a hook panicked");
+            }
         }
+    };
+    tokio::select! {
+        () = calling => {}
+        () = given_up => tracing::warn!(hook = name, process, "a hook did not return in time"),
     }
+}
+
+async fn panics_on_a_thread(hook: ProcessHook, process: String) -> bool {
+    let (ended, has_panicked) = oneshot::channel();
+    let runtime = Handle::current();
+    thread::spawn(move || {
+        let _runtime = runtime.enter();
+        let _given_up = ended.send(panics(|| hook(&ProcessEvent { name: &process })));
+    });
+    has_panicked.await.unwrap_or(true)
 }
 
 fn panics(call: impl FnOnce()) -> bool {

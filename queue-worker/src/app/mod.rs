@@ -207,14 +207,18 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Calls a function once the process has registered with the database.
+    /// Calls a function once the process has registered with the database, on a thread of its own. The
+    /// process claims jobs when the function has returned, unless it was asked to stop meanwhile. A
+    /// panic is logged. A stop waits two seconds for the function.
     #[must_use]
     pub fn on_start(mut self, hook: impl Fn(&ProcessEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.started.push(Arc::new(hook));
         self
     }
 
-    /// Calls a function once the process has stopped and holds no more jobs.
+    /// Calls a function once the process has stopped and holds no more jobs, like
+    /// [`on_start`](Self::on_start). It may take what is left of the shutdown timeout, or two seconds if
+    /// that is less.
     #[must_use]
     pub fn on_stop(mut self, hook: impl Fn(&ProcessEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.stopped.push(Arc::new(hook));

@@ -35,8 +35,13 @@ struct Life<'a, S> {
     deadline: Option<Instant>,
 }
 
-/// Runs all parts until the life ends, then stops the jobs and gives back the rest.
-pub(super) async fn live<S: State>(process: &Process<S>, id: ProcessId, stop: &Stop) {
+/// Runs all parts until the life ends, then stops the jobs and gives back the rest. Returns when the
+/// process should be gone, if it was asked to stop.
+pub(super) async fn live<S: State>(
+    process: &Process<S>,
+    id: ProcessId,
+    stop: &Stop,
+) -> Option<Instant> {
     let runs = stop.child();
     let mut life = Life {
         process,
@@ -56,7 +61,9 @@ pub(super) async fn live<S: State>(process: &Process<S>, id: ProcessId, stop: &S
         life.let_jobs_finish().await;
     }
     life.interrupt_jobs().await;
+    let deadline = life.deadline;
     life.close().await;
+    deadline
 }
 
 impl<S: State> Life<'_, S> {
@@ -214,7 +221,7 @@ async fn ended(task: &mut JoinHandle<()>) {
 
 /// Waits until the process was asked to stop and the database has had time to answer: at least
 /// [`EXIT_TIMEOUT`] from now on, and until the deadline.
-async fn stopped_for_long(stop: &Stop, deadline: Option<Instant>) {
+pub(super) async fn stopped_for_long(stop: &Stop, deadline: Option<Instant>) {
     let least = Instant::now() + EXIT_TIMEOUT;
     stop.asked().await;
     let until = deadline.map_or_else(

@@ -17,7 +17,7 @@ use queue_core::{InvalidName, Queue};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::app::hooks::{self, ProcessEvent};
+use crate::app::hooks::call_process_hooks;
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
@@ -147,20 +147,26 @@ impl<S: Send + Sync + 'static> Process<S> {
         panics::install_hook();
         tracing::info!(process = self.name, kinds = ?self.app.kinds(), "starting");
         let hooks = &self.app.hooks;
-        let event = ProcessEvent { name: &self.name };
         let mut has_started = false;
+        let mut deadline = None;
         while !stop.is_asked() {
             let id = ProcessId::new();
             if !self.register(id, &stop, has_started).await {
                 break;
             }
             if !mem::replace(&mut has_started, true) {
-                hooks::call_process_hooks(&hooks.started, &event);
+                let given_up = life::stopped_for_long(&stop, None);
+                call_process_hooks("on_start", &hooks.started, &self.name, given_up).await;
+                if stop.is_asked() {
+                    self.deregister(id).await;
+                    break;
+                }
             }
-            life::live(&self, id, &stop).await;
+            deadline = life::live(&self, id, &stop).await;
         }
         if has_started {
-            hooks::call_process_hooks(&hooks.stopped, &event);
+            let given_up = life::stopped_for_long(&stop, deadline);
+            call_process_hooks("on_stop", &hooks.stopped, &self.name, given_up).await;
         }
         tracing::info!(process = self.name, "stopped");
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use queue_tests::stage::{Gated, Note, Stage, note};
 use queue_tests::world::{World, worker};
 use queue_worker::{
-    Attempt, BoxError, Conflict, Cx, Job, JobEvent, JobId, Limits, Next, Options, Perform,
+    App, Attempt, BoxError, Conflict, Cx, Job, JobEvent, JobId, Limits, Next, Options, Perform,
+    Process, Stop,
 };
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -236,4 +237,107 @@ async fn a_job_that_a_limit_drops_is_told_as_discarded() {
     process.stop().await;
     let told = stage.notes().into_iter();
     assert_eq!(told.filter(|note| note.starts_with("discarded")).count(), 2);
+}
+
+/// Adds hooks that note the start and the stop.
+fn noting_its_life(stage: &Stage) -> App<Stage> {
+    let (start, stop) = (stage.clone(), stage.clone());
+    stage
+        .app()
+        .on_start(move |process| start.note(format!("{} starts", process.name)))
+        .on_stop(move |process| stop.note(format!("{} stops", process.name)))
+}
+
+#[tokio::test]
+async fn a_process_tells_its_start_before_its_first_job_and_its_stop_once_over_two_lives() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.name = Some("p".to_owned());
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    settings.process.cancel_grace = Duration::from_millis(50);
+    let _ = world.queue.enqueue(Gated::new("g")).await.unwrap();
+    let process = world.start(noting_its_life(&stage), settings);
+    stage.noted("g begins").await;
+
+    world.sql("delete from queue.processes").await;
+    stage.noted_times("g begins", 2).await;
+    stage.open("g");
+    stage.noted("g ends").await;
+    process.stop().await;
+
+    let expected = ["p starts", "g begins", "g begins", "g ends", "p stops"];
+    assert_eq!(stage.notes(), expected);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_hook_about_the_process_stops_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = App::new(stage.clone()).register::<Note>();
+    let app = app
+        .on_start(|_| panic!("at the start"))
+        .on_stop(|_| panic!("at the stop"));
+    let late = stage.clone();
+    let app = app.on_stop(move |_| late.note("stops"));
+    let process = world.start(app, worker("*", 1));
+
+    let _ = world.queue.enqueue(Note::new("a")).await.unwrap();
+    stage.noted("a").await;
+    process.stop().await;
+
+    assert_eq!(stage.notes(), ["a", "stops"]);
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_while_it_tells_its_start_claims_nothing() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let stop = Stop::new();
+    let asked = stop.clone();
+    let app = noting_its_life(&stage).on_start(move |_| {
+        // Time enough to claim the job.
+        std::thread::sleep(Duration::from_millis(300));
+        asked.gracefully();
+    });
+    let mut settings = worker("*", 1);
+    settings.process.name = Some("p".to_owned());
+    let id = world.queue.enqueue(Note::new("a")).await.unwrap().id();
+
+    let process = Process::new(world.queue.clone(), app, settings).unwrap();
+    process.run(stop).await;
+
+    assert_eq!(stage.notes(), ["p starts", "p stops"]);
+    assert_eq!(world.state(id).await, "ready");
+    assert_eq!(world.count("ready where attempt = 0").await, 1);
+    assert_eq!(world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn a_hook_that_never_returns_does_not_keep_a_process_from_ending() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut settings = worker("*", 1);
+    settings.process.cancel_grace = Duration::from_millis(100);
+    let hang = |stage: &Stage, what: &'static str| {
+        let stage = stage.clone();
+        move || {
+            stage.note(what);
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    let (start, stop) = (hang(&stage, "hangs"), hang(&stage, "hangs"));
+
+    let process = world.start(stage.app().on_start(move |_| start()), settings.clone());
+    stage.noted("hangs").await;
+    process.stop().await;
+    let process = world.start(stage.app().on_stop(move |_| stop()), settings);
+    let _ = world.queue.enqueue(Note::new("a")).await.unwrap();
+    stage.noted("a").await;
+    process.stop().await;
+
+    assert_eq!(stage.times("hangs"), 2);
+    assert_eq!(world.count("processes").await, 0);
 }
