@@ -19,7 +19,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) enum Running {
     No,
     Started(Supervisor),
-    Adopted,
+    Adopted(Supervisor),
+}
+
+impl Running {
+    /// Takes the shell, if the server runs.
+    pub(super) fn take(&mut self) -> Option<Supervisor> {
+        match std::mem::replace(self, Self::No) {
+            Self::No => None,
+            Self::Started(supervisor) | Self::Adopted(supervisor) => Some(supervisor),
+        }
+    }
 }
 
 /// Adopts a running server, or starts one, and creates its database. Holds the lock, so that no
@@ -27,8 +37,8 @@ pub(super) enum Running {
 pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, EmbeddedError> {
     let lock = blocking(cluster, |cluster| cluster.directories.lock()).await?;
     cluster.directories.open_socket_dir(&cluster.account)?;
-    if adopt(cluster).await? {
-        return Ok(Running::Adopted);
+    if let Some(supervisor) = adopt(cluster).await? {
+        return Ok(Running::Adopted(supervisor));
     }
     let supervisor = start(cluster, lock.try_clone().at(&cluster.directories.home)?).await?;
     let prepared = ensure_database(cluster).await;
@@ -36,13 +46,19 @@ pub(super) async fn adopt_or_start(cluster: &Cluster) -> Result<Running, Embedde
     Ok(Running::Started(supervisor))
 }
 
-/// Adopts a server that another process started. Returns whether there was one. Waits for a server
-/// that is starting up or shutting down until it accepts connections or has ended.
-async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
+/// Adopts a server that another process started, if there is one. Waits for a server that is starting
+/// up or shutting down until it accepts connections or has ended.
+async fn adopt(cluster: &Cluster) -> Result<Option<Supervisor>, EmbeddedError> {
     let deadline = Instant::now() + ADOPT_MAX;
     while let Some(pid) = blocking(cluster, server::running).await? {
-        match ensure_database(cluster).await {
-            Ok(()) => return Ok(true),
+        let answer = match ensure_database(cluster).await {
+            Ok(()) => blocking(cluster, server::join)
+                .await?
+                .ok_or(sqlx::Error::PoolClosed),
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(supervisor) => return Ok(Some(supervisor)),
             Err(source) if Instant::now() > deadline => {
                 return Err(EmbeddedError::Unanswering {
                     pid,
@@ -55,7 +71,7 @@ async fn adopt(cluster: &Cluster) -> Result<bool, EmbeddedError> {
         }
     }
     server::remove_pid_file(cluster)?;
-    Ok(false)
+    Ok(None)
 }
 
 /// Creates the data directory if there is none, and starts a server.

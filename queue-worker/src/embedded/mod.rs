@@ -6,10 +6,9 @@
 //! affected.
 //!
 //! There is one server per data directory. A second start on the same data *adopts* the running
-//! server: it uses the server and leaves it running. A start holds a lock, so any number of
-//! processes may start at once. The server ends with the process that started it, even after
-//! `kill -9`: a shell waits for the end of that process and stops the server. If the shell is
-//! killed too, the next start adopts the server.
+//! server. A start holds a lock, so any number of processes may start at once. The server ends with
+//! its last user, even after `kill -9`: a shell per user waits for the end of its process, and the
+//! last one stops the server. If a shell is killed too, the next start adopts the server.
 
 mod lifecycle;
 mod server;
@@ -23,7 +22,6 @@ mod find;
 
 mod error;
 
-use std::mem;
 use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
@@ -60,7 +58,7 @@ impl Default for EmbeddedOptions {
 
 /// A Postgres server for this process, and its database `queue`.
 ///
-/// When dropped, it asks the server to stop, unless it was adopted, and does not wait.
+/// When dropped, it leaves the server, which then stops unless it has other users, and does not wait.
 #[derive(Debug)]
 pub struct Embedded {
     cluster: Cluster,
@@ -120,7 +118,7 @@ impl Embedded {
     /// Returns whether another process started the server, so that this one only uses it.
     #[must_use]
     pub fn adopted(&self) -> bool {
-        matches!(self.running, Running::Adopted)
+        matches!(self.running, Running::Adopted(_))
     }
 
     /// Returns a line for the log: the version, the data directory, and how to connect.
@@ -138,18 +136,24 @@ impl Embedded {
         )
     }
 
-    /// Stops the server if this process started it, and leaves an adopted one running.
+    /// Leaves the server. If it has no other users, stops it: closes connections and writes committed
+    /// data.
     ///
     /// # Errors
     /// Fails if the server does not stop within a minute, and not immediately either.
     pub async fn stop(mut self) -> Result<(), EmbeddedError> {
-        if self.adopted() {
+        let Some(supervisor) = self.running.take() else {
             return Ok(());
+        };
+        let has_left = blocking(&self.cluster, |_| Ok(supervisor.leave())).await?;
+        self.cluster.directories.close_socket_dir();
+        match server::running(&self.cluster)? {
+            Some(pid) if !has_left => Err(EmbeddedError::StillRunning(pid)),
+            _ => Ok(()),
         }
-        self.stop_server().await
     }
 
-    /// Stops the server, even an adopted one: closes connections and writes committed data. Does
+    /// Stops the server, even if it has other users: closes connections and writes committed data. Does
     /// nothing if it was stopped before.
     ///
     /// # Errors
@@ -191,19 +195,10 @@ impl Embedded {
             return Ok(());
         }
         blocking(&self.cluster, move |cluster| server::stop(cluster, mode)).await?;
-        if let Running::Started(supervisor) = mem::replace(&mut self.running, Running::No) {
+        if let Some(supervisor) = self.running.take() {
             supervisor.dismiss();
         }
         self.cluster.directories.close_socket_dir();
         Ok(())
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        if let Running::Started(_) = self.running {
-            // The shell also stops the server, but maybe only after the next start has adopted it.
-            let _ = server::request_stop(&self.cluster);
-        }
     }
 }

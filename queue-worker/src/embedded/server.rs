@@ -9,23 +9,33 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use super::cluster::{Cluster, PORT};
 use super::error::{At, EmbeddedError, remove_if_there};
 
-/// A shell script that starts the server, prints its process id, and stops it when its standard
-/// input ends. That is a pipe from this process, so it ends with this process, even after
-/// `kill -9`. Without the script the server would keep running, because `pg_ctl` daemonizes it.
+/// A shell script that starts the server or joins its users, prints its process id, and leaves the
+/// users when its standard input ends. That is a pipe from this process, so it ends with this process,
+/// even after `kill -9`. Without the script the server would keep running, because `pg_ctl` daemonizes
+/// it.
+///
+/// Each user has a file in the directory `users`. Only the last one can remove that directory, and
+/// stops the server then. Nobody can join without the directory.
 ///
 /// The script does not stop a server that another process has started on the same data since.
 const SUPERVISE: &str = r#"
 exec 2>>server.log
-if ! "$1" start -s -w -t "$2" -l server.log -o "$3" >&2; then
-  "$1" stop -s -m immediate
-  exit 1
+if [ "$2" = start ]; then
+  if ! "$1" start -s -w -t "$3" -l server.log -o "$4" >&2; then
+    "$1" stop -s -m immediate
+    exit 1
+  fi
+  rm -rf users
+  mkdir users
 fi
 number() { read -r pid <"$PGDATA/postmaster.pid" && echo "$pid"; }
-started=$(number)
-echo "$started"
+: >"users/$$" || exit 1
+server=$(number)
+echo "$server"
 read -r _
-if [ "$(number)" = "$started" ]; then
-  "$1" stop -s -m fast
+rm -f "users/$$"
+if rmdir users 2>/dev/null && [ "$(number)" = "$server" ]; then
+  "$1" stop -s -m fast || "$1" stop -s -m immediate
 fi
 "#;
 
@@ -35,11 +45,19 @@ const PATIENCE: &str = "60";
 /// The exit code of `pg_ctl status` if no server runs.
 const STATUS_NOT_RUNNING: i32 = 3;
 
-/// The shell that stops the server when this process ends or this value is dropped.
+/// The shell that leaves the users of the server when this process ends or this value is dropped, and
+/// stops the server after the last one.
 #[derive(Debug)]
 pub(super) struct Supervisor(Child);
 
 impl Supervisor {
+    /// Leaves the users of the server, and waits for its end after the last one. Returns whether that
+    /// went well.
+    pub(super) fn leave(mut self) -> bool {
+        drop(self.0.stdin.take());
+        self.0.wait().is_ok_and(|status| status.success())
+    }
+
     /// Ends the shell after the server was stopped.
     pub(super) fn dismiss(mut self) {
         let _ = self.0.kill();
@@ -51,11 +69,21 @@ impl Supervisor {
 pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     // Removes the log of an earlier run.
     remove_if_there(&cluster.directories.log)?;
+    let started = supervise(cluster, "start")?;
+    started.ok_or_else(|| EmbeddedError::Ended(cluster.directories.end_of_log()))
+}
+
+/// Joins the users of a running server, unless the last one has just left it.
+pub(super) fn join(cluster: &Cluster) -> Result<Option<Supervisor>, EmbeddedError> {
+    supervise(cluster, "join")
+}
+
+fn supervise(cluster: &Cluster, task: &str) -> Result<Option<Supervisor>, EmbeddedError> {
     let shell = Path::new("/bin/sh");
     let mut command = command(cluster, shell);
     command.args(["-c", SUPERVISE, "embedded-postgres"]);
     command.arg(cluster.binaries.program("pg_ctl"));
-    command.args([PATIENCE, &options(cluster)]);
+    command.args([task, PATIENCE, &options(cluster)]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C in a terminal signals the whole process group, but workers still need the server while
     // they shut down.
@@ -68,9 +96,9 @@ pub(super) fn start(cluster: &Cluster) -> Result<Supervisor, EmbeddedError> {
     }
     if number.is_empty() {
         let _ = child.wait();
-        return Err(EmbeddedError::Ended(cluster.directories.end_of_log()));
+        return Ok(None);
     }
-    Ok(Supervisor(child))
+    Ok(Some(Supervisor(child)))
 }
 
 /// Returns the process id of the server of this data, even while it starts up or shuts down.
@@ -97,14 +125,6 @@ pub(super) fn stop(cluster: &Cluster, mode: &str) -> Result<(), EmbeddedError> {
         Some(_) => Err(EmbeddedError::StillRunning(pid)),
         None => Ok(()),
     }
-}
-
-/// Asks the server to stop, if one runs, without waiting.
-pub(super) fn request_stop(cluster: &Cluster) -> Result<(), EmbeddedError> {
-    if running(cluster)?.is_some() {
-        run_pg_ctl(cluster, &["stop", "-s", "-W", "-m", "fast"])?;
-    }
-    Ok(())
 }
 
 /// Removes the pid file of a server that has ended. Postgres itself keeps the file if another

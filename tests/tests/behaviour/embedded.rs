@@ -71,6 +71,54 @@ async fn a_second_start_adopts_the_server_and_leaves_it_running() {
 }
 
 #[tokio::test]
+async fn a_server_ends_with_its_last_user_whichever_started_it() {
+    let place = directory();
+    let first = start(place.path()).await;
+    let second = start(place.path()).await;
+    let third = start(place.path()).await;
+    let (options, data) = (third.connect_options(), third.data_dir().to_owned());
+
+    first.stop().await.unwrap();
+    drop(second);
+    let mut connection = options.connect().await.expect("the third still runs");
+    connection.ping().await.unwrap();
+    third.stop().await.unwrap();
+
+    assert!(options.connect().await.is_err());
+    assert!(!data.join("postmaster.pid").exists());
+}
+
+#[tokio::test]
+async fn a_server_outlives_the_process_that_started_it_while_another_uses_it() {
+    let place = directory();
+    let mut parent = Command::new(env!("CARGO_BIN_EXE_test-queue"))
+        .args(["dev", "--data"])
+        .arg(place.path())
+        .env_remove("DATABASE_URL")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(parent.stderr.take().unwrap()).lines();
+    let is_up = |line: &str| line.contains("export DATABASE_URL");
+    assert!(said.map_while(Result::ok).any(|line| is_up(&line)));
+    let options = EmbeddedOptions {
+        data: Some(place.path().to_owned()),
+        ..Default::default()
+    };
+    let user = Embedded::start(options).await.unwrap();
+    assert!(user.adopted());
+
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+
+    let mut connection = user.connect_options().connect().await.unwrap();
+    connection.ping().await.unwrap();
+    let pid_file = user.data_dir().join("postmaster.pid");
+    user.stop().await.unwrap();
+    assert!(!pid_file.exists());
+}
+
+#[tokio::test]
 async fn starts_at_the_same_instant_share_one_server() {
     let place = directory();
     let mut starts = JoinSet::new();
