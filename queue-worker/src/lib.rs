@@ -12,6 +12,10 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 
+// What applications test their jobs with.
+#[cfg(feature = "testing")]
+pub mod testing;
+
 // The private Postgres for development and tests.
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -68,6 +72,11 @@ pub use queue_core::{
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 pub use stop::Stop;
+
+/// Compiles the examples in the guides.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/guides/testing.md")]
+mod guides {}
 
 /// Compiles the example in the README.
 #[cfg(doctest)]

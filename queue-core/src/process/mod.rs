@@ -37,7 +37,7 @@ impl std::fmt::Display for ProcessId {
 }
 
 /// Information about a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProcessInfo {
     /// A name for people, such as `worker-1.1234`.
     pub name: String,

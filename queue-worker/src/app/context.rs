@@ -75,7 +75,8 @@ pub(crate) struct RunContext<S> {
     pub(crate) state: Arc<S>,
     pub(crate) queue: Queue,
     pub(crate) process: ProcessId,
-    pub(crate) claim: Claim,
+    /// The right to end the run. A context that a test has made has none.
+    pub(crate) claim: Option<Claim>,
     pub(crate) attempt: Attempt,
     pub(crate) token: CancellationToken,
     pub(crate) started: Instant,
@@ -104,7 +105,7 @@ impl<S> Cx<S> {
 
     /// Returns the job's id.
     pub fn job_id(&self) -> JobId {
-        self.inner.claim.job_id()
+        self.inner.attempt.job_id
     }
 
     /// Returns the facts of this attempt.
@@ -144,8 +145,11 @@ impl<S> Cx<S> {
     /// must then be rolled back.
     pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
         let inner = &*self.inner;
+        let Some(claim) = inner.claim else {
+            return Err(CompleteError::Lost(self.job_id()));
+        };
         let run = Run {
-            claim: inner.claim,
+            claim,
             ran: inner.started.elapsed(),
         };
         let finished = finish(tx, inner.queue.schema(), inner.process, &[run]).await?;

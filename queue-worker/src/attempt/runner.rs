@@ -133,7 +133,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             state: Arc::clone(&self.app.state),
             queue: self.queue.clone(),
             process: self.process,
-            claim: job.claim,
+            claim: Some(job.claim),
             attempt: Attempt::of(job),
             token: in_flight.token.clone(),
             started: Instant::now(),

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use queue_core::transitions::Became;
+use queue_core::transitions::claim_limited::{LimitedClaim, Parked};
 use queue_core::transitions::facts::{Facts, facts};
-use queue_core::{JobId, Schema};
+use queue_core::{JobId, Outcome, Schema};
 
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::connection::{Connection, RetryDelay, logged};
@@ -25,6 +26,37 @@ pub(crate) struct EndedJob {
     pub(crate) failures: i16,
     pub(crate) became: Became,
     pub(crate) reason: String,
+}
+
+impl EndedJob {
+    /// Returns the jobs that a limit ended during a claim, and logs them. They never ran.
+    pub(crate) fn dropped(claim: &LimitedClaim) -> Vec<Self> {
+        let jobs = claim.parked.iter().chain(&claim.replaced);
+        jobs.filter_map(Self::of).collect()
+    }
+
+    fn of(job: &Parked) -> Option<Self> {
+        let (outcome, reason) = match job.decision.as_str() {
+            "discarded" => (Outcome::Discarded, "has no room"),
+            "cancelled" | "replaced" => (Outcome::Cancelled, "has a newer job"),
+            _ => return None,
+        };
+        tracing::info!(
+            job_id = %job.job_id,
+            kind = job.kind,
+            queue = job.queue,
+            key = job.key,
+            outcome = outcome.as_str(),
+            "the limit of the job left no room; the job has ended",
+        );
+        Some(Self {
+            job_id: job.job_id,
+            attempt: 0,
+            failures: 0,
+            became: Became::Finished(outcome),
+            reason: format!("the limit of the key `{}` {reason}", job.key),
+        })
+    }
 }
 
 /// Calls the hooks about jobs, with what they need to know, if there are any hooks.

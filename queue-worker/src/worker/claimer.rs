@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::Outcome;
-use queue_core::transitions::Became;
 use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
-use queue_core::transitions::claim_limited::{LimitedClaim, Parked, claim_limited};
+use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
 
 use super::lanes::LaneGroup;
 use super::state::Worker;
@@ -133,11 +131,10 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let checks = self.worker.shared.freed_keys.checks();
         let asked = self.ask(group, *room).await;
         let worker = &*self.worker;
-        let LimitedClaim {
-            jobs,
-            parked,
-            replaced,
-        } = asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
+        let claimed =
+            asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
+        let dropped = EndedJob::dropped(&claimed);
+        let LimitedClaim { jobs, parked, .. } = claimed;
         let count = jobs.len() + parked.len();
         found.count += count;
         for job in &jobs {
@@ -157,9 +154,14 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         if !jobs.is_empty() {
             worker.take_in(jobs, are_late);
         }
-        let ended: Vec<EndedJob> = parked.iter().chain(&replaced).filter_map(ended).collect();
         let (shared, connection) = (&worker.shared, &mut self.connection);
-        announce(&shared.runner.app.hooks, connection, &shared.schema, &ended).await;
+        announce(
+            &shared.runner.app.hooks,
+            connection,
+            &shared.schema,
+            &dropped,
+        )
+        .await;
         Ok(())
     }
 
@@ -187,28 +189,4 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         worker.gated.note_claim(room, &claimed);
         Ok(claimed)
     }
-}
-
-/// Logs a job that its limit has ended, and returns what hooks are told about it. It never ran.
-fn ended(job: &Parked) -> Option<EndedJob> {
-    let (outcome, reason) = match job.decision.as_str() {
-        "discarded" => (Outcome::Discarded, "has no room"),
-        "cancelled" | "replaced" => (Outcome::Cancelled, "has a newer job"),
-        _ => return None,
-    };
-    tracing::info!(
-        job_id = %job.job_id,
-        kind = job.kind,
-        queue = job.queue,
-        key = job.key,
-        outcome = outcome.as_str(),
-        "the limit of the job left no room; the job has ended",
-    );
-    Some(EndedJob {
-        job_id: job.job_id,
-        attempt: 0,
-        failures: 0,
-        became: Became::Finished(outcome),
-        reason: format!("the limit of the key `{}` {reason}", job.key),
-    })
 }

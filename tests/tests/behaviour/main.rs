@@ -40,5 +40,6 @@ mod schedulers;
 mod scheduling;
 mod shell;
 mod test_databases;
+mod testing;
 mod unique;
 mod waking;
