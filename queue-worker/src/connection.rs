@@ -1,7 +1,7 @@
 //! A connection that is opened again after an error.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use queue_core::{Schema, redact};
 use sqlx::postgres::PgConnectOptions;
@@ -34,6 +34,7 @@ pub(crate) struct Target {
     options: PgConnectOptions,
     schema: Schema,
     pooling: OnceCell<Pooling>,
+    outage: Outage,
 }
 
 impl Target {
@@ -43,6 +44,7 @@ impl Target {
             options: options.extra_float_digits(None),
             schema,
             pooling: OnceCell::new(),
+            outage: Outage::default(),
         }
     }
 
@@ -68,6 +70,10 @@ impl Target {
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
+
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.outage
+    }
 }
 
 /// The connection of one component. It is thrown away after an error or a timeout, and when its
@@ -86,6 +92,11 @@ impl Connection {
             settings: [settings, &SERVER_TIMEOUTS].concat(),
             conn: None,
         }
+    }
+
+    /// Returns the outage that this connection notices, with the others of the process.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.target.outage
     }
 
     /// Turns it into one that gives up soon on a lock.
@@ -124,7 +135,8 @@ impl Connection {
         if let Some(conn) = self.conn.take() {
             return Ok(conn);
         }
-        timely(ANSWER_TIMEOUT, self.open_new()).await
+        let opened = timely(ANSWER_TIMEOUT, self.open_new()).await;
+        opened.inspect_err(|error| self.outage().begin(error))
     }
 
     async fn open_new(&self) -> Result<PgConnection, sqlx::Error> {
@@ -141,6 +153,7 @@ impl Connection {
         &mut self,
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
+        let asked_at = Instant::now();
         let mut conn = self.open().await?;
         let answer = match self.target.pooling().await? {
             Pooling::Session => timely(ANSWER_TIMEOUT, operation(&mut conn)).await,
@@ -154,6 +167,7 @@ impl Connection {
         };
         if answer.is_ok() {
             self.conn = Some(conn);
+            self.outage().end(asked_at);
         }
         answer
     }
@@ -187,6 +201,55 @@ impl Connection {
         if let Some(conn) = self.conn.take() {
             let _closed_or_broken = timeout(Duration::from_secs(1), conn.close()).await;
         }
+    }
+}
+
+/// Since when the database is out of reach, as the connections of a process notice together: one of them
+/// reports the beginning, and one the end. Until then, errors of other components are not worth a line.
+#[derive(Default)]
+pub(crate) struct Outage {
+    since: Mutex<Option<Instant>>,
+}
+
+impl Outage {
+    /// Returns whether the database is out of reach.
+    pub(crate) fn is_on(&self) -> bool {
+        self.since().is_some()
+    }
+
+    /// Returns whether an error needs no line of its own: it is part of the outage, or broke a connection.
+    /// If that cannot be opened again, an outage begins.
+    pub(crate) fn covers(&self, error: &sqlx::Error) -> bool {
+        self.is_on() || is_broken(error)
+    }
+
+    fn begin(&self, error: &sqlx::Error) {
+        let mut since = self.since();
+        if since.is_none() {
+            *since = Some(Instant::now());
+            tracing::warn!(error = %logged(error), "could not reach the database; retrying");
+        }
+    }
+
+    /// Ends the outage after an answer, unless the question was asked before it.
+    fn end(&self, asked_at: Instant) {
+        let mut since = self.since();
+        if let Some(began) = since.take_if(|began| *began < asked_at) {
+            let seconds = began.elapsed().as_secs();
+            tracing::info!(seconds, "the database answers again");
+        }
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns whether an error broke the connection or ended it.
+fn is_broken(error: &sqlx::Error) -> bool {
+    match error.as_database_error().and_then(|error| error.code()) {
+        Some(code) => code.starts_with("08") || code.starts_with("57P"),
+        None => queue_core::is_transient(error),
     }
 }
 
@@ -237,6 +300,18 @@ impl RetryDelay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_to_an_earlier_question_does_not_end_an_outage() {
+        let outage = Outage::default();
+        let asked_before = Instant::now();
+        outage.begin(&sqlx::Error::WorkerCrashed);
+        outage.end(asked_before);
+        assert!(outage.is_on());
+        std::thread::sleep(Duration::from_millis(1));
+        outage.end(Instant::now());
+        assert!(!outage.is_on());
+    }
 
     #[test]
     fn delays_grow_to_a_few_seconds_and_are_reset_by_a_success() {

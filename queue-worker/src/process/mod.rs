@@ -202,7 +202,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             let wait = delay.next();
             if queue_core::is_not_migrated(&error) {
                 tracing::error!("the tables of the queue are missing: run `queue migrate`");
-            } else {
+            } else if !self.target.outage().is_on() {
                 tracing::warn!(
                     error = %logged(&error),
                     "could not register with the database; retrying",

@@ -43,6 +43,9 @@ pub(crate) async fn beat(
                     in_flight.stop(job, Some(attempt), StopReason::Cancelled);
                 }
             }
+            Ok(Err(error)) if context.connection.outage().covers(&error) => {
+                tracing::debug!(error = %logged(&error), "lost a connection");
+            }
             Ok(Err(error)) => {
                 tracing::warn!(error = %logged(&error), "could not write the heartbeat");
             }

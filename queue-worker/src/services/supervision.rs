@@ -41,22 +41,26 @@ impl ServiceContext {
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
     {
         let context = self.another();
-        let stopping = self.stopping.clone();
-        tokio::spawn(supervise(name, stopping, move || {
-            service(context.another())
-        }))
+        tokio::spawn(supervise(name, context, service))
     }
 }
 
-async fn supervise<F>(name: &'static str, stopping: CancellationToken, start: impl Fn() -> F)
-where
+async fn supervise<F>(
+    name: &'static str,
+    context: ServiceContext,
+    service: impl Fn(ServiceContext) -> F,
+) where
     F: Future<Output = Result<(), sqlx::Error>>,
 {
     let mut delay = RetryDelay::default();
     loop {
         let began = tokio::time::Instant::now();
-        match AssertUnwindSafe(start()).catch_unwind().await {
+        let run = AssertUnwindSafe(service(context.another()));
+        match run.catch_unwind().await {
             Ok(Ok(())) => return,
+            Ok(Err(error)) if context.connection.outage().covers(&error) => {
+                tracing::debug!(error = %logged(&error), "lost a connection");
+            }
             Ok(Err(error)) => {
                 tracing::warn!(
                     service = name,
@@ -71,7 +75,7 @@ where
             delay.reset();
         }
         tokio::select! {
-            () = stopping.cancelled() => return,
+            () = context.stopping.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::shell::{Shell, said, stopped_by};
 use queue_core::{EnqueueError, Queue, Schema, Unique};
 use queue_tests::deeds::{self, Deed, Ledger};
 use queue_tests::lossy::Lossy;
@@ -13,6 +14,7 @@ use queue_tests::stage::{Note, Stage};
 use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{World, eventually};
 use queue_worker::{Process, Settings, Stop};
+use rustix::process::Signal;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -340,6 +342,30 @@ async fn jobs_that_finish_while_the_database_is_down_are_recorded_afterwards() {
     .await;
     worker.stop().await;
     assert_sound(&ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_logged_once_and_its_end_once() {
+    let mut server = DedicatedServer::start().await;
+    let mut shell = Shell::without_database();
+    shell.url = Some(server.url());
+    shell.print(&["migrate"]).await;
+    let pool = pool(server.connect_options());
+    let child = shell.command(&["start"]).spawn().unwrap();
+    until(&pool, "queue.processes", 1).await;
+
+    server.stop_server().await;
+    // Every part of the process retries several times meanwhile.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    server.start_server().await;
+    shell.print(&["enqueue", "send"]).await;
+    until(&pool, "queue.finished", 1).await;
+    let log = said(&stopped_by(child, Signal::TERM).await);
+
+    let lines = |level: &str| log.lines().filter(|line| line.contains(level)).count();
+    assert!((1..=4).contains(&lines(" WARN ")), "{log}");
+    assert_eq!(lines(" ERROR "), 0, "{log}");
+    assert_eq!(lines("the database answers again"), 1, "{log}");
 }
 
 /// The parts of a process that always hold a connection: claims, sweeps, the dispatcher, recovery,
