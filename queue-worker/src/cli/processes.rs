@@ -34,7 +34,7 @@ fn status(process: &ProcessSummary, dead_after_seconds: f64) -> &'static str {
         "dead"
     } else if process.stopping_at.is_some() {
         "stopping"
-    } else if process.idle {
+    } else if process.idle && process.running == 0 {
         "idle"
     } else {
         "running"

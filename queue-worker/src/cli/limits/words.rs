@@ -38,7 +38,7 @@ pub(in crate::cli) fn limit_words(
     burst: Option<u32>,
 ) -> String {
     let at_once = to.map(|to| match to {
-        0 => "none at once".to_owned(),
+        0 => "closed (0)".to_owned(),
         to => format!("{} at once", grouped(to.into())),
     });
     let rate = space_seconds
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(limit_words(Some(1_200), None, None), "1,200 at once");
         assert_eq!(
             limit_words(Some(0), Some(0.1), Some(20)),
-            "none at once; 10 starts per second, bursts of 20"
+            "closed (0); 10 starts per second, bursts of 20"
         );
     }
 }
