@@ -197,6 +197,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Done, Self::Discarded, Self::Cancelled];
+
     /// Returns its word in the table `finished`.
     pub fn as_str(self) -> &'static str {
         match self {

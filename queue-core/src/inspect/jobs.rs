@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::Count;
 use super::times::Times;
-use crate::job::JobId;
+use crate::job::{JobId, Outcome};
 use crate::sql::Schema;
 use crate::state::JobState;
 use crate::transitions::millis;
@@ -37,12 +39,18 @@ const ATTEMPTS: &str = include_str!("job_attempts.sql");
 pub struct JobFilter {
     /// Jobs in one of these states; in any state if empty.
     pub states: Vec<JobState>,
+    /// Of the finished jobs, those with one of these outcomes; with any if empty.
+    pub outcomes: Vec<Outcome>,
     /// Jobs of this queue.
     pub queue: Option<String>,
     /// Jobs of this kind.
     pub kind: Option<String>,
     /// Jobs with this tag.
     pub tag: Option<String>,
+    /// Jobs whose last error contains this text, in lower or upper case.
+    pub error: Option<String>,
+    /// Jobs whose arguments contain this JSON, as Postgres defines it: an object contains its fields.
+    pub args: Option<Box<RawValue>>,
     /// Jobs that were enqueued longer ago than this, by the database's clock.
     pub older_than: Option<Duration>,
     /// Jobs with these ids.
@@ -66,10 +74,17 @@ pub struct JobSummary {
     pub priority: i16,
     /// Runs so far, with the present one.
     pub attempt: i32,
+    /// How many runs have ended in an error, since an operator's retry if there was one; none once it is
+    /// finished.
+    pub failures: Option<i16>,
     /// How many attempts may end in an error.
     pub attempts_max: i16,
     /// Its labels.
     pub tags: Vec<String>,
+    /// Its arguments, which may hold personal data, if they were asked for.
+    #[sqlx(json(nullable))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Box<RawValue>>,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
     /// When it is due, if it is scheduled; otherwise when it reached its state.
@@ -212,9 +227,30 @@ pub async fn list(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    let rows = matching(schema, LIST, filter, below, limit)
-        .fetch_all(conn)
-        .await?;
+    summaries(conn, schema, filter, below, limit, false).await
+}
+
+/// Lists jobs like [`list`], with their arguments.
+pub async fn list_with_args(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<JobSummary>, sqlx::Error> {
+    summaries(conn, schema, filter, below, limit, true).await
+}
+
+async fn summaries(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+    with_args: bool,
+) -> Result<Vec<JobSummary>, sqlx::Error> {
+    let statement = matching(schema, LIST, filter, below, limit).bind(with_args);
+    let rows = statement.fetch_all(conn).await?;
     rows.iter().map(JobSummary::from_row).collect()
 }
 
@@ -284,6 +320,8 @@ fn matching<'q>(
         states => states,
     };
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let outcomes = filter.outcomes.iter().map(|outcome| outcome.as_str());
+    let outcomes: Vec<&str> = outcomes.collect();
     schema
         .query(statement)
         .persistent(false)
@@ -295,6 +333,9 @@ fn matching<'q>(
         .bind(&filter.ids)
         .bind(below)
         .bind(i64::from(limit))
+        .bind((!outcomes.is_empty()).then_some(outcomes))
+        .bind(&filter.error)
+        .bind(filter.args.as_ref().map(Json))
 }
 
 impl JobDetails {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::PossibleValuesParser;
 use queue_core::inspect::JobFilter;
-use queue_core::{InvalidName, JobId, JobState};
+use queue_core::{InvalidName, JobId, JobState, Outcome};
 
+use super::args::parse_args;
 use super::exit::Failure;
 
 /// No job is older.
@@ -15,9 +16,9 @@ const AGE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Which jobs")]
 pub(super) struct FilterArgs {
-    /// Jobs in this state; several separated by commas
+    /// Jobs in this state, or that finished in this way; several separated by commas
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state_parser())]
-    pub(super) state: Vec<JobState>,
+    pub(super) state: Vec<String>,
     /// Jobs of this queue
     #[arg(long, value_name = "NAME")]
     pub(super) queue: Option<String>,
@@ -27,28 +28,60 @@ pub(super) struct FilterArgs {
     /// Jobs with this tag
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
+    /// Jobs whose last error contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) error: Option<String>,
+    /// Jobs whose arguments contain this JSON, such as `{"user_id": 7}`
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub(super) args_contain: Option<String>,
     /// Jobs enqueued longer ago than this, such as `10m` or `2days`
     #[arg(long, value_name = "DURATION", value_parser = age)]
     pub(super) older_than: Option<Duration>,
 }
 
 impl FilterArgs {
+    pub(super) const NONE: Self = Self {
+        state: Vec::new(),
+        queue: None,
+        kind: None,
+        tag: None,
+        error: None,
+        args_contain: None,
+        older_than: None,
+    };
+
     /// Returns whether no flag is set.
     pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self::NONE
     }
 
     /// Makes the filter.
     pub(super) fn filter(&self) -> Result<JobFilter, Failure> {
         check_names(self)?;
+        let args = self.args_contain.as_deref().map(parse_args).transpose();
         Ok(JobFilter {
-            states: self.state.clone(),
+            states: self.state.iter().map(|word| state(word)).collect(),
+            outcomes: self.outcomes(),
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             tag: self.tag.clone(),
+            error: self.error.clone(),
+            args: args.map_err(Failure::usage)?,
             older_than: self.older_than,
             ids: None,
         })
+    }
+
+    /// Returns the outcomes that are named, unless all finished jobs are.
+    fn outcomes(&self) -> Vec<Outcome> {
+        let names = |word: &str| self.state.iter().any(|named| named == word);
+        match names(JobState::Finished.as_str()) {
+            true => Vec::new(),
+            false => Outcome::ALL
+                .into_iter()
+                .filter(|outcome| names(outcome.as_str()))
+                .collect(),
+        }
     }
 
     /// Describes the filter, to be read after "jobs".
@@ -58,6 +91,8 @@ impl FilterArgs {
             ("in queue", &self.queue),
             ("of kind", &self.kind),
             ("with tag", &self.tag),
+            ("whose last error contains", &self.error),
+            ("whose arguments contain", &self.args_contain),
         ];
         for (what, value) in named {
             text.extend(value.as_ref().map(|value| format!(", {what} {value}")));
@@ -96,9 +131,18 @@ fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn state_parser() -> impl TypedValueParser<Value = JobState> {
-    let words = JobState::ALL.map(|state| state.as_str());
-    PossibleValuesParser::new(words).try_map(|word| word.parse::<JobState>())
+fn state_parser() -> PossibleValuesParser {
+    let states = JobState::ALL.map(JobState::as_str).into_iter();
+    PossibleValuesParser::new(states.chain(Outcome::ALL.map(Outcome::as_str)))
+}
+
+/// Returns the state of a word that was parsed: all other words are outcomes.
+fn state(word: &str) -> JobState {
+    word.parse().unwrap_or(JobState::Finished)
+}
+
+fn json(text: &str) -> Result<String, String> {
+    parse_args(text).map(|args| args.get().to_owned())
 }
 
 /// Reads the id of a job, with or without a `#` before it.
@@ -131,6 +175,22 @@ mod tests {
             args.describe(&[JobState::Scheduled, JobState::Ready, JobState::Failed]),
             " that are scheduled, ready or failed, in queue mail, enqueued more than 10m ago"
         );
+    }
+
+    #[test]
+    fn outcomes_are_asked_for_unless_all_finished_jobs_are() {
+        let filter = |words: &[&str]| {
+            let args = FilterArgs {
+                state: words.iter().map(ToString::to_string).collect(),
+                ..FilterArgs::default()
+            };
+            let filter = args.filter().unwrap_or_else(|_| panic!());
+            (filter.states, filter.outcomes)
+        };
+        let (states, outcomes) = filter(&["failed", "cancelled"]);
+        assert_eq!(states, [JobState::Failed, JobState::Finished]);
+        assert_eq!(outcomes, [Outcome::Cancelled]);
+        assert_eq!(filter(&["done", "finished"]).1, []);
     }
 
     #[test]

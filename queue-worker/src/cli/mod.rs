@@ -35,12 +35,13 @@ mod recurring;
 mod start;
 mod stats;
 
-mod args;
 mod confirm;
 mod database;
 mod filter;
 mod log;
 mod progress;
+
+mod args;
 
 mod global;
 mod output;
@@ -89,7 +90,8 @@ Exit codes:
 
 Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default
 queue.toml in the current directory), QUEUE_LOG the filter of the log (such as `info` or
-`queue_worker=debug`). Flags override the environment, which overrides the file.";
+`queue_worker=debug`), COLUMNS the width of tables. Flags override the environment, which overrides
+the file.";
 
 #[derive(Parser)]
 #[command(

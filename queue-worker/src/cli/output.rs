@@ -1,6 +1,7 @@
 //! The output of commands: tables for people, JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Local, Utc};
@@ -44,6 +45,11 @@ pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
 /// A column of a table: its title, and its cell in the row of an item.
 pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
 
+/// The space between two columns.
+const GAP: u16 = 2;
+/// The last column is cut, but not below this width.
+const LAST_MIN: u16 = 20;
+
 /// A table without lines. A `#` before its title aligns a column to the right, for numbers.
 struct Rows {
     table: Table,
@@ -56,7 +62,7 @@ impl Rows {
         table.set_header(titles.iter().map(|title| title.trim_start_matches('#')));
         let last = titles.len().saturating_sub(1);
         for (position, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, if position == last { 0 } else { 2 }));
+            column.set_padding((0, if position == last { 0 } else { GAP }));
             if titles[position].starts_with('#') {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -64,10 +70,24 @@ impl Rows {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        if io::stdout().is_terminal() {
+        if let Some(width) = given_width().or_else(|| table.width()) {
+            table.set_width(width);
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
         Self { table }
+    }
+
+    /// Hides whole columns until the others fit the terminal, if there is one.
+    fn fit(&mut self) {
+        if let ContentArrangement::Dynamic = self.table.content_arrangement()
+            && let Some(width) = self.table.width()
+        {
+            for hidden in beyond(&self.table.column_max_content_widths(), width) {
+                if let Some(column) = self.table.column_mut(hidden) {
+                    column.set_constraint(ColumnConstraint::Hidden);
+                }
+            }
+        }
     }
 
     /// Adds a row. On a terminal the last column is cut, so that the row fits one line.
@@ -88,7 +108,27 @@ pub(super) fn table_text<T>(items: &[T], columns: &[Column<'_, T>]) -> String {
     for item in items {
         rows.add(columns.iter().map(|(_, cell)| cell(item)));
     }
+    rows.fit();
     rows.table.trim_fmt()
+}
+
+/// Returns the width that `COLUMNS` asks for, also where there is no terminal.
+fn given_width() -> Option<u16> {
+    std::env::var("COLUMNS").ok()?.parse().ok()
+}
+
+/// Returns the columns that do not fit: the last ones, except the very last one, which is cut, and the
+/// first one.
+fn beyond(widths: &[u16], room: u16) -> Range<usize> {
+    let Some((last, others)) = widths.split_last() else {
+        return 0..0;
+    };
+    let mut needed = (*last).min(LAST_MIN);
+    let fitting = others.iter().take_while(|width| {
+        needed += *width + GAP;
+        needed <= room
+    });
+    fitting.count().max(1)..others.len()
 }
 
 /// What is known about a job: a name and a value.
@@ -202,6 +242,16 @@ mod tests {
             rows.table.trim_fmt(),
             "NAME  COUNT  ERROR\nmail      7\na      1200  no such host"
         );
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_hidden_before_the_last_one() {
+        let widths = [5, 10, 10, 50];
+        assert_eq!(beyond(&widths, 80), 3..3);
+        assert_eq!(beyond(&widths, 50), 2..3);
+        assert_eq!(beyond(&widths, 10), 1..3);
+        assert_eq!(beyond(&[5, 10, 10, 3], 34), 3..3);
+        assert!(beyond(&[], 80).is_empty() && beyond(&[100], 80).is_empty());
     }
 
     #[test]

@@ -35,7 +35,7 @@ run. `queue jobs show` shows this. Their limits apply again to a further attempt
 pub(super) struct Which {
     /// The jobs, by id
     #[arg(value_name = "ID", value_parser = job_id,
-        conflicts_with_all = ["state", "queue", "kind", "tag", "older_than"])]
+        conflicts_with_all = ["state", "queue", "kind", "tag", "error", "args_contain", "older_than"])]
     ids: Vec<JobId>,
     #[command(flatten)]
     filter: FilterArgs,

@@ -9,6 +9,8 @@ use crate::cli::output::{Column, relative, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
 const LIMIT: u32 = 50;
+/// How many characters of arguments are shown.
+const ARGS_MAX: usize = 60;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -21,17 +23,23 @@ pub(super) struct List {
     /// Only jobs older than this one, such as the last one of the previous page
     #[arg(long, value_name = "ID", value_parser = job_id)]
     below: Option<JobId>,
+    /// Shows the beginning of their arguments, which may be personal data
+    #[arg(long)]
+    args: bool,
 }
 
 impl List {
     pub(super) fn says_nothing(&self) -> bool {
-        self.filter.is_empty() && self.below.is_none() && self.limit == LIMIT
+        self.filter.is_empty() && self.below.is_none() && self.limit == LIMIT && !self.args
     }
 
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let filter = self.filter.filter()?;
         let (mut conn, schema) = Database::open(&global.load()?).await?;
-        let found = jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await?;
+        let found = match self.args {
+            true => jobs::list_with_args(&mut conn, &schema, &filter, self.below, self.limit).await,
+            false => jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await,
+        }?;
         let empty = match self.says_nothing() {
             true => "there are no jobs yet: `queue enqueue KIND` adds one",
             false => "no job matches",
@@ -46,18 +54,17 @@ impl List {
     }
 }
 
-/// Leaves out the columns of tags and errors if there are none. Never shows arguments, which may
-/// be personal data.
+/// Leaves out the columns of tags, errors and arguments if there are none. The last ones are the first to go
+/// on a narrow terminal, except the very last one.
 fn columns(jobs: &[JobSummary]) -> Vec<Column<'static, JobSummary>> {
     let mut columns: Vec<Column<'_, JobSummary>> = vec![
         ("#ID", &|job| job.id.to_string()),
         ("KIND", &|job| job.kind.clone()),
-        ("QUEUE", &|job| job.queue.clone()),
         ("STATE", &|job| state(job).to_owned()),
         ("SINCE", &|job| relative(job.at)),
-        ("#ATTEMPT", &|job| {
-            format!("{}/{}", job.attempt, job.attempts_max)
-        }),
+        ("QUEUE", &|job| job.queue.clone()),
+        ("#ATTEMPT", &|job| job.attempt.to_string()),
+        ("#FAILURES", &failures),
         ("ENQUEUED", &|job| relative(job.enqueued_at)),
     ];
     if jobs.iter().any(|job| !job.tags.is_empty()) {
@@ -65,6 +72,9 @@ fn columns(jobs: &[JobSummary]) -> Vec<Column<'static, JobSummary>> {
     }
     if jobs.iter().any(|job| job.error.is_some()) {
         columns.push(("LAST ERROR", &|job| job.error.clone().unwrap_or_default()));
+    }
+    if jobs.iter().any(|job| job.args.is_some()) {
+        columns.push(("ARGS", &args));
     }
     columns
 }
@@ -74,5 +84,22 @@ fn state(job: &JobSummary) -> &str {
     match (job.state, &job.outcome) {
         (JobState::Finished, Some(outcome)) => outcome,
         (state, _) => state.as_str(),
+    }
+}
+
+/// Writes how many runs have ended in an error, and how many may. A retry by hand sets the former to zero.
+fn failures(job: &JobSummary) -> String {
+    match job.failures {
+        Some(failures) => format!("{failures}/{}", job.attempts_max),
+        None => "-".to_owned(),
+    }
+}
+
+/// Returns the beginning of the arguments.
+fn args(job: &JobSummary) -> String {
+    let args = job.args.as_ref().map_or("", |args| args.get());
+    match args.char_indices().nth(ARGS_MAX) {
+        Some((end, _)) => format!("{}…", &args[..end]),
+        None => args.to_owned(),
     }
 }
