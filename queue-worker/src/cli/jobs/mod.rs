@@ -5,6 +5,8 @@ mod list;
 mod report;
 mod show;
 
+mod frames;
+
 use clap::{Args, Subcommand};
 use queue_core::operations::jobs::JobAction;
 

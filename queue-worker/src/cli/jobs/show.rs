@@ -6,6 +6,7 @@ use clap::Args;
 use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
 use queue_core::{JobId, JobState};
 
+use super::frames::own_frames;
 use crate::cli::filter::job_id;
 use crate::cli::limits::limit_words;
 use crate::cli::output::{ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, relative};
@@ -19,6 +20,9 @@ pub(super) struct Show {
     /// Shows its arguments, which may be personal data
     #[arg(long)]
     args: bool,
+    /// Shows the frames of libraries in backtraces, too
+    #[arg(long)]
+    backtrace: bool,
 }
 
 impl Show {
@@ -26,11 +30,13 @@ impl Show {
         let (mut conn, schema) = Database::open(&global.load()?).await?;
         let job = jobs::show(&mut conn, &schema, self.id).await?;
         let job = job.ok_or_else(|| unknown(self.id))?;
-        global.print_details(&job, self.args, text)
+        global.print_details(&job, self.args, |job, with_args| {
+            text(job, with_args, self.backtrace)
+        })
     }
 }
 
-fn text(job: &JobDetails, with_args: bool) -> String {
+fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
     let mut text = facts_text(&facts(job));
     if with_args {
         let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
@@ -40,7 +46,7 @@ fn text(job: &JobDetails, with_args: bool) -> String {
     }
     for attempt in &job.attempts {
         text.push('\n');
-        text.push_str(&attempt_text(attempt));
+        text.push_str(&attempt_text(attempt, whole_backtraces));
     }
     text
 }
@@ -146,7 +152,7 @@ fn attempts(job: &JobDetails) -> String {
     }
 }
 
-fn attempt_text(attempt: &AttemptDetails) -> String {
+fn attempt_text(attempt: &AttemptDetails, whole_backtrace: bool) -> String {
     let took = (attempt.ended_at - attempt.started_at).as_seconds_f64();
     let mut text = format!(
         "attempt {}: {} after {}, in process {}, {}\n{}\n",
@@ -158,7 +164,10 @@ fn attempt_text(attempt: &AttemptDetails) -> String {
         indented(&attempt.error),
     );
     if let Some(backtrace) = &attempt.backtrace {
-        text.push_str(&indented(backtrace));
+        text.push_str(&indented(&match whole_backtrace {
+            true => backtrace.clone(),
+            false => own_frames(backtrace),
+        }));
         text.push('\n');
     }
     text
