@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use super::confirm::confirm;
 use super::output::{count_of_jobs, counted, grouped, say, since};
 use super::{Database, Exit, Failure, Global, progress};
+use crate::config::nearest;
 
 const BATCH: u32 = 1_000;
 
@@ -39,6 +40,9 @@ enum Command {
         /// The queues
         #[arg(required = true, value_name = "QUEUE")]
         queues: Vec<String>,
+        /// Pauses queues that have never been used, without a confirmation
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Resumes queues
     Resume {
@@ -60,8 +64,8 @@ impl Queues {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self.command.unwrap_or(Command::List) {
             Command::List => list(global).await,
-            Command::Pause { queues } => change(global, &queues, true).await,
-            Command::Resume { queues } => change(global, &queues, false).await,
+            Command::Pause { queues, yes } => pause(global, &queues, yes).await,
+            Command::Resume { queues } => resume(global, &queues).await,
             Command::Clear { queue, yes } => clear(global, &queue, yes).await,
         }
     }
@@ -88,21 +92,48 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
     )
 }
 
-/// Pauses or resumes queues. Checks all names before the first change.
-async fn change(global: &Global, queues: &[String], pauses: bool) -> Result<Exit, Failure> {
+/// Pauses queues. Checks all names before the first change.
+async fn pause(global: &Global, queues: &[String], yes: bool) -> Result<Exit, Failure> {
+    queues.iter().try_for_each(|queue| check_queue(queue))?;
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
+    let used = queues::list(&mut conn, &schema).await?;
+    let used: Vec<&str> = used.iter().map(|queue| queue.name.as_str()).collect();
+    for queue in queues {
+        if !used.contains(&queue.as_str()) && !confirm(&unused(queue, &used), yes)? {
+            return Ok(Exit::Failed);
+        }
+    }
+    let mut changes = Vec::new();
+    for queue in queues {
+        let changed = verbs::pause(&mut conn, &schema, queue).await?;
+        say(match changed {
+            true => format!("paused queue {queue}"),
+            false => format!("queue {queue} was paused already"),
+        });
+        changes.push(json!({"queue": queue, "changed": changed}));
+    }
+    global.conclude(&changes)
+}
+
+/// Asks whether to pause a queue that nobody has used, which is probably misspelled.
+fn unused(queue: &str, used: &[&str]) -> String {
+    let hint = match nearest(queue, used.iter().copied()) {
+        Some(near) => format!(" (did you mean `{near}`?)"),
+        None => String::new(),
+    };
+    format!("pause queue {queue}, which has never been used{hint}")
+}
+
+/// Resumes queues. Checks all names before the first change.
+async fn resume(global: &Global, queues: &[String]) -> Result<Exit, Failure> {
     queues.iter().try_for_each(|queue| check_queue(queue))?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for queue in queues {
-        let changed = match pauses {
-            true => verbs::pause(&mut conn, &schema, queue).await?,
-            false => verbs::resume(&mut conn, &schema, queue).await?,
-        };
-        say(match (pauses, changed) {
-            (true, true) => format!("paused queue {queue}"),
-            (true, false) => format!("queue {queue} was paused already"),
-            (false, true) => format!("resumed queue {queue}"),
-            (false, false) => format!("queue {queue} was not paused"),
+        let changed = verbs::resume(&mut conn, &schema, queue).await?;
+        say(match changed {
+            true => format!("resumed queue {queue}"),
+            false => format!("queue {queue} was not paused"),
         });
         changes.push(json!({"queue": queue, "changed": changed}));
     }
