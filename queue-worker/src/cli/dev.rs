@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::confirm::confirm;
 use super::output::say;
 use super::start::ProcessFlags;
 use super::{Database, Exit, Failure, Global, migrate, start};
@@ -18,7 +19,8 @@ Starts a private Postgres on a Unix socket, with the programs of an installed on
 migrations; and runs jobs as `queue start` would. The data is kept between runs. Prints where the
 data is, and how to use the same database with other commands.
 
-If DATABASE_URL is set, uses that database and starts no Postgres.";
+If DATABASE_URL or queue.toml names a database, asks whether to migrate and use that one; with
+--database-url does so. It starts no Postgres then.";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -26,6 +28,9 @@ pub(super) struct Dev {
     /// The directory for the database
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
+    /// Uses the database that DATABASE_URL or queue.toml names, without a confirmation
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     flags: ProcessFlags,
 }
@@ -34,6 +39,14 @@ impl Dev {
     pub(super) async fn run<S: State>(self, global: &Global, app: App<S>) -> Result<Exit, Failure> {
         let mut config = global.load()?;
         if config.database.url.is_some() {
+            let place = Database::configured(&config)?.place();
+            let question =
+                format!("migrate {place}, which --database-url does not name, and run jobs there");
+            let is_meant = self.yes || global.names_database();
+            if !confirm(&question, is_meant)? {
+                return Ok(Exit::Failed);
+            }
+            say(format!("using {place}"));
             return run(app, config).await;
         }
         let embedded = start_postgres(self.data).await?;

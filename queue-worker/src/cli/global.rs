@@ -42,6 +42,12 @@ impl Global {
         Config::load(&overrides).map_err(Failure::usage)
     }
 
+    /// Returns whether a flag names the database.
+    pub(super) fn names_database(&self) -> bool {
+        let mut settings = self.settings.iter();
+        settings.any(|given| given.variable == "DATABASE_URL")
+    }
+
     /// Prints a result: with `--json` as JSON, otherwise as text.
     pub(super) fn print<T: Serialize + ?Sized>(
         &self,
