@@ -42,7 +42,8 @@ pub(crate) mod context;
 ///     .on_failed(|job| eprintln!("{} {} failed", job.kind, job.job_id));
 /// ```
 pub struct App<S> {
-    pub(crate) state: Arc<S>,
+    /// None until the command line has built it.
+    pub(crate) state: Option<Arc<S>>,
     pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
     types: BTreeMap<&'static str, NewJobOf>,
@@ -69,13 +70,20 @@ pub enum InvalidApp {
     /// Two recurring jobs have the same name.
     #[error("the recurring job `{0}` is declared twice: give each a name of its own")]
     DuplicateRecurringJob(String),
+    /// It is the one of a command line, which has not built the state yet.
+    #[error("the application has no state yet: only its command line can run it")]
+    NoState,
 }
 
 impl<S: Send + Sync + 'static> App<S> {
     /// Makes an application without any kinds of jobs.
     pub fn new(state: S) -> Self {
+        Self::without_state().with_state(state)
+    }
+
+    pub(crate) fn without_state() -> Self {
         Self {
-            state: Arc::new(state),
+            state: None,
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
             types: BTreeMap::new(),
@@ -83,6 +91,11 @@ impl<S: Send + Sync + 'static> App<S> {
             recurring_jobs: Vec::new(),
             problems: Vec::new(),
         }
+    }
+
+    pub(crate) fn with_state(mut self, state: S) -> Self {
+        self.state = Some(Arc::new(state));
+        self
     }
 
     /// Adds a kind of job. Mistakes are reported together when the process is made.

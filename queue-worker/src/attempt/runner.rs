@@ -129,8 +129,12 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: &InFlightJob,
         slot: Slot,
     ) -> Verdict {
+        let Some(state) = self.app.state.clone() else {
+            // Not reached: such an application is refused when the process is made.
+            return Verdict::End(End::Release);
+        };
         let run = RunContext {
-            state: Arc::clone(&self.app.state),
+            state,
             queue: self.queue.clone(),
             process: self.process,
             claim: Some(job.claim),

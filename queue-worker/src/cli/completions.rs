@@ -1,11 +1,9 @@
 //! `queue completions SHELL`
 
-use std::path::Path;
-
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::output::print;
+use super::output::{print, program_name};
 use super::{Exit, Failure};
 
 const EXAMPLES: &str = "\
@@ -24,11 +22,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self, mut command: Command) -> Result<Exit, Failure> {
         let mut script = Vec::new();
-        // An application's own program is completed under its name.
-        let path = std::env::args_os().next().unwrap_or_default();
-        let name = Path::new(&path).file_name().unwrap_or("queue".as_ref());
-        let name = name.to_string_lossy();
-        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        clap_complete::generate(self.shell, &mut command, program_name(), &mut script);
         print(String::from_utf8_lossy(&script))?;
         Ok(Exit::Fine)
     }

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
 use super::{Exit, Failure};
-use crate::config::{Config, DatabaseSettings};
+use crate::config::{Config, DatabaseSettings, Settings};
 use crate::pooler::{self, Pooling};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,17 +69,20 @@ impl Database {
 
     /// Makes a handle to enqueue with, which connects to the server when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
-        self.queue_on(self.server.as_ref().unwrap_or(&self.options))
+        self.queue_on(self.server.as_ref().unwrap_or(&self.options), 0)
     }
 
-    /// Makes the handle of a process, which finds out whether there is a pooler.
-    pub(super) fn queue_of_process(&self) -> Result<Queue, Failure> {
-        self.queue_on(&self.options)
+    /// Makes the handle of a process, which finds out whether there is a pooler. Its pool, which the
+    /// state of an application is built with, has a connection for each job that runs.
+    pub(super) fn queue_of_process(&self, settings: &Settings) -> Result<Queue, Failure> {
+        let workers = settings.workers.iter();
+        let jobs: usize = workers.map(|worker| worker.concurrency).sum();
+        self.queue_on(&self.options, u32::try_from(jobs).unwrap_or(u32::MAX))
     }
 
-    fn queue_on(&self, options: &PgConnectOptions) -> Result<Queue, Failure> {
+    fn queue_on(&self, options: &PgConnectOptions, jobs: u32) -> Result<Queue, Failure> {
         let pool = PgPoolOptions::new()
-            .max_connections(2)
+            .max_connections(jobs.saturating_add(2))
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options.clone());
         Ok(Queue::new(pool).in_schema(self.schema.name())?)
@@ -114,7 +117,7 @@ mod tests {
 
     fn at(url: &str) -> Config {
         Config {
-            settings: crate::config::Settings::default(),
+            settings: Settings::default(),
             database: DatabaseSettings {
                 url: Some(url.to_owned()),
                 schema: "queue".to_owned(),

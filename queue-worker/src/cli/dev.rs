@@ -8,8 +8,7 @@ use clap::Args;
 use super::confirm::confirm;
 use super::output::say;
 use super::start::ProcessFlags;
-use super::{Database, Exit, Failure, Global, migrate, start};
-use crate::App;
+use super::{Database, Exit, Failure, Global, Program, migrate, start};
 use crate::app::State;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedOptions};
@@ -36,7 +35,11 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    pub(super) async fn run<S: State>(self, global: &Global, app: App<S>) -> Result<Exit, Failure> {
+    pub(super) async fn run<S: State>(
+        self,
+        global: &Global,
+        program: Program<S>,
+    ) -> Result<Exit, Failure> {
         let mut config = global.load()?;
         if config.database.url.is_some() {
             let place = Database::configured(&config)?.place();
@@ -47,7 +50,7 @@ impl Dev {
                 return Ok(Exit::Failed);
             }
             say(format!("using {place}"));
-            return run(app, config).await;
+            return run(program, config).await;
         }
         let embedded = start_postgres(self.data).await?;
         let url = embedded.url();
@@ -56,7 +59,7 @@ impl Dev {
             "to use it with other commands: export DATABASE_URL='{url}'"
         ));
         config.database.url = Some(url);
-        let ended = run(app, config).await;
+        let ended = run(program, config).await;
         embedded.stop().await.map_err(anyhow::Error::new)?;
         ended
     }
@@ -72,7 +75,7 @@ async fn start_postgres(data: Option<PathBuf>) -> Result<Embedded, Failure> {
     started.map_err(|error| Failure::new(Exit::Unreachable, error))
 }
 
-async fn run<S: State>(app: App<S>, config: Config) -> Result<Exit, Failure> {
+async fn run<S: State>(program: Program<S>, config: Config) -> Result<Exit, Failure> {
     migrate::apply(&Database::configured(&config)?).await?;
-    start::run(app, config).await
+    start::run(program, config).await
 }

@@ -46,6 +46,8 @@ mod args;
 mod global;
 mod output;
 
+mod program;
+
 mod exit;
 
 use std::ffi::OsString;
@@ -53,12 +55,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::App;
 use crate::app::State;
 use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
+use output::{own_words, program_name};
 use start::ProcessFlags;
+
+pub use program::Program;
 
 const ABOUT: &str = "Durable background jobs on Postgres";
 
@@ -96,7 +100,6 @@ the file.";
 #[derive(Parser)]
 #[command(
     name = "queue",
-    version,
     about = ABOUT,
     long_about = LONG_ABOUT,
     after_help = "See `--help` for examples and exit codes.",
@@ -104,11 +107,11 @@ the file.";
     arg_required_else_help = true,
     infer_subcommands = true
 )]
-struct Cli {
+struct Cli<C: Subcommand = Command> {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: C,
 }
 
 #[derive(Subcommand)]
@@ -145,11 +148,30 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Runs the command line of this process on a new runtime.
-pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
+/// The commands of a program that is called `jobs`: `jobs list` instead of `jobs jobs list`.
+#[derive(Subcommand)]
+enum CommandOfJobs {
+    #[command(flatten)]
+    Jobs(jobs::Command),
+    #[command(flatten)]
+    Other(Command),
+}
+
+impl From<CommandOfJobs> for Command {
+    fn from(command: CommandOfJobs) -> Self {
+        match command {
+            CommandOfJobs::Jobs(command) => Self::Jobs(command.into()),
+            CommandOfJobs::Other(command) => command,
+        }
+    }
+}
+
+/// Runs the command line of this process on a new runtime: that of an [`App`], or of a [`Program`],
+/// which builds its state when it is needed. Help and hints name the program as it is called.
+pub fn run<S: Send + Sync + 'static>(program: impl Into<Program<S>>) -> ExitCode {
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
-            let exit = runtime.block_on(run_async(app));
+            let exit = runtime.block_on(run_async(program));
             // A blocking job that ignores the request to stop must not keep the program running.
             runtime.shutdown_background();
             exit
@@ -162,8 +184,10 @@ pub fn run<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
 }
 
 /// Runs the command line of this process inside a runtime.
-pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
-    let cli = match parse(std::env::args_os()) {
+pub async fn run_async<S: Send + Sync + 'static>(program: impl Into<Program<S>>) -> ExitCode {
+    let program = program.into();
+    let commands = commands(&program_name(), program.version);
+    let cli = match parse(commands, std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe while printing help is not an error.
@@ -174,7 +198,7 @@ pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
             };
         }
     };
-    let exit = dispatch(app, cli).await.unwrap_or_else(|failure| {
+    let exit = dispatch(program, cli).await.unwrap_or_else(|failure| {
         if let Some(message) = failure.message() {
             output::say(format!("error: {message}"));
         }
@@ -183,39 +207,68 @@ pub async fn run_async<S: Send + Sync + 'static>(app: App<S>) -> ExitCode {
     exit.into()
 }
 
-/// Returns the commands. Help shows the names of environment variables but not their values, which
-/// may contain passwords.
-fn command() -> clap::Command {
-    let hide_values = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
-    hide_values(Cli::command()).mut_subcommands(hide_values)
+/// Returns the commands, in the words of this program. Help shows the names of environment variables
+/// but not their values, which may contain passwords.
+fn commands(program: &str, version: &'static str) -> clap::Command {
+    let commands = match program {
+        "jobs" => Cli::<CommandOfJobs>::command().mut_subcommand("jobs", |jobs| jobs.hide(true)),
+        _ => Cli::<Command>::command(),
+    };
+    customized(commands.version(version).display_name(program))
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
-    let matches = command.try_get_matches_from_mut(args)?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    cli.global.settings = given_settings(&command, &matches);
-    Ok(cli)
+fn customized(command: clap::Command) -> clap::Command {
+    let mut command = command.mut_args(|arg| arg.hide_env_values(true));
+    if let Some(help) = command.get_after_help() {
+        let help = own_words(&help.to_string());
+        command = command.after_help(help);
+    }
+    if let Some(help) = command.get_after_long_help() {
+        let help = own_words(&help.to_string());
+        command = command.after_long_help(help);
+    }
+    command.mut_subcommands(customized)
 }
 
-async fn dispatch<S: State>(app: App<S>, cli: Cli) -> Result<Exit, Failure> {
+fn parse(
+    mut commands: clap::Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Cli, clap::Error> {
+    let matches = commands.try_get_matches_from_mut(args)?;
+    // The commands of a program that is called `jobs` are among these.
+    let Cli {
+        mut global,
+        command,
+    } = Cli::<CommandOfJobs>::from_arg_matches(&matches)
+        .map_err(|error| error.format(&mut commands))?;
+    global.settings = given_settings(&commands, &matches);
+    Ok(Cli {
+        global,
+        command: command.into(),
+    })
+}
+
+async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
+    let app = &program.app;
     let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
     log::start(&global, runs_jobs)?;
     match command {
-        Command::Start(_flags) => start::run(app, global.load()?).await,
-        Command::Check(_flags) => check::run(&global, app),
+        Command::Start(_flags) => start::run(program, global.load()?).await,
+        Command::Check(_flags) => check::run(&global, program.app),
         Command::Migrate(command) => command.run(&global).await,
-        Command::Enqueue(command) => command.run(&global, &app).await,
+        Command::Enqueue(command) => command.run(&global, app).await,
         Command::Jobs(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
-        Command::Recurring(command) => command.run(&global, &app).await,
+        Command::Recurring(command) => command.run(&global, app).await,
         Command::Processes => processes::run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
-        Command::Dev(command) => command.run(&global, app).await,
-        Command::Completions(command) => command.run(Cli::command()),
+        Command::Dev(command) => command.run(&global, program).await,
+        Command::Completions(completions) => {
+            completions.run(commands(&program_name(), program.version))
+        }
     }
 }
 
@@ -225,12 +278,13 @@ mod tests {
 
     #[test]
     fn the_commands_are_valid() {
-        Cli::command().debug_assert();
+        commands("queue", "1").debug_assert();
+        commands("jobs", "1").debug_assert();
     }
 
     #[test]
     fn help_does_not_show_values_of_environment_variables() {
-        let command = command();
+        let command = commands("queue", "1");
         let commands = command.get_subcommands().chain([&command]);
         let mut with_variable = commands
             .flat_map(clap::Command::get_arguments)
@@ -245,7 +299,7 @@ mod tests {
             ["queue", "jobs", "--json", "list"],
             ["queue", "jobs", "list", "--json"],
         ] {
-            let cli = Cli::try_parse_from(args).unwrap();
+            let cli = Cli::<Command>::try_parse_from(args).unwrap();
             assert!(cli.global.json, "{args:?}");
         }
     }
@@ -254,7 +308,8 @@ mod tests {
     fn flags_give_settings_anywhere_on_the_line() {
         let line = "queue --schema jobs start --concurrency 3 --config other.toml";
 
-        let cli = parse(line.split(' ').map(OsString::from)).unwrap_or_else(|error| error.exit());
+        let line = line.split(' ').map(OsString::from);
+        let cli = parse(commands("queue", "1"), line).unwrap_or_else(|error| error.exit());
 
         let given = cli.global.settings.iter();
         let mut given: Vec<_> = given

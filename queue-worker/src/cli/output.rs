@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
+use std::path::Path;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Local, Utc};
@@ -26,10 +27,40 @@ pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     })
 }
 
-/// Prints a message for people to the standard error.
+/// Prints a message for people to the standard error, in the words of this program.
 pub(super) fn say(text: impl AsRef<str>) {
     // There is no other place to report that the standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", own_words(text.as_ref()));
+}
+
+/// Returns the name by which this program was called.
+pub(super) fn program_name() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_name().unwrap_or("queue".as_ref());
+    name.to_string_lossy().into_owned()
+}
+
+/// Writes the commands in a text as they are called: `queue jobs` is `shop jobs` in a program `shop`.
+pub(super) fn own_words(text: &str) -> String {
+    in_words_of(&program_name(), text)
+}
+
+fn in_words_of(program: &str, text: &str) -> String {
+    let before = ["`", "  ", "| "].into_iter();
+    let text = before.fold(text.to_owned(), |text, before| {
+        let command = format!("{before}queue ");
+        text.replace(&command, &format!("{before}{program} "))
+    });
+    if program != "jobs" {
+        return text;
+    }
+    // Such a program has the commands of `queue jobs` as its own. Columns keep their places.
+    let verbs = ["list", "show", "retry", "discard", "cancel", "run"].into_iter();
+    let text = verbs.fold(text, |text, verb| {
+        text.replace(&format!("jobs jobs {verb}"), &format!("jobs {verb}"))
+    });
+    let text = text.replace("jobs jobs     ", "jobs list");
+    text.replace("jobs jobs", "jobs list")
 }
 
 /// Prints one JSON value: indented on a terminal, otherwise on one line.
@@ -225,6 +256,20 @@ mod tests {
         assert_eq!(counted(1, "job", "jobs"), "1 job");
         assert_eq!(counted(1_234_567, "job", "jobs"), "1,234,567 jobs");
         assert_eq!(counted(100, "job", "jobs"), "100 jobs");
+    }
+
+    #[test]
+    fn commands_are_written_as_the_program_is_called() {
+        let text = "run `queue jobs show 7` or `queue jobs`, see queue.toml";
+        assert_eq!(in_words_of("queue", text), text);
+        assert_eq!(
+            in_words_of("shop", text),
+            "run `shop jobs show 7` or `shop jobs`, see queue.toml"
+        );
+        assert_eq!(
+            in_words_of("jobs", text),
+            "run `jobs show 7` or `jobs list`, see queue.toml"
+        );
     }
 
     #[test]

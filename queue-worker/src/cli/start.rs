@@ -6,7 +6,7 @@ use clap::Args;
 use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
-use super::{Database, Exit, Failure};
+use super::{Database, Exit, Failure, Program};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -58,18 +58,24 @@ pub(super) struct ProcessFlags {
 }
 
 /// Runs a process until it is asked to stop.
-pub(super) async fn run<S: State>(app: App<S>, config: Config) -> Result<Exit, Failure> {
+pub(super) async fn run<S: State>(
+    mut program: Program<S>,
+    config: Config,
+) -> Result<Exit, Failure> {
     let database = Database::configured(&config)?;
-    let app = complete(app, &config)?;
+    program.app = complete(program.app, &config)?;
     match &config.file {
         Some(file) => tracing::info!(file = %file.display(), "read the configuration"),
         None => tracing::info!("found no queue.toml; using the environment, flags and defaults"),
     }
-    for warning in warnings(&config, &app) {
+    for warning in warnings(&config, &program.app) {
         tracing::warn!("{warning}");
     }
-    let process =
-        Process::new(database.queue_of_process()?, app, config.settings).map_err(Failure::usage)?;
+    let queue = database.queue_of_process(&config.settings)?;
+    let app = program
+        .complete(queue.pool().clone(), config.settings.clone())
+        .await?;
+    let process = Process::new(queue, app, config.settings).map_err(Failure::usage)?;
     process.run_until_signal().await;
     Ok(Exit::Fine)
 }

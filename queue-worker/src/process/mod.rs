@@ -88,6 +88,9 @@ impl<S: Send + Sync + 'static> Process<S> {
     pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
         let mut problems: Vec<ProcessProblem> =
             app.problems().iter().cloned().map(Into::into).collect();
+        if app.state.is_none() {
+            problems.push(InvalidApp::NoState.into());
+        }
         problems.extend(settings.problems().into_iter().map(Into::into));
         if !problems.is_empty() {
             return Err(InvalidProcess { problems });

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use queue_worker::{App, Cx, Job, Limits, Options, Perform, Unique, cli};
+use queue_worker::cli::{self, Program};
+use queue_worker::{BoxError, Cx, Job, Limits, Options, Perform, Settings, Unique};
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 
 #[derive(Serialize, Deserialize)]
 struct Send {}
@@ -16,10 +18,10 @@ impl Job for Send {
     }
 }
 
-impl Perform<()> for Send {
+impl Perform<Shop> for Send {
     type Error = std::io::Error;
 
-    async fn perform(self, _cx: Cx<()>) -> Result<(), std::io::Error> {
+    async fn perform(self, _cx: Cx<Shop>) -> Result<(), std::io::Error> {
         Ok(())
     }
 }
@@ -46,14 +48,35 @@ impl Job for IndexPage {
     }
 }
 
-impl Perform<()> for IndexPage {
+impl Perform<Shop> for IndexPage {
     type Error = std::io::Error;
 
-    async fn perform(self, _cx: Cx<()>) -> Result<(), std::io::Error> {
+    async fn perform(self, _cx: Cx<Shop>) -> Result<(), std::io::Error> {
         Ok(())
     }
 }
 
+/// The state, which needs the database.
+struct Shop;
+
+impl Shop {
+    async fn open(pool: PgPool, settings: Settings) -> Result<Self, BoxError> {
+        if let Ok(reason) = std::env::var("REFUSE_THE_STATE") {
+            return Err(reason.into());
+        }
+        let database: String = sqlx::query_scalar("select current_database()::text")
+            .fetch_one(&pool)
+            .await?;
+        let concurrency = settings.workers[0].concurrency;
+        tracing::info!(database, concurrency, "built the state");
+        Ok(Self)
+    }
+}
+
 fn main() -> ExitCode {
-    cli::run(App::new(()).register::<Send>().register::<IndexPage>())
+    let program = Program::new(
+        |app| app.register::<Send>().register::<IndexPage>(),
+        Shop::open,
+    );
+    cli::run(program.version("7.8.9"))
 }

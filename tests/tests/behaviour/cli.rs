@@ -15,7 +15,7 @@ async fn without_a_database_the_error_says_what_to_do() {
     let said = shell.refused(2, &["jobs"]).await;
     assert_eq!(
         said,
-        "error: no database given: set DATABASE_URL, or `queue dev` starts one\n"
+        "error: no database given: set DATABASE_URL, or `test-queue dev` starts one\n"
     );
 }
 
@@ -40,7 +40,7 @@ async fn migrate_creates_the_tables_and_other_commands_report_missing_ones() {
     let elsewhere = |line: &[&'static str]| [line, &["--schema", "elsewhere"]].concat();
 
     let said = shell.refused(1, &elsewhere(&["jobs"])).await;
-    assert!(said.contains("run `queue migrate`"), "{said}");
+    assert!(said.contains("run `test-queue migrate`"), "{said}");
     shell.refused(1, &elsewhere(&["migrate", "status"])).await;
     shell.print(&elsewhere(&["migrate"])).await;
     let status = shell.json(&elsewhere(&["migrate", "status"])).await;
@@ -334,7 +334,7 @@ async fn jobs_that_cannot_be_changed_are_listed_with_the_reason() {
     let said = shell
         .refused(2, &["jobs", "discard", "--state", "running"])
         .await;
-    assert!(said.contains("use `queue jobs cancel`"), "{said}");
+    assert!(said.contains("use `test-queue jobs cancel`"), "{said}");
     let said = shell.refused(2, &["jobs", "retry"]).await;
     assert!(said.contains("which jobs?"), "{said}");
 }
@@ -357,6 +357,45 @@ async fn queues_are_paused_resumed_and_cleared() {
     let cleared = shell.json(&["queues", "clear", "mail", "--yes"]).await;
     assert_eq!(cleared, json!({"queue": "mail", "discarded": 1}));
     shell.refused(2, &["queues", "pause", "mail*"]).await;
+}
+
+#[tokio::test]
+async fn an_unused_queue_is_paused_only_after_a_confirmation() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell
+        .print(&["enqueue", "a", "--queue", "mail", "--force"])
+        .await;
+
+    let said = shell.refused(2, &["queues", "pause", "mail", "mial"]).await;
+    assert!(said.contains("did you mean `mail`?"), "{said}");
+    assert!(said.contains("add --yes"), "{said}");
+    assert_eq!(world.count("queues where paused_at is not null").await, 0);
+    shell.print(&["queues", "pause", "mial", "--yes"]).await;
+    shell.print(&["queues", "pause", "mail", "mial"]).await;
+    assert_eq!(world.count("queues where paused_at is not null").await, 2);
+}
+
+#[tokio::test]
+async fn dev_uses_a_database_of_the_environment_only_after_a_confirmation() {
+    let world = World::in_schema("elsewhere").await;
+    let shell = Shell::on(&world);
+
+    let refusal = shell.refused(2, &["dev"]).await;
+    assert!(refusal.contains("and run jobs there"), "{refusal}");
+    assert!(refusal.contains("--database-url"), "{refusal}");
+    let has_tables = "select to_regclass('queue.jobs') is not null";
+    assert!(!world.value::<bool>(has_tables).await);
+
+    let url = world.url();
+    let line = ["dev", "--database-url", &url];
+    let child = shell.command(&line).spawn().unwrap();
+    eventually("the tables are there", async || {
+        world.value(has_tables).await
+    })
+    .await;
+    let output = stopped_by(child, Signal::TERM).await;
+    assert!(said(&output).contains("using the database"));
 }
 
 /// A recurring job that is not due while the test runs.

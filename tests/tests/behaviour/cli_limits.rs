@@ -204,7 +204,7 @@ async fn blocked_jobs_are_discarded_and_cancelled_but_not_retried() {
 
     let said = shell.refused(1, &["jobs", "retry", &ids[0]]).await;
     assert!(
-        said.contains("it is blocked: use `queue jobs run`"),
+        said.contains("it is blocked: use `test-queue jobs run`"),
         "{said}"
     );
     shell.print(&["jobs", "discard", &ids[0]]).await;

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::shell::example;
 use queue_core::NewJob;
 use queue_tests::world::World;
 use queue_worker::Options;
@@ -70,7 +71,7 @@ impl Fixture {
     }
 
     fn scan(&self, args: &[&OsStr]) -> Command {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("scan"));
         command
             .args(["--database-url", &self.world.url(), "--manifests"])
             .arg(self.directory.path().join("manifests"))
@@ -105,19 +106,6 @@ impl Fixture {
             .await
             .unwrap();
     }
-}
-
-/// Returns the example program, which is built together with the tests.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.ancestors().nth(2).unwrap().join("examples/scan");
-    assert!(
-        example.exists(),
-        "{} is missing: run the tests with bin/test, or build it with \
-         `cargo build --workspace --examples`",
-        example.display()
-    );
-    example
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! Runs the program like a shell.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use queue_tests::world::World;
@@ -93,4 +94,17 @@ pub(crate) async fn stopped_by(child: Child, signal: Signal) -> Output {
     kill_process(Pid::from_child(&child), signal).unwrap();
     let waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
     waiting.await.unwrap()
+}
+
+/// Returns an example program, which is built together with the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        example.exists(),
+        "{} is missing: run the tests with bin/test, or build it with \
+         `cargo build --workspace --examples`",
+        example.display()
+    );
+    example
 }

@@ -32,7 +32,7 @@ run. `queue jobs show` shows this. Their limits apply again to a further attempt
 
 /// Which jobs to change: ids or a filter.
 #[derive(Debug, Args)]
-pub(super) struct Which {
+pub(in crate::cli) struct Which {
     /// The jobs, by id
     #[arg(value_name = "ID", value_parser = job_id,
         conflicts_with_all = ["state", "queue", "kind", "tag", "error", "args_contain", "older_than"])]

@@ -13,7 +13,7 @@ const LIMIT: u32 = 50;
 const ARGS_MAX: usize = 60;
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     #[command(flatten)]
     filter: FilterArgs,
     /// The maximum number of jobs
@@ -27,6 +27,14 @@ pub(super) struct List {
     #[arg(long)]
     args: bool,
 }
+
+/// The list without any flags.
+pub(super) const NEWEST: List = List {
+    filter: FilterArgs::NONE,
+    limit: LIMIT,
+    below: None,
+    args: false,
+};
 
 impl List {
     pub(super) fn says_nothing(&self) -> bool {

@@ -34,7 +34,7 @@ pub(super) struct Jobs {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Lists jobs, newest first [default]
     List(list::List),
     /// Shows one job with all its attempts
@@ -51,6 +51,15 @@ enum Command {
     /// Runs blocked jobs despite their limits
     #[command(after_help = change::RUN_HELP)]
     Run(change::Which),
+}
+
+impl From<Command> for Jobs {
+    fn from(command: Command) -> Self {
+        Self {
+            command: Some(command),
+            list: list::NEWEST,
+        }
+    }
 }
 
 impl Jobs {

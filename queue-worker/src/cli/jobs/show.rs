@@ -13,7 +13,7 @@ use crate::cli::output::{ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_lin
 use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(in crate::cli) struct Show {
     /// The job
     #[arg(value_parser = job_id)]
     id: JobId,
