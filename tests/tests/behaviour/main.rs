@@ -45,3 +45,4 @@ mod test_databases;
 mod testing;
 mod unique;
 mod waking;
+mod web;
