@@ -51,6 +51,11 @@ pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "40001" || code == "40P01")
 }
 
+/// Returns whether the server refused a write: it is a standby, or transactions are read-only by default.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "25006")
+}
+
 /// Returns whether an error means that the tables of the queue are missing.
 pub fn is_not_migrated(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "42P01" || code == "3F000")

@@ -98,6 +98,9 @@ pub enum EnqueueError {
     /// The tables of the queue are missing.
     #[error("the tables of the queue are missing: run `queue migrate` against this database")]
     NotMigrated(#[source] sqlx::Error),
+    /// The database takes no writes: it is a standby, or transactions are read-only by default.
+    #[error("the database takes no writes (`queue doctor` finds the reason)")]
+    ReadOnly(#[source] sqlx::Error),
     /// The database returned an error, or could not be reached.
     #[error("could not enqueue")]
     Database(#[source] sqlx::Error),
@@ -107,6 +110,8 @@ impl From<sqlx::Error> for EnqueueError {
     fn from(error: sqlx::Error) -> Self {
         if crate::db::is_not_migrated(&error) {
             Self::NotMigrated(error)
+        } else if crate::db::is_read_only(&error) {
+            Self::ReadOnly(error)
         } else {
             Self::Database(error)
         }

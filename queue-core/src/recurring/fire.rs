@@ -273,11 +273,11 @@ async fn enqueue_one(
     let outcome = match sent {
         Ok(Enqueued::New(id) | Enqueued::Replaced { id, .. }) => FiringOutcome::Enqueued(id),
         Ok(Enqueued::Kept(id) | Enqueued::Rejected(id)) => FiringOutcome::Overlapped(id),
-        Err(EnqueueError::Database(error) | EnqueueError::NotMigrated(error))
-            if is_transient(&error) =>
-        {
-            return Err(error);
-        }
+        Err(
+            EnqueueError::Database(error)
+            | EnqueueError::NotMigrated(error)
+            | EnqueueError::ReadOnly(error),
+        ) if is_transient(&error) => return Err(error),
         Err(error) => FiringOutcome::Failed(error),
     };
     let (word, job_id, reason) = match &outcome {

@@ -96,6 +96,11 @@ impl From<sqlx::Error> for Failure {
                  name their schema with --schema",
             );
         }
+        if queue_core::is_read_only(&error) {
+            let error = anyhow::Error::new(error)
+                .context("the database takes no writes (`queue doctor` finds the reason)");
+            return Self::new(Exit::Unreachable, error);
+        }
         if queue_core::is_transient(&error) {
             let error = anyhow::Error::new(error).context("lost the connection to the database");
             return Self::new(Exit::Unreachable, error);
@@ -130,7 +135,9 @@ impl From<InvalidName> for Failure {
 impl From<EnqueueError> for Failure {
     fn from(error: EnqueueError) -> Self {
         match error {
-            EnqueueError::NotMigrated(error) | EnqueueError::Database(error) => error.into(),
+            EnqueueError::NotMigrated(error)
+            | EnqueueError::ReadOnly(error)
+            | EnqueueError::Database(error) => error.into(),
             refused => Self::new(Exit::Usage, refused),
         }
     }

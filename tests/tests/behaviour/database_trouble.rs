@@ -593,3 +593,24 @@ async fn defaults_of_the_database_disturb_neither_processes_nor_enqueueing() {
     assert_eq!(world.count("attempts").await, 0);
     assert_tables_sound(world.pool()).await;
 }
+
+#[tokio::test]
+async fn an_enqueue_on_a_read_only_database_says_that_it_takes_no_writes() {
+    let world = World::new().await;
+    let name: String = world.value("select current_database()::text").await;
+    world
+        .sql(&format!(
+            "alter database {name} set default_transaction_read_only = on"
+        ))
+        .await;
+
+    let queue = Queue::new(pool(world.connect_options()));
+    let refused = queue.enqueue(Note::new("a")).await;
+    let said = Shell::on(&world)
+        .refused(3, &["enqueue", "greet", "--force"])
+        .await;
+
+    assert!(matches!(refused, Err(EnqueueError::ReadOnly(_))));
+    assert!(said.contains("takes no writes"), "{said}");
+    assert!(!said.contains("lost the connection"), "{said}");
+}
