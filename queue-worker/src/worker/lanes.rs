@@ -96,12 +96,14 @@ impl Lanes {
         is_new
     }
 
-    /// Notes all lanes that have jobs now and that this worker serves, and returns whether one was
-    /// new. When there are very many, those without jobs are dropped.
+    /// Notes all lanes that have jobs now and that this worker serves. Returns whether one was new, or
+    /// has become gated or open. When there are very many, those without jobs are dropped.
     pub(crate) fn learn_all(&mut self, found: &[FoundLane]) -> bool {
-        let mut is_new = false;
+        let mut is_news = false;
         for lane in found {
-            is_new |= self.learn_lane(lane);
+            let before = self.known.get(&key(lane));
+            let has_changed = before.is_some_and(|before| before.is_gated != lane.is_gated);
+            is_news |= self.learn_lane(lane) || has_changed;
             if let Some(known) = self.known.get_mut(&key(lane))
                 && known.is_gated != lane.is_gated
             {
@@ -118,7 +120,7 @@ impl Lanes {
             self.known
                 .retain(|key, _| found.contains(key) || named.contains(key.0.as_str()));
         }
-        is_new
+        is_news
     }
 
     /// Raises the floor of a lane above a job that was claimed or parked.
@@ -343,10 +345,11 @@ mod tests {
             is_gated: true,
             ..found(("a", 0))
         };
-        lanes.learn_all(&[gated]);
+        assert!(lanes.learn_all(std::slice::from_ref(&gated)));
+        assert!(!lanes.learn_all(&[gated]));
         lanes.learn("a", false);
         assert_eq!(groups(&mut lanes), ["true a:0 Open"]);
-        lanes.learn_all(&[found(("a", 0))]);
+        assert!(lanes.learn_all(&[found(("a", 0))]));
         assert_eq!(groups(&mut lanes), ["false a:0 Open"]);
     }
 }

@@ -12,7 +12,7 @@ use queue_core::transitions::unblock::run_anyway;
 use queue_core::{Conflict, JobId, JobState, Limits, Outcome};
 use queue_tests::soundness::until_idle;
 use queue_tests::stage::{Gated, Stage, gated, note};
-use queue_tests::world::{World, eventually, without_passes, worker};
+use queue_tests::world::{World, eventually, notifications, without_passes, worker};
 
 async fn allow(world: &World, name: &str, to: u32) -> LimitSet {
     set_by(world, name, to, SetBy::Operator).await
@@ -181,6 +181,26 @@ async fn a_limit_of_a_queue_holds_across_processes() {
     for process in processes {
         process.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_first_job_under_a_limit_of_its_kind_does_not_wait_for_the_poll_interval() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    allow(&world, "@kind/note", 1).await;
+    let mut settings = worker("*", 10);
+    if notifications() {
+        settings.workers[0].poll_interval = Duration::from_secs(3_600);
+    }
+    let process = world.start(stage.app(), settings);
+    if notifications() {
+        world.until("idle_processes", 1).await;
+    }
+
+    let first = note(&world, "first", Limits::none()).await;
+
+    world.until_state(first, "finished").await;
+    process.stop().await;
 }
 
 #[tokio::test]
