@@ -32,8 +32,5 @@ pub async fn facts(
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<Facts>, sqlx::Error> {
-    sqlx::query_as(schema.sql(FACTS))
-        .bind(jobs)
-        .fetch_all(conn)
-        .await
+    schema.query_as(FACTS).bind(jobs).fetch_all(conn).await
 }

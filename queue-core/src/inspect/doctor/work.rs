@@ -13,11 +13,14 @@ const BACKLOG: &str = include_str!("backlog.sql");
 const CLOSED_LIMITS: &str = include_str!("closed_limits.sql");
 const OVERDUE: &str = include_str!("overdue.sql");
 const OVERDUE_RECURRING_JOBS: &str = include_str!("overdue_recurring_jobs.sql");
+const PAUSED_RECURRING_JOBS: &str = include_str!("paused_recurring_jobs.sql");
+const SOURCES: &str = include_str!("sources.sql");
+const UNDECODABLE_KINDS: &str = include_str!("undecodable_kinds.sql");
 const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
-/// How many overdue recurring jobs are read.
+/// How many overdue or paused recurring jobs are read.
 const RECURRING_JOBS_MAX: i64 = 100;
 
 pub(super) struct Work {
@@ -28,6 +31,9 @@ pub(super) struct Work {
     pub(super) overdue: Count,
     pub(super) overdue_seconds: f64,
     pub(super) overdue_recurring_jobs: Vec<OverdueRecurringJob>,
+    pub(super) paused_recurring_jobs: Vec<String>,
+    pub(super) sources: Vec<Source>,
+    pub(super) undecodable: Vec<KindCount>,
     pub(super) orphans: i64,
     pub(super) failed: Vec<KindCount>,
 }
@@ -47,6 +53,14 @@ pub(super) struct Backlog {
 pub(super) struct OverdueRecurringJob {
     pub(super) name: String,
     pub(super) overdue_seconds: f64,
+}
+
+/// A source, and how many recurring jobs it has.
+#[derive(FromRow)]
+pub(super) struct Source {
+    #[sqlx(rename = "source")]
+    pub(super) name: String,
+    pub(super) count: i64,
 }
 
 /// A limit of 0, and how many jobs wait for it.
@@ -77,6 +91,17 @@ pub(super) async fn read(
             .query_as(OVERDUE_RECURRING_JOBS)
             .bind(OVERDUE_AFTER_MS)
             .bind(RECURRING_JOBS_MAX)
+            .fetch_all(&mut *conn)
+            .await?,
+        paused_recurring_jobs: schema
+            .query_scalar(PAUSED_RECURRING_JOBS)
+            .bind(RECURRING_JOBS_MAX)
+            .fetch_all(&mut *conn)
+            .await?,
+        sources: schema.query_as(SOURCES).fetch_all(&mut *conn).await?,
+        undecodable: schema
+            .query_as(UNDECODABLE_KINDS)
+            .bind(i64::from(COUNT_MAX))
             .fetch_all(&mut *conn)
             .await?,
         orphans: schema.query_scalar(ORPHANS).fetch_one(&mut *conn).await?,

@@ -5,11 +5,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::super::work::{Backlog, ClosedLimit, Work};
+use super::super::work::{Backlog, ClosedLimit, Source, Work};
 use super::super::{Finding, Severity};
 use super::{error, finding, jobs, warning};
 use crate::inspect::ProcessSummary;
 use crate::inspect::spell_duration as spell;
+use crate::inspect::stats::KindCount;
 
 /// How long a job may be ready before it is reported.
 const LATE_SECONDS: f64 = 60.0;
@@ -39,6 +40,9 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     findings.extend(late(&work.backlog, &serving));
     findings.extend(overdue(work));
     findings.extend(overdue_recurring_jobs(work));
+    findings.extend(paused_recurring_jobs(work));
+    findings.extend(abandoned_sources(&work.sources, &live));
+    findings.extend(work.undecodable.iter().map(undecodable));
     findings.extend(failed(work));
     findings
 }
@@ -227,6 +231,57 @@ fn overdue_recurring_jobs(work: &Work) -> Option<Finding> {
         "start a process with its scheduler on (`scheduler.enabled = true`, the default); if one \
          runs, its log names the recurring jobs that it does not understand",
     ))
+}
+
+fn paused_recurring_jobs(work: &Work) -> Option<Finding> {
+    let paused = &work.paused_recurring_jobs;
+    let names = some_of(paused.iter().cloned());
+    (!paused.is_empty()).then(|| {
+        warning(
+            "paused_recurring_jobs",
+            format!("recurring jobs that are paused: {names}"),
+            "they are not enqueued until they are resumed",
+            "run `queue recurring resume NAME` when they may be enqueued",
+        )
+    })
+}
+
+/// Finds sources that no live process declares. Finds nothing when no process is alive, which is a finding of
+/// its own.
+fn abandoned_sources(sources: &[Source], live: &[&ProcessSummary]) -> Vec<Finding> {
+    let declares = |process: &ProcessSummary, source: &Source| {
+        let declared = process.details.get("source");
+        declared.is_none_or(|declared| *declared == source.name)
+    };
+    let abandoned = sources
+        .iter()
+        .filter(|source| !live.is_empty() && !live.iter().any(|process| declares(process, source)));
+    abandoned
+        .map(|Source { name, count }| {
+            warning(
+                "abandoned_source",
+                format!("no live process is of the source {name}, which declared {count} recurring jobs"),
+                "they are still enqueued, although perhaps no program declares them any more",
+                format!(
+                    "start a program of that source; if there is none, see `queue recurring` and run \
+                     `queue recurring remove NAME` for those of {name}"
+                ),
+            )
+        })
+        .collect()
+}
+
+fn undecodable(kind: &KindCount) -> Finding {
+    let KindCount { kind, count } = kind;
+    warning(
+        "undecodable_kind",
+        format!(
+            "in the last hour, the arguments of {} of kind {kind} did not fit its type",
+            jobs(*count)
+        ),
+        "each try costs an attempt, and the last one fails the job",
+        "run a version of the program that can read them, then `queue jobs retry` those that have failed",
+    )
 }
 
 fn failed(work: &Work) -> Option<Finding> {

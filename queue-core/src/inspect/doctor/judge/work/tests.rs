@@ -22,6 +22,9 @@ fn healthy() -> Work {
         overdue: Count::default(),
         overdue_seconds: 0.0,
         overdue_recurring_jobs: Vec::new(),
+        paused_recurring_jobs: Vec::new(),
+        sources: Vec::new(),
+        undecodable: Vec::new(),
         orphans: 0,
         failed: Vec::new(),
     }
@@ -163,4 +166,26 @@ fn a_limit_of_zero_with_waiting_jobs_is_reported() {
         "the limit of import is 0, with 2 jobs waiting"
     );
     assert!(findings[0].next.contains("queue limits reset import"));
+}
+
+#[test]
+fn recurring_jobs_that_are_paused_or_whose_source_has_no_process_are_reported() {
+    let mut work = healthy();
+    work.processes[0].details = json!({"source": "shop"});
+    work.paused_recurring_jobs = vec!["nightly".to_owned()];
+    work.sources = ["shop", "old"]
+        .map(|name| Source {
+            name: name.to_owned(),
+            count: 2,
+        })
+        .into();
+
+    let findings = judge(&work);
+
+    assert_eq!(checks(&work), ["paused_recurring_jobs", "abandoned_source"]);
+    assert!(
+        findings[1].what.contains("source old"),
+        "{}",
+        findings[1].what
+    );
 }
