@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use queue_core::inspect::doctor::{self, Finding};
 use queue_core::recurring::pause;
-use queue_core::{NewJob, Options};
+use queue_core::{NewJob, Options, Queue};
 use queue_tests::recurring::{by, recurring_job, until_names};
-use queue_tests::stage::Stage;
+use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, worker};
+use queue_worker::{Process, Stop};
 use serde_json::json;
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgPool};
 
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
@@ -37,12 +38,94 @@ async fn role(world: &World, grants: &[&str]) -> String {
     role
 }
 
+async fn drop_role(world: &World, role: &str) {
+    world.sql(&format!("drop owned by {role}")).await;
+    world.sql(&format!("drop role {role}")).await;
+}
+
 /// Executes the grants that findings propose.
 async fn grant(world: &World, findings: &[Finding]) {
     for finding in findings {
         let statement = finding.next.split('`').nth(1).unwrap();
         world.sql(statement).await;
     }
+}
+
+#[tokio::test]
+async fn the_doctor_names_a_role_with_too_few_rights_and_the_grants_that_it_lacks() {
+    let world = World::new().await;
+    let may_enqueue = [
+        "usage on schema queue",
+        "select on all tables in schema queue",
+        "insert on queue.jobs, queue.ready",
+    ];
+    let role = role(&world, &may_enqueue).await;
+    let options = world.connect_options().username(&role);
+    let missing = async || {
+        let mut findings = examine(&world, options.clone()).await;
+        findings.retain(|finding| finding.check == "missing_rights");
+        findings
+    };
+
+    let findings = missing().await;
+    grant(&world, &findings).await;
+
+    assert!(findings[0].what.contains(&role), "{findings:?}");
+    let deletes =
+        |finding: &Finding| finding.next.contains("delete") && finding.next.contains("queue.ready");
+    assert!(findings.iter().any(deletes), "{findings:?}");
+    assert_eq!(missing().await, []);
+    let conn = &mut options.connect().await.unwrap();
+    let queue = Queue::new(world.pool().clone());
+    queue.enqueue(Note::new("a")).tx(conn).await.unwrap();
+    drop(std::mem::replace(conn, world.connect().await));
+    drop_role(&world, &role).await;
+}
+
+#[tokio::test]
+async fn the_doctor_of_a_role_that_may_read_nothing_names_the_grants_instead_of_an_error() {
+    let world = World::new().await;
+    let role = role(&world, &[]).await;
+    let options = world.connect_options().username(&role);
+
+    let findings = examine(&world, options.clone()).await;
+    assert_eq!(findings[0].check, "missing_rights");
+    grant(&world, &findings[..2]).await;
+
+    let findings = examine(&world, options).await;
+    assert_eq!(findings[0].check, "no_live_process");
+    drop_role(&world, &role).await;
+}
+
+#[tokio::test]
+async fn the_doctor_names_the_process_role_that_lacks_the_rights_to_end_a_job() {
+    let (world, stage) = (World::new().await, Stage::default());
+    let all_but_one = [
+        "usage on schema queue",
+        "select, insert, update, delete on all tables in schema queue",
+        "usage, select on all sequences in schema queue",
+    ];
+    let role = role(&world, &all_but_one).await;
+    let revoke = format!("revoke insert on queue.finished from {role}");
+    world.sql(&revoke).await;
+    let pool = PgPool::connect_lazy_with(world.connect_options().username(&role));
+    let process = Process::new(Queue::new(pool.clone()), stage.app(), worker("*", 1)).unwrap();
+    let stop = Stop::new();
+    let running = tokio::spawn(process.run(stop.clone()));
+    let job = world.queue.enqueue(Note::new("a")).await.unwrap().id();
+    stage.noted("a").await;
+
+    let findings = found(&world, "missing_rights").await;
+    grant(&world, &findings).await;
+
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let proposed = format!("run `grant insert on table queue.finished to {role}`");
+    assert_eq!(findings[0].next, proposed);
+    world.until_state(job, "finished").await;
+    stop.gracefully();
+    running.await.unwrap();
+    pool.close().await;
+    drop_role(&world, &role).await;
 }
 
 #[tokio::test]

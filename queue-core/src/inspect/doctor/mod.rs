@@ -4,6 +4,7 @@
 //! see of other sessions is not reported. No finding holds the text of a statement.
 
 mod judge;
+mod rights;
 mod server;
 mod work;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use self::rights::Lacking;
 use crate::migrate::{self, MIGRATIONS};
 use crate::sql::Schema;
 
@@ -49,15 +51,31 @@ pub async fn examine(
     schema: &Schema,
     dead_after: Duration,
 ) -> Result<Vec<Finding>, sqlx::Error> {
+    let lacking = rights::own(conn, schema).await?;
+    let mut findings = judge::own_rights(&lacking);
+    if !lacking.iter().any(Lacking::prevents_reading) {
+        findings.extend(examine_tables(conn, schema, dead_after).await?);
+    }
+    let server = server::read(conn, schema).await?;
+    findings.extend(judge::server(&server));
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(findings)
+}
+
+async fn examine_tables(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    dead_after: Duration,
+) -> Result<Vec<Finding>, sqlx::Error> {
     let migrated = migrate::status(conn, schema).await?;
     let known = MIGRATIONS.last().map_or(0, |last| last.version);
     let mut findings = judge::schema(schema.name(), migrated.version, known);
     if migrated.version == known {
         let work = work::read(conn, schema, dead_after).await?;
+        let processes = work.processes.iter().map(|process| process.name.as_str());
+        let lacking = rights::of_processes(conn, schema, processes).await?;
+        findings.extend(judge::rights_of_processes(&lacking));
         findings.extend(judge::work(&work));
     }
-    let server = server::read(conn, schema).await?;
-    findings.extend(judge::server(&server));
-    findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
 }

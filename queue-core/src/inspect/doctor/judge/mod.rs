@@ -1,8 +1,10 @@
 //! Judges the facts. Pure functions.
 
+mod rights;
 mod server;
 mod work;
 
+pub(super) use rights::{judge_of_processes as rights_of_processes, judge_own as own_rights};
 pub(super) use server::judge as server;
 pub(super) use work::judge as work;
 
