@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use queue_core::Schema;
+use queue_core::inspect::doctor;
 use queue_core::migrate::{self, MIGRATIONS, MigrateError, Migration, MigrationStatus, Status};
 use serde_json::json;
 
@@ -47,6 +48,9 @@ impl Migrate {
 async fn up(global: &Global) -> Result<Exit, Failure> {
     let database = Database::configured(&global.load()?)?;
     let applied = apply(&database).await?;
+    if let Some(finding) = doctor::encoding(&mut database.connect().await?).await? {
+        say(format!("warning: {}: {}", finding.what, finding.why));
+    }
     let schema = database.schema.name();
     say(match applied.len() as u64 {
         0 => format!("the schema `{schema}` is up to date"),

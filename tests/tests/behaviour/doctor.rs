@@ -9,9 +9,11 @@ use queue_tests::recurring::{by, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, worker};
 use queue_worker::{Process, Stop};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgPool};
+
+use crate::shell::Shell;
 
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,15 @@ async fn found(world: &World, check: &str) -> Vec<Finding> {
     let mut findings = examine(world, world.connect_options()).await;
     findings.retain(|finding| finding.check == check);
     findings
+}
+
+/// Runs the command, and returns the finding of a check.
+async fn reported(shell: &Shell, check: &str) -> Value {
+    let output = shell.run(&["doctor", "--json"]).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    let finding = findings.find(|finding| finding["check"] == check);
+    finding.unwrap_or_else(|| panic!("{report}")).clone()
 }
 
 /// Makes a role with the rights that these grants give, and returns its name.
@@ -126,6 +137,48 @@ async fn the_doctor_names_the_process_role_that_lacks_the_rights_to_end_a_job() 
     running.await.unwrap();
     pool.close().await;
     drop_role(&world, &role).await;
+}
+
+#[tokio::test]
+async fn the_doctor_says_why_a_database_takes_no_writes() {
+    let world = World::new().await;
+    let name: String = world.value("select current_database()::text").await;
+    let read_only = format!("alter database {name} set default_transaction_read_only = on");
+    world.sql(&read_only).await;
+
+    let finding = reported(&Shell::on(&world), "takes_no_writes").await;
+
+    let what = finding["what"].as_str().unwrap();
+    assert!(what.contains("set for the database"), "{what}");
+}
+
+#[tokio::test]
+async fn migrate_and_the_doctor_say_what_a_database_without_utf8_cannot_hold() {
+    let world = World::new().await;
+    let name: String = world
+        .value("select current_database()::text || '_latin1'")
+        .await;
+    world
+        .sql(&format!(
+            "create database {name} template template0 encoding 'LATIN1' locale 'C'"
+        ))
+        .await;
+    let mut shell = Shell::on(&world);
+    let url = world.connect_options().database(&name).to_url_lossy();
+    shell.url = Some(url.to_string());
+
+    let said = shell.refused(0, &["migrate"]).await;
+    let finding = reported(&shell, "encoding").await;
+
+    assert!(said.contains("is LATIN1, not UTF8"), "{said}");
+    assert!(
+        said.contains("only the characters of that encoding"),
+        "{said}"
+    );
+    assert!(finding["what"].as_str().unwrap().contains("LATIN1"));
+    world
+        .sql(&format!("drop database {name} with (force)"))
+        .await;
 }
 
 #[tokio::test]

@@ -79,3 +79,11 @@ async fn examine_tables(
     }
     Ok(findings)
 }
+
+/// Returns what a database cannot store because of its encoding, if it is not UTF8.
+pub async fn encoding(conn: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
+    let encoding: String = sqlx::query_scalar("select current_setting('server_encoding')")
+        .fetch_one(conn)
+        .await?;
+    Ok(judge::encoding(&encoding))
+}

@@ -20,6 +20,12 @@ pub(super) struct Server {
     pub(super) synchronous_commit: String,
     pub(super) autovacuum: bool,
     pub(super) track_counts: bool,
+    pub(super) is_standby: bool,
+    /// Whether transactions are read-only by default.
+    pub(super) is_read_only: bool,
+    /// Where that default comes from, as in `pg_settings`.
+    pub(super) read_only_by: Option<String>,
+    pub(super) encoding: String,
     pub(super) connections: i64,
     pub(super) connections_max: i64,
     pub(super) ids_used: Option<f64>,

@@ -5,6 +5,7 @@ mod server;
 mod work;
 
 pub(super) use rights::{judge_of_processes as rights_of_processes, judge_own as own_rights};
+pub(super) use server::encoding;
 pub(super) use server::judge as server;
 pub(super) use work::judge as work;
 

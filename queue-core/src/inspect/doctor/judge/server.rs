@@ -7,6 +7,8 @@ use crate::inspect::spell_duration as spell;
 
 pub(in super::super) fn judge(server: &Server) -> Vec<Finding> {
     let mut findings = settings(server);
+    findings.extend(takes_no_writes(server));
+    findings.extend(encoding(&server.encoding));
     findings.extend(connections(server));
     findings.extend(ids(server));
     findings.extend(server.holders.iter().map(holder));
@@ -38,6 +40,44 @@ fn settings(server: &Server) -> Vec<Finding> {
         )
     })
     .collect()
+}
+
+/// Processes ask for writing transactions, so a read-only default stops producers only.
+fn takes_no_writes(server: &Server) -> Option<Finding> {
+    if server.is_standby {
+        return Some(error(
+            "takes_no_writes",
+            "the server takes no writes: it is a standby".to_owned(),
+            "nothing can be enqueued, and no job runs",
+            "connect to the primary server, or promote this one",
+        ));
+    }
+    let place = match server.read_only_by.as_deref() {
+        Some("database") => "for the database (`alter database`)",
+        Some("user" | "database user") => "for the role (`alter role`)",
+        Some("client") => "by the options of the connection",
+        _ => "in the server's configuration",
+    };
+    server.is_read_only.then(|| {
+        error(
+            "takes_no_writes",
+            format!("the server takes no writes: default_transaction_read_only = on, set {place}"),
+            "nothing can be enqueued, and commands cannot change anything",
+            "reset it there, unless writes are meant to be refused",
+        )
+    })
+}
+
+pub(in super::super) fn encoding(name: &str) -> Option<Finding> {
+    (name != "UTF8").then(|| {
+        warning(
+            "encoding",
+            format!("the encoding of the database is {name}, not UTF8"),
+            "it holds only the characters of that encoding: jobs with others in their arguments, tags or \
+             keys are refused, and in the texts of errors others are replaced by `?`",
+            "use ASCII there, or move the queue to a database with `encoding 'UTF8'`",
+        )
+    })
 }
 
 fn connections(server: &Server) -> Option<Finding> {
@@ -133,6 +173,10 @@ mod tests {
             synchronous_commit: "on".to_owned(),
             autovacuum: true,
             track_counts: true,
+            is_standby: false,
+            is_read_only: false,
+            read_only_by: Some("default".to_owned()),
+            encoding: "UTF8".to_owned(),
             connections: 90,
             connections_max: 100,
             ids_used: Some(0.001),
@@ -171,6 +215,28 @@ mod tests {
             checks,
             ["server_setting", "server_setting", "connections", "ids"]
         );
+    }
+
+    #[test]
+    fn a_server_that_takes_no_writes_is_reported_with_the_reason() {
+        let standby = Server {
+            is_standby: true,
+            is_read_only: true,
+            ..healthy()
+        };
+        let read_only = Server {
+            is_read_only: true,
+            read_only_by: Some("configuration file".to_owned()),
+            ..healthy()
+        };
+        for (server, reason) in [
+            (standby, "standby"),
+            (read_only, "the server's configuration"),
+        ] {
+            let finding = &judge(&server)[0];
+            assert_eq!(finding.check, "takes_no_writes");
+            assert!(finding.what.ends_with(reason), "{}", finding.what);
+        }
     }
 
     #[test]
