@@ -94,13 +94,14 @@ impl Drop for Lossy {
     }
 }
 
-enum Address {
+/// Where a server listens.
+pub(crate) enum Address {
     Socket(PathBuf),
     Tcp(String, u16),
 }
 
 impl Address {
-    fn of(server: &PgConnectOptions) -> Self {
+    pub(crate) fn of(server: &PgConnectOptions) -> Self {
         let host = server.get_host();
         match server.get_socket() {
             Some(directory) => Self::Socket(socket_in(directory, server.get_port())),

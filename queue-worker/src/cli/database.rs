@@ -67,6 +67,23 @@ impl Database {
         Ok((pooling == Pooling::Session).then_some(connection))
     }
 
+    /// Returns whether a pooler is in front of the server: it refuses the options of a connection, or does
+    /// not pass them on.
+    pub(super) async fn is_pooled(&self) -> bool {
+        let options = self.options.clone().options([("queue.probe", "on")]);
+        let probing = async {
+            let mut conn = PgConnection::connect_with(&options).await?;
+            sqlx::query_scalar("select current_setting('queue.probe', true) is distinct from 'on'")
+                .fetch_one(&mut conn)
+                .await
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, probing).await {
+            Ok(Ok(is_lost)) => is_lost,
+            Ok(Err(error)) => error.to_string().contains("unsupported startup parameter"),
+            Err(_elapsed) => false,
+        }
+    }
+
     /// Makes a handle to enqueue with, which connects to the server when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
         self.queue_on(self.server.as_ref().unwrap_or(&self.options), 0)

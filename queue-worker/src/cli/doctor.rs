@@ -9,11 +9,13 @@ use super::output::one_line;
 use super::{Database, Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\
-Looks for tables that are missing or of another version; missing, dead or stopping processes;
-jobs in queues that no process serves, in paused queues, behind limits of 0, or of kinds that no
-process knows; jobs that are late, overdue or failed; recurring jobs that are overdue; sessions,
-replication slots and prepared transactions that keep dead rows from being removed; tables full
-of dead rows; settings of the server that lose jobs or slow them down; connections and ids that run
+Looks for tables that are missing or of another version; rights that this role or that of a process
+lacks; missing, dead or stopping processes; jobs in queues that no process serves, in paused queues,
+behind limits of 0, of kinds that no process knows, or with arguments that do not fit their type;
+jobs that are late, overdue or failed; recurring jobs that are overdue, paused, or of a source
+without a process; a server that takes no writes, has no UTF8, or is behind a pooler; sessions,
+replication slots and prepared transactions that keep dead rows from being removed; tables full of
+dead rows; settings of the server that lose jobs or slow them down; connections and ids that run
 out.
 
 An ordinary database role is enough. Exits with 1 if there is a finding. With --json, each finding
@@ -21,13 +23,31 @@ has a stable `check`, such as `no_live_process`.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = global.load()?;
-    let (mut conn, schema) = Database::open(&config).await?;
+    let database = Database::configured(&config)?;
+    let mut conn = database.connect().await?;
     let dead_after = config.settings.process.dead_after;
-    let findings = doctor::examine(&mut conn, &schema, dead_after).await?;
+    let mut findings = doctor::examine(&mut conn, &database.schema, dead_after).await?;
+    if database.is_pooled().await {
+        findings.push(pooler());
+    }
     let healthy = findings.is_empty();
     let result = json!({"healthy": healthy, "findings": findings});
     global.print(&result, |_| report(&findings, stdout().is_terminal()))?;
     Ok(if healthy { Exit::Fine } else { Exit::Failed })
+}
+
+fn pooler() -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        check: "pooler",
+        what: "a pooler is in front of the server, and refuses or drops the options of connections"
+            .to_owned(),
+        why:
+            "processes depend on such options, and on notifications, which a pooler may not pass on"
+                .to_owned(),
+        next: "give processes the address of the server itself; producers may use the pooler"
+            .to_owned(),
+    }
 }
 
 fn report(findings: &[Finding], coloured: bool) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use queue_core::inspect::doctor::{self, Finding};
 use queue_core::recurring::pause;
 use queue_core::{NewJob, Options, Queue};
+use queue_tests::pooler::Pooler;
 use queue_tests::recurring::{by, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, worker};
@@ -179,6 +180,19 @@ async fn migrate_and_the_doctor_say_what_a_database_without_utf8_cannot_hold() {
     world
         .sql(&format!("drop database {name} with (force)"))
         .await;
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_a_pooler_is_in_front_of_the_server() {
+    let world = World::new().await;
+    let pooler = Pooler::before(&world.connect_options());
+    let mut shell = Shell::on(&world);
+    let report = shell.run(&["doctor", "--json"]).await.stdout;
+    assert!(!String::from_utf8_lossy(&report).contains("\"pooler\""));
+
+    shell.url = Some(pooler.connect_options().to_url_lossy().to_string());
+
+    reported(&shell, "pooler").await;
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ async fn read(
     schema: &Schema,
     applications: Option<Vec<String>>,
 ) -> Result<Vec<Lacking>, sqlx::Error> {
-    sqlx::query_as(schema.sql(RIGHTS))
+    schema
+        .query_as(RIGHTS)
         .bind(schema.name())
         .bind(applications)
         .fetch_all(conn)
