@@ -11,6 +11,7 @@ const DEREGISTER: &str = include_str!("deregister.sql");
 const SLEEP: &str = include_str!("sleep.sql");
 const POLL: &str = include_str!("poll.sql");
 const STOP_POLLING: &str = include_str!("stop_polling.sql");
+const UNKNOWN_KINDS: &str = include_str!("unknown_kinds.sql");
 const WAKE: &str = include_str!("wake.sql");
 
 /// The id of a process. A process that was declared dead although it runs takes a new one.
@@ -155,6 +156,24 @@ pub async fn wake(
     process: ProcessId,
 ) -> Result<(), sqlx::Error> {
     run(conn, schema, WAKE, process).await
+}
+
+/// How long a job has waited, at least, whose kind is unknown: the process that knows it may be starting.
+const UNKNOWN_AFTER_MS: i64 = 10_000;
+/// How many jobs of a lane are looked at.
+const UNKNOWN_JOBS_MAX: i64 = 100;
+
+/// Returns the kinds of waiting jobs that no process knows. Looks only at the first jobs of each lane.
+pub async fn unknown_kinds(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<String>, sqlx::Error> {
+    schema
+        .query_scalar(UNKNOWN_KINDS)
+        .bind(UNKNOWN_AFTER_MS)
+        .bind(UNKNOWN_JOBS_MAX)
+        .fetch_all(conn)
+        .await
 }
 
 async fn run(

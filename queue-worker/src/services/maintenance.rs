@@ -1,9 +1,12 @@
-//! Maintenance: recovers the jobs of dead processes, and clears what has been kept long enough.
+//! Maintenance: recovers the jobs of dead processes, warns of jobs that no process can run, and clears what
+//! has been kept long enough.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
+use queue_core::process::unknown_kinds;
 use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
@@ -17,7 +20,7 @@ use crate::completer::{EndedJob, announce};
 use crate::config::{KeepFor, Retention};
 
 /// Only every so many times are jobs without any process recovered too, because that reads all
-/// claims.
+/// claims, and jobs of unknown kinds looked for.
 const STRAYS_EVERY: u32 = 12;
 
 /// Recovers the jobs of dead processes until the process stops. Every process does it, and calls the
@@ -27,6 +30,7 @@ pub(crate) async fn recover_dead(
     hooks: Hooks,
 ) -> Result<(), sqlx::Error> {
     let mut passes = 0_u32;
+    let mut reported = HashSet::new();
     while !context.stopping.is_cancelled() {
         let mut strays = passes.is_multiple_of(STRAYS_EVERY);
         // The rest belongs to processes whose rows are gone by then.
@@ -34,6 +38,9 @@ pub(crate) async fn recover_dead(
             && !context.stopping.is_cancelled()
         {
             strays = true;
+        }
+        if passes.is_multiple_of(STRAYS_EVERY) {
+            report_unknown_kinds(&mut context, &mut reported).await?;
         }
         passes = passes.wrapping_add(1);
         pause(
@@ -43,6 +50,28 @@ pub(crate) async fn recover_dead(
         .await;
     }
     context.connection.close().await;
+    Ok(())
+}
+
+/// Logs, once per kind, that jobs wait which no process can run.
+async fn report_unknown_kinds(
+    context: &mut ServiceContext,
+    reported: &mut HashSet<String>,
+) -> Result<(), sqlx::Error> {
+    let schema = &context.schema;
+    let kinds = context
+        .connection
+        .run(async |conn| unknown_kinds(conn, schema).await)
+        .await?;
+    for kind in kinds {
+        if reported.insert(kind.clone()) {
+            tracing::warn!(
+                kind,
+                "jobs wait whose kind no process knows: start a program in which it is registered, or \
+                 discard them",
+            );
+        }
+    }
     Ok(())
 }
 

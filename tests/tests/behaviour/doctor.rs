@@ -1,5 +1,6 @@
 //! What the doctor and processes say about troubles that have a cause outside the jobs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::inspect::doctor::{self, Finding};
@@ -8,11 +9,12 @@ use queue_core::{NewJob, Options, Queue};
 use queue_tests::pooler::Pooler;
 use queue_tests::recurring::{by, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
-use queue_tests::world::{World, worker};
+use queue_tests::world::{World, eventually, worker};
 use queue_worker::{Process, Stop};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgPool};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::shell::Shell;
 
@@ -234,5 +236,37 @@ async fn the_doctor_names_kinds_whose_arguments_do_not_fit_their_type() {
 
     world.queue.discard(job).await.unwrap();
     assert_eq!(found(&world, "undecodable_kind").await, []);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_logs_once_that_jobs_of_an_unknown_kind_wait() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(log.reopen().unwrap());
+    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(file);
+    let _logging = logging.set_default();
+    let (world, stage) = (World::new().await, Stage::default());
+    let lines = || {
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        let about = |kind: &str| log.matches(&format!("kind=\"{kind}\"")).count();
+        (about("typo"), about("other_typo"))
+    };
+    let wait_since = async |kind: &str| {
+        let job = NewJob::untyped(kind, &json!({}), Options::new());
+        world.queue.enqueue_all([job]).await.unwrap();
+        world
+            .sql("update queue.ready set ready_at = now() - interval '1 minute'")
+            .await;
+    };
+    let mut settings = worker("*", 1);
+    settings.process.heartbeat_interval = Duration::from_millis(100);
+    let process = world.start(stage.app(), settings);
+
+    wait_since("typo").await;
+    eventually("the kind is logged", async || lines() == (1, 0)).await;
+    wait_since("other_typo").await;
+
+    eventually("the other kind is logged", async || lines().1 == 1).await;
+    assert_eq!(lines(), (1, 1));
     process.stop().await;
 }
