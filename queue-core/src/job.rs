@@ -128,7 +128,9 @@ impl Options {
         self
     }
 
-    /// Sets how many attempts may end in an error before the job is failed; at least 1.
+    /// Sets how many attempts may end in an error before the job is failed; at least 1, which means that it
+    /// is never retried. With the default of 10 and the default backoff, a job that keeps failing is retried
+    /// for about four hours, whatever its errors are.
     #[must_use]
     pub fn attempts(mut self, attempts: i16) -> Self {
         self.attempts_max = attempts;
@@ -136,7 +138,8 @@ impl Options {
     }
 
     /// Sets how many times the job's process may die under it before the job is failed; at least
-    /// 1, which means that it is never run again after a crash.
+    /// 1, which means that it is never run again after a crash. With the default of 3, a job whose
+    /// process was killed runs again up to two times, although the crash may have been its own.
     #[must_use]
     pub fn crashes(mut self, crashes: i16) -> Self {
         self.crashes_max = crashes;

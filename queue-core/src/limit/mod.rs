@@ -80,7 +80,9 @@ pub enum Conflict {
     /// It waits until there is room.
     #[default]
     Block,
-    /// It is discarded, unless it has run before: a job that ran once is never discarded for a limit.
+    /// It is discarded, unless it has run before: a job that ran once is never discarded for a limit. This is
+    /// decided at the job's turn, so enqueueing it answers with an id; to enqueue no duplicate, use
+    /// [`Unique`](crate::Unique) with [`OnConflict::Reject`](crate::OnConflict::Reject).
     Discard,
     /// It waits, and replaces older jobs that wait for the same key and have not run yet: those are
     /// cancelled.

@@ -21,6 +21,8 @@ A process claims jobs from its queues in the order of the list (`reports*` is ev
 prefix, `*` all other queues). Its dispatcher makes scheduled jobs ready when they are due, its
 scheduler enqueues recurring jobs, and its maintenance clears old jobs.
 
+Nothing restarts a process that has ended: let systemd, Kubernetes or another service manager do so.
+
 After TERM or INT it starts no more jobs, gives back those that it has claimed but not started, and
 lets running jobs finish within the shutdown timeout. A later signal, or QUIT, ends it at once.";
 

@@ -31,6 +31,9 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything one process runs: workers, a dispatcher, a scheduler, and maintenance.
 ///
+/// Nothing replaces a process that has ended: let a service manager start it again. A stack overflow in a
+/// job, or a kill for want of memory, ends the process with all of its jobs, which other processes run again.
+///
 /// ```no_run
 /// # use queue_worker::{App, Process, Queue, Settings};
 /// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
