@@ -82,3 +82,10 @@ mod guides {}
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// Compiles the examples in the guides, and runs them.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
+    mod coming_from_solid_queue {}
+}
