@@ -86,6 +86,9 @@ mod readme {}
 /// Compiles the examples in the guides, and runs them.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../docs/guides/changing-a-job.md")]
+    mod changing_a_job {}
+
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
 }

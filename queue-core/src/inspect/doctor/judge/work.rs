@@ -280,7 +280,8 @@ fn undecodable(kind: &KindCount) -> Finding {
             jobs(*count)
         ),
         "each try costs an attempt, and the last one fails the job",
-        "run a version of the program that can read them, then `queue jobs retry` those that have failed",
+        "run a version of the program that can read them (docs/guides/changing-a-job.md), then `queue jobs \
+         retry` those that have failed",
     )
 }
 
