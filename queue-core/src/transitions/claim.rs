@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
+use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{FromRow, PgConnection};
 
 use super::run::Claim;
@@ -95,15 +96,10 @@ pub async fn claim(
 ) -> Result<Vec<ClaimedJob>, sqlx::Error> {
     let mut jobs = schema
         .query_as(CLAIM)
-        .bind(
-            lanes
-                .iter()
-                .map(|lane| lane.queue.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(lanes.iter().map(|lane| lane.priority).collect::<Vec<_>>())
-        .bind(lanes.iter().map(|lane| lane.above).collect::<Vec<_>>())
-        .bind(lanes.iter().map(|lane| lane.up_to).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| &lane.queue).bind_iter())
+        .bind(lanes.iter().map(|lane| lane.priority).bind_iter())
+        .bind(lanes.iter().map(|lane| lane.above).bind_iter())
+        .bind(lanes.iter().map(|lane| lane.up_to).bind_iter())
         .bind(kinds)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(process.0)

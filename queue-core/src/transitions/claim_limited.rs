@@ -1,6 +1,6 @@
 //! ready → claimed, blocked or finished, from lanes with limits
 
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgBindIterExt as _, PgRow};
 use sqlx::{FromRow, PgConnection, Row as _};
 
 use super::claim::{ClaimedJob, Lane, Track, in_lane_order};
@@ -70,10 +70,18 @@ pub async fn claim_limited(
     limit: usize,
     window: usize,
 ) -> Result<LimitedClaim, sqlx::Error> {
-    let columns = LaneColumns::of(lanes);
+    let with_lanes = |statement| {
+        schema
+            .query(statement)
+            .bind(lanes.iter().map(|lane| &lane.queue).bind_iter())
+            .bind(lanes.iter().map(|lane| lane.priority).bind_iter())
+            .bind(lanes.iter().map(|lane| lane.track as i16).bind_iter())
+            .bind(lanes.iter().map(|lane| lane.above).bind_iter())
+            .bind(lanes.iter().map(|lane| lane.up_to).bind_iter())
+            .bind(kinds)
+    };
     let mut claim = LimitedClaim::default();
-    let seats = columns
-        .bind(schema.query(CLAIM_SEATS), kinds)
+    let seats = with_lanes(CLAIM_SEATS)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(process.0)
         .fetch_all(&mut *conn)
@@ -87,8 +95,7 @@ pub async fn claim_limited(
     }
     if is_left {
         let room = limit - claim.jobs.len();
-        let rows = columns
-            .bind(schema.query(CLAIM_LIMITED), kinds)
+        let rows = with_lanes(CLAIM_LIMITED)
             .bind(i64::try_from(room).unwrap_or(i64::MAX))
             .bind(i64::try_from(window.max(room)).unwrap_or(i64::MAX))
             .bind(process.0)
@@ -153,38 +160,4 @@ async fn unblock_again(
         .collect();
     unblock(conn, schema, &keys).await?;
     Ok(())
-}
-
-/// The lanes, as parameters.
-struct LaneColumns<'a> {
-    queues: Vec<&'a str>,
-    priorities: Vec<i16>,
-    tracks: Vec<i16>,
-    above: Vec<i64>,
-    up_to: Vec<i64>,
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-impl<'a> LaneColumns<'a> {
-    fn of(lanes: &'a [Lane]) -> Self {
-        Self {
-            queues: lanes.iter().map(|lane| lane.queue.as_str()).collect(),
-            priorities: lanes.iter().map(|lane| lane.priority).collect(),
-            tracks: lanes.iter().map(|lane| lane.track as i16).collect(),
-            above: lanes.iter().map(|lane| lane.above).collect(),
-            up_to: lanes.iter().map(|lane| lane.up_to).collect(),
-        }
-    }
-
-    /// Binds the lanes and the kinds, the first six values of both statements.
-    fn bind<'q>(&'q self, query: Query<'q>, kinds: &'q [String]) -> Query<'q> {
-        query
-            .bind(&self.queues)
-            .bind(&self.priorities)
-            .bind(&self.tracks)
-            .bind(&self.above)
-            .bind(&self.up_to)
-            .bind(kinds)
-    }
 }

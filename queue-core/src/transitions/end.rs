@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgBindIterExt as _;
 
-use super::run::{AttemptError, Became, Claim, Run, RunColumns, millis, storable};
+use super::run::{AttemptError, Became, Claim, Run, micros, millis, storable};
 use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -98,29 +99,23 @@ pub async fn end(
     process_name: &str,
     ends: &[(Run, &End)],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
-    let columns = RunColumns::of(ends.iter().map(|(run, _)| run));
+    let runs = || ends.iter().map(|(run, _)| run);
     let ends = || ends.iter().map(|(_, end)| end);
     let errors = || ends().map(|end| end.error());
-    let asked: Vec<&str> = ends().map(|end| end.asked()).collect();
-    let delays: Vec<Option<i64>> = ends().map(|end| end.delay().map(millis)).collect();
-    let endings: Vec<Option<&str>> = errors().map(|error| Some(error?.ending.as_str())).collect();
-    let messages: Vec<Option<String>> = errors()
-        .map(|error| Some(storable(&error?.message)))
-        .collect();
-    let backtraces: Vec<Option<String>> = errors()
-        .map(|error| Some(storable(error?.backtrace.as_deref()?)))
-        .collect();
+    let endings = errors().map(|error| Some(error?.ending.as_str()));
+    let messages = errors().map(|error| Some(storable(&error?.message)));
+    let backtraces = errors().map(|error| Some(storable(error?.backtrace.as_deref()?)));
     let rows: Vec<(JobId, String, i64)> = schema
         .query_as(END)
         .bind(process.0)
-        .bind(columns.job_ids)
-        .bind(columns.attempts)
-        .bind(columns.ran_us)
-        .bind(asked)
-        .bind(delays)
-        .bind(endings)
-        .bind(messages)
-        .bind(backtraces)
+        .bind(runs().map(|run| run.claim.job_id).bind_iter())
+        .bind(runs().map(|run| run.claim.attempt).bind_iter())
+        .bind(runs().map(|run| micros(run.ran)).bind_iter())
+        .bind(ends().map(|end| end.asked()).bind_iter())
+        .bind(ends().map(|end| end.delay().map(millis)).bind_iter())
+        .bind(endings.bind_iter())
+        .bind(messages.bind_iter())
+        .bind(backtraces.bind_iter())
         .bind(process_name)
         .fetch_all(conn)
         .await?;
@@ -157,8 +152,8 @@ pub async fn release_unknown(
     let rows: Vec<(JobId, i32)> = schema
         .query_as(UNKNOWN_CLAIMS)
         .bind(process.0)
-        .bind(known.iter().map(|claim| claim.job_id).collect::<Vec<_>>())
-        .bind(known.iter().map(|claim| claim.attempt).collect::<Vec<_>>())
+        .bind(known.iter().map(|claim| claim.job_id).bind_iter())
+        .bind(known.iter().map(|claim| claim.attempt).bind_iter())
         .fetch_all(&mut *conn)
         .await?;
     if rows.is_empty() {
@@ -181,11 +176,10 @@ pub async fn was_written(
     schema: &Schema,
     runs: &[Run],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
-    let columns = RunColumns::of(runs);
     let rows: Vec<(JobId, String)> = schema
         .query_as(WAS_WRITTEN)
-        .bind(columns.job_ids)
-        .bind(columns.attempts)
+        .bind(runs.iter().map(|run| run.claim.job_id).bind_iter())
+        .bind(runs.iter().map(|run| run.claim.attempt).bind_iter())
         .fetch_all(conn)
         .await?;
     rows.into_iter()

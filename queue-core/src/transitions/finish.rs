@@ -1,8 +1,9 @@
 //! claimed → finished (done)
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgBindIterExt as _;
 
-use super::run::{Run, RunColumns};
+use super::run::{Run, micros};
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -16,19 +17,14 @@ pub async fn finish(
     process: ProcessId,
     runs: &[Run],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let columns = RunColumns::of(runs);
-    let keyed: Vec<JobId> = runs
-        .iter()
-        .filter(|run| run.claim.has_key)
-        .map(|run| run.claim.job_id)
-        .collect();
+    let keyed = runs.iter().filter(|run| run.claim.has_key);
     schema
         .query_scalar(FINISH)
         .bind(process.0)
-        .bind(columns.job_ids)
-        .bind(columns.attempts)
-        .bind(columns.ran_us)
-        .bind(keyed)
+        .bind(runs.iter().map(|run| run.claim.job_id).bind_iter())
+        .bind(runs.iter().map(|run| run.claim.attempt).bind_iter())
+        .bind(runs.iter().map(|run| micros(run.ran)).bind_iter())
+        .bind(keyed.map(|run| run.claim.job_id).bind_iter())
         .fetch_all(conn)
         .await
 }

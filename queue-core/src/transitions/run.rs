@@ -131,26 +131,6 @@ impl AttemptError {
     }
 }
 
-/// The columns of several runs, as parameters.
-#[derive(Default)]
-pub(super) struct RunColumns {
-    pub(super) job_ids: Vec<JobId>,
-    pub(super) attempts: Vec<i32>,
-    pub(super) ran_us: Vec<i64>,
-}
-
-impl RunColumns {
-    pub(super) fn of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Self {
-        let mut columns = Self::default();
-        for run in runs {
-            columns.job_ids.push(run.claim.job_id);
-            columns.attempts.push(run.claim.attempt);
-            columns.ran_us.push(micros(run.ran));
-        }
-        columns
-    }
-}
-
 /// The most bytes of an error or a backtrace that are stored.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
@@ -168,7 +148,7 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.min(CENTURY).as_millis()).unwrap_or(i64::MAX)
 }
 
-fn micros(duration: Duration) -> i64 {
+pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX)
 }
 
