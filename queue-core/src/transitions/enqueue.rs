@@ -230,20 +230,21 @@ async fn settle(
     key: &Option<Vec<u8>>,
     holder: JobId,
 ) -> Result<Enqueued, sqlx::Error> {
+    let replaces = on_conflict(job) == OnConflict::Replace;
+    if !replaces || supersede(conn, schema, &[holder]).await?.is_empty() {
+        return Ok(not_admitted(job, holder));
+    }
+    Ok(match admit_again(conn, schema, job, key).await? {
+        Enqueued::New(id) => Enqueued::Replaced { id, old: holder },
+        taken_again => taken_again,
+    })
+}
+
+/// Returns the answer for a job whose key stays with its holder.
+fn not_admitted(job: &NewJob, holder: JobId) -> Enqueued {
     match on_conflict(job) {
-        OnConflict::Keep => Ok(Enqueued::Kept(holder)),
-        OnConflict::Reject => Ok(Enqueued::Rejected(holder)),
-        OnConflict::Replace => {
-            let cancelled = supersede(conn, schema, &[holder]).await?;
-            if cancelled.is_empty() {
-                return Ok(Enqueued::Kept(holder));
-            }
-            let enqueued = admit_again(conn, schema, job, key).await?;
-            Ok(match enqueued {
-                Enqueued::New(id) => Enqueued::Replaced { id, old: holder },
-                taken_again => taken_again,
-            })
-        }
+        OnConflict::Keep | OnConflict::Replace => Enqueued::Kept(holder),
+        OnConflict::Reject => Enqueued::Rejected(holder),
     }
 }
 
@@ -267,10 +268,7 @@ async fn admit_again(
         }
         let key = key.as_deref().unwrap_or_default();
         if let Some(holder) = key_holders(conn, schema, &[key]).await?.get(key) {
-            return Ok(match on_conflict(job) {
-                OnConflict::Reject => Enqueued::Rejected(*holder),
-                OnConflict::Keep | OnConflict::Replace => Enqueued::Kept(*holder),
-            });
+            return Ok(not_admitted(job, *holder));
         }
     }
     Err(sqlx::Error::Protocol(
