@@ -123,10 +123,10 @@ fn start_loops<S: State>(context: &ServiceContext, worker: &Arc<Worker<S>>) -> [
     let (claims, sweeps, starts) = (worker.clone(), worker.clone(), worker.clone());
     [
         context.keep("claims", move |context| {
-            ClaimLoop::new(claims.clone(), context.connection).run()
+            ClaimLoop::run(claims.clone(), context.connection)
         }),
         context.keep("sweeps", move |context| {
-            SweepLoop::new(sweeps.clone(), context.connection).run()
+            SweepLoop::run(sweeps.clone(), context.connection)
         }),
         context.keep("starts", move |_| start_jobs(starts.clone()).map(Ok)),
     ]

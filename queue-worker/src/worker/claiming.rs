@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::transitions::end::release_unknown;
-use tokio::sync::{MutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::claimer::{Claimer, Found};
@@ -12,6 +12,7 @@ use super::polling::{POLL_GAP, Polling};
 use super::prefetch::Pace;
 use super::starting::give_back_prefetched;
 use super::state::Worker;
+use crate::app::State;
 use crate::connection::Connection;
 
 /// How long prefetched jobs may wait while no run ends, before they are given back.
@@ -26,6 +27,7 @@ const FULL_MAX: Duration = Duration::from_millis(5);
 /// Claims jobs until the process stops.
 pub(crate) struct ClaimLoop<S> {
     claimer: Claimer<S>,
+    polling: OwnedMutexGuard<Polling>,
     pace: Pace,
     /// Changes when freed keys were checked, which may have unblocked jobs.
     freed_keys: watch::Receiver<usize>,
@@ -44,90 +46,87 @@ enum WokenBy {
     Nothing,
 }
 
-impl<S: Send + Sync + 'static> ClaimLoop<S> {
-    pub(crate) fn new(worker: Arc<Worker<S>>, connection: Connection) -> Self {
-        Self {
+impl<S: State> ClaimLoop<S> {
+    pub(crate) async fn run(
+        worker: Arc<Worker<S>>,
+        connection: Connection,
+    ) -> Result<(), sqlx::Error> {
+        let mut claims = Self {
+            polling: Arc::clone(&worker.polling).lock_owned().await,
             pace: Pace::new(worker.prefetch.ended(), Instant::now()),
             freed_keys: worker.shared.freed_keys.watch_checks(),
             woken_by: WokenBy::Nothing,
             found_at: Instant::now(),
             claimer: Claimer { worker, connection },
-        }
-    }
-
-    pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
-        let worker = Arc::clone(&self.claimer.worker);
-        let mut polling = worker.polling.lock().await;
+        };
         // An error may have ended the loop while it polled.
-        stop_polling(&worker, &mut polling).await?;
+        claims.stop_polling().await?;
         // Without the lanes, the first claim would not take the most urgent jobs.
-        self.claimer.learn_lanes().await?;
-        while !worker.is_stopping() {
-            self.claim_once(&worker, &mut polling).await?;
+        claims.claimer.learn_lanes().await?;
+        while !claims.worker().is_stopping() {
+            claims.claim_once().await?;
         }
-        stop_polling(&worker, &mut polling).await?;
-        self.claimer.connection.close().await;
+        claims.stop_polling().await?;
+        claims.claimer.connection.close().await;
         Ok(())
     }
 
+    fn worker(&self) -> &Worker<S> {
+        &self.claimer.worker
+    }
+
     /// Waits for room, claims, and waits for more jobs when there were few or none.
-    async fn claim_once(
-        &mut self,
-        worker: &Worker<S>,
-        polling: &mut MutexGuard<'_, Polling>,
-    ) -> Result<(), sqlx::Error> {
-        let room = self.wait_for_room(worker, polling).await?;
-        if worker.is_stopping() {
+    async fn claim_once(&mut self) -> Result<(), sqlx::Error> {
+        let room = self.wait_for_room().await?;
+        if self.worker().is_stopping() {
             return Ok(());
         }
         self.freed_keys.mark_unchanged();
-        if let Some(owed) = worker.floors.take_owed()
+        if let Some(owed) = self.worker().floors.take_owed()
             && self.claimer.claim_below(owed, room).await? > 0
         {
             return Ok(());
         }
         let found = self.claimer.claim_above(room).await?;
         let now = Instant::now();
-        note_traffic(worker, polling, &found, room, now);
+        self.note_traffic(&found, room, now);
         if found.count > 0 {
             (self.woken_by, self.found_at) = (WokenBy::Nothing, now);
         }
-        let is_dense = polling.is_dense();
+        let is_dense = self.polling.is_dense();
         if found.count >= room || (found.count > 0 && !is_dense) {
             return Ok(());
         }
         let is_stale = self.woken_by == WokenBy::News && now - self.found_at < STALE_NEWS;
-        self.look_below(worker, is_stale);
-        self.woken_by = if is_dense && may_poll(worker, polling).await? {
-            self.wait(worker, POLL_GAP, WokenBy::Nothing).await
+        self.look_below(is_stale);
+        self.woken_by = if is_dense && self.may_poll().await? {
+            self.wait(POLL_GAP, WokenBy::Nothing).await
         } else if is_stale {
             // If the next claim does not find the job of the notification, a sweep does.
-            self.wait(worker, STALE_NEWS, WokenBy::News).await
+            self.wait(STALE_NEWS, WokenBy::News).await
         } else {
-            self.idle(worker, room, polling).await?
+            self.idle(room).await?
         };
         Ok(())
     }
 
     /// Asks for a look below the floors, because a claim above them found nothing.
-    fn look_below(&self, worker: &Worker<S>, is_stale: bool) {
+    fn look_below(&self, is_stale: bool) {
+        let signals = &self.worker().signals;
         if self.woken_by == WokenBy::News {
-            worker.signals.late.notify_one();
+            signals.late.notify_one();
         }
         if self.woken_by == WokenBy::Interval || (self.woken_by == WokenBy::News && !is_stale) {
-            worker.signals.sweep.notify_one();
+            signals.sweep.notify_one();
         }
     }
 
     /// Waits until there is room for a claim worth its round trip, and returns how much.
-    async fn wait_for_room(
-        &mut self,
-        worker: &Worker<S>,
-        polling: &mut Polling,
-    ) -> Result<usize, sqlx::Error> {
+    async fn wait_for_room(&mut self) -> Result<usize, sqlx::Error> {
         let began = Instant::now();
         loop {
-            self.reconcile(worker).await?;
+            self.reconcile().await?;
+            let worker = &self.claimer.worker;
             let ended = worker.prefetch.ended();
             self.pace.observe(ended, Instant::now());
             let target = self.pace.prefetch().min(worker.affordable());
@@ -136,11 +135,11 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
             if room > target / 2 || worker.is_stopping() {
                 return Ok(room);
             }
-            let is_polling = !polling.polled.is_empty();
+            let is_polling = !self.polling.polled.is_empty();
             tokio::select! {
                 () = worker.shared.stopping.cancelled() => return Ok(0),
                 () = sleep_until((began + FULL_MAX).into()), if is_polling => {
-                    stop_polling(worker, polling).await?;
+                    self.stop_polling().await?;
                 }
                 waited = timeout(PREFETCH_WAIT_MAX, worker.prefetch.has_room()) => {
                     if waited.is_err() && worker.prefetch.ended() == ended {
@@ -154,7 +153,8 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
 
     /// If it is time, gives back the jobs that are claimed for this process but not in flight in
     /// it.
-    async fn reconcile(&mut self, worker: &Worker<S>) -> Result<(), sqlx::Error> {
+    async fn reconcile(&mut self) -> Result<(), sqlx::Error> {
+        let Claimer { worker, connection } = &mut self.claimer;
         if !worker.reconcile_timer.is_due(Instant::now()) {
             return Ok(());
         }
@@ -162,9 +162,7 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         let _no_claims_meanwhile = shared.claiming.write().await;
         let began = Instant::now();
         let known = shared.in_flight.claims();
-        let released = self
-            .claimer
-            .connection
+        let released = connection
             .run(async |conn| release_unknown(conn, &shared.schema, shared.process, &known).await)
             .await?;
         if !released.is_empty() {
@@ -178,14 +176,10 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
     }
 
     /// Is idle until woken, or until the poll interval is over.
-    async fn idle(
-        &mut self,
-        worker: &Worker<S>,
-        room: usize,
-        polling: &mut Polling,
-    ) -> Result<WokenBy, sqlx::Error> {
+    async fn idle(&mut self, room: usize) -> Result<WokenBy, sqlx::Error> {
+        let worker = Arc::clone(&self.claimer.worker);
         let idle = &worker.shared.idle;
-        let (_idle, is_written) = idle.announce_idle(&mut polling.polled).await?;
+        let (_idle, is_written) = idle.announce_idle(&mut self.polling.polled).await?;
         if is_written {
             // Transactions that are open now may have added jobs without a notification.
             worker.signals.late.notify_one();
@@ -195,14 +189,15 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
         }
         worker.signals.set_idle(true);
         let interval = worker.settings.poll_interval;
-        let woken_by = self.wait(worker, interval, WokenBy::Interval).await;
+        let woken_by = self.wait(interval, WokenBy::Interval).await;
         worker.signals.set_idle(false);
         Ok(woken_by)
     }
 
     /// Waits until woken, until freed keys are checked, or for some time, and then returns
     /// `by_time`.
-    async fn wait(&mut self, worker: &Worker<S>, time: Duration, by_time: WokenBy) -> WokenBy {
+    async fn wait(&mut self, time: Duration, by_time: WokenBy) -> WokenBy {
+        let worker = &self.claimer.worker;
         tokio::select! {
             () = worker.signals.wake.notified() => WokenBy::News,
             Ok(()) = self.freed_keys.changed() => WokenBy::Nothing,
@@ -210,46 +205,42 @@ impl<S: Send + Sync + 'static> ClaimLoop<S> {
             () = worker.shared.stopping.cancelled() => WokenBy::Nothing,
         }
     }
-}
 
-/// Notes the jobs that have come: those that this process was notified of, or those that a claim
-/// with room for more found, whichever are more.
-fn note_traffic<S>(
-    worker: &Worker<S>,
-    polling: &mut Polling,
-    found: &Found,
-    room: usize,
-    now: Instant,
-) {
-    let news = worker.signals.take_news();
-    let is_polling = !polling.polled.is_empty();
-    let counts = found.count < room && (is_polling || !found.is_gated);
-    let jobs = if counts { found.count } else { 0 };
-    if news.jobs >= jobs {
-        polling.note(news.jobs, &news.queues, now);
-    } else {
-        polling.note(jobs, &found.queues, now);
+    /// Notes the jobs that have come: those that this process was notified of, or those that a
+    /// claim with room for more found, whichever are more.
+    fn note_traffic(&mut self, found: &Found, room: usize, now: Instant) {
+        let news = self.worker().signals.take_news();
+        let is_polling = !self.polling.polled.is_empty();
+        let counts = found.count < room && (is_polling || !found.is_gated);
+        let jobs = if counts { found.count } else { 0 };
+        if news.jobs >= jobs {
+            self.polling.note(news.jobs, &news.queues, now);
+        } else {
+            self.polling.note(jobs, &found.queues, now);
+        }
     }
-}
 
-/// Returns whether this worker may poll the queues in which jobs come. Another process may already
-/// do so.
-async fn may_poll<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<bool, sqlx::Error> {
-    let idle = &worker.shared.idle;
-    let asked = polling.not_polled();
-    if !idle.listens || asked.is_empty() {
-        return Ok(true);
+    /// Returns whether this worker may poll the queues in which jobs come. Another process may
+    /// already do so.
+    async fn may_poll(&mut self) -> Result<bool, sqlx::Error> {
+        let shared = &self.claimer.worker.shared;
+        let (idle, polling) = (&shared.idle, &mut *self.polling);
+        let asked = polling.not_polled();
+        if !idle.listens || asked.is_empty() {
+            return Ok(true);
+        }
+        idle.announce_polling(&mut polling.polled, &asked, &shared.kinds)
+            .await?;
+        if polling.polled.is_empty() {
+            polling.start_over();
+        }
+        Ok(!polling.polled.is_empty())
     }
-    idle.announce_polling(&mut polling.polled, &asked, &worker.shared.kinds)
-        .await?;
-    if polling.polled.is_empty() {
-        polling.start_over();
-    }
-    Ok(!polling.polled.is_empty())
-}
 
-/// Leaves polling to other processes, if this one polls, and wakes them.
-async fn stop_polling<S>(worker: &Worker<S>, polling: &mut Polling) -> Result<(), sqlx::Error> {
-    polling.start_over();
-    worker.shared.idle.stop_polling(&mut polling.polled).await
+    /// Leaves polling to other processes, if this one polls, and wakes them.
+    async fn stop_polling(&mut self) -> Result<(), sqlx::Error> {
+        self.polling.start_over();
+        let idle = &self.claimer.worker.shared.idle;
+        idle.stop_polling(&mut self.polling.polled).await
+    }
 }

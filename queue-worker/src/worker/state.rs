@@ -55,7 +55,7 @@ pub(crate) struct Worker<S> {
     /// When to look for claims that this process does not know of.
     pub(super) reconcile_timer: ReconcileTimer,
     /// How fast jobs come, and the queues that are polled. Outlives a claim loop that fails.
-    pub(super) polling: tokio::sync::Mutex<Polling>,
+    pub(super) polling: Arc<tokio::sync::Mutex<Polling>>,
     /// The recent size of a job's arguments, in bytes.
     args_size: AtomicUsize,
     lanes: Mutex<Lanes>,
@@ -73,7 +73,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             prefetch: Prefetch::default(),
             gated: Gated::default(),
             reconcile_timer: ReconcileTimer::new(Instant::now()),
-            polling: tokio::sync::Mutex::new(Polling::new(Instant::now())),
+            polling: Arc::new(tokio::sync::Mutex::new(Polling::new(Instant::now()))),
             args_size: AtomicUsize::new(0),
         }
     }

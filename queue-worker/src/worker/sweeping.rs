@@ -14,6 +14,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::claimer::Claimer;
 use super::open_transactions::OpenTransactions;
 use super::state::Worker;
+use crate::app::State;
 use crate::connection::Connection;
 
 /// How often a busy worker sweeps, and how many times as long as a sweep it rests after one.
@@ -34,29 +35,29 @@ pub(crate) struct SweepLoop<S> {
     rested_at: Instant,
 }
 
-impl<S: Send + Sync + 'static> SweepLoop<S> {
-    pub(crate) fn new(worker: Arc<Worker<S>>, connection: Connection) -> Self {
-        Self {
-            claimer: Claimer { worker, connection },
+impl<S: State> SweepLoop<S> {
+    pub(crate) async fn run(
+        worker: Arc<Worker<S>>,
+        connection: Connection,
+    ) -> Result<(), sqlx::Error> {
+        let mut sweeps = Self {
             open: OpenTransactions::new(Instant::now()),
             rested_at: Instant::now(),
-        }
-    }
-
-    pub(crate) async fn run(mut self) -> Result<(), sqlx::Error> {
-        let worker = Arc::clone(&self.claimer.worker);
+            claimer: Claimer { worker, connection },
+        };
         // Only the second look has an end of the line from before its snapshot.
-        self.claim_late().await?;
-        self.claim_late().await?;
+        sweeps.claim_late().await?;
+        sweeps.claim_late().await?;
         loop {
+            let worker = &sweeps.claimer.worker;
             tokio::select! {
                 biased;
                 () = worker.shared.stopping.cancelled() => break,
-                () = look_is_due(&worker, &self.open) => self.claim_late().await?,
-                () = sweep_is_due(&worker, self.rested_at) => self.sweep().await?,
+                () = look_is_due(worker, &sweeps.open) => sweeps.claim_late().await?,
+                () = sweep_is_due(worker, sweeps.rested_at) => sweeps.sweep().await?,
             }
         }
-        self.claimer.connection.close().await;
+        sweeps.claimer.connection.close().await;
         Ok(())
     }
 
@@ -117,7 +118,7 @@ impl<S: Send + Sync + 'static> SweepLoop<S> {
 
 /// Waits until a claim has raised the floors, until a notification led to no job above them, or
 /// until it is time to check whether a transaction is still open.
-async fn look_is_due<S: Send + Sync + 'static>(worker: &Worker<S>, open: &OpenTransactions) {
+async fn look_is_due<S: State>(worker: &Worker<S>, open: &OpenTransactions) {
     sleep_until(open.earliest_look().into()).await;
     let next = if worker.signals.is_idle() && worker.shared.idle.listens {
         open.next_look_idle()
