@@ -193,8 +193,7 @@ async fn remove_idle_row<S>(
     context: ServiceContext,
     shared: Arc<Shared<S>>,
 ) -> Result<(), sqlx::Error> {
-    tokio::select! {
-        () = context.stopping.cancelled() => Ok(()),
-        error = shared.idle.remove_when_busy() => error,
-    }
+    let removing = shared.idle.remove_when_busy();
+    let failed = context.stopping.run_until_cancelled(removing).await;
+    failed.unwrap_or(Ok(()))
 }

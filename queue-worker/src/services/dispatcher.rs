@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use queue_core::transitions::promote::{next_due, promote};
+use tokio::time::sleep;
 
 use super::supervision::ServiceContext;
 
@@ -11,23 +12,18 @@ const SLEEP_MIN: Duration = Duration::from_millis(5);
 
 /// Promotes due jobs until the process stops. Sleeps until the next one is due, but at most for
 /// `poll_interval`: jobs may be scheduled meanwhile.
-pub(crate) async fn dispatch(context: ServiceContext) -> Result<(), sqlx::Error> {
-    let ServiceContext {
-        mut connection,
-        schema,
-        settings,
-        stopping,
-    } = context;
-    let settings = &settings.dispatcher;
+pub(crate) async fn dispatch(mut context: ServiceContext) -> Result<(), sqlx::Error> {
+    let (schema, settings) = (&context.schema, &context.settings.dispatcher);
     let mut sleep_min = SLEEP_MIN;
-    while !stopping.is_cancelled() {
-        let (promoted, wait) = connection
+    while !context.stopping.is_cancelled() {
+        let (promoted, wait) = context
+            .connection
             .run(async |conn| {
-                let promoted = promote(conn, &schema, None, settings.batch_size).await?;
+                let promoted = promote(conn, schema, None, settings.batch_size).await?;
                 if promoted == u64::from(settings.batch_size) {
                     return Ok((promoted, None));
                 }
-                let due = next_due(conn, &schema).await?;
+                let due = next_due(conn, schema).await?;
                 Ok((promoted, Some(due.unwrap_or(settings.poll_interval))))
             })
             .await?;
@@ -37,14 +33,11 @@ pub(crate) async fn dispatch(context: ServiceContext) -> Result<(), sqlx::Error>
         } else {
             SLEEP_MIN.min(settings.poll_interval)
         };
-        let wait = wait.map(|wait| wait.clamp(sleep_min, settings.poll_interval));
         if let Some(wait) = wait {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+            let wait = wait.clamp(sleep_min, settings.poll_interval);
+            context.stopping.run_until_cancelled(sleep(wait)).await;
         }
     }
-    connection.close().await;
+    context.connection.close().await;
     Ok(())
 }

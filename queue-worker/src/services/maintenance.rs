@@ -12,6 +12,7 @@ use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, 
 use queue_core::transitions::recover::{RECOVERED_MAX, Recovered, recover};
 use queue_core::transitions::unblock::unblock;
 use sqlx::PgConnection;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::supervision::ServiceContext;
@@ -43,11 +44,8 @@ pub(crate) async fn recover_dead(
             report_unknown_kinds(&mut context, &mut reported).await?;
         }
         passes = passes.wrapping_add(1);
-        pause(
-            context.settings.process.heartbeat_interval,
-            &context.stopping,
-        )
-        .await;
+        let interval = context.settings.process.heartbeat_interval;
+        pause(interval, &context.stopping).await;
     }
     context.connection.close().await;
     Ok(())
@@ -136,27 +134,23 @@ enum Rule {
 const PASSES: u32 = 60;
 
 /// Clears ended jobs and old firings in small batches until the process stops.
-pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
-    let ServiceContext {
-        mut connection,
-        schema,
-        settings,
-        stopping,
-    } = context;
-    let mut rules = rules(&settings.retention);
-    let limit = settings.maintenance.batch_size;
+pub(crate) async fn clear_old(mut context: ServiceContext) -> Result<(), sqlx::Error> {
+    let (schema, stopping) = (&context.schema, &context.stopping);
+    let mut rules = rules(&context.settings.retention);
+    let limit = context.settings.maintenance.batch_size;
     while !stopping.is_cancelled() {
         for rule in &mut rules {
-            while connection
-                .run(async |conn| rule.clear_batch(conn, &schema, limit).await)
+            while context
+                .connection
+                .run(async |conn| rule.clear_batch(conn, schema, limit).await)
                 .await?
                 == u64::from(limit)
                 && !stopping.is_cancelled()
             {}
         }
-        pause(settings.maintenance.interval, &stopping).await;
+        pause(context.settings.maintenance.interval, stopping).await;
     }
-    connection.close().await;
+    context.connection.close().await;
     Ok(())
 }
 
@@ -235,8 +229,6 @@ fn rules(retention: &Retention) -> Vec<Rule> {
 }
 
 async fn pause(wait: Duration, stopping: &CancellationToken) {
-    tokio::select! {
-        () = stopping.cancelled() => {}
-        () = tokio::time::sleep(wait.mul_f64(0.9 + fastrand::f64() / 5.0)) => {}
-    }
+    let wait = wait.mul_f64(0.9 + fastrand::f64() / 5.0);
+    stopping.run_until_cancelled(sleep(wait)).await;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use queue_core::Schema;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -54,7 +55,7 @@ async fn supervise<F>(
 {
     let mut delay = RetryDelay::default();
     loop {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let run = AssertUnwindSafe(service(context.another()));
         match run.catch_unwind().await {
             Ok(Ok(())) => return,
@@ -74,9 +75,8 @@ async fn supervise<F>(
         if began.elapsed() > wait {
             delay.reset();
         }
-        tokio::select! {
-            () = context.stopping.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+        if context.stopping.run_until_cancelled(sleep(wait)).await.is_none() {
+            return;
         }
     }
 }

@@ -115,10 +115,8 @@ impl Unblocker {
         if self.scanned.is_empty() {
             self.scan_began = now;
         }
-        let ServiceContext {
-            connection, schema, ..
-        } = &mut self.context;
-        let after = &self.scanned;
+        let (schema, after) = (&self.context.schema, &self.scanned);
+        let connection = &mut self.context.connection;
         let keys = connection
             .run(async |conn| blocked_keys(conn, schema, after, STEP_KEYS).await)
             .await?;
@@ -138,24 +136,20 @@ impl Unblocker {
         if keys.is_empty() {
             return Ok(());
         }
-        let ServiceContext {
-            connection, schema, ..
-        } = &mut self.context;
+        let schema = &self.context.schema;
+        let connection = &mut self.context.connection;
         let Unblocked { jobs, next_starts } = connection
             .run(async |conn| unblock(conn, schema, keys).await)
             .await?;
-        let wait_min = if jobs > 0 {
-            START_MIN
-        } else {
-            START_MIN_WITHOUT_JOBS
-        };
-        let now = Instant::now();
-        for (key, wait) in next_starts {
-            self.starts.insert(key, now + wait.max(wait_min));
-        }
+        let mut wait_min = START_MIN_WITHOUT_JOBS;
         if jobs > 0 {
+            wait_min = START_MIN;
             self.freed_keys.note_check();
         }
+        let now = Instant::now();
+        let starts = next_starts.into_iter();
+        let starts = starts.map(|(key, wait)| (key, now + wait.max(wait_min)));
+        self.starts.extend(starts);
         Ok(())
     }
 }
