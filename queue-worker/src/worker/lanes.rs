@@ -5,6 +5,7 @@
 //! were claimed before. Places are not committed in order, and a job that is given back keeps its
 //! place: jobs that appear below a floor are found by sweeps, which look only there.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use queue_core::transitions::claim::{FoundLane, Lane, Track};
@@ -44,7 +45,7 @@ pub(crate) struct LaneGroup {
 }
 
 /// The order of a lane: smaller ones come first.
-type Urgency = (usize, usize, i16, bool, usize, u8);
+type Urgency = (usize, usize, i16, bool, usize, Reverse<Track>);
 
 impl Lanes {
     /// Starts with the queues that are named in full, at the ordinary priority.
@@ -156,15 +157,18 @@ impl Lanes {
 
     /// Orders the lanes, and groups those from which one statement can claim.
     fn groups(&self, between: impl Fn(i64) -> Option<(i64, i64)>) -> Vec<LaneGroup> {
+        let places = self.places();
+        let mut lanes: Vec<(&LaneKey, &LaneState)> = self.known.iter().collect();
+        lanes.sort_by_cached_key(|(key, known)| self.urgency(key, known.is_gated, &places));
         let mut groups: Vec<LaneGroup> = Vec::new();
-        for ((queue, priority, track), known) in self.ordered() {
+        for ((queue, priority, track), known) in lanes {
             let Some((above, up_to)) = between(known.floor) else {
                 continue;
             };
             let lane = Lane {
-                queue,
-                priority,
-                track,
+                queue: queue.clone(),
+                priority: *priority,
+                track: *track,
                 above,
                 up_to,
             };
@@ -177,14 +181,6 @@ impl Lanes {
             }
         }
         groups
-    }
-
-    fn ordered(&self) -> Vec<(LaneKey, LaneState)> {
-        let known = self.known.iter();
-        let mut lanes: Vec<_> = known.map(|(key, known)| (key.clone(), *known)).collect();
-        let places = self.places();
-        lanes.sort_by_cached_key(|(key, known)| self.urgency(key, known.is_gated, &places));
-        lanes
     }
 
     /// Named queues come in the order of the list, each by priority. The rest come by priority
@@ -201,11 +197,7 @@ impl Lanes {
         let position = self.queues.matches(queue).unwrap_or(usize::MAX);
         let place = places.get(queue.as_str()).copied().unwrap_or(0);
         let waits = is_gated == self.turn.is_multiple_of(2);
-        let track = match track {
-            Track::Unblocked => 0,
-            Track::Limited => 1,
-            Track::Open => 2,
-        };
+        let track = Reverse(*track);
         match self.queues.patterns().get(position) {
             Some(QueuePattern::Any) => {
                 let turn = (place + self.turn) % places.len().max(1);
