@@ -2,16 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::LazyLock;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, SqlStr};
 
 use super::enqueue::{is_limited, waits_for};
-use super::job_columns::{escape, names, write_line};
+use super::job_columns::{escape, with_job_columns, write_line};
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 
 const RESERVE_IDS: &str = "select array_agg(nextval('queue.job_seq')), clock_timestamp()::text
 from generate_series(1, $1::bigint)";
+static COPY_JOBS: LazyLock<String> =
+    LazyLock::new(|| with_job_columns("copy queue.jobs (id, created_at, {columns}) from stdin"));
+const COPY_READY: &str =
+    "copy queue.ready (job_id, seq, ready_at, priority, queue, kind, track) from stdin";
+const COPY_BLOCKED: &str = "copy queue.blocked (job_id, seq, blocked_at, attempt, priority, failures, \
+    crashes, frees_key, replaces, key, queue, kind) from stdin";
 const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
 from unnest($1::text[]) as name
 where exists (select from queue.idle_processes)";
@@ -32,32 +39,14 @@ pub(crate) async fn copy(
         .bind(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
         .fetch_one(&mut *conn)
         .await?;
-    let name = schema.name();
     let waits_for = waits_for(jobs);
-    copy_rows(
-        conn,
-        &format!("copy {name}.jobs (id, created_at, {}) from stdin", names()),
-        job_lines(&ids, &now, jobs),
-    )
-    .await?;
-    copy_rows(
-        conn,
-        &format!(
-            "copy {name}.ready (job_id, seq, ready_at, priority, queue, kind, track) from stdin"
-        ),
-        ready_lines(&ids, &now, jobs, &waits_for),
-    )
-    .await?;
+    let lines = job_lines(&ids, &now, jobs);
+    copy_rows(conn, schema.sql(&COPY_JOBS), lines).await?;
+    let lines = ready_lines(&ids, &now, jobs, &waits_for);
+    copy_rows(conn, schema.sql(COPY_READY), lines).await?;
     if waits_for.iter().any(Option::is_some) {
-        copy_rows(
-            conn,
-            &format!(
-                "copy {name}.blocked (job_id, seq, blocked_at, attempt, priority, failures, crashes, \
-                 frees_key, replaces, key, queue, kind) from stdin"
-            ),
-            blocked_lines(&ids, &now, jobs, &waits_for),
-        )
-        .await?;
+        let lines = blocked_lines(&ids, &now, jobs, &waits_for);
+        copy_rows(conn, schema.sql(COPY_BLOCKED), lines).await?;
     }
     schema
         .query(WAKE_QUEUES)
@@ -69,10 +58,10 @@ pub(crate) async fn copy(
 
 async fn copy_rows(
     conn: &mut PgConnection,
-    statement: &str,
+    statement: SqlStr,
     lines: Vec<u8>,
 ) -> Result<(), sqlx::Error> {
-    let mut copy = conn.copy_in_raw(statement).await?;
+    let mut copy = conn.copy_in_raw(statement.as_str()).await?;
     match copy.send(lines).await {
         Ok(_) => copy.finish().await.map(|_rows| ()),
         Err(error) => {

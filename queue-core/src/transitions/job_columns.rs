@@ -51,7 +51,7 @@ pub fn with_job_columns(statement: &str) -> String {
     };
     let value = |number: usize, column: &Column| format!("${}::{}", own + number, column.sent);
     statement
-        .replace("{columns}", &names())
+        .replace("{columns}", &list(|_, column| column.name.to_owned()))
         .replace(
             "{values}",
             &list(|number, column| cast(value(number, column), column)),
@@ -82,11 +82,6 @@ fn parameters(statement: &str) -> usize {
         after[..digits.unwrap_or(after.len())].parse().ok()
     });
     numbers.max().unwrap_or(0)
-}
-
-/// Returns the names of the columns, as COPY lists them.
-pub(super) fn names() -> String {
-    list(|_, column| column.name.to_owned())
 }
 
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
