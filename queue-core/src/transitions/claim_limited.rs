@@ -125,39 +125,24 @@ async fn sort_rows(
             _ => claim.parked.push(Parked::from_row(row)?),
         }
     }
-    release_partial(conn, schema, process, &partial).await?;
-    unblock_again(conn, schema, &claim.parked, &partial).await
-}
-
-/// Releases jobs that did not get all their slots, because another claim took one at the same moment.
-async fn release_partial(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    process: ProcessId,
-    partial: &[ClaimedJob],
-) -> Result<(), sqlx::Error> {
+    // These did not get all their slots: another claim took one at the same moment.
     if !partial.is_empty() {
         let claims: Vec<Claim> = partial.iter().map(|job| job.claim).collect();
         release(conn, schema, process, &claims).await?;
     }
+    let keys = keys_with_room(&claim.parked, &partial);
+    unblock(conn, schema, &keys).await?;
     Ok(())
 }
 
-/// Unblocks jobs of keys that may have room: slots that were freed while jobs were parked, slots of
-/// released jobs, and room left by unblocked jobs that another key then blocked.
-async fn unblock_again(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    parked: &[Parked],
-    released: &[ClaimedJob],
-) -> Result<(), sqlx::Error> {
+/// Returns the keys that may have room: slots that were freed while jobs were parked, slots of released
+/// jobs, and room left by unblocked jobs that another key then blocked.
+fn keys_with_room(parked: &[Parked], released: &[ClaimedJob]) -> Vec<String> {
     let blocked = parked.iter().filter(|job| job.decision == "blocked");
-    let keys: Vec<String> = blocked
+    blocked
         .map(|job| &job.key)
         .chain(parked.iter().filter_map(|job| job.waited_for.as_ref()))
         .chain(released.iter().flat_map(|job| &job.keys))
         .cloned()
-        .collect();
-    unblock(conn, schema, &keys).await?;
-    Ok(())
+        .collect()
 }
