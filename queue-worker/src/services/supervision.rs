@@ -41,42 +41,39 @@ impl ServiceContext {
     where
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
     {
-        let context = self.another();
-        tokio::spawn(supervise(name, context, service))
+        tokio::spawn(self.another().supervise(name, service))
     }
-}
 
-async fn supervise<F>(
-    name: &'static str,
-    context: ServiceContext,
-    service: impl Fn(ServiceContext) -> F,
-) where
-    F: Future<Output = Result<(), sqlx::Error>>,
-{
-    let mut delay = RetryDelay::default();
-    loop {
-        let began = Instant::now();
-        let run = AssertUnwindSafe(service(context.another()));
-        match run.catch_unwind().await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) if context.connection.outage().covers(&error) => {
-                tracing::debug!(error = %logged(&error), "lost a connection");
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(
+    async fn supervise<F>(self, name: &'static str, service: impl Fn(Self) -> F)
+    where
+        F: Future<Output = Result<(), sqlx::Error>>,
+    {
+        let mut delay = RetryDelay::default();
+        loop {
+            let began = Instant::now();
+            let run = service(self.another());
+            match AssertUnwindSafe(run).catch_unwind().await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) if self.connection.outage().covers(&error) => {
+                    tracing::debug!(error = %logged(&error), "lost a connection");
+                }
+                Ok(Err(error)) => tracing::warn!(
                     service = name,
                     error = %logged(&error),
-                    "the service failed; restarting it"
-                )
+                    "the service failed; restarting it",
+                ),
+                Err(_panic) => {
+                    tracing::error!(service = name, "the service panicked; restarting it");
+                }
             }
-            Err(_panic) => tracing::error!(service = name, "the service panicked; restarting it"),
-        }
-        let wait = delay.next();
-        if began.elapsed() > wait {
-            delay.reset();
-        }
-        if context.stopping.run_until_cancelled(sleep(wait)).await.is_none() {
-            return;
+            let wait = delay.next();
+            if began.elapsed() > wait {
+                delay.reset();
+            }
+            let waited = self.stopping.run_until_cancelled(sleep(wait)).await;
+            if waited.is_none() {
+                return;
+            }
         }
     }
 }
