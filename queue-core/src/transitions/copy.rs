@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
+use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{PgConnection, SqlStr};
 
 use super::enqueue::{is_limited, waits_for};
@@ -50,7 +51,7 @@ pub(crate) async fn copy(
     }
     schema
         .query(WAKE_QUEUES)
-        .bind(woken(jobs))
+        .bind(woken(jobs).iter().bind_iter())
         .execute(conn)
         .await?;
     Ok(())
@@ -115,13 +116,10 @@ fn blocked_lines(ids: &[i64], now: &str, jobs: &[NewJob], waits_for: &[Option<St
 
 /// Returns the payloads that wake workers: the names of the queues, with an `@` before them for jobs
 /// with limits.
-fn woken(jobs: &[NewJob]) -> Vec<String> {
-    let woken: BTreeSet<String> = jobs
-        .iter()
-        .map(|job| match is_limited(job) {
-            true => format!("@{}", job.options.queue),
-            false => job.options.queue.to_string(),
-        })
-        .collect();
-    woken.into_iter().collect()
+fn woken(jobs: &[NewJob]) -> BTreeSet<String> {
+    let payload = |job: &NewJob| match is_limited(job) {
+        true => format!("@{}", job.options.queue),
+        false => job.options.queue.to_string(),
+    };
+    jobs.iter().map(payload).collect()
 }

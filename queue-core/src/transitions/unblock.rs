@@ -6,9 +6,11 @@
 //! commit: each writes before it reads, so that one of them sees the other. If a process dies in
 //! between, or a limit changes, the next pass over all keys with blocked jobs finds the room.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgBindIterExt as _;
 
 use crate::job::JobId;
 use crate::sql::Schema;
@@ -39,12 +41,10 @@ pub async fn unblock(
     if keys.is_empty() {
         return Ok(Unblocked::default());
     }
-    let mut keys = keys.to_vec();
-    keys.sort_unstable();
-    keys.dedup();
+    let keys: BTreeSet<&String> = keys.iter().collect();
     let (jobs, keys, waits, _notified): (i64, Vec<String>, Vec<i64>, i64) = schema
         .query_as(UNBLOCK)
-        .bind(keys)
+        .bind(keys.iter().bind_iter())
         .bind(UNBLOCKED_MAX)
         .fetch_one(conn)
         .await?;

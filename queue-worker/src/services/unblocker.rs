@@ -90,11 +90,8 @@ impl Unblocker {
 
     async fn check_due_starts(&mut self) -> Result<(), sqlx::Error> {
         let now = Instant::now();
-        let due = self.starts.iter().filter(|(_, start)| **start <= now);
-        let due: Vec<String> = due.map(|(key, _)| key.clone()).collect();
-        for key in &due {
-            self.starts.remove(key);
-        }
+        let due = self.starts.extract_if(.., |_, start| *start <= now);
+        let due: Vec<String> = due.map(|(key, _)| key).collect();
         self.check(&due).await
     }
 
