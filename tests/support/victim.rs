@@ -9,13 +9,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
-use crate::world::notifications;
+use crate::world::{World, notifications};
 
 /// The settings of a victim, passed to it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
     /// Its database.
     pub url: String,
+    /// The database as its jobs reach it, whose own statements have names: never by a pooler.
+    pub url_of_jobs: String,
     /// The queues it serves.
     pub queues: String,
     /// The jobs it runs at once.
@@ -31,10 +33,20 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// Returns orders for a worker on the database of a world, by its pooler if there is one.
+    #[must_use]
+    pub fn of(world: &World) -> Self {
+        Self {
+            url_of_jobs: world.url(),
+            ..Self::to(world.url_of_processes())
+        }
+    }
+
     /// Returns orders for a worker that serves all queues and detects dead processes quickly.
     #[must_use]
     pub fn to(url: String) -> Self {
         Self {
+            url_of_jobs: url.clone(),
             url,
             queues: "*".to_owned(),
             concurrency: 4,

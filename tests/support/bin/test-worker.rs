@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use queue_tests::deeds;
 use queue_tests::victim::Orders;
 use queue_worker::{Process, Queue};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 fn main() -> Result<()> {
     if std::env::var_os("RUST_LOG").is_some() {
@@ -25,14 +26,15 @@ fn main() -> Result<()> {
 }
 
 async fn work(orders: &Orders) -> Result<()> {
-    let pool = PgPoolOptions::new()
-        .max_connections(5)
-        .connect_lazy(&orders.url)?;
-    let process = Process::new(
-        Queue::new(pool.clone()),
-        deeds::app(pool),
-        orders.settings(),
-    )?;
+    let pool = |url: &str| -> Result<PgPool> {
+        let options: PgConnectOptions = url.parse()?;
+        Ok(PgPoolOptions::new()
+            .max_connections(5)
+            .connect_lazy_with(options.extra_float_digits(None)))
+    };
+    let queue = Queue::new(pool(&orders.url)?);
+    let app = deeds::app(pool(&orders.url_of_jobs)?);
+    let process = Process::new(queue, app, orders.settings())?;
     process.run_until_signal().await;
     Ok(())
 }

@@ -17,7 +17,7 @@ async fn world() -> World {
 }
 
 fn orders(world: &World) -> Orders {
-    Orders::to(world.url_of_processes())
+    Orders::of(world)
 }
 
 async fn enqueue(world: &World, deeds: impl IntoIterator<Item = Deed>) {

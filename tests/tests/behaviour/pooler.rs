@@ -51,7 +51,7 @@ async fn jobs_are_enqueued_and_run_through_a_pooler_in_both_modes() {
         let queue = queue(&world, &bouncer, mode);
         let (stop, running) = start(&queue, stage.app(), worker("*", 4));
 
-        let notes = (0..50).map(|n| Note::new(&format!("{n}")));
+        let notes = (0..50).map(|n| Note::new(format!("{n}")));
         queue.enqueue_many(notes).await.unwrap();
         let unique = || queue.enqueue(Note::new("u")).unique(Unique::by_key("u"));
         let later = unique().delay(Duration::from_millis(500)).await.unwrap();
@@ -93,7 +93,7 @@ async fn in_transaction_mode_no_setting_reaches_another_client() {
     let (stop, running) = start(&queue, stage.app(), worker("*", 4));
 
     for n in 0..200 {
-        queue.enqueue(Note::new(&format!("{n}"))).await.unwrap();
+        queue.enqueue(Note::new(format!("{n}"))).await.unwrap();
         assert_eq!(settings(&mut other).await, before);
     }
     world.until("finished", 200).await;

@@ -69,7 +69,7 @@ async fn killed_processes_skip_no_due_time_and_enqueue_none_twice() {
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)
         .await
         .unwrap();
-    let orders = Orders::to(world.url_of_processes());
+    let orders = Orders::of(&world);
 
     for _ in 0..3 {
         let fired = world.count("firings").await;
