@@ -45,6 +45,7 @@ impl Queue {
 
     /// For a pool whose connections lead to a pooler in transaction mode, such as PgBouncer's: everything is
     /// done in transactions, by statements without names, because another client may get the server next.
+    /// Make the application's own queries on it with `persistent(false)`, for the same reason.
     /// The options of the pool need `extra_float_digits(None)`, a parameter that PgBouncer refuses. A
     /// process finds out by itself, for its copies of the handle too.
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::{JobId, Queue, Schema};
+use queue_worker::config::ServerUrl;
 use queue_worker::{App, Process, Settings, Stop};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions, Decode, FromRow, PgPool, Type};
@@ -118,7 +119,10 @@ impl World {
     ///
     /// # Panics
     /// When the application or the settings are wrong.
-    pub fn start<S: Send + Sync + 'static>(&self, app: App<S>, settings: Settings) -> Running {
+    pub fn start<S: Send + Sync + 'static>(&self, app: App<S>, mut settings: Settings) -> Running {
+        if let Some((PoolMode::Transaction, _)) = self.pooler {
+            settings.process.listen_url = Some(ServerUrl(self.url()));
+        }
         let queue = self.queue_of_processes();
         let process = Process::new(queue, app, settings).expect("a valid process");
         let stop = Stop::new();

@@ -37,6 +37,8 @@ impl Perform<Stage> for Book {
         let mut tx = cx.queue().pool().begin().await?;
         sqlx::query("insert into public.books (job_id) values ($1)")
             .bind(cx.job_id().0)
+            // By a pooler in transaction mode, another client may have a statement of the same name.
+            .persistent(false)
             .execute(&mut *tx)
             .await?;
         if let Then::CommitLate = self.then {
