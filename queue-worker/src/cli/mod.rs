@@ -1,6 +1,6 @@
 //! The command line: run, enqueue, inspect and change jobs, and find out why they do not run.
 //!
-//! An application that passes its [`App`] to [`run`] has every command for its own jobs:
+//! An application that passes its [`App`](crate::App) to [`run`] has every command for its own jobs:
 //!
 //! ```no_run
 //! # use queue_worker::{App, Cx, Job, Perform};
@@ -166,7 +166,7 @@ impl From<CommandOfJobs> for Command {
     }
 }
 
-/// Runs the command line of this process on a new runtime: that of an [`App`], or of a [`Program`],
+/// Runs the command line of this process on a new runtime: that of an [`App`](crate::App), or of a [`Program`],
 /// which builds its state when it is needed. Help and hints name the program as it is called.
 pub fn run<S: Send + Sync + 'static>(program: impl Into<Program<S>>) -> ExitCode {
     match tokio::runtime::Runtime::new() {

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::confirm::confirm;
 use super::output::{count_of_jobs, counted, grouped, say, since};
 use super::{Database, Exit, Failure, Global, progress};
-use crate::config::nearest;
+use crate::config::document::nearest;
 
 const BATCH: u32 = 1_000;
 

@@ -22,7 +22,7 @@ mod overrides;
 mod parts;
 
 mod backoff;
-mod document;
+pub(crate) mod document;
 mod queues;
 
 mod check;
@@ -35,7 +35,6 @@ mod tests;
 
 pub use backoff::BackoffSettings;
 pub use check::InvalidSetting;
-pub(crate) use document::nearest;
 pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
 pub use overrides::Override;
 pub use parts::{

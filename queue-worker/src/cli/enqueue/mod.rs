@@ -19,8 +19,9 @@ use super::output::say;
 use super::{Database, Exit, Failure, Global};
 use crate::app::State;
 use crate::app::run_error::with_causes;
+use crate::config::HandlerSettings;
+use crate::config::document::nearest;
 use crate::config::options::with;
-use crate::config::{HandlerSettings, nearest};
 use crate::{App, handlers};
 use line::JobByName;
 
