@@ -74,11 +74,6 @@ pub use queue_core::{
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 pub use stop::Stop;
 
-/// Compiles the examples in the guides.
-#[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../../docs/guides/testing.md")]
-mod guides {}
-
 /// Compiles the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
@@ -92,4 +87,8 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
+
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../../docs/guides/testing.md")]
+    mod testing {}
 }
