@@ -3,7 +3,6 @@
 pub mod deeds;
 pub mod lossy;
 pub mod pgbouncer;
-pub mod pooler;
 pub mod postgres;
 pub mod recurring;
 mod slot;

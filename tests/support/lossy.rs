@@ -94,14 +94,13 @@ impl Drop for Lossy {
     }
 }
 
-/// Where a server listens.
-pub(crate) enum Address {
+enum Address {
     Socket(PathBuf),
     Tcp(String, u16),
 }
 
 impl Address {
-    pub(crate) fn of(server: &PgConnectOptions) -> Self {
+    fn of(server: &PgConnectOptions) -> Self {
         let host = server.get_host();
         match server.get_socket() {
             Some(directory) => Self::Socket(socket_in(directory, server.get_port())),

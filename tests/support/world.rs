@@ -130,6 +130,16 @@ impl World {
         Running { stop, task }
     }
 
+    /// Creates an empty database beside this one, whose encoding is LATIN1, and returns its name.
+    pub async fn create_latin1_database(&self) -> String {
+        let name: String = self
+            .value("select current_database()::text || '_latin1'")
+            .await;
+        let options = "template template0 encoding 'LATIN1' locale 'C'";
+        self.sql(&format!("create database {name} {options}")).await;
+        name
+    }
+
     /// Executes a statement, and returns how many rows it affected.
     ///
     /// # Panics

@@ -112,14 +112,7 @@ async fn arguments_that_postgres_refuses_leave_the_transaction_of_the_caller_usa
 /// Runs a test in a database whose encoding is LATIN1, with a process of an application.
 async fn in_latin1<S: Send + Sync + 'static>(app: App<S>, test: impl AsyncFnOnce(Queue)) {
     let world = World::new().await;
-    let name: String = world
-        .value("select current_database()::text || '_latin1'")
-        .await;
-    world
-        .sql(&format!(
-            "create database {name} template template0 encoding 'LATIN1' locale 'C'"
-        ))
-        .await;
+    let name = world.create_latin1_database().await;
     let options = world.connect_options().database(&name);
     let pool = PgPool::connect_with(options).await.unwrap();
     let queue = Queue::new(pool.clone());

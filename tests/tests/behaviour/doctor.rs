@@ -6,7 +6,7 @@ use std::time::Duration;
 use queue_core::inspect::doctor::{self, Finding};
 use queue_core::recurring::pause;
 use queue_core::{NewJob, Options, Queue};
-use queue_tests::pooler::Pooler;
+use queue_tests::pgbouncer::{PgBouncer, PoolMode};
 use queue_tests::recurring::{by, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
@@ -158,14 +158,7 @@ async fn the_doctor_says_why_a_database_takes_no_writes() {
 #[tokio::test]
 async fn migrate_and_the_doctor_say_what_a_database_without_utf8_cannot_hold() {
     let world = World::new().await;
-    let name: String = world
-        .value("select current_database()::text || '_latin1'")
-        .await;
-    world
-        .sql(&format!(
-            "create database {name} template template0 encoding 'LATIN1' locale 'C'"
-        ))
-        .await;
+    let name = world.create_latin1_database().await;
     let mut shell = Shell::on(&world);
     let url = world.connect_options().database(&name).to_url_lossy();
     shell.url = Some(url.to_string());
@@ -187,12 +180,12 @@ async fn migrate_and_the_doctor_say_what_a_database_without_utf8_cannot_hold() {
 #[tokio::test]
 async fn the_doctor_says_that_a_pooler_is_in_front_of_the_server() {
     let world = World::new().await;
-    let pooler = Pooler::before(&world.connect_options());
+    let bouncer = PgBouncer::start(PoolMode::Session, &world.connect_options(), 5);
     let mut shell = Shell::on(&world);
     let report = shell.run(&["doctor", "--json"]).await.stdout;
     assert!(!String::from_utf8_lossy(&report).contains("\"pooler\""));
 
-    shell.url = Some(pooler.connect_options().to_url_lossy().to_string());
+    shell.url = Some(bouncer.url(&world.connect_options()));
 
     reported(&shell, "pooler").await;
 }
