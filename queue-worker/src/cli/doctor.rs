@@ -40,12 +40,11 @@ fn pooler() -> Finding {
     Finding {
         severity: Severity::Warning,
         check: "pooler",
-        what: "a pooler is in front of the server, and refuses or drops the options of connections"
+        what: "a pooler is in front of the server".to_owned(),
+        why: "in session mode each connection of a process holds one of the pooler's connections as long \
+              as the process runs; in transaction mode processes poll, unless `process.listen_url` is set"
             .to_owned(),
-        why:
-            "processes depend on such options, and on notifications, which a pooler may not pass on"
-                .to_owned(),
-        next: "give processes the address of the server itself; producers may use the pooler"
+        next: "if the pooler runs out of connections, give processes the URL of the server itself"
             .to_owned(),
     }
 }
