@@ -50,21 +50,21 @@ impl Target {
 
     /// Returns what connections keep between transactions, which is found out once.
     pub(crate) async fn pooling(&self) -> Result<Pooling, sqlx::Error> {
-        let detect = async || {
-            let detecting = async {
-                let mut conn = self.options.connect().await?;
-                let found = detect(&mut conn, &self.options).await?;
-                conn.close().await?;
-                Ok(found)
-            };
-            let found = timely(ANSWER_TIMEOUT, detecting).await?;
-            if found == Pooling::Transaction {
-                self.schema.set_pooled();
-                tracing::info!("connected through a pooler in transaction mode");
-            }
-            Ok(found)
-        };
-        self.pooling.get_or_try_init(detect).await.copied()
+        let found = self
+            .pooling
+            .get_or_try_init(|| timely(ANSWER_TIMEOUT, self.detect_pooling()));
+        found.await.copied()
+    }
+
+    async fn detect_pooling(&self) -> Result<Pooling, sqlx::Error> {
+        let mut conn = self.options.connect().await?;
+        let found = detect(&mut conn, &self.options).await?;
+        conn.close().await?;
+        if found == Pooling::Transaction {
+            self.schema.set_pooled();
+            tracing::info!("connected through a pooler in transaction mode");
+        }
+        Ok(found)
     }
 
     pub(crate) fn options(&self) -> &PgConnectOptions {
@@ -155,16 +155,14 @@ impl Connection {
     ) -> Result<T, sqlx::Error> {
         let asked_at = Instant::now();
         let mut conn = self.open().await?;
-        let answer = match self.target.pooling().await? {
-            Pooling::Session => timely(ANSWER_TIMEOUT, operation(&mut conn)).await,
-            Pooling::Transaction => {
-                timely(
-                    ANSWER_TIMEOUT,
-                    self.run_in_transaction(&mut conn, operation),
-                )
-                .await
+        let pooling = self.target.pooling().await?;
+        let answer = timely(ANSWER_TIMEOUT, async {
+            match pooling {
+                Pooling::Session => operation(&mut conn).await,
+                Pooling::Transaction => self.run_in_transaction(&mut conn, operation).await,
             }
-        };
+        });
+        let answer = answer.await;
         if answer.is_ok() {
             self.conn = Some(conn);
             self.outage().end(asked_at);
