@@ -130,7 +130,7 @@ impl Options {
 
     /// Sets how many attempts may end in an error before the job is failed; at least 1, which means that it
     /// is never retried. With the default of 10 and the default backoff, a job that keeps failing is retried
-    /// for about four hours, whatever its errors are.
+    /// for about four hours, for any error.
     #[must_use]
     pub fn attempts(mut self, attempts: i16) -> Self {
         self.attempts_max = attempts;

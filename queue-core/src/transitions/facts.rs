@@ -1,4 +1,4 @@
-//! What the hooks of an application are told about jobs that its process did not run. Changes nothing.
+//! Reads jobs that this process ended but did not run, for the events of hooks. Changes nothing.
 
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};

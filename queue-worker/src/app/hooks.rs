@@ -66,7 +66,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     /// Returns whether any hook is called about jobs that did not succeed.
-    pub(crate) fn hear_of_errors(&self) -> bool {
+    pub(crate) fn need_errors(&self) -> bool {
         let hooks = [&self.retried, &self.failed, &self.discarded];
         hooks.iter().any(|hooks| !hooks.is_empty())
     }

@@ -37,7 +37,7 @@ pub(crate) struct Completion {
     pub(crate) facts: Option<Box<Facts>>,
 }
 
-/// What hooks are told about a job, beside how its run ended.
+/// The facts about a run for the events of hooks, beside how it ended.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) job: ClaimedJob,
@@ -66,7 +66,7 @@ impl Facts {
         let is_told = match verdict {
             Verdict::Finish => !hooks.finished.is_empty(),
             // A job that finished itself in a transaction of its own has an end too.
-            Verdict::End(_) => hooks.hear_of_errors() || !hooks.finished.is_empty(),
+            Verdict::End(_) => hooks.need_errors() || !hooks.finished.is_empty(),
         };
         is_told.then(|| Box::new(Self { job, waited }))
     }

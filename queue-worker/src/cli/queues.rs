@@ -115,7 +115,7 @@ async fn pause(global: &Global, queues: &[String], yes: bool) -> Result<Exit, Fa
     global.conclude(&changes)
 }
 
-/// Asks whether to pause a queue that nobody has used, which is probably misspelled.
+/// Asks for confirmation before a queue is paused that has never had a job: its name is probably misspelled.
 fn unused(queue: &str, used: &[&str]) -> String {
     let hint = match nearest(queue, used.iter().copied()) {
         Some(near) => format!(" (did you mean `{near}`?)"),

@@ -66,7 +66,7 @@ pub(crate) async fn announce(
     schema: &Schema,
     jobs: &[EndedJob],
 ) {
-    if !hooks.hear_of_errors() {
+    if !hooks.need_errors() {
         return;
     }
     for batch in jobs.chunks(BATCH_MAX) {

@@ -15,7 +15,7 @@ use super::error::{At, EmbeddedError, remove_if_there};
 /// it.
 ///
 /// Each user has a file in the directory `users`. Only the last one can remove that directory, and
-/// stops the server then. Nobody can join without the directory.
+/// stops the server then. Without the directory, no other user can join.
 ///
 /// The script does not stop a server that another process has started on the same data since.
 const SUPERVISE: &str = r#"

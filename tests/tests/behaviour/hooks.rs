@@ -1,4 +1,4 @@
-//! Hooks are called once for each end of a run, and are told about the job and the run.
+//! Hooks are called once for each end of a run, with an event that describes the job and the run.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
