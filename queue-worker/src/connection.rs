@@ -59,7 +59,7 @@ impl Target {
     async fn detect_pooling(&self) -> Result<Pooling, sqlx::Error> {
         let mut conn = self.options.connect().await?;
         let found = detect(&mut conn, &self.options).await?;
-        conn.close().await?;
+        let _closed_or_broken = conn.close().await;
         if found == Pooling::Transaction {
             self.schema.set_pooled();
             tracing::info!("connected through a pooler in transaction mode");
