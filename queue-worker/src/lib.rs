@@ -88,6 +88,9 @@ mod guides {
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
 
+    #[doc = include_str!("../../docs/guides/poolers.md")]
+    mod poolers {}
+
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]
     mod testing {}

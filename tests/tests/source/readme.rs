@@ -1,5 +1,5 @@
 //! The settings in the README and in the sample configuration are valid. The README's Rust code is
-//! compiled with the documentation of queue-worker.
+//! compiled with the documentation of queue-worker, and its first job is an example that a test runs.
 
 use std::fs;
 
@@ -8,9 +8,14 @@ use queue_worker::config::{Config, Override};
 
 const README: &str = include_str!("../../../README.md");
 const SAMPLE: &str = include_str!("../../../config/queue.toml");
+const FIRST_JOB: &str = include_str!("../../../queue-worker/examples/first_job.rs");
 
-fn block(language: &str) -> &'static str {
-    let (_, from_start) = README
+/// Returns the first block in this language below a heading.
+fn block(heading: &str, language: &str) -> &'static str {
+    let (_, section) = README
+        .split_once(&format!("\n## {heading}\n"))
+        .expect("the heading");
+    let (_, from_start) = section
         .split_once(&format!("```{language}\n"))
         .expect("a block in this language");
     from_start.split_once("```").expect("its end").0
@@ -26,12 +31,17 @@ fn loaded(text: &str) -> Config {
 
 #[test]
 fn the_configuration_of_the_readme_is_valid() {
-    let config = loaded(block("toml"));
+    let config = loaded(block("Configuration", "toml"));
 
     assert_eq!(config.settings.workers.len(), 2);
     assert_eq!(config.settings.limits.len(), 2);
     assert!(config.handlers.contains_key("thumbnail"));
     assert!(config.recurring.contains_key("tidy"));
+}
+
+#[test]
+fn the_first_job_of_the_readme_is_the_example() {
+    assert_eq!(block("A first job", "rust,no_run"), FIRST_JOB);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The example of a web service with a worker in its process.
+//! The example programs `first_job` and `web`.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -49,4 +49,22 @@ async fn the_web_example_enqueues_in_transactions_and_stops_with_its_worker() {
     assert_eq!(world.value::<i64>(receipts).await, 1);
     assert!(stopped_by(child, Signal::TERM).await.status.success());
     assert_eq!(world.count("processes").await, 0);
+}
+
+#[tokio::test]
+async fn the_first_job_of_the_readme_runs_on_an_empty_database() {
+    let world = World::new().await;
+    world.sql("drop schema queue cascade").await;
+    let mut child = Command::new(example("first_job"))
+        .env("DATABASE_URL", world.url())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+
+    let line = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap());
+
+    assert_eq!(line.await.unwrap(), "Welcome, user 7!");
+    world.until("finished where outcome = 'done'", 1).await;
+    assert!(stopped_by(child, Signal::INT).await.status.success());
 }
