@@ -1,9 +1,9 @@
 //! Code shared by the tests of the queue.
 
 pub mod deeds;
-pub mod lossy;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod proxy;
 pub mod recurring;
 mod slot;
 pub mod soundness;

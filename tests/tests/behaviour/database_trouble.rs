@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::shell::{Shell, said, stopped_by};
 use queue_core::{EnqueueError, Queue, Schema, Unique};
 use queue_tests::deeds::{self, Deed, Ledger};
-use queue_tests::lossy::Lossy;
 use queue_tests::postgres::DedicatedServer;
+use queue_tests::proxy::Proxy;
 use queue_tests::soundness::{assert_sound, assert_tables_sound};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::victim::{Orders, Victim};
@@ -205,14 +205,14 @@ async fn losing_random_answers_loses_and_repeats_no_job() {
     let options = (*world.pool().connect_options()).clone();
     let ledger = pool(options.clone());
     Ledger::build(&ledger).await;
-    let lossy = Lossy::before(&options);
+    let proxy = Proxy::before(&options);
     enqueue(&ledger, vec![Deed::Quick; 2_000]).await;
 
-    lossy.lose_one_in(6);
-    let worker = || Worker::start(lossy.connect_options(), &ledger, settings(10));
+    proxy.lose_one_in(6);
+    let worker = || Worker::start(proxy.connect_options(), &ledger, settings(10));
     let workers = [worker(), worker()];
-    eventually("some answers are lost", async || lossy.lost() >= 15).await;
-    lossy.lose_one_in(0);
+    eventually("some answers are lost", async || proxy.lost() >= 15).await;
+    proxy.lose_one_in(0);
 
     until(&ledger, "queue.finished where outcome = 'done'", 2_000).await;
     for worker in workers {
@@ -228,14 +228,14 @@ async fn jobs_are_released_and_run_when_the_answer_to_their_claim_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
-    let lossy = Lossy::before(&options);
-    lossy.lose_one("-- ready -> claimed");
-    let worker = Worker::start(lossy.connect_options(), world.pool(), settings(4));
+    let proxy = Proxy::before(&options);
+    proxy.lose_one("-- ready -> claimed");
+    let worker = Worker::start(proxy.connect_options(), world.pool(), settings(4));
 
     enqueue(world.pool(), vec![Deed::Quick; 3]).await;
 
     world.until("finished where outcome = 'done'", 3).await;
-    assert_eq!(lossy.lost(), 1);
+    assert_eq!(proxy.lost(), 1);
     assert_eq!(world.count("attempts").await, 0);
     worker.stop().await;
     assert_sound(world.pool()).await;
@@ -246,13 +246,13 @@ async fn a_hook_runs_once_when_the_answer_to_a_completion_is_lost() {
     let world = World::new().await;
     let options = (*world.pool().connect_options()).clone();
     Ledger::build(world.pool()).await;
-    let lossy = Lossy::before(&options);
-    lossy.lose_one("-- claimed -> finished (done)");
+    let proxy = Proxy::before(&options);
+    proxy.lose_one("-- claimed -> finished (done)");
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let app = deeds::app(world.pool().clone()).on_finished(move |job| {
         let _told = tell.send(job.job_id);
     });
-    let queue = Queue::new(PgPoolOptions::new().connect_lazy_with(lossy.connect_options()));
+    let queue = Queue::new(PgPoolOptions::new().connect_lazy_with(proxy.connect_options()));
     let process = Process::new(queue, app, settings(4)).unwrap();
     let stop = Stop::new();
     let task = tokio::spawn(process.run(stop.clone()));
@@ -261,7 +261,7 @@ async fn a_hook_runs_once_when_the_answer_to_a_completion_is_lost() {
 
     let first = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
     assert_eq!(first.unwrap(), Some(enqueued.id()));
-    assert_eq!(lossy.lost(), 1);
+    assert_eq!(proxy.lost(), 1);
     stop.gracefully();
     task.await.unwrap();
     assert!(told.try_recv().is_err());
@@ -392,8 +392,8 @@ async fn a_run_that_ends_while_logins_are_refused_is_recorded_once() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
     let role = worker_role(&world).await;
-    let lossy = Lossy::before(&world.connect_options());
-    let options = lossy.connect_options().username(&role);
+    let proxy = Proxy::before(&world.connect_options());
+    let options = proxy.connect_options().username(&role);
     let worker = Worker::start(options, world.pool(), settings(4));
     enqueue(world.pool(), [Deed::DeafGate("gate".to_owned())]).await;
     world.until("claimed", 1).await;
@@ -407,10 +407,10 @@ async fn a_run_that_ends_while_logins_are_refused_is_recorded_once() {
         format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'");
     world.sql(&terminate).await;
     Ledger::open_gate(world.pool(), "gate").await;
-    let before = lossy.accepted();
+    let before = proxy.accepted();
     eventually(
         "every service has tried to log in several times",
-        async || lossy.accepted() > before + 40,
+        async || proxy.accepted() > before + 40,
     )
     .await;
     world.sql(&format!("alter role {role} login")).await;
@@ -469,17 +469,17 @@ async fn a_completion_that_the_server_rejects_is_retried_until_accepted() {
     let trigger = "create trigger refuse before insert on queue.finished
         for each row execute function ledger.refuse()";
     world.sql(trigger).await;
-    let lossy = Lossy::before(&world.connect_options());
-    let worker = Worker::start(lossy.connect_options(), world.pool(), settings(4));
+    let proxy = Proxy::before(&world.connect_options());
+    let worker = Worker::start(proxy.connect_options(), world.pool(), settings(4));
     enqueue(world.pool(), vec![Deed::Quick; 3]).await;
     eventually("all jobs have run", async || {
         Ledger::runs_where(world.pool(), "true").await.unwrap() == 3
     })
     .await;
     // Each rejection costs a connection.
-    let before = lossy.accepted();
+    let before = proxy.accepted();
     eventually("completions were rejected", async || {
-        lossy.accepted() > before + 5
+        proxy.accepted() > before + 5
     })
     .await;
 

@@ -8,7 +8,7 @@ use queue_core::recurring::{Overlap, RecurringJob, add, pause, register, remove,
 use queue_core::schedule::Tz;
 use queue_core::{Options, Queue};
 use queue_tests::deeds::{self, Deed, Ledger};
-use queue_tests::lossy::Lossy;
+use queue_tests::proxy::Proxy;
 use queue_tests::recurring::{by, names, recurring_job, until_names};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::victim::{Orders, Victim};
@@ -91,8 +91,8 @@ async fn killed_processes_skip_no_due_time_and_enqueue_none_twice() {
 async fn a_scheduler_continues_after_its_connection_breaks_within_a_transaction() {
     let world = World::new().await;
     Ledger::build(world.pool()).await;
-    let lossy = Lossy::before(&world.connect_options());
-    let pool = PgPoolOptions::new().connect_lazy_with(lossy.connect_options());
+    let proxy = Proxy::before(&world.connect_options());
+    let pool = PgPoolOptions::new().connect_lazy_with(proxy.connect_options());
     let recurring = RecurringJob::new("tick", "every second", Deed::Quick).unwrap();
     let app = deeds::app(world.pool().clone()).recurring(recurring);
     let process = Process::new(Queue::new(pool), app, by("app")).unwrap();
@@ -100,8 +100,8 @@ async fn a_scheduler_continues_after_its_connection_breaks_within_a_transaction(
     let running = tokio::spawn(process.run(stop.clone()));
 
     for lost in 1..=3 {
-        lossy.lose_one("insert into queue.firings");
-        eventually("a response is lost", async || lossy.lost() == lost).await;
+        proxy.lose_one("insert into queue.firings");
+        eventually("a response is lost", async || proxy.lost() == lost).await;
         let fired = world.count("firings").await;
         eventually("another due time is fired", async || {
             world.count("firings").await > fired

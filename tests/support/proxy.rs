@@ -1,27 +1,32 @@
-//! A proxy before a database that loses answers: the server carries out and commits a statement, and
-//! the connection breaks before the answer arrives.
+//! A proxy before a database, as an unreliable network. It delays, breaks connections, lets them rest
+//! without passing anything, and loses answers: the server carries out and commits a statement, and the
+//! connection breaks before the answer arrives.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A proxy between programs and a server that loses answers on demand.
-pub struct Lossy {
+/// A proxy between programs and a server.
+pub struct Proxy {
     options: PgConnectOptions,
     orders: Arc<Orders>,
     accepting: JoinHandle<()>,
     _directory: TempDir,
 }
 
-/// Which answers to lose.
+/// What to do to the connections.
 #[derive(Default)]
 struct Orders {
+    rules: watch::Sender<Rules>,
     /// The next answer on a connection that has sent this text is lost, once.
     after: Mutex<Option<Vec<u8>>>,
     /// One answer in this many is lost; none if zero.
@@ -30,7 +35,20 @@ struct Orders {
     accepted: AtomicUsize,
 }
 
-impl Lossy {
+/// Which connections pass what. They are numbered in the order in which they were opened.
+#[derive(Clone, Copy, Default)]
+struct Rules {
+    /// How long everything takes, each way.
+    delay: Duration,
+    /// Whether nothing passes.
+    drops: bool,
+    /// Connections with a smaller number pass nothing more, and stay open.
+    cut_below: usize,
+    /// Connections with a smaller number break.
+    reset_below: usize,
+}
+
+impl Proxy {
     /// Starts a proxy before a server.
     ///
     /// # Panics
@@ -62,6 +80,40 @@ impl Lossy {
         self.options.clone()
     }
 
+    /// Returns the URL to connect through it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.options.to_url_lossy().to_string()
+    }
+
+    /// Delays everything from now on, each way.
+    pub fn delay(&self, delay: Duration) {
+        self.orders.rules.send_modify(|rules| rules.delay = delay);
+    }
+
+    /// Drops everything from now on, also on connections that are opened meanwhile, or passes it on again.
+    /// Connections stay open.
+    pub fn drop_all(&self, drops: bool) {
+        self.orders.rules.send_modify(|rules| rules.drops = drops);
+    }
+
+    /// Cuts the open connections in the middle: they pass nothing more, not even that one side has closed
+    /// them. New connections work.
+    pub fn cut(&self) {
+        let opened = self.accepted();
+        self.orders
+            .rules
+            .send_modify(|rules| rules.cut_below = opened);
+    }
+
+    /// Breaks the open connections, so that both sides notice.
+    pub fn reset(&self) {
+        let opened = self.accepted();
+        self.orders
+            .rules
+            .send_modify(|rules| rules.reset_below = opened);
+    }
+
     /// Loses the next answer to a statement with rows, on a connection that has sent `after`.
     ///
     /// # Panics
@@ -88,7 +140,7 @@ impl Lossy {
     }
 }
 
-impl Drop for Lossy {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -118,28 +170,43 @@ fn socket_in(directory: &std::path::Path, port: u16) -> PathBuf {
 
 async fn accept(listener: UnixListener, server: Address, orders: Arc<Orders>) {
     while let Ok((client, _)) = listener.accept().await {
-        orders.accepted.fetch_add(1, Ordering::Relaxed);
+        let number = orders.accepted.fetch_add(1, Ordering::Relaxed);
         let orders = Arc::clone(&orders);
         match &server {
             Address::Socket(path) => {
                 if let Ok(server) = UnixStream::connect(path).await {
-                    tokio::spawn(pass_on(client, server, orders));
+                    tokio::spawn(keep(number, client, server, orders));
                 }
             }
             Address::Tcp(host, port) => {
                 if let Ok(server) = TcpStream::connect((host.as_str(), *port)).await {
-                    tokio::spawn(pass_on(client, server, orders));
+                    tokio::spawn(keep(number, client, server, orders));
                 }
             }
         }
     }
 }
 
-/// Forwards everything until an answer is to be lost: then both sides find the connection broken.
-async fn pass_on(
+/// Keeps a connection until one side closes it or it is reset.
+async fn keep(
+    number: usize,
     client: UnixStream,
     server: impl AsyncRead + AsyncWrite + Send + Unpin,
     orders: Arc<Orders>,
+) {
+    let mut rules = orders.rules.subscribe();
+    tokio::select! {
+        () = pass_on(number, client, server, &orders) => {}
+        _reset = rules.wait_for(|rules| number < rules.reset_below) => {}
+    }
+}
+
+/// Forwards everything until an answer is to be lost: then both sides find the connection broken.
+async fn pass_on(
+    number: usize,
+    client: UnixStream,
+    server: impl AsyncRead + AsyncWrite + Send + Unpin,
+    orders: &Orders,
 ) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
@@ -148,20 +215,24 @@ async fn pass_on(
         let mut chunk = [0; 16 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
             remember(&heard, &chunk[..length]);
+            orders.pass(number).await;
             if to_server.write_all(&chunk[..length]).await.is_err() {
                 break;
             }
         }
+        orders.pass(number).await;
     };
     let answers = async {
         let mut answer = Answer::default();
         while let Ok(1..) = from_server.read_buf(&mut answer.unread).await {
             let passed = answer.take(|| orders.is_to_lose(&heard));
             let Some(passed) = passed else { break };
+            orders.pass(number).await;
             if to_client.write_all(&passed).await.is_err() {
                 break;
             }
         }
+        orders.pass(number).await;
     };
     tokio::select! {
         () = questions => {}
@@ -180,6 +251,18 @@ fn remember(heard: &Mutex<Vec<u8>>, chunk: &[u8]) {
 }
 
 impl Orders {
+    /// Waits as long as something takes on a connection: for ever if it is cut.
+    async fn pass(&self, number: usize) {
+        let mut rules = self.rules.subscribe();
+        let delay = rules.borrow().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let passes = |rules: &Rules| !rules.drops && number >= rules.cut_below;
+        // The sender is a field of `self`.
+        let _passes = rules.wait_for(passes).await;
+    }
+
     fn is_to_lose(&self, heard: &Mutex<Vec<u8>>) -> bool {
         let lose = self.is_the_one(heard) || self.is_one_in_many();
         if lose {
