@@ -49,14 +49,17 @@ pub(crate) fn check(json: &str) -> Result<(), String> {
 /// Checks the string that begins after the quote before `at`, and returns where it ends.
 fn check_string(json: &str, mut at: usize) -> Result<usize, String> {
     let bytes = json.as_bytes();
-    loop {
-        match bytes.get(at) {
-            None | Some(b'"') => return Ok(at + 1),
-            Some(b'\\') if bytes.get(at + 1) == Some(&b'u') => at = check_escape(json, at)?,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
+    let is_end_or_escape = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let rest = |at: usize| bytes.get(at..).unwrap_or_default().iter();
+    while let Some(plain) = rest(at).position(is_end_or_escape) {
+        at += plain;
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'"', _) => return Ok(at + 1),
+            (_, Some(b'u')) => at = check_escape(json, at)?,
+            _ => at += 2,
         }
     }
+    Ok(bytes.len())
 }
 
 /// Checks the escape at `at`, and returns where it ends, with the second half of a surrogate pair.

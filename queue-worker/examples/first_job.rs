@@ -1,3 +1,5 @@
+//! Welcomes a user, in a job.
+
 use queue_worker::{App, Cx, Job, Perform, Process, Queue, Settings};
 
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
-use sqlx::postgres::PgBindIterExt as _;
-use sqlx::{FromRow, PgConnection};
+use sqlx::postgres::{PgBindIterExt as _, PgRow};
+use sqlx::types::Json;
+use sqlx::{Column as _, FromRow, PgConnection, Row as _};
 
 use super::run::Claim;
 use crate::process::ProcessId;
@@ -41,10 +42,9 @@ pub struct Lane {
 }
 
 /// A job that this process runs and ends.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub struct ClaimedJob {
     /// The claim, which ends its run.
-    #[sqlx(flatten)]
     pub claim: Claim,
     /// Its place in line.
     pub seq: i64,
@@ -75,8 +75,88 @@ pub struct ClaimedJob {
     /// The keys whose slots it holds.
     pub keys: Vec<String>,
     /// Its arguments, as JSON.
-    #[sqlx(json)]
     pub args: Box<RawValue>,
+}
+
+/// Declares the positions of the columns of [`ClaimedJob`], which are looked up by name.
+macro_rules! columns {
+    ($($name:ident),*) => {
+        struct Columns {
+            $($name: usize,)*
+        }
+
+        impl Columns {
+            fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
+                Ok(Self {
+                    $($name: row.try_column(stringify!($name))?.ordinal(),)*
+                })
+            }
+        }
+    };
+}
+
+columns!(
+    job_id,
+    attempt,
+    has_key,
+    seq,
+    queue,
+    kind,
+    priority,
+    failures,
+    attempts_max,
+    crashes,
+    crashes_max,
+    created_at,
+    ready_at,
+    claimed_at,
+    tags,
+    track,
+    keys,
+    args
+);
+
+/// Reads the rows of jobs that were claimed. The columns are looked up once for all rows, because that
+/// takes longer than to read a row.
+pub(super) fn claimed_jobs<'r>(
+    rows: impl IntoIterator<Item = &'r PgRow>,
+) -> Result<Vec<ClaimedJob>, sqlx::Error> {
+    let mut rows = rows.into_iter().peekable();
+    let Some(first) = rows.peek() else {
+        return Ok(Vec::new());
+    };
+    let columns = Columns::of(first)?;
+    rows.map(|row| columns.read(row)).collect()
+}
+
+impl Columns {
+    fn read(&self, row: &PgRow) -> Result<ClaimedJob, sqlx::Error> {
+        let tags: Option<Vec<String>> = row.try_get(self.tags)?;
+        let keys: Option<Vec<String>> = row.try_get(self.keys)?;
+        let Json(args) = row.try_get(self.args)?;
+        Ok(ClaimedJob {
+            claim: Claim {
+                job_id: row.try_get(self.job_id)?,
+                attempt: row.try_get(self.attempt)?,
+                has_key: row.try_get(self.has_key)?,
+            },
+            seq: row.try_get(self.seq)?,
+            queue: row.try_get(self.queue)?,
+            kind: row.try_get(self.kind)?,
+            priority: row.try_get(self.priority)?,
+            failures: row.try_get(self.failures)?,
+            attempts_max: row.try_get(self.attempts_max)?,
+            crashes: row.try_get(self.crashes)?,
+            crashes_max: row.try_get(self.crashes_max)?,
+            created_at: row.try_get(self.created_at)?,
+            ready_at: row.try_get(self.ready_at)?,
+            claimed_at: row.try_get(self.claimed_at)?,
+            tags: tags.unwrap_or_default(),
+            track: row.try_get(self.track)?,
+            keys: keys.unwrap_or_default(),
+            args,
+        })
+    }
 }
 
 /// Claims up to `limit` jobs of the given kinds for a process, from the lanes in their order, and
@@ -94,8 +174,8 @@ pub async fn claim(
     kinds: &[String],
     limit: usize,
 ) -> Result<Vec<ClaimedJob>, sqlx::Error> {
-    let mut jobs = schema
-        .query_as(CLAIM)
+    let rows = schema
+        .query(CLAIM)
         .bind(lanes.iter().map(|lane| &lane.queue).bind_iter())
         .bind(lanes.iter().map(|lane| lane.priority).bind_iter())
         .bind(lanes.iter().map(|lane| lane.above).bind_iter())
@@ -105,6 +185,7 @@ pub async fn claim(
         .bind(process.0)
         .fetch_all(conn)
         .await?;
+    let mut jobs = claimed_jobs(&rows)?;
     in_lane_order(lanes, &mut jobs);
     Ok(jobs)
 }

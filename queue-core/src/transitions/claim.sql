@@ -54,6 +54,6 @@ with picked as (
         and held_in & queue.state_claimed() = 0
 ), decided as (
     select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
-        0::smallint as track, 'claimed' as decision, '{}'::text[] as keys
+        0::smallint as track, 'claimed' as decision, null::text[] as keys
     from taken
 )

@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgBindIterExt as _, PgRow};
 use sqlx::{FromRow, PgConnection, Row as _};
 
-use super::claim::{ClaimedJob, Lane, Track, in_lane_order};
+use super::claim::{ClaimedJob, Lane, Track, claimed_jobs, in_lane_order};
 use super::end::release;
 use super::run::Claim;
 use super::unblock::unblock;
@@ -81,6 +81,7 @@ pub async fn claim_limited(
             .bind(kinds)
     };
     let mut claim = LimitedClaim::default();
+    let mut claimed = Vec::new();
     let seats = with_lanes(CLAIM_SEATS)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(process.0)
@@ -89,10 +90,11 @@ pub async fn claim_limited(
     let mut is_left = false;
     for row in &seats {
         match row.try_get("decision")? {
-            "claimed" => claim.jobs.push(ClaimedJob::from_row(row)?),
+            "claimed" => claimed.push(row),
             _ => is_left = true,
         }
     }
+    claim.jobs = claimed_jobs(claimed)?;
     if is_left {
         let room = limit - claim.jobs.len();
         let rows = with_lanes(CLAIM_LIMITED)
@@ -116,15 +118,17 @@ async fn sort_rows(
     rows: &[PgRow],
     claim: &mut LimitedClaim,
 ) -> Result<(), sqlx::Error> {
-    let mut partial = Vec::new();
+    let (mut claimed, mut partial) = (Vec::new(), Vec::new());
     for row in rows {
         match row.try_get("decision")? {
-            "claimed" => claim.jobs.push(ClaimedJob::from_row(row)?),
-            "partial" => partial.push(ClaimedJob::from_row(row)?),
+            "claimed" => claimed.push(row),
+            "partial" => partial.push(row),
             "replaced" => claim.replaced.push(Parked::from_row(row)?),
             _ => claim.parked.push(Parked::from_row(row)?),
         }
     }
+    claim.jobs.append(&mut claimed_jobs(claimed)?);
+    let partial = claimed_jobs(partial)?;
     // These did not get all their slots: another claim took one at the same moment.
     if !partial.is_empty() {
         let claims: Vec<Claim> = partial.iter().map(|job| job.claim).collect();

@@ -4,12 +4,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::FromRow;
 
 use crate::job::{JobId, Outcome};
 
 /// The right to end one run of a job: the job and its attempt. Only a claim makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) job_id: JobId,
     pub(crate) attempt: i32,
