@@ -12,8 +12,9 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// A proxy between programs and a server.
 pub struct Proxy {
@@ -210,33 +211,27 @@ async fn pass_on(
 ) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
-    let heard = Mutex::new(Vec::new());
-    let questions = async {
+    let heard = &Mutex::new(Vec::new());
+    let (asking, asked) = mpsc::unbounded_channel();
+    let questions = async move {
         let mut chunk = [0; 16 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
-            remember(&heard, &chunk[..length]);
-            orders.pass(number).await;
-            if to_server.write_all(&chunk[..length]).await.is_err() {
-                break;
-            }
+            remember(heard, &chunk[..length]);
+            let _other_side_is_gone = asking.send((Instant::now(), chunk[..length].to_vec()));
         }
-        orders.pass(number).await;
     };
-    let answers = async {
+    let (answering, answered) = mpsc::unbounded_channel();
+    let answers = async move {
         let mut answer = Answer::default();
         while let Ok(1..) = from_server.read_buf(&mut answer.unread).await {
-            let passed = answer.take(|| orders.is_to_lose(&heard));
+            let passed = answer.take(|| orders.is_to_lose(heard));
             let Some(passed) = passed else { break };
-            orders.pass(number).await;
-            if to_client.write_all(&passed).await.is_err() {
-                break;
-            }
+            let _other_side_is_gone = answering.send((Instant::now(), passed));
         }
-        orders.pass(number).await;
     };
     tokio::select! {
-        () = questions => {}
-        () = answers => {}
+        _all = async { tokio::join!(questions, orders.carry(number, asked, &mut to_server)) } => {}
+        _all = async { tokio::join!(answers, orders.carry(number, answered, &mut to_client)) } => {}
     }
 }
 
@@ -251,12 +246,29 @@ fn remember(heard: &Mutex<Vec<u8>>, chunk: &[u8]) {
 }
 
 impl Orders {
-    /// Waits as long as something takes on a connection: for ever if it is cut.
-    async fn pass(&self, number: usize) {
+    /// Delivers what was sent on a connection, each piece after its delay, and returns when the sender has
+    /// closed it. Never returns if it is cut.
+    async fn carry(
+        &self,
+        number: usize,
+        mut sent: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) {
+        while let Some((at, bytes)) = sent.recv().await {
+            self.pass(number, at).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        self.pass(number, Instant::now()).await;
+    }
+
+    /// Waits until what was sent on a connection at a time arrives: for ever if it is cut.
+    async fn pass(&self, number: usize, sent_at: Instant) {
         let mut rules = self.rules.subscribe();
         let delay = rules.borrow().delay;
         if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep_until(sent_at + delay).await;
         }
         let passes = |rules: &Rules| !rules.drops && number >= rules.cut_below;
         // The sender is a field of `self`.
