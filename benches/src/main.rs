@@ -4,6 +4,7 @@ mod compare;
 mod measures;
 
 mod database;
+mod delay;
 mod jobs;
 mod options;
 mod pgbench;
@@ -19,7 +20,9 @@ use clap::Parser as _;
 
 use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
-use crate::measures::{backlog, drain, enqueue, horizon, keys, late, latency, limit, live, memory};
+use crate::measures::{
+    backlog, drain, enqueue, horizon, keys, late, latency, limit, live, memory, trips,
+};
 use crate::options::{Measure, Options};
 use crate::report::Report;
 use crate::server::Server;
@@ -73,6 +76,7 @@ async fn run(
         Measure::Latency => latency::run(options, database, report).await,
         Measure::Live => live::run(options, database, report).await,
         Measure::Late => late::run(database, report).await,
+        Measure::Trips => trips::run(options, database, report).await,
         Measure::Backlog => backlog::run(options, database, report).await,
         Measure::Horizon => horizon::run(options, database, report).await,
         Measure::Keys => keys::run(options, database, report).await,

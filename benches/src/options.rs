@@ -59,6 +59,8 @@ pub(crate) enum Measure {
     Live,
     /// The time from a job's commit to its start, when its transaction stayed open for a while.
     Late,
+    /// Running jobs far from the database.
+    Trips,
     /// Draining from a long backlog.
     Backlog,
     /// Draining while an old snapshot is held open.
@@ -87,6 +89,7 @@ impl Options {
                 Measure::Latency,
                 Measure::Live,
                 Measure::Late,
+                Measure::Trips,
                 Measure::Horizon,
                 Measure::Backlog,
                 Measure::Keys,

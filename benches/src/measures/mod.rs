@@ -10,3 +10,4 @@ pub(crate) mod latency;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
+pub(crate) mod trips;

@@ -17,7 +17,7 @@ use crate::config::ProcessSettings;
 use crate::connection::logged;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
-use crate::worker::{Shared, Worker, give_back_prefetched};
+use crate::worker::{Shared, Worker, give_back_behind};
 
 /// The share of the shutdown timeout that jobs may have at most to heed their interruption, and that
 /// recording the outcomes may have.
@@ -207,7 +207,7 @@ async fn jobs_ended<S: State>(
         loops.pop();
     }
     for worker in workers {
-        give_back_prefetched(worker).await;
+        give_back_behind(worker, 0).await;
     }
     shared.runs.wait().await;
 }

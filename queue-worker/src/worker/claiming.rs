@@ -9,14 +9,11 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::claimer::{Claimer, Found};
 use super::polling::{POLL_GAP, Polling};
-use super::prefetch::Pace;
-use super::starting::give_back_prefetched;
+use super::prefetch::{Excess, PREFETCH_WAIT_MAX, Pace};
+use super::starting::give_back_behind;
 use super::state::Worker;
 use crate::app::State;
 use crate::connection::Connection;
-
-/// How long prefetched jobs may wait while no run ends, before they are given back.
-const PREFETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A notification that leads to no job, so soon after a claim that found some, was about those.
 const STALE_NEWS: Duration = Duration::from_millis(10);
@@ -87,10 +84,12 @@ impl<S: State> ClaimLoop<S> {
         {
             return Ok(());
         }
+        let began = Instant::now();
         let found = self.claimer.claim_above(room).await?;
         let now = Instant::now();
         self.note_traffic(&found, room, now);
         if found.count > 0 {
+            self.pace.note_claim(now - began, now);
             (self.woken_by, self.found_at) = (WokenBy::Nothing, now);
         }
         let is_dense = self.polling.is_dense();
@@ -124,13 +123,17 @@ impl<S: State> ClaimLoop<S> {
     /// Waits until there is room for a claim worth its round trip, and returns how much.
     async fn wait_for_room(&mut self) -> Result<usize, sqlx::Error> {
         let began = Instant::now();
+        let mut excess = Excess::default();
         loop {
             self.reconcile().await?;
             let worker = &self.claimer.worker;
-            let ended = worker.prefetch.ended();
-            self.pace.observe(ended, Instant::now());
+            let (ended, now) = (worker.prefetch.ended(), Instant::now());
+            self.pace.observe(ended, now);
             let target = self.pace.prefetch().min(worker.affordable());
             worker.prefetch.set_target(target);
+            if let Some(kept) = excess.observe(worker.prefetch.len(), target, now) {
+                give_back_behind(worker, kept).await;
+            }
             let room = worker.room(target);
             if room > target / 2 || worker.is_stopping() {
                 return Ok(room);
@@ -144,7 +147,7 @@ impl<S: State> ClaimLoop<S> {
                 waited = timeout(PREFETCH_WAIT_MAX, worker.prefetch.has_room()) => {
                     if waited.is_err() && worker.prefetch.ended() == ended {
                         worker.prefetch.note_stalled();
-                        give_back_prefetched(worker).await;
+                        give_back_behind(worker, 0).await;
                     }
                 }
             }

@@ -25,6 +25,6 @@ mod signals;
 pub(crate) mod idle;
 
 pub(crate) use claiming::ClaimLoop;
-pub(crate) use starting::{give_back_prefetched, start_jobs};
+pub(crate) use starting::{give_back_behind, start_jobs};
 pub(crate) use state::{Shared, Worker};
 pub(crate) use sweeping::SweepLoop;

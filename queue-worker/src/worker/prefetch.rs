@@ -10,11 +10,21 @@ use tokio::sync::Notify;
 
 use crate::attempt::InFlightJob;
 
-/// How much work to prefetch: enough for a few round trips to the database.
-const AHEAD: Duration = Duration::from_millis(25);
+/// How much work to prefetch: as much as runs during four claims, within these bounds. The farther the
+/// database, the longer a claim takes.
+const CLAIMS_AHEAD: u32 = 4;
+const AHEAD_MIN: Duration = Duration::from_millis(25);
+const AHEAD_MAX: Duration = Duration::from_millis(500);
+
+/// How long a short claim is remembered, at least.
+const CLAIM_MEMORY: Duration = Duration::from_secs(5);
 
 /// The most jobs to prefetch, however short they are.
 const PREFETCH_MAX: usize = 2_000;
+
+/// How long prefetched jobs may wait while no run ends, or more than twice the target, before they are
+/// given back.
+pub(super) const PREFETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A job waiting for a slot.
 pub(crate) type Waiting = (ClaimedJob, Arc<InFlightJob>);
@@ -63,9 +73,11 @@ impl Prefetch {
         Some(job)
     }
 
-    /// Takes all jobs, to give them back.
-    pub(crate) fn take_all(&self) -> Vec<Waiting> {
-        self.lock().drain(..).collect()
+    /// Takes all jobs behind the first `kept`, to give them back.
+    pub(crate) fn take_behind(&self, kept: usize) -> Vec<Waiting> {
+        let mut waiting = self.lock();
+        let kept = kept.min(waiting.len());
+        waiting.split_off(kept).into()
     }
 
     /// Returns how many jobs wait.
@@ -113,13 +125,16 @@ impl Prefetch {
     }
 }
 
-/// How many jobs to prefetch: as many as end within [`AHEAD`] at the recent rate. Where jobs take
+/// How many jobs to prefetch: as many as end during some claims at the recent rate. Where jobs take
 /// long, none are prefetched.
 #[derive(Debug)]
 pub(crate) struct Pace {
     ended: usize,
     since: Instant,
     per_second: f64,
+    /// The shortest claim of this period and of the one before.
+    shortest: [Option<Duration>; 2],
+    period_began: Instant,
 }
 
 impl Pace {
@@ -129,6 +144,8 @@ impl Pace {
             ended,
             since: now,
             per_second: 0.0,
+            shortest: [None; 2],
+            period_began: now,
         }
     }
 
@@ -145,9 +162,41 @@ impl Pace {
         self.since = now;
     }
 
+    /// Notes how long a claim took that found jobs. The shortest one is the distance to the database;
+    /// others waited for something else.
+    pub(crate) fn note_claim(&mut self, took: Duration, now: Instant) {
+        if now.duration_since(self.period_began) > CLAIM_MEMORY {
+            self.shortest = [None, self.shortest[0]];
+            self.period_began = now;
+        }
+        let shortest = self.shortest[0].map_or(took, |shortest| shortest.min(took));
+        self.shortest[0] = Some(shortest);
+    }
+
     /// Returns how many jobs to prefetch.
     pub(crate) fn prefetch(&self) -> usize {
-        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(PREFETCH_MAX)
+        let claim = self.shortest.into_iter().flatten().min();
+        let ahead = claim.unwrap_or_default() * CLAIMS_AHEAD;
+        let ahead = ahead.clamp(AHEAD_MIN, AHEAD_MAX);
+        ((self.per_second * ahead.as_secs_f64()) as usize).min(PREFETCH_MAX)
+    }
+}
+
+/// Since when more than twice the jobs wait that should: they were claimed when runs were shorter.
+#[derive(Debug, Default)]
+pub(crate) struct Excess {
+    since: Option<Instant>,
+}
+
+impl Excess {
+    /// Returns how many waiting jobs to keep, if the others have been too many for too long.
+    pub(crate) fn observe(&mut self, waiting: usize, target: usize, now: Instant) -> Option<usize> {
+        if waiting <= 2 * target {
+            self.since = None;
+            return None;
+        }
+        let since = *self.since.get_or_insert(now);
+        (now - since >= PREFETCH_WAIT_MAX).then_some(2 * target)
     }
 }
 
@@ -188,5 +237,35 @@ mod tests {
         let mut pace = Pace::new(100_000, start);
         pace.observe(100_000, start + Duration::from_millis(10));
         assert_eq!(pace.prefetch(), 0);
+    }
+
+    #[test]
+    fn more_is_prefetched_from_a_distant_database() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::new(0, start);
+        pace.observe(100, at(100));
+        pace.note_claim(Duration::from_millis(2), at(110));
+        assert_eq!(pace.prefetch(), 25);
+
+        // The same process after its database has moved.
+        pace.note_claim(Duration::from_millis(50), at(5_200));
+        pace.note_claim(Duration::from_millis(60), at(10_300));
+        assert_eq!(pace.prefetch(), 200);
+        pace.note_claim(Duration::from_secs(9), at(15_400));
+        pace.note_claim(Duration::from_secs(9), at(20_500));
+        assert_eq!(pace.prefetch(), 500);
+    }
+
+    #[test]
+    fn jobs_beyond_twice_the_target_are_given_back_after_half_a_second() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut excess = Excess::default();
+        assert_eq!(excess.observe(21, 10, at(0)), None);
+        assert_eq!(excess.observe(21, 10, at(499)), None);
+        assert_eq!(excess.observe(21, 10, at(500)), Some(20));
+        assert_eq!(excess.observe(20, 10, at(501)), None);
+        assert_eq!(excess.observe(21, 10, at(1_000)), None);
     }
 }

@@ -35,9 +35,9 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
     }
 }
 
-/// Gives back the jobs that have not begun.
-pub(crate) async fn give_back_prefetched<S>(worker: &Worker<S>) {
-    for (job, in_flight) in worker.prefetch.take_all() {
+/// Gives back the jobs that have not begun, apart from the first `kept`.
+pub(crate) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
+    for (job, in_flight) in worker.prefetch.take_behind(kept) {
         let verdict = Verdict::End(End::Release);
         let waited = in_flight.ready_since.elapsed();
         let hooks = &worker.shared.runner.app.hooks;

@@ -33,6 +33,7 @@ mod operations;
 mod outcomes;
 mod plans;
 mod pooler;
+mod prefetching;
 mod processes;
 mod races;
 mod recurring;
