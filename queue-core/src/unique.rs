@@ -1,8 +1,11 @@
 //! Unique jobs: when a job is a duplicate, and what happens to it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 /// A rule by which a job is unique: its key, the states in which the first job keeps the key, for how
@@ -170,10 +173,24 @@ impl Unique {
     }
 }
 
-fn sorted(args: &str) -> String {
-    match serde_json::from_str::<serde_json::Value>(args) {
-        Ok(value) => value.to_string(),
-        Err(_) => args.to_owned(),
+/// Writes JSON in one way: the fields of objects are sorted. Numbers stay as they are written, because two
+/// long ones may be the same when they are read.
+fn sorted(json: &str) -> String {
+    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) {
+        let fields = fields.into_iter();
+        let fields = fields.map(|(name, value)| {
+            let name = Value::from(name);
+            format!("{name}:{}", sorted(value.get()))
+        });
+        return format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+    }
+    if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) {
+        let elements = elements.into_iter().map(|element| sorted(element.get()));
+        return format!("[{}]", elements.collect::<Vec<_>>().join(","));
+    }
+    match serde_json::from_str::<String>(json) {
+        Ok(text) => Value::from(text).to_string(),
+        Err(_) => json.trim().to_owned(),
     }
 }
 
@@ -188,6 +205,23 @@ mod tests {
             unique.digest("k", r#"{"a":1,"b":2}"#),
             unique.digest("k", r#"{"b":2,"a":1}"#)
         );
+    }
+
+    #[test]
+    fn long_numbers_that_are_read_as_the_same_double_differ() {
+        let digest = |args| Unique::by_args().digest("k", args);
+        assert_ne!(
+            digest(r#"{"n":[99999999999999999999]}"#),
+            digest(r#"{"n":[99999999999999999998]}"#)
+        );
+    }
+
+    #[test]
+    fn arguments_are_written_as_serde_json_writes_them() {
+        let args =
+            r#" {"z": [1, -2.5, true, null], "a\u0062": {"é\n": "\u20ac\"", "": {}, "e": []}} "#;
+        let value: Value = serde_json::from_str(args).unwrap();
+        assert_eq!(sorted(args), value.to_string());
     }
 
     #[test]
