@@ -4,6 +4,7 @@
 //! with an error that aborts the transaction of the application, so they are found before they are sent.
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 /// How deep arguments may be nested. Readers stop at 128 levels, some of which they need themselves.
 const DEPTH_MAX: usize = 100;
@@ -22,6 +23,14 @@ pub fn decode_args<J: DeserializeOwned>(json: &str) -> Result<J, serde_json::Err
         "{}" => serde_json::from_str("null").map_err(|_not_empty_either| error),
         _ => Err(error),
     })
+}
+
+/// Checks that arguments, or a part of them, can be stored, without a database.
+///
+/// # Errors
+/// Returns the reason, to be read after "the arguments".
+pub fn check_args(args: &RawValue) -> Result<(), String> {
+    check(args.get())
 }
 
 /// Returns why arguments cannot be stored, to be read after "the arguments".

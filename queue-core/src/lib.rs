@@ -37,7 +37,7 @@ mod names;
 mod redact;
 mod unique;
 
-pub use args::decode_args;
+pub use args::{check_args, decode_args};
 pub use db::{begin, is_not_migrated, is_read_only, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};

@@ -125,6 +125,11 @@ async fn jobs_are_listed_by_a_part_of_their_arguments() {
     assert_eq!(ids(&shell, &filter).await, [seven]);
     let said = shell.refused(2, &["jobs", "--args-contain", "{"]).await;
     assert!(said.contains("it is not JSON"), "{said}");
+    for unstorable in ["\"\\ud800\"", "[1e131072]"] {
+        let line = ["jobs", "--args-contain", unstorable];
+        let said = shell.refused(2, &line).await;
+        assert!(said.contains("the arguments hold"), "{said}");
+    }
 }
 
 #[tokio::test]
