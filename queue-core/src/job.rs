@@ -114,6 +114,13 @@ impl Options {
         }
     }
 
+    /// Returns whether the queue, the priority, the attempts, the crashes and the tags are the defaults.
+    pub(crate) fn are_plain(&self) -> bool {
+        let plain = Self::new();
+        let counts = |of: &Self| (of.priority, of.attempts_max, of.crashes_max);
+        self.queue == plain.queue && counts(self) == counts(&plain) && self.tags.is_empty()
+    }
+
     /// Sets the queue the job waits in.
     #[must_use]
     pub fn queue(mut self, queue: impl Into<Cow<'static, str>>) -> Self {

@@ -67,8 +67,9 @@ impl Template {
         })
     }
 
-    /// Applies the limits and the unique key of the type, unless others are stored. Arguments that do not
-    /// fit the type are enqueued all the same: another version of the program may read them.
+    /// Applies the options, the limits and the unique key of the type, unless others are stored: a program
+    /// that does not know the type stores the defaults. Arguments that do not fit the type are enqueued all
+    /// the same: another version of the program may read them.
     pub(super) fn apply_rules(&mut self, kinds: &Kinds) {
         let args = RawValue::from_string(self.job.args.clone());
         let Some((new_job, args)) = kinds.types.get(&*self.job.kind).zip(args.ok()) else {
@@ -77,11 +78,18 @@ impl Template {
         let Ok(typed) = new_job(&args) else {
             return;
         };
-        let options = &mut self.job.options;
+        let (options, typed) = (&mut self.job.options, typed.options);
         if options.limits.is_empty() {
-            options.limits = typed.options.limits;
+            options.limits = typed.limits;
         }
-        options.unique = options.unique.take().or(typed.options.unique);
+        options.unique = options.unique.take().or(typed.unique);
+        if options.are_plain() {
+            options.queue = typed.queue;
+            options.priority = typed.priority;
+            options.attempts_max = typed.attempts_max;
+            options.crashes_max = typed.crashes_max;
+            options.tags = typed.tags;
+        }
     }
 
     /// Makes a job that follows the overlap policy. Returns an error if the stored job cannot be

@@ -138,6 +138,10 @@ struct Ruled {
 impl Job for Ruled {
     const KIND: &'static str = "ruled";
 
+    fn options() -> Options {
+        Options::new().queue("index").attempts(2)
+    }
+
     fn unique(&self) -> Option<Unique> {
         Some(Unique::by_key(format!("page/{}", self.page)))
     }
@@ -192,7 +196,21 @@ async fn a_scheduler_that_knows_the_type_applies_its_rules() {
         matches!(second, Some(FiringOutcome::Overlapped(_))),
         "{second:?}"
     );
-    assert_eq!(world.count("jobs where limits is not null").await, 1);
+    let by_its_rules = "jobs where limits is not null and queue = 'index' and attempts_max = 2";
+    assert_eq!(world.count(by_its_rules).await, 1);
+}
+
+#[tokio::test]
+async fn options_that_a_recurring_job_has_of_its_own_win_over_those_of_the_type() {
+    let world = World::new().await;
+    let options = Options::new().queue("night");
+    let job = NewJob::untyped("ruled", &json!({"page": 7}), options);
+    let now = due(&world, RecurringJob::of("a", "every minute", job).unwrap()).await;
+
+    fire(&world, now, &kinds_of_a_program_that_knows_the_type()).await;
+
+    let of_its_own = "jobs where queue = 'night' and attempts_max = 10 and limits is not null";
+    assert_eq!(world.count(of_its_own).await, 1);
 }
 
 #[tokio::test]
