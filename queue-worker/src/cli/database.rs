@@ -7,6 +7,7 @@ use queue_core::{Queue, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
+use super::output::set_clock;
 use super::{Exit, Failure};
 use crate::config::{Config, DatabaseSettings, Settings};
 use crate::pooler::{self, Pooling};
@@ -59,12 +60,16 @@ impl Database {
 
     /// Opens one connection, unless it leads to a pooler in transaction mode.
     async fn connect_to_server(&self) -> Result<Option<PgConnection>, sqlx::Error> {
-        if let Some(server) = &self.server {
-            return PgConnection::connect_with(server).await.map(Some);
+        let options = self.server.as_ref().unwrap_or(&self.options);
+        let mut connection = PgConnection::connect_with(options).await?;
+        if self.server.is_none()
+            && pooler::detect(&mut connection, options).await? == Pooling::Transaction
+        {
+            return Ok(None);
         }
-        let mut connection = PgConnection::connect_with(&self.options).await?;
-        let pooling = pooler::detect(&mut connection, &self.options).await?;
-        Ok((pooling == Pooling::Session).then_some(connection))
+        let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection);
+        set_clock(now.await?);
+        Ok(Some(connection))
     }
 
     /// Returns whether a pooler is in front of the server: it refuses the options of a connection, or does

@@ -3,9 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Local, TimeDelta, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
 use indicatif::HumanCount;
 use queue_core::inspect::{Count, spell_duration};
@@ -186,9 +187,21 @@ pub(super) fn lines(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
 }
 
+/// How far the clock of the database is ahead of ours, once a command has asked.
+static CLOCK_AHEAD: OnceLock<TimeDelta> = OnceLock::new();
+
+/// Lets ages count by the clock of the database, which has written the times.
+pub(super) fn set_clock(of_database: DateTime<Utc>) {
+    let _first_stays = CLOCK_AHEAD.set(of_database - Utc::now());
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now() + CLOCK_AHEAD.get().copied().unwrap_or_default()
+}
+
 /// Writes a time relative to now: `3m ago`, `in 2h 5m`.
 pub(super) fn relative(time: DateTime<Utc>) -> String {
-    let seconds = (Utc::now() - time).as_seconds_f64();
+    let seconds = (now() - time).as_seconds_f64();
     match seconds {
         ahead if ahead <= -1.0 => format!("in {}", spell_duration(-ahead)),
         ago => format!("{} ago", spell_duration(ago.max(0.0))),
@@ -197,7 +210,7 @@ pub(super) fn relative(time: DateTime<Utc>) -> String {
 
 /// Writes a future time relative to now: `in 0s` just before, `0s ago` just after.
 pub(super) fn coming(time: DateTime<Utc>) -> String {
-    let seconds = (time - Utc::now()).as_seconds_f64();
+    let seconds = (time - now()).as_seconds_f64();
     if seconds > 0.0 {
         format!("in {}", spell_duration(seconds))
     } else {

@@ -18,6 +18,8 @@ mod embedded;
 mod enqueueing;
 mod examples;
 mod hooks;
+#[cfg(target_os = "linux")]
+mod host_clock;
 mod inspect;
 mod invariants;
 mod killing;
