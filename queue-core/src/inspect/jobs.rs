@@ -111,7 +111,8 @@ pub struct JobDetails {
     /// Its labels.
     pub tags: Vec<String>,
     /// Its arguments, which may hold personal data.
-    pub args: serde_json::Value,
+    #[sqlx(json)]
+    pub args: Box<RawValue>,
     /// Runs so far, with the present one.
     pub attempt: i32,
     /// How many attempts may end in an error.

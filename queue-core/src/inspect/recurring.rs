@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection, Row};
 
 use crate::job::JobId;
@@ -70,7 +71,8 @@ pub struct RecurringJobDetails {
     /// The tags of its jobs.
     pub tags: Vec<String>,
     /// The arguments of its jobs, which may contain personal data.
-    pub args: serde_json::Value,
+    #[sqlx(json)]
+    pub args: Box<RawValue>,
     /// The policy for missed due times: `skip`, `once` or `all`.
     pub missed: String,
     /// How many missed due times are decided one by one.

@@ -1,11 +1,13 @@
 //! The flags that every command has, and how flags override the configuration.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use anyhow::Context as _;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::exit::{Exit, Failure};
 use super::output::{Column, print, print_json, say, table_text};
@@ -69,11 +71,14 @@ impl Global {
         with_args: bool,
         text: impl FnOnce(&T, bool) -> String,
     ) -> Result<Exit, Failure> {
-        let mut value = serde_json::to_value(job).context("could not write JSON")?;
-        if let (false, Some(fields)) = (with_args, value.as_object_mut()) {
+        // The arguments keep their digits.
+        let written = serde_json::to_string(job).context("could not write JSON")?;
+        let mut fields: BTreeMap<&str, &RawValue> =
+            serde_json::from_str(&written).context("could not write JSON")?;
+        if !with_args {
             fields.remove("args");
         }
-        self.print(&value, |_| text(job, with_args))
+        self.print(&fields, |_| text(job, with_args))
     }
 
     /// Prints a list: with `--json` as JSON, otherwise as a table, or says that it is empty.

@@ -11,6 +11,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row
 use indicatif::HumanCount;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::exit::Failure;
 
@@ -187,6 +188,36 @@ pub(super) fn lines(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
 }
 
+/// Writes JSON with a line for each field and element, and all numbers as they are.
+pub(super) fn pretty(json: &RawValue) -> String {
+    let (mut text, mut depth) = (String::new(), 0);
+    let (mut is_in_string, mut is_escaped) = (false, false);
+    for c in json.get().chars() {
+        if is_in_string {
+            is_in_string = c != '"' || is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            text.push(c);
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let is_end = matches!(c, ']' | '}');
+        depth -= usize::from(is_end);
+        if text.ends_with(',') || text.ends_with(['[', '{']) != is_end {
+            text.push('\n');
+            text.push_str(&"  ".repeat(depth));
+        }
+        depth += usize::from(matches!(c, '[' | '{'));
+        is_in_string = c == '"';
+        text.push(c);
+        if c == ':' {
+            text.push(' ');
+        }
+    }
+    text
+}
+
 /// How far the clock of the database is ahead of ours, once a command has asked.
 static CLOCK_AHEAD: OnceLock<TimeDelta> = OnceLock::new();
 
@@ -310,6 +341,23 @@ mod tests {
         assert_eq!(beyond(&widths, 10), 1..3);
         assert_eq!(beyond(&[5, 10, 10, 3], 34), 3..3);
         assert!(beyond(&[], 80).is_empty() && beyond(&[100], 80).is_empty());
+    }
+
+    #[test]
+    fn json_is_indented_and_keeps_its_numbers_and_texts() {
+        let json = r#"{"a": [], "b": [1.10, {"c": "{[\\\", :"}], "d": 99999999999999999999}"#;
+        let json = RawValue::from_string(json.to_owned()).unwrap();
+        let expected = r#"{
+  "a": [],
+  "b": [
+    1.10,
+    {
+      "c": "{[\\\", :"
+    }
+  ],
+  "d": 99999999999999999999
+}"#;
+        assert_eq!(pretty(&json), expected);
     }
 
     #[test]

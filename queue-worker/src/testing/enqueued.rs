@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::inspect::jobs::{list, show};
 use queue_core::inspect::{JobDetails, JobFilter};
-use queue_core::{Job, JobState, Queue};
+use queue_core::{Job, JobState, Queue, decode_args};
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -73,7 +73,7 @@ pub fn assert_enqueued<J: Job>(
 
 /// Returns the arguments as the type writes them: Postgres may write a number in another way.
 fn as_written<J: Job>(job: &JobDetails) -> Option<Value> {
-    let read: J = serde_json::from_value(job.args.clone()).ok()?;
+    let read: J = decode_args(job.args.get()).ok()?;
     serde_json::to_value(read).ok()
 }
 

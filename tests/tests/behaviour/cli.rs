@@ -286,6 +286,39 @@ async fn enqueued_arguments_keep_their_digits() {
 }
 
 #[tokio::test]
+async fn shown_arguments_keep_their_digits() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let wide = format!("1{}", "0".repeat(400));
+    let args = format!("{{\"n\": [99999999999999999999, {wide}]}}");
+    let id = shell
+        .print(&["enqueue", "k", "--args", &args, "--force"])
+        .await;
+    let add = [
+        "recurring",
+        "add",
+        "a",
+        "--schedule",
+        "@yearly",
+        "--kind",
+        "k",
+    ];
+    shell.print(&[&add[..], &["--args", &args]].concat()).await;
+
+    for line in [
+        ["jobs", "show", id.trim(), "--args"],
+        ["recurring", "show", "a", "--args"],
+    ] {
+        let text = shell.print(&line).await;
+        let json = shell.print(&[&line[..], &["--json"]].concat()).await;
+        for shown in [text, json] {
+            assert!(shown.contains("99999999999999999999"), "{shown}");
+            assert!(shown.contains(&wide), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_terminal_many_jobs_are_changed_only_with_yes() {
     let world = World::new().await;
     let shell = Shell::on(&world);

@@ -9,7 +9,9 @@ use queue_core::{JobId, JobState};
 use super::frames::own_frames;
 use crate::cli::filter::job_id;
 use crate::cli::limits::limit_words;
-use crate::cli::output::{ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, relative};
+use crate::cli::output::{
+    ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, pretty, relative,
+};
 use crate::cli::{Database, Exit, Failure, Global};
 
 #[derive(Debug, Args)]
@@ -39,8 +41,7 @@ impl Show {
 fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
     let mut text = facts_text(&facts(job));
     if with_args {
-        let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
-        text.extend(["\narguments\n", &indented(&args), "\n"]);
+        text.extend(["\narguments\n", &indented(&pretty(&job.args)), "\n"]);
     } else {
         text.push_str(ARGS_HIDDEN);
     }

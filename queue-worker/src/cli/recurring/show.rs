@@ -5,7 +5,7 @@ use queue_core::inspect::{FiringDetails, RecurringJobDetails, recurring, spell_d
 use queue_core::recurring::RecurringError;
 
 use crate::cli::output::{
-    ARGS_HIDDEN, Fact, absolute, absolute_coming, facts_text, lines, one_line, relative,
+    ARGS_HIDDEN, Fact, absolute, absolute_coming, facts_text, lines, one_line, pretty, relative,
 };
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -34,8 +34,7 @@ impl Show {
 fn text(job: &RecurringJobDetails, with_args: bool) -> String {
     let mut text = facts_text(&facts(job));
     if with_args {
-        let args = serde_json::to_string_pretty(&job.args).unwrap_or_default();
-        text.extend(["arguments  ", &lines(&args), "\n"]);
+        text.extend(["arguments  ", &lines(&pretty(&job.args)), "\n"]);
     } else {
         text.push_str(ARGS_HIDDEN);
     }
