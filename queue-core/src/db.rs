@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use sqlx::{PgPool, Postgres, Transaction};
 
+/// Begins a transaction of ours, whatever the database's default isolation is. Our statements meet changes
+/// of others by reading anew; at a stricter level the server would refuse them.
+pub(crate) const BEGIN: &str = "begin isolation level read committed";
+
 /// Begins a transaction that survives the caller being cancelled.
 ///
 /// In sqlx 0.9, dropping the future of `begin` can return a connection to the pool that is still in a
@@ -13,8 +17,22 @@ use sqlx::{PgPool, Postgres, Transaction};
 /// # Panics
 /// Panics outside a tokio runtime.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    begin_with(pool, "begin").await
+}
+
+/// Begins a transaction of ours, as [`begin`] does.
+pub(crate) async fn begin_ours(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    begin_with(pool, BEGIN).await
+}
+
+async fn begin_with(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let pool = pool.clone();
-    match tokio::spawn(async move { pool.begin().await }).await {
+    match tokio::spawn(async move { pool.begin_with(statement).await }).await {
         Ok(begun) => begun,
         Err(_shutting_down) => Err(sqlx::Error::WorkerCrashed),
     }

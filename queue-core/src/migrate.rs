@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
+use crate::db::BEGIN;
 use crate::sql::Schema;
 
 /// One migration.
@@ -156,7 +157,11 @@ async fn apply(
     schema: &Schema,
     migration: &Migration,
 ) -> Result<bool, sqlx::Error> {
-    let mut tx = sqlx::Connection::begin(conn).await?;
+    // What others have applied is read after waiting for them.
+    let mut tx = match conn.is_in_transaction() {
+        false => conn.begin_with(BEGIN).await?,
+        true => conn.begin().await?,
+    };
     schema
         .query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("{}.migrations", schema.name()))

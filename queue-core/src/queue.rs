@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::begin;
+use crate::db::begin_ours;
 use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
@@ -84,8 +84,11 @@ impl Queue {
     /// # Errors
     /// Refuses a database that is newer than this program.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        self.with_connection(async |conn| migrate(conn, &self.schema).await.map(drop))
-            .await
+        let migrating = async |conn: &mut _| migrate(conn, &self.schema).await.map(drop);
+        match self.schema.is_pooled() {
+            true => self.in_transaction(migrating).await,
+            false => migrating(&mut *self.pool.acquire().await?).await,
+        }
     }
 
     /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB by default.
@@ -95,15 +98,12 @@ impl Queue {
         self
     }
 
-    /// Runs an operation on a connection of the pool.
-    pub(crate) async fn with_connection<T, E: From<sqlx::Error>>(
+    /// Runs an operation in a transaction on the pool.
+    pub(crate) async fn in_transaction<T, E: From<sqlx::Error>>(
         &self,
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        if !self.schema.is_pooled() {
-            return operation(&mut *self.pool.acquire().await?).await;
-        }
-        let mut tx = begin(&self.pool).await?;
+        let mut tx = begin_ours(&self.pool).await?;
         let answer = operation(&mut tx).await?;
         tx.commit().await?;
         Ok(answer)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_core::{Queue, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::output::set_clock;
 use super::{Exit, Failure};
@@ -13,6 +13,9 @@ use crate::config::{Config, DatabaseSettings, Settings};
 use crate::pooler::{self, Pooling};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the statements of commands rely on, whatever the default of the database is.
+const SETTING: &str = "set default_transaction_isolation = 'read committed'";
 
 const POOLED: &str = "the database URL leads to a pooler in transaction mode, which only `start` can use: give \
     the URL of the server itself with `--database-url`, or as QUEUE_LISTEN_URL";
@@ -67,6 +70,7 @@ impl Database {
         {
             return Ok(None);
         }
+        connection.execute(SETTING).await?;
         let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection);
         set_clock(now.await?);
         Ok(Some(connection))

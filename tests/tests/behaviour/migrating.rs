@@ -17,23 +17,25 @@ async fn bare() -> World {
 
 #[tokio::test]
 async fn concurrent_migrations_apply_each_migration_once() {
-    let world = bare().await;
+    for isolation in ["read committed", "serializable"] {
+        let world = bare().await;
+        let name: String = world.value("select current_database()::text").await;
+        let default = format!("set default_transaction_isolation = '{isolation}'");
+        world.sql(&format!("alter database {name} {default}")).await;
 
-    let mut migrating = JoinSet::new();
-    for _ in 0..8 {
-        let mut conn = world.connect().await;
-        migrating.spawn(async move { migrate(&mut conn, &Schema::default()).await.unwrap() });
+        let mut migrating = JoinSet::new();
+        for _ in 0..8 {
+            let mut conn = world.connect().await;
+            migrating.spawn(async move { migrate(&mut conn, &Schema::default()).await.unwrap() });
+        }
+        let applied = migrating.join_all().await;
+
+        let mut versions: Vec<i32> = applied.iter().flatten().map(|m| m.version).collect();
+        versions.sort_unstable();
+        let known = MIGRATIONS.iter().map(|migration| migration.version);
+        assert_eq!(versions, known.collect::<Vec<_>>());
+        assert_eq!(world.count("migrations").await, versions.len() as i64);
     }
-    let applied = migrating.join_all().await;
-
-    let mut versions: Vec<i32> = applied.iter().flatten().map(|m| m.version).collect();
-    versions.sort_unstable();
-    let known: Vec<i32> = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .collect();
-    assert_eq!(versions, known);
-    assert_eq!(world.count("migrations").await, known.len() as i64);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ impl Queue {
         action: JobAction,
         filter: &JobFilter,
     ) -> Result<Count, BulkError> {
-        self.with_connection(async |conn| count(conn, &self.schema, action, filter).await)
+        self.in_transaction(async |conn| count(conn, &self.schema, action, filter).await)
             .await
     }
 
@@ -177,7 +177,7 @@ impl Queue {
         let mut below = None;
         loop {
             let batch = self
-                .with_connection(async |conn| {
+                .in_transaction(async |conn| {
                     change_batch(conn, &self.schema, action, filter, below).await
                 })
                 .await?;
@@ -191,7 +191,7 @@ impl Queue {
 
     async fn change_one(&self, action: JobAction, job: JobId) -> Result<Changes, JobError> {
         let change = async |conn: &mut _| change(conn, &self.schema, action, &[job]).await;
-        let mut changes = self.with_connection(change).await?;
+        let mut changes = self.in_transaction(change).await?;
         match changes.refused.pop() {
             Some((job, reason)) => Err(JobError::Refused { job, reason }),
             None => Ok(changes),
