@@ -102,8 +102,11 @@ impl From<sqlx::Error> for Failure {
             return Self::new(Exit::Unreachable, error);
         }
         if queue_core::is_transient(&error) {
-            let error = anyhow::Error::new(error).context("lost the connection to the database");
-            return Self::new(Exit::Unreachable, error);
+            let what = match &error {
+                sqlx::Error::Database(_) => "the database could not do it now; try again",
+                _ => "lost the connection to the database",
+            };
+            return Self::new(Exit::Unreachable, anyhow::Error::new(error).context(what));
         }
         anyhow::Error::new(error)
             .context("the database returned an error")
