@@ -187,6 +187,17 @@ impl DedicatedServer {
         ending.expect("the server should end");
     }
 
+    /// Starts it again as a standby, which takes no writes.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn become_standby(&mut self) {
+        self.stop_server().await;
+        let signal = self.embedded.data_dir().join("standby.signal");
+        std::fs::write(signal, "").expect("a file in the data directory");
+        self.start_server().await;
+    }
+
     /// Starts it again, with the same data and the same address.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use queue_core::inspect::doctor::{self, Finding};
 use queue_core::recurring::pause;
 use queue_core::{NewJob, Options, Queue};
 use queue_tests::pgbouncer::{PgBouncer, PoolMode};
+use queue_tests::postgres::DedicatedServer;
 use queue_tests::recurring::{by, recurring_job, until_names};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
@@ -153,6 +154,21 @@ async fn the_doctor_says_why_a_database_takes_no_writes() {
 
     let what = finding["what"].as_str().unwrap();
     assert!(what.contains("set for the database"), "{what}");
+}
+
+#[tokio::test]
+async fn the_doctor_and_an_enqueue_say_that_a_standby_takes_no_writes() {
+    let mut server = DedicatedServer::start().await;
+    server.become_standby().await;
+    let mut shell = Shell::without_database();
+    shell.url = Some(server.url());
+
+    let finding = reported(&shell, "takes_no_writes").await;
+    let said = shell.refused(3, &["enqueue", "send"]).await;
+
+    let what = finding["what"].as_str().unwrap();
+    assert!(what.contains("it is a standby"), "{what}");
+    assert!(said.contains("takes no writes"), "{said}");
 }
 
 #[tokio::test]
