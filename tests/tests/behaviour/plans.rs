@@ -1,10 +1,12 @@
 //! All statements are valid, and their plans use the intended indexes regardless of statistics.
 
 use queue_core::{Schema, migrate};
+use queue_tests::pgbouncer::{PgBouncer, PoolMode};
 use queue_tests::statements::{Statement, statements};
 use queue_tests::world::World;
 use queue_worker::PLANNER_SETTINGS;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqlSafeStr as _};
 
 /// Tables with a handful of rows.
 const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
@@ -134,6 +136,7 @@ async fn explain(conn: &mut PgConnection, name: &str, sql: &str) -> String {
     execute(conn, format!("prepare explained as {sql}")).await;
     let query = format!("explain (costs off) execute explained{values}");
     let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))
+        .persistent(false)
         .fetch_all(&mut *conn)
         .await
         .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -291,6 +294,30 @@ async fn plans_made_for_tables_that_a_vacuum_found_empty_use_the_indexes() {
 
     for Statement { name, sql, .. } in transitions() {
         let plan = explain(&mut conn, &name, &sql).await;
+        check(&name, &plan);
+        check_indexes(&name, &plan);
+    }
+}
+
+/// There the settings of the planner hold for one transaction.
+#[tokio::test]
+async fn plans_made_behind_a_pooler_in_transaction_mode_use_the_indexes() {
+    let world = World::new().await;
+    world.sql("analyze").await;
+    fill(&world).await;
+    let bouncer = PgBouncer::start(PoolMode::Transaction, &world.connect_options(), 2);
+    let url = bouncer.url(&world.connect_options());
+    let options: PgConnectOptions = url.parse().unwrap();
+    let mut conn = options.extra_float_digits(None).connect().await.unwrap();
+    let settings = PLANNER_SETTINGS.iter();
+    let settings: String = settings
+        .map(|(name, value)| format!("; set local {name} = {value}"))
+        .collect();
+
+    for Statement { name, sql, .. } in transitions() {
+        execute(&mut conn, format!("begin{settings}")).await;
+        let plan = explain(&mut conn, &name, &sql).await;
+        execute(&mut conn, "commit".to_owned()).await;
         check(&name, &plan);
         check_indexes(&name, &plan);
     }

@@ -7,7 +7,7 @@ use queue_tests::pgbouncer::{PgBouncer, PoolMode};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
 use queue_worker::config::ServerUrl;
-use queue_worker::{App, Process, Settings, Stop};
+use queue_worker::{App, PLANNER_SETTINGS, Process, Settings, Stop};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, Row as _};
 use tokio::task::JoinHandle;
@@ -101,6 +101,46 @@ async fn in_transaction_mode_no_setting_reaches_another_client() {
     stop.gracefully();
     running.await.unwrap();
     other.close().await.unwrap();
+}
+
+/// Notes the settings with which the statements of a process run that claim and end jobs.
+const NOTE_SETTINGS: [&str; 4] = [
+    "create table public.noted (name text, setting text)",
+    "create function public.note() returns trigger language plpgsql as
+        'begin insert into public.noted select name, setting from pg_settings; return null; end'",
+    "create trigger note after insert on queue.claimed execute function public.note()",
+    "create trigger note after insert on queue.finished execute function public.note()",
+];
+
+#[tokio::test]
+async fn in_both_modes_the_statements_of_a_process_run_with_its_settings() {
+    for mode in MODES {
+        let world = World::new().await;
+        let stage = Stage::default();
+        for statement in NOTE_SETTINGS {
+            world.sql(statement).await;
+        }
+        let bouncer = PgBouncer::start(mode, &world.connect_options(), 40);
+        let queue = queue(&world, &bouncer, mode);
+        let (stop, running) = start(&queue, stage.app(), worker("*", 4));
+
+        world.queue.enqueue(Note::new("a")).await.unwrap();
+        world.until("finished", 1).await;
+
+        let others = [
+            ("transaction_isolation", "read committed"),
+            ("statement_timeout", "25000"),
+        ];
+        for (name, value) in PLANNER_SETTINGS.into_iter().chain(others) {
+            let noted = format!(
+                "select array_agg(distinct setting) from public.noted where name = '{name}'"
+            );
+            let noted: Vec<String> = world.value(&noted).await;
+            assert_eq!(noted, [value], "{mode:?}: {name}");
+        }
+        stop.gracefully();
+        running.await.unwrap();
+    }
 }
 
 /// Returns how a job fares whose process would poll only in an hour.
