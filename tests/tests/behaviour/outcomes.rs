@@ -1,15 +1,18 @@
 //! How runs end, and which state their jobs get.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use queue_core::transitions::cancel::request_cancel;
-use queue_core::{JobId, Options};
+use queue_core::{JobId, NewJob, Options};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, worker};
 use queue_worker::{Attempt, Backoff, Cx, Job, Next, Perform, PerformBlocking, Settings};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A job that ends in the way its arguments name.
 #[derive(Clone, Serialize, Deserialize)]
@@ -543,6 +546,28 @@ async fn a_job_with_undecodable_arguments_is_retried_until_its_last_attempt() {
             .2
             .starts_with("the arguments do not fit the job's type: ")
     );
+}
+
+#[tokio::test]
+async fn a_job_that_fails_for_good_is_logged_with_the_beginning_of_its_error() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(log.reopen().unwrap());
+    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(file);
+    let _logging = logging.set_default();
+    let (world, stage) = (World::new().await, Stage::default());
+    let process = world.start(stage.app().register::<Act>(), worker("*", 1));
+    let long = "x".repeat(5_000);
+    let misfit = NewJob::untyped("act", &json!(long), Options::new().attempts(1));
+
+    let id = world.queue.enqueue_all([misfit]).await.unwrap()[0].id();
+    world.until_state(id, "failed").await;
+    process.stop().await;
+
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let line = log.lines().find(|line| line.contains("failed for good"));
+    let said = format!(r#"job_id={id} kind="act" queue="default" attempt=1 error="the arguments"#);
+    assert!(line.unwrap().contains(&said), "{log}");
+    assert!(line.unwrap().len() < 2_000, "{log}");
 }
 
 #[tokio::test]
