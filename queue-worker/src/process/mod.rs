@@ -22,6 +22,7 @@ use crate::app::panics;
 use crate::app::{App, InvalidApp};
 use crate::config::{InvalidSetting, Settings};
 use crate::connection::{Connection, RetryDelay, Target, logged, timely};
+use crate::services::maintenance::Reported;
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
 
@@ -49,6 +50,7 @@ pub struct Process<S> {
     target: Arc<Target>,
     name: String,
     declared: Arc<Declared>,
+    reported: Arc<Reported>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -110,6 +112,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             target,
             name,
             declared: Arc::new(declared),
+            reported: Arc::default(),
         })
     }
 

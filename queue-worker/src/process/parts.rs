@@ -144,9 +144,10 @@ fn start_services<S: State>(
     let freed_keys = Arc::clone(&shared.freed_keys);
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
+    let reported = Arc::clone(&process.reported);
     let mut services = vec![
         context.keep("recovery", move |context| {
-            maintenance::recover_dead(context, hooks.clone())
+            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported))
         }),
         context.keep("unblocker", move |context| {
             Unblocker::new(context, Arc::clone(&freed_keys)).run()

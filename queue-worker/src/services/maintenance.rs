@@ -2,6 +2,7 @@
 //! has been kept long enough.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -24,14 +25,25 @@ use crate::config::{KeepFor, Retention};
 /// claims, and jobs of unknown kinds looked for.
 const STRAYS_EVERY: u32 = 12;
 
+/// The unknown kinds that were logged. They are not logged again after a lost connection.
+#[derive(Default)]
+pub(crate) struct Reported(Mutex<HashSet<String>>);
+
+impl Reported {
+    fn is_new(&self, kind: &str) -> bool {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.insert(kind.to_owned())
+    }
+}
+
 /// Recovers the jobs of dead processes until the process stops. Every process does it, and calls the
 /// hooks about the jobs that it has recovered.
 pub(crate) async fn recover_dead(
     mut context: ServiceContext,
     hooks: Hooks,
+    reported: Arc<Reported>,
 ) -> Result<(), sqlx::Error> {
     let mut passes = 0_u32;
-    let mut reported = HashSet::new();
     while !context.stopping.is_cancelled() {
         let mut strays = passes.is_multiple_of(STRAYS_EVERY);
         // The rest belongs to processes whose rows are gone by then.
@@ -41,7 +53,7 @@ pub(crate) async fn recover_dead(
             strays = true;
         }
         if passes.is_multiple_of(STRAYS_EVERY) {
-            report_unknown_kinds(&mut context, &mut reported).await?;
+            report_unknown_kinds(&mut context, &reported).await?;
         }
         passes = passes.wrapping_add(1);
         let interval = context.settings.process.heartbeat_interval;
@@ -54,7 +66,7 @@ pub(crate) async fn recover_dead(
 /// Logs, once per kind, that jobs wait which no process can run.
 async fn report_unknown_kinds(
     context: &mut ServiceContext,
-    reported: &mut HashSet<String>,
+    reported: &Reported,
 ) -> Result<(), sqlx::Error> {
     let schema = &context.schema;
     let kinds = context
@@ -62,7 +74,7 @@ async fn report_unknown_kinds(
         .run(async |conn| unknown_kinds(conn, schema).await)
         .await?;
     for kind in kinds {
-        if reported.insert(kind.clone()) {
+        if reported.is_new(&kind) {
             tracing::warn!(
                 kind,
                 "jobs wait whose kind no process knows: start a program in which it is registered, or \

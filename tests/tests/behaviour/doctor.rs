@@ -277,5 +277,20 @@ async fn a_process_logs_once_that_jobs_of_an_unknown_kind_wait() {
 
     eventually("the other kind is logged", async || lines().1 == 1).await;
     assert_eq!(lines(), (1, 1));
+
+    // Its connections are opened again, and it looks at once.
+    world
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and application_name like 'queue %'",
+        )
+        .await;
+    wait_since("third_typo").await;
+    eventually("the third kind is logged", async || {
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        log.contains("third_typo")
+    })
+    .await;
+    assert_eq!(lines(), (1, 1));
     process.stop().await;
 }
