@@ -38,6 +38,7 @@ mod stats;
 mod confirm;
 mod database;
 mod filter;
+mod kinds;
 mod log;
 mod progress;
 

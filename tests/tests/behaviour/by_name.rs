@@ -78,8 +78,45 @@ async fn a_program_with_kinds_refuses_unknown_ones_unless_forced() {
         "{said}"
     );
 
-    shell.print(&["enqueue", "sent", "--force"]).await;
-    assert_eq!(world.count("jobs where kind = 'sent'").await, 1);
+    shell.write("jobs.jsonl", &"{\"kind\": \"sent\"}\n".repeat(3));
+    let file = ["enqueue", "--file", "jobs.jsonl", "--force"];
+    let said = shell.refused(0, &file).await;
+    assert_eq!(world.count("jobs where kind = 'sent'").await, 3);
+    let warning = "warning: this program does not know the kind `sent` (did you mean `send`?)";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_recurring_job_of_an_unknown_kind_is_added_with_a_warning() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let add = ["recurring", "add", "a", "--schedule", "@yearly"];
+
+    let said = shell
+        .refused(0, &[&add[..], &["--kind", "sent"]].concat())
+        .await;
+
+    assert!(
+        said.contains("(did you mean `send`?): a scheduler that knows it"),
+        "{said}"
+    );
+    let said = shell.refused(0, &["recurring", "run", "a"]).await;
+    assert!(said.contains("its limits, its unique key"), "{said}");
+}
+
+#[tokio::test]
+async fn a_recurring_job_of_a_program_without_the_type_is_run_by_its_rules() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let job = NewJob::untyped("index_page", &json!({"page": 7}), Options::new());
+    due(&world, RecurringJob::of("a", "@yearly", job).unwrap()).await;
+
+    let said = shell.refused(0, &["recurring", "run", "a"]).await;
+
+    assert!(!said.contains("warning"), "{said}");
+    let by_its_rules = "jobs where queue = 'index' and limits is not null";
+    assert_eq!(world.count(by_its_rules).await, 1);
+    assert_eq!(world.count("unique_keys").await, 1);
 }
 
 #[tokio::test]
@@ -158,7 +195,7 @@ fn kinds_of_a_program_that_knows_the_type() -> Kinds {
     }
 }
 
-/// Adds a recurring job that is due at every minute from now on.
+/// Adds a recurring job at run time, and returns when it is first due.
 async fn due(world: &World, recurring: RecurringJob) -> DateTime<Utc> {
     let mut conn = world.connect().await;
     add(&mut conn, world.queue.schema(), &recurring, Tz::UTC)

@@ -160,6 +160,9 @@ async fn with_a_taken_unique_key_the_earlier_job_is_kept() {
         (&json!("new"), &json!("kept"))
     );
     assert_eq!(first["id"], second["id"]);
+    let said = shell.refused(0, &line).await;
+    let holder = format!("not enqueued: job {} holds the unique key", first["id"]);
+    assert!(said.contains(&holder), "{said}");
 }
 
 #[tokio::test]

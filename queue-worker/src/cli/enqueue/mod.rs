@@ -3,9 +3,7 @@
 mod file;
 mod line;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,12 +13,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::args::parse_args;
+use super::kinds::Kinds;
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
 use crate::app::State;
 use crate::app::run_error::with_causes;
-use crate::config::HandlerSettings;
-use crate::config::document::nearest;
 use crate::config::options::with;
 use crate::{App, handlers};
 use line::JobByName;
@@ -125,54 +122,6 @@ impl Enqueue {
             let unique = self.unique_key.map(Unique::by_key);
             with(options, unique, Options::unique)
         }))
-    }
-}
-
-/// The kinds that this program knows. A program of an application refuses others, which are probably
-/// misspelled; the packaged program, which knows only the handlers of its configuration, warns.
-struct Kinds {
-    known: BTreeSet<String>,
-    refuses: bool,
-    warned: Mutex<BTreeSet<String>>,
-}
-
-impl Kinds {
-    fn new(
-        registered: Vec<String>,
-        handlers: &BTreeMap<String, HandlerSettings>,
-        is_forced: bool,
-    ) -> Self {
-        let refuses = !registered.is_empty() && !is_forced;
-        Self {
-            known: registered
-                .into_iter()
-                .chain(handlers.keys().cloned())
-                .collect(),
-            refuses,
-            warned: Mutex::default(),
-        }
-    }
-
-    /// Refuses an unknown kind, or warns of it once.
-    fn check(&self, kind: &str) -> Result<(), String> {
-        if self.known.contains(kind) {
-            return Ok(());
-        }
-        if self.refuses {
-            let hint = match nearest(kind, self.known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "`--force` enqueues it for another program".to_owned(),
-            };
-            return Err(format!("this program has no kind `{kind}`; {hint}"));
-        }
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.insert(kind.to_owned()) {
-            say(format!(
-                "warning: this program does not know the kind `{kind}`: its limits, its unique key and \
-                 the form of its arguments are not applied"
-            ));
-        }
-        Ok(())
     }
 }
 

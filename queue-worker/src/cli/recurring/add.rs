@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::App;
 use crate::cli::args::parse_args;
+use crate::cli::kinds::Kinds;
 use crate::cli::output::{absolute_coming, say};
 use crate::cli::{Database, Exit, Failure, Global};
 use crate::config::options::with;
@@ -86,6 +87,8 @@ pub(super) struct Add {
 impl Add {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         let config = global.load()?;
+        let kinds = Kinds::new(app.kinds(), &config.handlers, true);
+        kinds.warn_of_recurring(&self.kind);
         let replaces = self.replace;
         let name = self.name.clone();
         let job = handlers::new_job(&self.kind, &self.args, &config.handlers, app)

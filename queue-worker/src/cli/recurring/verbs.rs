@@ -1,11 +1,13 @@
 //! `queue recurring pause`, `resume`, `run` and `remove`
 
 use clap::Args;
+use queue_core::inspect::recurring as inspect;
 use queue_core::recurring;
 use serde_json::json;
 
 use crate::App;
 use crate::cli::confirm::confirm;
+use crate::cli::kinds::Kinds;
 use crate::cli::output::say;
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -83,7 +85,12 @@ impl Remove {
 
 impl Run {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(&global.load()?).await?;
+        let config = global.load()?;
+        let (mut conn, schema) = Database::open(&config).await?;
+        if let Some(stored) = inspect::show(&mut conn, &schema, &self.name, 0).await? {
+            let known = Kinds::new(app.kinds(), &config.handlers, true);
+            known.check(&stored.kind).map_err(Failure::usage)?;
+        }
         let kinds = app.known_kinds();
         let id = recurring::run(&mut conn, &schema, &self.name, &kinds).await?;
         let result = json!({"recurring_job": self.name, "id": id});
