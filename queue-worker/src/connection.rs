@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use queue_core::{Schema, redact};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::pooler::{Pooling, detect};
 
 /// The longest time that connecting, or one operation, may take.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an operation may take until the heartbeat is asked whether connections were cut, and how long
+/// it may go on after that was found.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The server ends our statements and transactions before we give up on them: a statement must not
-/// be committed long after that.
+/// be committed long after that. Our transactions do not rest, except when their connection was cut.
 const SERVER_TIMEOUTS: [(&str, &str); 2] = [
     ("statement_timeout", "25s"),
-    ("idle_in_transaction_session_timeout", "25s"),
+    ("idle_in_transaction_session_timeout", "5s"),
 ];
 
 /// No statement waits longer for a lock: the outcomes of other runs, or other recurring jobs, would
@@ -35,6 +39,7 @@ pub(crate) struct Target {
     schema: Schema,
     pooling: OnceCell<Pooling>,
     outage: Outage,
+    cuts: Cuts,
 }
 
 impl Target {
@@ -45,6 +50,7 @@ impl Target {
             schema,
             pooling: OnceCell::new(),
             outage: Outage::default(),
+            cuts: Cuts::default(),
         }
     }
 
@@ -74,6 +80,23 @@ impl Target {
     pub(crate) fn outage(&self) -> &Outage {
         &self.outage
     }
+
+    pub(crate) fn cuts(&self) -> &Cuts {
+        &self.cuts
+    }
+
+    /// Gives up on an operation that takes too long, and sooner if its connection was cut: it was opened
+    /// after so many cuts.
+    async fn answer<T>(
+        &self,
+        cuts: usize,
+        operation: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        tokio::select! {
+            answer = timely(ANSWER_TIMEOUT, operation) => answer,
+            error = self.cuts.interrupt(cuts) => Err(error),
+        }
+    }
 }
 
 /// The connection of one component. It is thrown away after an error or a timeout, and when its
@@ -81,7 +104,14 @@ impl Target {
 pub(crate) struct Connection {
     target: Arc<Target>,
     settings: Vec<(&'static str, &'static str)>,
-    conn: Option<PgConnection>,
+    open: Option<Open>,
+}
+
+/// An open connection.
+struct Open {
+    conn: PgConnection,
+    /// How many cuts there had been when it was opened.
+    cuts: usize,
 }
 
 impl Connection {
@@ -90,13 +120,25 @@ impl Connection {
         Self {
             target: Arc::clone(target),
             settings: [settings, &SERVER_TIMEOUTS].concat(),
-            conn: None,
+            open: None,
         }
     }
 
     /// Returns the outage that this connection notices, with the others of the process.
     pub(crate) fn outage(&self) -> &Outage {
         &self.target.outage
+    }
+
+    /// Returns the cuts that end this connection, with the others of the process.
+    pub(crate) fn cuts(&self) -> &Cuts {
+        &self.target.cuts
+    }
+
+    /// Notes that the connections opened before this one were cut.
+    pub(crate) fn note_cut(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.cuts = self.target.cuts.add();
+        }
     }
 
     /// Turns it into one that gives up soon on a lock.
@@ -111,7 +153,7 @@ impl Connection {
 
     fn with(mut self, setting: (&'static str, &'static str)) -> Self {
         self.settings.push(setting);
-        self.conn = None;
+        self.open = None;
         self
     }
 
@@ -120,26 +162,30 @@ impl Connection {
         Self {
             target: Arc::clone(&self.target),
             settings: self.settings.clone(),
-            conn: None,
+            open: None,
         }
     }
 
     /// Connects, unless connected: for callers that treat an error of connecting differently from
     /// an error of the operation.
     pub(crate) async fn connect(&mut self) -> Result<(), sqlx::Error> {
-        self.conn = Some(self.open().await?);
+        self.open = Some(self.open().await?);
         Ok(())
     }
 
-    async fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
-        if let Some(conn) = self.conn.take() {
-            return Ok(conn);
+    async fn open(&mut self) -> Result<Open, sqlx::Error> {
+        let cuts = self.target.cuts.count();
+        if let Some(open) = self.open.take_if(|open| open.cuts == cuts) {
+            return Ok(open);
         }
-        let opened = timely(ANSWER_TIMEOUT, self.open_new()).await;
-        opened.inspect_err(|error| self.outage().begin(error))
+        // One that was cut need not be closed: nothing would arrive.
+        self.open = None;
+        let opened = self.target.answer(cuts, self.connect_anew()).await;
+        let conn = opened.inspect_err(|error| self.outage().begin(error))?;
+        Ok(Open { conn, cuts })
     }
 
-    async fn open_new(&self) -> Result<PgConnection, sqlx::Error> {
+    async fn connect_anew(&self) -> Result<PgConnection, sqlx::Error> {
         let pooling = self.target.pooling().await?;
         let mut conn = self.target.options.connect().await?;
         if pooling == Pooling::Session {
@@ -154,17 +200,17 @@ impl Connection {
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let asked_at = Instant::now();
-        let mut conn = self.open().await?;
+        let mut open = self.open().await?;
         let pooling = self.target.pooling().await?;
-        let answer = timely(ANSWER_TIMEOUT, async {
+        let answer = self.target.answer(open.cuts, async {
             match pooling {
-                Pooling::Session => operation(&mut conn).await,
-                Pooling::Transaction => self.run_in_transaction(&mut conn, operation).await,
+                Pooling::Session => operation(&mut open.conn).await,
+                Pooling::Transaction => self.run_in_transaction(&mut open.conn, operation).await,
             }
         });
         let answer = answer.await;
         if answer.is_ok() {
-            self.conn = Some(conn);
+            self.open = Some(open);
             self.outage().end(asked_at);
         }
         answer
@@ -196,8 +242,8 @@ impl Connection {
 
     /// Closes the connection, if there is one.
     pub(crate) async fn close(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            let _closed_or_broken = timeout(Duration::from_secs(1), conn.close()).await;
+        if let Some(open) = self.open.take() {
+            let _closed_or_broken = timeout(Duration::from_secs(1), open.conn.close()).await;
         }
     }
 }
@@ -243,6 +289,48 @@ impl Outage {
     }
 }
 
+/// How often the open connections were cut: a firewall or a router between us and the server has lost
+/// them, so that nothing passes and neither side is told, while new connections work. The heartbeat finds
+/// that out for all of them.
+#[derive(Default)]
+pub(crate) struct Cuts {
+    count: watch::Sender<usize>,
+    doubts: Notify,
+}
+
+impl Cuts {
+    /// Returns how many there have been.
+    pub(crate) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Counts one more, and returns the new count.
+    fn add(&self) -> usize {
+        self.count.send_modify(|count| *count += 1);
+        self.count()
+    }
+
+    /// Waits until an operation takes long.
+    pub(crate) async fn doubted(&self) {
+        self.doubts.notified().await;
+    }
+
+    /// Waits until there were more cuts than these.
+    pub(crate) async fn more_than(&self, count: usize) -> sqlx::Error {
+        let mut counts = self.count.subscribe();
+        // The sender is a field of `self`.
+        let _cut = counts.wait_for(|now| *now > count).await;
+        timed_out("the connection to the database was cut".to_owned())
+    }
+
+    /// Waits until an operation takes long, and there were more cuts than when its connection was opened.
+    async fn interrupt(&self, count: usize) -> sqlx::Error {
+        sleep(PATIENCE).await;
+        self.doubts.notify_one();
+        self.more_than(count).await
+    }
+}
+
 /// Returns whether an error broke the connection or ended it.
 fn is_broken(error: &sqlx::Error) -> bool {
     match error.as_database_error().and_then(|error| error.code()) {
@@ -257,11 +345,14 @@ pub(crate) async fn timely<T>(
     operation: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
     timeout(limit, operation).await.unwrap_or_else(|_elapsed| {
-        Err(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            format!("the database did not answer within {limit:?}"),
+        Err(timed_out(format!(
+            "the database did not answer within {limit:?}"
         )))
     })
+}
+
+fn timed_out(message: String) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }
 
 /// Returns the part of an error that may be logged.

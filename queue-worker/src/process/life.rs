@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::process::ProcessId;
-use queue_core::transitions::end::release;
+use queue_core::transitions::end::release_unknown;
 use queue_core::transitions::unblock::unblock;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -22,6 +22,9 @@ use crate::worker::{Shared, Worker, give_back_behind};
 /// The share of the shutdown timeout that jobs may have at most to heed their interruption, and that
 /// recording the outcomes may have.
 const SHARES: u32 = 4;
+
+/// How long a process that stops waits for its last claims once no job runs.
+const CLAIM_TIMEOUT: Duration = Duration::from_millis(500);
 
 struct Life<'a, S> {
     process: &'a Process<S>,
@@ -158,17 +161,15 @@ impl<S: State> Life<'_, S> {
         let _others_will_recover = timeout(EXIT_TIMEOUT, leaving).await;
     }
 
+    /// Gives back all claims of this life: also those whose answer was lost or not waited for.
     async fn release_remaining(&self) {
-        let claims = self.parts.shared.in_flight.claims();
-        if claims.is_empty() {
-            return;
-        }
         let schema = self.process.queue.schema();
         let given_back = self
             .process
-            .try_once(async |conn| release(conn, schema, self.id, &claims).await)
+            .try_once(async |conn| release_unknown(conn, schema, self.id, &[]).await)
             .await;
         match given_back {
+            Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => tracing::warn!(jobs = jobs.len(), "gave back jobs that did not stop"),
             Err(error) => tracing::warn!(
                 error = %logged(&error),
@@ -202,14 +203,34 @@ async fn jobs_ended<S: State>(
     workers: &[Arc<Worker<S>>],
     shared: &Shared<S>,
 ) {
-    while let Some(last) = loops.last_mut() {
-        let _ended = last.await;
-        loops.pop();
+    tokio::select! {
+        () = loops_ended(loops) => {}
+        () = no_run_for_long(shared) => abort(loops).await,
     }
     for worker in workers {
         give_back_behind(worker, 0).await;
     }
     shared.runs.wait().await;
+}
+
+async fn loops_ended(loops: &mut Vec<JoinHandle<()>>) {
+    while let Some(last) = loops.last_mut() {
+        let _ended = last.await;
+        loops.pop();
+    }
+}
+
+/// Waits until the last run has ended and the database has had time to answer the claims under way.
+async fn no_run_for_long<S>(shared: &Shared<S>) {
+    shared.runs.wait().await;
+    tokio::time::sleep(CLAIM_TIMEOUT).await;
+}
+
+async fn abort(loops: &mut Vec<JoinHandle<()>>) {
+    for task in &*loops {
+        task.abort();
+    }
+    loops_ended(loops).await;
 }
 
 /// Waits for a task that may have been waited for already.

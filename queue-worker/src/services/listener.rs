@@ -3,15 +3,24 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use queue_core::JobId;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use tokio::time::timeout;
 
 use crate::attempt::StopReason;
 use crate::config::ServerUrl;
-use crate::connection::Target;
+use crate::connection::{Target, timely};
 use crate::pooler::Pooling;
 use crate::worker::{Shared, Worker};
+
+/// How long no notification may arrive until the connection is tested.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest time that an operation may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens until the connection breaks or the process ends. Behind a pooler in transaction mode a
 /// connection cannot listen: another client gets the server next.
@@ -32,19 +41,17 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
             return Ok(());
         }
     };
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.ignore_pool_close_event(true);
+    let cuts = target.cuts().count();
     let wake = shared.schema.wake_channel();
     let cancel = shared.schema.cancel_channel();
-    listener
-        .listen_all([wake.as_str(), cancel.as_str()])
-        .await?;
+    let mut listener = timely(ANSWER_TIMEOUT, start(options, [&wake, &cancel])).await?;
     // Notifications that were sent before are lost, so every worker looks for jobs now.
     wake_all(&workers, None);
-    while let Some(notification) = listener.try_recv().await? {
+    loop {
+        let notification = tokio::select! {
+            received = next(&mut listener) => received?,
+            error = target.cuts().more_than(cuts) => return Err(error),
+        };
         let payload = notification.payload();
         if notification.channel() == wake {
             wake_all(&workers, Some(payload));
@@ -52,9 +59,35 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
             shared.in_flight.stop(job, None, StopReason::Cancelled);
         }
     }
-    Err(sqlx::Error::Protocol(
-        "the listening connection broke".into(),
-    ))
+}
+
+async fn start(options: PgConnectOptions, channels: [&str; 2]) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.ignore_pool_close_event(true);
+    listener.listen_all(channels).await?;
+    Ok(listener)
+}
+
+/// Waits for a notification, and tests the connection as long as none arrives: one that was cut would
+/// be silent for ever.
+async fn next(listener: &mut PgListener) -> Result<PgNotification, sqlx::Error> {
+    loop {
+        match timeout(SILENCE_MAX, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => return Ok(notification),
+            Ok(Ok(None)) => {
+                return Err(sqlx::Error::Protocol(
+                    "the listening connection broke".into(),
+                ));
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_elapsed) => {
+                timely(ANSWER_TIMEOUT, listener.execute("select")).await?;
+            }
+        }
+    }
 }
 
 fn wake_all<S: Send + Sync + 'static>(workers: &[Arc<Worker<S>>], queue: Option<&str>) {

@@ -30,14 +30,14 @@ fn settings(concurrency: usize) -> Settings {
 }
 
 /// A worker process that runs inside the test.
-struct Worker {
+pub(crate) struct Worker {
     stop: Stop,
     task: JoinHandle<()>,
 }
 
 impl Worker {
     /// Starts one on `options`, while its jobs write to the ledger through `ledger`.
-    fn start(options: PgConnectOptions, ledger: &PgPool, settings: Settings) -> Self {
+    pub(crate) fn start(options: PgConnectOptions, ledger: &PgPool, settings: Settings) -> Self {
         let queue = Queue::new(PgPoolOptions::new().connect_lazy_with(options));
         let app = deeds::app(ledger.clone());
         let process = Process::new(queue, app, settings).expect("a valid process");
@@ -46,7 +46,7 @@ impl Worker {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.gracefully();
         tokio::time::timeout(Duration::from_secs(30), self.task)
             .await

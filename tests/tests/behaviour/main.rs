@@ -12,6 +12,7 @@ mod cli_limits;
 mod cli_program;
 mod commands;
 mod completing;
+mod cut_connections;
 mod database_trouble;
 mod doctor;
 mod embedded;

@@ -1,0 +1,149 @@
+//! Connections that were cut between a process and its server: they pass nothing and stay open, while new
+//! ones work.
+
+use std::time::{Duration, Instant};
+
+use queue_tests::deeds::{Deed, Ledger};
+use queue_tests::proxy::Proxy;
+use queue_tests::soundness::assert_sound;
+use queue_tests::world::{World, eventually, notifications};
+use queue_worker::Settings;
+
+use crate::database_trouble::Worker;
+
+/// The default settings.
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.process.notifications = notifications();
+    settings
+}
+
+async fn world() -> (World, Proxy) {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    let proxy = Proxy::before(&world.connect_options());
+    (world, proxy)
+}
+
+fn start(world: &World, proxy: &Proxy, settings: Settings) -> Worker {
+    Worker::start(proxy.connect_options(), world.pool(), settings)
+}
+
+async fn enqueue(world: &World, jobs: usize) {
+    let request = world.queue.enqueue_many(vec![Deed::Quick; jobs]);
+    request.await.expect("jobs should be enqueued");
+}
+
+/// Waits until a process has become idle.
+async fn until_idle(world: &World) {
+    if notifications() {
+        world.until("idle_processes", 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_finish_again_within_eleven_seconds_of_a_cut_and_do_not_stand_still_again() {
+    let (world, proxy) = world().await;
+    let worker = start(&world, &proxy, settings());
+    enqueue(&world, 3_000).await;
+    eventually("some jobs are done", async || {
+        world.count("finished").await >= 300
+    })
+    .await;
+
+    proxy.cut();
+    let cut_at = Instant::now();
+    enqueue(&world, 100).await;
+    world.until("finished where outcome = 'done'", 3_100).await;
+    assert!(
+        cut_at.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        cut_at.elapsed()
+    );
+
+    for round in 1..=5 {
+        until_idle(&world).await;
+        let began = Instant::now();
+        enqueue(&world, 1).await;
+        world.until("finished", 3_100 + round).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    worker.stop().await;
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_heartbeat_is_written_again_within_five_seconds_of_a_cut() {
+    let (world, proxy) = world().await;
+    let worker = start(&world, &proxy, settings());
+    until_idle(&world).await;
+    world.until("processes", 1).await;
+
+    let now: String = world.value("select clock_timestamp()::text").await;
+    proxy.cut();
+    let cut_at = Instant::now();
+    let written = format!("processes where heartbeat_at > '{now}'");
+    world.until(&written, 1).await;
+
+    assert!(
+        cut_at.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        cut_at.elapsed()
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_is_notified_of_jobs_again_after_a_cut() {
+    if !notifications() {
+        return;
+    }
+    let (world, proxy) = world().await;
+    let mut settings = settings();
+    settings.workers[0].poll_interval = Duration::from_secs(60);
+    let worker = start(&world, &proxy, settings);
+    until_idle(&world).await;
+
+    proxy.cut();
+    let cut_at = Instant::now();
+    enqueue(&world, 1).await;
+    world.until("finished", 1).await;
+    assert!(
+        cut_at.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        cut_at.elapsed()
+    );
+    for count in 2..5 {
+        until_idle(&world).await;
+        enqueue(&world, 1).await;
+        world.until("finished", count).await;
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_runs_nothing_stops_within_a_second_of_a_request_after_a_cut() {
+    for known_for in [0, 700, 6_000].map(Duration::from_millis) {
+        let (world, proxy) = world().await;
+        let worker = start(&world, &proxy, settings());
+        enqueue(&world, 10).await;
+        world.until("finished", 10).await;
+
+        proxy.cut();
+        // How long it has had to find out is what is tested.
+        tokio::time::sleep(known_for).await;
+        let asked = Instant::now();
+        worker.stop().await;
+
+        let elapsed = asked.elapsed();
+        assert!(
+            elapsed < Duration::from_secs(1),
+            "{elapsed:?}, {known_for:?}"
+        );
+        assert_eq!(world.count("processes").await, 0);
+    }
+}
