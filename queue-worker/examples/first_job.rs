@@ -22,7 +22,8 @@ impl Perform<()> for SendWelcome {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let pool = sqlx::PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+    let url = std::env::var("DATABASE_URL")?;
+    let pool = queue_worker::pool_options().connect(&url).await?;
     let queue = Queue::new(pool.clone());
     queue.migrate().await?;
 

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use queue_worker::{App, BoxError, Cx, Job, Perform, Process, Queue, Settings};
+use queue_worker::{App, BoxError, Cx, Job, Perform, Process, Queue, Settings, pool_options};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -94,7 +94,9 @@ async fn main() -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signals(stop.clone()));
 
-    let pool = PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+    let pool = pool_options()
+        .connect(&std::env::var("DATABASE_URL")?)
+        .await?;
     sqlx::raw_sql(TABLES).execute(&pool).await?;
     let queue = Queue::new(pool.clone());
     queue.migrate().await?;

@@ -42,6 +42,9 @@ mod attempt;
 // What an application brings: its jobs, its state, its hooks.
 mod app;
 
+// What an application connects with.
+mod pool;
+
 // A connection that is opened again after an error, and the handle that stops a process.
 mod connection;
 mod pooler;
@@ -58,6 +61,7 @@ pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::run_error::RunError;
 pub use app::{App, InvalidApp};
 pub use config::Settings;
+pub use pool::pool_options;
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
 pub use process::{InvalidProcess, Process, ProcessProblem};
@@ -94,4 +98,7 @@ mod guides {
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]
     mod testing {}
+
+    #[doc = include_str!("../../docs/guides/when-things-break.md")]
+    mod when_things_break {}
 }

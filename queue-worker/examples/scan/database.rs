@@ -4,8 +4,9 @@ use anyhow::{Context, Result};
 use queue_core::Schema;
 use queue_core::migrate::migrate;
 use queue_worker::embedded::{Embedded, EmbeddedOptions};
+use queue_worker::pool_options;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::console::Console;
 use crate::tables;
@@ -38,7 +39,7 @@ impl Database {
                 (embedded.connect_options(), embedded.url(), Some(embedded))
             }
         };
-        let pool = PgPoolOptions::new()
+        let pool = pool_options()
             .max_connections(connections)
             .connect_with(options)
             .await

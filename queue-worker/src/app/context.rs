@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use queue_core::process::ProcessId;
@@ -12,6 +12,8 @@ use queue_core::transitions::{Claim, Run};
 use queue_core::{JobId, Queue};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
+
+use crate::connection::timely;
 
 /// The facts of one run of a job.
 #[derive(Clone, Debug)]
@@ -97,6 +99,9 @@ pub enum CompleteError {
     Database(#[from] sqlx::Error),
 }
 
+/// How long [`Cx::complete_in`] waits for an answer.
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl<S> Cx<S> {
     /// Returns the application's state.
     pub fn state(&self) -> &S {
@@ -142,17 +147,19 @@ impl<S> Cx<S> {
     ///
     /// # Errors
     /// Returns [`CompleteError::Lost`] when the job no longer belongs to this run: the transaction
-    /// must then be rolled back.
+    /// must then be rolled back. Returns [`CompleteError::Database`] also if the database does not answer
+    /// within 10 seconds.
     pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
         let inner = &*self.inner;
         let Some(claim) = inner.claim else {
             return Err(CompleteError::Lost(self.job_id()));
         };
-        let run = Run {
+        let runs = [Run {
             claim,
             ran: inner.started.elapsed(),
-        };
-        let finished = finish(tx, inner.queue.schema(), inner.process, &[run]).await?;
+        }];
+        let finishing = finish(tx, inner.queue.schema(), inner.process, &runs);
+        let finished = timely(COMPLETE_TIMEOUT, finishing).await?;
         if finished.is_empty() {
             return Err(CompleteError::Lost(self.job_id()));
         }

@@ -4,12 +4,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use queue_core::{Queue, Schema};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::output::set_clock;
 use super::{Exit, Failure};
 use crate::config::{Config, DatabaseSettings, Settings};
+use crate::pool_options;
 use crate::pooler::{self, Pooling};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,7 +108,7 @@ impl Database {
     }
 
     fn queue_on(&self, options: &PgConnectOptions, jobs: u32) -> Result<Queue, Failure> {
-        let pool = PgPoolOptions::new()
+        let pool = pool_options()
             .max_connections(jobs.saturating_add(2))
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options.clone());

@@ -3,11 +3,16 @@
 
 use std::time::{Duration, Instant};
 
+use queue_core::{Job, Queue};
 use queue_tests::deeds::{Deed, Ledger};
 use queue_tests::proxy::Proxy;
 use queue_tests::soundness::assert_sound;
+use queue_tests::stage::Stage;
 use queue_tests::world::{World, eventually, notifications};
-use queue_worker::Settings;
+use queue_worker::{App, CompleteError, Cx, Perform, Process, Settings, Stop, pool_options};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::database_trouble::Worker;
 
@@ -146,4 +151,77 @@ async fn a_process_that_runs_nothing_stops_within_a_second_of_a_request_after_a_
         );
         assert_eq!(world.count("processes").await, 0);
     }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Complete;
+
+impl Job for Complete {
+    const KIND: &'static str = "complete";
+}
+
+impl Perform<(Stage, PgPool)> for Complete {
+    type Error = CompleteError;
+
+    async fn perform(self, cx: Cx<(Stage, PgPool)>) -> Result<(), CompleteError> {
+        let (stage, pool) = cx.state();
+        let mut tx = pool.begin().await?;
+        if cx.attempt().number == 1 {
+            stage.note("began");
+            stage.pass("cut").await;
+        }
+        cx.complete_in(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_in_a_transaction_whose_connection_was_cut_fails_after_ten_seconds() {
+    let (world, proxy) = world().await;
+    let pool = pool_options().connect_lazy_with(proxy.connect_options());
+    let stage = Stage::default();
+    let app = App::new((stage.clone(), pool)).register::<Complete>();
+    let queue = Queue::new(world.pool().clone());
+    let process = Process::new(queue, app, settings()).unwrap();
+    let stop = Stop::new();
+    let running = tokio::spawn(process.run(stop.clone()));
+    world.queue.enqueue(Complete).await.unwrap();
+    stage.noted("began").await;
+
+    proxy.cut();
+    let cut_at = Instant::now();
+    stage.open("cut");
+    world.until("attempts where ending = 'error'", 1).await;
+    assert!(
+        cut_at.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        cut_at.elapsed()
+    );
+    world.until("scheduled", 1).await;
+    world.make_scheduled_due().await;
+
+    world.until("finished where attempt = 2", 1).await;
+    stop.gracefully();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_replaces_cut_connections_of_interrupted_runs_and_idle_ones() {
+    let (_world, proxy) = world().await;
+    let options = pool_options().max_connections(1);
+    let pool = options.connect_with(proxy.connect_options()).await.unwrap();
+    let ask = async || sqlx::query("select").execute(&pool).await.unwrap();
+    ask().await;
+
+    proxy.cut();
+    let interrupted = timeout(Duration::from_millis(100), ask()).await;
+    assert!(interrupted.is_err());
+    let answered = timeout(Duration::from_secs(3), ask()).await;
+    assert!(answered.is_ok());
+
+    // Shorter rests are not tested.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    proxy.cut();
+    let answered = timeout(Duration::from_secs(3), ask()).await;
+    assert!(answered.is_ok());
 }
