@@ -56,6 +56,10 @@ impl ServiceContext {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) if self.connection.outage().covers(&error) => {
                     tracing::debug!(error = %logged(&error), "lost a connection");
+                    if !self.connection.outage().is_on() {
+                        // It is opened again at once. Only if that fails, the delays grow.
+                        delay.reset();
+                    }
                 }
                 Ok(Err(error)) => tracing::warn!(
                     service = name,
