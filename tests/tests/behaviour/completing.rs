@@ -149,7 +149,7 @@ async fn a_job_that_now_belongs_to_another_process_cannot_complete_itself() {
     stage.noted("begins").await;
 
     world
-        .sql("update queue.claimed set attempt = attempt + 1")
+        .sql("update queue.claimed set attempt = attempt + 1, process_id = gen_random_uuid()")
         .await;
     stage.open("late");
 
