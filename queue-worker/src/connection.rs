@@ -19,10 +19,14 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The server ends our statements and transactions before we give up on them: a statement must not
-/// be committed long after that. Our transactions do not rest, except when their connection was cut.
-const SERVER_TIMEOUTS: [(&str, &str); 2] = [
+/// be committed long after that. Our transactions do not rest, except when their connection was cut. The
+/// server notices that within a minute, instead of two hours, and frees the connection.
+const SERVER_TIMEOUTS: [(&str, &str); 5] = [
     ("statement_timeout", "25s"),
     ("idle_in_transaction_session_timeout", "5s"),
+    ("tcp_keepalives_idle", "30s"),
+    ("tcp_keepalives_interval", "10s"),
+    ("tcp_keepalives_count", "3"),
 ];
 
 /// No statement waits longer for a lock: the outcomes of other runs, or other recurring jobs, would
