@@ -15,6 +15,8 @@ pub mod operations;
 mod queue;
 
 pub mod inspect;
+#[doc(hidden)]
+pub mod look;
 pub mod migrate;
 pub mod recurring;
 #[doc(hidden)]

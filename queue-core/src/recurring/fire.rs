@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
 use super::decide::{Decision, Decisions, decide};
 use super::template::{Template, jitter, send, unreadable};
@@ -21,6 +21,9 @@ const RECORD: &str = include_str!("record.sql");
 const SETTLE: &str = include_str!("settle.sql");
 pub(super) const MOVE: &str = include_str!("move.sql");
 const NEXT_DUE: &str = include_str!("next_due.sql");
+
+/// A lock, as of a unique key, must not hold up the other recurring jobs.
+const WAIT_BRIEFLY: &str = "set local lock_timeout = '500ms'";
 
 /// The most jobs that one transaction enqueues. Making up for a long downtime takes several: a single
 /// one could reach the timeout of the server each time.
@@ -123,6 +126,7 @@ pub async fn fire_next(
         }
     };
     due.template.apply_rules(kinds);
+    tx.execute(WAIT_BRIEFLY).await?;
     match fire(&mut tx, schema, due).await {
         Ok(fired) => {
             tx.commit().await?;

@@ -19,6 +19,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
     ("lanes", "limits"),
+    ("look", "limits"),
     ("recover", "claimed"),
     ("cancel_requests", "claimed"),
     ("unknown_claims", "claimed"),
@@ -90,6 +91,14 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "ready_claim",
         "Index Cond: (ROW(queue, priority, track) > ",
     ),
+    (
+        "look",
+        "ready_claim",
+        "Index Cond: (ROW(queue, priority, track) > ",
+    ),
+    ("look", "scheduled_promote", ""),
+    ("look", "recurring_jobs_due", ""),
+    ("look", "blocked_line", ""),
     ("promote", "scheduled_promote", "Index Cond: (due_at <= "),
     ("next_due", "scheduled_promote", ""),
     (

@@ -1,0 +1,81 @@
+//! What there is to do, read by one statement for all parts of a process.
+
+use std::time::Duration;
+
+use sqlx::{FromRow, PgConnection};
+
+use crate::recurring::Kinds;
+use crate::sql::Schema;
+use crate::transitions::claim::{FoundLane, Track};
+
+const LOOK: &str = concat!(
+    include_str!("look.sql"),
+    "from (\n",
+    include_str!("transitions/lanes.sql"),
+    "\n) as lane"
+);
+
+/// What there is to do now, and when there will be more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The lanes that have ready jobs.
+    pub lanes: Vec<FoundLane>,
+    /// The time until the next scheduled job is due, if any is scheduled.
+    pub next_scheduled: Option<Duration>,
+    /// The time until the next recurring job is due, if any is planned.
+    pub next_recurring: Option<Duration>,
+    /// Whether a job is blocked.
+    pub has_blocked: bool,
+}
+
+/// The row of `look.sql`. The arrays have an element for each lane.
+#[derive(FromRow)]
+struct Row {
+    queues: Vec<String>,
+    priorities: Vec<i16>,
+    tracks: Vec<Track>,
+    are_gated: Vec<bool>,
+    scheduled_in: Option<i64>,
+    recurring_in: Option<i64>,
+    has_blocked: bool,
+}
+
+/// Looks for ready, scheduled, recurring and blocked jobs. A scheduler of these kinds decides about the
+/// recurring ones.
+pub async fn look(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    kinds: &Kinds,
+) -> Result<Look, sqlx::Error> {
+    let row: Row = schema
+        .query_as(LOOK)
+        .bind(&kinds.known)
+        .fetch_one(conn)
+        .await?;
+    Ok(Look {
+        next_scheduled: row.scheduled_in.map(from_now),
+        next_recurring: row.recurring_in.map(from_now),
+        has_blocked: row.has_blocked,
+        lanes: row.lanes(),
+    })
+}
+
+impl Row {
+    fn lanes(self) -> Vec<FoundLane> {
+        let rest = self.priorities.into_iter().zip(self.tracks);
+        let rest = rest.zip(self.are_gated);
+        let lanes = self.queues.into_iter().zip(rest);
+        lanes
+            .map(|(queue, ((priority, track), is_gated))| FoundLane {
+                queue,
+                priority,
+                track,
+                is_gated,
+            })
+            .collect()
+    }
+}
+
+fn from_now(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0).unsigned_abs())
+}
