@@ -1,5 +1,6 @@
 //! A connection that is opened again after an error.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an operation may take until the heartbeat is asked whether connections were cut, and how long
 /// it may go on after that was found.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is seldom needed stays open without being used.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The server ends our statements and transactions before we give up on them: a statement must not
 /// be committed long after that. Our transactions do not rest, except when their connection was cut. The
@@ -242,6 +246,18 @@ impl Connection {
                 .map(|(name, value)| format!("{set} {name} = '{value}'; "))
                 .collect(),
         )
+    }
+
+    /// Waits for something, and closes the connection if that takes long.
+    pub(crate) async fn idle_until<T>(&mut self, something: impl Future<Output = T>) -> T {
+        let mut something = pin!(something);
+        match timeout(IDLE_MAX, &mut something).await {
+            Ok(done) => done,
+            Err(_elapsed) => {
+                self.close().await;
+                something.await
+            }
+        }
     }
 
     /// Closes the connection, if there is one.

@@ -42,10 +42,15 @@ mod attempt;
 // What an application brings: its jobs, its state, its hooks.
 mod app;
 
+// What there is to do, found out once for all parts of a process.
+mod lookout;
+
 // What an application connects with.
 mod pool;
 
-// A connection that is opened again after an error, and the handle that stops a process.
+// Connections that are opened again after an error, and the handle that stops a process.
+mod shared_connection;
+
 mod connection;
 mod pooler;
 mod stop;

@@ -75,15 +75,8 @@ impl Completer<'_> {
     ) {
         let mut batch = Vec::new();
         loop {
-            let received = tokio::select! {
-                biased;
-                received = completions.recv_many(&mut batch, BATCH_MAX) => received,
-                () = closing.cancelled(), if !completions.is_closed() => {
-                    completions.close();
-                    continue;
-                }
-            };
-            if received == 0 {
+            let receiving = receive(&mut completions, &mut batch, &closing);
+            if self.connection.idle_until(receiving).await == 0 {
                 break;
             }
             let (finishes, ends): (Vec<Completion>, Vec<Completion>) = batch
@@ -148,4 +141,19 @@ impl Completer<'_> {
             let _sent = self.stuck.send(Stuck { completion, error }).await;
         }
     }
+}
+
+/// Waits for completions, and returns how many there are: none if all that were sent until `closing` was
+/// cancelled have been received.
+async fn receive(
+    completions: &mut mpsc::Receiver<Completion>,
+    batch: &mut Vec<Completion>,
+    closing: &CancellationToken,
+) -> usize {
+    tokio::select! {
+        biased;
+        received = completions.recv_many(batch, BATCH_MAX) => return received,
+        () = closing.cancelled() => completions.close(),
+    }
+    completions.recv_many(batch, BATCH_MAX).await
 }

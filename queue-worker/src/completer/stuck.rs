@@ -36,11 +36,14 @@ pub(super) async fn retry(
     let mut stuck = VecDeque::new();
     let mut delay = RetryDelay::default();
     loop {
-        let received = tokio::select! {
-            biased;
-            received = rejected.recv(), if stuck.len() < STUCK_MAX => received,
-            () = std::future::ready(()), if !stuck.is_empty() => None,
+        let receiving = async {
+            tokio::select! {
+                biased;
+                received = rejected.recv(), if stuck.len() < STUCK_MAX => received,
+                () = std::future::ready(()), if !stuck.is_empty() => None,
+            }
         };
+        let received = connection.idle_until(receiving).await;
         if let Some(Stuck { completion, error }) = received {
             report(&completion, &error);
             // The newest comes first: most are stuck only for a moment.

@@ -157,6 +157,7 @@ impl<S: State> Life<'_, S> {
             self.release_remaining().await;
             self.unblock_others().await;
             self.process.deregister(self.id).await;
+            self.parts.connection.close().await;
         };
         let _others_will_recover = timeout(EXIT_TIMEOUT, leaving).await;
     }

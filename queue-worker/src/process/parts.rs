@@ -1,9 +1,11 @@
 //! The parts of a process, started for one life.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use queue_core::process::ProcessId;
+use queue_core::recurring::Kinds;
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,11 +15,13 @@ use super::Process;
 use crate::app::State;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
+use crate::lookout::Lookout;
 use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
 use crate::services::supervision::ServiceContext;
 use crate::services::unblocker::Unblocker;
 use crate::services::{dispatcher, listener, maintenance};
+use crate::shared_connection::SharedConnection;
 use crate::stop::Stop;
 use crate::worker::idle::IdleRows;
 use crate::worker::{ClaimLoop, Shared, SweepLoop, Worker, start_jobs};
@@ -33,6 +37,8 @@ pub(super) struct Parts<S> {
     /// The services. They may be aborted at any time: each of their transactions is complete in
     /// itself.
     pub(super) services: Vec<JoinHandle<()>>,
+    /// The connection of the services.
+    pub(super) connection: Arc<SharedConnection>,
     pub(super) heartbeat: JoinHandle<Lost>,
     pub(super) completer: JoinHandle<()>,
 }
@@ -51,8 +57,11 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
     };
     let closing = CancellationToken::new();
     let completer = completer::run(recorder, process.connection(), completed, closing.clone());
+    let connection = process.connection();
     let context = ServiceContext {
-        connection: process.connection(),
+        shared: Arc::new(SharedConnection::like(&connection)),
+        lookout: Arc::clone(&shared.lookout),
+        connection,
         schema: shared.schema.clone(),
         settings: Arc::clone(&process.settings),
         stopping: shared.stopping.clone(),
@@ -66,6 +75,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         closing,
         worker_loops: worker_loops.collect(),
         services,
+        connection: Arc::clone(&context.shared),
         heartbeat: tokio::spawn(heartbeat::beat(context, id, Arc::clone(&shared.in_flight))),
         completer: tokio::spawn(completer),
         shared,
@@ -92,12 +102,8 @@ fn new_shared<S: State>(
         process: id,
         kinds: process.app.kinds(),
         in_flight: Arc::new(InFlight::default()),
-        idle: IdleRows::new(
-            schema.clone(),
-            id,
-            settings.notifications,
-            process.connection(),
-        ),
+        idle: IdleRows::new(schema.clone(), id, settings.notifications),
+        lookout: Arc::new(Lookout::new(Instant::now())),
         schema,
         completions,
         freed_keys: Arc::new(FreedKeys::default()),
@@ -145,7 +151,12 @@ fn start_services<S: State>(
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
     let reported = Arc::clone(&process.reported);
+    let kinds = Arc::new(process.app.known_kinds());
+    let looked_for = Arc::clone(&kinds);
     let mut services = vec![
+        context.keep("lookout", move |context| {
+            look(context, Arc::clone(&looked_for))
+        }),
         context.keep("recovery", move |context| {
             maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported))
         }),
@@ -161,16 +172,17 @@ fn start_services<S: State>(
     }
     if settings.scheduler.enabled {
         let declared = Arc::clone(&process.declared);
-        let kinds = Arc::new(process.app.known_kinds());
         services.push(context.keep("scheduler", move |context| {
             let scheduler = Scheduler {
                 schema: context.schema,
                 settings: context.settings.scheduler.clone(),
                 declared: Arc::clone(&declared),
                 kinds: Arc::clone(&kinds),
+                connection: context.shared,
+                lookout: context.lookout,
                 stopping: context.stopping,
             };
-            Arc::new(scheduler).run(context.connection)
+            Arc::new(scheduler).run()
         }));
     }
     if settings.maintenance.enabled {
@@ -190,11 +202,18 @@ fn start_services<S: State>(
     services
 }
 
+async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Error> {
+    let ServiceContext {
+        shared, lookout, ..
+    } = &context;
+    lookout.run(shared, &context.schema, &kinds).await
+}
+
 async fn remove_idle_row<S>(
     context: ServiceContext,
     shared: Arc<Shared<S>>,
 ) -> Result<(), sqlx::Error> {
-    let removing = shared.idle.remove_when_busy();
+    let removing = shared.idle.remove_when_busy(&context.shared);
     let failed = context.stopping.run_until_cancelled(removing).await;
     failed.unwrap_or(Ok(()))
 }

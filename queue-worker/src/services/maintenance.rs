@@ -53,24 +53,23 @@ pub(crate) async fn recover_dead(
             strays = true;
         }
         if passes.is_multiple_of(STRAYS_EVERY) {
-            report_unknown_kinds(&mut context, &reported).await?;
+            report_unknown_kinds(&context, &reported).await?;
         }
         passes = passes.wrapping_add(1);
         let interval = context.settings.process.heartbeat_interval;
         pause(interval, &context.stopping).await;
     }
-    context.connection.close().await;
     Ok(())
 }
 
 /// Logs, once per kind, that jobs wait which no process can run.
 async fn report_unknown_kinds(
-    context: &mut ServiceContext,
+    context: &ServiceContext,
     reported: &Reported,
 ) -> Result<(), sqlx::Error> {
     let schema = &context.schema;
     let kinds = context
-        .connection
+        .shared
         .run(async |conn| unknown_kinds(conn, schema).await)
         .await?;
     for kind in kinds {
@@ -93,7 +92,7 @@ async fn recover_some(
     let schema = &context.schema;
     let dead_after = context.settings.process.dead_after;
     let recovered = context
-        .connection
+        .shared
         .run(async |conn| recover(conn, schema, dead_after, strays).await)
         .await?;
     let mut ended = Vec::new();
@@ -109,10 +108,11 @@ async fn recover_some(
     }
     let keys: Vec<String> = recovered.iter().flat_map(|job| job.keys.clone()).collect();
     let unblocked = context
-        .connection
+        .shared
         .run(async |conn| unblock(conn, schema, &keys).await)
         .await;
     announce(hooks, &mut context.connection, schema, &ended).await;
+    context.connection.close().await;
     unblocked.map(|_| recovered.len())
 }
 
@@ -146,14 +146,14 @@ enum Rule {
 const PASSES: u32 = 60;
 
 /// Clears ended jobs and old firings in small batches until the process stops.
-pub(crate) async fn clear_old(mut context: ServiceContext) -> Result<(), sqlx::Error> {
+pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
     let (schema, stopping) = (&context.schema, &context.stopping);
     let mut rules = rules(&context.settings.retention);
     let limit = context.settings.maintenance.batch_size;
     while !stopping.is_cancelled() {
         for rule in &mut rules {
             while context
-                .connection
+                .shared
                 .run(async |conn| rule.clear_batch(conn, schema, limit).await)
                 .await?
                 == u64::from(limit)
@@ -162,7 +162,6 @@ pub(crate) async fn clear_old(mut context: ServiceContext) -> Result<(), sqlx::E
         }
         pause(context.settings.maintenance.interval, stopping).await;
     }
-    context.connection.close().await;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use queue_core::recurring::{
     Fired, Firing, FiringOutcome, Kinds, RecurringError, RecurringJob, Registered, Tick, declare,
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::run_error::with_causes;
 use crate::config::SchedulerSettings;
-use crate::connection::Connection;
+use crate::lookout::Lookout;
+use crate::shared_connection::SharedConnection;
 
 /// The shortest sleep, so that a recurring job that another scheduler has locked is not polled in a
 /// tight loop.
@@ -81,6 +82,8 @@ pub(crate) struct Scheduler {
     pub(crate) settings: SchedulerSettings,
     pub(crate) declared: Arc<Declared>,
     pub(crate) kinds: Arc<Kinds>,
+    pub(crate) connection: Arc<SharedConnection>,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -94,47 +97,47 @@ struct StillDue {
 
 impl Scheduler {
     /// Registers the declared recurring jobs, and then enqueues recurring jobs until the process
-    /// stops. Sleeps until the next one is due, at most for `poll_interval`, because some may be added
-    /// or changed meanwhile.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        mut connection: Connection,
-    ) -> Result<(), sqlx::Error> {
+    /// stops. Sleeps until the next one is due, and looks every `poll_interval` whether one was added
+    /// or changed meanwhile that is due sooner.
+    pub(crate) async fn run(self: Arc<Self>) -> Result<(), sqlx::Error> {
         if !self.declared.are_registered.load(Ordering::Acquire) {
-            self.register(&mut connection).await?;
+            self.register().await?;
             self.declared.are_registered.store(true, Ordering::Release);
-            connection.close().await;
         }
-        // A locked row must not hold up the other recurring jobs.
-        let mut connection = connection.waiting_briefly();
         let mut reported = HashSet::new();
         let mut sleep_min = SLEEP_MIN;
         let poll_interval = self.settings.poll_interval;
         let mut replanning = tokio::time::interval(REPLAN_EVERY);
         replanning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping.is_cancelled() {
-            let still_due = self.fire_all(&mut connection, &mut reported).await?;
-            let due = connection
+            let began = Instant::now();
+            let still_due = self.fire_all(&mut reported).await?;
+            let due = self
+                .connection
                 .run(async |conn| next_due(conn, &self.schema, &self.kinds, &still_due.names).await)
                 .await?;
-            let sleep_max = match still_due.has_failed {
+            let interval = match still_due.has_failed {
                 true => poll_interval.min(LOCKED_SLEEP_MAX),
                 false => poll_interval,
             };
-            let wait = due.unwrap_or(sleep_max);
+            let wait = due.unwrap_or(Duration::MAX);
             sleep_min = next_sleep_min(sleep_min, wait).min(poll_interval);
+            let due_at = Instant::now().checked_add(wait.max(sleep_min));
+            let is_due = self
+                .lookout
+                .until_due(due_at, began, interval, |seen| seen.recurring_at);
             tokio::select! {
                 () = self.stopping.cancelled() => {}
-                () = tokio::time::sleep(wait.clamp(sleep_min, sleep_max)) => {}
-                _ = replanning.tick() => self.replan(&mut connection).await?,
+                () = is_due => {}
+                _ = replanning.tick() => self.replan().await?,
             }
         }
-        connection.close().await;
         Ok(())
     }
 
-    async fn replan(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
-        let recurring_jobs = connection
+    async fn replan(&self) -> Result<(), sqlx::Error> {
+        let recurring_jobs = self
+            .connection
             .run(async |conn| replan(conn, &self.schema, None).await)
             .await?;
         if !recurring_jobs.is_empty() {
@@ -146,9 +149,10 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn register(&self, connection: &mut Connection) -> Result<(), sqlx::Error> {
+    async fn register(&self) -> Result<(), sqlx::Error> {
         let zone = self.settings.time_zone;
-        let registered = connection
+        let registered = self
+            .connection
             .run(
                 async |conn| match self.declared.register(conn, &self.schema, zone).await {
                     Err(RecurringError::Database(error)) => Err(error),
@@ -168,14 +172,11 @@ impl Scheduler {
 
     /// Enqueues every recurring job that is due. An unreadable one is logged once; one that
     /// fails is retried after the others.
-    async fn fire_all(
-        &self,
-        connection: &mut Connection,
-        reported: &mut HashSet<String>,
-    ) -> Result<StillDue, sqlx::Error> {
+    async fn fire_all(&self, reported: &mut HashSet<String>) -> Result<StillDue, sqlx::Error> {
         let mut still_due = StillDue::default();
         while !self.stopping.is_cancelled() {
-            let tick = connection
+            let tick = self
+                .connection
                 .run(async |conn| {
                     fire_next(conn, &self.schema, None, &self.kinds, &still_due.names).await
                 })

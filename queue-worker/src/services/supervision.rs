@@ -11,20 +11,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::connection::{Connection, RetryDelay, logged};
+use crate::lookout::Lookout;
+use crate::shared_connection::SharedConnection;
 
 /// What a service works with.
 pub(crate) struct ServiceContext {
+    /// The connection of this service, for those that need one of their own.
     pub(crate) connection: Connection,
+    /// The connection of all services.
+    pub(crate) shared: Arc<SharedConnection>,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) schema: Schema,
     pub(crate) settings: Arc<Settings>,
     pub(crate) stopping: CancellationToken,
 }
 
 impl ServiceContext {
-    /// Makes a context like this one, with a connection of its own.
+    /// Makes a context like this one, with another connection of its own.
     pub(crate) fn another(&self) -> Self {
         Self {
             connection: self.connection.another(),
+            shared: Arc::clone(&self.shared),
+            lookout: Arc::clone(&self.lookout),
             schema: self.schema.clone(),
             settings: Arc::clone(&self.settings),
             stopping: self.stopping.clone(),

@@ -6,10 +6,12 @@
 //! end then free slots too.
 
 use std::collections::BTreeMap;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::transitions::unblock::{Unblocked, blocked_keys, unblock};
+use tokio::time::sleep_until;
 
 use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
@@ -36,10 +38,17 @@ pub(crate) struct Unblocker {
     freed_keys: Arc<FreedKeys>,
     /// The keys that are checked again when their rate allows the next start.
     starts: BTreeMap<String, Instant>,
-    /// When the scan of all keys goes on, or the next one begins.
-    scan_at: Instant,
-    scan_began: Instant,
-    /// The last key that was scanned; empty between two scans.
+    /// When the last look began, or the last scan ended.
+    looked_at: Instant,
+    /// How long after that the next look is due.
+    rest: Duration,
+    scan: Option<Scan>,
+}
+
+/// A scan of all keys with blocked jobs.
+struct Scan {
+    began: Instant,
+    /// The last key that was scanned.
     scanned: String,
 }
 
@@ -50,9 +59,9 @@ impl Unblocker {
             context,
             freed_keys,
             starts: BTreeMap::new(),
-            scan_at: Instant::now(),
-            scan_began: Instant::now(),
-            scanned: String::new(),
+            looked_at: Instant::now(),
+            rest: Duration::ZERO,
+            scan: None,
         }
     }
 
@@ -63,14 +72,40 @@ impl Unblocker {
             self.check_freed_keys().await?;
             self.check_due_starts().await?;
             self.scan_some().await?;
-            let next_start = self.starts.values().min();
-            let next = next_start.map_or(self.scan_at, |start| self.scan_at.min(*start));
-            tokio::select! {
-                biased;
-                () = self.freed_keys.added() => {}
-                () = tokio::time::sleep_until(next.into()) => {}
+            if self.wait().await {
+                let (began, scanned) = (Instant::now(), String::new());
+                self.scan = Some(Scan { began, scanned });
             }
         }
+    }
+
+    /// Waits until there is something to check. Returns whether a scan begins.
+    async fn wait(&mut self) -> bool {
+        let next_start = self.starts.values().min().copied();
+        let start_is_due = async {
+            match next_start {
+                Some(start) => sleep_until(start.into()).await,
+                None => pending().await,
+            }
+        };
+        let (freed_keys, lookout) = (&self.freed_keys, &self.context.lookout);
+        let is_scanning = self.scan.is_some();
+        let looks = !is_scanning && self.context.settings.dispatcher.enabled;
+        let waiting = async {
+            tokio::select! {
+                biased;
+                () = freed_keys.added() => None,
+                () = start_is_due => None,
+                () = ready(()), if is_scanning => None,
+                seen = lookout.next(self.looked_at, self.rest), if looks => Some(seen),
+            }
+        };
+        let Some(seen) = self.context.connection.idle_until(waiting).await else {
+            return false;
+        };
+        self.looked_at = seen.began;
+        self.rest = self.context.settings.dispatcher.poll_interval;
+        seen.has_blocked
     }
 
     async fn check_freed_keys(&mut self) -> Result<(), sqlx::Error> {
@@ -95,35 +130,28 @@ impl Unblocker {
         self.check(&due).await
     }
 
-    /// Checks the next keys of a scan, if it is time for it. Freed keys are checked between two
-    /// such steps, so that they do not wait for the end of a long scan. The longer a scan took, the
-    /// later the next one begins.
+    /// Checks the next keys of a scan, if there is one. Freed keys are checked between two such steps,
+    /// so that they do not wait for the end of a long scan. The longer a scan took, the later the next
+    /// one begins.
     async fn scan_some(&mut self) -> Result<(), sqlx::Error> {
-        let now = Instant::now();
-        if now < self.scan_at {
+        let Some(Scan { began, scanned }) = self.scan.take() else {
             return Ok(());
-        }
-        let settings = &self.context.settings.dispatcher;
-        let poll_interval = settings.poll_interval;
-        if !settings.enabled {
-            self.scan_at = now + poll_interval;
-            return Ok(());
-        }
-        if self.scanned.is_empty() {
-            self.scan_began = now;
-        }
-        let (schema, after) = (&self.context.schema, &self.scanned);
+        };
+        let schema = &self.context.schema;
         let connection = &mut self.context.connection;
         let keys = connection
-            .run(async |conn| blocked_keys(conn, schema, after, STEP_KEYS).await)
+            .run(async |conn| blocked_keys(conn, schema, &scanned, STEP_KEYS).await)
             .await?;
         self.check(&keys).await?;
         match keys.last() {
-            Some(last) if keys.len() == STEP_KEYS as usize => self.scanned.clone_from(last),
+            Some(last) if keys.len() == STEP_KEYS as usize => {
+                let scanned = last.clone();
+                self.scan = Some(Scan { began, scanned });
+            }
             _ => {
-                self.scanned.clear();
-                let rest = (self.scan_began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
-                self.scan_at = Instant::now() + rest.max(poll_interval);
+                self.looked_at = Instant::now();
+                let rest = (began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
+                self.rest = rest.max(self.context.settings.dispatcher.poll_interval);
             }
         }
         Ok(())

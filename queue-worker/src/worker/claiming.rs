@@ -30,6 +30,8 @@ pub(crate) struct ClaimLoop<S> {
     freed_keys: watch::Receiver<usize>,
     woken_by: WokenBy,
     found_at: Instant,
+    /// When the last look at all lanes began.
+    looked_at: Instant,
 }
 
 /// Why a worker looks for jobs.
@@ -37,7 +39,7 @@ pub(crate) struct ClaimLoop<S> {
 enum WokenBy {
     /// It was notified that there may be some.
     News,
-    /// Its poll interval is over.
+    /// Its poll interval is over, and a look has found some.
     Interval,
     /// It has just found some, or freed keys were checked.
     Nothing,
@@ -54,6 +56,7 @@ impl<S: State> ClaimLoop<S> {
             freed_keys: worker.shared.freed_keys.watch_checks(),
             woken_by: WokenBy::Nothing,
             found_at: Instant::now(),
+            looked_at: Instant::now(),
             claimer: Claimer { worker, connection },
         };
         // An error may have ended the loop while it polled.
@@ -99,10 +102,10 @@ impl<S: State> ClaimLoop<S> {
         let is_stale = self.woken_by == WokenBy::News && now - self.found_at < STALE_NEWS;
         self.look_below(is_stale);
         self.woken_by = if is_dense && self.may_poll().await? {
-            self.wait(POLL_GAP, WokenBy::Nothing).await
+            self.wait(sleep(POLL_GAP), WokenBy::Nothing).await
         } else if is_stale {
             // If the next claim does not find the job of the notification, a sweep does.
-            self.wait(STALE_NEWS, WokenBy::News).await
+            self.wait(sleep(STALE_NEWS), WokenBy::News).await
         } else {
             self.idle(room).await?
         };
@@ -182,7 +185,10 @@ impl<S: State> ClaimLoop<S> {
     async fn idle(&mut self, room: usize) -> Result<WokenBy, sqlx::Error> {
         let worker = Arc::clone(&self.claimer.worker);
         let idle = &worker.shared.idle;
-        let (_idle, is_written) = idle.announce_idle(&mut self.polling.polled).await?;
+        let connection = &mut self.claimer.connection;
+        let (_idle, is_written) = idle
+            .announce_idle(connection, &mut self.polling.polled)
+            .await?;
         if is_written {
             // Transactions that are open now may have added jobs without a notification.
             worker.signals.late.notify_one();
@@ -191,20 +197,21 @@ impl<S: State> ClaimLoop<S> {
             }
         }
         worker.signals.set_idle(true);
-        let interval = worker.settings.poll_interval;
-        let woken_by = self.wait(interval, WokenBy::Interval).await;
+        let mut looked_at = self.looked_at;
+        let is_due = claim_is_due(&worker, &mut looked_at);
+        let woken_by = self.wait(is_due, WokenBy::Interval).await;
+        self.looked_at = looked_at;
         worker.signals.set_idle(false);
         Ok(woken_by)
     }
 
-    /// Waits until woken, until freed keys are checked, or for some time, and then returns
-    /// `by_time`.
-    async fn wait(&mut self, time: Duration, by_time: WokenBy) -> WokenBy {
+    /// Waits until woken, until freed keys are checked, or until it is time, and then returns `by_time`.
+    async fn wait(&mut self, is_time: impl Future<Output = ()>, by_time: WokenBy) -> WokenBy {
         let worker = &self.claimer.worker;
         tokio::select! {
             () = worker.signals.wake.notified() => WokenBy::News,
             Ok(()) = self.freed_keys.changed() => WokenBy::Nothing,
-            () = sleep(time) => by_time,
+            () = is_time => by_time,
             () = worker.shared.stopping.cancelled() => WokenBy::Nothing,
         }
     }
@@ -226,13 +233,14 @@ impl<S: State> ClaimLoop<S> {
     /// Returns whether this worker may poll the queues in which jobs come. Another process may
     /// already do so.
     async fn may_poll(&mut self) -> Result<bool, sqlx::Error> {
-        let shared = &self.claimer.worker.shared;
+        let Claimer { worker, connection } = &mut self.claimer;
+        let shared = &worker.shared;
         let (idle, polling) = (&shared.idle, &mut *self.polling);
         let asked = polling.not_polled();
         if !idle.listens || asked.is_empty() {
             return Ok(true);
         }
-        idle.announce_polling(&mut polling.polled, &asked, &shared.kinds)
+        idle.announce_polling(connection, &mut polling.polled, &asked, &shared.kinds)
             .await?;
         if polling.polled.is_empty() {
             polling.start_over();
@@ -243,7 +251,22 @@ impl<S: State> ClaimLoop<S> {
     /// Leaves polling to other processes, if this one polls, and wakes them.
     async fn stop_polling(&mut self) -> Result<(), sqlx::Error> {
         self.polling.start_over();
-        let idle = &self.claimer.worker.shared.idle;
-        idle.stop_polling(&mut self.polling.polled).await
+        let Claimer { worker, connection } = &mut self.claimer;
+        let idle = &worker.shared.idle;
+        idle.stop_polling(connection, &mut self.polling.polled)
+            .await
+    }
+}
+
+/// Waits until a look finds jobs in the queues of a worker, or until it is time to reconcile.
+async fn claim_is_due<S: State>(worker: &Worker<S>, looked_at: &mut Instant) {
+    let (lookout, interval) = (&worker.shared.lookout, worker.settings.poll_interval);
+    loop {
+        let seen = lookout.next(*looked_at, interval).await;
+        *looked_at = seen.began;
+        let has_jobs = worker.lanes().learn_found(&seen.lanes);
+        if has_jobs || worker.reconcile_timer.is_due(Instant::now()) {
+            return;
+        }
     }
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use queue_core::Schema;
 use queue_core::process::{self, ProcessId};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::connection::Connection;
+use crate::shared_connection::SharedConnection;
 
 /// How long all workers must have been busy before the row is removed: it is written a few times a
 /// second at most.
@@ -33,7 +34,10 @@ pub(crate) struct IdleRows {
     /// How often the row of the idle process was written or removed: it exists while this is odd.
     changes: AtomicUsize,
     polling_workers: AtomicUsize,
-    connection: Mutex<Connection>,
+    /// Notified when a worker is no longer idle.
+    became_busy: Notify,
+    /// Locked while a row is written, so that its changes are counted in their order.
+    writing: Mutex<()>,
 }
 
 /// A worker that is idle until this is dropped.
@@ -42,16 +46,12 @@ pub(crate) struct IdleWorker<'a>(&'a IdleRows);
 impl Drop for IdleWorker<'_> {
     fn drop(&mut self) {
         self.0.idle_workers.fetch_sub(1, Ordering::Relaxed);
+        self.0.became_busy.notify_one();
     }
 }
 
 impl IdleRows {
-    pub(crate) fn new(
-        schema: Schema,
-        process: ProcessId,
-        listens: bool,
-        connection: Connection,
-    ) -> Self {
+    pub(crate) fn new(schema: Schema, process: ProcessId, listens: bool) -> Self {
         Self {
             schema,
             process,
@@ -60,7 +60,8 @@ impl IdleRows {
             times_idle: AtomicUsize::new(0),
             changes: AtomicUsize::new(0),
             polling_workers: AtomicUsize::new(0),
-            connection: Mutex::new(connection),
+            became_busy: Notify::new(),
+            writing: Mutex::new(()),
         }
     }
 
@@ -86,12 +87,13 @@ impl IdleRows {
     /// to be written: until then, jobs may have been enqueued without a notification.
     pub(crate) async fn announce_idle(
         &self,
+        connection: &mut Connection,
         polled: &mut Vec<String>,
     ) -> Result<(IdleWorker<'_>, bool), sqlx::Error> {
         self.idle_workers.fetch_add(1, Ordering::Relaxed);
         self.times_idle.fetch_add(1, Ordering::Relaxed);
         let idle = IdleWorker(self);
-        let mut connection = self.connection.lock().await;
+        let _writing = self.writing.lock().await;
         if !self.listens || (self.row_exists() && polled.is_empty()) {
             return Ok((idle, false));
         }
@@ -109,11 +111,12 @@ impl IdleRows {
     /// process polls are left to that one.
     pub(crate) async fn announce_polling(
         &self,
+        connection: &mut Connection,
         polled: &mut Vec<String>,
         queues: &[String],
         kinds: &[String],
     ) -> Result<(), sqlx::Error> {
-        let mut connection = self.connection.lock().await;
+        let _writing = self.writing.lock().await;
         if polled.is_empty() {
             self.polling_workers.fetch_add(1, Ordering::Relaxed);
             self.renew_announcement();
@@ -138,11 +141,15 @@ impl IdleRows {
     }
 
     /// Announces that this process no longer polls some queues, and wakes the others.
-    pub(crate) async fn stop_polling(&self, polled: &mut Vec<String>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn stop_polling(
+        &self,
+        connection: &mut Connection,
+        polled: &mut Vec<String>,
+    ) -> Result<(), sqlx::Error> {
         if polled.is_empty() {
             return Ok(());
         }
-        let mut connection = self.connection.lock().await;
+        let _writing = self.writing.lock().await;
         connection
             .run(async |conn| process::stop_polling(conn, &self.schema, self.process, polled).await)
             .await?;
@@ -151,11 +158,15 @@ impl IdleRows {
     }
 
     /// Removes the row whenever no worker has been idle for a while. Ends only with an error.
-    pub(crate) async fn remove_when_busy(&self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn remove_when_busy(
+        &self,
+        connection: &SharedConnection,
+    ) -> Result<(), sqlx::Error> {
         loop {
+            self.became_busy.notified().await;
             let times_idle = self.times_idle.load(Ordering::Relaxed);
             tokio::time::sleep(BUSY_FOR).await;
-            let mut connection = self.connection.lock().await;
+            let _writing = self.writing.lock().await;
             let was_idle = self.times_idle.load(Ordering::Relaxed) != times_idle
                 || self.idle_workers.load(Ordering::Relaxed) > 0;
             if self.row_exists() && !was_idle {

@@ -124,6 +124,13 @@ impl Lanes {
         is_news
     }
 
+    /// Notes all lanes that have jobs now, as [`learn_all`](Self::learn_all) does. Returns whether this
+    /// worker serves one.
+    pub(crate) fn learn_found(&mut self, found: &[FoundLane]) -> bool {
+        self.learn_all(found);
+        found.iter().any(|lane| self.serves(&lane.queue))
+    }
+
     /// Raises the floor of a lane above a job that was claimed or parked.
     pub(crate) fn advance(&mut self, queue: &str, priority: i16, track: Track, seq: i64) {
         if let Some(known) = self.known.get_mut(&(queue.to_owned(), priority, track)) {

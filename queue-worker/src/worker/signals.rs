@@ -1,9 +1,8 @@
 //! The signals that wake the loops of a worker.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 #[derive(Debug, Default)]
 pub(super) struct Signals {
@@ -13,7 +12,7 @@ pub(super) struct Signals {
     pub(super) late: Notify,
     /// A sweep is due.
     pub(super) sweep: Notify,
-    is_idle: AtomicBool,
+    is_idle: watch::Sender<bool>,
     news: Mutex<News>,
 }
 
@@ -27,11 +26,18 @@ pub(super) struct News {
 impl Signals {
     /// Returns whether the claim loop is idle.
     pub(super) fn is_idle(&self) -> bool {
-        self.is_idle.load(Ordering::Relaxed)
+        *self.is_idle.borrow()
     }
 
     pub(super) fn set_idle(&self, is_idle: bool) {
-        self.is_idle.store(is_idle, Ordering::Relaxed);
+        self.is_idle.send_replace(is_idle);
+    }
+
+    /// Waits while the claim loop is idle.
+    pub(super) async fn is_busy(&self) {
+        let mut is_idle = self.is_idle.subscribe();
+        // The sender is a field of `self`.
+        let _busy = is_idle.wait_for(|is_idle| !is_idle).await;
     }
 
     /// Adds a job of which this process was notified.

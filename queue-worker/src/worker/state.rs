@@ -22,6 +22,7 @@ use super::signals::Signals;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
+use crate::lookout::Lookout;
 
 /// The most bytes of arguments that one claim should bring, or a worker prefetch.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
@@ -34,6 +35,7 @@ pub(crate) struct Shared<S> {
     pub(crate) runner: Runner<S>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) idle: IdleRows,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
     /// Held for reading by every claim, and for writing when none may be under way.

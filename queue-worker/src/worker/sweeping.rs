@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::claimer::Claimer;
 use super::open_transactions::OpenTransactions;
@@ -35,6 +35,12 @@ pub(crate) struct SweepLoop<S> {
     rested_at: Instant,
 }
 
+/// What the sweep loop does next.
+enum Due {
+    Look,
+    Sweep,
+}
+
 impl<S: State> SweepLoop<S> {
     pub(crate) async fn run(
         worker: Arc<Worker<S>>,
@@ -48,17 +54,28 @@ impl<S: State> SweepLoop<S> {
         // Only the second look has an end of the line from before its snapshot.
         sweeps.claim_late().await?;
         sweeps.claim_late().await?;
-        loop {
-            let worker = &sweeps.claimer.worker;
-            tokio::select! {
-                biased;
-                () = worker.shared.stopping.cancelled() => break,
-                () = look_is_due(worker, &sweeps.open) => sweeps.claim_late().await?,
-                () = sweep_is_due(worker, sweeps.rested_at) => sweeps.sweep().await?,
+        while let Some(due) = sweeps.wait().await {
+            match due {
+                Due::Look => sweeps.claim_late().await?,
+                Due::Sweep => sweeps.sweep().await?,
             }
         }
         sweeps.claimer.connection.close().await;
         Ok(())
+    }
+
+    /// Waits until something is due. Returns nothing when the process stops.
+    async fn wait(&mut self) -> Option<Due> {
+        let Claimer { worker, connection } = &mut self.claimer;
+        let due = async {
+            tokio::select! {
+                biased;
+                () = worker.shared.stopping.cancelled() => None,
+                () = look_is_due(worker, &self.open) => Some(Due::Look),
+                () = sweep_is_due(worker, self.rested_at) => Some(Due::Sweep),
+            }
+        };
+        connection.idle_until(due).await
     }
 
     /// Claims the jobs of transactions that have ended since the last look, from places that the
@@ -136,12 +153,15 @@ async fn look_is_due<S: State>(worker: &Worker<S>, open: &OpenTransactions) {
 
 async fn sweep_is_due<S>(worker: &Worker<S>, rested_at: Instant) {
     sleep_until(rested_at.into()).await;
-    let mut due_at = rested_at + SWEEP_INTERVAL;
-    loop {
-        let asked = timeout_at(due_at.into(), worker.signals.sweep.notified()).await;
-        if asked.is_ok() || !worker.signals.is_idle() {
-            return;
+    let is_busy_for_long = async {
+        sleep(SWEEP_INTERVAL).await;
+        while worker.signals.is_idle() {
+            worker.signals.is_busy().await;
+            sleep(SWEEP_INTERVAL).await;
         }
-        due_at = Instant::now() + SWEEP_INTERVAL;
+    };
+    tokio::select! {
+        () = worker.signals.sweep.notified() => {}
+        () = is_busy_for_long => {}
     }
 }

@@ -1,0 +1,127 @@
+//! The lookout: finds out what there is to do, once for all parts of a process.
+//!
+//! A part that has found nothing to do asks for a look when its poll interval is over. Every part gets what
+//! the look found, and asks for the next one an interval after the last: so parts with the same interval
+//! share all their looks.
+
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use queue_core::Schema;
+use queue_core::look::{Look, look};
+use queue_core::recurring::Kinds;
+use queue_core::transitions::claim::FoundLane;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use crate::shared_connection::SharedConnection;
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// When the look began: it shows everything that was committed before.
+    pub(crate) began: Instant,
+    /// The lanes that have ready jobs.
+    pub(crate) lanes: Vec<FoundLane>,
+    /// When the next scheduled job is due.
+    pub(crate) scheduled_at: Option<Instant>,
+    /// When the next recurring job is due.
+    pub(crate) recurring_at: Option<Instant>,
+    /// Whether a job is blocked.
+    pub(crate) has_blocked: bool,
+}
+
+impl Seen {
+    fn new(look: Look, began: Instant, ended: Instant) -> Self {
+        let at = |wait: Duration| ended.checked_add(wait);
+        Self {
+            began,
+            lanes: look.lanes,
+            scheduled_at: look.next_scheduled.and_then(at),
+            recurring_at: look.next_recurring.and_then(at),
+            has_blocked: look.has_blocked,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Lookout {
+    /// The time after which a part wants a look to begin, the latest of all.
+    wanted: watch::Sender<Option<Instant>>,
+    /// The last look.
+    seen: watch::Sender<Seen>,
+}
+
+impl Lookout {
+    pub(crate) fn new(now: Instant) -> Self {
+        let nothing = Seen::new(Look::default(), now, now);
+        Self {
+            wanted: watch::Sender::new(None),
+            seen: watch::Sender::new(nothing),
+        }
+    }
+
+    /// Looks whenever a part wants that. Ends only with an error.
+    pub(crate) async fn run(
+        &self,
+        connection: &SharedConnection,
+        schema: &Schema,
+        kinds: &Kinds,
+    ) -> Result<(), sqlx::Error> {
+        let mut wanted = self.wanted.subscribe();
+        loop {
+            let last = self.seen.borrow().began;
+            let is_wanted = wanted.wait_for(|since| since.is_some_and(|since| since >= last));
+            // The sender is a field of `self`.
+            let _closed = is_wanted.await.is_err();
+            let began = Instant::now();
+            let look = connection
+                .run(async |conn| look(conn, schema, kinds).await)
+                .await?;
+            self.seen.send_replace(Seen::new(look, began, Instant::now()));
+        }
+    }
+
+    /// Waits until an interval since a look is over, and returns what a later look found.
+    pub(crate) async fn next(&self, last: Instant, interval: Duration) -> Seen {
+        sleep_until((last + interval).into()).await;
+        self.wanted.send_if_modified(|wanted| {
+            let is_later = Some(last) > *wanted;
+            *wanted = (*wanted).max(Some(last));
+            is_later
+        });
+        let mut seen = self.seen.subscribe();
+        // The sender is a field of `self`.
+        let newer = seen.wait_for(|seen| seen.began > last).await;
+        match newer.map(|seen| seen.clone()) {
+            Ok(seen) => seen,
+            Err(_closed) => pending().await,
+        }
+    }
+
+    /// Waits until a time, or until something is due that was added meanwhile: until the time that a look
+    /// has found. Looks at intervals.
+    pub(crate) async fn until_due(
+        &self,
+        mut due_at: Option<Instant>,
+        mut last: Instant,
+        interval: Duration,
+        found: impl Fn(&Seen) -> Option<Instant>,
+    ) {
+        loop {
+            let due = async {
+                match due_at {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => return,
+                seen = self.next(last, interval) => {
+                    last = seen.began;
+                    due_at = found(&seen);
+                }
+            }
+        }
+    }
+}
