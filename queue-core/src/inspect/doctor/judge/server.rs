@@ -87,7 +87,8 @@ fn connections(server: &Server) -> Option<Finding> {
             "connections",
             format!("{used} of {max} connections are in use"),
             "when none is left, processes cannot reconnect and producers cannot enqueue",
-            "use smaller pools, a pooler, or raise max_connections",
+            "use smaller pools, a pooler, or raise max_connections; a process has at most 6 connections \
+             when idle, and at most 8, and 2 for each worker, when busy",
         )
     })
 }
