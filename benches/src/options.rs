@@ -69,6 +69,8 @@ pub(crate) enum Measure {
     Keys,
     /// The memory and the processor time of an idle process.
     Memory,
+    /// The transactions, connections and processor time of fifty idle processes.
+    Idle,
     /// The working tree compared with another commit.
     Compare,
     /// The process whose memory is measured.
@@ -94,6 +96,7 @@ impl Options {
                 Measure::Backlog,
                 Measure::Keys,
                 Measure::Memory,
+                Measure::Idle,
             ],
             one => vec![one],
         }

@@ -30,6 +30,12 @@ pub(crate) struct Line {
     pub(crate) memory_kib: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_percent: Option<f64>,
+    /// Of one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transactions_per_second: Option<f64>,
+    /// The most of one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<i64>,
 }
 
 pub(crate) struct Report {
@@ -87,6 +93,7 @@ impl Line {
         round(&mut self.p99_ms, 2);
         round(&mut self.max_ms, 2);
         round(&mut self.cpu_percent, 2);
+        round(&mut self.transactions_per_second, 2);
         self
     }
 }
@@ -109,6 +116,8 @@ fn table(lines: &[Line]) -> Table {
         "longest ms",
         "KiB",
         "CPU %",
+        "transactions/s",
+        "connections",
     ]);
     for line in lines {
         table.add_row([
@@ -122,6 +131,8 @@ fn table(lines: &[Line]) -> Table {
             cell(line.max_ms),
             cell(line.memory_kib),
             cell(line.cpu_percent),
+            cell(line.transactions_per_second),
+            cell(line.connections),
         ]);
     }
     table

@@ -7,7 +7,7 @@ use queue_worker::embedded::{Embedded, EmbeddedOptions};
 
 /// Differences from the defaults of Postgres: more clients, and no checkpoint within a round.
 const SETTINGS: [(&str, &str); 3] = [
-    ("max_connections", "200"),
+    ("max_connections", "600"),
     ("max_wal_size", "8GB"),
     ("checkpoint_timeout", "30min"),
 ];

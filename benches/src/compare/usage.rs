@@ -1,5 +1,7 @@
 //! The processor time that the server and this process have used.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use sqlx::PgPool;
 
@@ -33,6 +35,18 @@ impl Usage {
 /// Returns the processor time that a process has used, in seconds.
 pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
     Ok(Stat::of(pid)?.ticks as f64 / TICKS_PER_SECOND)
+}
+
+/// Returns the processor time that a process has used, in seconds: more exact than
+/// [`processor_seconds`], and without threads that have ended.
+pub(crate) fn exact_processor_seconds(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let on_processor = stat.split_whitespace().next();
+        nanoseconds += on_processor.context("schedstat is empty")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
 }
 
 /// Returns the process id of the server, which must run on this machine.

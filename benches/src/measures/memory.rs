@@ -34,7 +34,7 @@ pub(crate) async fn run(database: &BenchDatabase, report: &mut Report) -> Result
     Ok(())
 }
 
-fn spawn(database: &BenchDatabase) -> Result<Child> {
+pub(super) fn spawn(database: &BenchDatabase) -> Result<Child> {
     let url = database.options().to_url_lossy();
     Ok(Command::new(std::env::current_exe()?)
         .arg("idle-worker")

@@ -4,6 +4,7 @@ pub(crate) mod backlog;
 pub(crate) mod drain;
 pub(crate) mod enqueue;
 pub(crate) mod horizon;
+pub(crate) mod idle;
 pub(crate) mod keys;
 pub(crate) mod late;
 pub(crate) mod latency;
