@@ -21,6 +21,7 @@ mod examples;
 mod hooks;
 #[cfg(target_os = "linux")]
 mod host_clock;
+mod idle;
 mod inspect;
 mod invariants;
 mod killing;
