@@ -120,6 +120,23 @@ impl BenchDatabase {
             .await
     }
 
+    /// Schedules jobs that are all due now, and vacuums.
+    pub(crate) async fn fill_due(&self, jobs: usize) -> Result<()> {
+        self.copy_jobs(jobs).await?;
+        sqlx::raw_sql(
+            "insert into queue.scheduled (job_id, due_at, priority, queue, kind)
+             select job_id, now(), priority, queue, kind
+             from queue.ready;
+             truncate queue.ready;",
+        )
+        .execute(&self.pool)
+        .await?;
+        sqlx::query("vacuum queue.jobs, queue.scheduled")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     pub(crate) async fn copy(
         &self,
         jobs: impl Iterator<Item = Result<NewJob, EnqueueError>> + Send,

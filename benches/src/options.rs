@@ -33,6 +33,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5_000_000)]
     pub(crate) backlog: usize,
 
+    /// Jobs that are due at the same second.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) due: usize,
+
     /// Count the statements and round trips of a sample.
     #[arg(long, hide = true)]
     pub(crate) counted: bool,
@@ -63,7 +67,7 @@ pub(crate) enum Measure {
     Trips,
     /// Draining from a long backlog.
     Backlog,
-    /// Draining while an old snapshot is held open.
+    /// Draining and promoting while an old snapshot is held open.
     Horizon,
     /// Limits per key: draining, enqueueing, one hot key, and a million jobs waiting for one.
     Keys,

@@ -6,7 +6,8 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::recurring::Kinds;
 use crate::sql::Schema;
-use crate::transitions::claim::{FoundLane, Track};
+use crate::transitions::claim::{FoundLane, Lane, Track, bind_known};
+use crate::transitions::promote::DuePlace;
 
 const LOOK: &str = concat!(
     include_str!("look.sql"),
@@ -15,10 +16,20 @@ const LOOK: &str = concat!(
     "\n) as lane"
 );
 
+/// The places from which to look: before them nothing was found. By default everything is read, also the
+/// dead index entries of all jobs claimed and promoted since the last vacuum.
+#[derive(Clone, Debug, Default)]
+pub struct LookFrom {
+    /// The lanes that are known, above their floors.
+    pub lanes: Vec<Lane>,
+    /// The place up to which scheduled jobs were promoted.
+    pub scheduled: DuePlace,
+}
+
 /// What there is to do now, and when there will be more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// The lanes that have ready jobs.
+    /// The lanes that have ready jobs, and those that were known.
     pub lanes: Vec<FoundLane>,
     /// The time until the next scheduled job is due, if any is scheduled.
     pub next_scheduled: Option<Duration>,
@@ -34,6 +45,7 @@ struct Row {
     queues: Vec<String>,
     priorities: Vec<i16>,
     tracks: Vec<Track>,
+    have_jobs: Vec<bool>,
     are_gated: Vec<bool>,
     scheduled_in: Option<i64>,
     recurring_in: Option<i64>,
@@ -45,10 +57,12 @@ struct Row {
 pub async fn look(
     conn: &mut PgConnection,
     schema: &Schema,
+    from: &LookFrom,
     kinds: &Kinds,
 ) -> Result<Look, sqlx::Error> {
-    let row: Row = schema
-        .query_as(LOOK)
+    let row: Row = bind_known(schema.query_as(LOOK), &from.lanes)
+        .bind(from.scheduled.due_at)
+        .bind(from.scheduled.job_id)
         .bind(&kinds.known)
         .fetch_one(conn)
         .await?;
@@ -62,16 +76,19 @@ pub async fn look(
 
 impl Row {
     fn lanes(self) -> Vec<FoundLane> {
-        let rest = self.priorities.into_iter().zip(self.tracks);
-        let rest = rest.zip(self.are_gated);
-        let lanes = self.queues.into_iter().zip(rest);
+        let order = self.priorities.into_iter().zip(self.tracks);
+        let state = self.have_jobs.into_iter().zip(self.are_gated);
+        let lanes = self.queues.into_iter().zip(order.zip(state));
         lanes
-            .map(|(queue, ((priority, track), is_gated))| FoundLane {
-                queue,
-                priority,
-                track,
-                is_gated,
-            })
+            .map(
+                |(queue, ((priority, track), (has_jobs, is_gated)))| FoundLane {
+                    queue,
+                    priority,
+                    track,
+                    has_jobs,
+                    is_gated,
+                },
+            )
             .collect()
     }
 }

@@ -1,14 +1,17 @@
 -- Returns what there is to do: the lanes with ready jobs, in how many milliseconds the next scheduled job
--- and the next recurring job are due, and whether a job is blocked. Kinds of recurring jobs that are not in
--- $1 are due five seconds later, as in lock_due.sql. Continued by lanes.sql.
+-- and the next recurring job are due, and whether a job is blocked. Looks for scheduled jobs after the
+-- place ($5, $6). Kinds of recurring jobs that are not in $7 are due five seconds later, as in
+-- lock_due.sql. Continued by lanes.sql, which reads $1 to $4.
 select coalesce(array_agg(queue), '{}') as queues,
     coalesce(array_agg(priority), '{}') as priorities,
     coalesce(array_agg(track), '{}') as tracks,
+    coalesce(array_agg(has_jobs), '{}') as have_jobs,
     coalesce(array_agg(is_gated), '{}') as are_gated,
     (
         select ceil(extract(epoch from due_at - clock_timestamp()) * 1000)::bigint
         from queue.scheduled
-        order by due_at
+        where (due_at, job_id) > (coalesce($5, '-infinity'), $6)
+        order by due_at, job_id
         limit 1
     ) as scheduled_in,
     ceil(extract(epoch from least(
@@ -17,7 +20,7 @@ select coalesce(array_agg(queue), '{}') as queues,
             from queue.recurring_jobs
             where paused_at is null
                 and next_at is not null
-                and ($1::text[] is null or kind = any ($1))
+                and ($7::text[] is null or kind = any ($7))
             order by next_at
             limit 1
         ),
@@ -26,7 +29,7 @@ select coalesce(array_agg(queue), '{}') as queues,
             from queue.recurring_jobs
             where paused_at is null
                 and next_at is not null
-                and kind <> all ($1::text[])
+                and kind <> all ($7::text[])
             order by next_at
             limit 1
         )

@@ -18,7 +18,7 @@ pub struct Schema {
 }
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
-type QueryAs<'q, O> = sqlx::query::QueryAs<'q, Postgres, O, PgArguments>;
+pub(crate) type QueryAs<'q, O> = sqlx::query::QueryAs<'q, Postgres, O, PgArguments>;
 type QueryScalar<'q, O> = sqlx::query::QueryScalar<'q, Postgres, O, PgArguments>;
 
 impl Schema {

@@ -3,25 +3,34 @@
 //! A part that has found nothing to do asks for a look when its poll interval is over. Every part gets what
 //! the look found, and asks for the next one an interval after the last: so parts with the same interval
 //! share all their looks.
+//!
+//! A look that reads everything also reads the dead index entries of jobs that were claimed and promoted
+//! before. The longer it took, the longer the next looks read only what the parts have not found before.
 
 use std::future::pending;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use queue_core::Schema;
-use queue_core::look::{Look, look};
+use queue_core::look::{Look, LookFrom, look};
 use queue_core::recurring::Kinds;
-use queue_core::transitions::claim::FoundLane;
+use queue_core::transitions::claim::{FoundLane, Lane};
+use queue_core::transitions::promote::DuePlace;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::shared_connection::SharedConnection;
+
+/// How many times as long as a look at everything the next ones are partial.
+const FULL_REST: u32 = 20;
+const FULL_REST_MAX: Duration = Duration::from_secs(30);
 
 /// What a look found.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// When the look began: it shows everything that was committed before.
     pub(crate) began: Instant,
-    /// The lanes that have ready jobs.
+    /// The lanes that have ready jobs, and others.
     pub(crate) lanes: Vec<FoundLane>,
     /// When the next scheduled job is due.
     pub(crate) scheduled_at: Option<Instant>,
@@ -50,6 +59,8 @@ pub(crate) struct Lookout {
     wanted: watch::Sender<Option<Instant>>,
     /// The last look.
     seen: watch::Sender<Seen>,
+    /// What the parts have found before, for partial looks.
+    from: Mutex<LookFrom>,
 }
 
 impl Lookout {
@@ -58,7 +69,23 @@ impl Lookout {
         Self {
             wanted: watch::Sender::new(None),
             seen: watch::Sender::new(nothing),
+            from: Mutex::default(),
         }
+    }
+
+    /// Notes the lanes that a worker serves, with their floors. With several workers, partial looks know
+    /// the lanes of the last one, and read all others.
+    pub(crate) fn note_lanes(&self, lanes: Vec<Lane>) {
+        self.lock().lanes = lanes;
+    }
+
+    /// Notes the place up to which scheduled jobs were promoted.
+    pub(crate) fn note_promoted(&self, place: DuePlace) {
+        self.lock().scheduled = place;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LookFrom> {
+        self.from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks whenever a part wants that. Ends only with an error.
@@ -69,16 +96,26 @@ impl Lookout {
         kinds: &Kinds,
     ) -> Result<(), sqlx::Error> {
         let mut wanted = self.wanted.subscribe();
+        let mut next_full = Instant::now();
         loop {
             let last = self.seen.borrow().began;
             let is_wanted = wanted.wait_for(|since| since.is_some_and(|since| since >= last));
             // The sender is a field of `self`.
             let _closed = is_wanted.await.is_err();
             let began = Instant::now();
+            let is_full = began >= next_full;
+            let from = match is_full {
+                true => LookFrom::default(),
+                false => self.lock().clone(),
+            };
             let look = connection
-                .run(async |conn| look(conn, schema, kinds).await)
+                .run(async |conn| look(conn, schema, &from, kinds).await)
                 .await?;
-            self.seen.send_replace(Seen::new(look, began, Instant::now()));
+            let ended = Instant::now();
+            if is_full {
+                next_full = ended + ((ended - began) * FULL_REST).min(FULL_REST_MAX);
+            }
+            self.seen.send_replace(Seen::new(look, began, ended));
         }
     }
 

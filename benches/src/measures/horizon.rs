@@ -46,7 +46,45 @@ pub(crate) async fn run(
         }
         snapshot.close().await?;
     }
+    due_at_once(options, database, report).await?;
     one_key(options, database, report).await
+}
+
+/// All jobs are due at the same time. They are promoted and finished with and without the snapshot, in
+/// turns.
+async fn due_at_once(
+    options: &Options,
+    database: &BenchDatabase,
+    report: &mut Report,
+) -> Result<()> {
+    let (mut rates, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        database.reset().await?;
+        database.fill_due(options.due).await?;
+        let without = rate(database, options.concurrency, options.due).await?;
+        database.reset().await?;
+        database.fill_due(options.due).await?;
+        let snapshot = hold_snapshot(database).await?;
+        let with = rate(database, options.concurrency, options.due).await?;
+        snapshot.close().await?;
+        rates.push(with);
+        ratios.push(with / without);
+    }
+    report.add(Line {
+        measure: format!("horizon, {} due at once", options.due),
+        jobs_per_second: Some(median(rates)),
+        ratio: Some(median(ratios)),
+        ratio_of: Some("the same without a snapshot"),
+        ..Line::default()
+    });
+    Ok(())
+}
+
+async fn rate(database: &BenchDatabase, concurrency: usize, jobs: usize) -> Result<f64> {
+    let process = Running::counting(database, concurrency, jobs)?;
+    let took = process.finished(1).await?;
+    process.stop().await?;
+    Ok(jobs as f64 / took.as_secs_f64())
 }
 
 /// All jobs have one key with limit 1, so each takes and frees the same slot.

@@ -8,7 +8,7 @@ use sqlx::{Column as _, FromRow, PgConnection, Row as _};
 
 use super::run::Claim;
 use crate::process::ProcessId;
-use crate::sql::Schema;
+use crate::sql::{QueryAs, Schema};
 
 const CLAIM: &str = concat!(include_str!("claim.sql"), include_str!("claimed_jobs.sql"));
 const LANES: &str = include_str!("lanes.sql");
@@ -200,7 +200,7 @@ fn position(lanes: &[Lane], job: &ClaimedJob) -> Option<usize> {
     })
 }
 
-/// A lane that has ready jobs.
+/// A lane that has ready jobs, or was asked about.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct FoundLane {
     /// The queue's name.
@@ -209,16 +209,30 @@ pub struct FoundLane {
     pub priority: i16,
     /// The track.
     pub track: Track,
+    /// Whether it has ready jobs.
+    pub has_jobs: bool,
     /// Whether its jobs have limits: their own, or one of their queue or of some kind.
     pub is_gated: bool,
 }
 
-/// Returns the lanes that have ready jobs.
+/// Returns the lanes that have ready jobs, and all of `known`. Of those, it reads only the places
+/// above their lower bounds.
 pub async fn lanes(
     conn: &mut PgConnection,
     schema: &Schema,
+    known: &[Lane],
 ) -> Result<Vec<FoundLane>, sqlx::Error> {
-    schema.query_as(LANES).fetch_all(conn).await
+    let query = bind_known(schema.query_as(LANES), known);
+    query.fetch_all(conn).await
+}
+
+/// Binds the parameters of `lanes.sql`.
+pub(crate) fn bind_known<'q, O>(query: QueryAs<'q, O>, known: &'q [Lane]) -> QueryAs<'q, O> {
+    query
+        .bind(known.iter().map(|lane| &lane.queue).bind_iter())
+        .bind(known.iter().map(|lane| lane.priority).bind_iter())
+        .bind(known.iter().map(|lane| lane.track as i16).bind_iter())
+        .bind(known.iter().map(|lane| lane.above).bind_iter())
 }
 
 /// The end of the line, and the transactions that may still add jobs before it.

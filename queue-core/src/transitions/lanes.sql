@@ -1,24 +1,60 @@
 -- Finds the lanes with ready jobs, and whether they are gated: whether their jobs may have limits, of
 -- their own, of their queue or of a kind. Reads one index entry for each lane.
-with recursive lane as (
-    (
-        select queue, priority, track
-        from queue.ready
-        order by queue, priority, track
-        limit 1
-    )
+--
+-- Of the lanes $1 to $3 it reads only places after $4, the floor, and returns them in any case. Other
+-- lanes are looked for in the gaps between those. So it does not walk over the dead index entries of
+-- jobs that were claimed before.
+with recursive known as (
+    select queue collate "C" as queue, priority, track, above
+    from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[])
+        as known (queue, priority, track, above)
+), gap as (
+    -- No name of a queue sorts before the empty text or after a tilde.
+    select queue, priority, track, lead(queue, 1, '~') over in_order as next_queue,
+        lead(priority, 1, 0::smallint) over in_order as next_priority,
+        lead(track, 1, 0::smallint) over in_order as next_track
+    from (
+        select queue, priority, track from known
+        union all
+        select '', 0::smallint, 0::smallint
+    ) as edge
+    window in_order as (order by queue, priority, track)
+), other as (
+    select queue, priority, track, next_queue, next_priority, next_track, false as is_found
+    from gap
     union all
-    select next.queue, next.priority, next.track
-    from lane
+    select next.queue, next.priority, next.track, other.next_queue, other.next_priority,
+        other.next_track, true
+    from other
     cross join lateral (
         select ready.queue, ready.priority, ready.track
         from queue.ready
-        where (ready.queue, ready.priority, ready.track) > (lane.queue, lane.priority, lane.track)
+        where (ready.queue, ready.priority, ready.track)
+                > (other.queue, other.priority, other.track)
+            and (ready.queue, ready.priority, ready.track)
+                < (other.next_queue, other.next_priority, other.next_track)
         order by ready.queue, ready.priority, ready.track
         limit 1
     ) as next
+), lane as (
+    select known.queue, known.priority, known.track, first.seq is not null as has_jobs
+    from known
+    left join lateral (
+        select ready.seq
+        from queue.ready
+        where ready.queue = known.queue
+            and ready.priority = known.priority
+            and ready.track = known.track
+            and ready.seq > known.above
+        order by ready.seq
+        limit 1
+    ) as first on true
+    union all
+    select queue, priority, track, true
+    from other
+    where is_found
 )
-select queue, priority, track,
+select queue, priority, track, has_jobs,
     track > 0
         or exists (select from queue.limits where name = '@queue/' || queue)
         or exists (select from queue.limits where name > '@kind/' and name < '@kind0') as is_gated

@@ -1,12 +1,17 @@
--- scheduled -> ready, for jobs that are due at $1 (now, when null), with new places in line. Skips rows
--- that another dispatcher is promoting, so that any number of dispatchers may run. Uses the time of the
--- statement: an index cannot be searched by a value that may differ from row to row.
+-- scheduled -> ready, for jobs after the place ($3, $4) that are due at $1 (now, when null), with new
+-- places in line. Skips rows that another dispatcher is promoting, so that any number of dispatchers may
+-- run. Uses the time of the statement: an index cannot be searched by a value that may differ from row
+-- to row.
+--
+-- Below its floor a dispatcher has promoted every job it saw. Without it, each promotion would read the
+-- dead index entries of all jobs promoted since the last vacuum.
 with due as (
     delete from queue.scheduled
     where ctid = any (array(
         select ctid
         from queue.scheduled
-        where due_at <= coalesce($1, statement_timestamp())
+        where (due_at, job_id) > (coalesce($3, '-infinity'), $4)
+            and due_at <= coalesce($1, statement_timestamp())
         order by due_at, job_id
         limit $2
         for update skip locked
@@ -18,8 +23,13 @@ with due as (
     select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
         kind, limited::integer
     from (select * from due order by due_at, job_id) as due
+), last as (
+    select due_at, job_id
+    from due
+    order by due_at desc, job_id desc
+    limit 1
 )
-select (select count(*) from due) as promoted, (
+select (select count(*) from due) as promoted, (select due_at from last), (select job_id from last), (
     select count(*)
     from (
         select pg_notify('queue.wake', case when limited then '@' || queue else queue end)

@@ -177,7 +177,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         } = &self.recorder;
         let kinds = self.runner.app.kinds();
         let claiming = self.connection.run(async |conn| {
-            let mut found = lanes(conn, schema).await?;
+            let mut found = lanes(conn, schema, &[]).await?;
             found.retain(|lane| lane.queue == queue);
             found.sort_by_key(|lane| lane.priority);
             let lanes: Vec<Lane> = found

@@ -35,9 +35,10 @@ impl<S: Send + Sync + 'static> Claimer<S> {
     /// Notes all lanes that have jobs now. Returns whether one was new.
     pub(super) async fn learn_lanes(&mut self) -> Result<bool, sqlx::Error> {
         let schema = &self.worker.shared.schema;
+        let known = self.worker.lanes().known();
         let found = self
             .connection
-            .run(async |conn| lanes(conn, schema).await)
+            .run(async |conn| lanes(conn, schema, &known).await)
             .await?;
         Ok(self.worker.lanes().learn_all(&found))
     }

@@ -197,6 +197,7 @@ impl<S: State> ClaimLoop<S> {
             }
         }
         worker.signals.set_idle(true);
+        worker.shared.lookout.note_lanes(worker.lanes().served());
         let mut looked_at = self.looked_at;
         let is_due = claim_is_due(&worker, &mut looked_at);
         let woken_by = self.wait(is_due, WokenBy::Interval).await;

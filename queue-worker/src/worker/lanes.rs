@@ -6,7 +6,7 @@
 //! place: jobs that appear below a floor are found by sweeps, which look only there.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use queue_core::transitions::claim::{FoundLane, Lane, Track};
 
@@ -15,6 +15,9 @@ use crate::config::{QueueList, QueuePattern};
 /// When more lanes are known, the empty ones are dropped.
 const LANES_KEPT: usize = 64;
 
+/// When more lanes of other queues are known, they are forgotten.
+const OTHERS_KEPT: usize = 1_000;
+
 /// The queue, priority and track of a lane.
 type LaneKey = (String, i16, Track);
 
@@ -22,11 +25,23 @@ type LaneKey = (String, i16, Track);
 pub(crate) struct Lanes {
     queues: QueueList,
     known: BTreeMap<LaneKey, LaneState>,
+    /// Lanes of queues that this worker does not serve.
+    others: BTreeSet<LaneKey>,
     turn: usize,
 }
 
 fn key(lane: &FoundLane) -> LaneKey {
     (lane.queue.clone(), lane.priority, lane.track)
+}
+
+fn lane((queue, priority, track): &LaneKey, above: i64, up_to: i64) -> Lane {
+    Lane {
+        queue: queue.clone(),
+        priority: *priority,
+        track: *track,
+        above,
+        up_to,
+    }
 }
 
 /// The state of a lane.
@@ -57,6 +72,7 @@ impl Lanes {
         Self {
             queues,
             known,
+            others: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -76,14 +92,36 @@ impl Lanes {
             queue: queue.to_owned(),
             priority: 0,
             track,
+            has_jobs: true,
             is_gated: is_limited,
         });
+    }
+
+    /// Returns the lanes that need not be looked for, above their floors. Those of queues that this
+    /// worker does not serve are not read at all.
+    pub(crate) fn known(&self) -> Vec<Lane> {
+        let others = self.others.iter().map(|key| lane(key, i64::MAX, i64::MAX));
+        let mut lanes = self.served();
+        lanes.extend(others);
+        lanes
+    }
+
+    /// Returns the lanes that this worker serves, above their floors.
+    pub(crate) fn served(&self) -> Vec<Lane> {
+        let known = self.known.iter();
+        known
+            .map(|(key, known)| lane(key, known.floor, i64::MAX))
+            .collect()
     }
 
     /// Notes a lane if this worker serves it, and returns whether it was new. A gated lane stays
     /// gated until all lanes are read again.
     fn learn_lane(&mut self, found: &FoundLane) -> bool {
         if !self.serves(&found.queue) {
+            if self.others.len() >= OTHERS_KEPT {
+                self.others.clear();
+            }
+            self.others.insert(key(found));
             return false;
         }
         let key = key(found);
@@ -97,8 +135,8 @@ impl Lanes {
         is_new
     }
 
-    /// Notes all lanes that have jobs now and that this worker serves. Returns whether one was new, or
-    /// has become gated or open. When there are very many, those without jobs are dropped.
+    /// Notes all lanes that were found and that this worker serves. Returns whether one was new, or has
+    /// become gated or open. When there are very many, those without jobs are dropped.
     pub(crate) fn learn_all(&mut self, found: &[FoundLane]) -> bool {
         let mut is_news = false;
         for lane in found {
@@ -116,7 +154,8 @@ impl Lanes {
             }
         }
         if self.known.len() > LANES_KEPT {
-            let found: HashSet<LaneKey> = found.iter().map(key).collect();
+            let found = found.iter().filter(|lane| lane.has_jobs);
+            let found: HashSet<LaneKey> = found.map(key).collect();
             let named: HashSet<&str> = self.queues.exact_names().collect();
             self.known
                 .retain(|key, _| found.contains(key) || named.contains(key.0.as_str()));
@@ -128,7 +167,8 @@ impl Lanes {
     /// worker serves one.
     pub(crate) fn learn_found(&mut self, found: &[FoundLane]) -> bool {
         self.learn_all(found);
-        found.iter().any(|lane| self.serves(&lane.queue))
+        let mut with_jobs = found.iter().filter(|lane| lane.has_jobs);
+        with_jobs.any(|lane| self.serves(&lane.queue))
     }
 
     /// Raises the floor of a lane above a job that was claimed or parked.
@@ -168,17 +208,11 @@ impl Lanes {
         let mut lanes: Vec<(&LaneKey, &LaneState)> = self.known.iter().collect();
         lanes.sort_by_cached_key(|(key, known)| self.urgency(key, known.is_gated, &places));
         let mut groups: Vec<LaneGroup> = Vec::new();
-        for ((queue, priority, track), known) in lanes {
+        for (key, known) in lanes {
             let Some((above, up_to)) = between(known.floor) else {
                 continue;
             };
-            let lane = Lane {
-                queue: queue.clone(),
-                priority: *priority,
-                track: *track,
-                above,
-                up_to,
-            };
+            let lane = lane(key, above, up_to);
             match groups.last_mut() {
                 Some(last) if last.is_gated == known.is_gated => last.lanes.push(lane),
                 _ => groups.push(LaneGroup {
@@ -241,6 +275,7 @@ mod tests {
             queue: queue.to_owned(),
             priority,
             track,
+            has_jobs: true,
             is_gated: track != Track::Open,
         }
     }
@@ -308,6 +343,18 @@ mod tests {
         let young = &lanes.below(30)[0].lanes;
         assert_eq!((young[0].above, young[0].up_to), (30, 40));
         assert!(lanes.below(40).is_empty());
+    }
+
+    #[test]
+    fn known_lanes_are_read_above_their_floors_and_those_of_other_queues_not_at_all() {
+        let mut lanes = lanes("a", &[("b", 0)]);
+        lanes.advance("a", 0, Track::Open, 40);
+        let known = lanes.known();
+        let places: Vec<_> = known
+            .iter()
+            .map(|lane| (&*lane.queue, lane.above))
+            .collect();
+        assert_eq!(places, [("a", 40), ("b", i64::MAX)]);
     }
 
     fn groups(lanes: &mut Lanes) -> Vec<String> {

@@ -89,18 +89,40 @@ const INDEXES: &[(&str, &str, &str)] = &[
     (
         "lanes",
         "ready_claim",
-        "Index Cond: (ROW(queue, priority, track) > ",
+        "Index Cond: ((ROW(queue, priority, track) > ",
+    ),
+    (
+        "lanes",
+        "ready_claim",
+        "Index Cond: ((queue = known.queue) AND (priority = known.priority) AND (track = known.track) AND (seq > ",
+    ),
+    (
+        "promote",
+        "scheduled_promote",
+        "Index Cond: ((ROW(due_at, job_id) > ",
+    ),
+    (
+        "next_due",
+        "scheduled_promote",
+        "Index Cond: (ROW(due_at, job_id) > ",
     ),
     (
         "look",
         "ready_claim",
-        "Index Cond: (ROW(queue, priority, track) > ",
+        "Index Cond: ((ROW(queue, priority, track) > ",
     ),
-    ("look", "scheduled_promote", ""),
+    (
+        "look",
+        "ready_claim",
+        "Index Cond: ((queue = known.queue) AND (priority = known.priority) AND (track = known.track) AND (seq > ",
+    ),
+    (
+        "look",
+        "scheduled_promote",
+        "Index Cond: (ROW(due_at, job_id) > ",
+    ),
     ("look", "recurring_jobs_due", ""),
     ("look", "blocked_line", ""),
-    ("promote", "scheduled_promote", "Index Cond: (due_at <= "),
-    ("next_due", "scheduled_promote", ""),
     (
         "recurring/lock_due",
         "recurring_jobs_due",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::JobId;
-use queue_core::transitions::promote::{next_due, promote};
+use queue_core::transitions::promote::{DuePlace, next_due, promote, promote_after};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, promptly, worker};
 use tokio::task::JoinSet;
@@ -130,18 +130,54 @@ async fn a_dispatcher_skips_jobs_that_another_is_promoting() {
 async fn the_wait_for_the_next_due_job_is_never_negative() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    assert_eq!(next_due(&mut conn, schema).await.unwrap(), None);
+    let mut wait = async || {
+        let next = next_due(&mut conn, schema, DuePlace::default()).await;
+        next.unwrap().wait
+    };
+    assert_eq!(wait().await, None);
 
     let request = world.queue.enqueue(Note::new("a"));
     let _ = request.delay(Duration::from_secs(1000)).await.unwrap();
 
-    let wait = next_due(&mut conn, schema).await.unwrap().unwrap();
-    assert!((990..=1000).contains(&wait.as_secs()));
+    let seconds = wait().await.unwrap().as_secs();
+    assert!((990..=1000).contains(&seconds));
     world.make_scheduled_due().await;
-    assert_eq!(
-        next_due(&mut conn, schema).await.unwrap(),
-        Some(Duration::ZERO)
-    );
+    assert_eq!(wait().await, Some(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_floor_is_below_the_next_job_and_below_the_last_second() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let late = enqueue_at(&world, "late", "2100-01-01T00:00:00Z").await;
+    let passed = enqueue_at(&world, "passed", "2100-01-02T00:00:00Z").await;
+    world
+        .sql("update queue.scheduled set due_at = now() - interval '1 hour'")
+        .await;
+    let all = DuePlace::default();
+    let first = promote_after(&mut conn, schema, all, None, 1)
+        .await
+        .unwrap();
+    let second = promote_after(&mut conn, schema, first.last.unwrap(), None, 1).await;
+    assert_eq!(second.unwrap().jobs, 1);
+    assert_eq!(world.state(late).await, "ready");
+    assert_eq!(world.state(passed).await, "ready");
+
+    let locked = enqueue_at(&world, "locked", "2100-01-01T00:00:00Z").await;
+    world.make_scheduled_due().await;
+    let next = next_due(&mut conn, schema, all).await.unwrap();
+    let again = promote_after(&mut conn, schema, next.floor, None, 1).await;
+    assert_eq!(again.unwrap().jobs, 1);
+    assert_eq!(world.state(locked).await, "ready");
+
+    let floor = next_due(&mut conn, schema, all).await.unwrap().floor;
+    let young = enqueue_at(&world, "young", "2100-01-01T00:00:00Z").await;
+    world
+        .sql("update queue.scheduled set due_at = now() - interval '1 millisecond'")
+        .await;
+    let found = promote_after(&mut conn, schema, floor, None, 1).await;
+    assert_eq!(found.unwrap().jobs, 1);
+    assert_eq!(world.state(young).await, "ready");
 }
 
 #[tokio::test]
