@@ -5,27 +5,31 @@
 -- before and are still ready count against the room. So a job whose queue is paused, or whose kind no
 -- process runs, waits in ready and delays no other group.
 --
+-- The line of each group is read from its head, which was found before. Otherwise the dead index
+-- entries of jobs that were unblocked before would be read a second time.
+--
 -- Slots that have expired count as free, and are removed, if the key has blocked jobs.
 --
 -- Returns how many jobs were moved, and the keys with a rate and blocked jobs, with the milliseconds
 -- until the next start after those that are free now. Locks rows of blocked with skip locked.
 with waiting as (
-    select asked.key, waiting.queue, waiting.kind, waiting.head
+    select asked.key, waiting.queue, waiting.kind, waiting.head, waiting.priority, waiting.seq
     from unnest($1::text[]) as asked (key)
     cross join lateral (
         with recursive waiting as (
             (
-                select queue, kind, job_id as head
+                select queue, kind, job_id as head, priority, seq
                 from queue.blocked
                 where key = asked.key
                 order by queue, kind, priority, seq
                 limit 1
             )
             union all
-            select next.queue, next.kind, next.head
+            select next.queue, next.kind, next.head, next.priority, next.seq
             from waiting
             cross join lateral (
-                select blocked.queue, blocked.kind, blocked.job_id as head
+                select blocked.queue, blocked.kind, blocked.job_id as head, blocked.priority,
+                    blocked.seq
                 from queue.blocked
                 where blocked.key = asked.key
                     and (blocked.queue, blocked.kind) > (waiting.queue, waiting.kind)
@@ -33,7 +37,7 @@ with waiting as (
                 limit 1
             ) as next
         )
-        select queue, kind, head from waiting
+        select queue, kind, head, priority, seq from waiting
     ) as waiting
     where waiting.queue <> all (array(select name from queue.queues where paused_at is not null))
 ), room as (
@@ -104,12 +108,13 @@ with waiting as (
             and ready.kind = room.kind
     ) as moved
     cross join lateral (
-        select blocked.ctid as place, priority, seq
+        select blocked.ctid as place, blocked.priority, blocked.seq
         from queue.blocked
         where blocked.key = room.key
             and blocked.queue = room.queue
             and blocked.kind = room.kind
-        order by priority, seq
+            and (blocked.priority, blocked.seq) >= (room.priority, room.seq)
+        order by blocked.priority, blocked.seq
         limit greatest(0, room.free - moved.jobs)
         for update skip locked
     ) as next

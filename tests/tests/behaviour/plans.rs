@@ -77,7 +77,7 @@ const INDEXES: &[(&str, &str, &str)] = &[
     (
         "unblock",
         "blocked_line",
-        "Index Cond: ((key = room.key) AND (queue = room.queue) AND (kind = room.kind))",
+        "Index Cond: ((key = room.key) AND (queue = room.queue) AND (kind = room.kind) AND (ROW(priority, seq) >= ",
     ),
     (
         "unblock",
