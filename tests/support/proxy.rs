@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub struct Proxy {
     options: PgConnectOptions,
     orders: Arc<Orders>,
+    server: Arc<Mutex<Address>>,
     accepting: JoinHandle<()>,
     _directory: TempDir,
 }
@@ -62,7 +63,8 @@ impl Proxy {
             .join(format!(".s.PGSQL.{}", server.get_port()));
         let listener = UnixListener::bind(path).expect("a socket to listen on");
         let orders = Arc::new(Orders::default());
-        let accepting = tokio::spawn(accept(listener, Address::of(server), Arc::clone(&orders)));
+        let address = Arc::new(Mutex::new(Address::of(server)));
+        let accepting = accept(listener, Arc::clone(&address), Arc::clone(&orders));
         Self {
             // The answer to a request for encryption has another format than all other messages.
             options: server
@@ -70,7 +72,8 @@ impl Proxy {
                 .socket(directory.path())
                 .ssl_mode(PgSslMode::Disable),
             orders,
-            accepting,
+            server: address,
+            accepting: tokio::spawn(accepting),
             _directory: directory,
         }
     }
@@ -87,6 +90,14 @@ impl Proxy {
         self.options.to_url_lossy().to_string()
     }
 
+    /// Leads new connections to another server.
+    ///
+    /// # Panics
+    /// When another thread panicked with the lock held.
+    pub fn lead_to(&self, server: &PgConnectOptions) {
+        *self.server.lock().expect("an address") = Address::of(server);
+    }
+
     /// Delays everything from now on, each way.
     pub fn delay(&self, delay: Duration) {
         self.orders.rules.send_modify(|rules| rules.delay = delay);
@@ -99,12 +110,13 @@ impl Proxy {
     }
 
     /// Cuts the open connections in the middle: they pass nothing more, not even that one side has closed
-    /// them. New connections work.
+    /// them. New connections work. Those that were cut before break, as by a keepalive.
     pub fn cut(&self) {
         let opened = self.accepted();
-        self.orders
-            .rules
-            .send_modify(|rules| rules.cut_below = opened);
+        self.orders.rules.send_modify(|rules| {
+            rules.reset_below = rules.reset_below.max(rules.cut_below);
+            rules.cut_below = opened;
+        });
     }
 
     /// Breaks the open connections, so that both sides notice.
@@ -147,6 +159,7 @@ impl Drop for Proxy {
     }
 }
 
+#[derive(Clone)]
 enum Address {
     Socket(PathBuf),
     Tcp(String, u16),
@@ -169,18 +182,19 @@ fn socket_in(directory: &std::path::Path, port: u16) -> PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }
 
-async fn accept(listener: UnixListener, server: Address, orders: Arc<Orders>) {
+async fn accept(listener: UnixListener, server: Arc<Mutex<Address>>, orders: Arc<Orders>) {
     while let Ok((client, _)) = listener.accept().await {
         let number = orders.accepted.fetch_add(1, Ordering::Relaxed);
         let orders = Arc::clone(&orders);
-        match &server {
+        let server = server.lock().expect("an address").clone();
+        match server {
             Address::Socket(path) => {
                 if let Ok(server) = UnixStream::connect(path).await {
                     tokio::spawn(keep(number, client, server, orders));
                 }
             }
             Address::Tcp(host, port) => {
-                if let Ok(server) = TcpStream::connect((host.as_str(), *port)).await {
+                if let Ok(server) = TcpStream::connect((host.as_str(), port)).await {
                     tokio::spawn(keep(number, client, server, orders));
                 }
             }

@@ -98,8 +98,17 @@ impl Victim {
     #[must_use]
     pub fn start(program: impl AsRef<Path>, orders: &Orders) -> Self {
         let orders = serde_json::to_string(orders).expect("orders as JSON");
+        Self::start_with(program, &[&orders])
+    }
+
+    /// Starts a program that runs jobs until TERM.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(program: impl AsRef<Path>, arguments: &[&str]) -> Self {
         let child = Command::new(program.as_ref())
-            .arg(orders)
+            .args(arguments)
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
