@@ -219,3 +219,16 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_ten_attempts_and_survives_two_crashes_by_default() {
+        let options = Options::new();
+        assert_eq!((options.attempts_max, options.crashes_max), (10, 3));
+        assert_eq!((&*options.queue, options.priority), ("default", 0));
+        assert!(options.are_plain() && !options.attempts(11).are_plain());
+    }
+}
