@@ -634,6 +634,23 @@ async fn a_recurring_job_of_a_kind_that_no_handler_knows_is_reported_by_check_an
 }
 
 #[tokio::test]
+async fn a_recurring_job_that_is_no_longer_declared_is_named_at_the_start() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let mut log = String::new();
+    for (count, name) in [(1, "old"), (2, "new")] {
+        let recurring = format!("[recurring.{name}]\nschedule = \"@yearly\"\nkind = \"send\"\n");
+        shell.write("queue.toml", &recurring);
+        let child = shell.command(&["start"]).spawn().unwrap();
+        world.until("recurring_jobs", count).await;
+        log = said(&stopped_by(child, Signal::TERM).await);
+    }
+
+    let line = log.lines().find(|line| line.contains("no longer declares"));
+    assert!(line.unwrap().contains("leftovers=[\"old\"]"), "{log}");
+}
+
+#[tokio::test]
 async fn a_recurring_job_of_the_configuration_runs_its_command() {
     let world = World::new().await;
     let shell = Shell::on(&world);
