@@ -1,8 +1,7 @@
 //! The lookout: finds out what there is to do, once for all parts of a process.
 //!
-//! A part that has found nothing to do asks for a look when its poll interval is over. Every part gets what
-//! the look found, and asks for the next one an interval after the last: so parts with the same interval
-//! share all their looks.
+//! A part that has nothing to do needs a look when its poll interval is over: one that was made in the last
+//! half of the interval, or else a new one. So parts with the same interval soon share all their looks.
 //!
 //! A look that reads everything also reads the dead index entries of jobs that were claimed and promoted
 //! before. The longer it took, the longer the next looks read only what the parts have not found before.
@@ -95,13 +94,9 @@ impl Lookout {
         schema: &Schema,
         kinds: &Kinds,
     ) -> Result<(), sqlx::Error> {
-        let mut wanted = self.wanted.subscribe();
         let mut next_full = Instant::now();
         loop {
-            let last = self.seen.borrow().began;
-            let is_wanted = wanted.wait_for(|since| since.is_some_and(|since| since >= last));
-            // The sender is a field of `self`.
-            let _closed = is_wanted.await.is_err();
+            self.is_wanted().await;
             let began = Instant::now();
             let is_full = began >= next_full;
             let from = match is_full {
@@ -111,25 +106,41 @@ impl Lookout {
             let look = connection
                 .run(async |conn| look(conn, schema, &from, kinds).await)
                 .await?;
-            let ended = Instant::now();
             if is_full {
-                next_full = ended + ((ended - began) * FULL_REST).min(FULL_REST_MAX);
+                next_full = Instant::now() + (began.elapsed() * FULL_REST).min(FULL_REST_MAX);
             }
-            self.seen.send_replace(Seen::new(look, began, ended));
+            self.show(look, began);
         }
     }
 
-    /// Waits until an interval since a look is over, and returns what a later look found.
+    /// Waits until a part wants a look after the last one.
+    async fn is_wanted(&self) {
+        let last = self.seen.borrow().began;
+        let mut wanted = self.wanted.subscribe();
+        // The sender is a field of `self`.
+        let _wanted = wanted
+            .wait_for(|since| since.is_some_and(|since| since >= last))
+            .await;
+    }
+
+    /// Shows all parts what a look found.
+    fn show(&self, look: Look, began: Instant) {
+        let seen = Seen::new(look, began, Instant::now());
+        self.seen.send_replace(seen);
+    }
+
+    /// Waits until an interval since a look is over, and returns what a look of its last half found.
     pub(crate) async fn next(&self, last: Instant, interval: Duration) -> Seen {
         sleep_until((last + interval).into()).await;
+        let since = Instant::now() - interval / 2;
         self.wanted.send_if_modified(|wanted| {
-            let is_later = Some(last) > *wanted;
-            *wanted = (*wanted).max(Some(last));
+            let is_later = Some(since) > *wanted;
+            *wanted = (*wanted).max(Some(since));
             is_later
         });
         let mut seen = self.seen.subscribe();
         // The sender is a field of `self`.
-        let newer = seen.wait_for(|seen| seen.began > last).await;
+        let newer = seen.wait_for(|seen| seen.began > since).await;
         match newer.map(|seen| seen.clone()) {
             Ok(seen) => seen,
             Err(_closed) => pending().await,
@@ -160,5 +171,49 @@ impl Lookout {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(20);
+
+    /// Takes a look ten times, as a part does that is idle.
+    async fn idle_part(lookout: &Lookout, begins_after: Duration) {
+        tokio::time::sleep(begins_after).await;
+        let mut last = Instant::now();
+        for _ in 0..10 {
+            let began = lookout.next(last, INTERVAL).await.began;
+            assert!(began > last);
+            last = began;
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_with_the_same_interval_share_their_looks() {
+        let lookout = Lookout::new(Instant::now());
+        let mut looks = 0;
+        let looking = async {
+            loop {
+                lookout.is_wanted().await;
+                looks += 1;
+                lookout.show(Look::default(), Instant::now());
+            }
+        };
+        let parts = async {
+            tokio::join!(
+                idle_part(&lookout, Duration::ZERO),
+                idle_part(&lookout, INTERVAL / 4),
+                idle_part(&lookout, INTERVAL / 2),
+                idle_part(&lookout, 3 * INTERVAL / 4),
+            )
+        };
+        tokio::select! {
+            () = looking => {}
+            _done = parts => {}
+        }
+        assert!((10..=20).contains(&looks), "{looks} looks for 40");
     }
 }

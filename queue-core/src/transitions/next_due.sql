@@ -6,7 +6,7 @@ from (values (1)) as always
 left join lateral (
     select due_at, job_id
     from queue.scheduled
-    where (due_at, job_id) > (coalesce($1, '-infinity'), $2)
+    where (due_at, job_id) > (coalesce($1, '-infinity'::timestamptz), $2)
     order by due_at, job_id
     limit 1
 ) as next on true

@@ -10,7 +10,7 @@ with due as (
     where ctid = any (array(
         select ctid
         from queue.scheduled
-        where (due_at, job_id) > (coalesce($3, '-infinity'), $4)
+        where (due_at, job_id) > (coalesce($3, '-infinity'::timestamptz), $4)
             and due_at <= coalesce($1, statement_timestamp())
         order by due_at, job_id
         limit $2

@@ -265,7 +265,7 @@ async fn claim_is_due<S: State>(worker: &Worker<S>, looked_at: &mut Instant) {
     loop {
         let seen = lookout.next(*looked_at, interval).await;
         *looked_at = seen.began;
-        let has_jobs = worker.lanes().learn_found(&seen.lanes);
+        let has_jobs = worker.lanes().learn_some(&seen.lanes);
         if has_jobs || worker.reconcile_timer.is_due(Instant::now()) {
             return;
         }

@@ -163,10 +163,11 @@ impl Lanes {
         is_news
     }
 
-    /// Notes all lanes that have jobs now, as [`learn_all`](Self::learn_all) does. Returns whether this
-    /// worker serves one.
-    pub(crate) fn learn_found(&mut self, found: &[FoundLane]) -> bool {
-        self.learn_all(found);
+    /// Notes lanes that were found a moment ago. Returns whether this worker serves one that has jobs.
+    pub(crate) fn learn_some(&mut self, found: &[FoundLane]) -> bool {
+        for lane in found {
+            self.learn_lane(lane);
+        }
         let mut with_jobs = found.iter().filter(|lane| lane.has_jobs);
         with_jobs.any(|lane| self.serves(&lane.queue))
     }

@@ -154,7 +154,7 @@ async fn look_is_due<S: State>(worker: &Worker<S>, open: &OpenTransactions) {
 async fn sweep_is_due<S>(worker: &Worker<S>, rested_at: Instant) {
     sleep_until(rested_at.into()).await;
     let is_busy_for_long = async {
-        sleep(SWEEP_INTERVAL).await;
+        sleep_until((rested_at + SWEEP_INTERVAL).into()).await;
         while worker.signals.is_idle() {
             worker.signals.is_busy().await;
             sleep(SWEEP_INTERVAL).await;

@@ -17,9 +17,7 @@ const POLL_MAX: Duration = Duration::from_secs(2);
 async fn idle_process(world: &World, stage: &Stage) -> Running {
     let mut settings = Settings::default();
     settings.process.notifications = notifications();
-    let app = stage
-        .app()
-        .recurring(recurring_job("yearly", "every january 1 at noon"));
+    let app = stage.app().recurring(recurring_job("yearly", "0 12 1 1 *"));
     let process = world.start(app, settings);
     world.until("recurring_jobs", 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::JobId;
-use queue_core::transitions::promote::{DuePlace, next_due, promote, promote_after};
+use queue_core::transitions::promote::{DuePlace, Promoted, next_due, promote, promote_after};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, promptly, worker};
 use tokio::task::JoinSet;
@@ -146,38 +146,86 @@ async fn the_wait_for_the_next_due_job_is_never_negative() {
 }
 
 #[tokio::test]
-async fn a_floor_is_below_the_next_job_and_below_the_last_second() {
+async fn a_promotion_goes_on_after_the_place_of_the_last_job() {
+    let world = World::new().await;
+    let first = enqueue_at(&world, "first", "2100-01-01T00:00:00Z").await;
+    let second = enqueue_at(&world, "second", "2100-01-01T00:00:00Z").await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let now = Some("2100-01-01T00:00:00Z".parse().unwrap());
+    let all = DuePlace::default();
+
+    let promoted = promote_after(&mut conn, schema, all, now, 1).await.unwrap();
+    assert_eq!(world.state(first).await, "ready");
+    let promoted = promote_after(&mut conn, schema, promoted.last.unwrap(), now, 1).await;
+    let promoted = promoted.unwrap();
+    assert_eq!(world.state(second).await, "ready");
+
+    let promoted = promote_after(&mut conn, schema, promoted.last.unwrap(), now, 1).await;
+    let none = Promoted {
+        jobs: 0,
+        last: None,
+    };
+    assert_eq!(promoted.unwrap(), none);
+}
+
+#[tokio::test]
+async fn a_floor_is_below_the_next_job() {
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
-    let late = enqueue_at(&world, "late", "2100-01-01T00:00:00Z").await;
-    let passed = enqueue_at(&world, "passed", "2100-01-02T00:00:00Z").await;
+    let job = enqueue_at(&world, "a", "2100-01-01T00:00:00Z").await;
     world
         .sql("update queue.scheduled set due_at = now() - interval '1 hour'")
         .await;
+
     let all = DuePlace::default();
-    let first = promote_after(&mut conn, schema, all, None, 1)
+    let floor = next_due(&mut conn, schema, all).await.unwrap().floor;
+
+    let promoted = promote_after(&mut conn, schema, floor, None, 10).await;
+    assert_eq!(promoted.unwrap().jobs, 1);
+    assert_eq!(world.state(job).await, "ready");
+}
+
+#[tokio::test]
+async fn a_job_that_is_committed_just_after_its_due_time_is_above_the_floor() {
+    let world = World::new().await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let mut open = world.pool().begin().await.unwrap();
+    let request = world.queue.enqueue(Note::new("late"));
+    let request = request.delay(Duration::from_millis(1));
+    let job = request.tx(&mut open).await.unwrap().id();
+
+    let all = DuePlace::default();
+    let floor = next_due(&mut conn, schema, all).await.unwrap().floor;
+    open.commit().await.unwrap();
+
+    let later = Some("2100-01-01T00:00:00Z".parse().unwrap());
+    let promoted = promote_after(&mut conn, schema, floor, later, 10).await;
+    assert_eq!(promoted.unwrap().jobs, 1);
+    assert_eq!(world.state(job).await, "ready");
+}
+
+#[tokio::test]
+async fn a_job_that_was_locked_while_later_ones_were_promoted_runs_when_it_is_free() {
+    let world = World::new().await;
+    let held = enqueue_at(&world, "held", "2100-01-01T00:00:00Z").await;
+    enqueue_at(&world, "free", "2100-01-02T00:00:00Z").await;
+    world
+        .sql("update queue.scheduled set due_at = now() - interval '1 hour'")
+        .await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("select from queue.scheduled where job_id = $1 for update")
+        .bind(held.0)
+        .execute(&mut *other)
         .await
         .unwrap();
-    let second = promote_after(&mut conn, schema, first.last.unwrap(), None, 1).await;
-    assert_eq!(second.unwrap().jobs, 1);
-    assert_eq!(world.state(late).await, "ready");
-    assert_eq!(world.state(passed).await, "ready");
 
-    let locked = enqueue_at(&world, "locked", "2100-01-01T00:00:00Z").await;
-    world.make_scheduled_due().await;
-    let next = next_due(&mut conn, schema, all).await.unwrap();
-    let again = promote_after(&mut conn, schema, next.floor, None, 1).await;
-    assert_eq!(again.unwrap().jobs, 1);
-    assert_eq!(world.state(locked).await, "ready");
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    stage.noted("free").await;
+    other.rollback().await.unwrap();
 
-    let floor = next_due(&mut conn, schema, all).await.unwrap().floor;
-    let young = enqueue_at(&world, "young", "2100-01-01T00:00:00Z").await;
-    world
-        .sql("update queue.scheduled set due_at = now() - interval '1 millisecond'")
-        .await;
-    let found = promote_after(&mut conn, schema, floor, None, 1).await;
-    assert_eq!(found.unwrap().jobs, 1);
-    assert_eq!(world.state(young).await, "ready");
+    stage.noted("held").await;
+    process.stop().await;
 }
 
 #[tokio::test]
