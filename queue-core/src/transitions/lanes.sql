@@ -3,7 +3,8 @@
 --
 -- Of the lanes $1 to $3 it reads only places after $4, the floor, and returns them in any case. Other
 -- lanes are looked for in the gaps between those. So it does not walk over the dead index entries of
--- jobs that were claimed before.
+-- jobs that were claimed before. A gap is searched in five parts, in order, because an index scan
+-- that is bounded by a row of columns ends only with the first of them.
 with recursive known as (
     select queue collate "C" as queue, priority, track, above
     from unnest($1::text[], $2::smallint[], $3::smallint[], $4::bigint[])
@@ -27,13 +28,63 @@ with recursive known as (
         other.next_track, true
     from other
     cross join lateral (
-        select ready.queue, ready.priority, ready.track
-        from queue.ready
-        where (ready.queue, ready.priority, ready.track)
-                > (other.queue, other.priority, other.track)
-            and (ready.queue, ready.priority, ready.track)
-                < (other.next_queue, other.next_priority, other.next_track)
-        order by ready.queue, ready.priority, ready.track
+        (
+            select ready.queue, ready.priority, ready.track
+            from queue.ready
+            where ready.queue = other.queue
+                and ready.priority = other.priority
+                and ready.track > other.track
+                and ready.track < case
+                    when other.next_queue > other.queue or other.next_priority > other.priority
+                        then 32768
+                    else other.next_track
+                end
+            order by ready.queue, ready.priority, ready.track
+            limit 1
+        )
+        union all
+        (
+            select ready.queue, ready.priority, ready.track
+            from queue.ready
+            where ready.queue = other.queue
+                and ready.priority > other.priority
+                and ready.priority < case
+                    when other.next_queue > other.queue then 32768
+                    else other.next_priority
+                end
+            order by ready.queue, ready.priority, ready.track
+            limit 1
+        )
+        union all
+        (
+            select ready.queue, ready.priority, ready.track
+            from queue.ready
+            where ready.queue > other.queue
+                and ready.queue < other.next_queue
+            order by ready.queue, ready.priority, ready.track
+            limit 1
+        )
+        union all
+        (
+            select ready.queue, ready.priority, ready.track
+            from queue.ready
+            where ready.queue = other.next_queue
+                and ready.priority < other.next_priority
+                and other.next_queue > other.queue
+            order by ready.queue, ready.priority, ready.track
+            limit 1
+        )
+        union all
+        (
+            select ready.queue, ready.priority, ready.track
+            from queue.ready
+            where ready.queue = other.next_queue
+                and ready.priority = other.next_priority
+                and ready.track < other.next_track
+                and (other.next_queue > other.queue or other.next_priority > other.priority)
+            order by ready.queue, ready.priority, ready.track
+            limit 1
+        )
         limit 1
     ) as next
 ), lane as (

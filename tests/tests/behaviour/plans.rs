@@ -89,7 +89,7 @@ const INDEXES: &[(&str, &str, &str)] = &[
     (
         "lanes",
         "ready_claim",
-        "Index Cond: ((ROW(queue, priority, track) > ",
+        "Index Cond: ((queue > other.queue) AND (queue < other.next_queue))",
     ),
     (
         "lanes",
