@@ -48,7 +48,7 @@ pub use names::{
 };
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;
-pub use redact::redact;
+pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
 pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;

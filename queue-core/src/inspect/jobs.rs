@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Count;
 use super::times::Times;
 use crate::job::{JobId, Outcome};
+use crate::redact::Redaction;
 use crate::sql::Schema;
 use crate::state::JobState;
 use crate::transitions::millis;
@@ -339,7 +340,27 @@ fn matching<'q>(
         .bind(filter.args.as_ref().map(Json))
 }
 
+impl JobSummary {
+    /// Redacts its arguments and its error.
+    pub fn redact(&mut self, redaction: &Redaction) {
+        if let Some(args) = &mut self.args {
+            *args = redaction.args(&self.kind, args);
+        }
+        if let Some(error) = &mut self.error {
+            *error = redaction.error(&self.kind, error).into_owned();
+        }
+    }
+}
+
 impl JobDetails {
+    /// Redacts its arguments and its errors.
+    pub fn redact(&mut self, redaction: &Redaction) {
+        self.args = redaction.args(&self.kind, &self.args);
+        for attempt in &mut self.attempts {
+            attempt.error = redaction.error(&self.kind, &attempt.error).into_owned();
+        }
+    }
+
     fn times(&self, now: DateTime<Utc>) -> Times {
         let last_attempt = self.attempts.last();
         Times {

@@ -8,7 +8,7 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Became, Run};
-use queue_core::{JobId, Outcome, Schema, is_transient, redact};
+use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
 use tracing::field;
 
@@ -35,6 +35,7 @@ pub(crate) struct Recorder {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
+    pub(crate) redaction: Redaction,
 }
 
 impl Recorder {
@@ -109,7 +110,8 @@ impl Recorder {
         };
         let error = end.and_then(End::error).map(|error| &*error.message);
         let delay = end.and_then(End::delay);
-        log(&completion.job, became, error, delay);
+        let logged = error.map(|error| self.redaction.logged(&completion.job.kind, error));
+        log(&completion.job, became, logged.as_deref(), delay);
         let Some(Facts { job, waited }) = completion.facts.as_deref() else {
             return;
         };
@@ -143,7 +145,6 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
 fn log(job: &InFlightJob, became: Became, error: Option<&str>, delay: Option<Duration>) {
     let (job_id, attempt) = (job.claim.job_id(), job.claim.attempt());
     let (kind, queue) = (&*job.kind, &*job.queue);
-    let error = error.map(redact);
     let delay = delay.map(field::debug);
     match became {
         Became::Finished(Outcome::Done) => {

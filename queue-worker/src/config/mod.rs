@@ -20,6 +20,7 @@ mod handlers;
 mod limits;
 mod overrides;
 mod parts;
+mod redact;
 
 mod backoff;
 pub(crate) mod document;
@@ -46,4 +47,5 @@ pub use queue_core::Rate;
 pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;
+pub use redact::RedactSettings;
 pub use settings::{Config, Settings};

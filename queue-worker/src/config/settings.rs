@@ -19,6 +19,7 @@ use super::parts::{
 };
 use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
+use super::redact::RedactSettings;
 
 /// The file that is read by default, if it exists.
 const DEFAULT_FILE: &str = "queue.toml";
@@ -39,6 +40,8 @@ pub struct Settings {
     pub maintenance: MaintenanceSettings,
     /// How long jobs are kept after their end.
     pub retention: Retention,
+    /// Which fields of arguments and errors people do not see.
+    pub redact: RedactSettings,
     /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) may run
     /// at once, and start in a period, in all processes together. A process declares them when it
     /// starts; what an operator has set overrides them.
@@ -71,6 +74,7 @@ struct File {
     process: ProcessSettings,
     maintenance: MaintenanceSettings,
     retention: Retention,
+    redact: RedactSettings,
     limits: BTreeMap<String, LimitTable>,
     handlers: BTreeMap<String, HandlerTable>,
     recurring: BTreeMap<String, RecurringTable>,
@@ -106,6 +110,7 @@ impl Settings {
             }
         }
         check.within("retention", |check| self.retention.check(check));
+        check.within("redact", |check| self.redact.check(check));
         let has_part =
             self.dispatcher.enabled || self.scheduler.enabled || self.maintenance.enabled;
         if self.workers.is_empty() && !has_part {
@@ -202,6 +207,7 @@ impl File {
             process: self.process,
             maintenance: self.maintenance,
             retention: self.retention,
+            redact: self.redact,
             limits: limits.collect(),
         };
         check.problems.extend(settings.problems());

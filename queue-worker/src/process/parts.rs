@@ -54,6 +54,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         in_flight: Arc::clone(&shared.in_flight),
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
+        redaction: process.settings.redact.redaction(),
     };
     let closing = CancellationToken::new();
     let completer = completer::run(recorder, process.connection(), completed, closing.clone());

@@ -15,7 +15,7 @@ use queue_core::transitions::claim_limited::claim_limited;
 use queue_core::transitions::end::End;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::unblock::unblock;
-use queue_core::{Job, JobId, Outcome, Queue};
+use queue_core::{Job, JobId, Outcome, Queue, Redaction};
 use tokio::sync::Semaphore;
 
 use crate::app::{App, panics};
@@ -85,6 +85,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             in_flight: Arc::new(InFlight::default()),
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
+            redaction: Redaction::default(),
         };
         let runner = Runner {
             app: Arc::new(app),

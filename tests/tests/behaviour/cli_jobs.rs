@@ -243,3 +243,29 @@ async fn a_backtrace_shows_the_frames_of_the_application() {
         assert!(whole.contains(library), "{whole}");
     }
 }
+
+#[tokio::test]
+async fn redacted_fields_are_not_shown() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("queue.toml");
+    std::fs::write(&config, "[redact]\nkinds.import = [\"user.email\"]\n").unwrap();
+    let config = config.to_str().unwrap();
+    let args = json!({"user": {"email": "ada@example.org", "id": 7}, "apiToken": "t0p"});
+    let job = enqueue(&world, "import", &args).await.to_string();
+    let shell = Shell::on(&world);
+
+    for line in [["show", &job], ["list", "--limit=1"]] {
+        for flags in [&["--args"][..], &["--args", "--json"]] {
+            let line = [&["jobs", line[0], line[1], "--config", config], flags].concat();
+            let shown = shell.print(&line).await;
+            assert!(shown.contains("[redacted]"), "{shown}");
+            assert!(shown.contains("id"), "{shown}");
+            assert!(!shown.contains("ada@") && !shown.contains("t0p"), "{shown}");
+        }
+    }
+    let kept: String = world
+        .value("select args->>'apiToken' from queue.jobs")
+        .await;
+    assert_eq!(kept, "t0p");
+}

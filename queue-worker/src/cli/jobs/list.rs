@@ -43,11 +43,14 @@ impl List {
 
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let filter = self.filter.filter()?;
-        let (mut conn, schema) = Database::open(&global.load()?).await?;
-        let found = match self.args {
+        let config = global.load()?;
+        let (mut conn, schema) = Database::open(&config).await?;
+        let mut found = match self.args {
             true => jobs::list_with_args(&mut conn, &schema, &filter, self.below, self.limit).await,
             false => jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await,
         }?;
+        let redaction = config.settings.redact.redaction();
+        found.iter_mut().for_each(|job| job.redact(&redaction));
         let empty = match self.says_nothing() {
             true => "there are no jobs yet: `queue enqueue KIND` adds one",
             false => "no job matches",

@@ -29,9 +29,11 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(&global.load()?).await?;
+        let config = global.load()?;
+        let (mut conn, schema) = Database::open(&config).await?;
         let job = jobs::show(&mut conn, &schema, self.id).await?;
-        let job = job.ok_or_else(|| unknown(self.id))?;
+        let mut job = job.ok_or_else(|| unknown(self.id))?;
+        job.redact(&config.settings.redact.redaction());
         global.print_details(&job, self.args, |job, with_args| {
             text(job, with_args, self.backtrace)
         })

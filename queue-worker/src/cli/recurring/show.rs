@@ -24,9 +24,15 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(&global.load()?).await?;
+        let config = global.load()?;
+        let (mut conn, schema) = Database::open(&config).await?;
         let found = recurring::show(&mut conn, &schema, &self.name, self.firings).await?;
-        let job = found.ok_or(RecurringError::Unknown(self.name))?;
+        let mut job = found.ok_or(RecurringError::Unknown(self.name))?;
+        job.args = config
+            .settings
+            .redact
+            .redaction()
+            .args(&job.kind, &job.args);
         global.print_details(&job, self.args, text)
     }
 }

@@ -112,6 +112,10 @@ fn a_whole_file_is_read() {
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
 
+            [redact]
+            fields = ["pin"]
+            kinds.send = ["user.email"]
+
             [limits]
             "@queue/mail" = { to = 10, rate = "100/1m", burst = 20 }
             import = { to = 0 }
@@ -185,6 +189,10 @@ fn a_whole_file_is_read() {
                     ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),
                     ("audit".to_owned(), KeepFor::Forever),
                 ]),
+            },
+            redact: RedactSettings {
+                fields: vec!["pin".to_owned()],
+                kinds: BTreeMap::from([("send".to_owned(), vec!["user.email".to_owned()])]),
             },
             limits: BTreeMap::from([
                 (

@@ -75,6 +75,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 interval: seconds(8),
                 batch_size: 9
             },
+            redact: RedactSettings::default(),
             retention: Retention {
                 finished: None,
                 failed: Some(seconds(10)),
