@@ -7,17 +7,24 @@
 //! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
 pub mod doctor;
+pub mod failures;
 pub mod jobs;
 pub mod limits;
 pub mod processes;
 pub mod queues;
 pub mod recurring;
+pub mod signs;
 pub mod stats;
 
 mod spell;
 mod times;
 
+use std::time::Duration;
+
 use serde::Serialize;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use crate::db::begin;
 
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
@@ -29,6 +36,23 @@ pub use stats::Stats;
 
 /// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;
+
+/// Begins a transaction that only reads, and in which no statement may take longer than `limit`.
+pub async fn begin_read(
+    pool: &PgPool,
+    limit: Duration,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = begin(pool).await?;
+    sqlx::query(
+        "select set_config('transaction_read_only', 'on', true), \
+         set_config('statement_timeout', $1, true)",
+    )
+    .persistent(false)
+    .bind(limit.as_millis().to_string())
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx)
+}
 
 /// A number of rows, counted up to a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -5,8 +5,10 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::job::JobId;
 use crate::sql::Schema;
 
+const JOBS: &str = include_str!("process_jobs.sql");
 const PROCESSES: &str = include_str!("processes.sql");
 
 /// A process that has a row.
@@ -36,6 +38,36 @@ pub struct ProcessSummary {
     pub idle: bool,
     /// Its queues, kinds and concurrency.
     pub details: serde_json::Value,
+}
+
+/// A job that a process has claimed.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct ProcessJob {
+    /// Its id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// The number of this run.
+    pub attempt: i32,
+    /// When it was claimed.
+    pub claimed_at: DateTime<Utc>,
+}
+
+/// Lists up to `limit` jobs that a process has claimed, the oldest claims first.
+pub async fn jobs(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: Uuid,
+    limit: u32,
+) -> Result<Vec<ProcessJob>, sqlx::Error> {
+    schema
+        .query_as(JOBS)
+        .bind(process)
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
 }
 
 /// Lists the processes in the order in which they started.

@@ -29,6 +29,20 @@ pub struct QueueSummary {
     pub paused_at: Option<DateTime<Utc>>,
 }
 
+/// Returns when a queue was paused; none if it is not.
+pub async fn paused_at(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let paused_at: Option<Option<DateTime<Utc>>> = schema
+        .query_scalar("select paused_at from queue.queues where name = $1")
+        .bind(queue)
+        .fetch_optional(conn)
+        .await?;
+    Ok(paused_at.flatten())
+}
+
 /// Lists the queues that were paused or seen by a process, or have unfinished or failed jobs, by name.
 ///
 /// Reads all ready, scheduled, blocked and failed rows: about a tenth of a second per million.

@@ -86,7 +86,7 @@ pub struct KindCount {
 
 /// Reads the statistics. Reads up to [`COUNT_MAX`] rows of each table.
 pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
-    let mut stats = counts(conn, schema).await?;
+    let mut stats = counts(conn, schema, COUNT_MAX).await?;
     let endings: Vec<(String, i64, i64)> = schema
         .query_as(ENDINGS)
         .bind(i64::from(COUNT_MAX))
@@ -101,6 +101,17 @@ pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, s
     Ok(stats)
 }
 
+/// Counts the jobs of each state, up to `max`, and returns since when the oldest of the ready ones that were
+/// counted waits, in seconds.
+pub async fn states(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    max: u32,
+) -> Result<(StateCounts, Option<f64>), sqlx::Error> {
+    let stats = counts(conn, schema, max).await?;
+    Ok((stats.jobs, stats.oldest_ready_seconds))
+}
+
 /// Counts failed jobs by kind, the most frequent first, among [`COUNT_MAX`] of them.
 pub async fn failed_by_kind(
     conn: &mut PgConnection,
@@ -109,13 +120,13 @@ pub async fn failed_by_kind(
     kinds(conn, schema, FAILED_KINDS).await
 }
 
-async fn counts(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
+async fn counts(conn: &mut PgConnection, schema: &Schema, max: u32) -> Result<Stats, sqlx::Error> {
     let row = schema
         .query(STATS)
-        .bind(i64::from(COUNT_MAX) + 1)
+        .bind(i64::from(max) + 1)
         .fetch_one(conn)
         .await?;
-    let count = |state| Ok::<_, sqlx::Error>(Count::up_to(COUNT_MAX, row.try_get(state)?));
+    let count = |state| Ok::<_, sqlx::Error>(Count::up_to(max, row.try_get(state)?));
     Ok(Stats {
         jobs: StateCounts {
             scheduled: count("scheduled")?,
