@@ -1,0 +1,189 @@
+// Renews the parts of a page while one looks at it, counts relative times on, and knows some keys.
+// Everything works without it.
+(() => {
+  "use strict";
+  const { live: address, base } = document.body.dataset;
+  if (!address || !window.EventSource) return;
+
+  let source = null;
+  let held = false;
+  let at = "";
+  let ahead = 0; // by how many ms the clock of the server is ahead of ours
+  let chosen = null; // the id of the row that keys chose
+
+  // ---- live ----
+
+  const say = (kind, word, rest) => {
+    const place = document.getElementById("live");
+    if (!place) return;
+    const bold = document.createElement("b");
+    bold.textContent = word;
+    place.className = `live ${kind}`;
+    place.replaceChildren(bold, ` ${rest}`);
+  };
+
+  const isBusy = (element) =>
+    (element.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, button, summary")) ||
+    element.querySelector("details[open]") !== null;
+
+  const regions = (root) => new Map([...root.querySelectorAll(".region[id]")].map((region) => [region.id, region]));
+
+  const renew = (main) => {
+    const page = new DOMParser().parseFromString(`<main>${main}</main>`, "text/html").querySelector("main");
+    const [mine, theirs] = [regions(document), regions(page)];
+    const isSame = mine.size === theirs.size && [...theirs.keys()].every((id) => mine.has(id));
+    const inner = document.querySelector(".inner");
+    if (!isSame) {
+      if (!isBusy(inner)) inner.replaceChildren(...page.querySelector(".inner").childNodes);
+    } else {
+      for (const [id, region] of theirs) {
+        const old = mine.get(id);
+        if (!isBusy(old) && old.innerHTML !== region.innerHTML) old.replaceWith(region);
+      }
+    }
+    mark();
+  };
+
+  const clock = (text) => {
+    const [hours, minutes, seconds] = text.split(":").map(Number);
+    const day = 86400000;
+    const theirs = ((hours * 60 + minutes) * 60 + seconds) * 1000;
+    const off = ((theirs - (Date.now() % day)) + 1.5 * day) % day - day / 2;
+    ahead = Math.abs(off) > 5000 ? off : 0;
+  };
+
+  const open = () => {
+    if (source || held || document.hidden) return;
+    source = new EventSource(address);
+    source.onmessage = (event) => {
+      const data = JSON.parse(event.data);
+      at = data.at;
+      clock(at);
+      if (data.is_away) return say("held", "Away", "tries again");
+      if (data.main) renew(data.main);
+      say("", "Live", `${at} UTC`);
+    };
+    source.onerror = () => {
+      say("held", "Away", "tries again");
+      // A stream that ends is opened again by the browser; one that was refused is not.
+      if (source && source.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(open, 5000);
+      }
+    };
+  };
+
+  const close = () => {
+    if (source) source.close();
+    source = null;
+  };
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      close();
+      say("held", "Held", "while this tab is hidden");
+    } else {
+      open();
+    }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", open);
+
+  // ---- relative times ----
+
+  const brief = (seconds) => {
+    if (seconds < 1) return "<1s";
+    if (seconds < 60) return `${Math.floor(seconds)}s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)}h`;
+    return `${Math.floor(seconds / 86400)}d`;
+  };
+
+  setInterval(() => {
+    if (document.hidden || held) return;
+    const now = Date.now() + ahead;
+    for (const time of document.querySelectorAll("time.ago")) {
+      const seconds = (now - Date.parse(time.dateTime)) / 1000;
+      const text = seconds < 0 ? `in ${brief(-seconds)}` : `${brief(seconds)} ago`;
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }, 1000);
+
+  // ---- keys ----
+
+  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", p: "/processes" };
+  const rows = () => [...document.querySelectorAll(".inner tbody tr")].filter((row) => row.querySelector("a.name"));
+  const name = (row) => row.querySelector("a.name").getAttribute("href");
+
+  const mark = () => {
+    for (const row of rows()) row.classList.toggle("kbd-row", name(row) === chosen);
+  };
+
+  const step = (by) => {
+    const all = rows();
+    if (all.length === 0) return;
+    const place = all.findIndex((row) => name(row) === chosen);
+    const next = all[Math.max(0, Math.min(all.length - 1, place + by))];
+    chosen = name(next);
+    mark();
+    next.scrollIntoView({ block: "nearest" });
+  };
+
+  const press = (selector) => {
+    const element = document.querySelector(selector);
+    if (element) element.click();
+    return element !== null;
+  };
+
+  const hold = () => {
+    held = !held;
+    if (held) {
+      close();
+      say("held", "Held", `as of ${at} UTC`);
+    } else {
+      open();
+    }
+  };
+
+  const keys = {
+    "?": () => location.assign(`${base}/help`),
+    "/": () => document.querySelector("input[type=search]")?.focus(),
+    j: () => step(1),
+    k: () => step(-1),
+    Enter: () => chosen && location.assign(chosen),
+    "[": () => press(".pager [rel=first]"),
+    "]": () => press(".pager [rel=next]"),
+    ".": () => location.reload(),
+    h: hold,
+    Escape: () => {
+      chosen = null;
+      mark();
+    },
+  };
+
+  let isGoing = false;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, textarea, [contenteditable]")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (isGoing) {
+      isGoing = false;
+      const path = pages[event.key];
+      if (path !== undefined) location.assign(base + path || "/");
+      return;
+    }
+    if (event.key === "g") {
+      isGoing = true;
+      setTimeout(() => (isGoing = false), 1500);
+      return;
+    }
+    const act = keys[event.key];
+    if (!act || (event.key === "Enter" && event.target.closest("a, button, summary"))) return;
+    if (event.key !== "Escape" && event.key !== "Enter") event.preventDefault();
+    act();
+  });
+
+  open();
+})();

@@ -1,0 +1,310 @@
+//! The dashboard, as an application mounts it.
+
+use std::env;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::response::Redirect;
+use axum::routing::get;
+use queue_core::recurring::Kinds;
+use queue_core::{Queue, Redaction};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::auth::{Credentials, Role, Viewer};
+use crate::routes::{probes, router, table};
+use crate::sign::Signer;
+use crate::site::Site;
+
+/// Where a dashboard that is served alone is mounted.
+pub const PATH: &str = "/ops/jobs";
+
+/// The pages of one queue, to mount in a router of axum under any path:
+///
+/// ```no_run
+/// # use queue_core::Queue;
+/// # use queue_dashboard::Dashboard;
+/// # fn example(queue: Queue) -> Result<axum::Router, queue_dashboard::InvalidDashboard> {
+/// let dashboard = Dashboard::from_environment(queue)?;
+/// let app = axum::Router::new().nest("/ops/jobs", dashboard.router());
+/// # Ok(app)
+/// # }
+/// ```
+///
+/// It is closed until somebody says who may come in: `QUEUE_DASHBOARD_USER` and
+/// `QUEUE_DASHBOARD_PASSWORD`, [`login`](Self::login), or [`authorize`](Self::authorize). Serve the router
+/// with `into_make_service_with_connect_info::<SocketAddr>()`, so that wrong passwords are counted per
+/// address; otherwise all callers count as one.
+pub struct Dashboard {
+    site: Site,
+    secret: Option<Vec<u8>>,
+}
+
+/// A setting of the dashboard that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidDashboard {
+    variable: &'static str,
+    reason: String,
+}
+
+impl std::fmt::Display for InvalidDashboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.variable, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidDashboard {}
+
+const USER: &str = "QUEUE_DASHBOARD_USER";
+const PASSWORD: &str = "QUEUE_DASHBOARD_PASSWORD";
+const ROLE: &str = "QUEUE_DASHBOARD_ROLE";
+const SECRET: &str = "QUEUE_DASHBOARD_SECRET";
+const READ_ONLY: &str = "QUEUE_DASHBOARD_READ_ONLY";
+const PLACE: &str = "QUEUE_DASHBOARD_PLACE";
+const PROXIES: &str = "QUEUE_DASHBOARD_TRUSTED_PROXIES";
+const PREFIX: &str = "QUEUE_DASHBOARD_PROXY_PREFIX";
+/// The fewest bytes of a secret.
+const SECRET_BYTES_MIN: usize = 32;
+
+impl Dashboard {
+    /// Makes a dashboard that is closed to all.
+    pub fn new(queue: Queue) -> Self {
+        Self {
+            site: Site::closed(queue),
+            secret: None,
+        }
+    }
+
+    /// Makes a dashboard with the settings of the environment:
+    ///
+    /// - `QUEUE_DASHBOARD_USER` and `QUEUE_DASHBOARD_PASSWORD` (plain, or an argon2 hash) open it;
+    /// - `QUEUE_DASHBOARD_ROLE` is the role of that user: `viewer`, `operator`, or `admin` by default;
+    /// - `QUEUE_DASHBOARD_SECRET`: see [`secret`](Self::secret);
+    /// - `QUEUE_DASHBOARD_READ_ONLY`, if it is `true`: see [`read_only`](Self::read_only);
+    /// - `QUEUE_DASHBOARD_PLACE`: see [`place`](Self::place);
+    /// - `QUEUE_DASHBOARD_TRUSTED_PROXIES`, addresses with commas between them: see
+    ///   [`trusted_proxies`](Self::trusted_proxies);
+    /// - `QUEUE_DASHBOARD_PROXY_PREFIX`: see [`proxy_prefix`](Self::proxy_prefix).
+    ///
+    /// # Errors
+    /// Returns the first variable that is not valid.
+    pub fn from_environment(queue: Queue) -> Result<Self, InvalidDashboard> {
+        Self::from_variables(queue, |name| env::var(name).ok())
+    }
+
+    fn from_variables(
+        queue: Queue,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, InvalidDashboard> {
+        let given = |name| variable(name).filter(|value| !value.is_empty());
+        let mut dashboard = Self::new(queue);
+        dashboard = match (given(USER), given(PASSWORD)) {
+            (Some(user), Some(password)) => dashboard.login(&user, &password)?,
+            (None, None) => dashboard,
+            (None, Some(_)) => return Err(invalid(USER, "the password has no user")),
+            (Some(_), None) => return Err(invalid(PASSWORD, "the user has no password")),
+        };
+        if let Some(word) = given(ROLE) {
+            let role = Role::of_word(&word)
+                .ok_or_else(|| invalid(ROLE, "use viewer, operator or admin"))?;
+            dashboard = dashboard.role(role);
+        }
+        if let Some(secret) = given(SECRET) {
+            dashboard = dashboard.secret(secret)?;
+        }
+        dashboard = match given(READ_ONLY).as_deref() {
+            Some("true" | "1" | "yes" | "on") => dashboard.read_only(),
+            Some("false" | "0" | "no" | "off") | None => dashboard,
+            Some(_) => return Err(invalid(READ_ONLY, "use true or false")),
+        };
+        if let Some(place) = given(PLACE) {
+            dashboard = dashboard.place(place);
+        }
+        if let Some(proxies) = given(PROXIES) {
+            let addresses = proxies.split(',').map(|text| text.trim().parse());
+            let addresses: Result<Vec<IpAddr>, _> = addresses.collect();
+            let addresses = addresses
+                .map_err(|_| invalid(PROXIES, "use addresses with commas between them"))?;
+            dashboard = dashboard.trusted_proxies(addresses);
+        }
+        if let Some(prefix) = given(PREFIX) {
+            dashboard = dashboard.proxy_prefix(&prefix);
+        }
+        Ok(dashboard)
+    }
+
+    /// Opens it for a user with a password, plain or as [`hash_password`](crate::hash_password) made it.
+    ///
+    /// # Errors
+    /// Refuses an empty user or password, and a hash that is not valid.
+    pub fn login(mut self, user: &str, password: &str) -> Result<Self, InvalidDashboard> {
+        let credentials = Credentials::new(user, password);
+        let credentials = credentials.map_err(|reason| invalid(PASSWORD, reason))?;
+        self.site.gate.credentials = Some(credentials);
+        Ok(self)
+    }
+
+    /// Sets the role of the user of [`login`](Self::login); admin by default.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.site.gate.role = Some(role);
+        self
+    }
+
+    /// Lets the application say who may come in, instead of a password: the check gets the head of each
+    /// request, with the extensions that layers of the application put into it, and returns a viewer.
+    #[must_use]
+    pub fn authorize<C, F>(mut self, check: C) -> Self
+    where
+        C: Fn(Parts) -> F + Send + Sync + 'static,
+        F: Future<Output = Option<Viewer>> + Send + 'static,
+    {
+        self.site.gate.check = Some(Arc::new(move |parts| Box::pin(check(parts))));
+        self
+    }
+
+    /// Sets the secret with which forms are signed. Dashboards behind one balancer need the same; with a
+    /// password they have, because it is made of that.
+    ///
+    /// # Errors
+    /// Refuses fewer than 32 bytes.
+    pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Result<Self, InvalidDashboard> {
+        let secret = secret.into();
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(invalid(SECRET, "it has fewer than 32 bytes"));
+        }
+        self.secret = Some(secret);
+        Ok(self)
+    }
+
+    /// Shows pages, but changes nothing.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.site.is_read_only = true;
+        self
+    }
+
+    /// Sets the lowest role that sees the arguments of jobs; every role does by default.
+    #[must_use]
+    pub fn args_for(mut self, role: Role) -> Self {
+        self.site.args_for = role;
+        self
+    }
+
+    /// Sets which fields are redacted; those of [`Redaction::default`] by default.
+    #[must_use]
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.site.redaction = redaction;
+        self
+    }
+
+    /// Names the place, such as `production`, beside the name of the database.
+    #[must_use]
+    pub fn place(mut self, name: impl Into<String>) -> Self {
+        self.site.place = Some(name.into());
+        self
+    }
+
+    /// Names proxies whose `X-Forwarded-For` tells the address of who asks.
+    #[must_use]
+    pub fn trusted_proxies(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.site.trust(addresses);
+        self
+    }
+
+    /// Sets the path that a proxy in front removes from addresses, such as `/shop`.
+    #[must_use]
+    pub fn proxy_prefix(mut self, path: &str) -> Self {
+        let path = path.trim_matches('/');
+        self.site.proxy_prefix = match path {
+            "" => String::new(),
+            path => format!("/{path}"),
+        };
+        self
+    }
+
+    /// Sets how old a heartbeat may be before a process counts as dead, as the processes have it; 30 seconds
+    /// by default.
+    #[must_use]
+    pub fn dead_after(mut self, dead_after: Duration) -> Self {
+        self.site.dead_after = dead_after;
+        self
+    }
+
+    /// Sets the kinds of the program, whose limits and unique keys a recurring job that is run by hand
+    /// follows.
+    #[must_use]
+    pub fn kinds(mut self, kinds: Kinds) -> Self {
+        self.site.kinds = kinds;
+        self
+    }
+
+    /// Ends the streams of live pages when the application begins to stop, so that a graceful shutdown does
+    /// not wait for them.
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
+    #[must_use]
+    pub fn closing(self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        let closing = self.site.closing.clone();
+        tokio::spawn(async move {
+            stop.await;
+            closing.send_replace(true);
+        });
+        self
+    }
+
+    /// Returns whether somebody may come in.
+    pub fn is_open(&self) -> bool {
+        self.site.gate.check.is_some() || self.site.gate.credentials.is_some()
+    }
+
+    /// Returns the router, to nest under a path.
+    pub fn router(self) -> Router {
+        router(&self.site())
+    }
+
+    /// Returns the router of a program that serves nothing else: the pages at [`PATH`], to which `/` leads,
+    /// and `/up` and `/ready`, which answer everybody.
+    pub fn alone(self) -> Router {
+        let site = self.site();
+        Router::new()
+            .route("/", get(async || Redirect::to(PATH)))
+            .merge(probes(&site))
+            .nest(PATH, router(&site))
+    }
+
+    fn site(mut self) -> Arc<Site> {
+        let of_password = self.site.gate.credentials.as_ref().map(Credentials::secret);
+        let key = self.secret.or(of_password).unwrap_or_else(random);
+        self.site.signer = Signer::new(key);
+        Arc::new(self.site)
+    }
+}
+
+/// Returns the addresses below the mount that need a viewer, with their methods and roles.
+#[doc(hidden)]
+pub fn routes() -> Vec<(&'static str, &'static str, Role)> {
+    let routes = table().into_iter();
+    routes
+        .map(|route| (route.method, route.path, route.role))
+        .collect()
+}
+
+fn invalid(variable: &'static str, reason: &str) -> InvalidDashboard {
+    InvalidDashboard {
+        variable,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Two ids have more than enough random bits for a key that lives as long as the process.
+fn random() -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(Uuid::now_v7().as_bytes());
+    hash.update(Uuid::now_v7().as_bytes());
+    hash.finalize().to_vec()
+}

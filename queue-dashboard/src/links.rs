@@ -1,0 +1,101 @@
+//! The addresses of pages, below the path at which the dashboard is mounted.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stays as it is in a part of a path and in a query.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Returns a text as a part of a path or of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// Makes addresses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    /// The path of the mount, without a slash at its end.
+    base: String,
+}
+
+impl Links {
+    pub(crate) fn at(base: String) -> Self {
+        Self { base }
+    }
+
+    /// Returns the path for cookies.
+    pub(crate) fn root(&self) -> String {
+        match self.base.as_str() {
+            "" => "/".to_owned(),
+            base => base.to_owned(),
+        }
+    }
+
+    /// Returns the address of a path inside the dashboard.
+    pub(crate) fn to(&self, path: &str) -> String {
+        match path {
+            "/" => self.root(),
+            path => format!("{}{path}", self.base),
+        }
+    }
+
+    /// Returns the address of one thing: `/queues/mail`.
+    pub(crate) fn one(&self, page: &str, name: &str) -> String {
+        format!("{}/{page}/{}", self.base, encoded(name))
+    }
+
+    /// Returns an address that a form gave, if it is one of the dashboard.
+    pub(crate) fn inside(&self, address: &str) -> Option<String> {
+        let rest = address.strip_prefix(&self.base)?;
+        let is_path = rest.is_empty() || rest.starts_with(['/', '?']);
+        let is_plain = address.starts_with('/')
+            && !address.starts_with("//")
+            && !address.contains(|c: char| c == '\\' || c.is_control());
+        (is_path && is_plain).then(|| address.to_owned())
+    }
+
+    pub(crate) fn job(&self, id: impl std::fmt::Display) -> String {
+        format!("{}/jobs/{id}", self.base)
+    }
+
+    /// Returns the address of the jobs that match.
+    pub(crate) fn jobs(&self, filters: &[(&str, &str)]) -> String {
+        let filters: Vec<String> = filters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        format!("{}/jobs?{}", self.base, filters.join("&"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_encoded_below_the_mount() {
+        let links = Links::at("/ops/jobs".to_owned());
+        assert_eq!(links.to("/"), "/ops/jobs");
+        assert_eq!(
+            links.one("queues", "a/b ?#"),
+            "/ops/jobs/queues/a%2Fb%20%3F%23"
+        );
+        assert_eq!(links.jobs(&[("kind", "a&b")]), "/ops/jobs/jobs?kind=a%26b");
+        assert_eq!(Links::default().to("/"), "/");
+        for address in [
+            "//evil.example",
+            "/\\evil",
+            "https://evil",
+            "/ops/jobsother",
+            "",
+            "/other",
+        ] {
+            assert_eq!(links.inside(address), None, "{address}");
+        }
+        assert_eq!(Links::default().inside("//evil.example"), None);
+        assert!(links.inside("/ops/jobs/jobs?state=failed").is_some());
+    }
+}

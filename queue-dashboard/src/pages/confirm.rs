@@ -1,0 +1,154 @@
+//! Pages that say what exactly will happen, before it does.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use queue_core::inspect::{jobs, queues};
+use queue_core::operations::jobs::JobAction;
+use queue_core::{JobId, JobState, check_queue};
+
+use crate::auth::Role;
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, pictured};
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+use crate::words::counted;
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct Confirm {
+    frame: Frame,
+    lead: Html,
+    points: Vec<&'static str>,
+    action: String,
+    button: String,
+    is_danger: bool,
+    back: String,
+}
+
+/// `GET /jobs/{id}/{verb}`
+pub(crate) async fn job(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, verb)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let (action, name, points) = act(&verb).ok_or(Refusal::NoPage)?;
+    let id: i64 = id
+        .parse()
+        .map_err(|_| Refusal::NoThing(format!("job {}", pictured(&id))))?;
+    let id = JobId(id);
+    let doing = format!("This act on job {id}");
+    allow(&site, &visit, &doing)?;
+    let mut tx = site.read().await?;
+    let found = jobs::show(&mut tx, site.queue.schema(), id).await?;
+    let job = found.ok_or(Refusal::NoJob(id))?;
+    let anyway = if action == JobAction::RunAnyway {
+        " anyway"
+    } else {
+        ""
+    };
+    let title = format!("{name} job {id}{anyway}?");
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Jobs, title).await?;
+    let is = match job.state {
+        JobState::Finished => "is finished",
+        state if action.states().contains(&state) => "",
+        _ => "is in another state now",
+    };
+    let lead = Html::new()
+        .strong(pictured(&job.kind))
+        .text(format!(" #{id}, which is {}", job.state));
+    let lead = match is {
+        "" => lead.text("."),
+        is => lead.text(format!(". It {is}, so nothing will change.")),
+    };
+    page(&Confirm {
+        frame,
+        lead,
+        points: points.to_vec(),
+        action: format!("{}/{verb}", visit.links.job(id)),
+        button: format!("{name} job {id}{anyway}"),
+        is_danger: action != JobAction::RunAnyway,
+        back: visit.links.job(id),
+    })
+}
+
+/// Returns the action of a verb, its name, and what it will do.
+fn act(verb: &str) -> Option<(JobAction, &'static str, &'static [&'static str])> {
+    Some(match verb {
+        "discard" => (
+            JobAction::Discard,
+            "Discard",
+            &["It never runs again. Its errors stay until it is cleared."],
+        ),
+        "cancel" => (
+            JobAction::Cancel,
+            "Cancel",
+            &[
+                "If it waits, it ends at once and never runs.",
+                "If it runs, it is asked to stop; it is cancelled when it does.",
+            ],
+        ),
+        "run" => (
+            JobAction::RunAnyway,
+            "Run",
+            &[
+                "It becomes ready and takes no slot, so more jobs of its key may run than its limit says.",
+                "Jobs that hold the key go on.",
+            ],
+        ),
+        _ => return None,
+    })
+}
+
+/// `GET /queues/{name}/pause`
+pub(crate) async fn pause(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path((name, verb)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    if verb != "pause" {
+        return Err(Refusal::NoPage);
+    }
+    if check_queue(&name).is_err() {
+        return Err(Refusal::NoThing(format!("queue {}", pictured(&name))));
+    }
+    allow(&site, &visit, "Pausing")?;
+    let mut tx = site.read().await?;
+    let title = format!("Pause queue {name}?");
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
+    let known = queues::list(&mut tx, site.queue.schema()).await?;
+    let ready = known
+        .iter()
+        .find(|queue| queue.name == name)
+        .map_or(0, |queue| queue.ready);
+    let ready = counted(ready.unsigned_abs(), "job is ready", "jobs are ready");
+    let href = visit.links.one("queues", &name);
+    page(&Confirm {
+        frame,
+        lead: Html::new()
+            .strong(ready)
+            .text(" in ")
+            .user(&name)
+            .text(" now."),
+        points: vec![
+            "No more of its jobs start, in any process, until it is resumed.",
+            "Jobs that run go on, and jobs can still be enqueued.",
+        ],
+        action: format!("{href}/pause"),
+        button: format!("Pause {name}"),
+        is_danger: false,
+        back: href,
+    })
+}
+
+fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
+    match visit.may(Role::Operator, site) {
+        true => Ok(()),
+        false if site.is_read_only => Err(Refusal::read_only()),
+        false => Err(Refusal::needs(Role::Operator, doing, &visit.viewer)),
+    }
+}

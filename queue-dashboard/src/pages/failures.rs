@@ -1,0 +1,109 @@
+//! `/failures`: which few causes are behind the many failures?
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use queue_core::inspect::failures::{self, FailureGroup};
+use queue_core::inspect::stats;
+
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, ago, pictured};
+use crate::links::Links;
+use crate::refusal::Refusal;
+use crate::site::{COUNTED_MAX, Site};
+use crate::visit::Visit;
+use crate::words::{count, counted, grouped};
+
+/// How many of the newest failed jobs are grouped by their cause.
+pub(super) const CAUSES_OF_JOBS: u32 = 5_000;
+const CAUSES: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "failures.html")]
+struct Failures {
+    frame: Frame,
+    answer: Html,
+    causes: Vec<CauseRow>,
+}
+
+/// Failed jobs with one cause.
+pub(super) struct CauseRow {
+    pub(super) kind: String,
+    pub(super) error: String,
+    pub(super) href: String,
+    pub(super) count: String,
+    pub(super) first: Html,
+    pub(super) last: Html,
+    pub(super) sample: String,
+    pub(super) sample_href: String,
+}
+
+impl CauseRow {
+    pub(super) fn new(
+        cause: &FailureGroup,
+        site: &Site,
+        links: &Links,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let error = cause.error.as_deref().unwrap_or_default();
+        let shown = site.redaction.error(&cause.kind, error);
+        let mut filters = vec![("state", "failed"), ("kind", cause.kind.as_str())];
+        // A redacted error cannot be searched for: the address would show it.
+        if shown == error && !error.is_empty() {
+            filters.push(("error", error));
+        }
+        Self {
+            href: links.jobs(&filters),
+            error: pictured(&shown),
+            kind: pictured(&cause.kind),
+            count: grouped(cause.count.unsigned_abs()),
+            first: ago(cause.first_at, now),
+            last: ago(cause.last_at, now),
+            sample: format!("#{}", cause.sample),
+            sample_href: links.job(cause.sample),
+        }
+    }
+}
+
+pub(crate) async fn show(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+) -> Result<Response, Refusal> {
+    let mut tx = site.read().await?;
+    let schema = site.queue.schema();
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, "Failures").await?;
+    let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
+    let failed = states.failed;
+    let answer = match causes.first() {
+        None => Html::new().strong("No job is failed."),
+        Some(first) => {
+            let many = counted(causes.len() as u64, "cause is", "causes are");
+            let jobs = if failed.count == 1 { "job" } else { "jobs" };
+            let jobs = format!("{} failed {jobs}", count(failed));
+            let mut answer = Html::new().strong(format!("{many} behind {jobs}."));
+            answer = answer.text(format!(
+                " {} of them are of kind ",
+                grouped(first.count.unsigned_abs())
+            ));
+            answer = answer.user(&first.kind).text(".");
+            if failed.count > u64::from(CAUSES_OF_JOBS) {
+                let of = grouped(u64::from(CAUSES_OF_JOBS));
+                answer = answer.text(format!(" Only the newest {of} are grouped here."));
+            }
+            answer
+        }
+    };
+    page(&Failures {
+        answer,
+        causes: causes
+            .iter()
+            .map(|cause| CauseRow::new(cause, &site, &visit.links, signs.now))
+            .collect(),
+        frame,
+    })
+}

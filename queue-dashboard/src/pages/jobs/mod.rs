@@ -1,0 +1,342 @@
+//! `/jobs`: which jobs are these?
+
+mod filters;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
+use queue_core::inspect::stats::{self, StateCounts};
+use queue_core::inspect::{Count, JobSummary, jobs};
+use queue_core::{JobId, JobState};
+
+use crate::auth::Role;
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, ago, icon, pictured, user};
+use crate::links::Links;
+use crate::refusal::Refusal;
+use crate::site::{COUNTED_MAX, Site};
+use crate::visit::Visit;
+use crate::words::{count, counted, short};
+use filters::{Filters, Search, TABS, TEXTS, Tab, search};
+
+/// The most jobs on one page.
+const ROWS: u32 = 50;
+/// How many characters of arguments are shown.
+const ARGS_MAX: usize = 200;
+/// The most jobs that are counted beyond the page, if there are filters.
+const MATCHING_MAX: u32 = 1_000;
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct Jobs {
+    frame: Frame,
+    answer: Html,
+    tabs: Vec<TabLink>,
+    tab: Tab,
+    fields: Vec<Field>,
+    chips: Vec<Chip>,
+    problems: Vec<String>,
+    clear: String,
+    searched: String,
+    rows: Vec<JobRow>,
+    at_title: &'static str,
+    is_failed: bool,
+    is_first: bool,
+    older: Option<String>,
+    empty: String,
+}
+
+struct TabLink {
+    name: &'static str,
+    icon: Html,
+    href: String,
+    is_chosen: bool,
+    count: Option<String>,
+}
+
+/// A field of the filters.
+struct Field {
+    name: &'static str,
+    label: &'static str,
+    value: String,
+    hint: &'static str,
+}
+
+/// A filter in use, with the address without it.
+struct Chip {
+    label: &'static str,
+    value: Html,
+    without: String,
+}
+
+struct JobRow {
+    id: JobId,
+    href: String,
+    kind: String,
+    args: String,
+    error: String,
+    queue: Html,
+    queue_href: String,
+    priority: i16,
+    tags: Vec<String>,
+    at: Html,
+    under: String,
+    can_retry: bool,
+    retry_href: String,
+    discard_href: Option<String>,
+    cancel_href: Option<String>,
+}
+
+/// `GET /jobs`
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Refusal> {
+    let mut filters = Filters::read(&pairs);
+    let typed = pairs.iter().find(|(name, _)| name == "q");
+    let typed = typed.map_or("", |(_, text)| text.trim());
+    if !typed.is_empty() {
+        match search(typed) {
+            Search::Job(id) => return Ok(Redirect::to(&visit.links.job(id)).into_response()),
+            Search::Filters(texts) => {
+                filters.texts.extend(texts);
+                let href = visit.links.jobs(&filters.pairs(filters.tab.word));
+                return Ok(Redirect::to(&href).into_response());
+            }
+            Search::Unknown(why) => filters.problems.push(why),
+        }
+    }
+    show(&site, &visit, filters, typed).await
+}
+
+async fn show(
+    site: &Arc<Site>,
+    visit: &Visit,
+    mut filters: Filters,
+    typed: &str,
+) -> Result<Response, Refusal> {
+    let sees_args = visit.may_see_args(site);
+    let filter = filters.filter(sees_args, &site.redaction);
+    let filter = filter.map_err(|why| filters.problems.push(why)).ok();
+    let mut tx = site.read().await?;
+    let schema = site.queue.schema();
+    let (frame, signs) = Frame::new(site, visit, &mut tx, Page::Jobs, "Jobs").await?;
+    let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
+    let (mut found, mut matching) = (Vec::new(), Count::default());
+    if let Some(filter) = &filter {
+        let before = filters.before;
+        found = match sees_args {
+            true => jobs::list_with_args(&mut tx, schema, filter, before, ROWS).await?,
+            false => jobs::list(&mut tx, schema, filter, before, ROWS).await?,
+        };
+        matching = match (filters.texts.is_empty(), filters.tab.outcome) {
+            (true, None) if filters.tab.state != JobState::Finished => states.of(filters.tab.state),
+            _ => jobs::count(&mut tx, schema, filter, MATCHING_MAX).await?,
+        };
+    }
+    for job in &mut found {
+        job.redact(&site.redaction);
+    }
+    let links = &visit.links;
+    let is_operator = visit.may(Role::Operator, site);
+    let last = found.last().filter(|_| found.len() == ROWS as usize);
+    page(&Jobs {
+        answer: answer(&filters, matching),
+        tabs: tabs(&filters, &states, links),
+        fields: fields(&filters, sees_args),
+        chips: chips(&filters, links),
+        clear: links.jobs(&[("state", filters.tab.word)]),
+        searched: typed.to_owned(),
+        at_title: at_title(filters.tab),
+        is_failed: matches!(filters.tab.state, JobState::Failed | JobState::Scheduled),
+        is_first: filters.before.is_none(),
+        older: last.map(|last| {
+            let id = last.id.to_string();
+            let mut pairs = filters.pairs(filters.tab.word);
+            pairs.push(("before", &id));
+            links.jobs(&pairs)
+        }),
+        empty: empty(&filters),
+        rows: found
+            .iter()
+            .map(|job| JobRow::new(job, links, signs.now, is_operator))
+            .collect(),
+        tab: filters.tab,
+        problems: filters.problems,
+        frame,
+    })
+}
+
+fn answer(filters: &Filters, matching: Count) -> Html {
+    let word = filters.tab.word;
+    let (is, verb) = match (matching.count, word) {
+        (1, "finished") => ("job", "finished"),
+        (_, "finished") => ("jobs", "finished"),
+        (1, _) => ("job is", word),
+        (_, _) => ("jobs are", word),
+    };
+    let number = match matching.count {
+        0 => "No".to_owned(),
+        _ => count(matching),
+    };
+    let is = if matching.count == 0 {
+        is.replace("jobs are", "job is")
+    } else {
+        is.to_owned()
+    };
+    let mut answer = Html::new().strong(format!("{number} {is} {verb}"));
+    for (position, (name, value)) in filters.texts.iter().enumerate() {
+        let label = TEXTS
+            .iter()
+            .find(|(text, _)| text == name)
+            .map_or(*name, |(_, label)| *label);
+        answer = answer.text(if position == 0 { " with " } else { " and " });
+        answer = answer.text(lower(label)).text(" ").user(value);
+    }
+    answer.text(".")
+}
+
+fn lower(label: &str) -> String {
+    label.to_lowercase()
+}
+
+fn empty(filters: &Filters) -> String {
+    match (filters.before, filters.texts.is_empty()) {
+        (Some(_), _) => "No older job matches.".to_owned(),
+        (None, true) => format!("No job is {}.", filters.tab.word),
+        (None, false) => format!("No {} job matches all filters.", filters.tab.word),
+    }
+}
+
+fn tabs(filters: &Filters, states: &StateCounts, links: &Links) -> Vec<TabLink> {
+    let tabs = TABS.iter().map(|tab| TabLink {
+        name: tab.name,
+        icon: icon(tab.word),
+        href: links.jobs(&filters.pairs(tab.word)),
+        is_chosen: *tab == filters.tab,
+        // How many finished jobs have which outcome is not counted.
+        count: (tab.state != JobState::Finished).then(|| short(states.of(tab.state))),
+    });
+    tabs.collect()
+}
+
+fn fields(filters: &Filters, sees_args: bool) -> Vec<Field> {
+    let fields = TEXTS.iter().filter(|(name, _)| *name != "arg" || sees_args);
+    let fields = fields.map(|&(name, label)| Field {
+        name,
+        label,
+        value: filters.text(name).unwrap_or_default().to_owned(),
+        hint: if name == "arg" {
+            "path:value, as in invoice:INV-7"
+        } else {
+            ""
+        },
+    });
+    fields.collect()
+}
+
+fn chips(filters: &Filters, links: &Links) -> Vec<Chip> {
+    let chips = filters
+        .texts
+        .iter()
+        .enumerate()
+        .map(|(position, (name, value))| {
+            let mut pairs = filters.pairs(filters.tab.word);
+            // The state comes first.
+            pairs.remove(position + 1);
+            let label = TEXTS.iter().find(|(text, _)| text == name);
+            Chip {
+                label: label.map_or(*name, |(_, label)| *label),
+                value: user(value),
+                without: links.jobs(&pairs),
+            }
+        });
+    chips.collect()
+}
+
+fn at_title(tab: Tab) -> &'static str {
+    match tab.word {
+        "ready" => "Waits since",
+        "scheduled" => "Due",
+        "running" => "Runs since",
+        "blocked" => "Blocked since",
+        "failed" => "Failed",
+        _ => "Ended",
+    }
+}
+
+impl JobRow {
+    fn new(job: &JobSummary, links: &Links, now: DateTime<Utc>, is_operator: bool) -> Self {
+        let href = links.job(job.id);
+        let is_retried =
+            job.state == JobState::Failed || (job.state == JobState::Scheduled && job.attempt > 0);
+        let act =
+            |verb: &str, applies: bool| (applies && is_operator).then(|| format!("{href}/{verb}"));
+        let args = job.args.as_ref().map_or("", |args| args.get());
+        let mut shown: String = args.chars().take(ARGS_MAX).collect();
+        if shown.len() < args.len() {
+            shown.push('…');
+        }
+        Self {
+            id: job.id,
+            kind: pictured(&job.kind),
+            args: pictured(if shown == "null" { "" } else { &shown }),
+            error: pictured(job.error.as_deref().unwrap_or_default()),
+            queue: user(&job.queue),
+            queue_href: links.one("queues", &job.queue),
+            priority: job.priority,
+            tags: job.tags.iter().map(|tag| pictured(tag)).collect(),
+            at: ago(job.at, now),
+            under: match job.failures {
+                Some(failures) if failures > 0 => {
+                    format!("{failures} of {} spent", job.attempts_max)
+                }
+                _ if job.attempt > 0 => {
+                    counted(u64::from(job.attempt.unsigned_abs()), "attempt", "attempts")
+                }
+                _ => String::new(),
+            },
+            can_retry: is_operator && is_retried,
+            retry_href: format!("{href}/retry"),
+            discard_href: act("discard", job.state == JobState::Failed),
+            cancel_href: act(
+                "cancel",
+                !matches!(job.state, JobState::Failed | JobState::Finished),
+            ),
+            href,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_counts_and_names_the_filters() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let filters = Filters::read(&[pair("state", "failed"), pair("kind", "<send>")]);
+        let of = |count| Count {
+            count,
+            at_least: count > 1,
+        };
+        assert_eq!(
+            answer(&filters, of(1_000)).to_string(),
+            "<strong>&gt;1,000 jobs are failed</strong> with kind <bdi>&lt;send&gt;</bdi>."
+        );
+        let filters = Filters::read(&[]);
+        assert_eq!(
+            answer(&filters, of(0)).to_string(),
+            "<strong>No job is ready</strong>."
+        );
+        assert_eq!(
+            answer(&filters, of(1)).to_string(),
+            "<strong>1 job is ready</strong>."
+        );
+    }
+}

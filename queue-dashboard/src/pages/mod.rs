@@ -1,0 +1,16 @@
+//! The pages. Each reads with its own connection and changes nothing.
+//!
+//! Modules stand in order: each uses only those below it.
+
+pub(crate) mod confirm;
+pub(crate) mod help;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod limits;
+pub(crate) mod overview;
+pub(crate) mod recurring;
+
+pub(crate) mod failures;
+pub(crate) mod queues;
+
+pub(crate) mod processes;

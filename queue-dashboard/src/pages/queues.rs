@@ -1,0 +1,225 @@
+//! `/queues` and `/queues/{name}`: what is behind?
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use queue_core::check_queue;
+use queue_core::inspect::processes::{self, ProcessSummary};
+use queue_core::inspect::{QueueSummary, queues};
+
+use super::processes::{ProcessRow, is_alive, serves};
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, ago, badge, user};
+use crate::links::Links;
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+use crate::words::{brief, counted, grouped};
+
+/// After this time the oldest ready job is shown as late.
+const LATE_SECONDS: f64 = 600.0;
+/// The most queues on the page.
+const SHOWN_MAX: usize = 200;
+
+#[derive(Template)]
+#[template(path = "queues.html")]
+struct Queues {
+    frame: Frame,
+    answer: Html,
+    rows: Vec<QueueRow>,
+    more: usize,
+}
+
+#[derive(Template)]
+#[template(path = "queue.html")]
+struct One {
+    frame: Frame,
+    answer: Html,
+    row: QueueRow,
+    paused: Option<Html>,
+    processes: Vec<ProcessRow>,
+}
+
+/// A queue in a table. A number has a link to its jobs.
+pub(super) struct QueueRow {
+    pub(super) name: Html,
+    pub(super) href: String,
+    pub(super) badge: Html,
+    pub(super) is_paused: bool,
+    pub(super) oldest: String,
+    pub(super) oldest_class: &'static str,
+    pub(super) ready: (String, String),
+    pub(super) running: (String, String),
+    pub(super) scheduled: (String, String),
+    pub(super) blocked: (String, String),
+    pub(super) failed: (String, String),
+    pub(super) pause_href: String,
+    pub(super) resume_href: String,
+}
+
+impl QueueRow {
+    pub(super) fn new(queue: &QueueSummary, links: &Links) -> Self {
+        let name = queue.name.as_str();
+        let number = |state: &str, count: i64| {
+            let href = links.jobs(&[("state", state), ("queue", name)]);
+            (grouped(count.unsigned_abs()), href)
+        };
+        let is_late = queue
+            .latency_seconds
+            .is_some_and(|oldest| oldest >= LATE_SECONDS);
+        let is_paused = queue.paused_at.is_some();
+        let href = links.one("queues", name);
+        Self {
+            name: user(name),
+            badge: match (is_paused, is_late) {
+                (true, _) => badge("paused"),
+                (false, true) => badge("late"),
+                _ => Html::new(),
+            },
+            is_paused,
+            oldest: queue.latency_seconds.map(brief).unwrap_or_default(),
+            oldest_class: if is_late { "bad" } else { "" },
+            ready: number("ready", queue.ready),
+            running: number("running", queue.running),
+            scheduled: number("scheduled", queue.scheduled),
+            blocked: number("blocked", queue.blocked),
+            failed: number("failed", queue.failed),
+            pause_href: format!("{href}/pause"),
+            resume_href: format!("{href}/resume"),
+            href,
+        }
+    }
+}
+
+/// Puts queues that stand still first, then those whose oldest job waits longest.
+pub(super) fn order(queues: &mut [QueueSummary]) {
+    queues.sort_by(|one, other| {
+        let stands = |queue: &QueueSummary| queue.paused_at.is_some() && queue.ready > 0;
+        let oldest = |queue: &QueueSummary| queue.latency_seconds.unwrap_or(-1.0);
+        (stands(other).cmp(&stands(one)))
+            .then(oldest(other).total_cmp(&oldest(one)))
+            .then(one.name.cmp(&other.name))
+    });
+}
+
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+) -> Result<Response, Refusal> {
+    let mut tx = site.read().await?;
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
+    let mut queues = queues::list(&mut tx, site.queue.schema()).await?;
+    order(&mut queues);
+    page(&Queues {
+        frame,
+        answer: answer(&queues),
+        more: queues.len().saturating_sub(SHOWN_MAX),
+        rows: queues
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|queue| QueueRow::new(queue, &visit.links))
+            .collect(),
+    })
+}
+
+fn answer(queues: &[QueueSummary]) -> Html {
+    let paused: Vec<_> = queues
+        .iter()
+        .filter(|queue| queue.paused_at.is_some())
+        .collect();
+    let late = |queue: &&QueueSummary| {
+        queue.paused_at.is_none() && queue.latency_seconds.unwrap_or_default() >= LATE_SECONDS
+    };
+    let late = queues.iter().find(late);
+    let mut answer = match paused.as_slice() {
+        [] if queues.is_empty() => return Html::new().strong("No queue has been seen yet."),
+        [] if late.is_none() => return Html::new().strong("No queue is behind."),
+        [] => Html::new(),
+        [one] => Html::new()
+            .strong("One queue is paused:")
+            .text(" ")
+            .user(&one.name)
+            .text("."),
+        [first, rest @ ..] => {
+            let many = format!("{} queues are paused:", paused.len());
+            let rest = counted(rest.len() as u64, "other", "others");
+            Html::new()
+                .strong(many)
+                .text(" ")
+                .user(&first.name)
+                .text(format!(" and {rest}."))
+        }
+    };
+    if let Some(late) = late {
+        let oldest = brief(late.latency_seconds.unwrap_or_default());
+        answer = answer.text(" The oldest job in ").user(&late.name);
+        answer = answer.text(format!(" has waited for {oldest}."));
+    }
+    answer
+}
+
+/// `GET /queues/{name}`
+pub(crate) async fn one(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    if check_queue(&name).is_err() {
+        return Err(Refusal::NoThing(format!("queue {name}")));
+    }
+    let mut tx = site.read().await?;
+    let schema = site.queue.schema();
+    let title = format!("Queue {name}");
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
+    let mut known = queues::list(&mut tx, schema).await?.into_iter();
+    let queue = known.find(|queue| queue.name == name);
+    let queue = queue.ok_or_else(|| Refusal::NoThing(format!("queue {name}")))?;
+    let processes = processes::list(&mut tx, schema).await?;
+    let serving: Vec<_> = processes
+        .iter()
+        .filter(|process| serves(process, &name))
+        .collect();
+    page(&One {
+        frame,
+        answer: one_answer(&queue, &serving, &site),
+        row: QueueRow::new(&queue, &visit.links),
+        paused: queue.paused_at.map(|at| since(at, signs.now)),
+        processes: serving
+            .into_iter()
+            .map(|process| ProcessRow::new(process, &site, &visit.links, signs.now))
+            .collect(),
+    })
+}
+
+fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> Html {
+    Html::new().text("paused ").html(&ago(at, now))
+}
+
+fn one_answer(queue: &QueueSummary, serving: &[&ProcessSummary], site: &Site) -> Html {
+    let alive = serving
+        .iter()
+        .filter(|process| is_alive(process, site))
+        .count();
+    let ready = counted(queue.ready.unsigned_abs(), "job is ready", "jobs are ready");
+    match (queue.paused_at, alive) {
+        (Some(_), _) => Html::new()
+            .strong("It is paused.")
+            .text(format!(" {ready}, and none starts until it is resumed.")),
+        (None, 0) if queue.ready > 0 => Html::new()
+            .strong("No living process serves it.")
+            .text(format!(" {ready}, and none starts.")),
+        _ => match queue.latency_seconds {
+            None => Html::new().strong("No job waits in it."),
+            Some(oldest) => {
+                let oldest = brief(oldest);
+                Html::new()
+                    .strong(ready)
+                    .text(format!("; the oldest has waited for {oldest}."))
+            }
+        },
+    }
+}

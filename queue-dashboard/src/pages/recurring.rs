@@ -1,0 +1,312 @@
+//! `/recurring` and `/recurring/{name}`: did the last one happen, and when is the next?
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use queue_core::inspect::recurring;
+use queue_core::inspect::{
+    FiringDetails, RecurringJobDetails, RecurringJobSummary, spell_duration,
+};
+
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, ago, badge, exact, json, pictured, user};
+use crate::links::Links;
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+use crate::words::counted;
+
+/// The most schedules on the page, and firings of one.
+const SHOWN_MAX: usize = 200;
+const FIRINGS: u32 = 20;
+
+#[derive(Template)]
+#[template(path = "recurring.html")]
+struct Recurring {
+    frame: Frame,
+    answer: Html,
+    rows: Vec<Row>,
+    more: usize,
+}
+
+#[derive(Template)]
+#[template(path = "recurring_one.html")]
+struct One {
+    frame: Frame,
+    answer: Html,
+    name: Html,
+    badge: Html,
+    is_paused: bool,
+    acts_href: String,
+    upcoming: Vec<Upcoming>,
+    firings: Vec<FiringRow>,
+    args: Option<Html>,
+    facts: Vec<(&'static str, Html)>,
+}
+
+struct Row {
+    name: Html,
+    href: String,
+    words: String,
+    kind: Html,
+    is_paused: bool,
+    next: Html,
+    last_badge: Html,
+    last: Html,
+}
+
+struct Upcoming {
+    at: Html,
+    in_words: Html,
+}
+
+struct FiringRow {
+    badge: Html,
+    due: Html,
+    said: Html,
+}
+
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+) -> Result<Response, Refusal> {
+    let mut tx = site.read().await?;
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, "Recurring").await?;
+    let mut jobs = recurring::list(&mut tx, site.queue.schema()).await?;
+    jobs.sort_by_key(|job| (!is_wrong(job), job.paused_at.is_some(), job.next_at));
+    page(&Recurring {
+        frame,
+        answer: answer(&jobs),
+        more: jobs.len().saturating_sub(SHOWN_MAX),
+        rows: jobs
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|job| Row::new(job, &visit.links, signs.now))
+            .collect(),
+    })
+}
+
+/// Returns whether the last due time led to no job, though one was wanted.
+fn is_wrong(job: &RecurringJobSummary) -> bool {
+    matches!(job.last_outcome.as_deref(), Some("missed" | "failed"))
+}
+
+fn answer(jobs: &[RecurringJobSummary]) -> Html {
+    let all = jobs.len() as u64;
+    let wrong: Vec<_> = jobs.iter().filter(|job| is_wrong(job)).collect();
+    let paused = jobs.iter().filter(|job| job.paused_at.is_some()).count();
+    let mut answer = match wrong.first() {
+        None if all == 0 => return Html::new().strong("No job recurs."),
+        None if all == 1 => Html::new().strong("The one schedule did what it should."),
+        None => Html::new().strong(format!("All {all} schedules did what they should.")),
+        Some(first) => {
+            let well = all - wrong.len() as u64;
+            let answer =
+                Html::new().strong(format!("{well} of {all} schedules did what they should."));
+            let what = match first.last_outcome.as_deref() {
+                Some("missed") => " missed its last time.",
+                _ => " could not be enqueued.",
+            };
+            answer.text(" ").user(&first.name).text(what)
+        }
+    };
+    if paused > 0 {
+        let is = counted(paused as u64, "is", "are");
+        answer = answer.text(format!(" {is} paused."));
+    }
+    answer
+}
+
+impl Row {
+    fn new(job: &RecurringJobSummary, links: &Links, now: DateTime<Utc>) -> Self {
+        Self {
+            name: user(&job.name),
+            href: links.one("recurring", &job.name),
+            words: described(job.words.as_deref(), &job.schedule, &job.zone),
+            kind: user(&job.kind),
+            is_paused: job.paused_at.is_some(),
+            next: next(job.paused_at, job.next_at, now),
+            last_badge: outcome_badge(job.last_outcome.as_deref()),
+            last: match (job.last_due_at, job.last_job_id) {
+                (None, _) => Html::new().text("none yet"),
+                (Some(at), None) => ago(at, now),
+                (Some(at), Some(id)) => ago(at, now)
+                    .text(", job ")
+                    .link(&links.job(id), &format!("#{id}")),
+            },
+        }
+    }
+}
+
+fn described(words: Option<&str>, schedule: &str, zone: &str) -> String {
+    let words = words.map_or_else(|| pictured(schedule), str::to_owned);
+    format!("{words}, {}", pictured(zone))
+}
+
+fn next(
+    paused_at: Option<DateTime<Utc>>,
+    next_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Html {
+    match (paused_at, next_at) {
+        (Some(_), _) => badge("paused"),
+        (None, Some(at)) if at < now => Html::new()
+            .raw("<span class=\"warn\">due ")
+            .html(&ago(at, now))
+            .raw("</span>"),
+        (None, Some(at)) => ago(at, now),
+        (None, None) => Html::new().text("never"),
+    }
+}
+
+fn outcome_badge(outcome: Option<&str>) -> Html {
+    match outcome {
+        Some("enqueued") => badge("enqueued"),
+        Some("missed") => badge("missed"),
+        Some("failed") => badge("failed"),
+        Some(outcome) => Html::new()
+            .raw("<span class=\"state\">")
+            .text(outcome)
+            .raw("</span>"),
+        None => Html::new(),
+    }
+}
+
+/// `GET /recurring/{name}`
+pub(crate) async fn one(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let missing = || Refusal::NoThing(format!("recurring job {}", pictured(&name)));
+    let mut tx = site.read().await?;
+    let schema = site.queue.schema();
+    let job = recurring::show(&mut tx, schema, &name, FIRINGS)
+        .await?
+        .ok_or_else(missing)?;
+    let title = format!("Recurring {}", pictured(&name));
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, title).await?;
+    let links = &visit.links;
+    let args = site.redaction.args(&job.kind, &job.args);
+    page(&One {
+        frame,
+        answer: one_answer(&job, signs.now),
+        name: user(&job.name),
+        badge: if job.paused_at.is_some() {
+            badge("paused")
+        } else {
+            Html::new()
+        },
+        is_paused: job.paused_at.is_some(),
+        acts_href: links.one("recurring", &job.name),
+        upcoming: job
+            .upcoming
+            .iter()
+            .map(|at| upcoming(*at, signs.now))
+            .collect(),
+        firings: job
+            .firings
+            .iter()
+            .map(|firing| FiringRow::new(firing, links, signs.now))
+            .collect(),
+        args: visit.may_see_args(&site).then(|| json(&args)),
+        facts: facts(&job, links, signs.now),
+    })
+}
+
+fn upcoming(at: DateTime<Utc>, now: DateTime<Utc>) -> Upcoming {
+    Upcoming {
+        at: Html::new().text(at.format("%a %-d %b %Y %H:%M:%S")),
+        in_words: ago(at, now),
+    }
+}
+
+fn one_answer(job: &RecurringJobDetails, now: DateTime<Utc>) -> Html {
+    let words = described(job.words.as_deref(), &job.schedule, &job.zone);
+    let answer = Html::new().text("It runs ").strong(words);
+    match (job.paused_at, job.next_at) {
+        (Some(at), _) => answer
+            .text(", but is paused since ")
+            .html(&exact(at, now))
+            .text(" UTC."),
+        (None, Some(at)) if at < now => answer
+            .text(". It was due ")
+            .html(&ago(at, now))
+            .text(" and no scheduler has looked at it."),
+        (None, Some(at)) => answer.text("; next ").html(&ago(at, now)).text("."),
+        (None, None) => answer.text(" and has no time to come."),
+    }
+}
+
+impl FiringRow {
+    fn new(firing: &FiringDetails, links: &Links, now: DateTime<Utc>) -> Self {
+        let due = match firing.due_at {
+            Some(at) => exact(at, now),
+            None => Html::new()
+                .text("by hand at ")
+                .html(&exact(firing.fired_at, now)),
+        };
+        let mut said = Html::new();
+        if let Some(id) = firing.job_id {
+            said = said.text("job ").link(&links.job(id), &format!("#{id}"));
+        }
+        if let Some(reason) = &firing.reason {
+            let join = if said.is_empty() { "" } else { "; " };
+            said = said.text(join).user(reason);
+        }
+        if let Some(since) = firing.since {
+            said = said.text(" for all times since ").html(&exact(since, now));
+        }
+        Self {
+            badge: outcome_badge(Some(&firing.outcome)),
+            due,
+            said,
+        }
+    }
+}
+
+fn facts(
+    job: &RecurringJobDetails,
+    links: &Links,
+    now: DateTime<Utc>,
+) -> Vec<(&'static str, Html)> {
+    let text = |text: String| Html::new().text(text);
+    let source = match &job.source {
+        Some(source) => Html::new().text("declared by ").user(source),
+        None => text("added at run time".into()),
+    };
+    let mut facts = vec![
+        (
+            "Schedule",
+            Html::new()
+                .raw("<span class=\"mono\">")
+                .user(&job.schedule)
+                .raw("</span>"),
+        ),
+        ("Zone", user(&job.zone)),
+        (
+            "Kind",
+            Html::new().link(&links.jobs(&[("kind", &job.kind)]), &job.kind),
+        ),
+        (
+            "Queue",
+            Html::new().link(&links.one("queues", &job.queue), &job.queue),
+        ),
+        ("Missed", text(job.missed.clone())),
+        ("Overlap", text(job.overlap.clone())),
+        ("From", source),
+        ("Added", ago(job.created_at, now)),
+        ("Changed", ago(job.updated_at, now)),
+    ];
+    if job.jitter_seconds > 0.0 {
+        facts.push((
+            "Jitter",
+            text(format!("up to {}", spell_duration(job.jitter_seconds))),
+        ));
+    }
+    facts
+}

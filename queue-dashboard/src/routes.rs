@@ -1,0 +1,134 @@
+//! All addresses. The router is made of this table, and a test compares it with what it expects of each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, middleware};
+use queue_core::inspect::begin_read;
+use queue_core::migrate::{self, MIGRATIONS};
+
+use crate::acts;
+use crate::assets;
+use crate::auth::Role;
+use crate::guard::{guard, secure};
+use crate::live::{self, Hub};
+use crate::pages::{
+    confirm, failures, help, job, jobs, limits, overview, processes, queues, recurring,
+};
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+
+/// How long `/ready` waits for the database.
+const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// An address below the mount, and the role that it needs.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) role: Role,
+    handler: MethodRouter<Arc<Site>>,
+}
+
+fn page(path: &'static str, role: Role, handler: MethodRouter<Arc<Site>>) -> Route {
+    Route {
+        method: "GET",
+        path,
+        role,
+        handler,
+    }
+}
+
+fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
+    Route {
+        method: "POST",
+        path,
+        role: Role::Operator,
+        handler,
+    }
+}
+
+/// The addresses that need a viewer.
+pub(crate) fn table() -> Vec<Route> {
+    use Role::{Operator, Viewer};
+    vec![
+        page("/", Viewer, get(overview::show)),
+        page("/jobs", Viewer, get(jobs::list)),
+        page("/jobs/{id}", Viewer, get(job::show)),
+        page("/jobs/{id}/{verb}", Operator, get(confirm::job)),
+        act("/jobs/{id}/{verb}", post(acts::jobs::act)),
+        page("/failures", Viewer, get(failures::show)),
+        page("/queues", Viewer, get(queues::list)),
+        page("/queues/{name}", Viewer, get(queues::one)),
+        page("/queues/{name}/{verb}", Operator, get(confirm::pause)),
+        act("/queues/{name}/{verb}", post(acts::queues::act)),
+        page("/limits", Viewer, get(limits::list)),
+        page("/recurring", Viewer, get(recurring::list)),
+        page("/recurring/{name}", Viewer, get(recurring::one)),
+        act("/recurring/{name}/{verb}", post(acts::recurring::act)),
+        page("/processes", Viewer, get(processes::list)),
+        page("/processes/{id}", Viewer, get(processes::one)),
+        page("/help", Viewer, get(help::show)),
+        page("/display", Viewer, get(help::display)),
+    ]
+}
+
+/// Makes the router of everything below the mount.
+pub(crate) fn router(site: &Arc<Site>) -> Router {
+    let pages = table().into_iter().fold(Router::new(), |router, route| {
+        router.route(route.path, route.handler)
+    });
+    let pages = pages
+        .fallback(unknown)
+        .method_not_allowed_fallback(async || Refusal::NoMethod);
+    let guarded = |router: Router<Arc<Site>>| {
+        let guard = middleware::from_fn_with_state(Arc::clone(site), guard);
+        router.layer(guard).with_state(Arc::clone(site))
+    };
+    let hub = Arc::new(Hub::new(guarded(pages.clone()), site));
+    let live = Router::new()
+        .route("/live", get(live::events))
+        .layer(Extension(hub));
+    guarded(pages.merge(live))
+        .merge(probes(site))
+        .route("/assets/{name}", get(assets::serve))
+        .layer(middleware::from_fn(secure))
+}
+
+/// The addresses that answer everybody with a word.
+pub(crate) fn probes(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/up", get(async || word(StatusCode::OK, "up")))
+        .route("/ready", get(ready))
+        .with_state(Arc::clone(site))
+}
+
+async fn ready(State(site): State<Arc<Site>>) -> Response {
+    let read = async {
+        let mut tx = begin_read(site.queue.pool(), READY_WITHIN).await?;
+        migrate::status(&mut tx, site.queue.schema()).await
+    };
+    let known = MIGRATIONS.last().map_or(0, |last| last.version);
+    match tokio::time::timeout(READY_WITHIN, read).await {
+        Ok(Ok(status)) if status.version >= known => word(StatusCode::OK, "ready"),
+        Ok(Ok(_)) => word(StatusCode::SERVICE_UNAVAILABLE, "outdated"),
+        _ => word(StatusCode::SERVICE_UNAVAILABLE, "away"),
+    }
+}
+
+fn word(status: StatusCode, word: &'static str) -> Response {
+    let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, plain, format!("{word}\n")).into_response()
+}
+
+/// The mount with a slash at its end leads to the overview.
+async fn unknown(Extension(visit): Extension<Visit>) -> Response {
+    match visit.view.as_str() {
+        "/" => Redirect::to(&visit.links.root()).into_response(),
+        _ => Refusal::NoPage.into_response(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What all requests share.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use queue_core::inspect::begin_read;
+use queue_core::inspect::doctor::{self, Finding};
+use queue_core::recurring::Kinds;
+use queue_core::{Queue, Redaction};
+use sqlx::{Postgres, Transaction};
+use tokio::sync::watch;
+
+use crate::auth::{Gate, Role};
+use crate::sign::Signer;
+
+/// The most jobs of one state that are counted.
+pub(crate) const COUNTED_MAX: u32 = 100_000;
+/// How long a statement of a page may take.
+const STATEMENT_MAX: Duration = Duration::from_secs(2);
+/// How old the findings of the doctor may be, who reads all ready jobs.
+const FINDINGS_FOR: Duration = Duration::from_secs(5);
+
+/// The dashboard of one queue.
+pub(crate) struct Site {
+    pub(crate) queue: Queue,
+    pub(crate) redaction: Redaction,
+    /// The kinds of the program, whose rules jobs of recurring jobs follow.
+    pub(crate) kinds: Kinds,
+    pub(crate) dead_after: Duration,
+    /// The name of the place, such as `production`.
+    pub(crate) place: Option<String>,
+    /// The path that a proxy in front removes from addresses.
+    pub(crate) proxy_prefix: String,
+    pub(crate) is_read_only: bool,
+    /// Who sees the arguments of jobs.
+    pub(crate) args_for: Role,
+    pub(crate) gate: Gate,
+    pub(crate) signer: Signer,
+    /// Becomes true when streams must end.
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) findings: Mutex<Option<(Instant, Vec<Finding>)>>,
+}
+
+impl Site {
+    /// Makes the site of a queue, closed to all.
+    pub(crate) fn closed(queue: Queue) -> Self {
+        Self {
+            queue,
+            redaction: Redaction::default(),
+            kinds: Kinds::default(),
+            dead_after: Duration::from_secs(30),
+            place: None,
+            proxy_prefix: String::new(),
+            is_read_only: false,
+            args_for: Role::Viewer,
+            gate: Gate::closed(),
+            signer: Signer::new(Vec::new()),
+            closing: watch::Sender::new(false),
+            findings: Mutex::default(),
+        }
+    }
+
+    /// Begins the reads of a page.
+    pub(crate) async fn read(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        begin_read(self.queue.pool(), STATEMENT_MAX).await
+    }
+
+    /// Returns how long a process is silent before it is shown as that.
+    pub(crate) fn silent_after(&self) -> Duration {
+        self.dead_after / 2
+    }
+
+    /// Returns what keeps jobs from running, as of some seconds ago.
+    pub(crate) async fn findings(&self) -> Result<Vec<Finding>, sqlx::Error> {
+        let kept = || self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, findings)) = &*kept()
+            && at.elapsed() < FINDINGS_FOR
+        {
+            return Ok(findings.clone());
+        }
+        let mut tx = self.read().await?;
+        let findings = doctor::examine(&mut tx, self.queue.schema(), self.dead_after).await?;
+        *kept() = Some((Instant::now(), findings.clone()));
+        Ok(findings)
+    }
+
+    /// Returns where the database is, for people.
+    pub(crate) fn database(&self) -> String {
+        let options = self.queue.pool().connect_options();
+        let name = options.get_database().unwrap_or(options.get_username());
+        name.to_owned()
+    }
+
+    pub(crate) fn trust(&mut self, proxies: impl IntoIterator<Item = IpAddr>) {
+        let proxies = proxies.into_iter().map(|address| address.to_canonical());
+        self.gate.trusted_proxies.extend(proxies);
+    }
+}

@@ -1,0 +1,106 @@
+//! One request: who asks for which page, and how they like pages.
+
+use axum::http::HeaderMap;
+use axum::http::header::COOKIE;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
+
+use crate::auth::{Role, Viewer};
+use crate::links::Links;
+use crate::site::Site;
+
+/// The cookie with a message that the next page shows.
+pub(crate) const NOTE_COOKIE: &str = "queue_note";
+/// The cookie with the colours, `light` or `dark`.
+pub(crate) const THEME_COOKIE: &str = "queue_theme";
+
+/// A message about what was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) is_well: bool,
+    pub(crate) text: String,
+}
+
+#[derive(Clone)]
+pub(crate) struct Visit {
+    pub(crate) links: Links,
+    /// The path inside the dashboard, with the query.
+    pub(crate) view: String,
+    pub(crate) viewer: Viewer,
+    pub(crate) theme: Option<&'static str>,
+    pub(crate) note: Option<Note>,
+}
+
+impl Visit {
+    pub(crate) fn may_see_args(&self, site: &Site) -> bool {
+        self.viewer.role >= site.args_for
+    }
+
+    /// Returns whether the viewer is shown acts of a role.
+    pub(crate) fn may(&self, role: Role, site: &Site) -> bool {
+        self.viewer.role >= role && !site.is_read_only
+    }
+
+    pub(crate) fn token(&self, site: &Site) -> String {
+        site.signer.form_token(&self.viewer.name, Utc::now())
+    }
+}
+
+/// Returns the value of a cookie.
+pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let headers = headers.get_all(COOKIE).iter();
+    let mut pairs = headers
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value)
+}
+
+pub(crate) fn theme(headers: &HeaderMap) -> Option<&'static str> {
+    match cookie(headers, THEME_COOKIE)? {
+        "light" => Some("light"),
+        "dark" => Some("dark"),
+        _ => None,
+    }
+}
+
+impl Note {
+    pub(crate) fn well(text: impl Into<String>) -> Self {
+        Self {
+            is_well: true,
+            text: text.into(),
+        }
+    }
+
+    pub(crate) fn warning(text: impl Into<String>) -> Self {
+        Self {
+            is_well: false,
+            text: text.into(),
+        }
+    }
+
+    /// Returns the value of the cookie, signed for a viewer.
+    pub(crate) fn signed(&self, site: &Site, viewer: &Viewer) -> String {
+        let kind = if self.is_well { '+' } else { '-' };
+        let message = URL_SAFE_NO_PAD.encode(format!("{kind}{}", self.text));
+        let signature = site.signer.message(&viewer.name, &message);
+        format!("{message}.{signature}")
+    }
+
+    /// Reads the cookie, if it is ours.
+    pub(crate) fn read(headers: &HeaderMap, site: &Site, viewer: &Viewer) -> Option<Self> {
+        let (message, signature) = cookie(headers, NOTE_COOKIE)?.split_once('.')?;
+        if !site.signer.is_message(&viewer.name, message, signature) {
+            return None;
+        }
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(message).ok()?).ok()?;
+        let is_well = text.starts_with('+');
+        Some(Self {
+            is_well,
+            text: text.get(1..)?.to_owned(),
+        })
+    }
+}
