@@ -2,14 +2,18 @@
 //! signal stops both.
 //!
 //! ```sh
+//! export QUEUE_DASHBOARD_USER=mira QUEUE_DASHBOARD_PASSWORD=open    # for http://127.0.0.1:3000/ops/jobs
 //! DATABASE_URL=postgres://localhost/app cargo run --package queue-worker --example web
 //! curl -d '{"item": "cup"}' -H 'content-type: application/json' http://127.0.0.1:3000/orders
 //! ```
+
+use std::net::SocketAddr;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use queue_worker::dashboard::Dashboard;
 use queue_worker::{App, BoxError, Cx, Job, Perform, Process, Queue, Settings, pool_options};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -108,9 +112,14 @@ async fn main() -> anyhow::Result<()> {
     println!("http://{}", listener.local_addr()?);
 
     let working = tokio::spawn(process.run_until(stop.clone().cancelled_owned()));
+    // The pages at /ops/jobs are closed until QUEUE_DASHBOARD_USER and QUEUE_DASHBOARD_PASSWORD are set.
+    let dashboard =
+        Dashboard::from_environment(queue.clone())?.closing(stop.clone().cancelled_owned());
     let router = Router::new()
         .route("/orders", post(order))
-        .with_state(queue);
+        .with_state(queue)
+        .nest("/ops/jobs", dashboard.router())
+        .into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .await;

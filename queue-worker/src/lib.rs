@@ -81,6 +81,8 @@ pub use queue_core::{
     check_tag, is_not_migrated, is_read_only, is_transient, redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
+#[cfg(feature = "dashboard")]
+pub use queue_dashboard as dashboard;
 pub use stop::Stop;
 
 /// Compiles the example in the README.

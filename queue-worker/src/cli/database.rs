@@ -18,6 +18,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the statements of commands rely on, whatever the default of the database is.
 const SETTING: &str = "set default_transaction_isolation = 'read committed'";
 
+/// How long a page waits for a connection, and how many there are.
+#[cfg(feature = "dashboard")]
+const DASHBOARD_PATIENCE: Duration = Duration::from_secs(3);
+#[cfg(feature = "dashboard")]
+const DASHBOARD_CONNECTIONS: u32 = 8;
+
 const POOLED: &str = "the database URL leads to a pooler in transaction mode, which only `start` can use: give \
     the URL of the server itself with `--database-url`, or as QUEUE_LISTEN_URL";
 
@@ -97,6 +103,21 @@ impl Database {
     /// Makes a handle to enqueue with, which connects to the server when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
         self.queue_on(self.server.as_ref().unwrap_or(&self.options), 0)
+    }
+
+    /// Makes the handle of a dashboard, which shows a page when the database is away.
+    #[cfg(feature = "dashboard")]
+    pub(super) async fn queue_of_dashboard(&self) -> Result<Queue, Failure> {
+        let options = self.server.as_ref().unwrap_or(&self.options);
+        let pool = PgPoolOptions::new()
+            .max_connections(DASHBOARD_CONNECTIONS)
+            .acquire_timeout(DASHBOARD_PATIENCE)
+            .connect_lazy_with(options.clone().application_name("queue dashboard"));
+        let queue = Queue::new(pool).in_schema(self.schema.name())?;
+        Ok(match self.server.is_none() && self.is_pooled().await {
+            true => queue.transaction_pooler(),
+            false => queue,
+        })
     }
 
     /// Makes the handle of a process, which finds out whether there is a pooler. Its pool, which the

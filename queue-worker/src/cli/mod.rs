@@ -23,6 +23,8 @@
 
 mod check;
 mod completions;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod dev;
 mod doctor;
 mod enqueue;
@@ -143,6 +145,9 @@ enum Command {
     /// Finds what keeps jobs from running, and says what to do
     #[command(after_help = doctor::HELP)]
     Doctor,
+    /// Serves the pages that show jobs and change them
+    #[cfg(feature = "dashboard")]
+    Dashboard(dashboard::Command),
     /// Starts a private Postgres, migrates it, and runs jobs: for development
     Dev(dev::Dev),
     /// Prints a completion script for a shell
@@ -266,6 +271,8 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Processes => processes::run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
+        #[cfg(feature = "dashboard")]
+        Command::Dashboard(command) => command.run(&global, app).await,
         Command::Dev(command) => command.run(&global, program).await,
         Command::Completions(completions) => {
             completions.run(commands(&program_name(), program.version))

@@ -13,6 +13,7 @@ mod cli_program;
 mod commands;
 mod completing;
 mod cut_connections;
+mod dashboard;
 mod database_trouble;
 mod doctor;
 mod embedded;

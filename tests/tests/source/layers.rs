@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-const CRATES: [&str; 2] = ["queue-core", "queue-worker"];
+const CRATES: [&str; 3] = ["queue-core", "queue-dashboard", "queue-worker"];
 
 #[test]
 fn no_module_uses_one_above_it() {

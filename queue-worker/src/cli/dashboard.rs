@@ -1,0 +1,114 @@
+//! `queue dashboard`: serves the pages that show jobs and change them.
+
+use std::io::{IsTerminal, stdin};
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use queue_dashboard::{Dashboard, PATH, hash_password};
+use tokio::net::TcpListener;
+
+use super::output::{print, say};
+use super::{Database, Exit, Failure, Global};
+use crate::app::{App, State};
+use crate::stop::{Stop, stop_on_signals};
+
+const HELP: &str = "\
+Examples:
+  export QUEUE_DASHBOARD_USER=mira
+  export QUEUE_DASHBOARD_PASSWORD=$(queue dashboard hash)
+  queue dashboard                              at http://127.0.0.1:8080/ops/jobs
+  queue dashboard --listen 0.0.0.0:8080        for others; put a proxy with TLS in front
+
+Environment: QUEUE_DASHBOARD_USER and QUEUE_DASHBOARD_PASSWORD (plain, or an argon2 hash) open it;
+without them every page is closed. QUEUE_DASHBOARD_ROLE is the role of that user (viewer, operator
+or admin), QUEUE_DASHBOARD_READ_ONLY=true changes nothing, QUEUE_DASHBOARD_PLACE names the place,
+QUEUE_DASHBOARD_TRUSTED_PROXIES names proxies whose X-Forwarded-For counts,
+QUEUE_DASHBOARD_PROXY_PREFIX is the path that a proxy removes, and QUEUE_DASHBOARD_SECRET signs
+forms.
+
+/up and /ready answer everybody with a status and a word, for load balancers.";
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct Command {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    /// The address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Reads a password from the standard input, and prints its argon2 hash
+    Hash,
+}
+
+impl Command {
+    pub(super) async fn run<S: State>(
+        self,
+        global: &Global,
+        app: &App<S>,
+    ) -> Result<Exit, Failure> {
+        match self.command {
+            Some(Sub::Hash) => hash(),
+            None => serve(global, app, self.listen).await,
+        }
+    }
+}
+
+fn hash() -> Result<Exit, Failure> {
+    if stdin().is_terminal() {
+        say("Type the password, which is shown, and press Enter:");
+    }
+    let mut password = String::new();
+    let read = stdin().read_line(&mut password);
+    read.context("could not read the password")?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Failure::usage("there is no password on the standard input"));
+    }
+    print(hash_password(password).map_err(Failure::usage)?)?;
+    Ok(Exit::Fine)
+}
+
+async fn serve<S: State>(
+    global: &Global,
+    app: &App<S>,
+    listen: SocketAddr,
+) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let queue = Database::configured(&config)?.queue_of_dashboard().await?;
+    let stop = Stop::new();
+    let dashboard = Dashboard::from_environment(queue).map_err(Failure::usage)?;
+    let is_open = dashboard.is_open();
+    let router = dashboard
+        .redaction(config.settings.redact.redaction())
+        .dead_after(config.settings.process.dead_after)
+        .kinds(app.known_kinds())
+        .closing(asked(stop.clone()))
+        .alone();
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("could not listen on {listen}"))?;
+    let address = listener.local_addr().context("could not listen")?;
+    print(format!("http://{address}{PATH}"))?;
+    if !is_open {
+        say(
+            "the dashboard is closed: set QUEUE_DASHBOARD_USER and QUEUE_DASHBOARD_PASSWORD, and \
+             start it again",
+        );
+    }
+    tokio::spawn(stop_on_signals(stop.clone()));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(asked(stop.clone()));
+    tokio::select! {
+        served = serving => served.context("could not serve the dashboard")?,
+        () = stop.asked_at_once() => {}
+    }
+    Ok(Exit::Fine)
+}
+
+async fn asked(stop: Stop) {
+    stop.asked().await;
+}

@@ -1,0 +1,201 @@
+//! What buttons do.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use queue_core::recurring::{RecurringJob, add};
+use queue_core::schedule::Tz;
+use queue_core::{NewJob, Options};
+use queue_tests::world::World;
+use queue_worker::dashboard::{Dashboard, Role, Viewer};
+use serde_json::json;
+
+use super::{Site, enqueue, fail};
+
+#[tokio::test]
+async fn a_failed_job_is_retried_and_the_next_page_says_so() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let job = enqueue(&world, "charge", &json!({}), Options::new()).await;
+    fail(&world, job, "503 Service Unavailable").await;
+    let page = format!("/jobs/{job}");
+    assert!(site.page(&page).await.contains("503 Service Unavailable"));
+
+    let answer = site.press(&page, &format!("{page}/retry")).await;
+
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(answer.header("location"), format!("/ops/jobs/jobs/{job}"));
+    assert_eq!(world.state(job).await, "ready");
+    let cookie = answer
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let show = async |cookie: &str| {
+        let request = Request::builder()
+            .uri(answer.header("location"))
+            .header("cookie", cookie);
+        site.request(request.body(Body::empty()).unwrap()).await
+    };
+    let shown = show(&cookie).await;
+    assert!(
+        shown
+            .text
+            .contains(&format!("Retried job {job}: it is ready.")),
+        "{}",
+        shown.text
+    );
+    assert!(shown.header("set-cookie").contains("Max-Age=0"));
+    let forged = show(&format!("{}0", cookie)).await;
+    assert!(!forged.text.contains("Retried job"));
+}
+
+#[tokio::test]
+async fn jobs_are_discarded_cancelled_and_run_after_a_page_that_asks() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let failed = enqueue(&world, "a", &json!({}), Options::new()).await;
+    let ready = enqueue(&world, "b", &json!({}), Options::new()).await;
+    fail(&world, failed, "no").await;
+
+    for (job, verb, asked) in [
+        (failed, "discard", "It never runs again"),
+        (ready, "cancel", "If it waits, it ends at once"),
+    ] {
+        let path = format!("/jobs/{job}/{verb}");
+        let asks = site.page(&path).await;
+        assert!(asks.contains(asked), "{asks}");
+        assert_eq!(site.press(&path, &path).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(world.state(job).await, "finished");
+    }
+    let outcomes = "select string_agg(outcome::text, ' ' order by job_id) from queue.finished";
+    assert_eq!(world.value::<String>(outcomes).await, "discarded cancelled");
+}
+
+#[tokio::test]
+async fn a_queue_is_paused_and_resumed() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    enqueue(&world, "send", &json!({}), Options::new().queue("mail/eu")).await;
+    assert!(
+        site.page("/queues/mail%2Feu/pause")
+            .await
+            .contains("1 job is ready")
+    );
+
+    site.press("/queues/mail%2Feu/pause", "/queues/mail%2Feu/pause")
+        .await;
+    let paused = site.page("/queues/mail%2Feu").await;
+    let overview = site.page("").await;
+    site.press("/queues", "/queues/mail%2Feu/resume").await;
+    let resumed = site.page("/queues").await;
+
+    assert!(paused.contains("It is paused."), "{paused}");
+    assert!(overview.contains("1 paused"), "{overview}");
+    assert!(!resumed.contains("1 paused"), "{resumed}");
+}
+
+#[tokio::test]
+async fn a_recurring_job_is_run_paused_and_resumed() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let job = NewJob::untyped("tidy", &json!({}), Options::new());
+    let nightly = RecurringJob::of("nightly", "every day at 2am", job).unwrap();
+    let mut conn = world.pool().acquire().await.unwrap();
+    add(&mut conn, world.queue.schema(), &nightly, Tz::UTC)
+        .await
+        .unwrap();
+
+    let run = site
+        .press("/recurring/nightly", "/recurring/nightly/run")
+        .await;
+    assert_eq!(run.status, StatusCode::SEE_OTHER, "{}", run.text);
+    assert_eq!(world.count("ready").await, 1);
+    site.press("/recurring", "/recurring/nightly/pause").await;
+    assert!(
+        site.page("/recurring/nightly")
+            .await
+            .contains("but is paused since")
+    );
+    site.press("/recurring", "/recurring/nightly/resume").await;
+    assert!(
+        site.page("/recurring")
+            .await
+            .contains("every day at 02:00, UTC")
+            || site.page("/recurring").await.contains(", UTC")
+    );
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_changes_nothing() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Admin);
+    let lena = Site::of(
+        Dashboard::new(world.queue.clone())
+            .authorize(|_| async { Some(Viewer::new("lena", Role::Admin)) }),
+    );
+    let job = enqueue(&world, "send", &json!({}), Options::new()).await;
+    let path = format!("/jobs/{job}/cancel");
+    let token = site.get(&path).await.token();
+    let hers = lena.get(&path).await.token();
+
+    for body in [
+        String::new(),
+        "token=1.00".to_owned(),
+        format!("token={hers}"),
+    ] {
+        assert_eq!(
+            site.send("POST", &path, &body).await.status,
+            StatusCode::FORBIDDEN,
+            "{body}"
+        );
+    }
+    let request = Request::post(format!("/ops/jobs{path}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::from(format!("token={token}")));
+    assert_eq!(
+        site.request(request.unwrap()).await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(world.state(job).await, "ready");
+}
+
+#[tokio::test]
+async fn two_dashboards_with_the_same_password_accept_each_others_forms() {
+    let world = World::new().await;
+    let site = || {
+        let dashboard = Dashboard::new(world.queue.clone())
+            .login("mira", "open")
+            .unwrap();
+        Site::of(dashboard).signed_in("mira", "open")
+    };
+    let job = enqueue(&world, "send", &json!({}), Options::new()).await;
+    let path = format!("/jobs/{job}/cancel");
+    let token = site().get(&path).await.token();
+
+    let answer = site().send("POST", &path, &format!("token={token}")).await;
+
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    assert_eq!(world.state(job).await, "finished");
+}
+
+#[tokio::test]
+async fn a_dashboard_that_only_reads_changes_nothing() {
+    let world = World::new().await;
+    let dashboard = Dashboard::new(world.queue.clone())
+        .authorize(|_| async { Some(Viewer::new("mira", Role::Admin)) })
+        .read_only();
+    let site = Site::of(dashboard);
+    let job = enqueue(&world, "send", &json!({}), Options::new()).await;
+
+    let page = site.page(&format!("/jobs/{job}")).await;
+    let answer = site
+        .press(&format!("/jobs/{job}"), &format!("/jobs/{job}/cancel"))
+        .await;
+
+    assert!(!page.contains("Cancel…"), "{page}");
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text.contains("read-only"), "{}", answer.text);
+    assert_eq!(world.state(job).await, "ready");
+}

@@ -1,0 +1,86 @@
+//! Names, arguments and errors that try to become part of a page.
+
+use queue_core::{NewJob, Options};
+use queue_tests::world::World;
+use queue_worker::dashboard::Role;
+use serde_json::json;
+
+use super::{Site, fail};
+
+const SCRIPT: &str = "<script>alert(\"x\")</script>";
+const ATTRIBUTE: &str = "\" onmouseover=\"alert(1)\" x='";
+const DIRECTION: &str = "\u{202e}gnp.exe";
+
+/// Rows as another program may have written them: the checks of names are in our code, not in the tables.
+async fn hostile(world: &World) -> i64 {
+    let args = json!({SCRIPT: [ATTRIBUTE, DIRECTION, "</pre>", 12345], "n": "\u{1}"});
+    let job = NewJob::untyped("kind", &args, Options::new().tag("tag"));
+    let job = world.queue.enqueue_all([job]).await.unwrap()[0].id();
+    fail(
+        world,
+        job,
+        &format!("{SCRIPT}{ATTRIBUTE}{DIRECTION}\nmore {SCRIPT}"),
+    )
+    .await;
+    let id = job.0;
+    let text = format!("{SCRIPT}{ATTRIBUTE}").replace('\'', "''");
+    for statement in [
+        format!("update queue.jobs set kind = '{text}', queue = '{text}', tags = array['{text}']"),
+        format!("update queue.failed set kind = '{text}', queue = '{text}'"),
+        format!("update queue.attempts set process = '{text}', backtrace = '0: a::b{text}'"),
+        format!("insert into queue.queues (name, paused_at) values ('{text}', now())"),
+        format!("insert into queue.limits (name, slots, declared) values ('{text}', 3, false)"),
+        format!(
+            "insert into queue.processes (id, name, host, pid, version, details, started_at, heartbeat_at)
+             values ('00000000-0000-7000-8000-000000000001', '{text}', '{text}', 1, '{text}',
+                 jsonb_build_object('queues', jsonb_build_array('{text}'),
+                     'kinds', jsonb_build_array('{text}'), 'concurrency', 3), now(), now())"
+        ),
+    ] {
+        world.sql(&statement).await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn no_text_of_a_user_becomes_part_of_a_page() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Admin);
+    let job = hostile(&world).await;
+    let asked = "%3Cscript%3Ealert(%22x%22)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(1)";
+    for path in [
+        String::new(),
+        "/jobs".to_owned(),
+        "/jobs?state=failed".to_owned(),
+        format!(
+            "/jobs?state=failed&kind={asked}&queue={asked}&tag={asked}&error={asked}&arg={asked}"
+        ),
+        format!("/jobs?state={asked}&before={asked}&{asked}={asked}"),
+        format!("/jobs?q={asked}"),
+        format!("/jobs/{job}"),
+        format!("/jobs/{job}/discard"),
+        "/failures".to_owned(),
+        "/queues".to_owned(),
+        "/limits".to_owned(),
+        format!("/limits?after={asked}"),
+        "/recurring".to_owned(),
+        "/processes".to_owned(),
+        "/processes/00000000-0000-7000-8000-000000000001".to_owned(),
+        "/help".to_owned(),
+        format!("/queues/{asked}"),
+        format!("/jobs/{asked}"),
+        format!("/recurring/{asked}"),
+        format!("/processes/{asked}"),
+        format!("/{asked}"),
+    ] {
+        let page = site.get(&path).await.text;
+        assert!(!page.contains("<script>"), "{path}: {page}");
+        assert!(!page.contains("\" onmouseover=\""), "{path}: {page}");
+        assert!(!page.contains('\u{202e}'), "{path}: {page}");
+        assert!(!page.contains('\u{1}'), "{path}: {page}");
+        assert!(page.contains("</html>"), "{path}: {page}");
+    }
+    let page = site.page(&format!("/jobs/{job}")).await;
+    assert!(page.contains("&lt;script&gt;"), "{page}");
+    assert!(page.contains("&lt;U+202E&gt;gnp.exe"), "{page}");
+}

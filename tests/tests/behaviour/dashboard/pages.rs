@@ -1,0 +1,329 @@
+//! Every page with real data.
+
+use queue_core::recurring::{RecurringJob, add};
+use queue_core::schedule::Tz;
+use queue_core::{JobId, NewJob, Options};
+use queue_tests::world::{World, eventually, worker};
+use queue_worker::dashboard::{Dashboard, Role, Viewer};
+use queue_worker::{App, Cx, Job, Limits, Perform};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Site, enqueue, fail};
+
+/// A job that waits until it is cancelled, and of which one of an account runs at once.
+#[derive(Serialize, Deserialize)]
+struct Import {
+    account: i64,
+}
+
+impl Job for Import {
+    const KIND: &'static str = "import";
+
+    fn limits(&self) -> Limits {
+        Limits::key(format!("account/{}", self.account)).to(1)
+    }
+}
+
+impl Perform<()> for Import {
+    type Error = std::io::Error;
+
+    async fn perform(self, cx: Cx<()>) -> Result<(), std::io::Error> {
+        cx.cancelled().await;
+        Ok(())
+    }
+}
+
+fn assert_contains(page: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(page.contains(text), "no {text:?} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_queue_has_pages_that_say_what_to_do() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    for (path, text) in [
+        ("", "No job has been enqueued yet."),
+        ("/jobs", "No job is ready."),
+        ("/jobs?state=failed", "No job is failed."),
+        ("/failures", "No job is failed."),
+        ("/queues", "No queue has been seen yet."),
+        ("/limits", "No job waits for a key."),
+        ("/recurring", "No job recurs."),
+        ("/processes", "No process is alive."),
+        ("/help", "Who you are"),
+    ] {
+        assert_contains(&site.page(path).await, &[text]);
+    }
+}
+
+#[tokio::test]
+async fn running_and_blocked_jobs_are_explained() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let running = world.start(App::new(()).register::<Import>(), worker("*", 2));
+    let first = world
+        .queue
+        .enqueue(Import { account: 7 })
+        .await
+        .unwrap()
+        .id();
+    world.until("claimed", 1).await;
+    let second = world
+        .queue
+        .enqueue(Import { account: 7 })
+        .await
+        .unwrap()
+        .id();
+    world.until("blocked", 1).await;
+
+    let holds = site.page(&format!("/jobs/{first}")).await;
+    assert_contains(
+        &holds,
+        &[
+            "running for",
+            "account/7",
+            "1 at once",
+            "Cancel…",
+            "Claimed",
+        ],
+    );
+    let waits = site.page(&format!("/jobs/{second}")).await;
+    let because = "It is not running because its key";
+    assert_contains(
+        &waits,
+        &[
+            because,
+            &format!("#{first}"),
+            "Run anyway…",
+            "Everything that must be so",
+        ],
+    );
+    let limits = site.page("/limits").await;
+    assert_contains(
+        &limits,
+        &[
+            "1 job waits for 1 key.",
+            "account/7",
+            "1 of 1",
+            &format!("#{first}"),
+        ],
+    );
+    let processes = site.page("/processes").await;
+    assert_contains(&processes, &["The one process is well.", "1 of 2"]);
+    let process = processes.split("/ops/jobs/processes/").nth(1).unwrap();
+    let process = process.split('"').next().unwrap();
+    let process = site.page(&format!("/processes/{process}")).await;
+    assert_contains(&process, &["It is alive.", &format!("#{first}"), "import"]);
+    let queue = site.page("/queues/default").await;
+    assert_contains(&queue, &["Who serves it", "alive"]);
+    let overview = site.page("").await;
+    assert_contains(&overview, &["Jobs by state", "default", "1 of 2"]);
+    for tab in ["running", "blocked"] {
+        let list = site.page(&format!("/jobs?state={tab}")).await;
+        assert_contains(
+            &list,
+            &["import", &format!("1 job is {tab}"), "account&quot;: 7"],
+        );
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_job_shows_its_error_and_why_it_stays() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let args = json!({"invoice": 9_007_199_254_740_993_i64, "cardToken": "tok_1"});
+    let job = enqueue(&world, "charge", &args, Options::new().tag("eu")).await;
+    fail(&world, job, "503 Service Unavailable\ncaused by: token=abc").await;
+
+    let page = site.page(&format!("/jobs/{job}")).await;
+    assert_contains(
+        &page,
+        &[
+            "1 attempt of ",
+            ": <bdi>503 Service Unavailable</bdi>",
+            "It stays so until somebody retries it.",
+            "caused by: token=[redacted]",
+            "<span class=\"ours\">   0: shop::charge</span>",
+            "9007199254740993",
+            "<em class=\"hidden\">redacted</em>",
+            "Retry now",
+            "Discard…",
+        ],
+    );
+    assert!(
+        !page.contains("tok_1") && !page.contains("token=abc"),
+        "{page}"
+    );
+    let list = site
+        .page("/jobs?state=failed&kind=charge&error=service")
+        .await;
+    assert_contains(
+        &list,
+        &[
+            "1 job is failed",
+            "with kind",
+            "503 Service",
+            "Remove the filter Kind",
+        ],
+    );
+    let failures = site.page("/failures").await;
+    assert_contains(
+        &failures,
+        &[
+            "1 cause is behind 1 failed job.",
+            "503 Service",
+            "error=503%20Service",
+        ],
+    );
+    assert_contains(
+        &site.page("").await,
+        &["Why jobs are failed", "503 Service"],
+    );
+}
+
+#[tokio::test]
+async fn a_list_goes_on_with_older_jobs() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let jobs = (0..60).map(|_| NewJob::untyped("send", &json!({}), Options::new()));
+    let jobs = world.queue.enqueue_all(jobs).await.unwrap();
+    let row = |id: JobId| format!("id=\"job-{id}\"");
+    let (first, last) = (jobs[0].id(), jobs[59].id());
+
+    let newest = site.page("/jobs?kind=send").await;
+    let (before, rest) = newest.split_once("rel=\"next\" href=\"/ops/jobs").unwrap();
+    let older = rest
+        .split('"')
+        .next()
+        .unwrap()
+        .replace("&#38;", "&")
+        .replace("&amp;", "&");
+    let older = site.page(&older).await;
+
+    assert!(before.contains(&row(last)) && !before.contains(&row(first)));
+    assert!(
+        older.contains(&row(first)) && !older.contains(&row(last)),
+        "{older}"
+    );
+    assert!(!older.contains("rel=\"next\""));
+    assert!(newest.len() < 200_000, "{}", newest.len());
+}
+
+#[tokio::test]
+async fn a_search_leads_to_the_job_or_to_the_filters() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+
+    let job = site.get("/jobs?q=%234711").await;
+    let filters = site
+        .get("/jobs?state=failed&q=kind:send+error:%22timed+out%22")
+        .await;
+    let unknown = site.page("/jobs?q=colour:red").await;
+
+    assert_eq!(job.header("location"), "/ops/jobs/jobs/4711");
+    let location = "/ops/jobs/jobs?state=failed&kind=send&error=timed%20out";
+    assert_eq!(filters.header("location"), location);
+    assert_contains(&unknown, &["`colour` is no filter"]);
+}
+
+#[tokio::test]
+async fn arguments_are_for_those_who_may_see_them() {
+    let world = World::new().await;
+    let args = json!({"name": "Ada", "password": "hunter2"});
+    let job = enqueue(&world, "greet", &args, Options::new()).await;
+    let dashboard = |role| {
+        Dashboard::new(world.queue.clone())
+            .authorize(move |_| async move { Some(Viewer::new("mira", role)) })
+            .args_for(Role::Operator)
+    };
+    let (viewer, operator) = (
+        Site::of(dashboard(Role::Viewer)),
+        Site::of(dashboard(Role::Operator)),
+    );
+    for path in [
+        "/jobs".to_owned(),
+        format!("/jobs/{job}"),
+        "/jobs?arg=name:Ada".to_owned(),
+    ] {
+        assert!(
+            !viewer.page(&path).await.contains("&quot;name&quot;"),
+            "{path}"
+        );
+        let page = operator.page(&path).await;
+        assert!(
+            page.contains("&quot;name&quot;") && !page.contains("hunter2"),
+            "{path}: {page}"
+        );
+    }
+    let guess = operator.page("/jobs?arg=password:hunter2").await;
+    assert_contains(&guess, &["is redacted and cannot be searched"]);
+    assert_contains(
+        &operator.page("/jobs?arg=name:Ada").await,
+        &["1 job is ready"],
+    );
+}
+
+#[tokio::test]
+async fn recurring_jobs_show_their_times_and_outcomes() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let job = NewJob::untyped(
+        "tidy",
+        &json!({"secret": "x1", "dir": "/tmp"}),
+        Options::new(),
+    );
+    let nightly = RecurringJob::of("nightly", "every day at 2am", job).unwrap();
+    let mut conn = world.pool().acquire().await.unwrap();
+    add(&mut conn, world.queue.schema(), &nightly, Tz::UTC)
+        .await
+        .unwrap();
+
+    let list = site.page("/recurring").await;
+    let one = site.page("/recurring/nightly").await;
+
+    assert_contains(
+        &list,
+        &[
+            "The one schedule did what it should.",
+            "nightly",
+            "none yet",
+            "Run now",
+        ],
+    );
+    assert_contains(
+        &one,
+        &["It runs ", "Next times", "02:00:00", "/tmp", "redacted"],
+    );
+    assert!(!one.contains("x1"));
+}
+
+#[tokio::test]
+async fn a_silent_process_is_shown_as_that() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let running = world.start(App::new(()).register::<Import>(), worker("*", 1));
+    eventually("a process", async || world.count("processes").await == 1).await;
+    running.stop().await;
+    world
+        .sql(
+            "insert into queue.processes (id, name, host, pid, version, details, started_at, heartbeat_at)
+             values (gen_random_uuid(), 'worker-3', 'host', 1, '1', '{\"concurrency\": 5}',
+                 now() - interval '1 h', now() - interval '20 s')",
+        )
+        .await;
+
+    let page = site.page("/processes").await;
+
+    assert_contains(
+        &page,
+        &[
+            "One of 1 process is silent.",
+            "was last heard of 20s ago",
+            "1 silent",
+        ],
+    );
+}
