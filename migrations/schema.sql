@@ -255,6 +255,15 @@ CREATE TABLE queue.slots (
     CONSTRAINT slots_number_check CHECK ((number > 0))
 );
 
+CREATE TABLE queue.steps (
+    job_id bigint NOT NULL,
+    finished_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    occurrence integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    result json NOT NULL,
+    CONSTRAINT steps_occurrence_check CHECK ((occurrence > 0))
+);
+
 CREATE TABLE queue.unique_keys (
     key bytea NOT NULL,
     job_id bigint NOT NULL,
@@ -321,6 +330,9 @@ ALTER TABLE ONLY queue.scheduled
 
 ALTER TABLE ONLY queue.slots
     ADD CONSTRAINT slots_pkey PRIMARY KEY (key, number);
+
+ALTER TABLE ONLY queue.steps
+    ADD CONSTRAINT steps_pkey PRIMARY KEY (job_id, name, occurrence);
 
 ALTER TABLE ONLY queue.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);

@@ -20,6 +20,8 @@ pub mod look;
 pub mod migrate;
 pub mod recurring;
 #[doc(hidden)]
+pub mod steps;
+#[doc(hidden)]
 pub mod transitions;
 
 pub mod process;
@@ -44,7 +46,8 @@ pub use db::{begin, is_not_migrated, is_read_only, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
-    InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_tag,
+    InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
+    check_tag,
 };
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;

@@ -1,4 +1,4 @@
-//! The rule for names of queues, kinds, groups, recurring jobs and tags.
+//! The rule for names of queues, kinds, groups, recurring jobs, steps and tags.
 
 /// The most bytes a queue, a kind or a tag may have.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -71,6 +71,14 @@ pub fn check_recurring_job(name: &str) -> Result<(), InvalidName> {
 /// Refuses what [`check_queue`] refuses.
 pub fn check_tag(name: &str) -> Result<(), InvalidName> {
     check("tag", name)
+}
+
+/// Checks the name of a step, by the rule of [`check_queue`].
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses.
+pub fn check_step(name: &str) -> Result<(), InvalidName> {
+    check("step", name)
 }
 
 fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {

@@ -1,4 +1,5 @@
--- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts and keys.
+-- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts, steps and
+-- keys.
 with old as (
     select job_id
     from queue.failed
@@ -13,6 +14,8 @@ with old as (
     delete from queue.unique_keys where job_id = any (array(select job_id from old))
 ), cleared_bypasses as (
     delete from queue.bypasses where job_id = any (array(select job_id from old))
+), cleared_steps as (
+    delete from queue.steps where job_id = any (array(select job_id from old))
 ), cleared_jobs as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )

@@ -139,6 +139,13 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "finished_clear",
         "Index Cond: ((finished_at < ",
     ),
+    ("clear_finished", "steps_pkey", "Index Cond: (job_id = ANY"),
+    ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
+    (
+        "steps/record",
+        "claimed_pkey",
+        "Index Cond: (job_id = step.job_id)",
+    ),
     ("cancel", "ready_pkey", "Index Cond: (job_id = ANY"),
     ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
 ];

@@ -1,0 +1,108 @@
+//! The results of the finished steps of jobs.
+//!
+//! A job has a row per step, written once. Steps are *fenced* like the ends of runs: only the process
+//! that has claimed the job can record one, for the attempt that it claimed. A retry keeps them, and
+//! they are cleared together with their job.
+//!
+//! A first attempt has no steps, so only later ones read them: jobs without steps pay nothing.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use sqlx::postgres::PgBindIterExt as _;
+use sqlx::{FromRow, PgConnection};
+
+use crate::job::JobId;
+use crate::process::ProcessId;
+use crate::sql::Schema;
+use crate::transitions::Claim;
+
+const RECORD: &str = include_str!("record.sql");
+const LOAD: &str = include_str!("load.sql");
+
+/// The most bytes that the result of a step may have, as JSON.
+pub const RESULT_BYTES_MAX: usize = 256 * 1024;
+
+/// A step that has just finished.
+#[derive(Clone, Debug)]
+pub struct FinishedStep {
+    /// The claim of the run it belongs to.
+    pub claim: Claim,
+    /// Its name.
+    pub name: String,
+    /// The how-manieth of its name in the job it is, from 1.
+    pub occurrence: i32,
+    /// Its result, as JSON.
+    pub result: String,
+}
+
+/// What became of a step that was to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is recorded.
+    New,
+    /// It had been recorded before, maybe with another result, which stays.
+    Known,
+    /// The job no longer belongs to this run.
+    Lost,
+}
+
+/// Records steps, which are in the order of their jobs. Returns what became of each.
+pub async fn record(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    steps: &[FinishedStep],
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let held: Vec<(i64, bool)> = schema
+        .query_as(RECORD)
+        .bind(process.0)
+        .bind(steps.iter().map(|step| step.claim.job_id()).bind_iter())
+        .bind(steps.iter().map(|step| step.claim.attempt()).bind_iter())
+        .bind(steps.iter().map(|step| &*step.name).bind_iter())
+        .bind(steps.iter().map(|step| step.occurrence).bind_iter())
+        .bind(steps.iter().map(|step| &*step.result).bind_iter())
+        .fetch_all(conn)
+        .await?;
+    let mut recorded = vec![Recorded::Lost; steps.len()];
+    for (place, is_new) in held {
+        let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        if let Some(recorded) = recorded.get_mut(index) {
+            *recorded = if is_new {
+                Recorded::New
+            } else {
+                Recorded::Known
+            };
+        }
+    }
+    Ok(recorded)
+}
+
+/// A step that an earlier run of the job has finished.
+#[derive(Debug, FromRow)]
+pub struct StoredStep {
+    /// Its name.
+    pub name: String,
+    /// The how-manieth of its name in the job it is, from 1.
+    pub occurrence: i32,
+    /// Its result, as JSON.
+    #[sqlx(json)]
+    pub result: Box<RawValue>,
+    age_ms: i64,
+}
+
+impl StoredStep {
+    /// Returns how long ago it finished, when it was read.
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.age_ms).unwrap_or_default())
+    }
+}
+
+/// Reads the finished steps of a job.
+pub async fn load(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    job: JobId,
+) -> Result<Vec<StoredStep>, sqlx::Error> {
+    schema.query_as(LOAD).bind(job).fetch_all(conn).await
+}
