@@ -64,6 +64,7 @@ pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::run_error::RunError;
+pub use app::steps::StepError;
 pub use app::{App, InvalidApp};
 pub use config::Settings;
 pub use pool::pool_options;
@@ -101,6 +102,9 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/poolers.md")]
     mod poolers {}
+
+    #[doc = include_str!("../../docs/guides/steps.md")]
+    mod steps {}
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]

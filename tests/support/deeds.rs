@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue_worker::{App, Attempt, BoxError, Cx, Job, Next, Options, Perform, PerformBlocking};
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgExecutor, PgPool};
 
 /// What a job does once its run is recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub enum Deed {
     Long,
     /// Runs for ever, and ignores requests to stop.
     Stubborn,
+    /// Takes this many pairs of steps, of which the second writes in its transaction.
+    Steps(i32),
     /// Ends its process with an exit code.
     Exit,
     /// Aborts its process.
@@ -49,6 +51,7 @@ impl Ledger {
                  job_id bigint, attempt integer, pid integer,
                  began_at timestamptz default clock_timestamp(), ended_at timestamptz
              );
+             create table ledger.steps (job_id bigint, number integer, in_tx boolean);
              create table ledger.gates (name text);",
         )
         .execute(pool)
@@ -147,6 +150,15 @@ impl Perform<Ledger> for Deed {
                 return Err("asked to stop".into());
             }
             Self::Stubborn => std::future::pending().await,
+            Self::Steps(count) => {
+                for number in 1..=count {
+                    let pool = &cx.state().pool;
+                    cx.step("plain", async || note_step(pool, &cx, number, false).await)
+                        .await?;
+                    cx.step_tx("tx", async |tx| note_step(tx, &cx, number, true).await)
+                        .await?;
+                }
+            }
             Self::Exit => std::process::exit(1),
             Self::Abort => std::process::abort(),
         }
@@ -156,6 +168,23 @@ impl Perform<Ledger> for Deed {
     fn on_error(_: &BoxError, _: &Attempt) -> Next {
         Next::RetryAfter(Duration::from_millis(50))
     }
+}
+
+/// Writes that a step ran. By a pooler, statements may have no names.
+async fn note_step(
+    executor: impl PgExecutor<'_>,
+    cx: &Cx<Ledger>,
+    number: i32,
+    in_tx: bool,
+) -> Result<(), BoxError> {
+    sqlx::query("insert into ledger.steps (job_id, number, in_tx) values ($1, $2, $3)")
+        .bind(cx.job_id().0)
+        .bind(number)
+        .bind(in_tx)
+        .persistent(false)
+        .execute(executor)
+        .await?;
+    Ok(())
 }
 
 impl Job for Block {

@@ -13,6 +13,7 @@ use queue_core::{JobId, Queue};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoints::{RunSteps, StepService};
 use crate::connection::timely;
 
 /// The facts of one run of a job.
@@ -84,6 +85,8 @@ pub(crate) struct RunContext<S> {
     pub(crate) started: Instant,
     /// Whether the job has called [`Cx::complete_in`].
     pub(crate) has_completed: AtomicBool,
+    pub(crate) steps: RunSteps,
+    pub(crate) steps_shared: Arc<StepService>,
 }
 
 /// Why a job could not be completed in its own transaction.

@@ -21,8 +21,12 @@ pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
+pub(crate) mod steps;
+
 pub(crate) mod backoff;
 pub(crate) mod context;
+
+pub(crate) mod checkpoints;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///

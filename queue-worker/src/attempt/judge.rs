@@ -8,6 +8,7 @@ use queue_core::transitions::{AttemptError, Ending};
 
 use super::in_flight::StopReason;
 use crate::app::backoff::Backoff;
+use crate::app::checkpoints::Pause;
 use crate::app::context::Attempt;
 use crate::app::perform::Next;
 use crate::app::run_error::RunError;
@@ -51,6 +52,16 @@ pub(crate) fn judge(
             error,
             delay: backoff.wait(u32::from(attempt.failures.unsigned_abs()) + 1),
         },
+    }
+}
+
+/// Returns the end of a run that ended at the boundary of a step, unless it was stopped for another
+/// reason.
+pub(crate) fn paused(pause: Pause, stopped: Option<StopReason>) -> Option<End> {
+    match (pause, stopped) {
+        (_, Some(StopReason::Cancelled | StopReason::TimedOut)) => None,
+        (Pause::Interrupted, _) => Some(End::Release),
+        (Pause::Asleep(delay), _) => Some(End::Snooze { delay }),
     }
 }
 

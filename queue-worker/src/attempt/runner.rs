@@ -15,8 +15,9 @@ use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
 use super::in_flight::{InFlightJob, StopReason};
-use super::judge::{Verdict, cancelled_before_start, dropped, judge, uncommitted};
+use super::judge::{Verdict, cancelled_before_start, dropped, judge, paused, uncommitted};
 use crate::app::App;
+use crate::app::checkpoints::{RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
 use crate::app::handler::{Handler, Slot, Work};
 use crate::app::hooks::Hooks;
@@ -80,6 +81,7 @@ pub(crate) struct Runner<S> {
     /// The time between asking a job to stop and dropping it.
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
+    pub(crate) steps: Arc<StepService>,
 }
 
 impl<S: Send + Sync + 'static> Runner<S> {
@@ -142,6 +144,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
             token: in_flight.token.clone(),
             started: Instant::now(),
             has_completed: AtomicBool::new(false),
+            steps: RunSteps::default(),
+            steps_shared: Arc::clone(&self.steps),
         };
         let cx = Cx {
             inner: Arc::new(run),
@@ -159,6 +163,9 @@ impl<S: Send + Sync + 'static> Runner<S> {
             Ok(()) => return Verdict::Finish,
             Err(error) => (error, in_flight.stop_reason()),
         };
+        if let Some(end) = cx.pause().and_then(|pause| paused(pause, stopped)) {
+            return Verdict::End(end);
+        }
         let backoff = &handler.policy.backoff;
         Verdict::End(judge(error, cx.attempt(), backoff, stopped))
     }

@@ -17,15 +17,20 @@ use queue_core::JobId;
 use queue_core::transitions::Became;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::stuck::{STUCK_MAX, Stuck};
 use self::write::WriteError;
+use crate::app::checkpoints::Checkpoint;
 use crate::attempt::{Completion, Verdict};
 use crate::connection::{Connection, RetryDelay, logged};
 
 pub(crate) use self::announce::{EndedJob, announce};
+pub(crate) use self::checkpoints::{Checkpoints, STEPS_MAX};
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Recorder;
+
+mod checkpoints;
 
 mod stuck;
 mod write;
@@ -40,15 +45,23 @@ const BATCH_MAX: usize = 2_000;
 /// The number of parts into which a rejected group is split.
 const PARTS: usize = 16;
 
-/// Records completions until `closing` is cancelled and all that were sent are recorded.
+/// Records steps and completions, until `closing` is cancelled and all that were sent are recorded.
 pub(crate) async fn run(
     recorder: Recorder,
     connection: Connection,
     completions: mpsc::Receiver<Completion>,
+    steps: mpsc::Receiver<Checkpoint>,
     closing: CancellationToken,
 ) {
     let connection = connection.waiting_briefly();
     let second = connection.another();
+    let checkpoints = Checkpoints {
+        schema: recorder.schema.clone(),
+        process: recorder.process,
+        connection: connection.another(),
+    };
+    // A task of its own, so that completions do not wake it.
+    let recording = AbortOnDropHandle::new(tokio::spawn(checkpoints.run(steps, closing.clone())));
     let (stuck, rejected) = mpsc::channel(STUCK_MAX);
     let completer = Completer {
         recorder: &recorder,
@@ -59,6 +72,7 @@ pub(crate) async fn run(
         completer.run(completions, closing),
         stuck::retry(&recorder, second, rejected),
     );
+    let _panicked = recording.await;
 }
 
 struct Completer<'a> {

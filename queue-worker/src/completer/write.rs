@@ -27,6 +27,17 @@ pub(crate) enum WriteError {
     Rejected(sqlx::Error),
 }
 
+impl WriteError {
+    /// Classifies the error of a write on an open connection.
+    pub(super) fn of(error: sqlx::Error) -> Self {
+        if is_transient(&error) && !is_about_the_statement(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Rejected(error)
+        }
+    }
+}
+
 /// Records the outcomes of the runs of one process.
 pub(crate) struct Recorder {
     pub(crate) schema: Schema,
@@ -52,13 +63,7 @@ impl Recorder {
             .await
             .map_err(WriteError::Unavailable)?;
         let write = async |conn: &mut PgConnection| self.write(conn, group).await;
-        connection.run(write).await.map_err(|error| {
-            if is_transient(&error) && !is_about_the_statement(&error) {
-                WriteError::Unavailable(error)
-            } else {
-                WriteError::Rejected(error)
-            }
-        })
+        connection.run(write).await.map_err(WriteError::of)
     }
 
     async fn write(

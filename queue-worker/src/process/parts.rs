@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Process;
 use crate::app::State;
+use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::lookout::Lookout;
@@ -46,7 +47,13 @@ pub(super) struct Parts<S> {
 /// Starts all parts of a process.
 pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Parts<S> {
     let (completions, completed) = mpsc::channel(completer::QUEUE_MAX);
-    let shared = Arc::new(new_shared(process, id, completions, runs));
+    let (checkpoints, finished_steps) = mpsc::channel(completer::STEPS_MAX);
+    let steps = StepService {
+        checkpoints,
+        stop: runs.clone(),
+        is_sleep_short: false,
+    };
+    let shared = Arc::new(new_shared(process, id, completions, steps));
     let recorder = Recorder {
         schema: shared.schema.clone(),
         process: id,
@@ -57,7 +64,13 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         redaction: process.settings.redact.redaction(),
     };
     let closing = CancellationToken::new();
-    let completer = completer::run(recorder, process.connection(), completed, closing.clone());
+    let completer = completer::run(
+        recorder,
+        process.connection(),
+        completed,
+        finished_steps,
+        closing.clone(),
+    );
     let connection = process.connection();
     let context = ServiceContext {
         shared: Arc::new(SharedConnection::like(&connection)),
@@ -88,7 +101,7 @@ fn new_shared<S: State>(
     process: &Process<S>,
     id: ProcessId,
     completions: mpsc::Sender<Completion>,
-    runs: &Stop,
+    steps: StepService,
 ) -> Shared<S> {
     let schema = process.queue.schema().clone();
     let settings = &process.settings.process;
@@ -98,7 +111,8 @@ fn new_shared<S: State>(
             queue: process.queue.clone(),
             process: id,
             cancel_grace: settings.cancel_grace,
-            stop: runs.clone(),
+            stop: steps.stop.clone(),
+            steps: Arc::new(steps),
         },
         process: id,
         kinds: process.app.kinds(),

@@ -8,9 +8,12 @@ use chrono::Utc;
 use queue_core::process::ProcessId;
 use queue_core::{JobId, Queue};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::checkpoints::{RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
+use crate::stop::Stop;
 
 /// Returns the facts of the first of ten attempts. Tests may change its fields.
 pub fn attempt() -> Attempt {
@@ -60,7 +63,7 @@ pub fn cx<S>(state: S) -> Cx<S> {
 }
 
 /// Makes the context of an attempt. [`Cx::complete_in`] finds the job lost, because no process has
-/// claimed it.
+/// claimed it. Its steps do their work and are not recorded, and it does not sleep.
 pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
     let run = RunContext {
         state: Arc::new(state),
@@ -71,6 +74,12 @@ pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
         token: CancellationToken::new(),
         started: Instant::now(),
         has_completed: AtomicBool::new(false),
+        steps: RunSteps::default(),
+        steps_shared: Arc::new(StepService {
+            checkpoints: mpsc::channel(1).0,
+            stop: Stop::new(),
+            is_sleep_short: true,
+        }),
     };
     Cx {
         inner: Arc::new(run),

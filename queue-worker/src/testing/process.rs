@@ -16,11 +16,13 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::unblock::unblock;
 use queue_core::{Job, JobId, Outcome, Queue, Redaction};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
+use crate::app::checkpoints::StepService;
 use crate::app::{App, panics};
 use crate::attempt::{Completion, InFlight, Runner, StopReason};
-use crate::completer::{EndedJob, FreedKeys, Recorder, announce};
+use crate::completer::{Checkpoints, EndedJob, FreedKeys, Recorder, STEPS_MAX, announce};
 use crate::connection::{Connection, Target};
 use crate::stop::Stop;
 
@@ -87,16 +89,29 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             freed_keys: Arc::new(FreedKeys::default()),
             redaction: Redaction::default(),
         };
+        let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
         let runner = Runner {
             app: Arc::new(app),
             queue: queue.clone(),
             process,
             cancel_grace: CANCEL_GRACE,
             stop: Stop::new(),
+            steps: Arc::new(StepService {
+                checkpoints,
+                stop: Stop::new(),
+                is_sleep_short: true,
+            }),
         };
         let options = (*queue.pool().connect_options()).clone();
         let target = Arc::new(Target::new(options, queue.schema().clone()));
         let mut connection = Connection::new(&target, &[]);
+        let recording = Checkpoints {
+            schema: queue.schema().clone(),
+            process,
+            connection: connection.another(),
+        };
+        // Ends when this value is dropped, and with it the only sender.
+        tokio::spawn(recording.run(finished, CancellationToken::new()));
         let info = ProcessInfo {
             name: "test".to_owned(),
             ..ProcessInfo::default()

@@ -49,6 +49,7 @@ mod scan;
 mod schedulers;
 mod scheduling;
 mod shell;
+mod steps;
 mod test_databases;
 mod testing;
 mod unique;
