@@ -59,7 +59,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "recurring_unique",
         include_str!("../migrations/0010_recurring_unique.sql"),
     ),
-    migration(12, "steps", include_str!("../migrations/0012_steps.sql")),
+    migration(11, "steps", include_str!("../migrations/0011_steps.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

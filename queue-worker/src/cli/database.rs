@@ -109,7 +109,7 @@ impl Database {
     #[cfg(feature = "dashboard")]
     pub(super) async fn queue_of_dashboard(&self) -> Result<Queue, Failure> {
         let options = self.server.as_ref().unwrap_or(&self.options);
-        let pool = PgPoolOptions::new()
+        let pool = pool_options()
             .max_connections(DASHBOARD_CONNECTIONS)
             .acquire_timeout(DASHBOARD_PATIENCE)
             .connect_lazy_with(options.clone().application_name("queue dashboard"));

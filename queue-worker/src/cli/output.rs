@@ -75,12 +75,6 @@ pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
     print(text.context("could not write JSON")?)
 }
 
-/// Writes the arguments of a job, indented.
-pub(super) fn pretty(args: &RawValue) -> String {
-    let value = serde_json::from_str::<serde_json::Value>(args.get());
-    value.map_or_else(|_| args.to_string(), |value| format!("{value:#}"))
-}
-
 /// A column of a table: its title, and its cell in the row of an item.
 pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
 
