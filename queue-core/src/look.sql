@@ -10,7 +10,7 @@ select coalesce(array_agg(queue), '{}') as queues,
     (
         select ceil(extract(epoch from due_at - clock_timestamp()) * 1000)::bigint
         from queue.scheduled
-        where (due_at, job_id) > (coalesce($5, '-infinity'), $6)
+        where (due_at, job_id) > (coalesce($5::timestamptz, '-infinity'), $6)
         order by due_at, job_id
         limit 1
     ) as scheduled_in,

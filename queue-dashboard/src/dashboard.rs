@@ -29,7 +29,7 @@ pub const PATH: &str = "/ops/jobs";
 /// # use queue_dashboard::Dashboard;
 /// # fn example(queue: Queue) -> Result<axum::Router, queue_dashboard::InvalidDashboard> {
 /// let dashboard = Dashboard::from_environment(queue)?;
-/// let app = axum::Router::new().nest("/ops/jobs", dashboard.router());
+/// let app = axum::Router::new().nest_service("/ops/jobs", dashboard.router());
 /// # Ok(app)
 /// # }
 /// ```
@@ -262,7 +262,8 @@ impl Dashboard {
         self.site.gate.check.is_some() || self.site.gate.credentials.is_some()
     }
 
-    /// Returns the router, to nest under a path.
+    /// Returns the router, to mount with `nest_service` under any path; `nest` would miss the path with a slash
+    /// at its end.
     pub fn router(self) -> Router {
         router(&self.site())
     }
@@ -274,7 +275,7 @@ impl Dashboard {
         Router::new()
             .route("/", get(async || Redirect::to(PATH)))
             .merge(probes(&site))
-            .nest(PATH, router(&site))
+            .nest_service(PATH, router(&site))
     }
 
     fn site(mut self) -> Arc<Site> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, middleware};
 use queue_core::inspect::begin_read;
@@ -21,7 +21,6 @@ use crate::pages::{
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
-use crate::visit::Visit;
 
 /// How long `/ready` waits for the database.
 const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -83,7 +82,7 @@ pub(crate) fn router(site: &Arc<Site>) -> Router {
         router.route(route.path, route.handler)
     });
     let pages = pages
-        .fallback(unknown)
+        .fallback(async || Refusal::NoPage)
         .method_not_allowed_fallback(async || Refusal::NoMethod);
     let guarded = |router: Router<Arc<Site>>| {
         let guard = middleware::from_fn_with_state(Arc::clone(site), guard);
@@ -123,12 +122,4 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
 fn word(status: StatusCode, word: &'static str) -> Response {
     let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (status, plain, format!("{word}\n")).into_response()
-}
-
-/// The mount with a slash at its end leads to the overview.
-async fn unknown(Extension(visit): Extension<Visit>) -> Response {
-    match visit.view.as_str() {
-        "/" => Redirect::to(&visit.links.root()).into_response(),
-        _ => Refusal::NoPage.into_response(),
-    }
 }

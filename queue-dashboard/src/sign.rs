@@ -70,6 +70,9 @@ impl Signer {
     }
 
     fn is_signature(&self, purpose: &str, parts: &[&str], signature: &str) -> bool {
+        if !signature.len().is_multiple_of(2) {
+            return false;
+        }
         let bytes = (0..signature.len() / 2).map(|at| {
             let digits = signature.get(2 * at..2 * at + 2)?;
             u8::from_str_radix(digits, 16).ok()

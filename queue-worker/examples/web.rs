@@ -118,7 +118,7 @@ async fn main() -> anyhow::Result<()> {
     let router = Router::new()
         .route("/orders", post(order))
         .with_state(queue)
-        .nest("/ops/jobs", dashboard.router())
+        .nest_service("/ops/jobs", dashboard.router())
         .into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(stop.clone().cancelled_owned())

@@ -17,7 +17,7 @@ use super::state::Worker;
 use crate::app::State;
 use crate::connection::Connection;
 
-/// How often a busy worker sweeps, and how many times as long as a sweep it rests after one.
+/// How often a busy worker sweeps, and how many times as long as a sweep searched it rests after one.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 const SWEEP_REST: u32 = 20;
 const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
@@ -33,6 +33,8 @@ pub(crate) struct SweepLoop<S> {
     open: OpenTransactions,
     /// When the rest after the last sweep is over.
     rested_at: Instant,
+    /// How long the last answer took that needs no search: the distance to the database.
+    trip: Duration,
 }
 
 /// What the sweep loop does next.
@@ -49,6 +51,7 @@ impl<S: State> SweepLoop<S> {
         let mut sweeps = Self {
             open: OpenTransactions::new(Instant::now()),
             rested_at: Instant::now(),
+            trip: Duration::ZERO,
             claimer: Claimer { worker, connection },
         };
         // Only the second look has an end of the line from before its snapshot.
@@ -84,7 +87,9 @@ impl<S: State> SweepLoop<S> {
         let worker = Arc::clone(&self.claimer.worker);
         // Read before the look: transactions that are new in it have begun under this announcement.
         let announcement = worker.shared.idle.announcement();
+        let asked = Instant::now();
         let line = self.claimer.line_end().await?;
+        self.trip = asked.elapsed();
         // A claim that was under way at the look may have missed late jobs and be about to raise
         // the floors above them.
         drop(worker.floors.raising.lock().await);
@@ -108,7 +113,8 @@ impl<S: State> SweepLoop<S> {
         if self.claim_below(0).await? > 0 {
             worker.signals.wake.notify_one();
         }
-        let rest = (began.elapsed() * SWEEP_REST).min(SWEEP_REST_MAX);
+        let searched = began.elapsed().saturating_sub(self.trip);
+        let rest = (searched * SWEEP_REST).min(SWEEP_REST_MAX);
         self.rested_at = Instant::now() + rest;
         Ok(())
     }

@@ -190,6 +190,8 @@ async fn signals_of_one_second_count_as_one_and_a_later_term_ends_a_process_at_o
     until_runs(&world, "true", 4).await;
     for _ in 0..5 {
         victim.terminate();
+        // Signals that follow each other at once are merged by the system.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     world
         .until("processes where stopping_at is not null", 1)

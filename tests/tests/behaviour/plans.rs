@@ -109,7 +109,7 @@ const INDEXES: &[(&str, &str, &str)] = &[
     (
         "look",
         "ready_claim",
-        "Index Cond: ((ROW(queue, priority, track) > ",
+        "Index Cond: ((queue > other.queue) AND (queue < other.next_queue))",
     ),
     (
         "look",

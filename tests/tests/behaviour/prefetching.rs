@@ -87,12 +87,12 @@ impl Distant {
     }
 }
 
-/// Counts the claims that find jobs from now on, in the sequence `claims`.
+/// Counts the claims that find jobs from now on, in the sequence `public.claims`.
 async fn count_claims(world: &World) {
-    world.sql("create sequence claims").await;
+    world.sql("create sequence public.claims").await;
     world
         .sql(
-            "create function count_claim() returns trigger language plpgsql as $$
+            "create function public.count_claim() returns trigger language plpgsql as $$
              begin
                  if exists (select from claimed) then perform nextval('public.claims'); end if;
                  return null;
@@ -102,7 +102,7 @@ async fn count_claims(world: &World) {
     world
         .sql(
             "create trigger count_claim after insert on queue.claimed
-             referencing new table as claimed for each statement execute function count_claim()",
+             referencing new table as claimed for each statement execute function public.count_claim()",
         )
         .await;
 }
@@ -117,7 +117,7 @@ async fn a_process_far_from_its_database_needs_few_claims() {
     let process = Distant::start(&world, 32, Duration::from_millis(50));
     world.until("finished", 8_000).await;
 
-    let claims: i64 = world.value("select last_value from claims").await;
+    let claims: i64 = world.value("select last_value from public.claims").await;
     assert!(claims <= 50, "{claims} claims");
     process.stop().await;
 }

@@ -90,7 +90,10 @@ impl Perform<Stage> for Stepped {
                 noting(&cx, "two", async || Ok(())).await
             }
             Self::GatedInside => {
-                let pass = async || Ok(cx.state().pass("inside").await);
+                let pass = async || {
+                    cx.state().pass("inside").await;
+                    Ok(())
+                };
                 note_lost(&cx, noting(&cx, "one", pass).await)
             }
             Self::GatedTransaction => note_lost(&cx, insert(&cx, false).await),

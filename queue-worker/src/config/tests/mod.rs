@@ -325,13 +325,13 @@ fn a_named_file_must_exist() {
 #[test]
 fn secrets_are_not_shown_by_debug() {
     let config = Sources::with(
-        "[handlers.a]\nhttp = \"https://u:secret@x.example/?key=secret\"\nheaders.Authorization = \"secret\"\n\
-         [handlers.b]\ncommand = [\"x\"]\nenv.TOKEN = \"secret\"",
+        "[handlers.a]\nhttp = \"https://u:hidden@x.example/?key=hidden\"\nheaders.Authorization = \"hidden\"\n\
+         [handlers.b]\ncommand = [\"x\"]\nenv.TOKEN = \"hidden\"",
     )
-    .variable("DATABASE_URL", "postgres://u:secret@localhost/app")
+    .variable("DATABASE_URL", "postgres://u:hidden@localhost/app")
     .config();
     let shown = format!("{config:?}");
-    assert!(!shown.contains("secret"), "{shown}");
+    assert!(!shown.contains("hidden"), "{shown}");
     assert!(
         shown.contains("Authorization") && shown.contains("TOKEN"),
         "{shown}"

@@ -56,7 +56,7 @@ struct Site {
 impl Site {
     fn of(dashboard: Dashboard) -> Self {
         Self {
-            router: Router::new().nest("/ops/jobs", dashboard.router()),
+            router: Router::new().nest_service("/ops/jobs", dashboard.router()),
             login: None,
         }
     }
