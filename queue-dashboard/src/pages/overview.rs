@@ -83,7 +83,7 @@ pub(crate) async fn show(
         .all(|state| states.of(state).count == 0);
     let shown = shown(&findings);
     page(&Overview {
-        answer: answer(&findings, is_empty),
+        answer: answer(&findings),
         is_empty,
         more_findings: findings.len() - shown.len(),
         findings: shown
@@ -119,13 +119,12 @@ fn shown(findings: &[Finding]) -> Vec<&Finding> {
     errors.chain(warnings.take(WARNINGS)).collect()
 }
 
-fn answer(findings: &[Finding], is_empty: bool) -> Html {
+fn answer(findings: &[Finding]) -> Html {
     let is_error = |finding: &&Finding| finding.severity == Severity::Error;
     let errors = findings.iter().filter(is_error).count() as u64;
     let warnings = findings.len() as u64 - errors;
     let looks = counted(warnings, "thing needs a look", "things need a look");
     match (errors, warnings) {
-        (0, 0) if is_empty => Html::new().strong("No job has been enqueued yet."),
         (0, 0) => Html::new().strong("Nothing stops the jobs."),
         (0, _) => Html::new().strong("Jobs run.").text(format!(" {looks}.")),
         (_, 0) => Html::new().strong(stopping(errors)).text("."),

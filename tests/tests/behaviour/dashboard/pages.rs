@@ -64,19 +64,10 @@ async fn running_and_blocked_jobs_are_explained() {
     let world = World::new().await;
     let site = Site::open(&world, Role::Operator);
     let running = world.start(App::new(()).register::<Import>(), worker("*", 2));
-    let first = world
-        .queue
-        .enqueue(Import { account: 7 })
-        .await
-        .unwrap()
-        .id();
+    let import = async || world.queue.enqueue(Import { account: 7 }).await.unwrap();
+    let first = import().await.id();
     world.until("claimed", 1).await;
-    let second = world
-        .queue
-        .enqueue(Import { account: 7 })
-        .await
-        .unwrap()
-        .id();
+    let second = import().await.id();
     world.until("blocked", 1).await;
 
     let holds = site.page(&format!("/jobs/{first}")).await;
@@ -125,7 +116,7 @@ async fn running_and_blocked_jobs_are_explained() {
         let list = site.page(&format!("/jobs?state={tab}")).await;
         assert_contains(
             &list,
-            &["import", &format!("1 job is {tab}"), "account&quot;: 7"],
+            &["import", &format!("1 job is {tab}"), "account&#34;: 7"],
         );
     }
     running.stop().await;
@@ -240,6 +231,12 @@ async fn arguments_are_for_those_who_may_see_them() {
             .authorize(move |_| async move { Some(Viewer::new("mira", role)) })
             .args_for(Role::Operator)
     };
+    // Templates and coloured JSON escape a quote in two ways.
+    let shows_name = |page: &str| {
+        ["&quot;name&quot;", "&#34;name&#34;"]
+            .iter()
+            .any(|name| page.contains(name))
+    };
     let (viewer, operator) = (
         Site::of(dashboard(Role::Viewer)),
         Site::of(dashboard(Role::Operator)),
@@ -249,13 +246,10 @@ async fn arguments_are_for_those_who_may_see_them() {
         format!("/jobs/{job}"),
         "/jobs?arg=name:Ada".to_owned(),
     ] {
-        assert!(
-            !viewer.page(&path).await.contains("&quot;name&quot;"),
-            "{path}"
-        );
+        assert!(!shows_name(&viewer.page(&path).await), "{path}");
         let page = operator.page(&path).await;
         assert!(
-            page.contains("&quot;name&quot;") && !page.contains("hunter2"),
+            shows_name(&page) && !page.contains("hunter2"),
             "{path}: {page}"
         );
     }
