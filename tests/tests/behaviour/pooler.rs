@@ -9,7 +9,7 @@ use queue_tests::world::{World, eventually, worker};
 use queue_worker::config::ServerUrl;
 use queue_worker::{App, PLANNER_SETTINGS, Process, Settings, Stop};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
 use tokio::task::JoinHandle;
 
 use crate::shell::{Shell, said};
@@ -128,11 +128,14 @@ async fn in_both_modes_the_statements_of_a_process_run_with_its_settings() {
         world.queue.enqueue(Note::new("a")).await.unwrap();
         let name: String = world.value("select current_database()::text").await;
         let defaults = DEFAULTS.map(|default| format!("alter database {name} set {default}"));
+        // A new connection would already have the defaults, and could not set the others.
+        let mut conn = world.connect().await;
         for statement in NOTE_SETTINGS
             .into_iter()
             .chain(defaults.iter().map(|set| &**set))
         {
-            world.sql(statement).await;
+            let statement = AssertSqlSafe(statement.to_owned());
+            sqlx::query(statement).execute(&mut conn).await.unwrap();
         }
         let bouncer = PgBouncer::start(mode, &world.connect_options(), 40);
         let queue = queue(&world, &bouncer, mode);
