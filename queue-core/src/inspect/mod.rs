@@ -16,6 +16,7 @@ pub mod recurring;
 pub mod signs;
 pub mod stats;
 
+mod backtrace;
 mod spell;
 mod times;
 
@@ -26,6 +27,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::db::begin;
 
+pub use backtrace::{BacktraceLine, backtrace_lines};
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
 pub use processes::ProcessSummary;

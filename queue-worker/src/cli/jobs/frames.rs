@@ -1,55 +1,24 @@
 //! The frames of a backtrace that belong to the application.
 
-/// The crates whose frames say little about the application.
-const LIBRARIES: [&str; 12] = [
-    "alloc",
-    "anyhow",
-    "core",
-    "eyre",
-    "futures_core",
-    "futures_util",
-    "queue_core",
-    "queue_worker",
-    "std",
-    "test",
-    "tokio",
-    "tracing",
-];
+use queue_core::inspect::backtrace_lines;
 
 /// Leaves out the frames of libraries, unless there are no others, and says how many they are.
 pub(super) fn own_frames(backtrace: &str) -> String {
     let (mut own, mut left_out) = (0, 0);
-    let mut is_shown = true;
     let mut text = String::new();
-    for line in backtrace.lines() {
-        if let Some(function) = function(line) {
-            is_shown = !is_of_library(function);
+    for line in backtrace_lines(backtrace) {
+        let is_shown = line.is_own.unwrap_or(true);
+        if line.begins_frame {
             *if is_shown { &mut own } else { &mut left_out } += 1;
         }
         if is_shown {
-            text.push_str(line);
+            text.push_str(line.text);
             text.push('\n');
         }
     }
     match (own, left_out) {
         (0, _) | (_, 0) => backtrace.to_owned(),
         _ => text + &format!("{left_out} frames of libraries; --backtrace shows them"),
-    }
-}
-
-/// Returns the function of a line that begins a frame: `  12: shop::ship`.
-fn function(line: &str) -> Option<&str> {
-    let (number, function) = line.trim_start().split_once(": ")?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then_some(function)
-}
-
-/// Returns whether a function belongs to a library, or to none: `main`, `__rust_try`, `<unknown>`.
-fn is_of_library(function: &str) -> bool {
-    let path = function.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    match path.split_once("::") {
-        Some((name, _)) => LIBRARIES.contains(&name),
-        None => true,
     }
 }
 
