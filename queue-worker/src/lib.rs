@@ -55,6 +55,9 @@ mod connection;
 mod pooler;
 mod stop;
 
+// How long to rest after a search that reads everything.
+mod rest;
+
 // Settings, from a file, the environment and flags.
 pub mod config;
 

@@ -18,11 +18,8 @@ use queue_core::transitions::promote::DuePlace;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use crate::rest::rest_after;
 use crate::shared_connection::SharedConnection;
-
-/// How many times as long as a look at everything the next ones are partial.
-const FULL_REST: u32 = 20;
-const FULL_REST_MAX: Duration = Duration::from_secs(30);
 
 /// What a look found.
 #[derive(Clone, Debug)]
@@ -107,7 +104,7 @@ impl Lookout {
                 .run(async |conn| look(conn, schema, &from, kinds).await)
                 .await?;
             if is_full {
-                next_full = Instant::now() + (began.elapsed() * FULL_REST).min(FULL_REST_MAX);
+                next_full = Instant::now() + rest_after(began.elapsed());
             }
             self.show(look, began);
         }

@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 use queue_core::transitions::promote::{DuePlace, next_due, promote_after};
 
 use super::supervision::ServiceContext;
+use crate::rest::rest_after;
 
 /// The shortest sleep, so that a job that is about to be due does not cause a tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
-
-/// How many times as long as a sweep the dispatcher looks only above its floor after one.
-const SWEEP_REST: u32 = 20;
-const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
 
 /// Promotes due jobs until the process stops. Sleeps until the next one is due, and looks every
 /// `poll_interval` whether a job was scheduled meanwhile that is due sooner.
@@ -93,7 +90,7 @@ impl Floor {
     /// Lets a look from the beginning be followed by a rest. The longer it took, the longer.
     fn note_look(&mut self, after: DuePlace, began: Instant, ended: Instant) {
         if after == DuePlace::default() {
-            self.sweep_at = ended + ((ended - began) * SWEEP_REST).min(SWEEP_REST_MAX);
+            self.sweep_at = ended + rest_after(ended - began);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The services of a process: what it does besides running jobs, each on a connection of its own.
+//! The services of a process: what it does besides running jobs, most on a connection that they share.
 
 pub(crate) mod dispatcher;
 pub(crate) mod heartbeat;

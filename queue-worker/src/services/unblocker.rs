@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use super::supervision::ServiceContext;
 use crate::completer::FreedKeys;
+use crate::rest::rest_after;
 
 /// The most keys that one step of a scan checks.
 const STEP_KEYS: u32 = 500;
@@ -23,10 +24,6 @@ const STEP_KEYS: u32 = 500;
 /// checked, the jobs of the part before are claimed.
 const PARTS: usize = 4;
 const PART_MIN: usize = 25;
-
-/// The time between two scans, as a multiple of the time that the last one took.
-const SCAN_REST: u32 = 20;
-const SCAN_REST_MAX: Duration = Duration::from_secs(30);
 
 /// The shortest wait before a key is checked for its next start, after a check that moved a job,
 /// and after one that moved none.
@@ -150,7 +147,7 @@ impl Unblocker {
             }
             _ => {
                 self.looked_at = Instant::now();
-                let rest = (began.elapsed() * SCAN_REST).min(SCAN_REST_MAX);
+                let rest = rest_after(began.elapsed());
                 self.rest = rest.max(self.context.settings.dispatcher.poll_interval);
             }
         }

@@ -16,11 +16,10 @@ use super::open_transactions::OpenTransactions;
 use super::state::Worker;
 use crate::app::State;
 use crate::connection::Connection;
+use crate::rest::rest_after;
 
-/// How often a busy worker sweeps, and how many times as long as a sweep searched it rests after one.
+/// How often a busy worker sweeps, at most.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
-const SWEEP_REST: u32 = 20;
-const SWEEP_REST_MAX: Duration = Duration::from_secs(30);
 
 /// The most late jobs that may be claimed although there is no room for them.
 const LATE_MAX: usize = 16;
@@ -114,8 +113,7 @@ impl<S: State> SweepLoop<S> {
             worker.signals.wake.notify_one();
         }
         let searched = began.elapsed().saturating_sub(self.trip);
-        let rest = (searched * SWEEP_REST).min(SWEEP_REST_MAX);
-        self.rested_at = Instant::now() + rest;
+        self.rested_at = Instant::now() + rest_after(searched);
         Ok(())
     }
 
