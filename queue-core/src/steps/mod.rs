@@ -30,13 +30,13 @@ pub struct FinishedStep {
     pub claim: Claim,
     /// Its name.
     pub name: String,
-    /// The how-manieth of its name in the job it is, from 1.
+    /// Its number among the steps of that name in the job, from 1.
     pub occurrence: i32,
     /// Its result, as JSON.
     pub result: String,
 }
 
-/// What became of a step that was to be recorded.
+/// Whether a finished step was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// It is recorded.
@@ -47,12 +47,12 @@ pub enum Recorded {
     Lost,
 }
 
-/// Records steps, which are in the order of their jobs. Returns what became of each.
+/// Records steps, which are in the order of their jobs, and returns for each whether it was recorded.
 pub async fn record(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
-    steps: &[FinishedStep],
+    steps: &[&FinishedStep],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let held: Vec<(i64, bool)> = schema
         .query_as(RECORD)
@@ -83,7 +83,7 @@ pub async fn record(
 pub struct StoredStep {
     /// Its name.
     pub name: String,
-    /// The how-manieth of its name in the job it is, from 1.
+    /// Its number among the steps of that name in the job, from 1.
     pub occurrence: i32,
     /// Its result, as JSON.
     #[sqlx(json)]

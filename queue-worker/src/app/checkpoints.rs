@@ -13,7 +13,7 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) step: FinishedStep,
-    /// Receives what became of it. Closed when the run no longer waits.
+    /// Receives whether it was recorded. Closed when the run no longer waits.
     pub(crate) answer: oneshot::Sender<Result<Recorded, sqlx::Error>>,
 }
 

@@ -1,5 +1,6 @@
 //! Steps: parts of a job whose results are kept, so that a later run of the job does not repeat them.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use queue_core::steps::{FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record};
@@ -35,7 +36,10 @@ pub enum StepError {
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The result is larger than 256 KiB as JSON.
-    #[error("the result of the step `{name}` has {bytes} bytes as JSON, the most is {max}: keep it elsewhere, and return a reference to it", max = RESULT_BYTES_MAX)]
+    #[error(
+        "the result of the step `{name}` has {bytes} bytes as JSON, the most is {RESULT_BYTES_MAX}: \
+         keep it elsewhere, and return a reference to it"
+    )]
     TooLarge {
         /// The step.
         name: String,
@@ -86,13 +90,10 @@ impl<S: Send + Sync + 'static> Cx<S> {
         T: Serialize + DeserializeOwned,
         E: From<StepError>,
     {
-        let turn = self.begin_step(name).await?;
-        if let Some(stored) = self.stored(name, &turn) {
-            let value = decode(name, stored)?;
-            turn.finish();
-            return Ok(value);
-        }
-        self.check_interruption(name)?;
+        let turn = match self.begin_work(name).await? {
+            ControlFlow::Break(recorded) => return Ok(recorded),
+            ControlFlow::Continue(turn) => turn,
+        };
         let value = work().await?;
         let result = encode(name, &value)?;
         self.record(name, &turn, result).await?;
@@ -117,13 +118,10 @@ impl<S: Send + Sync + 'static> Cx<S> {
         T: Serialize + DeserializeOwned,
         E: From<StepError>,
     {
-        let turn = self.begin_step(name).await?;
-        if let Some(stored) = self.stored(name, &turn) {
-            let value = decode(name, stored)?;
-            turn.finish();
-            return Ok(value);
-        }
-        self.check_interruption(name)?;
+        let turn = match self.begin_work(name).await? {
+            ControlFlow::Break(recorded) => return Ok(recorded),
+            ControlFlow::Continue(turn) => turn,
+        };
         let begun = begin(self.inner.queue.pool()).await;
         let mut tx = begun.map_err(StepError::Database)?;
         let value = work(&mut tx).await?;
@@ -184,6 +182,22 @@ impl<S: Send + Sync + 'static> Cx<S> {
         Ok(inner.steps.begin(name))
     }
 
+    /// Begins a step that does a part of the job. Breaks with the result of an earlier run that has finished
+    /// it.
+    async fn begin_work<'a, T: DeserializeOwned>(
+        &'a self,
+        name: &'a str,
+    ) -> Result<ControlFlow<T, Turn<'a>>, StepError> {
+        let turn = self.begin_step(name).await?;
+        if let Some(stored) = self.stored(name, &turn) {
+            let value = decode(name, stored)?;
+            turn.finish();
+            return Ok(ControlFlow::Break(value));
+        }
+        self.check_interruption(name)?;
+        Ok(ControlFlow::Continue(turn))
+    }
+
     fn stored(&self, name: &str, turn: &Turn<'_>) -> Option<&StoredStep> {
         let stored = self.inner.steps.stored.get()?;
         stored.get(&(name.to_owned(), turn.occurrence))
@@ -232,7 +246,7 @@ impl<S: Send + Sync + 'static> Cx<S> {
             return Ok(());
         };
         let inner = &*self.inner;
-        let recorded = record(tx, inner.queue.schema(), inner.process, &[step]).await?;
+        let recorded = record(tx, inner.queue.schema(), inner.process, &[&step]).await?;
         match recorded[..] {
             [Recorded::New] => Ok(()),
             [Recorded::Known] => Err(StepError::AlreadyCommitted(name.to_owned())),

@@ -10,9 +10,10 @@ use queue_core::steps::{FinishedStep, Recorded, record};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::write::WriteError;
+use super::channel::receive;
+use super::write::{Tries, WriteError};
 use crate::app::checkpoints::Checkpoint;
-use crate::connection::{Connection, RetryDelay, logged};
+use crate::connection::Connection;
 
 /// The most steps that wait to be recorded, and that are recorded together.
 pub(crate) const STEPS_MAX: usize = 1_000;
@@ -33,15 +34,7 @@ impl Checkpoints {
     ) {
         let mut group = Vec::new();
         loop {
-            let received = tokio::select! {
-                biased;
-                received = finished.recv_many(&mut group, STEPS_MAX) => received,
-                () = closing.cancelled(), if !finished.is_closed() => {
-                    finished.close();
-                    continue;
-                }
-            };
-            if received == 0 {
+            if receive(&mut finished, &mut group, STEPS_MAX, &closing).await == 0 {
                 break;
             }
             // Rows are locked in the order of job ids.
@@ -55,7 +48,9 @@ impl Checkpoints {
 
     /// Records a group, however long the database is unavailable, and answers.
     async fn write(&mut self, group: &mut Vec<Checkpoint>) -> Result<(), sqlx::Error> {
-        let mut delay = RetryDelay::default();
+        let report =
+            |error: &str| tracing::warn!(error, "could not record steps of jobs; retrying");
+        let mut tries = Tries::default();
         loop {
             // A run that was dropped has no use for its step.
             group.retain(|checkpoint| !checkpoint.answer.is_closed());
@@ -69,15 +64,7 @@ impl Checkpoints {
                     }
                     return Ok(());
                 }
-                Err(WriteError::Rejected(error)) => return Err(error),
-                Err(WriteError::Unavailable(error)) => {
-                    let wait = delay.next();
-                    if delay.is_first() {
-                        let error = logged(&error);
-                        tracing::warn!(error, "could not record steps of jobs; retrying");
-                    }
-                    tokio::time::sleep(wait).await;
-                }
+                Err(error) => tries.wait_after(error, report).await?,
             }
         }
     }
@@ -97,10 +84,7 @@ impl Checkpoints {
     }
 
     async fn try_write(&mut self, group: &[Checkpoint]) -> Result<Vec<Recorded>, WriteError> {
-        let steps: Vec<FinishedStep> = group
-            .iter()
-            .map(|checkpoint| checkpoint.step.clone())
-            .collect();
+        let steps: Vec<&FinishedStep> = group.iter().map(|checkpoint| &checkpoint.step).collect();
         let (schema, process) = (&self.schema, self.process);
         let connected = self.connection.connect().await;
         connected.map_err(WriteError::Unavailable)?;

@@ -19,11 +19,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::channel::receive;
 use self::stuck::{STUCK_MAX, Stuck};
-use self::write::WriteError;
+use self::write::Tries;
 use crate::app::checkpoints::Checkpoint;
 use crate::attempt::{Completion, Verdict};
-use crate::connection::{Connection, RetryDelay, logged};
+use crate::connection::Connection;
 
 pub(crate) use self::announce::{EndedJob, announce};
 pub(crate) use self::checkpoints::{Checkpoints, STEPS_MAX};
@@ -34,6 +35,8 @@ mod checkpoints;
 
 mod stuck;
 mod write;
+
+mod channel;
 
 mod announce;
 mod freed_keys;
@@ -89,7 +92,7 @@ impl Completer<'_> {
     ) {
         let mut batch = Vec::new();
         loop {
-            let receiving = receive(&mut completions, &mut batch, &closing);
+            let receiving = receive(&mut completions, &mut batch, BATCH_MAX, &closing);
             if self.connection.idle_until(receiving).await == 0 {
                 break;
             }
@@ -119,23 +122,19 @@ impl Completer<'_> {
         &mut self,
         group: &[Completion],
     ) -> Result<HashMap<JobId, Became>, sqlx::Error> {
-        let mut delay = RetryDelay::default();
+        let report = |error: &str| {
+            let jobs = group.len();
+            tracing::warn!(
+                jobs,
+                error,
+                "could not record the outcomes of jobs; retrying"
+            );
+        };
+        let mut tries = Tries::default();
         loop {
             match self.recorder.try_write(&mut self.connection, group).await {
                 Ok(became) => return Ok(became),
-                Err(WriteError::Rejected(error)) => return Err(error),
-                Err(WriteError::Unavailable(error)) => {
-                    let wait = delay.next();
-                    if delay.is_first() {
-                        let jobs = group.len();
-                        tracing::warn!(
-                            jobs,
-                            error = %logged(&error),
-                            "could not record the outcomes of jobs; retrying",
-                        );
-                    }
-                    tokio::time::sleep(wait).await;
-                }
+                Err(error) => tries.wait_after(error, report).await?,
             }
         }
     }
@@ -155,19 +154,4 @@ impl Completer<'_> {
             let _sent = self.stuck.send(Stuck { completion, error }).await;
         }
     }
-}
-
-/// Waits for completions, and returns how many there are: none if all that were sent until `closing` was
-/// cancelled have been received.
-async fn receive(
-    completions: &mut mpsc::Receiver<Completion>,
-    batch: &mut Vec<Completion>,
-    closing: &CancellationToken,
-) -> usize {
-    tokio::select! {
-        biased;
-        received = completions.recv_many(batch, BATCH_MAX) => return received,
-        () = closing.cancelled() => completions.close(),
-    }
-    completions.recv_many(batch, BATCH_MAX).await
 }

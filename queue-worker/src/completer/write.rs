@@ -15,7 +15,7 @@ use tracing::field;
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::attempt::{Completion, Facts, InFlight, InFlightJob};
-use crate::connection::Connection;
+use crate::connection::{Connection, RetryDelay, logged};
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -35,6 +35,33 @@ impl WriteError {
         } else {
             Self::Rejected(error)
         }
+    }
+}
+
+/// The tries of one write, which is repeated however long the database is unavailable.
+#[derive(Default)]
+pub(super) struct Tries(RetryDelay);
+
+impl Tries {
+    /// Waits until the write may be tried again. Reports the error of the first try.
+    ///
+    /// # Errors
+    /// Returns the error of a write that was rejected.
+    pub(super) async fn wait_after(
+        &mut self,
+        error: WriteError,
+        report: impl Fn(&str),
+    ) -> Result<(), sqlx::Error> {
+        let error = match error {
+            WriteError::Rejected(error) => return Err(error),
+            WriteError::Unavailable(error) => error,
+        };
+        let wait = self.0.next();
+        if self.0.is_first() {
+            report(&logged(&error));
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 }
 
