@@ -197,7 +197,6 @@ impl<S: State> ClaimLoop<S> {
             }
         }
         worker.signals.set_idle(true);
-        worker.shared.lookout.note_lanes(worker.lanes().served());
         let mut looked_at = self.looked_at;
         let is_due = claim_is_due(&worker, &mut looked_at);
         let woken_by = self.wait(is_due, WokenBy::Interval).await;
@@ -263,6 +262,8 @@ impl<S: State> ClaimLoop<S> {
 async fn claim_is_due<S: State>(worker: &Worker<S>, looked_at: &mut Instant) {
     let (lookout, interval) = (&worker.shared.lookout, worker.settings.poll_interval);
     loop {
+        sleep_until((*looked_at + interval).into()).await;
+        lookout.note_lanes(worker.lanes().served());
         let seen = lookout.next(*looked_at, interval).await;
         *looked_at = seen.began;
         let has_jobs = worker.lanes().learn_some(&seen.lanes);
