@@ -21,7 +21,7 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx
 }
 
 /// Begins a transaction of ours, as [`begin`] does.
-pub(crate) async fn begin_ours(
+pub(crate) async fn begin_read_committed(
     pool: &PgPool,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     begin_with(pool, BEGIN).await

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::begin_ours;
+use crate::db::begin_read_committed;
 use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
@@ -103,7 +103,7 @@ impl Queue {
         &self,
         operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut tx = begin_ours(&self.pool).await?;
+        let mut tx = begin_read_committed(&self.pool).await?;
         let answer = operation(&mut tx).await?;
         tx.commit().await?;
         Ok(answer)

@@ -238,7 +238,7 @@ async fn enqueue_on_pool_once(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
     if queue.schema.is_pooled() || needs_transaction(jobs) {
-        let mut tx = db::begin_ours(&queue.pool).await?;
+        let mut tx = db::begin_read_committed(&queue.pool).await?;
         let enqueued = enqueue_chunks(&mut tx, queue, jobs).await?;
         tx.commit().await?;
         return Ok(enqueued);
@@ -351,7 +351,7 @@ where
         match &mut self.tx {
             Some(conn) => copy(conn, schema, &chunk).await?,
             None => {
-                let mut tx = db::begin_ours(&self.queue.pool).await?;
+                let mut tx = db::begin_read_committed(&self.queue.pool).await?;
                 copy(&mut tx, schema, &chunk).await?;
                 tx.commit().await?;
             }
