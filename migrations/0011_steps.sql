@@ -1,4 +1,4 @@
--- The results of finished steps. A job keeps them until it is cleared, whatever its state.
+-- The results of finished steps. A job keeps them in every state, until it is cleared.
 
 create table queue.steps (
     job_id      bigint      not null,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use sqlx::{PgPool, Postgres, Transaction};
 
-/// Begins a transaction of ours, whatever the database's default isolation is. Our statements meet changes
-/// of others by reading anew; at a stricter level the server would refuse them.
+/// Begins a transaction at the isolation level that our statements need, even if the database has another
+/// default: they meet concurrent changes by reading again, and a stricter level would refuse them.
 pub(crate) const BEGIN: &str = "begin isolation level read committed";
 
 /// Begins a transaction that survives the caller being cancelled.
@@ -20,7 +20,7 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx
     begin_with(pool, "begin").await
 }
 
-/// Begins a transaction of ours, as [`begin`] does.
+/// Begins a transaction for statements of the queue as [`begin`] does, at the isolation level they need.
 pub(crate) async fn begin_read_committed(
     pool: &PgPool,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {

@@ -1,6 +1,6 @@
 //! Redaction: fields of jobs that people must not see, in arguments and in errors.
 //!
-//! Handlers receive everything. Whatever shows arguments or errors to people passes them through here.
+//! Handlers receive all fields. Arguments and errors that are shown to people pass through here first.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

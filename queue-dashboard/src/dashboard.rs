@@ -34,7 +34,7 @@ pub const PATH: &str = "/ops/jobs";
 /// # }
 /// ```
 ///
-/// It is closed until somebody says who may come in: `QUEUE_DASHBOARD_USER` and
+/// It refuses everybody until a way to log in is configured: `QUEUE_DASHBOARD_USER` and
 /// `QUEUE_DASHBOARD_PASSWORD`, [`login`](Self::login), or [`authorize`](Self::authorize). Serve the router
 /// with `into_make_service_with_connect_info::<SocketAddr>()`, so that wrong passwords are counted per
 /// address; otherwise all callers count as one.
@@ -154,7 +154,7 @@ impl Dashboard {
         self
     }
 
-    /// Lets the application say who may come in, instead of a password: the check gets the head of each
+    /// Lets the application authenticate requests, instead of a password: the check gets the head of each
     /// request, with the extensions that layers of the application put into it, and returns a viewer.
     #[must_use]
     pub fn authorize<C, F>(mut self, check: C) -> Self
@@ -208,7 +208,7 @@ impl Dashboard {
         self
     }
 
-    /// Names proxies whose `X-Forwarded-For` tells the address of who asks.
+    /// Names proxies whose `X-Forwarded-For` is taken for the address of the client.
     #[must_use]
     pub fn trusted_proxies(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.site.trust(addresses);
@@ -257,7 +257,7 @@ impl Dashboard {
         self
     }
 
-    /// Returns whether somebody may come in.
+    /// Returns whether a way to log in is configured.
     pub fn is_open(&self) -> bool {
         self.site.gate.check.is_some() || self.site.gate.credentials.is_some()
     }

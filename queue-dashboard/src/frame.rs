@@ -34,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) icon: Html,
     pub(crate) href: String,
-    /// What asks for somebody there, and whether it is bad.
+    /// What needs attention there, and whether it is bad.
     pub(crate) sign: Option<(String, bool)>,
 }
 

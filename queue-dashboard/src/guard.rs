@@ -1,4 +1,4 @@
-//! What every request passes: who asks, what browsers may do with the answer, and pages for refusals.
+//! What every request passes: authentication, headers about what browsers may do, and pages for refusals.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src
                                 connect-src 'self'; form-action 'self'; base-uri 'none'; \
                                 frame-ancestors 'none'";
 
-/// Lets a request through if its viewer may come in, and makes pages of refusals.
+/// Passes on a request that is authenticated, and makes pages of refusals.
 pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let links = parts.extensions.get::<Links>().cloned();
@@ -30,7 +30,7 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
     let view = view(&parts);
     let known = parts.extensions.get::<Viewer>().cloned();
     let admitted = match known {
-        // The request is one of ours, for a live page.
+        // The dashboard itself makes this request, for a live page.
         Some(viewer) => Ok(viewer),
         None => site.gate.admit(&parts).await,
     };
@@ -250,11 +250,11 @@ fn closed_words(closed: &Closed) -> (String, Vec<String>) {
     match closed {
         Closed::ToAll => (
             "This dashboard is closed".into(),
-            vec!["It shows and changes the jobs of this service, so it stays closed until somebody says who may come in. Nobody has, yet.".into()],
+            vec!["It shows and changes the jobs of this service, so it stays closed until a way to log in is configured. None is configured yet.".into()],
         ),
         Closed::ToThem => (
             "You are not signed in".into(),
-            vec!["The application that this dashboard belongs to says who may come in, and did not name you. Sign in there first.".into()],
+            vec!["The application that this dashboard belongs to decides who may use it, and does not know you. Sign in there first.".into()],
         ),
         Closed::Unasked => (
             "You are not signed in".into(),

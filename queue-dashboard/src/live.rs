@@ -1,7 +1,7 @@
 //! `/live`: the parts of a page again and again, as server-sent events.
 //!
-//! A view is rendered once a second for all who look at it with the same name and role, by the same router
-//! that makes the page. Nothing is rendered when nobody looks.
+//! A view is rendered once a second for all viewers of the same name and role, by the same router that makes
+//! the page. A view without viewers is not rendered.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -46,7 +46,7 @@ struct Shown {
     version: u64,
 }
 
-/// The views that somebody looks at.
+/// The views that have viewers.
 pub(crate) struct Hub {
     pages: Router,
     site: Arc<Site>,
@@ -120,7 +120,7 @@ impl Hub {
         Some(receiver)
     }
 
-    /// Renders a view as long as somebody looks at it.
+    /// Renders a view as long as it has viewers.
     async fn keep(self: Arc<Self>, view: View, visit: Visit) {
         let mut ticks = tokio::time::interval(EVERY);
         let (mut seen, mut version) = (String::new(), 0);
@@ -145,7 +145,7 @@ impl Hub {
         }
     }
 
-    /// Ends a view that nobody looks at.
+    /// Ends a view without viewers.
     fn is_unseen(&self, view: &View) -> bool {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let is_unseen = views

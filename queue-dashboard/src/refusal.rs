@@ -12,7 +12,7 @@ pub(crate) enum Refusal {
     Closed(std::sync::Arc<Closed>),
     /// The viewer's role is too low, or the dashboard only reads.
     Forbidden(String),
-    /// The form did not come from a page of ours, or was open for too long.
+    /// The form is not from a page of this dashboard, or was open for too long.
     Form,
     NoJob(JobId),
     /// There is no such thing: what it would be.

@@ -47,7 +47,7 @@ impl Signer {
         self.signature("message", &[viewer, message])
     }
 
-    /// Returns whether a message to a viewer is ours.
+    /// Returns whether this dashboard signed a message to a viewer.
     pub(crate) fn is_message(&self, viewer: &str, message: &str, signature: &str) -> bool {
         self.is_signature("message", &[viewer, message], signature)
     }

@@ -1,4 +1,4 @@
-//! One request: who asks for which page, and how they like pages.
+//! One request: its viewer, its page, and the viewer's colours.
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
@@ -90,7 +90,7 @@ impl Note {
         format!("{message}.{signature}")
     }
 
-    /// Reads the cookie, if it is ours.
+    /// Reads the cookie, if this dashboard signed it.
     pub(crate) fn read(headers: &HeaderMap, site: &Site, viewer: &Viewer) -> Option<Self> {
         let (message, signature) = cookie(headers, NOTE_COOKIE)?.split_once('.')?;
         if !site.signer.is_message(&viewer.name, message, signature) {

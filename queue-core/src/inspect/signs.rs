@@ -10,7 +10,7 @@ use crate::transitions::millis;
 
 const SIGNS: &str = include_str!("signs.sql");
 
-/// What asks for somebody, and the database's clock.
+/// What needs attention, and the database's clock.
 #[derive(Clone, Copy, Debug, FromRow)]
 pub struct Signs {
     /// Queues that are paused.

@@ -1,4 +1,4 @@
--- Counts what asks for somebody: paused queues, and processes that have been silent for $1 ms.
+-- Counts what needs attention: paused queues, and processes that have been silent for $1 ms.
 select
     (select count(*) from queue.queues where paused_at is not null) as paused_queues,
     (

@@ -1,4 +1,4 @@
-//! Who may come in. Without a password or a check of the application, nobody may.
+//! Authentication. Without a password or a check of the application, every request is refused.
 
 mod attempts;
 mod password;
@@ -24,25 +24,25 @@ pub(crate) use password::Credentials;
 pub use password::hash_password;
 pub use viewer::{Role, Viewer};
 
-/// How many hashed passwords are looked at at once; each takes memory and a processor.
+/// How many hashed passwords are checked at once; each takes memory and a processor.
 const HASHES_AT_ONCE: usize = 2;
 
-/// The application's own check: returns who asks, or nothing if they may not come in.
+/// The application's own check: returns the viewer, or nothing to refuse the request.
 pub(crate) type Check =
     Arc<dyn Fn(Parts) -> BoxFuture<'static, Option<Viewer>> + Send + Sync + 'static>;
 
-/// Why somebody may not come in.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// Nobody has said who may come in.
+    /// No way to log in is configured.
     ToAll,
-    /// The application's check refused them.
+    /// The application's check refused it.
     ToThem,
-    /// They gave no password.
+    /// It has no password.
     Unasked,
-    /// User or password is wrong; so many more are looked at.
+    /// User or password is wrong; so many more tries are allowed.
     Wrong { left: u32 },
-    /// They gave too many wrong ones.
+    /// Too many were wrong.
     TooMany,
 }
 
@@ -68,7 +68,7 @@ impl Gate {
         }
     }
 
-    /// Returns who asks, or why they may not come in.
+    /// Returns the viewer, or why the request is refused.
     pub(crate) async fn admit(&self, parts: &Parts) -> Result<Viewer, Closed> {
         if let Some(check) = &self.check {
             return check(parts.clone()).await.ok_or(Closed::ToThem);

@@ -74,7 +74,7 @@ impl Credentials {
     }
 }
 
-/// Compares digests, so that the time tells nothing, not even the length.
+/// Compares digests, so that the time reveals nothing about the secret, not even its length.
 fn same(one: &str, other: &str) -> bool {
     Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
 }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_nobody_could_give_are_refused() {
+    fn credentials_that_cannot_be_entered_are_refused() {
         for (user, password) in [
             ("", "x"),
             ("a:b", "x"),

@@ -15,7 +15,7 @@ use crate::pooler::{self, Pooling};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the statements of commands rely on, whatever the default of the database is.
+/// What the statements of commands rely on, even if the database has another default.
 const SETTING: &str = "set default_transaction_isolation = 'read committed'";
 
 /// How long a page waits for a connection, and how many there are.

@@ -42,7 +42,8 @@ fn pooler() -> Finding {
         check: "pooler",
         what: "a pooler is in front of the server".to_owned(),
         why: "in session mode each connection of a process (at most 8, and 2 for each worker) holds one \
-              of the pooler's connections as long as it is open; in transaction mode processes poll, unless `process.listen_url` is set"
+              of the pooler's connections as long as it is open; in transaction mode processes poll, unless \
+              `process.listen_url` is set"
             .to_owned(),
         next: "if the pooler runs out of connections, give processes the URL of the server itself"
             .to_owned(),

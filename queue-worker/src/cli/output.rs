@@ -218,7 +218,7 @@ pub(super) fn pretty(json: &RawValue) -> String {
     text
 }
 
-/// How far the clock of the database is ahead of ours, once a command has asked.
+/// How far the clock of the database is ahead of this machine's, once a command has read it.
 static CLOCK_AHEAD: OnceLock<TimeDelta> = OnceLock::new();
 
 /// Lets ages count by the clock of the database, which has written the times.

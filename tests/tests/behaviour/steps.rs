@@ -1,4 +1,4 @@
-//! Steps of jobs: finished ones are not repeated, whatever happens between them.
+//! Steps of jobs: finished ones are not repeated after errors, interruptions and crashes.
 
 use std::time::Duration;
 

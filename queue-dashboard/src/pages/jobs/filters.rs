@@ -121,8 +121,8 @@ impl Filters {
         std::iter::once(("state", tab)).chain(texts).collect()
     }
 
-    /// Returns the filter for the database, or what is wrong. Whoever does not see arguments cannot ask
-    /// for them either, and nobody for redacted fields: the answers would tell their values.
+    /// Returns the filter for the database, or what is wrong. A viewer who may not see arguments cannot filter
+    /// by them, and no viewer can filter by redacted fields: the answers would reveal their values.
     pub(super) fn filter(
         &self,
         sees_args: bool,

@@ -1,4 +1,4 @@
-//! Who may come in, and what browsers are told.
+//! Authentication, and the headers of answers.
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -8,7 +8,7 @@ use queue_worker::dashboard::{Dashboard, Role, Viewer, hash_password};
 use super::Site;
 
 #[tokio::test]
-async fn every_page_but_the_probes_is_closed_until_somebody_may_come_in() {
+async fn every_page_but_the_probes_is_closed_until_a_way_to_log_in_is_configured() {
     let world = World::new().await;
     let site = Site::of(Dashboard::new(world.queue.clone()));
 
