@@ -45,6 +45,8 @@ impl Perform<Stage> for Write {
         let mut tx = tx.lock().await;
         sqlx::query("insert into written (attempt) values ($1)")
             .bind(cx.attempt().number)
+            // Behind a pooler in transaction mode, another client may have this server next.
+            .persistent(false)
             .execute(&mut **tx)
             .await?;
         let note = Note::new("follows");
