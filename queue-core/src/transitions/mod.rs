@@ -9,6 +9,7 @@
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
 //! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
+//! | [`hand_over`](mod@hand_over) | claimed → finished (done), and blocked → claimed in its slot |
 //! | [`end`](mod@end) | claimed → scheduled, ready, failed or finished, as the run asks |
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, for dead processes |
 //! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to cancel |
@@ -19,7 +20,7 @@
 //! not touch a row that belongs to another attempt. It returns the jobs whose state it changed; the
 //! others no longer belonged to the process. A call names each run once.
 //!
-//! Every statement that ends runs (`finish`, `end`, `recover`) is continued by `free.sql`, which
+//! Every statement that ends runs (`finish`, `hand_over`, `end`, `recover`) is continued by `free.sql`, which
 //! removes the slots of the runs and frees the unique keys of their jobs. It reads the part `ended`
 //! (`job_id`, `keys`, `slots`, `has_key`, `became`) and returns the part `answer`. Every claim is
 //! continued by `claimed_jobs.sql`.
@@ -29,6 +30,7 @@ pub mod clear;
 pub(crate) mod copy;
 pub mod end;
 pub mod finish;
+pub mod hand_over;
 pub mod promote;
 pub mod recover;
 pub mod retry_now;

@@ -1,13 +1,18 @@
 //! The jobs that are in flight in this process, and how they are asked to stop.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use queue_core::JobId;
 use queue_core::transitions::Claim;
 use queue_core::transitions::claim::ClaimedJob;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
+
+use super::handover::Handover;
+use super::prefetch::Prefetch;
+use super::reconcile::ReconcileTimer;
 
 /// Why a run is stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +36,15 @@ pub(crate) struct InFlightJob {
     pub(crate) ready_since: Instant,
     /// The keys whose slots it holds.
     pub(crate) keys: Vec<String>,
+    /// Set if its slot may be handed over.
+    pub(crate) handover: Option<Handover>,
     /// Cancelled when the job is asked to stop.
     pub(super) token: CancellationToken,
     reason: OnceLock<StopReason>,
 }
 
 impl InFlightJob {
-    fn of(job: &ClaimedJob, now: Instant) -> Self {
+    fn of(job: &ClaimedJob, handover: Option<Handover>, now: Instant) -> Self {
         let waited = (job.claimed_at - job.ready_at).to_std().unwrap_or_default();
         Self {
             claim: job.claim,
@@ -45,6 +52,7 @@ impl InFlightJob {
             queue: job.queue.clone(),
             ready_since: now.checked_sub(waited).unwrap_or(now),
             keys: job.keys.clone(),
+            handover,
             token: CancellationToken::new(),
             reason: OnceLock::new(),
         }
@@ -63,23 +71,47 @@ impl InFlightJob {
 }
 
 /// All jobs that this process has claimed: prefetched, running, or ended and not yet recorded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct InFlight {
     jobs: Mutex<HashMap<JobId, Arc<InFlightJob>>>,
+    /// Held for reading by every claim, and for writing when none may be under way.
+    pub(crate) claiming: RwLock<()>,
+    /// When to look for claims of this process that are not in flight.
+    pub(crate) reconcile_timer: ReconcileTimer,
 }
 
 impl InFlight {
-    /// Adds claimed jobs, and returns them in their order.
-    pub(crate) fn add(&self, jobs: &[ClaimedJob]) -> Vec<Arc<InFlightJob>> {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            claiming: RwLock::new(()),
+            reconcile_timer: ReconcileTimer::new(now),
+        }
+    }
+
+    /// Adds claimed jobs, which wait in `prefetch`, and returns them in their order.
+    pub(crate) fn add(
+        &self,
+        jobs: &[ClaimedJob],
+        prefetch: &Weak<Prefetch>,
+    ) -> Vec<Arc<InFlightJob>> {
         let now = Instant::now();
         let mut in_flight = self.lock();
         jobs.iter()
             .map(|job| {
-                let entry = Arc::new(InFlightJob::of(job, now));
+                let handover = Handover::of(job, now, prefetch);
+                let entry = Arc::new(InFlightJob::of(job, handover, now));
                 in_flight.insert(job.claim.job_id(), Arc::clone(&entry));
                 entry
             })
             .collect()
+    }
+
+    /// Adds a job that was claimed in the slot of another, and returns it.
+    pub(crate) fn add_handed(&self, job: &ClaimedJob, handover: Handover) -> Arc<InFlightJob> {
+        let entry = Arc::new(InFlightJob::of(job, Some(handover), Instant::now()));
+        self.lock().insert(job.claim.job_id(), Arc::clone(&entry));
+        entry
     }
 
     /// Removes jobs whose outcome is recorded. One that has been claimed again since is kept.

@@ -6,6 +6,11 @@ mod judge;
 
 mod in_flight;
 
+mod handover;
+mod prefetch;
+mod reconcile;
+
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
+pub(crate) use prefetch::Prefetch;
 pub(crate) use runner::{Completion, Facts, Runner};

@@ -11,17 +11,13 @@
 //! No outcome is lost to an error: completions that the server rejects while it accepts others are
 //! retried one by one, in [`stuck`].
 
-use std::collections::HashMap;
-
-use queue_core::JobId;
-use queue_core::transitions::Became;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::channel::receive;
 use self::stuck::{STUCK_MAX, Stuck};
-use self::write::Tries;
+use self::write::{Tries, Written};
 use crate::app::checkpoints::Checkpoint;
 use crate::attempt::{Completion, Verdict};
 use crate::connection::Connection;
@@ -112,16 +108,13 @@ impl Completer<'_> {
     /// [`stuck`].
     async fn record(&mut self, group: Vec<Completion>) {
         match self.write_unless_stuck(&group).await {
-            Ok(became) => self.recorder.settle(&group, &became),
+            Ok(written) => self.recorder.settle(&group, &written),
             Err(error) => Box::pin(self.record_in_parts(group, error)).await,
         }
     }
 
     /// Writes a group, however long the database is unavailable.
-    async fn write_unless_stuck(
-        &mut self,
-        group: &[Completion],
-    ) -> Result<HashMap<JobId, Became>, sqlx::Error> {
+    async fn write_unless_stuck(&mut self, group: &[Completion]) -> Result<Written, sqlx::Error> {
         let report = |error: &str| {
             let jobs = group.len();
             tracing::warn!(
@@ -133,7 +126,7 @@ impl Completer<'_> {
         let mut tries = Tries::default();
         loop {
             match self.recorder.try_write(&mut self.connection, group).await {
-                Ok(became) => return Ok(became),
+                Ok(written) => return Ok(written),
                 Err(error) => tries.wait_after(error, report).await?,
             }
         }

@@ -54,8 +54,8 @@ pub(super) async fn retry(
         };
         let group = std::slice::from_ref(&completion);
         match recorder.try_write(&mut connection, group).await {
-            Ok(became) => {
-                recorder.settle(group, &became);
+            Ok(written) => {
+                recorder.settle(group, &written);
                 delay.reset();
             }
             Err(error) => {

@@ -1,12 +1,13 @@
 //! One write: records a group of completions, logs what the jobs became, and calls the hooks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
+use queue_core::transitions::hand_over::{HandOver, Offer, hand_over};
 use queue_core::transitions::{Became, Run};
 use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
@@ -65,6 +66,15 @@ impl Tries {
     }
 }
 
+/// What one write did.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// What each job became whose run this process has ended.
+    pub(crate) became: HashMap<JobId, Became>,
+    /// The jobs whose slots went to other jobs.
+    handed_over: HashSet<JobId>,
+}
+
 /// Records the outcomes of the runs of one process.
 pub(crate) struct Recorder {
     pub(crate) schema: Schema,
@@ -77,13 +87,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Tries once to write a group, in which either all jobs finished or none did. Returns what
-    /// each job became whose run this process has ended.
+    /// Tries once to write a group, in which either all jobs finished or none did.
     pub(crate) async fn try_write(
         &self,
         connection: &mut Connection,
         group: &[Completion],
-    ) -> Result<HashMap<JobId, Became>, WriteError> {
+    ) -> Result<Written, WriteError> {
         // An error of connecting has nothing to do with this group.
         connection
             .connect()
@@ -97,37 +106,85 @@ impl Recorder {
         &self,
         conn: &mut PgConnection,
         group: &[Completion],
-    ) -> Result<HashMap<JobId, Became>, sqlx::Error> {
+    ) -> Result<Written, sqlx::Error> {
         let (schema, process) = (&self.schema, self.process);
         let runs: Vec<Run> = group.iter().map(|completion| completion.run).collect();
         let ends: Vec<(Run, &End)> = group
             .iter()
             .filter_map(|completion| Some((completion.run, completion.end()?)))
             .collect();
-        let mut became: HashMap<JobId, Became> = if ends.is_empty() {
-            let finished = finish(conn, schema, process, &runs).await?;
-            let done = Became::Finished(Outcome::Done);
-            finished.into_iter().map(|job| (job, done)).collect()
+        let mut written = if ends.is_empty() {
+            self.finish(conn, group, &runs).await?
         } else {
             let ended = end(conn, schema, process, &self.process_name, &ends).await?;
-            ended.into_iter().collect()
+            Written {
+                became: ended.into_iter().collect(),
+                ..Written::default()
+            }
         };
-        if became.len() < runs.len() {
-            let is_gone = |run: &Run| !became.contains_key(&run.claim.job_id());
+        if written.became.len() < runs.len() {
+            let is_gone = |run: &Run| !written.became.contains_key(&run.claim.job_id());
             let gone: Vec<Run> = runs.into_iter().filter(is_gone).collect();
-            became.extend(was_written(conn, schema, &gone).await?);
+            let others = was_written(conn, schema, &gone).await?;
+            written.became.extend(others);
         }
-        Ok(became)
+        Ok(written)
+    }
+
+    /// Finishes jobs, and starts blocked jobs in the slots that they hand over.
+    async fn finish(
+        &self,
+        conn: &mut PgConnection,
+        group: &[Completion],
+        runs: &[Run],
+    ) -> Result<Written, sqlx::Error> {
+        let (schema, process, now) = (&self.schema, self.process, Instant::now());
+        // Between the claims and their entry in the jobs in flight, no reconciliation may be under way.
+        let claiming = self.in_flight.claiming.try_read();
+        let series = group.iter().filter_map(|completion| {
+            let series = completion.job.handover.as_ref()?;
+            Some((completion.run.claim.job_id(), (series, series.target(now)?)))
+        });
+        let series: HashMap<JobId, _> = series.filter(|_| claiming.is_ok()).collect();
+        let done = if series.is_empty() {
+            let finished = finish(conn, schema, process, runs).await?;
+            HandOver {
+                finished,
+                ..HandOver::default()
+            }
+        } else {
+            let offers = series
+                .iter()
+                .map(|(job, (series, _))| (*job, series.offer.clone()));
+            let offers: Vec<(JobId, Offer)> = offers.collect();
+            let handing = hand_over(conn, schema, process, runs, &offers).await;
+            let timer = &self.in_flight.reconcile_timer;
+            handing.inspect_err(|_| timer.note_failed_claim(Instant::now()))?
+        };
+        let mut written = Written::default();
+        for (before, job, handed) in done.claimed {
+            if let Some((series, prefetch)) = series.get(&before) {
+                let entry = self.in_flight.add_handed(&job, series.continued(handed));
+                prefetch.fill(vec![(job, entry)], true);
+            }
+            written.handed_over.insert(before);
+        }
+        let became = Became::Finished(Outcome::Done);
+        written
+            .became
+            .extend(done.finished.into_iter().map(|job| (job, became)));
+        Ok(written)
     }
 
     /// Removes a written group from the jobs in flight, logs what the jobs became, and calls the
     /// hooks.
-    pub(crate) fn settle(&self, group: &[Completion], became: &HashMap<JobId, Became>) {
+    pub(crate) fn settle(&self, group: &[Completion], written: &Written) {
         let jobs = || group.iter().map(|completion| &completion.job);
-        self.freed_keys.add(jobs().flat_map(|job| &job.keys));
+        let freed = jobs().filter(|job| !written.handed_over.contains(&job.claim.job_id()));
+        self.freed_keys.add(freed.flat_map(|job| &job.keys));
         self.in_flight.remove(jobs());
         for completion in group {
-            match became.get(&completion.job.claim.job_id()) {
+            match written.became.get(&completion.job.claim.job_id()) {
                 Some(became) => self.report(completion, *became),
                 None => report_lost(completion),
             }

@@ -17,7 +17,7 @@ use crate::config::ProcessSettings;
 use crate::connection::logged;
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
-use crate::worker::{Shared, Worker, give_back_behind};
+use crate::worker::{Shared, Worker, give_back_all};
 
 /// The share of the shutdown timeout that jobs may have at most to heed their interruption, and that
 /// recording the outcomes may have.
@@ -209,7 +209,7 @@ async fn jobs_ended<S: State>(
         () = no_run_for_long(shared) => abort(loops).await,
     }
     for worker in workers {
-        give_back_behind(worker, 0).await;
+        give_back_all(worker).await;
     }
     shared.runs.wait().await;
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 use queue_core::process::ProcessId;
 use queue_core::recurring::Kinds;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -116,13 +116,12 @@ fn new_shared<S: State>(
         },
         process: id,
         kinds: process.app.kinds(),
-        in_flight: Arc::new(InFlight::default()),
+        in_flight: Arc::new(InFlight::new(Instant::now())),
         idle: IdleRows::new(schema.clone(), id, settings.notifications),
         lookout: Arc::new(Lookout::new(Instant::now())),
         schema,
         completions,
         freed_keys: Arc::new(FreedKeys::default()),
-        claiming: RwLock::new(()),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }

@@ -2,8 +2,8 @@
 
 use std::future::pending;
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use queue_core::inspect::JobDetails;
@@ -84,7 +84,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             schema: queue.schema().clone(),
             process,
             process_name: "test".to_owned(),
-            in_flight: Arc::new(InFlight::default()),
+            in_flight: Arc::new(InFlight::new(Instant::now())),
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
             redaction: Redaction::default(),
@@ -222,21 +222,24 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let (job_id, kind) = (job.claim.job_id(), job.kind.clone());
         let group = [self.complete(job, interrupt).await];
         let written = self.recorder.try_write(&mut self.connection, &group).await;
-        let became = written.expect(DATABASE);
-        self.recorder.settle(&group, &became);
+        let written = written.expect(DATABASE);
+        self.recorder.settle(&group, &written);
         self.unblock().await;
         let end = group[0].end();
         Performed {
             job_id,
             kind,
-            became: became[&job_id],
+            became: written.became[&job_id],
             error: end.and_then(End::error).map(|error| error.message.clone()),
             retry_after: end.and_then(End::delay),
         }
     }
 
     async fn complete(&self, job: ClaimedJob, interrupt: impl Future<Output = ()>) -> Completion {
-        let mut in_flight = self.recorder.in_flight.add(std::slice::from_ref(&job));
+        let mut in_flight = self
+            .recorder
+            .in_flight
+            .add(std::slice::from_ref(&job), &Weak::new());
         let in_flight = in_flight.remove(0);
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
         let slot = Arc::new(slot.expect("a new semaphore"));

@@ -100,7 +100,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         are_late: bool,
     ) -> Result<Found, sqlx::Error> {
         let worker = Arc::clone(&self.worker);
-        let _no_reconciliation_meanwhile = worker.shared.claiming.read().await;
+        let _no_reconciliation_meanwhile = worker.shared.in_flight.claiming.read().await;
         let checks = worker.shared.freed_keys.checks();
         let rests = !are_late && worker.gated.rests(checks);
         let (mut found, mut room) = (Found::default(), limit.min(worker.affordable()));
@@ -132,8 +132,13 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let checks = self.worker.shared.freed_keys.checks();
         let asked = self.ask(group, *room).await;
         let worker = &*self.worker;
-        let claimed =
-            asked.inspect_err(|_| worker.reconcile_timer.note_failed_claim(Instant::now()))?;
+        let claimed = asked.inspect_err(|_| {
+            worker
+                .shared
+                .in_flight
+                .reconcile_timer
+                .note_failed_claim(Instant::now())
+        })?;
         let dropped = EndedJob::dropped(&claimed);
         let LimitedClaim { jobs, parked, .. } = claimed;
         let count = jobs.len() + parked.len();

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::claimer::{Claimer, Found};
+use super::pace::{Excess, PREFETCH_WAIT_MAX, Pace};
 use super::polling::{POLL_GAP, Polling};
-use super::prefetch::{Excess, PREFETCH_WAIT_MAX, Pace};
 use super::starting::give_back_behind;
 use super::state::Worker;
 use crate::app::State;
@@ -161,11 +161,16 @@ impl<S: State> ClaimLoop<S> {
     /// it.
     async fn reconcile(&mut self) -> Result<(), sqlx::Error> {
         let Claimer { worker, connection } = &mut self.claimer;
-        if !worker.reconcile_timer.is_due(Instant::now()) {
+        if !worker
+            .shared
+            .in_flight
+            .reconcile_timer
+            .is_due(Instant::now())
+        {
             return Ok(());
         }
         let shared = &*worker.shared;
-        let _no_claims_meanwhile = shared.claiming.write().await;
+        let _no_claims_meanwhile = shared.in_flight.claiming.write().await;
         let began = Instant::now();
         let known = shared.in_flight.claims();
         let released = connection
@@ -177,7 +182,11 @@ impl<S: State> ClaimLoop<S> {
                 "gave back jobs whose claim was committed but never answered"
             );
         }
-        worker.reconcile_timer.note_reconciled(began);
+        worker
+            .shared
+            .in_flight
+            .reconcile_timer
+            .note_reconciled(began);
         Ok(())
     }
 
@@ -267,7 +276,13 @@ async fn claim_is_due<S: State>(worker: &Worker<S>, looked_at: &mut Instant) {
         let seen = lookout.next(*looked_at, interval).await;
         *looked_at = seen.began;
         let has_jobs = worker.lanes().learn_some(&seen.lanes);
-        if has_jobs || worker.reconcile_timer.is_due(Instant::now()) {
+        if has_jobs
+            || worker
+                .shared
+                .in_flight
+                .reconcile_timer
+                .is_due(Instant::now())
+        {
             return;
         }
     }

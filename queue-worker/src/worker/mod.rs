@@ -17,14 +17,13 @@ mod state;
 mod gated;
 mod lanes;
 mod open_transactions;
+mod pace;
 mod polling;
-mod prefetch;
-mod reconcile;
 mod signals;
 
 pub(crate) mod idle;
 
 pub(crate) use claiming::ClaimLoop;
-pub(crate) use starting::{give_back_behind, start_jobs};
+pub(crate) use starting::{give_back_all, start_jobs};
 pub(crate) use state::{Shared, Worker};
 pub(crate) use sweeping::SweepLoop;

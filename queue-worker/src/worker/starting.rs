@@ -35,8 +35,14 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
     }
 }
 
+/// Gives back all jobs that have not begun, because the process stops.
+pub(crate) async fn give_back_all<S>(worker: &Worker<S>) {
+    worker.prefetch.close();
+    give_back_behind(worker, 0).await;
+}
+
 /// Gives back the jobs that have not begun, apart from the first `kept`.
-pub(crate) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
+pub(super) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
     for (job, in_flight) in worker.prefetch.take_behind(kept) {
         let verdict = Verdict::End(End::Release);
         let waited = in_flight.ready_since.elapsed();

@@ -8,7 +8,7 @@ use queue_core::Schema;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::{RwLock, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,10 +16,8 @@ use super::gated::Gated;
 use super::idle::IdleRows;
 use super::lanes::Lanes;
 use super::polling::Polling;
-use super::prefetch::Prefetch;
-use super::reconcile::ReconcileTimer;
 use super::signals::Signals;
-use crate::attempt::{Completion, InFlight, Runner};
+use crate::attempt::{Completion, InFlight, Prefetch, Runner};
 use crate::completer::FreedKeys;
 use crate::config::WorkerSettings;
 use crate::lookout::Lookout;
@@ -38,8 +36,6 @@ pub(crate) struct Shared<S> {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
-    /// Held for reading by every claim, and for writing when none may be under way.
-    pub(crate) claiming: RwLock<()>,
     pub(crate) runs: TaskTracker,
     /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,
@@ -50,12 +46,10 @@ pub(crate) struct Worker<S> {
     pub(super) shared: Arc<Shared<S>>,
     pub(super) signals: Signals,
     pub(super) floors: Floors,
-    pub(super) prefetch: Prefetch,
+    pub(super) prefetch: Arc<Prefetch>,
     /// The free slots, one permit each.
     pub(super) slots: Arc<Semaphore>,
     pub(super) gated: Gated,
-    /// When to look for claims that this process does not know of.
-    pub(super) reconcile_timer: ReconcileTimer,
     /// How fast jobs come, and the queues that are polled. Outlives a claim loop that fails.
     pub(super) polling: Arc<tokio::sync::Mutex<Polling>>,
     /// The recent size of a job's arguments, in bytes.
@@ -72,9 +66,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
             shared,
             signals: Signals::default(),
             floors: Floors::default(),
-            prefetch: Prefetch::default(),
+            prefetch: Arc::default(),
             gated: Gated::default(),
-            reconcile_timer: ReconcileTimer::new(Instant::now()),
             polling: Arc::new(tokio::sync::Mutex::new(Polling::new(Instant::now()))),
             args_size: AtomicUsize::new(0),
         }
@@ -140,7 +133,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
         }
         drop(lanes);
-        let in_flight = self.shared.in_flight.add(&claimed);
+        let in_flight = self
+            .shared
+            .in_flight
+            .add(&claimed, &Arc::downgrade(&self.prefetch));
         let waiting = claimed.into_iter().zip(in_flight).collect();
         self.prefetch.fill(waiting, are_late);
     }

@@ -29,6 +29,7 @@ mod killing;
 mod late;
 mod limit_conflicts;
 mod limit_crowds;
+mod limit_lines;
 mod limit_races;
 mod limit_rates;
 mod limit_settings;

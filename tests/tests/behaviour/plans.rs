@@ -84,6 +84,17 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "ready_admitted",
         "Index Cond: ((waited_for = room.key) AND (queue = room.queue) AND (kind = room.kind))",
     ),
+    (
+        "hand_over",
+        "blocked_line",
+        "AND (kind = offered.kind) AND (ROW(priority, seq) > ",
+    ),
+    (
+        "hand_over",
+        "limits_pkey",
+        "Index Cond: (name = ANY (ARRAY[",
+    ),
+    ("hand_over", "slots_pkey", "Index Cond: ((key = (stopped"),
     ("blocked_keys", "blocked_line", "Index Cond: (key > line"),
     ("claim", "jobs_pkey", "Index Cond: (id = taken.job_id"),
     (
