@@ -131,7 +131,8 @@ mod private {
 }
 
 impl NewJob {
-    /// Returns a job of a type, with the options of its kind.
+    /// Returns a job of a type, with the options of its kind. Numbers keep all their digits, but Postgres
+    /// has no negative zero: `-0.0` is read back as `0.0`.
     ///
     /// # Errors
     /// Refuses arguments that cannot be written as JSON, and those that cannot be read back, such as a

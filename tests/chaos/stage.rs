@@ -22,8 +22,8 @@ pub(crate) const CONCURRENCY: usize = 8;
 /// The worker processes show that they are alive once a second, and may be silent for so long.
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(4);
 
-/// How long jobs may take to end after a fault, at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for jobs to end after a fault.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 pub(crate) struct Stage {
     pub(crate) servers: Servers,
