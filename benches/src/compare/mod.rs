@@ -4,7 +4,7 @@
 //! server, so that a slow machine slows both; their speeds are therefore half of what one alone reaches.
 //! The report has the median ratio of the pairs with its 95 % interval, and per job the bytes of log,
 //! statements, round trips and processor time; the last with the ratio of now to before.
-//! "Not worse by more than 3 %" means that the whole interval is above 0.97.
+//! "Not worse by more than 3 %" means that the interval is not wholly below 0.97.
 
 mod build;
 mod interval;
