@@ -174,6 +174,14 @@ CREATE TABLE queue.processes (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE queue.progress (
+    job_id bigint NOT NULL,
+    set_at timestamp with time zone NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    value json NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE queue.queues (
     name text NOT NULL COLLATE pg_catalog."C",
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -312,6 +320,9 @@ ALTER TABLE ONLY queue.pollers
 
 ALTER TABLE ONLY queue.processes
     ADD CONSTRAINT processes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (job_id, name);
 
 ALTER TABLE ONLY queue.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (name);

@@ -17,6 +17,8 @@ use crate::process::ProcessId;
 use crate::sql::Schema;
 use crate::transitions::Claim;
 
+pub mod progress;
+
 const RECORD: &str = include_str!("record.sql");
 const LOAD: &str = include_str!("load.sql");
 

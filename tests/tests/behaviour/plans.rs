@@ -140,7 +140,22 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: ((finished_at < ",
     ),
     ("clear_finished", "steps_pkey", "Index Cond: (job_id = ANY"),
+    (
+        "clear_finished",
+        "progress_pkey",
+        "Index Cond: (job_id = ANY",
+    ),
     ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
+    (
+        "steps/read_progress",
+        "progress_pkey",
+        "Index Cond: ((job_id = ",
+    ),
+    (
+        "steps/write_progress",
+        "claimed_pkey",
+        "Index Cond: (job_id = entry.job_id)",
+    ),
     (
         "steps/record",
         "claimed_pkey",
