@@ -63,6 +63,7 @@ pub mod config;
 
 pub use app::backoff::Backoff;
 pub use app::context::{Attempt, CompleteError, Cx};
+pub use app::cursor::Cursor;
 pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};

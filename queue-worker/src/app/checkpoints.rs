@@ -1,20 +1,51 @@
-//! What a run keeps about its steps, and how the completer gets those that have finished.
+//! What a run keeps about its steps, and how the completer gets what is to be recorded about them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use queue_core::JobId;
+use queue_core::steps::progress::Progress;
 use queue_core::steps::{FinishedStep, Recorded, StoredStep};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
+use super::unwritten::Unwritten;
 use crate::stop::Stop;
 
-/// A finished step that the completer is to record.
+/// What a run keeps for later runs of its job. Those of one group are written in this order.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Step(FinishedStep),
+    Progress(Progress),
+}
+
+impl Kept {
+    pub(crate) fn job_id(&self) -> JobId {
+        match self {
+            Self::Step(step) => step.claim.job_id(),
+            Self::Progress(progress) => progress.claim.job_id(),
+        }
+    }
+}
+
+impl From<FinishedStep> for Kept {
+    fn from(step: FinishedStep) -> Self {
+        Self::Step(step)
+    }
+}
+
+impl From<Progress> for Kept {
+    fn from(progress: Progress) -> Self {
+        Self::Progress(progress)
+    }
+}
+
+/// Something that the completer is to record.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    pub(crate) step: FinishedStep,
-    /// Receives whether it was recorded. Closed when the run no longer waits.
-    pub(crate) answer: oneshot::Sender<Result<Recorded, sqlx::Error>>,
+    pub(crate) kept: Kept,
+    /// Receives whether it was recorded, if the run waits for that. Closed when it no longer waits.
+    pub(crate) answer: Option<oneshot::Sender<Result<Recorded, sqlx::Error>>>,
 }
 
 /// What the steps of all runs of a process share.
@@ -22,6 +53,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct StepService {
     /// Sends finished steps to the completer.
     pub(crate) checkpoints: mpsc::Sender<Checkpoint>,
+    /// The progress that the completer writes now and then.
+    pub(crate) unwritten: Arc<Unwritten>,
     /// Asked when the process stops: its runs end at their next step.
     pub(crate) stop: Stop,
     /// Whether a sleep is over as soon as the job runs again. Tests do not wait.
@@ -31,6 +64,8 @@ pub(crate) struct StepService {
 /// Why a run ends before its job, at the boundary of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
+    /// The job was asked to stop.
+    Stopped,
     /// Its process stops: another one goes on.
     Interrupted,
     /// It sleeps this long.
@@ -44,13 +79,15 @@ pub(crate) struct RunSteps {
     pub(crate) stored: OnceCell<HashMap<(String, i32), StoredStep>>,
     /// How many steps of each name the run has begun and not given up.
     begun: Mutex<HashMap<String, i32>>,
+    /// The progress that this run has set, as JSON.
+    progress: Mutex<HashMap<String, String>>,
     pub(crate) pause: OnceLock<Pause>,
 }
 
 impl RunSteps {
     /// Counts a step of a name.
     pub(crate) fn begin<'a>(&'a self, name: &'a str) -> Turn<'a> {
-        let mut begun = self.lock();
+        let mut begun = lock(&self.begun);
         let count = begun.entry(name.to_owned()).or_default();
         *count += 1;
         Turn {
@@ -61,9 +98,23 @@ impl RunSteps {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, i32>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the value of a name that this run has set.
+    pub(crate) fn place(&self, name: &str) -> Option<String> {
+        lock(&self.progress).get(name).cloned()
     }
+
+    pub(crate) fn set_place(&self, name: &str, value: &str) {
+        lock(&self.progress).insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Returns whether this run has set any value.
+    pub(crate) fn has_progress(&self) -> bool {
+        !lock(&self.progress).is_empty()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The turn of one step among those of its name. Dropped before the step has finished, it is given back:
@@ -86,7 +137,7 @@ impl Drop for Turn<'_> {
         if self.is_over {
             return;
         }
-        if let Some(count) = self.steps.lock().get_mut(self.name)
+        if let Some(count) = lock(&self.steps.begun).get_mut(self.name)
             && *count == self.occurrence
         {
             *count -= 1;

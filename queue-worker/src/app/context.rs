@@ -97,6 +97,9 @@ pub enum CompleteError {
     /// to another. Roll the transaction back.
     #[error("job {0} was taken from this run: roll the transaction back")]
     Lost(JobId),
+    /// The run has ended at a step, so that the job is not done. Roll the transaction back.
+    #[error("job {0} is interrupted or sleeps, and goes on later: roll the transaction back")]
+    Paused(JobId),
     /// The database failed.
     #[error("could not complete the job in the transaction")]
     Database(#[from] sqlx::Error),
@@ -150,13 +153,20 @@ impl<S> Cx<S> {
     ///
     /// # Errors
     /// Returns [`CompleteError::Lost`] when the job no longer belongs to this run: the transaction
-    /// must then be rolled back. Returns [`CompleteError::Database`] also if the database does not answer
+    /// must then be rolled back. Returns [`CompleteError::Paused`] when a step has ended the run. Returns [`CompleteError::Database`] also if the database does not answer
     /// within 10 seconds.
     pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
         let inner = &*self.inner;
         let Some(claim) = inner.claim else {
             return Err(CompleteError::Lost(self.job_id()));
         };
+        if inner.steps.pause.get().is_some() {
+            return Err(CompleteError::Paused(self.job_id()));
+        }
+        // Once the job is finished, nothing can be written for this run.
+        if let Err(error) = self.flush().await {
+            tracing::warn!(%error, "could not write the progress of the job");
+        }
         let runs = [Run {
             claim,
             ran: inner.started.elapsed(),

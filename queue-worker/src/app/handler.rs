@@ -1,5 +1,6 @@
 //! Type-erased handlers: how the runs of each kind are started.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -11,9 +12,9 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::Cx;
+use super::context::{Attempt, Cx};
 use super::panics;
-use super::perform::{Next, Perform, PerformBlocking, Policy};
+use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
 use super::run_error::RunError;
 
 /// A run under way. Dropping it stops the run where that is possible.
@@ -42,7 +43,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
             let work = async move {
                 let _slot = slot;
                 let result = job.perform(cx.clone()).await;
-                result.map_err(|error| RunError::of(J::on_error(&error, cx.attempt()), error))
+                result_of(&cx, result, J::on_error)
             };
             Ok(work.boxed())
         };
@@ -61,9 +62,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
             let job: J = decode(args, |error| J::on_undecodable(error, cx.attempt()))?;
             let work = move || {
                 let _slot = slot;
-                let attempt = cx.attempt().clone();
-                let result = panics::catch(|| job.perform(cx))?;
-                result.map_err(|error| RunError::of(J::on_error(&error, &attempt), error))
+                let result = panics::catch(|| job.perform(cx.clone()))?;
+                result_of(&cx, result, J::on_error)
             };
             Ok(on_a_thread(work).boxed())
         };
@@ -93,6 +93,26 @@ impl<S: Send + Sync + 'static> Handler<S> {
             .iter()
             .rfold(work, |work, around| around(cx.clone(), work));
         Ok(wrapped.inspect(move |_ended| drop(slot)).boxed())
+    }
+}
+
+/// Returns how a run ended, for what the application does around it. A run that ended at a step has no error.
+fn result_of<S, E: Debug + Into<BoxError>>(
+    cx: &Cx<S>,
+    result: Result<(), E>,
+    on_error: impl FnOnce(&E, &Attempt) -> Next,
+) -> Result<(), RunError> {
+    match result {
+        Err(_pause) if cx.is_paused() => Ok(()),
+        Err(error) => Err(RunError::of(on_error(&error, cx.attempt()), error)),
+        Ok(()) => {
+            if cx.is_paused() {
+                tracing::warn!(
+                    "the job returned `Ok` although a step had ended its run: it goes on at that step",
+                );
+            }
+            Ok(())
+        }
     }
 }
 

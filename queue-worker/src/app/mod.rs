@@ -21,12 +21,15 @@ pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
+pub(crate) mod cursor;
 pub(crate) mod steps;
 
 pub(crate) mod backoff;
 pub(crate) mod context;
 
 pub(crate) mod checkpoints;
+
+pub(crate) mod unwritten;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///
@@ -163,7 +166,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Does something around each run of a job: gives it a transaction, a tenant or a span, or measures
     /// it. The function gets the context and the work, and awaits the work. What it returns is how the
     /// run ended, and the timeout of the job covers all of it. The function that was added first is the
-    /// outermost. Arguments that do not fit their type are an error before it.
+    /// outermost. Arguments that do not fit their type are an error before it. Work that ended at a step,
+    /// because the job was interrupted or sleeps, ends with `Ok`; see [`Cx::is_paused`].
     ///
     /// A job that blocks runs on a thread of its own, which does not see task-local values.
     ///

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 use tokio::sync::oneshot;
 
-use super::checkpoints::{Checkpoint, Pause, Turn};
+use super::checkpoints::{Checkpoint, Kept, Pause, Turn};
 use super::context::Cx;
 
 /// Why a step did not give a result, besides the error of its own work. Return it from the job.
@@ -62,12 +62,20 @@ pub enum StepError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// The place of an earlier run does not fit the type that this program expects.
+    #[error("the place of the cursor `{name}` does not fit its type")]
+    DecodeCursor {
+        /// The cursor.
+        name: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// The database failed.
     #[error("could not read or record steps")]
     Database(#[from] sqlx::Error),
 }
 
-impl<S: Send + Sync + 'static> Cx<S> {
+impl<S> Cx<S> {
     /// Does a part of the job, and records its result. If an earlier run of the job has finished the step,
     /// its result is returned instead.
     ///
@@ -156,8 +164,14 @@ impl<S: Send + Sync + 'static> Cx<S> {
             turn.finish();
             return Ok(());
         }
-        let _first_wins = self.inner.steps.pause.set(Pause::Asleep(left));
+        self.pause_run(Pause::Asleep(left));
         Err(StepError::Asleep(name.to_owned()))
+    }
+
+    /// Returns whether the run has ended at a step: the job is interrupted or sleeps, and goes on in another
+    /// run. Whatever this run returns now is ignored.
+    pub fn is_paused(&self) -> bool {
+        self.pause().is_some()
     }
 
     /// Returns why the run ends at the boundary of a step, if it does.
@@ -165,10 +179,20 @@ impl<S: Send + Sync + 'static> Cx<S> {
         self.inner.steps.pause.get().copied()
     }
 
+    /// Ends the run here. The first reason stays the reason. A context that a test has made goes on.
+    fn pause_run(&self, pause: Pause) {
+        if self.inner.claim.is_some() {
+            let _first_wins = self.inner.steps.pause.set(pause);
+        }
+    }
+
     /// Counts the step, and reads what earlier runs have finished. A first attempt has no earlier runs.
     async fn begin_step<'a>(&'a self, name: &'a str) -> Result<Turn<'a>, StepError> {
         check_step(name)?;
         let inner = &*self.inner;
+        if self.is_paused() {
+            return Err(StepError::Interrupted(name.to_owned()));
+        }
         if inner.claim.is_some() && inner.attempt.number > 1 {
             let load = async || {
                 let mut conn = inner.queue.pool().acquire().await?;
@@ -204,11 +228,16 @@ impl<S: Send + Sync + 'static> Cx<S> {
     }
 
     /// Ends the run here if the job or the process should stop.
-    fn check_interruption(&self, name: &str) -> Result<(), StepError> {
+    pub(crate) fn check_interruption(&self, name: &str) -> Result<(), StepError> {
         let inner = &*self.inner;
+        if self.is_paused() {
+            return Err(StepError::Interrupted(name.to_owned()));
+        }
         if inner.steps_shared.stop.is_asked() {
-            let _first_wins = inner.steps.pause.set(Pause::Interrupted);
-        } else if !inner.token.is_cancelled() {
+            self.pause_run(Pause::Interrupted);
+        } else if inner.token.is_cancelled() {
+            self.pause_run(Pause::Stopped);
+        } else {
             return Ok(());
         }
         Err(StepError::Interrupted(name.to_owned()))
@@ -216,16 +245,18 @@ impl<S: Send + Sync + 'static> Cx<S> {
 
     /// Records a step together with those of other runs of the process.
     async fn record(&self, name: &str, turn: &Turn<'_>, result: String) -> Result<(), StepError> {
-        let Some(step) = self.finished(name, turn, result) else {
-            return Ok(());
-        };
+        match self.finished(name, turn, result) {
+            Some(step) => self.keep(step.into()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps something for later runs, recorded by the completer.
+    pub(crate) async fn keep(&self, kept: Kept) -> Result<(), StepError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self
-            .inner
-            .steps_shared
-            .checkpoints
-            .send(Checkpoint { step, answer });
-        let _answered_if_not = sent.await;
+        let answer = Some(answer);
+        let checkpoints = &self.inner.steps_shared.checkpoints;
+        let _answered_if_not = checkpoints.send(Checkpoint { kept, answer }).await;
         // The completer is gone only when the process has stopped, and gives its jobs back.
         let recorded = answered.await.unwrap_or(Ok(Recorded::Lost))?;
         match recorded {
@@ -265,7 +296,7 @@ impl<S: Send + Sync + 'static> Cx<S> {
     }
 }
 
-fn encode(name: &str, value: &impl Serialize) -> Result<String, StepError> {
+pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<String, StepError> {
     let result = serde_json::to_string(value).map_err(|source| StepError::Encode {
         name: name.to_owned(),
         source,

@@ -55,13 +55,12 @@ pub(crate) fn judge(
     }
 }
 
-/// Returns the end of a run that ended at the boundary of a step, unless it was stopped for another
-/// reason.
-pub(crate) fn paused(pause: Pause, stopped: Option<StopReason>) -> Option<End> {
+/// Returns the end of a run that ended at the boundary of a step, or why it was stopped.
+pub(crate) fn paused(pause: Pause, stopped: Option<StopReason>) -> Result<End, StopReason> {
     match (pause, stopped) {
-        (_, Some(StopReason::Cancelled | StopReason::TimedOut)) => None,
-        (Pause::Interrupted, _) => Some(End::Release),
-        (Pause::Asleep(delay), _) => Some(End::Snooze { delay }),
+        (_, Some(reason @ (StopReason::Cancelled | StopReason::TimedOut))) => Err(reason),
+        (Pause::Interrupted | Pause::Stopped, _) => Ok(End::Release),
+        (Pause::Asleep(delay), _) => Ok(End::Snooze { delay }),
     }
 }
 

@@ -156,17 +156,24 @@ impl<S: Send + Sync + 'static> Runner<S> {
             Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
             Err(error) => Err(error),
         };
+        if let Err(error) = cx.flush().await {
+            tracing::warn!(%error, "could not write the progress of the job");
+        }
+        let backoff = &handler.policy.backoff;
+        let stopped = in_flight.stop_reason();
+        if let Some(pause) = cx.pause() {
+            return Verdict::End(paused(pause, stopped).unwrap_or_else(|reason| {
+                let error = dropped(reason, handler.policy.timeout);
+                judge(error, cx.attempt(), backoff, Some(reason))
+            }));
+        }
         let (error, stopped) = match result {
             // If the transaction was committed, the completer finds the job finished, and ignores
             // this.
             Ok(()) if cx.has_completed() => (uncommitted(), None),
             Ok(()) => return Verdict::Finish,
-            Err(error) => (error, in_flight.stop_reason()),
+            Err(error) => (error, stopped),
         };
-        if let Some(end) = cx.pause().and_then(|pause| paused(pause, stopped)) {
-            return Verdict::End(end);
-        }
-        let backoff = &handler.policy.backoff;
         Verdict::End(judge(error, cx.attempt(), backoff, stopped))
     }
 

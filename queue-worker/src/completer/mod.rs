@@ -12,6 +12,7 @@
 //! retried one by one, in [`stuck`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use queue_core::JobId;
 use queue_core::transitions::Became;
@@ -23,6 +24,7 @@ use self::channel::receive;
 use self::stuck::{STUCK_MAX, Stuck};
 use self::write::Tries;
 use crate::app::checkpoints::Checkpoint;
+use crate::app::unwritten::Unwritten;
 use crate::attempt::{Completion, Verdict};
 use crate::connection::Connection;
 
@@ -54,6 +56,7 @@ pub(crate) async fn run(
     connection: Connection,
     completions: mpsc::Receiver<Completion>,
     steps: mpsc::Receiver<Checkpoint>,
+    unwritten: Arc<Unwritten>,
     closing: CancellationToken,
 ) {
     let connection = connection.waiting_briefly();
@@ -61,6 +64,7 @@ pub(crate) async fn run(
     let checkpoints = Checkpoints {
         schema: recorder.schema.clone(),
         process: recorder.process,
+        unwritten,
         connection: connection.another(),
     };
     // A task of its own, so that completions do not wake it.

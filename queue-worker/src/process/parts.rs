@@ -50,9 +50,11 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
     let (checkpoints, finished_steps) = mpsc::channel(completer::STEPS_MAX);
     let steps = StepService {
         checkpoints,
+        unwritten: Arc::default(),
         stop: runs.clone(),
         is_sleep_short: false,
     };
+    let unwritten = Arc::clone(&steps.unwritten);
     let shared = Arc::new(new_shared(process, id, completions, steps));
     let recorder = Recorder {
         schema: shared.schema.clone(),
@@ -69,6 +71,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         process.connection(),
         completed,
         finished_steps,
+        unwritten,
         closing.clone(),
     );
     let connection = process.connection();

@@ -77,6 +77,7 @@ pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
         steps: RunSteps::default(),
         steps_shared: Arc::new(StepService {
             checkpoints: mpsc::channel(1).0,
+            unwritten: Arc::default(),
             stop: Stop::new(),
             is_sleep_short: true,
         }),

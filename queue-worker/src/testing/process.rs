@@ -90,6 +90,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             redaction: Redaction::default(),
         };
         let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
+        let unwritten = Arc::default();
         let runner = Runner {
             app: Arc::new(app),
             queue: queue.clone(),
@@ -98,6 +99,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             stop: Stop::new(),
             steps: Arc::new(StepService {
                 checkpoints,
+                unwritten: Arc::clone(&unwritten),
                 stop: Stop::new(),
                 is_sleep_short: true,
             }),
@@ -108,6 +110,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let recording = Checkpoints {
             schema: queue.schema().clone(),
             process,
+            unwritten,
             connection: connection.another(),
         };
         // Ends when this value is dropped, and with it the only sender.

@@ -1,5 +1,6 @@
 //! Steps of jobs: finished ones are not repeated after errors, interruptions and crashes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use queue_core::transitions::cancel::request_cancel;
@@ -44,6 +45,10 @@ enum Stepped {
     Misnamed,
     /// Sleeps for an hour between two steps.
     Sleeps,
+    /// Like `Gated`, and returns `Ok` whatever its steps return.
+    Catches,
+    /// Sleeps for an hour, and finishes in a transaction all the same.
+    CompletesAsleep,
 }
 
 impl Job for Stepped {
@@ -113,13 +118,34 @@ impl Perform<Stage> for Stepped {
                 cx.sleep("nap", HOUR).await?;
                 noting(&cx, "two", async || Ok(())).await
             }
+            Self::Catches => {
+                noting(&cx, "one", async || Ok(())).await?;
+                cx.state().pass("between").await;
+                let _caught = noting(&cx, "two", async || Ok(())).await;
+                let _caught = noting(&cx, "three", async || Ok(())).await;
+                Ok(())
+            }
+            Self::CompletesAsleep => {
+                let _caught = cx.sleep("nap", HOUR).await;
+                let mut tx = cx.queue().pool().begin().await?;
+                let refused = cx.complete_in(&mut tx).await.unwrap_err();
+                cx.state().note(refused.to_string());
+                tx.commit().await?;
+                Ok(())
+            }
         }
     }
 
-    fn on_error(_: &BoxError, _: &Attempt) -> Next {
+    fn on_error(error: &BoxError, _: &Attempt) -> Next {
+        if let Some(StepError::Interrupted(_) | StepError::Asleep(_)) = error.downcast_ref() {
+            INTERRUPTIONS_SEEN.store(true, Ordering::Relaxed);
+        }
         Next::RetryAfter(Duration::ZERO)
     }
 }
+
+/// Whether `on_error` was asked about the end of a run at a step.
+static INTERRUPTIONS_SEEN: AtomicBool = AtomicBool::new(false);
 
 /// Takes a step that notes its name when it runs.
 async fn noting<T: Serialize + for<'de> Deserialize<'de>>(
@@ -287,6 +313,69 @@ async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_o
     world.until_state(job, "finished").await;
     assert_eq!(stage.notes(), ["one", "two"]);
     process.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_catches_its_interruption_goes_on_all_the_same() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = || stage.app().register::<Stepped>();
+    let job = enqueue(&world, Stepped::Catches).await;
+    let process = world.start(app(), worker("*", 2));
+    world.until("steps", 1).await;
+
+    process.ask_to_stop();
+    stage.open("between");
+    process.ended().await;
+
+    assert_eq!(world.state(job).await, "ready");
+    let process = world.start(app(), worker("*", 2));
+    world.until_state(job, "finished").await;
+    assert_eq!(stage.notes(), ["one", "two", "three"]);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_sleeps_cannot_finish_in_a_transaction() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let job = enqueue(&world, Stepped::CompletesAsleep).await;
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 1));
+
+    world.until_state(job, "scheduled").await;
+
+    let refusal = "interrupted or sleeps, and goes on later: roll the transaction back";
+    assert!(stage.notes()[0].ends_with(refusal));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn an_interruption_and_a_sleep_are_no_errors() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let around = stage.clone();
+    let app = stage.app().register::<Stepped>().around(move |cx, work| {
+        let around = around.clone();
+        async move {
+            let ended = work.await;
+            around.note(format!("{} {}", ended.is_ok(), cx.is_paused()));
+            ended
+        }
+    });
+    stage.open("between");
+    let asleep = enqueue(&world, Stepped::Sleeps).await;
+    let process = world.start(app, worker("*", 2));
+    world.until_state(asleep, "scheduled").await;
+    let stopped = enqueue(&world, Stepped::GatedInside).await;
+    stage.noted_times("one", 2).await;
+    process.ask_to_stop();
+    stage.open("inside");
+    process.ended().await;
+
+    assert_eq!(world.state(stopped).await, "finished");
+    assert_eq!(stage.notes(), ["one", "true true", "one", "true false"]);
+    assert!(!INTERRUPTIONS_SEEN.load(Ordering::Relaxed));
+    assert_eq!(world.count("attempts").await, 0);
 }
 
 #[tokio::test]
