@@ -8,3 +8,9 @@ create table queue.progress (
     value  json        not null,
     primary key (job_id, name)
 ) with (fillfactor = 50);
+
+-- A step that failed and has tries left ends a run, too.
+alter table queue.attempts drop constraint attempts_ending_check;
+alter table queue.attempts add constraint attempts_ending_check check (
+    ending in ('error', 'panic', 'timeout', 'crash', 'cancelled', 'undecodable', 'step')
+);

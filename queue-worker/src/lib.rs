@@ -68,7 +68,8 @@ pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::run_error::RunError;
-pub use app::steps::StepError;
+pub use app::step::Step;
+pub use app::step_error::StepError;
 pub use app::{App, InvalidApp};
 pub use config::Settings;
 pub use pool::pool_options;
@@ -100,6 +101,9 @@ mod readme {}
 mod guides {
     #[doc = include_str!("../../docs/guides/changing-a-job.md")]
     mod changing_a_job {}
+
+    #[doc = include_str!("../../docs/guides/changing-steps.md")]
+    mod changing_steps {}
 
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}

@@ -212,7 +212,8 @@ pub struct AttemptDetails {
     pub ended_at: DateTime<Utc>,
     /// The name of the process that ran it.
     pub process: String,
-    /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled` or `undecodable`.
+    /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled`,
+    /// `undecodable`, or `step` for a step with tries left.
     pub ending: String,
     /// The error and its causes.
     pub error: String,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt as _;
 
-use super::run::{AttemptError, Became, Claim, Run, micros, millis, storable};
+use super::run::{AttemptError, Became, Claim, Ending, Run, micros, millis, storable};
 use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -55,6 +55,12 @@ impl End {
             }
             Self::Snooze { .. } | Self::Release => None,
         }
+    }
+
+    /// Returns whether the run counts as a failure of the job.
+    pub fn is_failure(&self) -> bool {
+        self.error()
+            .is_some_and(|error| error.ending != Ending::Step)
     }
 
     /// Replaces characters of the error that not every encoding of a database has. Returns whether there

@@ -1,6 +1,6 @@
 -- claimed -> scheduled, ready, failed or finished (discarded, cancelled), as each run asks; scheduled
--- jobs are due after delay_ms. An error is kept as an attempt, and counts as a failure. A job that was
--- asked to cancel meanwhile is cancelled instead, unless its run discards it. Fenced by process and
+-- jobs are due after delay_ms. An error is kept as an attempt, and counts as a failure, except for that of
+-- a step with tries left. A job that was asked to cancel meanwhile is cancelled instead, unless its run discards it. Fenced by process and
 -- attempt: a run whose claim is gone is not in the answer. Continued by free.sql.
 --
 -- A released job keeps its place in line and the number of its attempt. The same process may claim it
@@ -53,7 +53,7 @@ with claim as materialized (
     insert into queue.scheduled
         (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)
     select job_id, statement_timestamp() + delay_ms * interval '1 millisecond', attempt, priority,
-        failures + (ending is not null)::integer, crashes, queue, kind, limited
+        failures + (coalesce(ending, 'step') <> 'step')::integer, crashes, queue, kind, limited
     from ended
     where became = 'scheduled'
 ), placed as (

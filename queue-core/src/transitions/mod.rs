@@ -44,5 +44,5 @@ mod job_columns;
 mod run;
 
 pub use job_columns::with_job_columns;
-pub(crate) use run::millis;
 pub use run::{AttemptError, Became, Claim, Ending, Run};
+pub(crate) use run::{due, millis};

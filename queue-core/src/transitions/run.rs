@@ -93,6 +93,8 @@ pub enum Ending {
     Cancelled,
     /// The job's arguments do not fit its type.
     Undecodable,
+    /// A step of the job failed, and has tries left. Counts as no failure of the job.
+    Step,
 }
 
 impl Ending {
@@ -104,6 +106,7 @@ impl Ending {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Undecodable => "undecodable",
+            Self::Step => "step",
         }
     }
 }
@@ -152,7 +155,7 @@ pub(super) fn micros(duration: Duration) -> i64 {
 }
 
 /// Returns a due time that Postgres accepts: at the earliest 1970, at the latest 10,000 years later.
-pub(super) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
     time.clamp(
         DateTime::UNIX_EPOCH,
         DateTime::UNIX_EPOCH + TimeDelta::days(10_000 * 365),

@@ -68,27 +68,83 @@ pub(crate) enum Pause {
     Stopped,
     /// Its process stops: another one goes on.
     Interrupted,
+    /// Its next step has a run of its own.
+    Isolated,
     /// It sleeps this long.
     Asleep(Duration),
+    /// A step failed, and is tried again after this wait.
+    Failed(Duration),
 }
 
 /// The steps of one run.
 #[derive(Debug, Default)]
 pub(crate) struct RunSteps {
     /// The results of earlier runs, once a step has asked for them.
-    pub(crate) stored: OnceCell<HashMap<(String, i32), StoredStep>>,
-    /// How many steps of each name the run has begun and not given up.
-    begun: Mutex<HashMap<String, i32>>,
+    pub(crate) stored: OnceCell<Stored>,
+    /// Whether the steps must be those of earlier runs.
+    pub(crate) is_strict: bool,
+    begun: Mutex<Begun>,
     /// The progress that this run has set, as JSON.
     progress: Mutex<HashMap<String, String>>,
     pub(crate) pause: OnceLock<Pause>,
 }
 
+/// The steps that a run has begun.
+#[derive(Debug, Default)]
+struct Begun {
+    /// How many of each name it has begun and not given up.
+    counts: HashMap<String, i32>,
+    /// How many have finished, with those of earlier runs.
+    finished: usize,
+    /// The name of the last one.
+    last: Option<String>,
+    /// Whether this run has done the work of a step, and of an isolated one.
+    has_worked: bool,
+    has_worked_alone: bool,
+}
+
+/// The steps that earlier runs have finished.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    by_name: HashMap<(String, i32), StoredStep>,
+    /// Their names, in the order in which they have finished.
+    order: Vec<String>,
+}
+
+impl Stored {
+    /// Takes the steps in the order in which they have finished. Names with `@` are no steps of the job.
+    pub(crate) fn new(steps: Vec<StoredStep>) -> Self {
+        let names = steps.iter().map(|step| &step.name);
+        Self {
+            order: names
+                .filter(|name| !name.starts_with('@'))
+                .cloned()
+                .collect(),
+            by_name: steps
+                .into_iter()
+                .map(|step| ((step.name.clone(), step.occurrence), step))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str, occurrence: i32) -> Option<&StoredStep> {
+        self.by_name.get(&(name.to_owned(), occurrence))
+    }
+}
+
 impl RunSteps {
+    pub(crate) fn new(is_strict: bool) -> Self {
+        Self {
+            is_strict,
+            ..Self::default()
+        }
+    }
+
     /// Counts a step of a name.
     pub(crate) fn begin<'a>(&'a self, name: &'a str) -> Turn<'a> {
         let mut begun = lock(&self.begun);
-        let count = begun.entry(name.to_owned()).or_default();
+        begun.last = Some(name.to_owned());
+        let count = begun.counts.entry(name.to_owned()).or_default();
         *count += 1;
         Turn {
             steps: self,
@@ -96,6 +152,48 @@ impl RunSteps {
             occurrence: *count,
             is_over: false,
         }
+    }
+
+    /// Returns the name of the step that was begun last.
+    pub(crate) fn last(&self) -> Option<String> {
+        lock(&self.begun).last.clone()
+    }
+
+    /// Returns whether the next step needs another run, because one of the two is isolated.
+    pub(crate) fn needs_own_run(&self, is_isolated: bool) -> bool {
+        let begun = lock(&self.begun);
+        begun.has_worked_alone || is_isolated && (begun.has_worked || self.has_progress())
+    }
+
+    /// Returns whether the run has come to all steps that earlier runs had finished.
+    pub(crate) fn all_taken(&self) -> bool {
+        let begun = lock(&self.begun);
+        let is_taken = |name: &str, occurrence: i32| {
+            name.starts_with('@')
+                || begun
+                    .counts
+                    .get(name)
+                    .is_some_and(|count| *count >= occurrence)
+        };
+        let stored = self.stored.get().map(|stored| &stored.by_name);
+        let mut stored = stored.into_iter().flat_map(HashMap::keys);
+        stored.all(|(name, occurrence)| is_taken(name, *occurrence))
+    }
+
+    /// Returns in words which step of an earlier run did not come.
+    pub(crate) fn check_all_came(&self) -> Result<(), String> {
+        match self.expected() {
+            Some(missing) => Err(format!(
+                "`{missing}`, which an earlier attempt had finished, did not come; it was removed or renamed",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the next step that an earlier run had finished.
+    fn expected(&self) -> Option<&str> {
+        let finished = lock(&self.begun).finished;
+        self.stored.get()?.order.get(finished).map(String::as_str)
     }
 
     /// Returns the value of a name that this run has set.
@@ -127,8 +225,47 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Counts the step as finished.
     pub(crate) fn finish(mut self) {
         self.is_over = true;
+        lock(&self.steps.begun).finished += 1;
+    }
+
+    /// Counts the step as finished by the work of this run.
+    pub(crate) fn finish_work(self, is_isolated: bool) {
+        let mut begun = lock(&self.steps.begun);
+        begun.has_worked = true;
+        begun.has_worked_alone |= is_isolated;
+        drop(begun);
+        self.finish();
+    }
+
+    /// Returns in words what has changed if the step is not the one that an earlier run had finished here.
+    pub(crate) fn check_strictly(&self) -> Result<(), String> {
+        let name = self.name;
+        if self.occurrence > 1 {
+            return Err(format!(
+                "`{name}` came twice; give each step a name of its own"
+            ));
+        }
+        let Some(expected) = self.steps.expected().filter(|expected| *expected != name) else {
+            return Ok(());
+        };
+        let is_known = self
+            .steps
+            .stored
+            .get()
+            .is_some_and(|stored| stored.get(name, 1).is_some());
+        Err(match is_known {
+            true => format!(
+                "`{name}` came before `{expected}`, and an earlier attempt finished them the other \
+                             way round"
+            ),
+            false => format!(
+                "`{name}` came where an earlier attempt had finished `{expected}`; it is new, or \
+                              one of them was renamed"
+            ),
+        })
     }
 }
 
@@ -137,7 +274,7 @@ impl Drop for Turn<'_> {
         if self.is_over {
             return;
         }
-        if let Some(count) = lock(&self.steps.begun).get_mut(self.name)
+        if let Some(count) = lock(&self.steps.begun).counts.get_mut(self.name)
             && *count == self.occurrence
         {
             *count -= 1;

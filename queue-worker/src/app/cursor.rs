@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
 use super::context::Cx;
-use super::steps::{StepError, encode};
+use super::step_error::StepError;
+use super::steps::encode;
 
 /// The place that a job has reached. See [`Cx::cursor`].
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl<S> Cx<S> {
         Ok(())
     }
 
-    fn set_progress(&self, name: &str, value: String) {
+    pub(crate) fn set_progress(&self, name: &str, value: String) {
         self.inner.steps.set_place(name, &value);
         if let Some(claim) = self.inner.claim {
             self.inner.steps_shared.unwritten.set(Progress {
@@ -99,6 +100,15 @@ impl<S> Cx<S> {
                 value,
             });
         }
+    }
+
+    /// Returns a number that earlier runs and this one have counted up.
+    pub(crate) async fn counter(&self, name: &str) -> Result<u32, StepError> {
+        let count = match self.inner.steps.place(name) {
+            Some(count) => Some(count),
+            None => self.stored_progress(name).await?,
+        };
+        Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
     /// Reads a value of an earlier run. A first attempt has none.

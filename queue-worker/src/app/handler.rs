@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::checkpoints::Pause;
 use super::context::{Attempt, Cx};
 use super::panics;
 use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
@@ -51,6 +52,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
             policy: Policy {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
+                strict_steps: J::strict_steps(),
+                resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
         }
@@ -71,6 +74,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
             policy: Policy {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
+                strict_steps: J::strict_steps(),
+                resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
         }
@@ -96,13 +101,17 @@ impl<S: Send + Sync + 'static> Handler<S> {
     }
 }
 
-/// Returns how a run ended, for what the application does around it. A run that ended at a step has no error.
+/// Returns how a run ended, for what the application does around it. A run that ended at a step has no error,
+/// unless the step failed and is tried again.
 fn result_of<S, E: Debug + Into<BoxError>>(
     cx: &Cx<S>,
     result: Result<(), E>,
     on_error: impl FnOnce(&E, &Attempt) -> Next,
 ) -> Result<(), RunError> {
     match result {
+        Err(error) if let Some(Pause::Failed(wait)) = cx.pause() => {
+            Err(RunError::of(Next::RetryAfter(wait), error))
+        }
         Err(_pause) if cx.is_paused() => Ok(()),
         Err(error) => Err(RunError::of(on_error(&error, cx.attempt()), error)),
         Ok(()) => {

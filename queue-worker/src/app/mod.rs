@@ -24,6 +24,9 @@ pub(crate) mod perform;
 pub(crate) mod cursor;
 pub(crate) mod steps;
 
+pub(crate) mod step;
+pub(crate) mod step_error;
+
 pub(crate) mod backoff;
 pub(crate) mod context;
 

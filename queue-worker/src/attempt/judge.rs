@@ -56,11 +56,33 @@ pub(crate) fn judge(
 }
 
 /// Returns the end of a run that ended at the boundary of a step, or why it was stopped.
-pub(crate) fn paused(pause: Pause, stopped: Option<StopReason>) -> Result<End, StopReason> {
+pub(crate) fn paused(
+    pause: Pause,
+    stopped: Option<StopReason>,
+    error: Option<RunError>,
+) -> Result<End, StopReason> {
     match (pause, stopped) {
         (_, Some(reason @ (StopReason::Cancelled | StopReason::TimedOut))) => Err(reason),
-        (Pause::Interrupted | Pause::Stopped, _) => Ok(End::Release),
+        (Pause::Interrupted | Pause::Stopped | Pause::Isolated, _) => Ok(End::Release),
         (Pause::Asleep(delay), _) => Ok(End::Snooze { delay }),
+        (Pause::Failed(delay), _) => {
+            let mut error = error.map_or_else(step_failed, |error| error.error);
+            error.ending = Ending::Step;
+            Ok(End::Retry { error, delay })
+        }
+    }
+}
+
+/// Returns the error of a step whose own error the job has kept to itself.
+fn step_failed() -> AttemptError {
+    AttemptError::new(Ending::Step, "a step failed, and is tried again")
+}
+
+/// Returns the end of a job that was interrupted once more than its kind allows.
+pub(crate) fn interrupted_too_often(times: u32) -> End {
+    let message = format!("interrupted {times} times, which is more often than its kind allows");
+    End::Fail {
+        error: AttemptError::new(Ending::Error, message),
     }
 }
 

@@ -15,9 +15,11 @@ use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
 use super::in_flight::{InFlightJob, StopReason};
-use super::judge::{Verdict, cancelled_before_start, dropped, judge, paused, uncommitted};
+use super::judge::{
+    Verdict, cancelled_before_start, dropped, interrupted_too_often, judge, paused, uncommitted,
+};
 use crate::app::App;
-use crate::app::checkpoints::{RunSteps, StepService};
+use crate::app::checkpoints::{Pause, RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
 use crate::app::handler::{Handler, Slot, Work};
 use crate::app::hooks::Hooks;
@@ -27,6 +29,9 @@ use crate::stop::Stop;
 
 /// The share of its timeout that a run may go on at most when it has reached it.
 const TIMEOUT_GRACE_SHARE: u32 = 10;
+
+/// The name under which a job counts how often it was interrupted.
+const RESUMPTIONS: &str = "@resumptions";
 
 /// A run that is over, and the verdict on it.
 #[derive(Debug)]
@@ -144,7 +149,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             token: in_flight.token.clone(),
             started: Instant::now(),
             has_completed: AtomicBool::new(false),
-            steps: RunSteps::default(),
+            steps: RunSteps::new(handler.policy.strict_steps),
             steps_shared: Arc::clone(&self.steps),
         };
         let cx = Cx {
@@ -153,28 +158,15 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let arounds = &self.app.arounds;
         let started = panics::catch(|| handler.start_within(arounds, &job.args, cx.clone(), slot));
         let result = match started.and_then(|started| started) {
-            Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
+            Ok(work) => self.poll_to_the_end(work, handler, in_flight, &cx).await,
             Err(error) => Err(error),
         };
+        let verdict = conclude(&cx, handler, in_flight.stop_reason(), result).await;
+        let verdict = check_resumptions(&cx, handler, verdict).await;
         if let Err(error) = cx.flush().await {
             tracing::warn!(%error, "could not write the progress of the job");
         }
-        let backoff = &handler.policy.backoff;
-        let stopped = in_flight.stop_reason();
-        if let Some(pause) = cx.pause() {
-            return Verdict::End(paused(pause, stopped).unwrap_or_else(|reason| {
-                let error = dropped(reason, handler.policy.timeout);
-                judge(error, cx.attempt(), backoff, Some(reason))
-            }));
-        }
-        let (error, stopped) = match result {
-            // If the transaction was committed, the completer finds the job finished, and ignores
-            // this.
-            Ok(()) if cx.has_completed() => (uncommitted(), None),
-            Ok(()) => return Verdict::Finish,
-            Err(error) => (error, stopped),
-        };
-        Verdict::End(judge(error, cx.attempt(), backoff, stopped))
+        verdict
     }
 
     /// Polls the work until it ends, reaches its timeout, or is asked to stop. In the latter cases
@@ -184,6 +176,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         work: Work,
         handler: &Handler<S>,
         in_flight: &InFlightJob,
+        cx: &Cx<S>,
     ) -> Result<(), RunError> {
         let mut work = panics::catch_each_poll(work);
         let limit = handler.policy.timeout;
@@ -202,10 +195,73 @@ impl<S: Send + Sync + 'static> Runner<S> {
             () = tokio::time::sleep(grace) => {}
             () = self.stop.asked_at_once() => {}
         }
-        tracing::warn!("the job did not stop when asked to, and was dropped");
+        report_dropped(cx);
         let _panic_in_drop = panics::catch(move || drop(work));
         let reason = in_flight.stop_reason().unwrap_or(StopReason::Interrupted);
         Err(dropped(reason, limit))
+    }
+}
+
+/// Returns the verdict on a run that has ended.
+async fn conclude<S>(
+    cx: &Cx<S>,
+    handler: &Handler<S>,
+    stopped: Option<StopReason>,
+    mut result: Result<(), RunError>,
+) -> Verdict {
+    let backoff = &handler.policy.backoff;
+    if let Some(pause) = cx.pause() {
+        return Verdict::End(
+            paused(pause, stopped, result.err()).unwrap_or_else(|reason| {
+                let error = dropped(reason, handler.policy.timeout);
+                judge(error, cx.attempt(), backoff, Some(reason))
+            }),
+        );
+    }
+    // If the transaction was committed, the completer finds the job finished, and ignores this.
+    if result.is_ok() && cx.has_completed() {
+        return Verdict::End(judge(uncommitted(), cx.attempt(), backoff, None));
+    }
+    if result.is_ok() && handler.policy.strict_steps {
+        result = cx.check_all_came().await.map_err(RunError::from);
+    }
+    match result {
+        Ok(()) => Verdict::Finish,
+        Err(error) => Verdict::End(judge(error, cx.attempt(), backoff, stopped)),
+    }
+}
+
+/// Counts an interruption by the end of the process, and fails the job if its kind does not allow as many.
+async fn check_resumptions<S>(cx: &Cx<S>, handler: &Handler<S>, verdict: Verdict) -> Verdict {
+    let Some(max) = handler.policy.resumptions_max else {
+        return verdict;
+    };
+    if !matches!(verdict, Verdict::End(End::Release)) || cx.pause() == Some(Pause::Isolated) {
+        return verdict;
+    }
+    let Ok(before) = cx.counter(RESUMPTIONS).await else {
+        return verdict;
+    };
+    if before < max {
+        cx.set_progress(RESUMPTIONS, (before + 1).to_string());
+        return verdict;
+    }
+    // If an operator retries the job, it may be interrupted as often again.
+    cx.set_progress(RESUMPTIONS, "0".to_owned());
+    Verdict::End(interrupted_too_often(before + 1))
+}
+
+/// Logs that a job had to be dropped. The work of one with steps goes on after the last of them, so a job
+/// that comes to no step in time may never end.
+fn report_dropped<S>(cx: &Cx<S>) {
+    let step = cx.inner.steps.last();
+    match step {
+        Some(step) => tracing::warn!(
+            step,
+            "the job came to no next step in time after it was asked to stop, and was dropped: what it did \
+             since this one is repeated",
+        ),
+        None => tracing::warn!("the job did not stop when asked to, and was dropped"),
     }
 }
 

@@ -154,7 +154,9 @@ impl Recorder {
             tags: &job.tags,
             args: &job.args,
             attempt: job.claim.attempt(),
-            failures: job.failures.saturating_add(error.is_some().into()),
+            failures: job
+                .failures
+                .saturating_add(end.is_some_and(End::is_failure).into()),
             attempts_max: job.attempts_max,
             error,
             retry_after: delay,

@@ -68,6 +68,7 @@ fn handler<S: State>(settings: &HandlerSettings, client: &Client) -> Handler<S> 
     let policy = Policy {
         backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
         timeout: settings.timeout,
+        ..Policy::default()
     };
     let backoff = policy.backoff.clone();
     let start = move |args: &RawValue, cx: Cx<S>, slot: Slot| {

@@ -50,6 +50,7 @@ mod scan;
 mod schedulers;
 mod scheduling;
 mod shell;
+mod step_rules;
 mod steps;
 mod test_databases;
 mod testing;

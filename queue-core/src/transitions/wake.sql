@@ -1,0 +1,44 @@
+-- scheduled -> ready, up to $3 of the jobs after $2 that wait for the event $1, with new places in line. A
+-- job that waits no more, because its time was over or an operator has moved it, is left alone. Removes the
+-- waits. Locks rows of waits with skip locked, and then of scheduled, in the order of job ids.
+with waiting as materialized (
+    select job_id, attempt
+    from queue.waits
+    where event = $1
+        and job_id > $2
+    order by job_id
+    limit $3
+    for update skip locked
+), ended as (
+    delete from queue.waits
+    where job_id = any (array(select job_id from waiting))
+), moved as (
+    delete from queue.scheduled
+    where job_id = any (array(
+        select scheduled.job_id
+        from waiting
+        cross join lateral (
+            select job_id
+            from queue.scheduled
+            where scheduled.job_id = waiting.job_id
+                and scheduled.attempt = waiting.attempt
+            limit 1
+            for update
+        ) as scheduled
+    ))
+    returning *
+), placed as (
+    insert into queue.ready
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track)
+    select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
+        kind, limited::integer
+    from (select * from moved order by job_id) as moved
+)
+select (select max(job_id) from waiting), (
+    select count(*)
+    from (
+        select pg_notify('queue.wake', case when limited then '@' || queue else queue end)
+        from (select distinct queue, limited from moved) as woken
+        where exists (select from queue.idle_processes)
+    ) as notified
+)
