@@ -8,12 +8,15 @@
 // Tests with tables of cases are long.
 #![cfg_attr(test, allow(clippy::too_many_lines))]
 
+mod emit;
 mod request;
 
 pub mod operations;
 
 mod queue;
 
+#[doc(hidden)]
+pub mod events;
 pub mod inspect;
 #[doc(hidden)]
 pub mod look;
@@ -43,6 +46,7 @@ mod unique;
 
 pub use args::{check_args, decode_args};
 pub use db::{begin, is_not_migrated, is_read_only, is_transient};
+pub use emit::{Emit, EmitError, PAYLOAD_BYTES_MAX};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{

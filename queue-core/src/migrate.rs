@@ -62,8 +62,8 @@ pub const MIGRATIONS: &[Migration] = &[
     migration(11, "steps", include_str!("../migrations/0011_steps.sql")),
     migration(
         12,
-        "progress",
-        include_str!("../migrations/0012_progress.sql"),
+        "progress_and_events",
+        include_str!("../migrations/0012_progress_and_events.sql"),
     ),
 ];
 

@@ -55,7 +55,11 @@ pub async fn find(
 
 /// Returns some of the events for which jobs may wait that have not been woken.
 pub async fn open(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<String>, sqlx::Error> {
-    schema.query_scalar(OPEN).bind(OPEN_MAX).fetch_all(conn).await
+    schema
+        .query_scalar(OPEN)
+        .bind(OPEN_MAX)
+        .fetch_all(conn)
+        .await
 }
 
 /// Wakes the next jobs that wait for an event, after a job, and returns the last of them. If none is left,

@@ -44,6 +44,11 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') 
         where rates.key = blocked.key
             and next_at - (burst - 1) * space > clock_timestamp()
     ) as next_start_at,
+    (
+        select event
+        from queue.waits
+        where waits.job_id = jobs.id and waits.attempt = scheduled.attempt
+    ) as waits_for,
     scheduled.due_at, ready.ready_at, claimed.claimed_at, claimed.cancel_requested_at,
     claimed.process_id, processes.name as process, failed.failed_at, finished.started_at,
     finished.finished_at, finished.outcome::text as outcome, clock_timestamp() as now

@@ -132,6 +132,8 @@ pub struct JobDetails {
     pub enqueued_at: DateTime<Utc>,
     /// When it is due, if it is scheduled.
     pub due_at: Option<DateTime<Utc>>,
+    /// The event that it waits for, if it does.
+    pub waits_for: Option<String>,
     /// When it became ready, if it is ready.
     pub ready_at: Option<DateTime<Utc>>,
     /// The limits it was enqueued with.

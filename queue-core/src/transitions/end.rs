@@ -29,6 +29,13 @@ pub enum End {
         /// How long to wait.
         delay: Duration,
     },
+    /// claimed → scheduled, to be woken by an event. Counts as no failure.
+    Wait {
+        /// The event.
+        event: String,
+        /// How long to wait at most.
+        timeout: Duration,
+    },
     /// claimed → failed: the job does not run again unless an operator retries it.
     Fail {
         /// What went wrong.
@@ -53,7 +60,7 @@ impl End {
             Self::Retry { error, .. } | Self::Fail { error } | Self::Discard { error, .. } => {
                 Some(error)
             }
-            Self::Snooze { .. } | Self::Release => None,
+            Self::Snooze { .. } | Self::Wait { .. } | Self::Release => None,
         }
     }
 
@@ -82,13 +89,22 @@ impl End {
     pub fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { delay, .. } | Self::Snooze { delay } => Some(*delay),
+            Self::Wait { timeout, .. } => Some(*timeout),
             Self::Fail { .. } | Self::Discard { .. } | Self::Release => None,
+        }
+    }
+
+    /// Returns the event that the job waits for.
+    pub fn event(&self) -> Option<&str> {
+        match self {
+            Self::Wait { event, .. } => Some(event),
+            _ => None,
         }
     }
 
     fn asked(&self) -> &'static str {
         match self {
-            Self::Retry { .. } | Self::Snooze { .. } => "scheduled",
+            Self::Retry { .. } | Self::Snooze { .. } | Self::Wait { .. } => "scheduled",
             Self::Fail { .. } => "failed",
             Self::Discard { outcome, .. } => outcome.as_str(),
             Self::Release => "ready",
@@ -123,6 +139,7 @@ pub async fn end(
         .bind(messages.bind_iter())
         .bind(backtraces.bind_iter())
         .bind(process_name)
+        .bind(ends().map(|end| end.event()).bind_iter())
         .fetch_all(conn)
         .await?;
     rows.into_iter()

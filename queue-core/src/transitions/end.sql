@@ -12,8 +12,8 @@ with claim as materialized (
     select run.*, claimed.*, job.*
     from unnest(
         $2::bigint[], $3::integer[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-        $9::text[]
-    ) as run (job_id, attempt, ran_us, asked, delay_ms, ending, error, backtrace)
+        $9::text[], $11::text[]
+    ) as run (job_id, attempt, ran_us, asked, delay_ms, ending, error, backtrace, event)
     cross join lateral (
         select seq, failures, crashes, keys, slots
         from queue.claimed
@@ -56,6 +56,14 @@ with claim as materialized (
         failures + (coalesce(ending, 'step') <> 'step')::integer, crashes, queue, kind, limited
     from ended
     where became = 'scheduled'
+), waiting as (
+    insert into queue.waits (job_id, attempt, event)
+    select job_id, attempt, event
+    from ended
+    where became = 'scheduled'
+        and event is not null
+    on conflict (job_id) do update
+    set attempt = excluded.attempt, event = excluded.event
 ), placed as (
     insert into queue.ready
         (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)

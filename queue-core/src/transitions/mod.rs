@@ -5,6 +5,7 @@
 //! | [`enqueue`] | new → ready, scheduled or blocked |
 //! | `copy` | new → ready or blocked, by COPY |
 //! | [`promote`] | scheduled → ready |
+//! | [`wake`] | scheduled → ready, for jobs that wait for an event |
 //! | [`claim`] | ready → claimed |
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
 //! | [`unblock`](mod@unblock) | blocked → ready |
@@ -32,6 +33,7 @@ pub mod finish;
 pub mod promote;
 pub mod recover;
 pub mod retry_now;
+pub mod wake;
 
 pub mod claim;
 pub mod enqueue;

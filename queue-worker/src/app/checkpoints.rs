@@ -62,7 +62,7 @@ pub(crate) struct StepService {
 }
 
 /// Why a run ends before its job, at the boundary of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     /// The job was asked to stop.
     Stopped,
@@ -72,6 +72,8 @@ pub(crate) enum Pause {
     Isolated,
     /// It sleeps this long.
     Asleep(Duration),
+    /// It waits for an event, this long at most.
+    Waiting { event: String, left: Duration },
     /// A step failed, and is tried again after this wait.
     Failed(Duration),
 }

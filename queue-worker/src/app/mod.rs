@@ -22,6 +22,8 @@ pub(crate) mod run_error;
 pub(crate) mod perform;
 
 pub(crate) mod cursor;
+pub(crate) mod waits;
+
 pub(crate) mod steps;
 
 pub(crate) mod step;

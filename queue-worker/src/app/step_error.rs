@@ -14,6 +14,9 @@ pub enum StepError {
     /// The job sleeps. Once it returns, its slot is free until the sleep is over.
     #[error("asleep in the step `{0}`")]
     Asleep(String),
+    /// The job waits for an event. Once it returns, its slot is free until the event comes.
+    #[error("waiting for the event `{0}`")]
+    Waiting(String),
     /// The job no longer belongs to this run: its process was declared dead, and the job was given to
     /// another. The step is not recorded.
     #[error("job {0} was taken from this run: its steps are no longer recorded")]

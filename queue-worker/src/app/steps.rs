@@ -108,7 +108,7 @@ impl<S> Cx<S> {
     /// return it at once.
     pub async fn sleep(&self, name: &str, time: Duration) -> Result<(), StepError> {
         let turn = self.begin_step(name).await?;
-        let left = match self.stored(name, &turn) {
+        let left = match self.stored(name, turn.occurrence) {
             Some(_) if self.inner.steps_shared.is_sleep_short => Duration::ZERO,
             Some(stored) => {
                 let whole = Duration::from_millis(decode(name, stored)?);
@@ -135,7 +135,7 @@ impl<S> Cx<S> {
     /// Returns what [`sleep`](Self::sleep) returns.
     pub async fn sleep_until(&self, name: &str, time: DateTime<Utc>) -> Result<(), StepError> {
         let turn = self.begin_step(name).await?;
-        let time = match self.stored(name, &turn) {
+        let time = match self.stored(name, turn.occurrence) {
             Some(stored) => decode(name, stored)?,
             None => {
                 let result = encode(name, &time)?;
@@ -143,7 +143,7 @@ impl<S> Cx<S> {
                 time
             }
         };
-        let is_stored = self.stored(name, &turn).is_some();
+        let is_stored = self.stored(name, turn.occurrence).is_some();
         let left = match self.inner.claim {
             Some(_) if !(is_stored && self.inner.steps_shared.is_sleep_short) => {
                 let mut conn = self.inner.queue.pool().acquire().await?;
@@ -209,11 +209,11 @@ impl<S> Cx<S> {
 
     /// Returns why the run ends at the boundary of a step, if it does.
     pub(crate) fn pause(&self) -> Option<Pause> {
-        self.inner.steps.pause.get().copied()
+        self.inner.steps.pause.get().cloned()
     }
 
     /// Ends the run here. The first reason stays the reason. A context that a test has made goes on.
-    fn pause_run(&self, pause: Pause) {
+    pub(crate) fn pause_run(&self, pause: Pause) {
         if self.inner.claim.is_some() {
             let _first_wins = self.inner.steps.pause.set(pause);
         }
@@ -235,7 +235,7 @@ impl<S> Cx<S> {
     }
 
     /// Counts the step, and reads what earlier runs have finished.
-    async fn begin_step<'a>(&'a self, name: &'a str) -> Result<Turn<'a>, StepError> {
+    pub(crate) async fn begin_step<'a>(&'a self, name: &'a str) -> Result<Turn<'a>, StepError> {
         check_step(name)?;
         if self.is_paused() {
             return Err(StepError::Interrupted(name.to_owned()));
@@ -264,7 +264,7 @@ impl<S> Cx<S> {
         step: &Step<'a>,
     ) -> Result<ControlFlow<T, Turn<'a>>, StepError> {
         let turn = self.begin_step(step.name).await?;
-        if let Some(stored) = self.stored(step.name, &turn) {
+        if let Some(stored) = self.stored(step.name, turn.occurrence) {
             let value = decode(step.name, stored)?;
             turn.finish();
             return Ok(ControlFlow::Break(value));
@@ -294,9 +294,9 @@ impl<S> Cx<S> {
         Ok(())
     }
 
-    fn stored(&self, name: &str, turn: &Turn<'_>) -> Option<&StoredStep> {
+    pub(crate) fn stored(&self, name: &str, occurrence: i32) -> Option<&StoredStep> {
         let stored = self.inner.steps.stored.get()?;
-        stored.get(name, turn.occurrence)
+        stored.get(name, occurrence)
     }
 
     /// Ends the run here if the job or the process should stop.
@@ -316,7 +316,12 @@ impl<S> Cx<S> {
     }
 
     /// Records a step together with those of other runs of the process.
-    async fn record(&self, name: &str, occurrence: i32, result: String) -> Result<(), StepError> {
+    pub(crate) async fn record(
+        &self,
+        name: &str,
+        occurrence: i32,
+        result: String,
+    ) -> Result<(), StepError> {
         match self.finished(name, occurrence, result) {
             Some(step) => self.keep(step.into()).await,
             None => Ok(()),
@@ -382,7 +387,7 @@ pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<String, StepE
     Ok(result)
 }
 
-fn decode<T: DeserializeOwned>(name: &str, stored: &StoredStep) -> Result<T, StepError> {
+pub(crate) fn decode<T: DeserializeOwned>(name: &str, stored: &StoredStep) -> Result<T, StepError> {
     serde_json::from_str(stored.result.get()).map_err(|source| StepError::Decode {
         name: name.to_owned(),
         source,

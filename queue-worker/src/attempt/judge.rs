@@ -65,6 +65,10 @@ pub(crate) fn paused(
         (_, Some(reason @ (StopReason::Cancelled | StopReason::TimedOut))) => Err(reason),
         (Pause::Interrupted | Pause::Stopped | Pause::Isolated, _) => Ok(End::Release),
         (Pause::Asleep(delay), _) => Ok(End::Snooze { delay }),
+        (Pause::Waiting { event, left }, _) => Ok(End::Wait {
+            event,
+            timeout: left,
+        }),
         (Pause::Failed(delay), _) => {
             let mut error = error.map_or_else(step_failed, |error| error.error);
             error.ending = Ending::Step;
@@ -155,6 +159,7 @@ mod tests {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }
             End::Snooze { delay } => format!("snooze {}", delay.as_secs()),
+            End::Wait { event, .. } => format!("wait for {event}"),
             End::Discard { error, outcome } => format!("{outcome:?} {:?}", error.ending),
             End::Fail { error } => format!("fail {:?}", error.ending),
             End::Release => "release".to_owned(),

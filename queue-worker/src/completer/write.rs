@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::events::wake_if_emitted;
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
@@ -90,7 +91,18 @@ impl Recorder {
             .await
             .map_err(WriteError::Unavailable)?;
         let write = async |conn: &mut PgConnection| self.write(conn, group).await;
-        connection.run(write).await.map_err(WriteError::of)
+        let became = connection.run(write).await.map_err(WriteError::of)?;
+        let waits = group
+            .iter()
+            .filter_map(|completion| completion.end()?.event());
+        let events: Vec<String> = waits.map(str::to_owned).collect();
+        if !events.is_empty() {
+            // One that was emitted meanwhile may have been closed before these waits were committed.
+            let schema = &self.schema;
+            let waking = connection.run(async |conn| wake_if_emitted(conn, schema, &events).await);
+            waking.await.map_err(WriteError::of)?;
+        }
+        Ok(became)
     }
 
     async fn write(

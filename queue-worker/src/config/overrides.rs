@@ -42,6 +42,7 @@ const VARIABLES: [(&str, &str); 25] = [
     ("QUEUE_RETENTION_FINISHED", "retention.finished"),
     ("QUEUE_RETENTION_FAILED", "retention.failed"),
     ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
+    ("QUEUE_RETENTION_EVENTS", "retention.events"),
 ];
 
 /// Returns the value that the file would have for a string from elsewhere: the names of settings

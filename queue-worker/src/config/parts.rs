@@ -206,6 +206,10 @@ pub struct Retention {
     /// one of each recurring job is always kept.
     #[serde(deserialize_with = "keep")]
     pub firings: Option<Duration>,
+    /// How long events are kept after they were emitted; 7 days by default. A job that begins to wait for one
+    /// later waits in vain.
+    #[serde(deserialize_with = "keep")]
+    pub events: Option<Duration>,
     /// How long the finished jobs of single queues are kept instead.
     pub queues: BTreeMap<String, KeepFor>,
     /// How long the finished jobs of single kinds are kept instead; overrides their queue.
@@ -232,6 +236,7 @@ impl Retention {
         check.duration("finished", self.finished, KEEP);
         check.duration("failed", self.failed, KEEP);
         check.duration("firings", self.firings, KEEP_FIRINGS);
+        check.duration("events", self.events, KEEP);
         check.within("queues", |check| {
             check_kept(&self.queues, check_queue, check)
         });
@@ -367,6 +372,7 @@ impl Default for Retention {
             finished: Some(DAY),
             failed: None,
             firings: Some(30 * DAY),
+            events: Some(7 * DAY),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }

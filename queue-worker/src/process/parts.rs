@@ -21,7 +21,7 @@ use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
 use crate::services::supervision::ServiceContext;
 use crate::services::unblocker::Unblocker;
-use crate::services::{dispatcher, listener, maintenance};
+use crate::services::{dispatcher, events, listener, maintenance};
 use crate::shared_connection::SharedConnection;
 use crate::stop::Stop;
 use crate::worker::idle::IdleRows;
@@ -187,6 +187,7 @@ fn start_services<S: State>(
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
+        services.push(context.keep("events", events::wake_waiting));
     }
     if settings.scheduler.enabled {
         let declared = Arc::clone(&process.declared);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
+use queue_core::events::clear_events;
 use queue_core::process::unknown_kinds;
 use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
@@ -138,6 +139,7 @@ enum Rule {
     },
     Failed(Duration),
     Firings(Duration),
+    Events(Duration),
     Rates,
 }
 
@@ -145,7 +147,7 @@ enum Rule {
 /// committed before. All other passes skip the jobs that they have to keep.
 const PASSES: u32 = 60;
 
-/// Clears ended jobs and old firings in small batches until the process stops.
+/// Clears ended jobs, old firings and old events in small batches until the process stops.
 pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
     let (schema, stopping) = (&context.schema, &context.stopping);
     let mut rules = rules(&context.settings.retention);
@@ -166,7 +168,7 @@ pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error
 }
 
 impl Rule {
-    /// Clears up to `limit` jobs, firings or rates, and returns how many.
+    /// Clears up to `limit` jobs, firings, events or rates, and returns how many.
     async fn clear_batch(
         &mut self,
         conn: &mut PgConnection,
@@ -182,6 +184,7 @@ impl Rule {
             } => (which, *keep, from, passes),
             Self::Failed(keep) => return clear_failed(conn, schema, *keep, limit).await,
             Self::Firings(keep) => return clear_firings(conn, schema, *keep, limit).await,
+            Self::Events(keep) => return clear_events(conn, schema, *keep, limit).await,
             Self::Rates => return clear_rates(conn, schema, limit).await,
         };
         let (cleared, last) = clear_finished(conn, schema, which, keep, *from, limit).await?;
@@ -235,6 +238,7 @@ fn rules(retention: &Retention) -> Vec<Rule> {
     finished
         .chain(retention.failed.map(Rule::Failed))
         .chain(retention.firings.map(Rule::Firings))
+        .chain(retention.events.map(Rule::Events))
         .chain([Rule::Rates])
         .collect()
 }

@@ -19,6 +19,7 @@ mod database_trouble;
 mod doctor;
 mod embedded;
 mod enqueueing;
+mod events;
 mod examples;
 mod hooks;
 #[cfg(target_os = "linux")]

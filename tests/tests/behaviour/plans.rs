@@ -146,6 +146,12 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: (job_id = ANY",
     ),
     ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
+    ("wake", "waits_wake", "Index Cond: ((event = "),
+    (
+        "wake",
+        "scheduled_pkey",
+        "Index Cond: (job_id = waiting.job_id)",
+    ),
     (
         "steps/read_progress",
         "progress_pkey",

@@ -68,6 +68,8 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
         ("attempts", attempts(job)),
         ("enqueued", absolute(job.enqueued_at)),
     ];
+    let event = job.waits_for.clone();
+    facts.extend(event.map(|event| ("waits for", format!("the event {event}"))));
     let times = [
         ("due", job.due_at),
         ("ready", job.ready_at),
