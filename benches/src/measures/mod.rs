@@ -11,4 +11,5 @@ pub(crate) mod latency;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
+pub(crate) mod steps;
 pub(crate) mod trips;
