@@ -66,6 +66,8 @@ pub use app::context::{Attempt, CompleteError, Cx};
 pub use app::cursor::Cursor;
 pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
+#[cfg(feature = "log-lines")]
+pub use app::log_lines::LogLines;
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::run_error::RunError;
 pub use app::step::Step;

@@ -24,6 +24,8 @@ pub enum Deed {
     Stubborn,
     /// Takes this many pairs of steps, of which the second writes in its transaction.
     Steps(i32),
+    /// Takes the steps `one` and `two`, which write the rows 1 and 2 in their transactions.
+    Two,
     /// Goes up to this number with a cursor, 10 ms or more for each.
     Walk(i32),
     /// Ends its process with an exit code.
@@ -158,6 +160,12 @@ impl Perform<Ledger> for Deed {
                     cx.step("plain", async || note_step(pool, &cx, number, false).await)
                         .await?;
                     cx.step_tx("tx", async |tx| note_step(tx, &cx, number, true).await)
+                        .await?;
+                }
+            }
+            Self::Two => {
+                for (name, number) in [("one", 1), ("two", 2)] {
+                    cx.step_tx(name, async |tx| note_step(tx, &cx, number, true).await)
                         .await?;
                 }
             }

@@ -10,6 +10,7 @@ use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::Count;
+use super::progress::{JobProgress, progress};
 use super::times::Times;
 use crate::job::{JobId, Outcome};
 use crate::redact::Redaction;
@@ -175,6 +176,10 @@ pub struct JobDetails {
     /// The attempts that ended in an error, first to last.
     #[sqlx(skip)]
     pub attempts: Vec<AttemptDetails>,
+    /// How far it is.
+    #[sqlx(skip)]
+    #[serde(flatten)]
+    pub progress: JobProgress,
 }
 
 /// A limit that a job was enqueued with. A limit set at run time for its key replaces it.
@@ -302,7 +307,9 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = JobDetails::from_row(&row)?;
-    details.attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(conn).await?;
+    let attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(&mut *conn);
+    details.attempts = attempts.await?;
+    details.progress = progress(conn, schema, job).await?;
     let times = details.times(row.try_get("now")?);
     details.wait_seconds = times.wait_seconds();
     details.run_seconds = times.run_seconds();
@@ -356,12 +363,13 @@ impl JobSummary {
 }
 
 impl JobDetails {
-    /// Redacts its arguments and its errors.
+    /// Redacts its arguments, its errors and its progress.
     pub fn redact(&mut self, redaction: &Redaction) {
         self.args = redaction.args(&self.kind, &self.args);
         for attempt in &mut self.attempts {
             attempt.error = redaction.error(&self.kind, &attempt.error).into_owned();
         }
+        self.progress.redact(redaction, &self.kind);
     }
 
     fn times(&self, now: DateTime<Utc>) -> Times {

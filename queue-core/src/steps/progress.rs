@@ -18,6 +18,8 @@ const READ: &str = include_str!("read_progress.sql");
 
 /// The name under which a job keeps how much of its work is done.
 pub const DONE: &str = "@done";
+/// The name under which a job keeps what a run has logged, before the number of the run.
+pub const LOG: &str = "@log/";
 /// The name under which a job keeps its output.
 pub const OUTPUT: &str = "@output";
 

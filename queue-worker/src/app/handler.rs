@@ -14,9 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::checkpoints::Pause;
 use super::context::{Attempt, Cx};
-use super::panics;
 use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
 use super::run_error::RunError;
+use super::{log_lines, panics};
 
 /// A run under way. Dropping it stops the run where that is possible.
 pub type Work = BoxFuture<'static, Result<(), RunError>>;
@@ -53,6 +53,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
                 strict_steps: J::strict_steps(),
+                keeps_log: J::keeps_log(),
                 resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
@@ -75,6 +76,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
                 strict_steps: J::strict_steps(),
+                keeps_log: J::keeps_log(),
                 resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
@@ -131,7 +133,7 @@ async fn on_a_thread(
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<(), RunError> {
     let span = tracing::Span::current();
-    let work = move || span.in_scope(work);
+    let work = log_lines::on_another_thread(move || span.in_scope(work));
     match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
         Ok(result) => result,
         Err(_shutting_down) => Err(RunError::new(

@@ -36,6 +36,8 @@ pub(crate) mod checkpoints;
 
 pub(crate) mod unwritten;
 
+pub(crate) mod log_lines;
+
 /// The kinds of jobs that an application can run, and the state they share.
 ///
 /// ```

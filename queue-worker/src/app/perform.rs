@@ -111,6 +111,12 @@ pub trait Perform<S>: Job {
         false
     }
 
+    /// Returns whether the last lines that a run logs are kept for `queue jobs show` and the dashboard. Unless
+    /// overridden they are not, if the process does not keep those of all kinds (`process.keep_logs`).
+    fn keeps_log() -> bool {
+        false
+    }
+
     /// Returns how often a job may be interrupted because its process stops. Once more, and it fails. Unless
     /// overridden there is no limit.
     fn resumptions_max() -> Option<u32> {
@@ -164,6 +170,12 @@ pub trait PerformBlocking<S>: Job {
         false
     }
 
+    /// Returns whether the last lines that a run logs are kept for `queue jobs show` and the dashboard. Unless
+    /// overridden they are not, if the process does not keep those of all kinds (`process.keep_logs`).
+    fn keeps_log() -> bool {
+        false
+    }
+
     /// Returns how often a job may be interrupted because its process stops. Once more, and it fails. Unless
     /// overridden there is no limit.
     fn resumptions_max() -> Option<u32> {
@@ -177,5 +189,6 @@ pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     pub(crate) timeout: Option<Duration>,
     pub(crate) strict_steps: bool,
+    pub(crate) keeps_log: bool,
     pub(crate) resumptions_max: Option<u32>,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
+use queue_core::steps::progress::LOG;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending, Run};
@@ -23,6 +24,7 @@ use crate::app::checkpoints::{Pause, RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
 use crate::app::handler::{Handler, Slot, Work};
 use crate::app::hooks::Hooks;
+use crate::app::log_lines::{self, Lines};
 use crate::app::panics;
 use crate::app::run_error::RunError;
 use crate::stop::Stop;
@@ -86,6 +88,8 @@ pub(crate) struct Runner<S> {
     /// The time between asking a job to stop and dropping it.
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
+    /// Whether the last log lines of all runs are kept.
+    pub(crate) keep_logs: bool,
     pub(crate) steps: Arc<StepService>,
 }
 
@@ -155,18 +159,36 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let cx = Cx {
             inner: Arc::new(run),
         };
+        if handler.policy.keeps_log || self.keep_logs {
+            let lines = Arc::<Lines>::default();
+            let running = self.run_within(&cx, handler, job, in_flight, slot);
+            let verdict = log_lines::keep(Arc::clone(&lines), running).await;
+            if let Some(lines) = lines.written() {
+                cx.set_progress(&format!("{LOG}{}", job.claim.attempt()), lines);
+            }
+            return flushed(&cx, verdict).await;
+        }
+        let verdict = self.run_within(&cx, handler, job, in_flight, slot).await;
+        flushed(&cx, verdict).await
+    }
+
+    /// Runs the work of a job within what the application does around it.
+    async fn run_within(
+        &self,
+        cx: &Cx<S>,
+        handler: &Handler<S>,
+        job: &ClaimedJob,
+        in_flight: &InFlightJob,
+        slot: Slot,
+    ) -> Verdict {
         let arounds = &self.app.arounds;
         let started = panics::catch(|| handler.start_within(arounds, &job.args, cx.clone(), slot));
         let result = match started.and_then(|started| started) {
-            Ok(work) => self.poll_to_the_end(work, handler, in_flight, &cx).await,
+            Ok(work) => self.poll_to_the_end(work, handler, in_flight, cx).await,
             Err(error) => Err(error),
         };
-        let verdict = conclude(&cx, handler, in_flight.stop_reason(), result).await;
-        let verdict = check_resumptions(&cx, handler, verdict).await;
-        if let Err(error) = cx.flush().await {
-            tracing::warn!(%error, "could not write the progress of the job");
-        }
-        verdict
+        let verdict = conclude(cx, handler, in_flight.stop_reason(), result).await;
+        check_resumptions(cx, handler, verdict).await
     }
 
     /// Polls the work until it ends, reaches its timeout, or is asked to stop. In the latter cases
@@ -200,6 +222,14 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let reason = in_flight.stop_reason().unwrap_or(StopReason::Interrupted);
         Err(dropped(reason, limit))
     }
+}
+
+/// Writes what a run has set, before it is recorded that the run has ended.
+async fn flushed<S>(cx: &Cx<S>, verdict: Verdict) -> Verdict {
+    if let Err(error) = cx.flush().await {
+        tracing::warn!(%error, "could not write the progress of the job");
+    }
+    verdict
 }
 
 /// Returns the verdict on a run that has ended.

@@ -35,6 +35,7 @@ const VARIABLES: [(&str, &str); 25] = [
     ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
     ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
     ("QUEUE_NOTIFICATIONS", "process.notifications"),
+    ("QUEUE_KEEP_LOGS", "process.keep_logs"),
     ("QUEUE_LISTEN_URL", "process.listen_url"),
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
@@ -50,8 +51,10 @@ const VARIABLES: [(&str, &str); 25] = [
 /// which serde then rejects.
 fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
     let parsed = match (name, text) {
-        ("enabled" | "notifications", "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-        ("enabled" | "notifications", "false" | "0" | "no" | "off") => {
+        ("enabled" | "notifications" | "keep_logs", "true" | "1" | "yes" | "on") => {
+            Some(DeValue::Boolean(true))
+        }
+        ("enabled" | "notifications" | "keep_logs", "false" | "0" | "no" | "off") => {
             Some(DeValue::Boolean(false))
         }
         ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),

@@ -126,6 +126,9 @@ pub struct ProcessSettings {
     /// Whether notifications of the database wake idle workers; true by default. Otherwise they
     /// only poll.
     pub notifications: bool,
+    /// Whether the last log lines of each run are kept, for whoever looks at its job; false by default. Kinds
+    /// can ask for it, too.
+    pub keep_logs: bool,
     /// The URL of the server itself, for notifications and commands, if the database's URL leads to a
     /// pooler in transaction mode; without it such a process only polls.
     pub listen_url: Option<ServerUrl>,
@@ -351,6 +354,7 @@ impl Default for ProcessSettings {
             shutdown_timeout: Duration::from_secs(25),
             cancel_grace: Duration::from_secs(5),
             notifications: true,
+            keep_logs: false,
             listen_url: None,
         }
     }

@@ -114,6 +114,7 @@ fn new_shared<S: State>(
             queue: process.queue.clone(),
             process: id,
             cancel_grace: settings.cancel_grace,
+            keep_logs: settings.keep_logs,
             stop: steps.stop.clone(),
             steps: Arc::new(steps),
         },

@@ -96,6 +96,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             queue: queue.clone(),
             process,
             cancel_grace: CANCEL_GRACE,
+            keep_logs: false,
             stop: Stop::new(),
             steps: Arc::new(StepService {
                 checkpoints,

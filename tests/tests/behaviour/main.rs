@@ -42,6 +42,7 @@ mod plans;
 mod pooler;
 mod prefetching;
 mod processes;
+mod progress;
 mod races;
 mod recurring;
 mod recurring_declared;

@@ -544,3 +544,65 @@ async fn a_killed_process_loses_and_repeats_no_finished_step() {
     assert_eq!(world.count("steps").await, 400);
     assert_sound(world.pool()).await;
 }
+
+/// Makes the first step of a job wait at the lock of a table in between: before its own write, after it,
+/// when its result is recorded, when it is committed, and after that.
+async fn build_gates(world: &World) {
+    sqlx::raw_sql(
+        "create table public.at_write (); create table public.at_record ();
+         create table public.at_commit (); create table public.afterwards ();
+
+         create function public.pass() returns trigger language plpgsql as $$ begin
+             execute format('lock table public.%I in share mode', tg_argv[0]);
+             return new;
+         end $$;
+
+         create trigger a before insert on ledger.steps for each row when (new.number = 1)
+             execute function public.pass('at_write');
+         create trigger b before insert on queue.steps for each row when (new.name = 'one')
+             execute function public.pass('at_record');
+         create constraint trigger c after insert on ledger.steps deferrable initially deferred
+             for each row when (new.number = 1) execute function public.pass('at_commit');
+         create trigger d before insert on ledger.steps for each row when (new.number = 2)
+             execute function public.pass('afterwards');",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_step_is_written_once_wherever_its_process_is_killed() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    build_gates(&world).await;
+    let orders = Orders::of(&world);
+    let blocked = "select count(*) from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'";
+
+    for gate in ["at_write", "at_record", "at_commit", "afterwards"] {
+        let with = |options: Options| options.crashes(100);
+        let request = world.queue.enqueue_many([Deed::Two]).with(with);
+        let job = request.await.unwrap()[0].id();
+        let mut closed = world.pool().begin().await.unwrap();
+        let lock = format!("lock table public.{gate} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+            .execute(&mut *closed)
+            .await
+            .unwrap();
+        let mut victim = Victim::start(WORKER, &orders);
+        eventually("the step is blocked", async || {
+            world.value::<i64>(blocked).await > 0
+        })
+        .await;
+
+        victim.kill().await;
+        closed.rollback().await.unwrap();
+        let _heir = Victim::start(WORKER, &orders);
+
+        world.until_state(job, "finished").await;
+        let rows = format!("select number from ledger.steps where job_id = {job} order by number");
+        assert_eq!(world.rows::<(i32,)>(&rows).await, [(1,), (2,)], "{gate}");
+    }
+    assert_sound(world.pool()).await;
+}

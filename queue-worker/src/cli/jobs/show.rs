@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
+use queue_core::inspect::{
+    AttemptDetails, Holder, JobDetails, JobLimit, JobProgress, RunLog, jobs, spell_duration,
+};
 use queue_core::{JobId, JobState};
 
 use super::frames::own_frames;
@@ -47,10 +49,50 @@ fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
     } else {
         text.push_str(ARGS_HIDDEN);
     }
+    text.push_str(&progress_text(&job.progress, with_args));
     for attempt in &job.attempts {
         text.push('\n');
         text.push_str(&attempt_text(attempt, whole_backtraces));
     }
+    for log in &job.progress.logs {
+        text.push_str(&log_text(log));
+    }
+    text
+}
+
+/// Lists the finished steps, and with the arguments the output and the places of the cursors.
+fn progress_text(progress: &JobProgress, with_args: bool) -> String {
+    let mut text = String::new();
+    if !progress.steps.is_empty() {
+        text.push_str("\nfinished steps\n");
+    }
+    for step in &progress.steps {
+        let (name, bytes) = (&step.name, step.result_bytes);
+        let finished = absolute(step.finished_at);
+        let _ = match step.occurrence {
+            1 => writeln!(text, "  {name}  {bytes} B, {finished}"),
+            number => writeln!(text, "  {name} ({number})  {bytes} B, {finished}"),
+        };
+    }
+    if !with_args {
+        return text;
+    }
+    for cursor in &progress.cursors {
+        let (name, place) = (&cursor.name, one_line(cursor.place.get()));
+        let _ = writeln!(text, "\ncursor {name}\n  {place}");
+    }
+    if let Some(output) = &progress.output {
+        let _ = writeln!(text, "\noutput\n{}", indented(&pretty(output)));
+    }
+    text
+}
+
+fn log_text(log: &RunLog) -> String {
+    let mut text = format!("\nlog of attempt {}", log.attempt);
+    if log.dropped > 0 {
+        let _ = write!(text, ", without the first {} lines", log.dropped);
+    }
+    let _ = writeln!(text, "\n{}", indented(&log.lines.join("\n")));
     text
 }
 
@@ -68,6 +110,8 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
         ("attempts", attempts(job)),
         ("enqueued", absolute(job.enqueued_at)),
     ];
+    let done = job.progress.done;
+    facts.extend(done.map(|done| ("progress", format!("{} of {}", done.done, done.of))));
     let event = job.waits_for.clone();
     facts.extend(event.map(|event| ("waits for", format!("the event {event}"))));
     let times = [
