@@ -29,7 +29,7 @@ const CLEAR: &str = include_str!("clear.sql");
 const WOKEN_MAX: u32 = 1_000;
 
 /// The most events that one look finds.
-const OPEN_MAX: i64 = 100;
+pub const OPEN_MAX: u32 = 100;
 
 /// Writes an event with a payload of JSON. Returns whether it is the first of its name.
 pub(crate) async fn emit(
@@ -53,26 +53,27 @@ pub async fn find(
     Ok(found.map(|Json(payload)| payload))
 }
 
-/// Returns some of the events for which jobs may wait that have not been woken.
-pub async fn open(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<String>, sqlx::Error> {
-    schema
-        .query_scalar(OPEN)
-        .bind(OPEN_MAX)
-        .fetch_all(conn)
-        .await
+/// Returns up to [`OPEN_MAX`] events after a name for which jobs may wait that have not been woken.
+pub async fn open(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    after: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    let query = schema.query_scalar(OPEN).bind(after);
+    query.bind(i64::from(OPEN_MAX)).fetch_all(conn).await
 }
 
-/// Wakes the next jobs that wait for an event, after a job, and returns the last of them. If none is left,
-/// closes the event.
+/// Wakes the next jobs that wait for one of some events, after a job, and returns the last of them. If none
+/// is left, closes the events.
 pub async fn wake_next(
     conn: &mut PgConnection,
     schema: &Schema,
-    event: &str,
+    events: &[String],
     after: JobId,
 ) -> Result<Option<JobId>, sqlx::Error> {
-    let last = wake(conn, schema, event, after, WOKEN_MAX).await?;
+    let last = wake(conn, schema, events, after, WOKEN_MAX).await?;
     if last.is_none() {
-        schema.query(CLOSE).bind(event).execute(conn).await?;
+        schema.query(CLOSE).bind(events).execute(conn).await?;
     }
     Ok(last)
 }
@@ -85,8 +86,8 @@ pub async fn wake_if_emitted(
 ) -> Result<(), sqlx::Error> {
     let query = schema.query_scalar(EMITTED).bind(events);
     let emitted: Vec<String> = query.fetch_all(&mut *conn).await?;
-    for event in emitted {
-        wake(conn, schema, &event, JobId(0), WOKEN_MAX).await?;
+    if !emitted.is_empty() {
+        wake(conn, schema, &emitted, JobId(0), WOKEN_MAX).await?;
     }
     Ok(())
 }

@@ -1,14 +1,20 @@
--- scheduled -> ready, up to $3 of the jobs after $2 that wait for the event $1, with new places in line. A
+-- scheduled -> ready, up to $3 of the jobs after $2 that wait for the events $1, with new places in line. A
 -- job that waits no more, because its time was over or an operator has moved it, is left alone. Removes the
 -- waits. Locks rows of waits with skip locked, and then of scheduled, in the order of job ids.
 with waiting as materialized (
-    select job_id, attempt
-    from queue.waits
-    where event = $1
-        and job_id > $2
+    select found.job_id, found.attempt
+    from unnest($1::text[]) as emitted (event)
+    cross join lateral (
+        select job_id, attempt
+        from queue.waits
+        where waits.event = emitted.event
+            and waits.job_id > $2
+        order by job_id
+        limit $3
+        for update skip locked
+    ) as found
     order by job_id
     limit $3
-    for update skip locked
 ), ended as (
     delete from queue.waits
     where job_id = any (array(select job_id from waiting))

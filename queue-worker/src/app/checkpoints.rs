@@ -164,7 +164,7 @@ impl RunSteps {
     /// Returns whether the next step needs another run, because one of the two is isolated.
     pub(crate) fn needs_own_run(&self, is_isolated: bool) -> bool {
         let begun = lock(&self.begun);
-        begun.has_worked_alone || is_isolated && (begun.has_worked || self.has_progress())
+        begun.has_worked_alone || is_isolated && begun.has_worked
     }
 
     /// Returns whether the run has come to all steps that earlier runs had finished.

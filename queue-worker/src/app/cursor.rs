@@ -1,5 +1,6 @@
 //! Cursors: how far a job is in a long row of work, so that a later run of the job goes on there.
 
+use futures_util::future::try_join_all;
 use queue_core::steps::Recorded;
 use queue_core::steps::progress::{DONE, OUTPUT, Progress, read, write};
 use queue_core::{begin, check_step};
@@ -84,9 +85,10 @@ impl<S> Cx<S> {
     /// Writes what the run has set and is not written yet.
     pub(crate) async fn flush(&self) -> Result<(), StepError> {
         if self.inner.steps.has_progress() {
-            for progress in self.inner.steps_shared.unwritten.take_of(self.job_id()) {
-                self.keep(progress.into()).await?;
-            }
+            let unwritten = self.inner.steps_shared.unwritten.take_of(self.job_id());
+            // Sent together, they are written together.
+            let keeping = unwritten.into_iter().map(|value| self.keep(value.into()));
+            try_join_all(keeping).await?;
         }
         Ok(())
     }

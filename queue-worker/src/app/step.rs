@@ -54,8 +54,8 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// Gives the step a run of its own: the job is interrupted before it if something was done before in
-    /// the same run, and after it if something follows. Then the step has the whole timeout of the job, and
+    /// Gives the step a run of its own: the job is interrupted before it if another step was done
+    /// in the same run, and after it before the next one. Then the step has the whole timeout of the job, and
     /// all of the memory that the job had taken before is free.
     #[must_use]
     pub fn isolated(mut self) -> Self {

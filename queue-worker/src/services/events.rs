@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use queue_core::JobId;
-use queue_core::events::{open, open_strays, wake_next};
+use queue_core::events::{OPEN_MAX, open, open_strays, wake_next};
 
 use super::supervision::ServiceContext;
 use crate::rest::rest_after;
@@ -39,16 +39,28 @@ pub(crate) async fn wake_waiting(context: ServiceContext) -> Result<(), sqlx::Er
 
 /// Wakes the jobs that wait for open events, some by some.
 async fn wake_open(context: &ServiceContext) -> Result<(), sqlx::Error> {
-    let schema = &context.schema;
-    let events = context.shared.run(async |conn| open(conn, schema).await);
-    for event in events.await? {
-        let mut after = Some(JobId(0));
-        while let Some(last) = after
-            && !context.stopping.is_cancelled()
-        {
-            let waking = async |conn: &mut _| wake_next(conn, schema, &event, last).await;
-            after = context.shared.run(waking).await?;
+    let (schema, mut name) = (&context.schema, String::new());
+    loop {
+        let opening = async |conn: &mut _| open(conn, schema, &name).await;
+        let events = context.shared.run(opening).await?;
+        let Some(last) = events.last() else {
+            return Ok(());
+        };
+        name.clone_from(last);
+        wake_all(context, &events).await?;
+        if events.len() < OPEN_MAX as usize || context.stopping.is_cancelled() {
+            return Ok(());
         }
+    }
+}
+
+async fn wake_all(context: &ServiceContext, events: &[String]) -> Result<(), sqlx::Error> {
+    let (schema, mut after) = (&context.schema, Some(JobId(0)));
+    while let Some(last) = after
+        && !context.stopping.is_cancelled()
+    {
+        let waking = async |conn: &mut _| wake_next(conn, schema, events, last).await;
+        after = context.shared.run(waking).await?;
     }
     Ok(())
 }

@@ -146,7 +146,7 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: (job_id = ANY",
     ),
     ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
-    ("wake", "waits_wake", "Index Cond: ((event = "),
+    ("wake", "waits_wake", "Index Cond: ((event = emitted.event)"),
     (
         "wake",
         "scheduled_pkey",

@@ -62,6 +62,7 @@ impl Perform<Stage> for Ruled {
                 note(&cx, "two").await
             }
             Self::Gated => {
+                cx.state().note("at the gate");
                 cx.state().pass("between").await;
                 note(&cx, "two").await
             }
@@ -258,9 +259,9 @@ async fn a_job_that_is_interrupted_too_often_fails() {
     let stage = Stage::default();
     let job = world.queue.enqueue(Ruled::Gated).await.unwrap().id();
 
-    for state in ["ready", "failed"] {
+    for (times, state) in [(1, "ready"), (2, "failed")] {
         let process = world.start(app(&stage), worker("*", 2));
-        world.until_state(job, "claimed").await;
+        stage.noted_times("at the gate", times).await;
         process.stop_at_once().await;
         assert_eq!(world.state(job).await, state);
     }
