@@ -29,7 +29,7 @@ CREATE TABLE queue.attempts (
     ending text NOT NULL,
     error text NOT NULL,
     backtrace text,
-    CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
+    CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text, 'step'::text])))
 );
 
 CREATE TABLE queue.blocked (
@@ -64,6 +64,13 @@ CREATE TABLE queue.claimed (
     slots integer[],
     keys text[] COLLATE pg_catalog."C",
     CONSTRAINT claimed_slots_whole CHECK ((cardinality(keys) = cardinality(slots)))
+);
+
+CREATE TABLE queue.events (
+    emitted_at timestamp with time zone NOT NULL,
+    is_open boolean NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    payload json NOT NULL
 );
 
 CREATE TABLE queue.failed (
@@ -279,6 +286,12 @@ CREATE TABLE queue.unique_keys (
     held_in smallint NOT NULL
 );
 
+CREATE TABLE queue.waits (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    event text NOT NULL COLLATE pg_catalog."C"
+);
+
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
 
@@ -290,6 +303,9 @@ ALTER TABLE ONLY queue.bypasses
 
 ALTER TABLE ONLY queue.claimed
     ADD CONSTRAINT claimed_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY queue.failed
     ADD CONSTRAINT failed_pkey PRIMARY KEY (job_id);
@@ -348,11 +364,18 @@ ALTER TABLE ONLY queue.steps
 ALTER TABLE ONLY queue.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 
+ALTER TABLE ONLY queue.waits
+    ADD CONSTRAINT waits_pkey PRIMARY KEY (job_id);
+
 CREATE INDEX attempts_recent ON queue.attempts USING btree (ended_at);
 
 CREATE INDEX blocked_line ON queue.blocked USING btree (key, queue, kind, priority, seq);
 
 CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHERE replaces;
+
+CREATE INDEX events_clear ON queue.events USING btree (emitted_at);
+
+CREATE INDEX events_open ON queue.events USING btree (name) WHERE is_open;
 
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
@@ -367,3 +390,5 @@ CREATE INDEX recurring_jobs_due ON queue.recurring_jobs USING btree (next_at) WH
 CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
 
 CREATE INDEX unique_keys_release ON queue.unique_keys USING btree (job_id);
+
+CREATE INDEX waits_wake ON queue.waits USING btree (event, job_id);

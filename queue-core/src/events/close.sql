@@ -4,4 +4,4 @@ update queue.events
 set is_open = false
 where name = any ($1)
     and is_open
-    and not exists (select from queue.waits where waits.event = events.name)
+    and (select true from queue.waits where waits.event = events.name limit 1) is null

@@ -2,10 +2,10 @@
 -- job that waits no more, because its time was over or an operator has moved it, is left alone. Removes the
 -- waits. Locks rows of waits with skip locked, and then of scheduled, in the order of job ids.
 with waiting as materialized (
-    select found.job_id, found.attempt
+    select found.*
     from unnest($1::text[]) as emitted (event)
     cross join lateral (
-        select job_id, attempt
+        select ctid as place, job_id, attempt
         from queue.waits
         where waits.event = emitted.event
             and waits.job_id > $2
@@ -17,20 +17,16 @@ with waiting as materialized (
     limit $3
 ), ended as (
     delete from queue.waits
-    where job_id = any (array(select job_id from waiting))
+    where ctid = any (array(select place from waiting))
 ), moved as (
     delete from queue.scheduled
-    where job_id = any (array(
-        select scheduled.job_id
-        from waiting
-        cross join lateral (
-            select job_id
-            from queue.scheduled
-            where scheduled.job_id = waiting.job_id
-                and scheduled.attempt = waiting.attempt
-            limit 1
-            for update
-        ) as scheduled
+    where ctid = any (array(
+        select ctid
+        from queue.scheduled
+        where job_id = any (array(select job_id from waiting))
+            and ((job_id, attempt) in (select job_id, attempt from waiting)) is true
+        order by job_id
+        for update
     ))
     returning *
 ), placed as (

@@ -21,6 +21,7 @@ pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
+pub(crate) mod children;
 pub(crate) mod cursor;
 pub(crate) mod waits;
 

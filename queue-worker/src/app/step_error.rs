@@ -1,7 +1,7 @@
 //! Why a step, a cursor or a wait did not give a result.
 
 use queue_core::steps::RESULT_BYTES_MAX;
-use queue_core::{InvalidName, JobId};
+use queue_core::{EnqueueError, InvalidName, JobId};
 
 /// Why a step did not give a result, besides the error of its own work. Return it from the job.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,9 @@ pub enum StepError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A child job could not be enqueued.
+    #[error("could not enqueue a child job")]
+    Enqueue(#[from] EnqueueError),
     /// The steps of the job have changed since an earlier attempt, and its kind has
     /// [`strict_steps`](crate::Perform::strict_steps).
     #[error("the steps of the job have changed: {0}")]

@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 25] = [
+const VARIABLES: [(&str, &str); 27] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),

@@ -62,7 +62,8 @@ async fn work(cx: &Cx<Stage>) -> Result<(), BoxError> {
     let attempt = cx.attempt().number;
     tracing::info!(attempt, token = "t0p", "begins");
     tracing::debug!("not kept");
-    cx.step("load", async || Ok::<_, BoxError>("rows")).await?;
+    cx.step("load", async || Ok::<_, BoxError>("rows".to_owned()))
+        .await?;
     cx.cursor::<i32>("pages").await?.set(attempt).await?;
     cx.progress(3, 10);
     cx.output(&json!({"pages": 3, "password": "s3cret"}))?;

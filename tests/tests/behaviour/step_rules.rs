@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use queue_core::{JobId, Options};
-use queue_tests::stage::Stage;
+use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, worker};
 use queue_worker::{Attempt, Backoff, BoxError, Cx, Job, Next, Perform, Step};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ enum Ruled {
     Gated,
     /// Ignores requests to stop after its step.
     Deaf,
+    /// Enqueues a note and 2,000 others, and is snoozed in its first run.
+    Parent,
 }
 
 impl Job for Ruled {
@@ -67,6 +69,14 @@ impl Perform<Stage> for Ruled {
                 note(&cx, "two").await
             }
             Self::Deaf => std::future::pending().await,
+            Self::Parent => {
+                let first = cx.child("first", Note::new("child")).await?;
+                let others = (1..=2_000).map(|_| Note::new("child"));
+                let others = cx.children("others", others).await?;
+                cx.state().note(format!("{first} to {}", others[1_999]));
+                cx.sleep("pause", Duration::from_millis(1)).await?;
+                Ok(())
+            }
         }
     }
 
@@ -354,4 +364,22 @@ async fn a_job_is_patched_only_where_no_earlier_attempt_had_been() {
     let second = ["a in 1", "b in 1", "p false", "q true", "c in 2", "p false"];
     let third = ["p false", "q true", "p false"];
     assert_eq!(notes, [&second[..], &third].concat());
+}
+
+#[tokio::test]
+async fn a_job_has_the_same_children_in_all_its_runs() {
+    let world = World::new().await;
+
+    let (parent, state, notes) = ended(&world, Ruled::Parent).await;
+
+    assert_eq!(state, "finished");
+    assert_eq!(world.count("jobs where kind = 'note'").await, 2_001);
+    let ids = format!("{} to {}", parent.0 + 1, parent.0 + 2_001);
+    let seen = notes.iter().filter(|note| **note == ids).count();
+    assert_eq!(
+        seen,
+        2,
+        "{:?}",
+        notes.iter().find(|note| note.contains(" to "))
+    );
 }

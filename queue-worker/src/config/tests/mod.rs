@@ -173,6 +173,7 @@ fn a_whole_file_is_read() {
                 shutdown_timeout: seconds(60),
                 cancel_grace: Duration::ZERO,
                 notifications: false,
+                keep_logs: false,
                 listen_url: None,
             },
             maintenance: MaintenanceSettings {
@@ -184,6 +185,7 @@ fn a_whole_file_is_read() {
                 finished: None,
                 failed: Some(seconds(30 * 86_400)),
                 firings: Some(seconds(90 * 86_400)),
+                events: Some(seconds(7 * 86_400)),
                 queues: BTreeMap::from([("mail".to_owned(), KeepFor::For(seconds(7 * 86_400)))]),
                 kinds: BTreeMap::from([
                     ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),
