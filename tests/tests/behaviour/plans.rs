@@ -147,7 +147,6 @@ const INDEXES: &[(&str, &str, &str)] = &[
     ),
     ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
     ("wake", "waits_wake", "Index Cond: ((event = emitted.event)"),
-    ("wake", "scheduled_pkey", "Index Cond: (job_id = ANY"),
     (
         "steps/read_progress",
         "progress_pkey",
