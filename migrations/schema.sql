@@ -130,6 +130,8 @@ CREATE TABLE queue.jobs (
     tags text[],
     args jsonb NOT NULL,
     limits jsonb,
+    tenant text COLLATE pg_catalog."C",
+    context jsonb,
     CONSTRAINT jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT jobs_unique_whole CHECK (((unique_key IS NULL) = (unique_states IS NULL)))
@@ -226,6 +228,8 @@ CREATE TABLE queue.recurring_jobs (
     args jsonb NOT NULL,
     limits jsonb,
     unique_rule jsonb,
+    tenant text COLLATE pg_catalog."C",
+    context jsonb,
     CONSTRAINT recurring_jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT recurring_jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT recurring_jobs_jitter_ms_check CHECK ((jitter_ms >= 0)),
@@ -346,6 +350,8 @@ CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHER
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
 CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
+
+CREATE INDEX jobs_tenant ON queue.jobs USING btree (tenant, id) WHERE (tenant IS NOT NULL);
 
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 

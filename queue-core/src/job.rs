@@ -1,12 +1,14 @@
 //! A job as an application defines it: its kind, its arguments and its options.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
 use crate::limit::Limits;
 use crate::unique::Unique;
 
@@ -89,6 +91,8 @@ pub struct Options {
     pub(crate) due: Due,
     pub(crate) unique: Option<Unique>,
     pub(crate) limits: Limits,
+    /// The context it is given; none if it takes the current one.
+    pub(crate) context: Option<Arc<Context>>,
 }
 
 /// When a job may start.
@@ -111,6 +115,7 @@ impl Options {
             due: Due::Now,
             unique: None,
             limits: Limits::none(),
+            context: None,
         }
     }
 
@@ -185,6 +190,13 @@ impl Options {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets where the job comes from, instead of the current [`Context`]. An empty context is none.
+    #[must_use]
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(Arc::new(context));
         self
     }
 }

@@ -36,12 +36,14 @@ pub mod schedule;
 mod sql;
 mod state;
 
+mod context;
 mod db;
 mod names;
 mod redact;
 mod unique;
 
 pub use args::{check_args, decode_args};
+pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
 pub use db::{begin, is_not_migrated, is_read_only, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};

@@ -60,6 +60,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0010_recurring_unique.sql"),
     ),
     migration(11, "steps", include_str!("../migrations/0011_steps.sql")),
+    migration(
+        13,
+        "context",
+        include_str!("../migrations/0013_context.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use crate::args;
+use crate::context::{Context, InvalidContext};
 use crate::job::{Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
@@ -30,6 +32,9 @@ pub enum EnqueueError {
     /// The name of the queue, the kind or a tag is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The context cannot be stored.
+    #[error(transparent)]
+    Context(#[from] InvalidContext),
     /// A limit is not valid.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
@@ -195,6 +200,12 @@ impl NewJob {
         self
     }
 
+    /// Gives the job a context, unless it has one.
+    pub(crate) fn inherit(&mut self, context: Option<&Arc<Context>>) {
+        let own = &mut self.options.context;
+        *own = own.take().or_else(|| context.cloned());
+    }
+
     pub(crate) fn change(&mut self, change: impl FnOnce(Options) -> Options) {
         self.options = change(mem::take(&mut self.options));
     }
@@ -223,6 +234,7 @@ impl NewJob {
             check_tag(tag)?;
         }
         options.limits.check(&self.kind)?;
+        options.context.as_ref().map_or(Ok(()), |of| of.check())?;
         let kind = || self.kind.to_string();
         if options.unique.as_ref().is_some_and(Unique::has_empty_key) {
             return Err(EnqueueError::EmptyUniqueKey { kind: kind() });

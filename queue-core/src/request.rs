@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
+use crate::context::Context;
 use crate::db;
 use crate::job::{Job, Options};
 use crate::limit::Limits;
@@ -55,6 +57,7 @@ impl Queue {
         CopyJobs {
             queue: self,
             jobs: jobs.into_iter(),
+            context: Context::ambient(),
             tx: None,
         }
     }
@@ -133,6 +136,11 @@ impl<'a> Enqueue<'a> {
         self.with(|options| options.limits(limits))
     }
 
+    /// Sets where the job comes from, instead of the current [`Context`].
+    pub fn context(self, context: Context) -> Self {
+        self.with(|options| options.context(context))
+    }
+
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
     /// back. After an error the transaction can only be rolled back.
     pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
@@ -175,7 +183,12 @@ pub struct EnqueueMany<'a> {
 }
 
 impl<'a> EnqueueMany<'a> {
-    pub(crate) fn new(queue: &'a Queue, jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+    /// The jobs inherit the current context.
+    pub(crate) fn new(queue: &'a Queue, mut jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+        let context = Context::ambient();
+        for job in jobs.iter_mut().flatten() {
+            job.inherit(context.as_ref());
+        }
         Self {
             queue,
             jobs,
@@ -304,6 +317,7 @@ fn chunk_len(jobs: &[NewJob]) -> usize {
 pub struct CopyJobs<'a, I> {
     queue: &'a Queue,
     jobs: I,
+    context: Option<Arc<Context>>,
     tx: Option<&'a mut PgConnection>,
 }
 
@@ -363,9 +377,10 @@ where
         let mut chunk = Vec::new();
         let mut bytes = 0;
         while chunk.len() < COPY_JOBS && bytes < CHUNK_BYTES_MAX {
-            let Some(job) = self.jobs.next().transpose()? else {
+            let Some(mut job) = self.jobs.next().transpose()? else {
                 break;
             };
+            job.inherit(self.context.as_ref());
             job.check(self.queue.args_bytes_max)?;
             job.check_copyable()?;
             bytes += job.args.len();
@@ -434,7 +449,8 @@ impl AfterCommit {
     ///
     /// # Errors
     /// Refuses an invalid job, while the transaction can still be rolled back.
-    pub fn enqueue_new(&mut self, job: NewJob) -> Result<(), EnqueueError> {
+    pub fn enqueue_new(&mut self, mut job: NewJob) -> Result<(), EnqueueError> {
+        job.inherit(Context::ambient().as_ref());
         job.check(self.queue.args_bytes_max)?;
         self.jobs.push(job);
         Ok(())

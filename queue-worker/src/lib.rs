@@ -20,6 +20,10 @@ pub mod testing;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 
+// The context of requests, for web services.
+#[cfg(feature = "axum")]
+pub mod web;
+
 // Jobs without Rust code: commands and HTTP endpoints.
 #[cfg(feature = "cli")]
 mod handlers;
@@ -77,12 +81,13 @@ pub use process::{InvalidProcess, Process, ProcessProblem};
 // All of queue-core, so that a program that runs jobs needs no other crate of ours.
 pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{
-    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Conflict, CopyError, CopyJobs, Enqueue,
-    EnqueueError, EnqueueMany, Enqueued, InvalidLimit, InvalidName, InvalidSchedule, Job, JobId,
-    JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, NAME_BYTES_MAX, NewJob, OnConflict,
-    Options, Outcome, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema,
-    States, Unique, UnknownState, begin, check_args, check_kind, check_queue, check_recurring_job,
-    check_step, check_tag, is_not_migrated, is_read_only, is_transient, redact,
+    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, CONTEXT_BYTES_MAX, Conflict, Context, CopyError,
+    CopyJobs, Enqueue, EnqueueError, EnqueueMany, Enqueued, InvalidContext, InvalidLimit,
+    InvalidName, InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX,
+    Limits, NAME_BYTES_MAX, NewJob, OnConflict, Options, Outcome, Queue, REDACTED,
+    REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema, States, Unique, UnknownState, begin,
+    check_args, check_kind, check_queue, check_recurring_job, check_step, check_tag,
+    is_not_migrated, is_read_only, is_transient, redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]
@@ -108,6 +113,9 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/steps.md")]
     mod steps {}
+
+    #[doc = include_str!("../../docs/guides/tenants.md")]
+    mod tenants {}
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]

@@ -1,5 +1,6 @@
 -- Returns all details of one job except its attempts. A job is in exactly one of the state tables.
-select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') as tags, jobs.args, jobs.attempts_max,
+select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') as tags, jobs.args, jobs.tenant,
+    jobs.context, jobs.attempts_max,
     jobs.crashes_max, jobs.created_at as enqueued_at, jobs.unique_key is not null as is_unique,
     exists (select from queue.unique_keys where unique_keys.job_id = jobs.id) as holds_key,
     case

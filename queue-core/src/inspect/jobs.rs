@@ -29,12 +29,24 @@ const COUNT: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
+const LIST_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    include_str!("jobs_list.sql")
+);
+const IDS_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    "select job_id from matching order by job_id desc"
+);
+const COUNT_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    "select count(*) from matching"
+);
 const SHOW: &str = include_str!("job_show.sql");
 const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Selects jobs: those that match every field that is set.
 ///
-/// States and ids are found by index. The other fields are compared job by job, newest first, until enough
+/// States, ids and tenants are found by index. The other fields are compared job by job, newest first, until enough
 /// jobs are found: if few jobs match, all jobs in the states are read.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
@@ -46,6 +58,8 @@ pub struct JobFilter {
     pub queue: Option<String>,
     /// Jobs of this kind.
     pub kind: Option<String>,
+    /// Jobs of this tenant.
+    pub tenant: Option<String>,
     /// Jobs with this tag.
     pub tag: Option<String>,
     /// Jobs whose last error contains this text, in lower or upper case.
@@ -82,6 +96,8 @@ pub struct JobSummary {
     pub attempts_max: i16,
     /// Its labels.
     pub tags: Vec<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
     /// Its arguments, which may hold personal data, if they were asked for.
     #[sqlx(json(nullable))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +127,12 @@ pub struct JobDetails {
     pub priority: i16,
     /// Its labels.
     pub tags: Vec<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
+    /// Where else it comes from, as JSON: the request, the user, the trace and further values, which may be
+    /// personal data.
+    #[sqlx(json(nullable))]
+    pub context: Option<Box<RawValue>>,
     /// Its arguments, which may hold personal data.
     #[sqlx(json)]
     pub args: Box<RawValue>,
@@ -251,7 +273,7 @@ async fn summaries(
     limit: u32,
     with_args: bool,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    let statement = matching(schema, LIST, filter, below, limit).bind(with_args);
+    let statement = matching(schema, [LIST, LIST_OF_TENANT], filter, below, limit).bind(with_args);
     let rows = statement.fetch_all(conn).await?;
     rows.iter().map(JobSummary::from_row).collect()
 }
@@ -265,7 +287,7 @@ pub async fn ids(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = matching(schema, IDS, filter, below, limit)
+    let rows = matching(schema, [IDS, IDS_OF_TENANT], filter, below, limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -278,9 +300,15 @@ pub async fn count(
     filter: &JobFilter,
     max: u32,
 ) -> Result<Count, sqlx::Error> {
-    let row = matching(schema, COUNT, filter, None, max.saturating_add(1))
-        .fetch_one(conn)
-        .await?;
+    let row = matching(
+        schema,
+        [COUNT, COUNT_OF_TENANT],
+        filter,
+        None,
+        max.saturating_add(1),
+    )
+    .fetch_one(conn)
+    .await?;
     Ok(Count::up_to(max, row.try_get(0)?))
 }
 
@@ -308,11 +336,11 @@ pub async fn show(
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Binds the filter. The statement is not prepared, so that it is planned with the values: the best plan
+/// Binds the filter to the statement for jobs of any tenant, or to that for jobs of one. The statement is not prepared, so that it is planned with the values: the best plan
 /// depends on which fields are set.
 fn matching<'q>(
     schema: &Schema,
-    statement: &'static str,
+    [of_any, of_tenant]: [&'static str; 2],
     filter: &'q JobFilter,
     below: Option<JobId>,
     limit: u32,
@@ -324,6 +352,10 @@ fn matching<'q>(
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
     let outcomes = filter.outcomes.iter().map(|outcome| outcome.as_str());
     let outcomes: Vec<&str> = outcomes.collect();
+    let statement = match filter.tenant {
+        Some(_) => of_tenant,
+        None => of_any,
+    };
     schema
         .query(statement)
         .persistent(false)
@@ -338,6 +370,7 @@ fn matching<'q>(
         .bind((!outcomes.is_empty()).then_some(outcomes))
         .bind(&filter.error)
         .bind(filter.args.as_ref().map(Json))
+        .bind(&filter.tenant)
 }
 
 impl JobSummary {
@@ -356,6 +389,8 @@ impl JobDetails {
     /// Redacts its arguments and its errors.
     pub fn redact(&mut self, redaction: &Redaction) {
         self.args = redaction.args(&self.kind, &self.args);
+        let context = self.context.as_ref();
+        self.context = context.map(|context| redaction.args(&self.kind, context));
         for attempt in &mut self.attempts {
             attempt.error = redaction.error(&self.kind, &attempt.error).into_owned();
         }

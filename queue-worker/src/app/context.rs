@@ -9,7 +9,7 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
-use queue_core::{JobId, Queue};
+use queue_core::{Context, JobId, Queue};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,7 @@ pub struct Cx<S> {
 /// What a [`Cx`] gives access to.
 pub(crate) struct RunContext<S> {
     pub(crate) state: Arc<S>,
+    pub(crate) context: Arc<Context>,
     pub(crate) queue: Queue,
     pub(crate) process: ProcessId,
     /// The right to end the run. A context that a test has made has none.
@@ -119,6 +120,11 @@ impl<S> Cx<S> {
     /// Returns the facts of this attempt.
     pub fn attempt(&self) -> &Attempt {
         &self.inner.attempt
+    }
+
+    /// Returns where the job comes from. Jobs that it enqueues inherit that.
+    pub fn context(&self) -> &Context {
+        &self.inner.context
     }
 
     /// Returns the queue, to enqueue further jobs.

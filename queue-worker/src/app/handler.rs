@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use queue_core::decode_args;
 use queue_core::transitions::Ending;
+use queue_core::{Context, decode_args};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
@@ -102,7 +102,8 @@ async fn on_a_thread(
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<(), RunError> {
     let span = tracing::Span::current();
-    let work = move || span.in_scope(work);
+    let context = Context::current();
+    let work = move || context.sync_scope(|| span.in_scope(work));
     match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
         Ok(result) => result,
         Err(_shutting_down) => Err(RunError::new(

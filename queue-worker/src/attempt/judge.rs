@@ -95,6 +95,12 @@ pub(crate) fn uncommitted() -> RunError {
     )
 }
 
+/// Returns the error of a run that did not begin, because the context of its job cannot be read.
+pub(crate) fn unreadable_context(reason: &str) -> RunError {
+    let message = format!("the context of the job cannot be read: {reason}");
+    RunError::new(Ending::Undecodable, message)
+}
+
 fn timed_out(timeout: Option<Duration>) -> String {
     let limit = humantime::format_duration(timeout.unwrap_or_default());
     format!("ran longer than its {limit}")

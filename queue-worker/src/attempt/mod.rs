@@ -5,7 +5,9 @@ mod runner;
 mod judge;
 
 mod in_flight;
+mod logged;
 
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
+pub(crate) use logged::Logged;
 pub(crate) use runner::{Completion, Facts, Runner};

@@ -15,7 +15,10 @@ use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
 use super::in_flight::{InFlightJob, StopReason};
-use super::judge::{Verdict, cancelled_before_start, dropped, judge, paused, uncommitted};
+use super::judge::{
+    Verdict, cancelled_before_start, dropped, judge, paused, uncommitted, unreadable_context,
+};
+use super::logged::Logged;
 use crate::app::App;
 use crate::app::checkpoints::{RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
@@ -82,6 +85,8 @@ pub(crate) struct Runner<S> {
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
     pub(crate) steps: Arc<StepService>,
+    /// Whether log lines name the user of a context.
+    pub(crate) logs_user: bool,
 }
 
 impl<S: Send + Sync + 'static> Runner<S> {
@@ -92,12 +97,17 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: Arc<InFlightJob>,
         slot: Slot,
     ) -> Completion {
+        let logged = Logged::of(&in_flight.context, self.logs_user);
         let span = tracing::info_span!(
             "job",
             job_id = %job.claim.job_id(),
             kind = job.kind,
             queue = job.queue,
             attempt = job.claim.attempt(),
+            tenant = logged.tenant,
+            request_id = logged.request_id,
+            trace_id = logged.trace_id,
+            user = logged.user,
         );
         let started = Instant::now();
         let waited = started.duration_since(in_flight.ready_since);
@@ -135,8 +145,16 @@ impl<S: Send + Sync + 'static> Runner<S> {
             // Not reached: such an application is refused when the process is made.
             return Verdict::End(End::Release);
         };
+        let context = match &job.context {
+            Ok(context) => Arc::clone(context),
+            Err(reason) => {
+                let (error, backoff) = (unreadable_context(reason), &handler.policy.backoff);
+                return Verdict::End(judge(error, &Attempt::of(job), backoff, None));
+            }
+        };
         let run = RunContext {
             state,
+            context: Arc::clone(&context),
             queue: self.queue.clone(),
             process: self.process,
             claim: Some(job.claim),
@@ -151,11 +169,12 @@ impl<S: Send + Sync + 'static> Runner<S> {
             inner: Arc::new(run),
         };
         let arounds = &self.app.arounds;
-        let started = panics::catch(|| handler.start_within(arounds, &job.args, cx.clone(), slot));
-        let result = match started.and_then(|started| started) {
-            Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
-            Err(error) => Err(error),
+        let running = async {
+            let start = || handler.start_within(arounds, &job.args, cx.clone(), slot);
+            let work = panics::catch(start).and_then(|started| started)?;
+            self.poll_to_the_end(work, handler, in_flight).await
         };
+        let result = context.scope_shared(running).await;
         let (error, stopped) = match result {
             // If the transaction was committed, the completer finds the job finished, and ignores
             // this.

@@ -77,6 +77,7 @@ impl Global {
             serde_json::from_str(&written).context("could not write JSON")?;
         if !with_args {
             fields.remove("args");
+            fields.remove("context");
         }
         self.print(&fields, |_| text(job, with_args))
     }

@@ -14,7 +14,7 @@ use tracing::field;
 
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
-use crate::attempt::{Completion, Facts, InFlight, InFlightJob};
+use crate::attempt::{Completion, Facts, InFlight, InFlightJob, Logged};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// Why a group was not written.
@@ -74,6 +74,8 @@ pub(crate) struct Recorder {
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
     pub(crate) redaction: Redaction,
+    /// Whether log lines name the user of a context.
+    pub(crate) logs_user: bool,
 }
 
 impl Recorder {
@@ -129,9 +131,13 @@ impl Recorder {
         for completion in group {
             match became.get(&completion.job.claim.job_id()) {
                 Some(became) => self.report(completion, *became),
-                None => report_lost(completion),
+                None => report_lost(&completion.job, self.logged(completion)),
             }
         }
+    }
+
+    fn logged<'a>(&self, completion: &'a Completion) -> Logged<'a> {
+        Logged::of(&completion.job.context, self.logs_user)
     }
 
     /// Logs what a job became, and calls the hooks.
@@ -143,7 +149,8 @@ impl Recorder {
         let error = end.and_then(End::error).map(|error| &*error.message);
         let delay = end.and_then(End::delay);
         let logged = error.map(|error| self.redaction.logged(&completion.job.kind, error));
-        log(&completion.job, became, logged.as_deref(), delay);
+        let origin = self.logged(completion);
+        log(&completion.job, origin, became, logged.as_deref(), delay);
         let Some(Facts { job, waited }) = completion.facts.as_deref() else {
             return;
         };
@@ -152,6 +159,7 @@ impl Recorder {
             kind: &job.kind,
             queue: &job.queue,
             tags: &job.tags,
+            context: &completion.job.context,
             args: &job.args,
             attempt: job.claim.attempt(),
             failures: job.failures.saturating_add(error.is_some().into()),
@@ -174,34 +182,46 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "55P03" || code == "57014")
 }
 
-fn log(job: &InFlightJob, became: Became, error: Option<&str>, delay: Option<Duration>) {
-    let (job_id, attempt) = (job.claim.job_id(), job.claim.attempt());
-    let (kind, queue) = (&*job.kind, &*job.queue);
+/// Logs an event about a job, with where it comes from.
+macro_rules! log_job {
+    ($level:ident, $job:ident, $origin:ident, $($rest:tt)*) => {
+        tracing::$level!(
+            job_id = %$job.claim.job_id(),
+            kind = $job.kind,
+            queue = $job.queue,
+            attempt = $job.claim.attempt(),
+            tenant = $origin.tenant,
+            request_id = $origin.request_id,
+            trace_id = $origin.trace_id,
+            user = $origin.user,
+            $($rest)*
+        )
+    };
+}
+
+fn log(
+    job: &InFlightJob,
+    origin: Logged<'_>,
+    became: Became,
+    error: Option<&str>,
+    delay: Option<Duration>,
+) {
     let delay = delay.map(field::debug);
     match became {
-        Became::Finished(Outcome::Done) => {
-            tracing::debug!(%job_id, kind, queue, attempt, "finished");
-        }
+        Became::Finished(Outcome::Done) => log_job!(debug, job, origin, "finished"),
         Became::Finished(outcome) => {
-            tracing::info!(%job_id, kind, queue, attempt, error, "{}", outcome.as_str());
+            log_job!(info, job, origin, error, "{}", outcome.as_str());
         }
-        Became::Failed => {
-            tracing::error!(%job_id, kind, queue, attempt, error, "failed for good");
-        }
+        Became::Failed => log_job!(error, job, origin, error, "failed for good"),
         Became::Scheduled if error.is_some() => {
-            tracing::warn!(%job_id, kind, queue, attempt, error, delay, "failed; retrying");
+            log_job!(warn, job, origin, error, delay, "failed; retrying");
         }
-        Became::Scheduled => tracing::debug!(%job_id, kind, queue, attempt, delay, "snoozed"),
-        Became::Ready => tracing::debug!(%job_id, kind, queue, attempt, "given back"),
+        Became::Scheduled => log_job!(debug, job, origin, delay, "snoozed"),
+        Became::Ready => log_job!(debug, job, origin, "given back"),
     }
 }
 
-fn report_lost(completion: &Completion) {
-    tracing::warn!(
-        job_id = %completion.job.claim.job_id(),
-        kind = completion.job.kind,
-        queue = completion.job.queue,
-        attempt = completion.job.claim.attempt(),
-        "outcome ignored: the job now belongs to another process",
-    );
+fn report_lost(job: &InFlightJob, origin: Logged<'_>) {
+    let message = "outcome ignored: the job now belongs to another process";
+    log_job!(warn, job, origin, "{message}");
 }

@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 25] = [
+const VARIABLES: [(&str, &str); 26] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),
@@ -39,6 +39,7 @@ const VARIABLES: [(&str, &str); 25] = [
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
     ("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
+    ("QUEUE_LOG_USER", "log.user"),
     ("QUEUE_RETENTION_FINISHED", "retention.finished"),
     ("QUEUE_RETENTION_FAILED", "retention.failed"),
     ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
@@ -49,8 +50,10 @@ const VARIABLES: [(&str, &str); 25] = [
 /// which serde then rejects.
 fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
     let parsed = match (name, text) {
-        ("enabled" | "notifications", "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-        ("enabled" | "notifications", "false" | "0" | "no" | "off") => {
+        ("enabled" | "notifications" | "user", "true" | "1" | "yes" | "on") => {
+            Some(DeValue::Boolean(true))
+        }
+        ("enabled" | "notifications" | "user", "false" | "0" | "no" | "off") => {
             Some(DeValue::Boolean(false))
         }
         ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),

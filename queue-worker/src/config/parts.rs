@@ -98,6 +98,14 @@ impl SchedulerSettings {
     }
 }
 
+/// What log lines say about jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct LogSettings {
+    /// Whether they name the user of a job's context, which is personal data; false by default.
+    pub user: bool,
+}
+
 /// The process itself: heartbeats and shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]

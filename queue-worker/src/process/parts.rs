@@ -62,6 +62,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
         redaction: process.settings.redact.redaction(),
+        logs_user: process.settings.log.user,
     };
     let closing = CancellationToken::new();
     let completer = completer::run(
@@ -113,6 +114,7 @@ fn new_shared<S: State>(
             cancel_grace: settings.cancel_grace,
             stop: steps.stop.clone(),
             steps: Arc::new(steps),
+            logs_user: process.settings.log.user,
         },
         process: id,
         kinds: process.app.kinds(),

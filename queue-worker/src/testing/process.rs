@@ -88,6 +88,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
             redaction: Redaction::default(),
+            logs_user: false,
         };
         let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
         let runner = Runner {
@@ -101,6 +102,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
                 stop: Stop::new(),
                 is_sleep_short: true,
             }),
+            logs_user: false,
         };
         let options = (*queue.pool().connect_options()).clone();
         let target = Arc::new(Target::new(options, queue.schema().clone()));

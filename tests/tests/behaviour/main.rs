@@ -12,6 +12,7 @@ mod cli_limits;
 mod cli_program;
 mod commands;
 mod completing;
+mod context;
 mod cut_connections;
 mod dashboard;
 mod database_trouble;

@@ -186,6 +186,7 @@ mod tests {
             failures: Some(0),
             attempts_max: 10,
             tags: Vec::new(),
+            tenant: None,
             args: None,
             enqueued_at: Utc::now(),
             at: Utc::now(),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
 use queue_core::{JobId, JobState};
+use serde_json::Value;
 
 use super::frames::own_frames;
 use crate::cli::filter::job_id;
@@ -44,6 +45,9 @@ fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
     let mut text = facts_text(&facts(job));
     if with_args {
         text.extend(["\narguments\n", &indented(&pretty(&job.args)), "\n"]);
+        if let Some(context) = &job.context {
+            text.extend(["\ncontext\n", &indented(&pretty(context)), "\n"]);
+        }
     } else {
         text.push_str(ARGS_HIDDEN);
     }
@@ -82,6 +86,7 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
     facts.extend(limit_facts(job));
     facts.push(("waited", spell_duration(job.wait_seconds)));
     facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
+    facts.extend(origin_facts(job));
     if !job.tags.is_empty() {
         facts.push(("tags", job.tags.join(", ")));
     }
@@ -90,6 +95,24 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
         facts.push(("unique", format!("{holds} its key")));
     }
     facts
+}
+
+/// Lists where the job comes from, without its user and the further values: they may be personal data.
+fn origin_facts(job: &JobDetails) -> Vec<Fact> {
+    let context = job.context.as_ref();
+    let context: Value = context
+        .and_then(|json| serde_json::from_str(json.get()).ok())
+        .unwrap_or_default();
+    let text = |name| context[name].as_str().map(str::to_owned);
+    let facts = [
+        ("tenant", job.tenant.clone()),
+        ("request", text("request_id")),
+        ("trace", text("traceparent")),
+    ];
+    let facts = facts.into_iter();
+    facts
+        .filter_map(|(name, text)| Some((name, one_line(&text?).to_string())))
+        .collect()
 }
 
 /// Lists the limits of the job, the key that it waits for, and the slots that it holds.

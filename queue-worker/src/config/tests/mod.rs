@@ -112,6 +112,9 @@ fn a_whole_file_is_read() {
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
 
+            [log]
+            user = true
+
             [redact]
             fields = ["pin"]
             kinds.send = ["user.email"]
@@ -190,6 +193,7 @@ fn a_whole_file_is_read() {
                     ("audit".to_owned(), KeepFor::Forever),
                 ]),
             },
+            log: LogSettings { user: true },
             redact: RedactSettings {
                 fields: vec!["pin".to_owned()],
                 kinds: BTreeMap::from([("send".to_owned(), vec!["user.email".to_owned()])]),

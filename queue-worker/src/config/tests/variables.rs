@@ -32,6 +32,7 @@ fn every_scalar_can_be_set_by_its_variable() {
         .variable("QUEUE_SHUTDOWN_TIMEOUT", "6s")
         .variable("QUEUE_CANCEL_GRACE", "7s")
         .variable("QUEUE_NOTIFICATIONS", "false")
+        .variable("QUEUE_LOG_USER", "yes")
         .variable("QUEUE_MAINTENANCE", "0")
         .variable("QUEUE_MAINTENANCE_INTERVAL", "8s")
         .variable("QUEUE_MAINTENANCE_BATCH_SIZE", "9")
@@ -76,6 +77,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 batch_size: 9
             },
             redact: RedactSettings::default(),
+            log: LogSettings { user: true },
             retention: Retention {
                 finished: None,
                 failed: Some(seconds(10)),
