@@ -10,7 +10,7 @@ use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
 use queue_core::{Context, JobId, Queue};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{RunSteps, StepService};
@@ -130,6 +130,15 @@ impl<S> Cx<S> {
     /// Returns the queue, to enqueue further jobs.
     pub fn queue(&self) -> &Queue {
         &self.inner.queue
+    }
+
+    /// Begins a transaction on the pool of the queue, for the tenant of the job if
+    /// [`Queue::tenant_setting`] was called.
+    ///
+    /// # Errors
+    /// Returns the error of the pool or the server.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.inner.queue.begin_for(&self.inner.context).await
     }
 
     /// Returns the token that is cancelled when the job should stop: because it was cancelled, ran

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use queue_core::steps::{FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record};
-use queue_core::{InvalidName, JobId, begin, check_step};
+use queue_core::{InvalidName, JobId, check_step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
@@ -122,7 +122,7 @@ impl<S: Send + Sync + 'static> Cx<S> {
             ControlFlow::Break(recorded) => return Ok(recorded),
             ControlFlow::Continue(turn) => turn,
         };
-        let begun = begin(self.inner.queue.pool()).await;
+        let begun = self.begin().await;
         let mut tx = begun.map_err(StepError::Database)?;
         let value = work(&mut tx).await?;
         let result = encode(name, &value)?;

@@ -20,6 +20,8 @@ use queue_worker::testing::TestProcess;
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, PerformBlocking, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tower::ServiceExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -394,4 +396,102 @@ async fn a_test_process_runs_jobs_in_their_own_context() {
     acme().scope(running).await;
 
     assert_eq!(stage.notes()[0], "{}");
+}
+
+/// A job that notes the rows that it can read, in a transaction of its own and in a step.
+#[derive(Serialize, Deserialize)]
+struct Reads;
+
+impl Job for Reads {
+    const KIND: &'static str = "reads";
+}
+
+impl Perform<Stage> for Reads {
+    type Error = BoxError;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
+        let tenant = cx.context().tenant.clone().unwrap_or_default();
+        let in_tx = rows(&mut *cx.begin().await?).await;
+        cx.state().note(format!("{tenant}: {in_tx}"));
+        let in_step = cx.step_tx("read", async |tx| Ok::<_, BoxError>(rows(tx).await));
+        let in_step = in_step.await?;
+        cx.state().note(format!("{tenant}: {in_step}"));
+        Ok(())
+    }
+}
+
+async fn rows(conn: &mut PgConnection) -> String {
+    let query = "select coalesce(string_agg(name, ', '), 'none') from public.invoices";
+    let query = sqlx::query_scalar(query).persistent(false);
+    query.fetch_one(conn).await.unwrap()
+}
+
+/// Creates a table with a policy, and returns a queue on one connection of a role that must obey it.
+async fn with_policy(world: &World) -> Queue {
+    let role: String = world
+        .value("select current_database()::text || '_app'")
+        .await;
+    for statement in [
+        "create table public.invoices (tenant text, name text)",
+        "insert into public.invoices values ('acme', 'a1'), ('globex', 'g1')",
+        "alter table public.invoices enable row level security",
+        "create policy of_tenant on public.invoices
+            using (tenant = current_setting('app.tenant', true))",
+        &format!("create role {role} login"),
+        &format!("grant select on public.invoices to {role}"),
+        &format!("grant usage on schema queue to {role}"),
+        &format!("grant all on all tables in schema queue to {role}"),
+        &format!("grant all on all sequences in schema queue to {role}"),
+    ] {
+        world.sql(statement).await;
+    }
+    let options = PgPoolOptions::new().max_connections(1);
+    let set_role = format!("set role {role}");
+    let options = options.after_connect(move |conn, _| {
+        let set_role = set_role.clone();
+        Box::pin(async move { conn.execute(AssertSqlSafe(set_role)).await.map(drop) })
+    });
+    let pool = options.connect_with(world.connect_options()).await.unwrap();
+    Queue::new(pool).tenant_setting("app.tenant")
+}
+
+#[tokio::test]
+async fn a_job_reads_the_rows_of_its_own_tenant_only() {
+    let world = World::new().await;
+    let queue = with_policy(&world).await;
+    let stage = Stage::default();
+    let mut process = TestProcess::new(&queue, stage.app().register::<Reads>()).await;
+
+    for context in [
+        Context::new().tenant("acme"),
+        Context::new().tenant("globex"),
+        Context::new(),
+    ] {
+        queue.enqueue(Reads).context(context).await.unwrap();
+    }
+    let performed = process.drain("default").await;
+    let left = rows(&mut *queue.pool().acquire().await.unwrap()).await;
+    let current = Context::new().tenant("acme").scope(queue.begin()).await;
+    let of_current = rows(&mut *current.unwrap()).await;
+
+    performed.iter().for_each(|job| job.assert_done());
+    assert_eq!(
+        stage.notes(),
+        [
+            "acme: a1",
+            "acme: a1",
+            "globex: g1",
+            "globex: g1",
+            ": none",
+            ": none"
+        ]
+    );
+    assert_eq!((left.as_str(), of_current.as_str()), ("none", "a1"));
+    drop(process);
+    queue.pool().close().await;
+    let role: String = world
+        .value("select current_database()::text || '_app'")
+        .await;
+    world.sql(&format!("drop owned by {role}")).await;
+    world.sql(&format!("drop role {role}")).await;
 }
