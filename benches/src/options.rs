@@ -71,6 +71,8 @@ pub(crate) enum Measure {
     Horizon,
     /// Limits per key: draining, enqueueing, one hot key, and a million jobs waiting for one.
     Keys,
+    /// The jobs of one batch, and the same jobs without a batch.
+    Batches,
     /// The memory and the processor time of an idle process.
     Memory,
     /// The transactions, connections and processor time of fifty idle processes.
@@ -99,6 +101,7 @@ impl Options {
                 Measure::Horizon,
                 Measure::Backlog,
                 Measure::Keys,
+                Measure::Batches,
                 Measure::Memory,
                 Measure::Idle,
             ],

@@ -34,6 +34,20 @@ impl std::str::FromStr for JobId {
     }
 }
 
+/// The id of a batch. Batches and jobs share one sequence.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct BatchId(pub i64);
+
+impl std::fmt::Display for BatchId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A kind of job. The fields of the type are its arguments, stored as JSON.
 ///
 /// Enqueueing needs only this. Workers also need `Perform`, in `queue-worker`, which does the work.
@@ -93,6 +107,9 @@ pub struct Options {
     pub(crate) limits: Limits,
     /// The context it is given; none if it takes the current one.
     pub(crate) context: Option<Arc<Context>>,
+    pub(crate) batch: Option<BatchId>,
+    /// Whether it waits for other jobs of its batch, or for the end of a batch.
+    pub(crate) waits: bool,
 }
 
 /// When a job may start.
@@ -116,6 +133,8 @@ impl Options {
             unique: None,
             limits: Limits::none(),
             context: None,
+            batch: None,
+            waits: false,
         }
     }
 
@@ -190,6 +209,13 @@ impl Options {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Adds the job to a batch that has not ended.
+    #[must_use]
+    pub fn batch(mut self, batch: BatchId) -> Self {
+        self.batch = Some(batch);
         self
     }
 

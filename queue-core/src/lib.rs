@@ -14,6 +14,11 @@ pub mod operations;
 
 mod queue;
 
+#[doc(hidden)]
+pub mod batches;
+
+mod batch;
+
 pub mod inspect;
 #[doc(hidden)]
 pub mod look;
@@ -43,9 +48,10 @@ mod redact;
 mod unique;
 
 pub use args::{check_args, decode_args};
+pub use batch::{Batch, EnqueuedBatch, Member, OnFailure};
 pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
 pub use db::{begin, is_not_migrated, is_read_only, is_transient};
-pub use job::{Job, JobId, Options, Outcome};
+pub use job::{BatchId, Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
     InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
@@ -54,7 +60,9 @@ pub use names::{
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
-pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
+pub use request::{
+    AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany,
+};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};

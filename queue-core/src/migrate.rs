@@ -65,6 +65,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "context",
         include_str!("../migrations/0013_context.sql"),
     ),
+    migration(
+        14,
+        "batches",
+        include_str!("../migrations/0014_batches.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

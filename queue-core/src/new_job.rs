@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::args;
 use crate::context::{Context, InvalidContext};
-use crate::job::{Due, Job, Options};
+use crate::job::{BatchId, Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
 use crate::unique::Unique;
@@ -97,6 +97,21 @@ pub enum EnqueueError {
     /// The job is unique or delayed, which COPY does not support.
     #[error("`{kind}` is unique or delayed, which COPY cannot do: use `enqueue_many`")]
     NotCopyable {
+        /// The job's kind.
+        kind: String,
+    },
+    /// The batch has ended, was cancelled, or does not exist.
+    #[error("the batch {0} takes no more jobs: it has ended or was cancelled")]
+    BatchEnded(BatchId),
+    /// Jobs of a batch wait for each other.
+    #[error("jobs of the batch wait for each other in a circle: {kinds}")]
+    Circle {
+        /// The kinds of the first of them.
+        kinds: String,
+    },
+    /// A job waits for others, and is delayed.
+    #[error("`{kind}` waits for other jobs, so it cannot be delayed")]
+    WaitsAndDelayed {
         /// The job's kind.
         kind: String,
     },
@@ -213,7 +228,8 @@ impl NewJob {
     /// Returns whether [`Queue::copy_jobs`](crate::Queue::copy_jobs) accepts the job: it is neither
     /// unique nor delayed.
     pub fn is_copyable(&self) -> bool {
-        self.options.due == Due::Now && self.options.unique.is_none()
+        let options = &self.options;
+        options.due == Due::Now && options.unique.is_none() && !options.waits
     }
 
     pub(crate) fn check_copyable(&self) -> Result<(), EnqueueError> {

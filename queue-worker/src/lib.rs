@@ -81,13 +81,14 @@ pub use process::{InvalidProcess, Process, ProcessProblem};
 // All of queue-core, so that a program that runs jobs needs no other crate of ours.
 pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{
-    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, CONTEXT_BYTES_MAX, Conflict, Context, CopyError,
-    CopyJobs, Enqueue, EnqueueError, EnqueueMany, Enqueued, InvalidContext, InvalidLimit,
-    InvalidName, InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX,
-    Limits, NAME_BYTES_MAX, NewJob, OnConflict, Options, Outcome, Queue, REDACTED,
-    REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema, States, Unique, UnknownState, begin,
-    check_args, check_kind, check_queue, check_recurring_job, check_step, check_tag,
-    is_not_migrated, is_read_only, is_transient, redact,
+    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Batch, BatchId, CONTEXT_BYTES_MAX, Conflict,
+    Context, CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueError, EnqueueMany, Enqueued,
+    EnqueuedBatch, InvalidContext, InvalidLimit, InvalidName, InvalidSchedule, Job, JobId,
+    JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Member, NAME_BYTES_MAX, NewJob,
+    OnConflict, OnFailure, Options, Outcome, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction,
+    Schedule, Schema, States, Unique, UnknownState, begin, check_args, check_kind, check_queue,
+    check_recurring_job, check_step, check_tag, is_not_migrated, is_read_only, is_transient,
+    redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]
@@ -102,6 +103,9 @@ mod readme {}
 /// Compiles the examples in the guides, and runs them.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../docs/guides/batches.md")]
+    mod batches {}
+
     #[doc = include_str!("../../docs/guides/changing-a-job.md")]
     mod changing_a_job {}
 

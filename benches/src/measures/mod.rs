@@ -1,6 +1,7 @@
 //! One file per measure.
 
 pub(crate) mod backlog;
+pub(crate) mod batches;
 pub(crate) mod drain;
 pub(crate) mod enqueue;
 pub(crate) mod horizon;

@@ -29,6 +29,21 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') 
             key text, slots integer, space interval, burst integer, hold interval, conflict text
         )
     ) as limits,
+    jobs.batch_id, array(
+        select on_id
+        from queue.dependencies
+        where dependencies.job_id = jobs.id
+            and rule in ('cancel', 'continue', 'hold')
+            and not exists (select from queue.finished where finished.job_id = on_id)
+        order by on_id
+        limit 100
+    ) as waits_for, (
+        select on_id
+        from queue.dependencies
+        where dependencies.job_id = jobs.id
+            and rule in ('success', 'failure', 'completion')
+        limit 1
+    ) as callback_of,
     blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
     coalesce(claimed.keys, '{}') as holds_slots_of, (
         select coalesce(jsonb_agg(

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Count;
 use super::times::Times;
-use crate::job::{JobId, Outcome};
+use crate::job::{BatchId, JobId, Outcome};
 use crate::redact::Redaction;
 use crate::sql::Schema;
 use crate::state::JobState;
@@ -159,7 +159,13 @@ pub struct JobDetails {
     /// The limits it was enqueued with.
     #[sqlx(json)]
     pub limits: Vec<JobLimit>,
-    /// The key that has no room, if it is blocked.
+    /// Its batch.
+    pub batch_id: Option<BatchId>,
+    /// The jobs of its batch that it waits for or has waited for and that are not finished, up to 100.
+    pub waits_for: Vec<JobId>,
+    /// The batch whose end it waits for or has waited for.
+    pub callback_of: Option<BatchId>,
+    /// The key that has no room, if it is blocked; `@after` while it waits for other jobs.
     pub blocked_on: Option<String>,
     /// Since when it is blocked, if it is.
     pub blocked_at: Option<DateTime<Utc>>,

@@ -6,6 +6,7 @@
 //!
 //! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
+pub mod batches;
 pub mod doctor;
 pub mod failures;
 pub mod jobs;
@@ -28,6 +29,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use crate::db::begin;
 
 pub use backtrace::{BacktraceLine, backtrace_lines};
+pub use batches::{BatchJob, BatchSummary};
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
 pub use processes::ProcessSummary;

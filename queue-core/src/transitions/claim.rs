@@ -120,7 +120,8 @@ columns!(
     keys,
     args,
     tenant,
-    context
+    context,
+    batch_id
 );
 
 /// Reads the rows of jobs that were claimed. The columns are looked up once for all rows, because that
@@ -146,6 +147,7 @@ impl Columns {
                 job_id: row.try_get(self.job_id)?,
                 attempt: row.try_get(self.attempt)?,
                 has_key: row.try_get(self.has_key)?,
+                batch: row.try_get(self.batch_id)?,
             },
             seq: row.try_get(self.seq)?,
             queue: row.try_get(self.queue)?,

@@ -32,6 +32,8 @@ with old as (
     delete from queue.bypasses where job_id = any (array(select job_id from old))
 ), cleared_steps as (
     delete from queue.steps where job_id = any (array(select job_id from old))
+), cleared_waits as (
+    delete from queue.dependencies where job_id = any (array(select job_id from old))
 ), cleared_jobs as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )

@@ -11,6 +11,12 @@ use crate::process::ProcessId;
 use crate::sql::Schema;
 
 const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
+const END_IN_BATCHES: &str = concat!(
+    include_str!("end.sql"),
+    include_str!("count_ended.sql"),
+    include_str!("count.sql"),
+    include_str!("free.sql")
+);
 const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
 const WAS_WRITTEN: &str = include_str!("was_written.sql");
 
@@ -99,6 +105,10 @@ pub async fn end(
     process_name: &str,
     ends: &[(Run, &End)],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+    let statement = match ends.iter().any(|(run, _)| run.claim.batch.is_some()) {
+        true => END_IN_BATCHES,
+        false => END,
+    };
     let runs = || ends.iter().map(|(run, _)| run);
     let ends = || ends.iter().map(|(_, end)| end);
     let errors = || ends().map(|end| end.error());
@@ -106,7 +116,7 @@ pub async fn end(
     let messages = errors().map(|error| Some(storable(&error?.message)));
     let backtraces = errors().map(|error| Some(storable(error?.backtrace.as_deref()?)));
     let rows: Vec<(JobId, String, i64)> = schema
-        .query_as(END)
+        .query_as(statement)
         .bind(process.0)
         .bind(runs().map(|run| run.claim.job_id).bind_iter())
         .bind(runs().map(|run| run.claim.attempt).bind_iter())
@@ -165,6 +175,8 @@ pub async fn release_unknown(
             job_id,
             attempt,
             has_key: true,
+            // It is released, which is not counted.
+            batch: None,
         })
         .collect();
     release(conn, schema, process, &unknown).await

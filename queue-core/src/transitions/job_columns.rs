@@ -20,7 +20,7 @@ struct Column {
 }
 
 /// The columns, in the order in which they are bound.
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     column_of("kind", "text", "text"),
     column_of("queue", "text", "text"),
     column_of("priority", "smallint", "smallint"),
@@ -31,6 +31,7 @@ const COLUMNS: [Column; 10] = [
     column_of("limits", "text", "jsonb"),
     column_of("tenant", "text", "text"),
     column_of("context", "text", "jsonb"),
+    column_of("batch_id", "bigint", "bigint"),
 ];
 
 const fn column_of(name: &'static str, sent: &'static str, stored: &'static str) -> Column {
@@ -101,6 +102,7 @@ pub(super) fn bind_one<'q>(query: Query<'q>, job: &'q NewJob) -> Query<'q> {
         .bind(limits(job))
         .bind(tenant(job))
         .bind(context(job))
+        .bind(job.options.batch)
 }
 
 /// Binds the columns of many jobs, as arrays.
@@ -116,6 +118,7 @@ pub(super) fn bind_many<'q>(query: Query<'q>, jobs: &'q [NewJob]) -> Query<'q> {
         .bind(column_if_any(jobs, limits))
         .bind(column_if_any(jobs, tenant))
         .bind(column_if_any(jobs, context))
+        .bind(column_if_any(jobs, |job| job.options.batch))
 }
 
 /// Returns the value of each job in a column.
@@ -141,12 +144,14 @@ pub(super) fn write_line(line: &mut Vec<u8>, job: &NewJob) {
         job.kind, options.queue, options.priority, options.attempts_max, options.crashes_max,
     );
     let (tags, limits, context) = (tags(job), limits(job), context(job));
+    let batch = options.batch.map(|batch| batch.to_string());
     for text in [
         Some(job.args.as_str()),
         tags.as_deref(),
         limits.as_deref(),
         tenant(job),
         context.as_deref(),
+        batch.as_deref(),
     ] {
         line.push(b'\t');
         match text {
@@ -211,7 +216,7 @@ mod tests {
         assert!(filled.starts_with("unnest($1::text[], $2::text[], $3::text[], $4::smallint[],"));
         let filled = with_job_columns("insert into jobs ({columns}) values ({values})");
         assert!(filled.starts_with("insert into jobs (kind, queue, priority,"));
-        assert!(filled.ends_with("$8::text::jsonb, $9::text, $10::text::jsonb)"));
+        assert!(filled.ends_with("$9::text, $10::text::jsonb, $11::bigint)"));
     }
 
     #[test]
@@ -229,7 +234,7 @@ mod tests {
         write_line(&mut line, &job);
         assert_eq!(
             String::from_utf8(line).unwrap(),
-            "\tsend\tdefault\t0\t10\t3\t1\t{\"null\",\"a:b\"}\t\\N\t\\N\t\\N\n"
+            "\tsend\tdefault\t0\t10\t3\t1\t{\"null\",\"a:b\"}\t\\N\t\\N\t\\N\t\\N\n"
         );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::{JobId, Outcome};
+use crate::job::{BatchId, JobId, Outcome};
 
 /// The right to end one run of a job: the job and its attempt. Only a claim makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +13,18 @@ pub struct Claim {
     pub(crate) job_id: JobId,
     pub(crate) attempt: i32,
     pub(crate) has_key: bool,
+    pub(crate) batch: Option<BatchId>,
 }
 
 impl Claim {
     /// Returns the job's id.
     pub fn job_id(self) -> JobId {
         self.job_id
+    }
+
+    /// Returns the batch of the job.
+    pub fn batch(self) -> Option<BatchId> {
+        self.batch
     }
 
     /// Returns the number of the run that was claimed, from 1.

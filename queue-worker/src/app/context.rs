@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use queue_core::inspect::BatchSummary;
+use queue_core::inspect::batches::called_by;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
-use queue_core::{Context, JobId, Queue};
+use queue_core::{BatchId, Context, JobId, Queue};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -125,6 +127,20 @@ impl<S> Cx<S> {
     /// Returns where the job comes from. Jobs that it enqueues inherit that.
     pub fn context(&self) -> &Context {
         &self.inner.context
+    }
+
+    /// Returns the batch of the job. Until the job has ended, it can add jobs to it.
+    pub fn batch(&self) -> Option<BatchId> {
+        self.inner.claim?.batch()
+    }
+
+    /// Returns the batch whose end has started the job, if it is a callback, with its counts.
+    ///
+    /// # Errors
+    /// Returns the error of the pool or the server.
+    pub async fn called_by(&self) -> Result<Option<BatchSummary>, sqlx::Error> {
+        let mut conn = self.inner.queue.pool().acquire().await?;
+        called_by(&mut conn, self.inner.queue.schema(), self.job_id()).await
     }
 
     /// Returns the queue, to enqueue further jobs.

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::batches::Ended;
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
-use queue_core::transitions::{Became, Run};
+use queue_core::transitions::{Became, Claim, Run};
 use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
 use tracing::field;
 
+use super::ended_in_batches::EndedInBatches;
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::attempt::{Completion, Facts, InFlight, InFlightJob, Logged};
@@ -73,6 +75,7 @@ pub(crate) struct Recorder {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
+    pub(crate) ended_in_batches: Arc<EndedInBatches>,
     pub(crate) redaction: Redaction,
     /// Whether log lines name the user of a context.
     pub(crate) logs_user: bool,
@@ -128,6 +131,8 @@ impl Recorder {
         let jobs = || group.iter().map(|completion| &completion.job);
         self.freed_keys.add(jobs().flat_map(|job| &job.keys));
         self.in_flight.remove(jobs());
+        let claims = jobs().map(|job| job.claim);
+        self.ended_in_batches.add(ended_in_batches(claims, became));
         for completion in group {
             match became.get(&completion.job.claim.job_id()) {
                 Some(became) => self.report(completion, *became),
@@ -180,6 +185,19 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(|error| error.code())
         .is_some_and(|code| code == "55P03" || code == "57014")
+}
+
+/// Returns the jobs of batches that have ended.
+fn ended_in_batches(claims: impl Iterator<Item = Claim>, became: &HashMap<JobId, Became>) -> Ended {
+    let mut ended = Ended::default();
+    for claim in claims {
+        let became = became.get(&claim.job_id());
+        if let (Some(batch), Some(Became::Finished(_) | Became::Failed)) = (claim.batch(), became) {
+            ended.batches.insert(batch);
+            ended.jobs.insert(claim.job_id());
+        }
+    }
+    ended
 }
 
 /// Logs an event about a job, with where it comes from.

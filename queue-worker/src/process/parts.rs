@@ -17,6 +17,7 @@ use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::lookout::Lookout;
+use crate::services::batches::settle_batches;
 use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
 use crate::services::supervision::ServiceContext;
@@ -61,6 +62,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         in_flight: Arc::clone(&shared.in_flight),
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
+        ended_in_batches: Arc::clone(&shared.ended_in_batches),
         redaction: process.settings.redact.redaction(),
         logs_user: process.settings.log.user,
     };
@@ -124,6 +126,7 @@ fn new_shared<S: State>(
         schema,
         completions,
         freed_keys: Arc::new(FreedKeys::default()),
+        ended_in_batches: Arc::default(),
         claiming: RwLock::new(()),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
@@ -165,6 +168,8 @@ fn start_services<S: State>(
 ) -> Vec<JoinHandle<()>> {
     let settings = &process.settings;
     let freed_keys = Arc::clone(&shared.freed_keys);
+    let ended = Arc::clone(&shared.ended_in_batches);
+    let recovered = Arc::clone(&ended);
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
     let reported = Arc::clone(&process.reported);
@@ -175,10 +180,14 @@ fn start_services<S: State>(
             look(context, Arc::clone(&looked_for))
         }),
         context.keep("recovery", move |context| {
-            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported))
+            let ended = Arc::clone(&recovered);
+            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported), ended)
         }),
         context.keep("unblocker", move |context| {
             Unblocker::new(context, Arc::clone(&freed_keys)).run()
+        }),
+        context.keep("batches", move |context| {
+            settle_batches(context, Arc::clone(&ended))
         }),
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))

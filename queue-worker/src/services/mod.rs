@@ -1,5 +1,6 @@
 //! The services of a process: what it does besides running jobs, most on a connection that they share.
 
+pub(crate) mod batches;
 pub(crate) mod dispatcher;
 pub(crate) mod heartbeat;
 pub(crate) mod listener;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use queue_core::batches::settle_all;
 use queue_core::inspect::JobDetails;
 use queue_core::inspect::jobs::show;
 use queue_core::process::{ProcessId, ProcessInfo, register};
@@ -87,6 +88,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             in_flight: Arc::new(InFlight::default()),
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
+            ended_in_batches: Arc::default(),
             redaction: Redaction::default(),
             logs_user: false,
         };
@@ -227,6 +229,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let became = written.expect(DATABASE);
         self.recorder.settle(&group, &became);
         self.unblock().await;
+        self.settle_batches().await;
         let end = group[0].end();
         Performed {
             job_id,
@@ -260,6 +263,15 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         freed.note_checked(keys.len());
         self.connection
             .run(async |conn| unblock(conn, schema, &keys).await)
+            .await
+            .expect(DATABASE);
+    }
+
+    async fn settle_batches(&mut self) {
+        let schema = &self.recorder.schema;
+        let ended = self.recorder.ended_in_batches.take().ended;
+        self.connection
+            .run(async |conn| settle_all(conn, schema, ended.clone()).await)
             .await
             .expect(DATABASE);
     }

@@ -20,7 +20,7 @@ use super::prefetch::Prefetch;
 use super::reconcile::ReconcileTimer;
 use super::signals::Signals;
 use crate::attempt::{Completion, InFlight, Runner};
-use crate::completer::FreedKeys;
+use crate::completer::{EndedInBatches, FreedKeys};
 use crate::config::WorkerSettings;
 use crate::lookout::Lookout;
 
@@ -38,6 +38,7 @@ pub(crate) struct Shared<S> {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
+    pub(crate) ended_in_batches: Arc<EndedInBatches>,
     /// Held for reading by every claim, and for writing when none may be under way.
     pub(crate) claiming: RwLock<()>,
     pub(crate) runs: TaskTracker,

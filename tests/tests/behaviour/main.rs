@@ -3,6 +3,7 @@
 
 mod arguments;
 mod around;
+mod batches;
 mod by_name;
 mod cancelling;
 mod claiming;

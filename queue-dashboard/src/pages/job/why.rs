@@ -111,8 +111,28 @@ impl Case<'_> {
         (why, Html::new().text(stays.trim_start()))
     }
 
+    /// Names what a job waits for: a batch, or jobs of its own batch.
+    fn waiting(&self) -> (Html, Html) {
+        let why = Html::new().text("It is not running because it waits for ");
+        let why = match (self.job.callback_of, self.job.waits_for.first()) {
+            (Some(batch), _) => why.text(format!("the end of batch {batch}.")),
+            (None, Some(first)) => {
+                let why = why.link(&self.links.job(*first), &format!("#{first}"));
+                match self.job.waits_for.len() - 1 {
+                    0 => why.text("."),
+                    more => why.text(format!(" and {}.", counted(more as u64, "other", "others"))),
+                }
+            }
+            (None, None) => why.text("other jobs, and will start soon."),
+        };
+        (why, Html::new())
+    }
+
     fn blocked(&self) -> (Html, Html) {
         let job = self.job;
+        if job.blocked_on.as_deref() == Some("@after") {
+            return self.waiting();
+        }
         let key = job.blocked_on.as_deref().unwrap_or_default();
         let why = Html::new().text("It is not running because its key ");
         let why = why.link(&self.links.to("/limits"), key);

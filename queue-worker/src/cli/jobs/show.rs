@@ -87,6 +87,11 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
     facts.push(("waited", spell_duration(job.wait_seconds)));
     facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
     facts.extend(origin_facts(job));
+    facts.extend(job.batch_id.map(|batch| ("batch", batch.to_string())));
+    facts.extend(
+        job.callback_of
+            .map(|batch| ("callback", format!("of batch {batch}"))),
+    );
     if !job.tags.is_empty() {
         facts.push(("tags", job.tags.join(", ")));
     }
@@ -119,7 +124,11 @@ fn origin_facts(job: &JobDetails) -> Vec<Fact> {
 fn limit_facts(job: &JobDetails) -> Vec<Fact> {
     let limits = job.limits.iter();
     let mut facts: Vec<_> = limits.map(|limit| ("limit", limit_text(limit))).collect();
-    if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
+    if let (Some("@after"), Some(since)) = (job.blocked_on.as_deref(), job.blocked_at) {
+        facts.push(("waits", format!("since {}", absolute(since))));
+        let jobs = job.waits_for.iter();
+        facts.extend(jobs.map(|other| ("waits for", format!("job {other}"))));
+    } else if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
         facts.push(("blocked", format!("on {key} since {}", absolute(since))));
         let holders = job.blocked_by.iter();
         facts.extend(holders.map(|holder| ("held by", holder_text(holder))));
