@@ -161,16 +161,16 @@ enum Command {
 #[derive(Subcommand)]
 enum CommandOfJobs {
     #[command(flatten)]
-    Jobs(jobs::Command),
+    Jobs(Box<jobs::Command>),
     #[command(flatten)]
-    Other(Command),
+    Other(Box<Command>),
 }
 
 impl From<CommandOfJobs> for Command {
     fn from(command: CommandOfJobs) -> Self {
         match command {
-            CommandOfJobs::Jobs(command) => Self::Jobs(command.into()),
-            CommandOfJobs::Other(command) => command,
+            CommandOfJobs::Jobs(command) => Self::Jobs((*command).into()),
+            CommandOfJobs::Other(command) => *command,
         }
     }
 }

@@ -153,7 +153,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let id = enqueued.expect("the job should be enqueued").id();
         let queue = self.show(id).await.queue;
         match self.claim(&queue, id.0 - 1, id.0).await {
-            Claimed::Job(job) => self.run(job, interrupt).await,
+            Claimed::Job(job) => self.run(*job, interrupt).await,
             _ => panic!(
                 "job {id} did not run: it is {} (is `{}` registered, and is it neither delayed nor \
                  limited?)",
@@ -172,7 +172,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let mut performed = Vec::new();
         while performed.len() < DRAINED_MAX {
             match self.claim(queue, 0, i64::MAX).await {
-                Claimed::Job(job) => performed.push(self.run(job, pending()).await),
+                Claimed::Job(job) => performed.push(self.run(*job, pending()).await),
                 Claimed::None => return performed,
                 Claimed::Parked => {}
             }
@@ -216,7 +216,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let dropped = EndedJob::dropped(&claim);
         announce(&self.recorder.hooks, &mut self.connection, schema, &dropped).await;
         match claim.jobs.into_iter().next() {
-            Some(job) => Claimed::Job(job),
+            Some(job) => Claimed::Job(Box::new(job)),
             None if claim.parked.is_empty() => Claimed::None,
             None => Claimed::Parked,
         }
@@ -285,7 +285,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
 
 /// What a claim has led to.
 enum Claimed {
-    Job(ClaimedJob),
+    Job(Box<ClaimedJob>),
     /// Jobs without room in their limits were blocked or ended.
     Parked,
     None,

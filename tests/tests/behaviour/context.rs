@@ -470,9 +470,9 @@ async fn a_job_reads_the_rows_of_its_own_tenant_only() {
         queue.enqueue(Reads).context(context).await.unwrap();
     }
     let performed = process.drain("default").await;
-    let left = rows(&mut *queue.pool().acquire().await.unwrap()).await;
+    let left = rows(&mut queue.pool().acquire().await.unwrap()).await;
     let current = Context::new().tenant("acme").scope(queue.begin()).await;
-    let of_current = rows(&mut *current.unwrap()).await;
+    let of_current = rows(&mut current.unwrap()).await;
 
     performed.iter().for_each(|job| job.assert_done());
     assert_eq!(
