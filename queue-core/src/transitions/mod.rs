@@ -34,8 +34,9 @@ pub mod recover;
 pub mod retry_now;
 
 pub mod claim;
-pub mod enqueue;
 pub mod unblock;
+
+pub mod enqueue;
 
 pub mod cancel;
 pub mod facts;
