@@ -266,8 +266,9 @@ impl<S> App<S> {
         }
     }
 
-    /// Returns the kinds and their types, for recurring jobs.
-    pub(crate) fn known_kinds(&self) -> Kinds {
+    /// Returns the kinds and their types, for a scheduler or a dashboard that enqueues recurring jobs by hand:
+    /// the jobs follow the limits and the unique keys of their types.
+    pub fn known_kinds(&self) -> Kinds {
         Kinds {
             known: Some(self.kinds()),
             types: self.types.clone(),
