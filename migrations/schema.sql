@@ -32,6 +32,27 @@ CREATE TABLE queue.attempts (
     CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
 );
 
+CREATE TABLE queue.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    jobs bigint,
+    refused boolean DEFAULT false NOT NULL,
+    who text NOT NULL,
+    role text NOT NULL,
+    what text NOT NULL,
+    target text NOT NULL,
+    why text
+);
+
+ALTER TABLE queue.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE queue.blocked (
     job_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -155,6 +176,35 @@ CREATE TABLE queue.migrations (
     name text NOT NULL
 );
 
+CREATE TABLE queue.operations (
+    id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    stop_asked_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    counted bigint NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    asked_to_stop bigint DEFAULT 0 NOT NULL,
+    below bigint,
+    counted_at_least boolean NOT NULL,
+    action text NOT NULL,
+    who text NOT NULL,
+    role text NOT NULL,
+    why text,
+    stopped_by text,
+    error text,
+    filter jsonb NOT NULL,
+    left_out jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+ALTER TABLE queue.operations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.operations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE queue.pollers (
     queue text NOT NULL COLLATE pg_catalog."C",
     process_id uuid NOT NULL,
@@ -177,7 +227,9 @@ WITH (fillfactor='50');
 CREATE TABLE queue.queues (
     name text NOT NULL COLLATE pg_catalog."C",
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    paused_at timestamp with time zone
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_why text
 );
 
 CREATE TABLE queue.rates (
@@ -247,6 +299,13 @@ CREATE TABLE queue.scheduled (
     limited boolean DEFAULT false NOT NULL
 );
 
+CREATE TABLE queue.signing_key (
+    is_only boolean DEFAULT true NOT NULL,
+    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT signing_key_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE queue.slots (
     job_id bigint NOT NULL,
     expires_at timestamp with time zone,
@@ -273,6 +332,9 @@ CREATE TABLE queue.unique_keys (
 
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
+
+ALTER TABLE ONLY queue.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY queue.blocked
     ADD CONSTRAINT blocked_pkey PRIMARY KEY (job_id);
@@ -307,6 +369,9 @@ ALTER TABLE ONLY queue.limits
 ALTER TABLE ONLY queue.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY queue.operations
+    ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY queue.pollers
     ADD CONSTRAINT pollers_pkey PRIMARY KEY (queue);
 
@@ -328,6 +393,9 @@ ALTER TABLE ONLY queue.recurring_jobs
 ALTER TABLE ONLY queue.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY queue.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY queue.slots
     ADD CONSTRAINT slots_pkey PRIMARY KEY (key, number);
 
@@ -346,6 +414,8 @@ CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHER
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
 CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
+
+CREATE INDEX operations_open ON queue.operations USING btree (id) WHERE (ended_at IS NULL);
 
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 

@@ -196,7 +196,8 @@ impl Default for Options {
 }
 
 /// How a finished job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It succeeded.
     Done,

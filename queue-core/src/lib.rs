@@ -42,7 +42,7 @@ mod redact;
 mod unique;
 
 pub use args::{check_args, decode_args};
-pub use db::{begin, is_not_migrated, is_read_only, is_transient};
+pub use db::{begin, begin_read_committed, is_not_migrated, is_read_only, is_transient};
 pub use job::{Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{

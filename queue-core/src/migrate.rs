@@ -60,6 +60,18 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0010_recurring_unique.sql"),
     ),
     migration(11, "steps", include_str!("../migrations/0011_steps.sql")),
+    migration(20, "pauses", include_str!("../migrations/0020_pauses.sql")),
+    migration(
+        21,
+        "signing_key",
+        include_str!("../migrations/0021_signing_key.sql"),
+    ),
+    migration(22, "audit", include_str!("../migrations/0022_audit.sql")),
+    migration(
+        23,
+        "operations",
+        include_str!("../migrations/0023_operations.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -81,8 +81,9 @@ pub use queue_core::{
     EnqueueError, EnqueueMany, Enqueued, InvalidLimit, InvalidName, InvalidSchedule, Job, JobId,
     JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, NAME_BYTES_MAX, NewJob, OnConflict,
     Options, Outcome, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema,
-    States, Unique, UnknownState, begin, check_args, check_kind, check_queue, check_recurring_job,
-    check_step, check_tag, is_not_migrated, is_read_only, is_transient, redact,
+    States, Unique, UnknownState, begin, begin_read_committed, check_args, check_kind, check_queue,
+    check_recurring_job, check_step, check_tag, is_not_migrated, is_read_only, is_transient,
+    redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]

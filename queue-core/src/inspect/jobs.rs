@@ -36,7 +36,8 @@ const ATTEMPTS: &str = include_str!("job_attempts.sql");
 ///
 /// States and ids are found by index. The other fields are compared job by job, newest first, until enough
 /// jobs are found: if few jobs match, all jobs in the states are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobFilter {
     /// Jobs in one of these states; in any state if empty.
     pub states: Vec<JobState>,

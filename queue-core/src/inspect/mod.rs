@@ -6,8 +6,11 @@
 //!
 //! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
+pub mod audit;
 pub mod doctor;
 pub mod failures;
+pub mod operations;
+
 pub mod jobs;
 pub mod limits;
 pub mod processes;
@@ -17,6 +20,7 @@ pub mod signs;
 pub mod stats;
 
 mod backtrace;
+mod cause;
 mod spell;
 mod times;
 
@@ -27,9 +31,12 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::db::begin;
 
+pub use audit::{AuditEntry, AuditFilter};
 pub use backtrace::{BacktraceLine, backtrace_lines};
+pub use cause::{cause_of, fingerprint};
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
+pub use operations::{OperationDetails, Selection};
 pub use processes::ProcessSummary;
 pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};

@@ -14,7 +14,7 @@ const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 /// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,
 /// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and
 /// recurring jobs set seldom, lanes listed seldom. Claims check whether any limit exists. The end of
-/// the line is a sequence.
+/// the line is a sequence. Operations that have not ended are few, and have an index of their own.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
@@ -30,6 +30,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("recurring/leftovers", "recurring_jobs"),
     ("recurring/undeclare", "recurring_jobs"),
     ("operations/limits/set", "slots"),
+    ("operations/many/next", "operations"),
     ("claim/line_end", "job_seq"),
 ];
 

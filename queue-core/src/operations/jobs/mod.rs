@@ -257,7 +257,7 @@ pub async fn change_batch(
 }
 
 /// Changes the jobs of a batch, and looks up why others were not changed.
-async fn apply(
+pub(super) async fn apply(
     conn: &mut PgConnection,
     schema: &Schema,
     action: JobAction,

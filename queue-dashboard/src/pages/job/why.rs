@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use queue_core::inspect::processes::ProcessSummary;
+use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{JobDetails, spell_duration};
 use queue_core::{JobState, Outcome};
 
-use crate::html::{Html, icon_of_class, user};
+use crate::html::{Html, exact_minute, icon_of_class, user};
 use crate::links::Links;
 use crate::pages::processes::{is_alive, knows, serves};
+use crate::pages::queues::by_and_why;
 use crate::site::Site;
 use crate::words::{counted, seconds_between};
 
@@ -15,7 +17,7 @@ use crate::words::{counted, seconds_between};
 pub(super) struct Case<'a> {
     pub(super) job: &'a JobDetails,
     pub(super) processes: &'a [ProcessSummary],
-    pub(super) paused_at: Option<DateTime<Utc>>,
+    pub(super) pause: Option<Pause>,
     pub(super) site: &'a Site,
     pub(super) links: &'a Links,
     pub(super) now: DateTime<Utc>,
@@ -213,13 +215,15 @@ impl Case<'_> {
                 false => "no living process starts jobs",
             }));
         }
-        if let Some(at) = self.paused_at {
+        if let Some(pause) = &self.pause {
             let queue = self.links.one("queues", &job.queue);
             let paused = Html::new().text("queue ").link(&queue, &job.queue);
             return Some(
                 paused
                     .strong(" is paused")
-                    .text(format!(" since {}", self.since(at))),
+                    .text(" since ")
+                    .html(&exact_minute(pause.at, self.now))
+                    .html(&by_and_why(pause)),
             );
         }
         match (
@@ -312,10 +316,12 @@ impl Case<'_> {
             }
             _ => (true, Html::new().text("now")),
         };
-        let paused = match self.paused_at {
-            Some(at) => (
+        let paused = match &self.pause {
+            Some(pause) => (
                 false,
-                Html::new().text(format!("paused for {}", self.since(at))),
+                Html::new()
+                    .text(format!("paused for {}", self.since(pause.at)))
+                    .html(&by_and_why(pause)),
             ),
             None => (true, Html::new().text("it runs")),
         };
