@@ -32,6 +32,24 @@ CREATE TABLE queue.attempts (
     CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
 );
 
+CREATE TABLE queue.batches (
+    id bigint NOT NULL,
+    parent_id bigint,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    closed_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    succeeded_at timestamp with time zone,
+    added bigint DEFAULT 0 NOT NULL,
+    done bigint DEFAULT 0 NOT NULL,
+    discarded bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    cancelled bigint DEFAULT 0 NOT NULL,
+    name text,
+    metadata jsonb
+);
+
 CREATE TABLE queue.blocked (
     job_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -64,6 +82,22 @@ CREATE TABLE queue.claimed (
     slots integer[],
     keys text[] COLLATE pg_catalog."C",
     CONSTRAINT claimed_slots_whole CHECK ((cardinality(keys) = cardinality(slots)))
+);
+
+CREATE TABLE queue.deltas (
+    target bigint NOT NULL,
+    added integer DEFAULT 0 NOT NULL,
+    done integer DEFAULT 0 NOT NULL,
+    discarded integer DEFAULT 0 NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    cancelled integer DEFAULT 0 NOT NULL
+);
+
+CREATE TABLE queue.dependencies (
+    on_id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    rule text NOT NULL,
+    CONSTRAINT dependencies_rule_check CHECK ((rule = ANY (ARRAY['cancel'::text, 'continue'::text, 'hold'::text, 'success'::text, 'failure'::text, 'completion'::text])))
 );
 
 CREATE TABLE queue.failed (
@@ -130,6 +164,9 @@ CREATE TABLE queue.jobs (
     tags text[],
     args jsonb NOT NULL,
     limits jsonb,
+    tenant text COLLATE pg_catalog."C",
+    context jsonb,
+    batch_id bigint,
     CONSTRAINT jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT jobs_unique_whole CHECK (((unique_key IS NULL) = (unique_states IS NULL)))
@@ -226,6 +263,8 @@ CREATE TABLE queue.recurring_jobs (
     args jsonb NOT NULL,
     limits jsonb,
     unique_rule jsonb,
+    tenant text COLLATE pg_catalog."C",
+    context jsonb,
     CONSTRAINT recurring_jobs_attempts_max_check CHECK ((attempts_max > 0)),
     CONSTRAINT recurring_jobs_crashes_max_check CHECK ((crashes_max > 0)),
     CONSTRAINT recurring_jobs_jitter_ms_check CHECK ((jitter_ms >= 0)),
@@ -274,6 +313,9 @@ CREATE TABLE queue.unique_keys (
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
 
+ALTER TABLE ONLY queue.batches
+    ADD CONSTRAINT batches_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY queue.blocked
     ADD CONSTRAINT blocked_pkey PRIMARY KEY (job_id);
 
@@ -282,6 +324,9 @@ ALTER TABLE ONLY queue.bypasses
 
 ALTER TABLE ONLY queue.claimed
     ADD CONSTRAINT claimed_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY queue.dependencies
+    ADD CONSTRAINT dependencies_pkey PRIMARY KEY (on_id, job_id);
 
 ALTER TABLE ONLY queue.failed
     ADD CONSTRAINT failed_pkey PRIMARY KEY (job_id);
@@ -339,13 +384,27 @@ ALTER TABLE ONLY queue.unique_keys
 
 CREATE INDEX attempts_recent ON queue.attempts USING btree (ended_at);
 
+CREATE INDEX batches_clear ON queue.batches USING btree (completed_at) WHERE (completed_at IS NOT NULL);
+
+CREATE INDEX batches_incomplete ON queue.batches USING btree (id) WHERE (completed_at IS NULL);
+
+CREATE INDEX batches_parent ON queue.batches USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
 CREATE INDEX blocked_line ON queue.blocked USING btree (key, queue, kind, priority, seq);
 
 CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHERE replaces;
 
+CREATE INDEX deltas_target ON queue.deltas USING btree (target);
+
+CREATE INDEX dependencies_job ON queue.dependencies USING btree (job_id);
+
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
 CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
+
+CREATE INDEX jobs_batch ON queue.jobs USING btree (batch_id, id) WHERE (batch_id IS NOT NULL);
+
+CREATE INDEX jobs_tenant ON queue.jobs USING btree (tenant, id) WHERE (tenant IS NOT NULL);
 
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 

@@ -8,3 +8,7 @@ create table queue_limit.finished (job_id bigint primary key, finished_at timest
 -- Bare inserts of the same rows, with the same indexes as in the queue.
 create table queue_limit.new_jobs (like queue.jobs including all);
 create table queue_limit.new_ready (like queue.ready including all);
+
+-- A row per step.
+create table queue_limit.steps (like queue.steps including all);
+create sequence queue_limit.step_seq;

@@ -159,9 +159,9 @@ impl BenchDatabase {
     pub(crate) async fn reset(&self) -> Result<()> {
         sqlx::query(
             "truncate queue.jobs, queue.scheduled, queue.ready, queue.blocked, queue.claimed, queue.failed,
-                queue.finished, queue.attempts, queue.unique_keys, queue.slots, queue.rates,
+                queue.finished, queue.attempts, queue.steps, queue.progress, queue.events, queue.waits, queue.unique_keys, queue.slots, queue.rates, queue.batches,
                 queue_limit.ready, queue_limit.claimed, queue_limit.finished,
-                queue_limit.new_jobs, queue_limit.new_ready",
+                queue_limit.new_jobs, queue_limit.new_ready, queue_limit.steps",
         )
         .execute(&self.pool)
         .await?;

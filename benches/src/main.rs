@@ -21,7 +21,8 @@ use clap::Parser as _;
 use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
 use crate::measures::{
-    backlog, drain, enqueue, horizon, idle, keys, late, latency, limit, live, memory, trips,
+    backlog, batches, drain, enqueue, horizon, idle, keys, late, latency, limit, live, memory,
+    steps, trips,
 };
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -80,6 +81,8 @@ async fn run(
         Measure::Backlog => backlog::run(options, database, report).await,
         Measure::Horizon => horizon::run(options, database, report).await,
         Measure::Keys => keys::run(options, database, report).await,
+        Measure::Steps => steps::run(options, database, report).await,
+        Measure::Batches => batches::run(options, database, report).await,
         Measure::Memory => memory::run(database, report).await,
         Measure::Idle => idle::run(database, report).await,
         Measure::All | Measure::Compare | Measure::IdleWorker | Measure::Sample => Ok(()),

@@ -71,6 +71,10 @@ pub(crate) enum Measure {
     Horizon,
     /// Limits per key: draining, enqueueing, one hot key, and a million jobs waiting for one.
     Keys,
+    /// The steps of a thousand jobs, a step alone, and an event that wakes many jobs.
+    Steps,
+    /// The jobs of one batch, and the same jobs without a batch.
+    Batches,
     /// The memory and the processor time of an idle process.
     Memory,
     /// The transactions, connections and processor time of fifty idle processes.
@@ -99,6 +103,8 @@ impl Options {
                 Measure::Horizon,
                 Measure::Backlog,
                 Measure::Keys,
+                Measure::Steps,
+                Measure::Batches,
                 Measure::Memory,
                 Measure::Idle,
             ],

@@ -186,11 +186,11 @@ impl Finishes {
 }
 
 /// Creates a process with default settings apart from the concurrency.
-pub(crate) fn process(
+pub(crate) fn process<S: Send + Sync + 'static>(
     queue: Queue,
-    app: App<Starts>,
+    app: App<S>,
     concurrency: usize,
-) -> Result<Process<Starts>> {
+) -> Result<Process<S>> {
     let settings = Settings {
         workers: vec![WorkerSettings {
             concurrency,

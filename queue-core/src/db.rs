@@ -21,7 +21,10 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx
 }
 
 /// Begins a transaction for statements of the queue as [`begin`] does, at the isolation level they need.
-pub(crate) async fn begin_read_committed(
+///
+/// # Panics
+/// Panics outside a tokio runtime.
+pub async fn begin_read_committed(
     pool: &PgPool,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     begin_with(pool, BEGIN).await

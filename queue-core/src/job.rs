@@ -1,12 +1,14 @@
 //! A job as an application defines it: its kind, its arguments and its options.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
 use crate::limit::Limits;
 use crate::unique::Unique;
 
@@ -29,6 +31,20 @@ impl std::str::FromStr for JobId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
+    }
+}
+
+/// The id of a batch. Batches and jobs share one sequence.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct BatchId(pub i64);
+
+impl std::fmt::Display for BatchId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -89,6 +105,11 @@ pub struct Options {
     pub(crate) due: Due,
     pub(crate) unique: Option<Unique>,
     pub(crate) limits: Limits,
+    /// The context it is given; none if it takes the current one.
+    pub(crate) context: Option<Arc<Context>>,
+    pub(crate) batch: Option<BatchId>,
+    /// Whether it waits for other jobs of its batch, or for the end of a batch.
+    pub(crate) waits: bool,
 }
 
 /// When a job may start.
@@ -111,6 +132,9 @@ impl Options {
             due: Due::Now,
             unique: None,
             limits: Limits::none(),
+            context: None,
+            batch: None,
+            waits: false,
         }
     }
 
@@ -187,6 +211,20 @@ impl Options {
         self.limits = limits;
         self
     }
+
+    /// Adds the job to a batch that has not ended.
+    #[must_use]
+    pub fn batch(mut self, batch: BatchId) -> Self {
+        self.batch = Some(batch);
+        self
+    }
+
+    /// Sets where the job comes from, instead of the current [`Context`]. An empty context is none.
+    #[must_use]
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(Arc::new(context));
+        self
+    }
 }
 
 impl Default for Options {
@@ -196,7 +234,8 @@ impl Default for Options {
 }
 
 /// How a finished job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It succeeded.
     Done,

@@ -8,11 +8,18 @@
 // Tests with tables of cases are long.
 #![cfg_attr(test, allow(clippy::too_many_lines))]
 
+mod emit;
 mod request;
 
 pub mod operations;
 
 mod queue;
+
+#[doc(hidden)]
+pub mod batches;
+pub mod events;
+
+mod batch;
 
 pub mod inspect;
 #[doc(hidden)]
@@ -36,14 +43,18 @@ pub mod schedule;
 mod sql;
 mod state;
 
+mod context;
 mod db;
 mod names;
 mod redact;
 mod unique;
 
 pub use args::{check_args, decode_args};
-pub use db::{begin, is_not_migrated, is_read_only, is_transient};
-pub use job::{Job, JobId, Options, Outcome};
+pub use batch::{Batch, EnqueuedBatch, Member, OnFailure};
+pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
+pub use db::{begin, begin_read_committed, is_not_migrated, is_read_only, is_transient};
+pub use emit::{Emit, EmitError, PAYLOAD_BYTES_MAX};
+pub use job::{BatchId, Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
     InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
@@ -52,7 +63,9 @@ pub use names::{
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
-pub use request::{AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueMany};
+pub use request::{
+    AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany,
+};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};

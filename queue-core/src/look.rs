@@ -37,6 +37,8 @@ pub struct Look {
     pub next_recurring: Option<Duration>,
     /// Whether a job is blocked.
     pub has_blocked: bool,
+    /// Whether jobs may have to be woken because of an event.
+    pub has_open_events: bool,
 }
 
 /// The row of `look.sql`. The arrays have an element for each lane.
@@ -50,9 +52,10 @@ struct Row {
     scheduled_in: Option<i64>,
     recurring_in: Option<i64>,
     has_blocked: bool,
+    has_open_events: bool,
 }
 
-/// Looks for ready, scheduled, recurring and blocked jobs. A scheduler of these kinds decides about the
+/// Looks for ready, scheduled, recurring and blocked jobs, and for open events. A scheduler of these kinds decides about the
 /// recurring ones.
 pub async fn look(
     conn: &mut PgConnection,
@@ -70,6 +73,7 @@ pub async fn look(
         next_scheduled: row.scheduled_in.map(from_now),
         next_recurring: row.recurring_in.map(from_now),
         has_blocked: row.has_blocked,
+        has_open_events: row.has_open_events,
         lanes: row.lanes(),
     })
 }

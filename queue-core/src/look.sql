@@ -1,5 +1,6 @@
 -- Returns what there is to do: the lanes with ready jobs, in how many milliseconds the next scheduled job
--- and the next recurring job are due, and whether a job is blocked. Looks for scheduled jobs after the
+-- and the next recurring job are due, whether a job is blocked, and
+-- whether an event is open. Looks for scheduled jobs after the
 -- place ($5, $6). Kinds of recurring jobs that are not in $7 are due five seconds later, as in
 -- lock_due.sql. Continued by lanes.sql, which reads $1 to $4.
 select coalesce(array_agg(queue), '{}') as queues,
@@ -39,4 +40,11 @@ select coalesce(array_agg(queue), '{}') as queues,
         from queue.blocked
         order by key
         limit 1
-    ) is not null as has_blocked
+    ) is not null as has_blocked,
+    (
+        select true
+        from queue.events
+        where is_open
+        order by name
+        limit 1
+    ) is not null as has_open_events

@@ -60,6 +60,33 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0010_recurring_unique.sql"),
     ),
     migration(11, "steps", include_str!("../migrations/0011_steps.sql")),
+    migration(
+        12,
+        "progress_and_events",
+        include_str!("../migrations/0012_progress_and_events.sql"),
+    ),
+    migration(13, "pauses", include_str!("../migrations/0013_pauses.sql")),
+    migration(
+        14,
+        "signing_key",
+        include_str!("../migrations/0014_signing_key.sql"),
+    ),
+    migration(15, "audit", include_str!("../migrations/0015_audit.sql")),
+    migration(
+        16,
+        "operations",
+        include_str!("../migrations/0016_operations.sql"),
+    ),
+    migration(
+        17,
+        "context",
+        include_str!("../migrations/0017_context.sql"),
+    ),
+    migration(
+        18,
+        "batches",
+        include_str!("../migrations/0018_batches.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -1,4 +1,4 @@
-//! The rule for names of queues, kinds, groups, recurring jobs, steps and tags.
+//! The rule for names of queues, kinds, groups, recurring jobs, steps, events and tags.
 
 /// The most bytes a queue, a kind or a tag may have.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -79,6 +79,14 @@ pub fn check_tag(name: &str) -> Result<(), InvalidName> {
 /// Refuses what [`check_queue`] refuses.
 pub fn check_step(name: &str) -> Result<(), InvalidName> {
     check("step", name)
+}
+
+/// Checks the name of an event, by the rule of [`check_queue`].
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses.
+pub(crate) fn check_event(name: &str) -> Result<(), InvalidName> {
+    check("event", name)
 }
 
 fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {

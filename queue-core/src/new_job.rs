@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use crate::args;
-use crate::job::{Due, Job, Options};
+use crate::context::{Context, InvalidContext};
+use crate::job::{BatchId, Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
 use crate::unique::Unique;
@@ -30,6 +32,9 @@ pub enum EnqueueError {
     /// The name of the queue, the kind or a tag is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The context cannot be stored.
+    #[error(transparent)]
+    Context(#[from] InvalidContext),
     /// A limit is not valid.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
@@ -92,6 +97,21 @@ pub enum EnqueueError {
     /// The job is unique or delayed, which COPY does not support.
     #[error("`{kind}` is unique or delayed, which COPY cannot do: use `enqueue_many`")]
     NotCopyable {
+        /// The job's kind.
+        kind: String,
+    },
+    /// The batch has ended, was cancelled, or does not exist.
+    #[error("the batch {0} takes no more jobs: it has ended or was cancelled")]
+    BatchEnded(BatchId),
+    /// Jobs of a batch wait for each other.
+    #[error("jobs of the batch wait for each other in a circle: {kinds}")]
+    Circle {
+        /// The kinds of the first of them.
+        kinds: String,
+    },
+    /// A job waits for others, and is delayed.
+    #[error("`{kind}` waits for other jobs, so it cannot be delayed")]
+    WaitsAndDelayed {
         /// The job's kind.
         kind: String,
     },
@@ -196,6 +216,12 @@ impl NewJob {
         self
     }
 
+    /// Gives the job a context, unless it has one.
+    pub(crate) fn inherit(&mut self, context: Option<&Arc<Context>>) {
+        let own = &mut self.options.context;
+        *own = own.take().or_else(|| context.cloned());
+    }
+
     pub(crate) fn change(&mut self, change: impl FnOnce(Options) -> Options) {
         self.options = change(mem::take(&mut self.options));
     }
@@ -203,7 +229,8 @@ impl NewJob {
     /// Returns whether [`Queue::copy_jobs`](crate::Queue::copy_jobs) accepts the job: it is neither
     /// unique nor delayed.
     pub fn is_copyable(&self) -> bool {
-        self.options.due == Due::Now && self.options.unique.is_none()
+        let options = &self.options;
+        options.due == Due::Now && options.unique.is_none() && !options.waits
     }
 
     pub(crate) fn check_copyable(&self) -> Result<(), EnqueueError> {
@@ -224,6 +251,7 @@ impl NewJob {
             check_tag(tag)?;
         }
         options.limits.check(&self.kind)?;
+        options.context.as_ref().map_or(Ok(()), |of| of.check())?;
         let kind = || self.kind.to_string();
         if options.unique.as_ref().is_some_and(Unique::has_empty_key) {
             return Err(EnqueueError::EmptyUniqueKey { kind: kind() });

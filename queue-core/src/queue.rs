@@ -1,8 +1,11 @@
 //! The handle with which applications enqueue jobs.
 
-use sqlx::{PgConnection, PgPool};
+use std::borrow::Cow;
 
-use crate::db::begin_read_committed;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::context::Context;
+use crate::db::{begin, begin_read_committed};
 use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
@@ -31,6 +34,7 @@ pub struct Queue {
     pub(crate) pool: PgPool,
     pub(crate) schema: Schema,
     pub(crate) args_bytes_max: usize,
+    tenant_setting: Option<Cow<'static, str>>,
 }
 
 impl Queue {
@@ -40,6 +44,7 @@ impl Queue {
             pool,
             schema: Schema::default(),
             args_bytes_max: ARGS_BYTES_MAX,
+            tenant_setting: None,
         }
     }
 
@@ -96,6 +101,39 @@ impl Queue {
     pub fn args_bytes_max(mut self, bytes: usize) -> Self {
         self.args_bytes_max = bytes;
         self
+    }
+
+    /// Sets the tenant of the context in this setting, such as `app.tenant`, for each transaction that is
+    /// begun by [`begin`](Self::begin), or by a job through its own context: policies of row-level security
+    /// can compare it. It is an empty text without a tenant.
+    #[must_use]
+    pub fn tenant_setting(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.tenant_setting = Some(name.into());
+        self
+    }
+
+    /// Begins a transaction for the tenant of the current [`Context`], if
+    /// [`tenant_setting`](Self::tenant_setting) was called. Nothing of it stays on the connection.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.begin_for(&Context::current()).await
+    }
+
+    /// Begins a transaction for the tenant of a context.
+    #[doc(hidden)]
+    pub async fn begin_for(
+        &self,
+        context: &Context,
+    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let mut tx = begin(&self.pool).await?;
+        if let Some(setting) = &self.tenant_setting {
+            self.schema
+                .query("select set_config($1, $2, true)")
+                .bind(&**setting)
+                .bind(context.tenant.as_deref().unwrap_or_default())
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx)
     }
 
     /// Runs an operation in a transaction on the pool.

@@ -4,16 +4,21 @@ use std::borrow::Cow;
 use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
+use crate::batch::{Batch, EnqueuedBatch};
+use crate::batches;
+use crate::context::Context;
 use crate::db;
-use crate::job::{Job, Options};
+use crate::job::{BatchId, Job, Options};
 use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
+use crate::sql::Schema;
 use crate::transitions::copy::copy;
 use crate::transitions::enqueue::{self, Enqueued};
 use crate::unique::{OnConflict, Unique};
@@ -55,8 +60,30 @@ impl Queue {
         CopyJobs {
             queue: self,
             jobs: jobs.into_iter(),
+            context: Context::ambient(),
             tx: None,
         }
+    }
+
+    /// Enqueues a batch, with its jobs and callbacks.
+    pub fn enqueue_batch(&self, batch: Batch) -> EnqueueBatch<'_> {
+        let mut batch = batch;
+        batch.prepare(Context::ambient().as_ref());
+        EnqueueBatch {
+            queue: self,
+            batch,
+            tx: None,
+        }
+    }
+
+    /// Closes a batch that was left open: it ends as soon as all its jobs have. Returns whether there is such
+    /// a batch.
+    ///
+    /// # Errors
+    /// Returns the error of the database.
+    pub async fn close_batch(&self, batch: BatchId) -> Result<bool, sqlx::Error> {
+        self.in_transaction(async |conn| batches::close(conn, &self.schema, batch).await)
+            .await
     }
 
     /// Checks a job as enqueueing it would, without a database, so that one of many can be refused before
@@ -133,6 +160,16 @@ impl<'a> Enqueue<'a> {
         self.with(|options| options.limits(limits))
     }
 
+    /// Sets where the job comes from, instead of the current [`Context`].
+    pub fn context(self, context: Context) -> Self {
+        self.with(|options| options.context(context))
+    }
+
+    /// Adds the job to a batch that has not ended.
+    pub fn batch(self, batch: BatchId) -> Self {
+        self.with(|options| options.batch(batch))
+    }
+
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
     /// back. After an error the transaction can only be rolled back.
     pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
@@ -175,7 +212,12 @@ pub struct EnqueueMany<'a> {
 }
 
 impl<'a> EnqueueMany<'a> {
-    pub(crate) fn new(queue: &'a Queue, jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+    /// The jobs inherit the current context.
+    pub(crate) fn new(queue: &'a Queue, mut jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+        let context = Context::ambient();
+        for job in jobs.iter_mut().flatten() {
+            job.inherit(context.as_ref());
+        }
         Self {
             queue,
             jobs,
@@ -257,12 +299,13 @@ impl<'a> IntoFuture for EnqueueMany<'a> {
 }
 
 /// Returns whether the jobs need a transaction. A single statement needs none. Several chunks do, and so
-/// do a job that may replace another and several jobs with unique keys, since taken keys are looked up
+/// do jobs of batches, a job that may replace another and several jobs with unique keys, since taken keys are looked up
 /// by a second statement.
 fn needs_transaction(jobs: &[NewJob]) -> bool {
     let rules = || jobs.iter().filter_map(|job| job.options.unique.as_ref());
     let may_replace = |unique: &Unique| unique.on_conflict == OnConflict::Replace;
     chunk_len(jobs) < jobs.len()
+        || jobs.iter().any(|job| job.options.batch.is_some())
         || rules().any(may_replace)
         || (jobs.len() > 1 && rules().next().is_some())
 }
@@ -272,12 +315,16 @@ async fn enqueue_chunks(
     queue: &Queue,
     mut jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    let mut enqueued = Vec::with_capacity(jobs.len());
+    batches::join(conn, &queue.schema, jobs).await?;
+    let mut enqueued: Vec<Enqueued> = Vec::with_capacity(jobs.len());
+    let all = jobs;
     while !jobs.is_empty() {
         let (chunk, rest) = jobs.split_at(chunk_len(jobs));
         enqueued.extend(enqueue::enqueue(conn, &queue.schema, chunk).await?);
         jobs = rest;
     }
+    let is_new = |index: usize| enqueued[index].is_new();
+    batches::count_added(conn, &queue.schema, all, is_new).await?;
     Ok(enqueued)
 }
 
@@ -295,6 +342,46 @@ fn chunk_len(jobs: &[NewJob]) -> usize {
     fitting.max(1).min(jobs.len())
 }
 
+/// A request to enqueue a batch; await it. All of it is enqueued or nothing.
+#[must_use = "nothing is enqueued until the request is awaited"]
+pub struct EnqueueBatch<'a> {
+    queue: &'a Queue,
+    batch: Batch,
+    tx: Option<&'a mut PgConnection>,
+}
+
+impl<'a> EnqueueBatch<'a> {
+    /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled back. After
+    /// an error the transaction can only be rolled back.
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+        self.tx = Some(tx);
+        self
+    }
+
+    async fn send(self) -> Result<EnqueuedBatch, EnqueueError> {
+        let Self {
+            queue, mut batch, ..
+        } = self;
+        batch.check(queue.args_bytes_max)?;
+        if let Some(conn) = self.tx {
+            return batches::create(conn, &queue.schema, &mut batch).await;
+        }
+        let mut tx = db::begin_read_committed(&queue.pool).await?;
+        let enqueued = batches::create(&mut tx, &queue.schema, &mut batch).await?;
+        tx.commit().await?;
+        Ok(enqueued)
+    }
+}
+
+impl<'a> IntoFuture for EnqueueBatch<'a> {
+    type Output = Result<EnqueuedBatch, EnqueueError>;
+    type IntoFuture = Answer<'a, EnqueuedBatch>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
 /// A request to enqueue very many jobs by COPY; await it. Returns how many there were.
 ///
 /// Jobs are taken from the iterator as they are sent, so that they need not fit in memory. On a pool each
@@ -304,6 +391,7 @@ fn chunk_len(jobs: &[NewJob]) -> usize {
 pub struct CopyJobs<'a, I> {
     queue: &'a Queue,
     jobs: I,
+    context: Option<Arc<Context>>,
     tx: Option<&'a mut PgConnection>,
 }
 
@@ -349,10 +437,10 @@ where
         }
         let schema = &self.queue.schema;
         match &mut self.tx {
-            Some(conn) => copy(conn, schema, &chunk).await?,
+            Some(conn) => copy_counted(conn, schema, &chunk).await?,
             None => {
                 let mut tx = db::begin_read_committed(&self.queue.pool).await?;
-                copy(&mut tx, schema, &chunk).await?;
+                copy_counted(&mut tx, schema, &chunk).await?;
                 tx.commit().await?;
             }
         }
@@ -363,9 +451,10 @@ where
         let mut chunk = Vec::new();
         let mut bytes = 0;
         while chunk.len() < COPY_JOBS && bytes < CHUNK_BYTES_MAX {
-            let Some(job) = self.jobs.next().transpose()? else {
+            let Some(mut job) = self.jobs.next().transpose()? else {
                 break;
             };
+            job.inherit(self.context.as_ref());
             job.check(self.queue.args_bytes_max)?;
             job.check_copyable()?;
             bytes += job.args.len();
@@ -373,6 +462,17 @@ where
         }
         Ok(chunk)
     }
+}
+
+/// Copies jobs, and counts them for their batches.
+async fn copy_counted(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[NewJob],
+) -> Result<(), EnqueueError> {
+    batches::join(conn, schema, jobs).await?;
+    copy(conn, schema, jobs).await?;
+    Ok(batches::count_added(conn, schema, jobs, |_| true).await?)
 }
 
 impl<'a, I> IntoFuture for CopyJobs<'a, I>
@@ -434,7 +534,8 @@ impl AfterCommit {
     ///
     /// # Errors
     /// Refuses an invalid job, while the transaction can still be rolled back.
-    pub fn enqueue_new(&mut self, job: NewJob) -> Result<(), EnqueueError> {
+    pub fn enqueue_new(&mut self, mut job: NewJob) -> Result<(), EnqueueError> {
+        job.inherit(Context::ambient().as_ref());
         job.check(self.queue.args_bytes_max)?;
         self.jobs.push(job);
         Ok(())

@@ -24,7 +24,8 @@
 
   const isBusy = (element) =>
     (element.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, button, summary")) ||
-    element.querySelector("details[open]") !== null;
+    element.querySelector("details[open]") !== null ||
+    element.querySelector("input[name=id]:checked") !== null;
 
   const regions = (root) => new Map([...root.querySelectorAll(".region[id]")].map((region) => [region.id, region]));
 
@@ -61,6 +62,7 @@
       clock(at);
       if (data.is_away) return say("held", "Away", "tries again");
       if (data.main) renew(data.main);
+      if (chosenRows().length > 0) return say("held", "Held", `while rows are chosen, as of ${at} UTC`);
       say("", "Live", `${at} UTC`);
     };
     source.onerror = () => {
@@ -111,7 +113,26 @@
 
   // ---- keys ----
 
-  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", p: "/processes" };
+  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", p: "/processes", a: "/audit" };
+  const chosenRows = () => [...document.querySelectorAll(".rows input[name=id]:checked")];
+  const boxes = () => [...document.querySelectorAll(".rows input[name=id]")];
+  let lastBox = null;
+
+  // Chooses or leaves all rows between two.
+  document.addEventListener("click", (event) => {
+    const box = event.target.closest(".rows input[name=id]");
+    if (!box) return;
+    const all = boxes();
+    const [from, to] = [all.indexOf(lastBox), all.indexOf(box)].sort((one, other) => one - other);
+    if (event.shiftKey && from >= 0) for (const each of all.slice(from, to + 1)) each.checked = box.checked;
+    lastBox = box;
+  });
+
+  const boxOfRow = () => {
+    const row = rows().find((each) => name(each) === chosen);
+    return row && row.querySelector("input[name=id]");
+  };
+
   const rows = () => [...document.querySelectorAll(".inner tbody tr")].filter((row) => row.querySelector("a.name"));
   const name = (row) => row.querySelector("a.name").getAttribute("href");
 
@@ -151,12 +172,20 @@
     j: () => step(1),
     k: () => step(-1),
     Enter: () => chosen && location.assign(chosen),
+    x: () => boxOfRow()?.click(),
+    "*": () => {
+      const isAll = boxes().every((box) => box.checked);
+      for (const box of boxes()) box.checked = !isAll;
+    },
+    r: () => chosenRows().length > 0 && press(".bulk button[formaction$='/retry']"),
+    d: () => chosenRows().length > 0 && press(".bulk button[formaction$='/discard']"),
     "[": () => press(".pager [rel=first]"),
     "]": () => press(".pager [rel=next]"),
     ".": () => location.reload(),
     h: hold,
     Escape: () => {
       chosen = null;
+      for (const box of chosenRows()) box.checked = false;
       mark();
     },
   };

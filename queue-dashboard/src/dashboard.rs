@@ -12,11 +12,9 @@ use axum::routing::get;
 use queue_core::recurring::Kinds;
 use queue_core::{Queue, Redaction};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use crate::auth::{Credentials, Role, Viewer};
 use crate::routes::{probes, router, table};
-use crate::sign::Signer;
 use crate::site::Site;
 
 /// Where a dashboard that is served alone is mounted.
@@ -40,7 +38,6 @@ pub const PATH: &str = "/ops/jobs";
 /// address; otherwise all callers count as one.
 pub struct Dashboard {
     site: Site,
-    secret: Option<Vec<u8>>,
 }
 
 /// A setting of the dashboard that is not valid.
@@ -61,6 +58,7 @@ impl std::error::Error for InvalidDashboard {}
 const USER: &str = "QUEUE_DASHBOARD_USER";
 const PASSWORD: &str = "QUEUE_DASHBOARD_PASSWORD";
 const ROLE: &str = "QUEUE_DASHBOARD_ROLE";
+const TOKEN: &str = "QUEUE_DASHBOARD_TOKEN";
 const SECRET: &str = "QUEUE_DASHBOARD_SECRET";
 const READ_ONLY: &str = "QUEUE_DASHBOARD_READ_ONLY";
 const PLACE: &str = "QUEUE_DASHBOARD_PLACE";
@@ -74,7 +72,6 @@ impl Dashboard {
     pub fn new(queue: Queue) -> Self {
         Self {
             site: Site::closed(queue),
-            secret: None,
         }
     }
 
@@ -82,6 +79,7 @@ impl Dashboard {
     ///
     /// - `QUEUE_DASHBOARD_USER` and `QUEUE_DASHBOARD_PASSWORD` (plain, or an argon2 hash) open it;
     /// - `QUEUE_DASHBOARD_ROLE` is the role of that user: `viewer`, `operator`, or `admin` by default;
+    /// - `QUEUE_DASHBOARD_TOKEN`: see [`token`](Self::token);
     /// - `QUEUE_DASHBOARD_SECRET`: see [`secret`](Self::secret);
     /// - `QUEUE_DASHBOARD_READ_ONLY`, if it is `true`: see [`read_only`](Self::read_only);
     /// - `QUEUE_DASHBOARD_PLACE`: see [`place`](Self::place);
@@ -111,6 +109,9 @@ impl Dashboard {
             let role = Role::of_word(&word)
                 .ok_or_else(|| invalid(ROLE, "use viewer, operator or admin"))?;
             dashboard = dashboard.role(role);
+        }
+        if let Some(token) = given(TOKEN) {
+            dashboard = dashboard.token(&token)?;
         }
         if let Some(secret) = given(SECRET) {
             dashboard = dashboard.secret(secret)?;
@@ -154,6 +155,18 @@ impl Dashboard {
         self
     }
 
+    /// Opens it, as a viewer, for programs that send `Authorization: Bearer` with this token.
+    ///
+    /// # Errors
+    /// Refuses fewer than 32 bytes.
+    pub fn token(mut self, token: &str) -> Result<Self, InvalidDashboard> {
+        if token.len() < SECRET_BYTES_MIN {
+            return Err(invalid(TOKEN, "it has fewer than 32 bytes"));
+        }
+        self.site.gate.token = Some(Sha256::digest(token).into());
+        Ok(self)
+    }
+
     /// Lets the application authenticate requests, instead of a password: the check gets the head of each
     /// request, with the extensions that layers of the application put into it, and returns a viewer.
     #[must_use]
@@ -166,8 +179,8 @@ impl Dashboard {
         self
     }
 
-    /// Sets the secret with which forms are signed. Dashboards behind one balancer need the same; with a
-    /// password they have, because it is made of that.
+    /// Sets the secret with which forms are signed, instead of the key that is kept in the database, which all
+    /// dashboards of a queue share.
     ///
     /// # Errors
     /// Refuses fewer than 32 bytes.
@@ -176,7 +189,7 @@ impl Dashboard {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(invalid(SECRET, "it has fewer than 32 bytes"));
         }
-        self.secret = Some(secret);
+        self.site.secret = Some(secret);
         Ok(self)
     }
 
@@ -259,7 +272,8 @@ impl Dashboard {
 
     /// Returns whether a way to log in is configured.
     pub fn is_open(&self) -> bool {
-        self.site.gate.check.is_some() || self.site.gate.credentials.is_some()
+        let gate = &self.site.gate;
+        gate.check.is_some() || gate.credentials.is_some() || gate.token.is_some()
     }
 
     /// Returns the router, to mount with `nest_service` under any path; `nest` would miss the path with a slash
@@ -278,10 +292,7 @@ impl Dashboard {
             .nest_service(PATH, router(&site))
     }
 
-    fn site(mut self) -> Arc<Site> {
-        let of_password = self.site.gate.credentials.as_ref().map(Credentials::secret);
-        let key = self.secret.or(of_password).unwrap_or_else(random);
-        self.site.signer = Signer::new(key);
+    fn site(self) -> Arc<Site> {
         Arc::new(self.site)
     }
 }
@@ -300,12 +311,4 @@ fn invalid(variable: &'static str, reason: &str) -> InvalidDashboard {
         variable,
         reason: reason.to_owned(),
     }
-}
-
-/// Two ids have more than enough random bits for a key that lives as long as the process.
-fn random() -> Vec<u8> {
-    let mut hash = Sha256::new();
-    hash.update(Uuid::now_v7().as_bytes());
-    hash.update(Uuid::now_v7().as_bytes());
-    hash.finalize().to_vec()
 }

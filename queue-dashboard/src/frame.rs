@@ -25,6 +25,7 @@ pub(crate) enum Page {
     Limits,
     Recurring,
     Processes,
+    Audit,
     Help,
 }
 
@@ -91,10 +92,10 @@ impl Frame {
             is_read_only: site.is_read_only,
             is_operator: visit.may(Role::Operator, site),
             note: visit.note.clone(),
-            token: visit.token(site),
+            token: visit.token(),
             here: links.to(&visit.view),
             live: links.to(&format!("/live?view={}", encoded(&visit.view))),
-            as_of: exact_second(signs.now),
+            as_of: Html::new().text(signs.now.format("%H:%M:%S")),
             links: links.clone(),
         };
         Ok((frame, signs))
@@ -103,10 +104,6 @@ impl Frame {
     pub(crate) fn is_on(&self, page: &Page) -> bool {
         self.page == *page
     }
-}
-
-fn exact_second(now: chrono::DateTime<chrono::Utc>) -> Html {
-    Html::new().text(now.format("%H:%M:%S"))
 }
 
 fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
@@ -133,10 +130,13 @@ fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
             entry(Page::Limits, "Limits", "limits", "/limits"),
             entry(Page::Recurring, "Recurring", "recurring", "/recurring"),
         ],
-        vec![Entry {
-            sign: sign(signs.silent_processes, "silent", true),
-            ..entry(Page::Processes, "Processes", "processes", "/processes")
-        }],
+        vec![
+            Entry {
+                sign: sign(signs.silent_processes, "silent", true),
+                ..entry(Page::Processes, "Processes", "processes", "/processes")
+            },
+            entry(Page::Audit, "Audit", "audit", "/audit"),
+        ],
     ]
 }
 

@@ -14,6 +14,7 @@ use crate::assets;
 use crate::auth::{Closed, Viewer, WRONG_MAX};
 use crate::html::{Html, icon, pictured};
 use crate::links::Links;
+use crate::operations;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::{NOTE_COOKIE, Note, Visit, cookie, theme};
@@ -34,21 +35,19 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         Some(viewer) => Ok(viewer),
         None => site.gate.admit(&parts).await,
     };
-    let visit = admitted.map(|viewer| Visit {
-        note: Note::read(&parts.headers, &site, &viewer),
-        theme: theme(&parts.headers),
-        viewer,
-        links: links.clone(),
-        view: view.clone(),
-    });
+    let visit = match admitted {
+        Ok(viewer) => visit(&site, &parts, viewer, &links, &view).await,
+        Err(closed) => Err(Refusal::Closed(Arc::new(closed))),
+    };
     let had_note = cookie(&parts.headers, NOTE_COOKIE).is_some();
     let theme = theme(&parts.headers);
     let mut response = match visit {
         Ok(visit) => {
+            operations::start(&site);
             parts.extensions.insert(visit);
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(closed) => Refusal::Closed(Arc::new(closed)).into_response(),
+        Err(refusal) => refusal.into_response(),
     };
     let unread =
         || Refusal::Invalid("The address or the form is not as a page makes it.".to_owned());
@@ -63,6 +62,24 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         forget(NOTE_COOKIE, &links, response.headers_mut());
     }
     response
+}
+
+async fn visit(
+    site: &Site,
+    parts: &Parts,
+    viewer: Viewer,
+    links: &Links,
+    view: &str,
+) -> Result<Visit, Refusal> {
+    let signer = site.signer().await?;
+    Ok(Visit {
+        note: Note::read(&parts.headers, &signer, &viewer),
+        theme: theme(&parts.headers),
+        viewer,
+        links: links.clone(),
+        view: view.to_owned(),
+        signer,
+    })
 }
 
 /// Adds to every answer what browsers must know.

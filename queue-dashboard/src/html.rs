@@ -122,6 +122,7 @@ macro_rules! icons {
 
 static ICONS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     HashMap::from(icons![
+        "audit",
         "blocked",
         "cancelled",
         "close",
@@ -211,6 +212,15 @@ pub(crate) fn exact(time: DateTime<Utc>, now: DateTime<Utc>) -> Html {
     let format = match time.date_naive() == now.date_naive() {
         true => "%H:%M:%S%.3f",
         false => "%-d %b %H:%M:%S",
+    };
+    timed(time, &time.format(format).to_string(), "exact")
+}
+
+/// Returns the exact time for a sentence: `02:11`, or with the day if it is not today.
+pub(crate) fn exact_minute(time: DateTime<Utc>, now: DateTime<Utc>) -> Html {
+    let format = match time.date_naive() == now.date_naive() {
+        true => "%H:%M",
+        false => "%-d %b %H:%M",
     };
     timed(time, &time.format(format).to_string(), "exact")
 }

@@ -17,6 +17,8 @@ mod pages;
 mod frame;
 mod guard;
 
+mod operations;
+
 mod refusal;
 mod visit;
 

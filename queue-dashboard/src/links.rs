@@ -14,6 +14,14 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
+/// Returns filters as they stand in an address.
+pub(crate) fn query(filters: &[(&str, &str)]) -> String {
+    let filters = filters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encoded(value)));
+    filters.collect::<Vec<String>>().join("&")
+}
+
 /// Makes addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {
@@ -63,11 +71,7 @@ impl Links {
 
     /// Returns the address of the jobs that match.
     pub(crate) fn jobs(&self, filters: &[(&str, &str)]) -> String {
-        let filters: Vec<String> = filters
-            .iter()
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
-            .collect();
-        format!("{}/jobs?{}", self.base, filters.join("&"))
+        format!("{}/jobs?{}", self.base, query(filters))
     }
 }
 

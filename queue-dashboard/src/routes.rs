@@ -17,7 +17,8 @@ use crate::auth::Role;
 use crate::guard::{guard, secure};
 use crate::live::{self, Hub};
 use crate::pages::{
-    confirm, failures, help, job, jobs, limits, overview, processes, queues, recurring,
+    audit, cause, confirm, failures, help, job, jobs, limits, many, operation, overview, processes,
+    queues, recurring,
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -57,10 +58,21 @@ pub(crate) fn table() -> Vec<Route> {
     vec![
         page("/", Viewer, get(overview::show)),
         page("/jobs", Viewer, get(jobs::list)),
+        page("/jobs/retry", Operator, get(many::confirm)),
+        act("/jobs/retry", post(acts::many::act_on_many)),
+        page("/jobs/discard", Operator, get(many::confirm)),
+        act("/jobs/discard", post(acts::many::act_on_many)),
+        page("/jobs/cancel", Operator, get(many::confirm)),
+        act("/jobs/cancel", post(acts::many::act_on_many)),
+        page("/jobs/run", Operator, get(many::confirm)),
+        act("/jobs/run", post(acts::many::act_on_many)),
         page("/jobs/{id}", Viewer, get(job::show)),
         page("/jobs/{id}/{verb}", Operator, get(confirm::job)),
         act("/jobs/{id}/{verb}", post(acts::jobs::act)),
+        page("/operations/{id}", Viewer, get(operation::show)),
+        act("/operations/{id}/stop", post(acts::many::stop)),
         page("/failures", Viewer, get(failures::show)),
+        page("/failures/{kind}/{fingerprint}", Viewer, get(cause::show)),
         page("/queues", Viewer, get(queues::list)),
         page("/queues/{name}", Viewer, get(queues::one)),
         page("/queues/{name}/{verb}", Operator, get(confirm::pause)),
@@ -71,6 +83,8 @@ pub(crate) fn table() -> Vec<Route> {
         act("/recurring/{name}/{verb}", post(acts::recurring::act)),
         page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
+        page("/audit", Viewer, get(audit::list)),
+        page("/audit.csv", Viewer, get(audit::export)),
         page("/help", Viewer, get(help::show)),
         page("/display", Viewer, get(help::display)),
     ]

@@ -1,8 +1,11 @@
 //! Signatures of what comes back from browsers: the tokens of forms, and messages in cookies.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// How often the tokens of forms change.
 const STEP_SECONDS: i64 = 600;
@@ -12,12 +15,18 @@ const FORM_SECONDS_MAX: i64 = 12 * 3600;
 /// Signs with a key that all dashboards behind one address share.
 #[derive(Clone)]
 pub(crate) struct Signer {
-    key: Vec<u8>,
+    key: Arc<[u8]>,
 }
 
 impl Signer {
-    pub(crate) fn new(key: Vec<u8>) -> Self {
-        Self { key }
+    pub(crate) fn new(key: impl Into<Arc<[u8]>>) -> Self {
+        Self { key: key.into() }
+    }
+
+    /// Returns a new key. Two ids have more than enough random bits.
+    pub(crate) fn random_key() -> Vec<u8> {
+        let ids = [Uuid::now_v7(), Uuid::now_v7()];
+        Sha256::digest(ids.map(Uuid::into_bytes).concat()).to_vec()
     }
 
     /// Returns a token for the forms that a viewer sees.

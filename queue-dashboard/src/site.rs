@@ -1,15 +1,16 @@
 //! What all requests share.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use queue_core::inspect::begin_read;
 use queue_core::inspect::doctor::{self, Finding};
+use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
-use queue_core::{Queue, Redaction};
+use queue_core::{Queue, Redaction, begin};
 use sqlx::{Postgres, Transaction};
-use tokio::sync::watch;
+use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::auth::{Gate, Role};
 use crate::sign::Signer;
@@ -36,7 +37,13 @@ pub(crate) struct Site {
     /// Who sees the arguments of jobs.
     pub(crate) args_for: Role,
     pub(crate) gate: Gate,
-    pub(crate) signer: Signer,
+    /// The key that signs forms, instead of the one in the database.
+    pub(crate) secret: Option<Vec<u8>>,
+    signer: OnceCell<Signer>,
+    /// Set when the task that works on acts on many jobs has been started.
+    pub(crate) works: OnceLock<()>,
+    /// Notified when such an act begins.
+    pub(crate) begun: Arc<Notify>,
     /// Becomes true when streams must end.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) findings: Mutex<Option<(Instant, Vec<Finding>)>>,
@@ -55,7 +62,10 @@ impl Site {
             is_read_only: false,
             args_for: Role::Viewer,
             gate: Gate::closed(),
-            signer: Signer::new(Vec::new()),
+            secret: None,
+            signer: OnceCell::new(),
+            works: OnceLock::new(),
+            begun: Arc::default(),
             closing: watch::Sender::new(false),
             findings: Mutex::default(),
         }
@@ -64,6 +74,25 @@ impl Site {
     /// Begins the reads of a page.
     pub(crate) async fn read(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         begin_read(self.queue.pool(), STATEMENT_MAX).await
+    }
+
+    /// Returns what signs forms and messages. Without a secret its key is kept in the database.
+    pub(crate) async fn signer(&self) -> Result<Signer, sqlx::Error> {
+        let key = async || match &self.secret {
+            Some(secret) => Ok(secret.clone()),
+            // It has no forms, and perhaps not the right to write.
+            None if self.is_read_only => Ok(Signer::random_key()),
+            None => self.stored_key().await,
+        };
+        let signer = async || key().await.map(Signer::new);
+        self.signer.get_or_try_init(signer).await.cloned()
+    }
+
+    async fn stored_key(&self) -> Result<Vec<u8>, sqlx::Error> {
+        let mut tx = begin(self.queue.pool()).await?;
+        let key = signing_key(&mut tx, self.queue.schema(), &Signer::random_key()).await?;
+        tx.commit().await?;
+        Ok(key)
     }
 
     /// Returns how long a process is silent before it is shown as that.

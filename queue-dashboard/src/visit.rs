@@ -8,6 +8,7 @@ use chrono::Utc;
 
 use crate::auth::{Role, Viewer};
 use crate::links::Links;
+use crate::sign::Signer;
 use crate::site::Site;
 
 /// The cookie with a message that the next page shows.
@@ -30,6 +31,7 @@ pub(crate) struct Visit {
     pub(crate) viewer: Viewer,
     pub(crate) theme: Option<&'static str>,
     pub(crate) note: Option<Note>,
+    pub(crate) signer: Signer,
 }
 
 impl Visit {
@@ -42,8 +44,14 @@ impl Visit {
         self.viewer.role >= role && !site.is_read_only
     }
 
-    pub(crate) fn token(&self, site: &Site) -> String {
-        site.signer.form_token(&self.viewer.name, Utc::now())
+    pub(crate) fn token(&self) -> String {
+        self.signer.form_token(&self.viewer.name, Utc::now())
+    }
+
+    /// Returns whether the token of a form is one of this viewer's.
+    pub(crate) fn is_token(&self, token: &str) -> bool {
+        self.signer
+            .is_form_token(&self.viewer.name, token, Utc::now())
     }
 }
 
@@ -83,17 +91,17 @@ impl Note {
     }
 
     /// Returns the value of the cookie, signed for a viewer.
-    pub(crate) fn signed(&self, site: &Site, viewer: &Viewer) -> String {
+    pub(crate) fn signed(&self, visit: &Visit) -> String {
         let kind = if self.is_well { '+' } else { '-' };
         let message = URL_SAFE_NO_PAD.encode(format!("{kind}{}", self.text));
-        let signature = site.signer.message(&viewer.name, &message);
+        let signature = visit.signer.message(&visit.viewer.name, &message);
         format!("{message}.{signature}")
     }
 
     /// Reads the cookie, if this dashboard signed it.
-    pub(crate) fn read(headers: &HeaderMap, site: &Site, viewer: &Viewer) -> Option<Self> {
+    pub(crate) fn read(headers: &HeaderMap, signer: &Signer, viewer: &Viewer) -> Option<Self> {
         let (message, signature) = cookie(headers, NOTE_COOKIE)?.split_once('.')?;
-        if !site.signer.is_message(&viewer.name, message, signature) {
+        if !signer.is_message(&viewer.name, message, signature) {
             return None;
         }
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(message).ok()?).ok()?;

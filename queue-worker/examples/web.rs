@@ -106,6 +106,7 @@ async fn main() -> anyhow::Result<()> {
     queue.migrate().await?;
 
     let app = App::new(pool).register::<SendReceipt>();
+    let kinds = app.known_kinds();
     let process = Process::new(queue.clone(), app, Settings::load()?)?;
     let address = std::env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;
@@ -113,8 +114,9 @@ async fn main() -> anyhow::Result<()> {
 
     let working = tokio::spawn(process.run_until(stop.clone().cancelled_owned()));
     // The pages at /ops/jobs are closed until QUEUE_DASHBOARD_USER and QUEUE_DASHBOARD_PASSWORD are set.
-    let dashboard =
-        Dashboard::from_environment(queue.clone())?.closing(stop.clone().cancelled_owned());
+    let dashboard = Dashboard::from_environment(queue.clone())?
+        .kinds(kinds)
+        .closing(stop.clone().cancelled_owned());
     let router = Router::new()
         .route("/orders", post(order))
         .with_state(queue)

@@ -20,6 +20,10 @@ pub mod testing;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 
+// The context of requests, for web services.
+#[cfg(feature = "axum")]
+pub mod web;
+
 // Jobs without Rust code: commands and HTTP endpoints.
 #[cfg(feature = "cli")]
 mod handlers;
@@ -63,11 +67,15 @@ pub mod config;
 
 pub use app::backoff::Backoff;
 pub use app::context::{Attempt, CompleteError, Cx};
+pub use app::cursor::Cursor;
 pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
+#[cfg(feature = "log-lines")]
+pub use app::log_lines::LogLines;
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
 pub use app::run_error::RunError;
-pub use app::steps::StepError;
+pub use app::step::Step;
+pub use app::step_error::StepError;
 pub use app::{App, InvalidApp};
 pub use config::Settings;
 pub use pool::pool_options;
@@ -77,12 +85,15 @@ pub use process::{InvalidProcess, Process, ProcessProblem};
 // All of queue-core, so that a program that runs jobs needs no other crate of ours.
 pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{
-    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Conflict, CopyError, CopyJobs, Enqueue,
-    EnqueueError, EnqueueMany, Enqueued, InvalidLimit, InvalidName, InvalidSchedule, Job, JobId,
-    JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, NAME_BYTES_MAX, NewJob, OnConflict,
-    Options, Outcome, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema,
-    States, Unique, UnknownState, begin, check_args, check_kind, check_queue, check_recurring_job,
-    check_step, check_tag, is_not_migrated, is_read_only, is_transient, redact,
+    ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Batch, BatchId, CONTEXT_BYTES_MAX, Conflict,
+    Context, CopyError, CopyJobs, Emit, EmitError, Enqueue, EnqueueBatch, EnqueueError,
+    EnqueueMany, Enqueued, EnqueuedBatch, InvalidContext, InvalidLimit, InvalidName,
+    InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits,
+    Member, NAME_BYTES_MAX, NewJob, OnConflict, OnFailure, Options, Outcome, PAYLOAD_BYTES_MAX,
+    Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema, States, Unique,
+    UnknownState, begin, begin_read_committed, check_args, check_kind, check_queue,
+    check_recurring_job, check_step, check_tag, is_not_migrated, is_read_only, is_transient,
+    redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]
@@ -97,8 +108,14 @@ mod readme {}
 /// Compiles the examples in the guides, and runs them.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../docs/guides/batches.md")]
+    mod batches {}
+
     #[doc = include_str!("../../docs/guides/changing-a-job.md")]
     mod changing_a_job {}
+
+    #[doc = include_str!("../../docs/guides/changing-steps.md")]
+    mod changing_steps {}
 
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
@@ -108,6 +125,9 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/steps.md")]
     mod steps {}
+
+    #[doc = include_str!("../../docs/guides/tenants.md")]
+    mod tenants {}
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]

@@ -34,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) recurring_at: Option<Instant>,
     /// Whether a job is blocked.
     pub(crate) has_blocked: bool,
+    /// Whether jobs may have to be woken because of an event.
+    pub(crate) has_open_events: bool,
 }
 
 impl Seen {
@@ -45,6 +47,7 @@ impl Seen {
             scheduled_at: look.next_scheduled.and_then(at),
             recurring_at: look.next_recurring.and_then(at),
             has_blocked: look.has_blocked,
+            has_open_events: look.has_open_events,
         }
     }
 }

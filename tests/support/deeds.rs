@@ -24,6 +24,10 @@ pub enum Deed {
     Stubborn,
     /// Takes this many pairs of steps, of which the second writes in its transaction.
     Steps(i32),
+    /// Takes the steps `one` and `two`, which write the rows 1 and 2 in their transactions.
+    Two,
+    /// Goes up to this number with a cursor, 10 ms or more for each.
+    Walk(i32),
     /// Ends its process with an exit code.
     Exit,
     /// Aborts its process.
@@ -157,6 +161,20 @@ impl Perform<Ledger> for Deed {
                         .await?;
                     cx.step_tx("tx", async |tx| note_step(tx, &cx, number, true).await)
                         .await?;
+                }
+            }
+            Self::Two => {
+                for (name, number) in [("one", 1), ("two", 2)] {
+                    cx.step_tx(name, async |tx| note_step(tx, &cx, number, true).await)
+                        .await?;
+                }
+            }
+            Self::Walk(end) => {
+                let mut cursor = cx.cursor::<i32>("walk").await?;
+                for number in cursor.get().map_or(1, |last| last + 1)..=end {
+                    note_step(&cx.state().pool, &cx, number, false).await?;
+                    cursor.set(number).await?;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
             Self::Exit => std::process::exit(1),

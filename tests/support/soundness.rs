@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use crate::world::World;
 
 /// Queries that return a line per problem.
-const TABLE_CHECKS: [&str; 7] = [
+const TABLE_CHECKS: [&str; 8] = [
     "with places as (
         select job_id, 'scheduled' as place from queue.scheduled
         union all select job_id, 'ready' from queue.ready
@@ -73,6 +73,31 @@ const TABLE_CHECKS: [&str; 7] = [
             and slots.key = held.key
             and slots.number = held.number
     )",
+    "select format('batch %s counts %s, and its jobs are %s', id, counted, found)
+    from queue.batches
+    cross join lateral (
+        select array[batches.added + change.added, batches.done + change.done,
+            batches.discarded + change.discarded, batches.failed + change.failed,
+            batches.cancelled + change.cancelled] as counted
+        from (
+            select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done,
+                coalesce(sum(discarded), 0) as discarded, coalesce(sum(failed), 0) as failed,
+                coalesce(sum(cancelled), 0) as cancelled
+            from queue.deltas
+            where target = batches.id
+        ) as change
+    ) as counts
+    cross join lateral (
+        select array[count(*), count(*) filter (where outcome = 'done'),
+            count(*) filter (where outcome = 'discarded'), count(failed.job_id),
+            count(*) filter (where outcome = 'cancelled')] as found
+        from queue.jobs
+        left join queue.finished on finished.job_id = jobs.id
+        left join queue.failed on failed.job_id = jobs.id
+        where jobs.batch_id = batches.id
+    ) as jobs
+    where counted <> found
+        and not exists (select from queue.batches as within where within.parent_id = batches.id)",
 ];
 
 /// The same, for the runs that deeds record.

@@ -1,6 +1,7 @@
 //! One file per measure.
 
 pub(crate) mod backlog;
+pub(crate) mod batches;
 pub(crate) mod drain;
 pub(crate) mod enqueue;
 pub(crate) mod horizon;
@@ -11,4 +12,5 @@ pub(crate) mod latency;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
+pub(crate) mod steps;
 pub(crate) mod trips;

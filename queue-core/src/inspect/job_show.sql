@@ -1,5 +1,6 @@
 -- Returns all details of one job except its attempts. A job is in exactly one of the state tables.
-select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') as tags, jobs.args, jobs.attempts_max,
+select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') as tags, jobs.args, jobs.tenant,
+    jobs.context, jobs.attempts_max,
     jobs.crashes_max, jobs.created_at as enqueued_at, jobs.unique_key is not null as is_unique,
     exists (select from queue.unique_keys where unique_keys.job_id = jobs.id) as holds_key,
     case
@@ -28,6 +29,21 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') 
             key text, slots integer, space interval, burst integer, hold interval, conflict text
         )
     ) as limits,
+    jobs.batch_id, array(
+        select on_id
+        from queue.dependencies
+        where dependencies.job_id = jobs.id
+            and rule in ('cancel', 'continue', 'hold')
+            and not exists (select from queue.finished where finished.job_id = on_id)
+        order by on_id
+        limit 100
+    ) as waits_for_jobs, (
+        select on_id
+        from queue.dependencies
+        where dependencies.job_id = jobs.id
+            and rule in ('success', 'failure', 'completion')
+        limit 1
+    ) as callback_of,
     blocked.key as blocked_on, blocked.blocked_at, bypasses.at as let_run_at,
     coalesce(claimed.keys, '{}') as holds_slots_of, (
         select coalesce(jsonb_agg(
@@ -44,6 +60,11 @@ select jobs.id, jobs.kind, jobs.queue, jobs.priority, coalesce(jobs.tags, '{}') 
         where rates.key = blocked.key
             and next_at - (burst - 1) * space > clock_timestamp()
     ) as next_start_at,
+    (
+        select event
+        from queue.waits
+        where waits.job_id = jobs.id and waits.attempt = scheduled.attempt
+    ) as waits_for_event,
     scheduled.due_at, ready.ready_at, claimed.claimed_at, claimed.cancel_requested_at,
     claimed.process_id, processes.name as process, failed.failed_at, finished.started_at,
     finished.finished_at, finished.outcome::text as outcome, clock_timestamp() as now

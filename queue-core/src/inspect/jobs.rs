@@ -10,8 +10,9 @@ use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::Count;
+use super::progress::{JobProgress, progress};
 use super::times::Times;
-use crate::job::{JobId, Outcome};
+use crate::job::{BatchId, JobId, Outcome};
 use crate::redact::Redaction;
 use crate::sql::Schema;
 use crate::state::JobState;
@@ -29,14 +30,27 @@ const COUNT: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
+const LIST_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    include_str!("jobs_list.sql")
+);
+const IDS_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    "select job_id from matching order by job_id desc"
+);
+const COUNT_OF_TENANT: &str = concat!(
+    include_str!("jobs_of_tenant.sql"),
+    "select count(*) from matching"
+);
 const SHOW: &str = include_str!("job_show.sql");
 const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Selects jobs: those that match every field that is set.
 ///
-/// States and ids are found by index. The other fields are compared job by job, newest first, until enough
+/// States, ids and tenants are found by index. The other fields are compared job by job, newest first, until enough
 /// jobs are found: if few jobs match, all jobs in the states are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobFilter {
     /// Jobs in one of these states; in any state if empty.
     pub states: Vec<JobState>,
@@ -46,6 +60,8 @@ pub struct JobFilter {
     pub queue: Option<String>,
     /// Jobs of this kind.
     pub kind: Option<String>,
+    /// Jobs of this tenant.
+    pub tenant: Option<String>,
     /// Jobs with this tag.
     pub tag: Option<String>,
     /// Jobs whose last error contains this text, in lower or upper case.
@@ -82,6 +98,8 @@ pub struct JobSummary {
     pub attempts_max: i16,
     /// Its labels.
     pub tags: Vec<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
     /// Its arguments, which may hold personal data, if they were asked for.
     #[sqlx(json(nullable))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +129,12 @@ pub struct JobDetails {
     pub priority: i16,
     /// Its labels.
     pub tags: Vec<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
+    /// Where else it comes from, as JSON: the request, the user, the trace and further values, which may be
+    /// personal data.
+    #[sqlx(json(nullable))]
+    pub context: Option<Box<RawValue>>,
     /// Its arguments, which may hold personal data.
     #[sqlx(json)]
     pub args: Box<RawValue>,
@@ -132,12 +156,20 @@ pub struct JobDetails {
     pub enqueued_at: DateTime<Utc>,
     /// When it is due, if it is scheduled.
     pub due_at: Option<DateTime<Utc>>,
+    /// The event that it waits for, if it does.
+    pub waits_for_event: Option<String>,
     /// When it became ready, if it is ready.
     pub ready_at: Option<DateTime<Utc>>,
     /// The limits it was enqueued with.
     #[sqlx(json)]
     pub limits: Vec<JobLimit>,
-    /// The key that has no room, if it is blocked.
+    /// Its batch.
+    pub batch_id: Option<BatchId>,
+    /// The jobs of its batch that it waits for or has waited for and that are not finished, up to 100.
+    pub waits_for_jobs: Vec<JobId>,
+    /// The batch whose end it waits for or has waited for.
+    pub callback_of: Option<BatchId>,
+    /// The key that has no room, if it is blocked; `@after` while it waits for other jobs.
     pub blocked_on: Option<String>,
     /// Since when it is blocked, if it is.
     pub blocked_at: Option<DateTime<Utc>>,
@@ -173,6 +205,10 @@ pub struct JobDetails {
     /// The attempts that ended in an error, first to last.
     #[sqlx(skip)]
     pub attempts: Vec<AttemptDetails>,
+    /// How far it is.
+    #[sqlx(skip)]
+    #[serde(flatten)]
+    pub progress: JobProgress,
 }
 
 /// A limit that a job was enqueued with. A limit set at run time for its key replaces it.
@@ -212,7 +248,8 @@ pub struct AttemptDetails {
     pub ended_at: DateTime<Utc>,
     /// The name of the process that ran it.
     pub process: String,
-    /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled` or `undecodable`.
+    /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled`,
+    /// `undecodable`, or `step` for a step with tries left.
     pub ending: String,
     /// The error and its causes.
     pub error: String,
@@ -251,7 +288,7 @@ async fn summaries(
     limit: u32,
     with_args: bool,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    let statement = matching(schema, LIST, filter, below, limit).bind(with_args);
+    let statement = matching(schema, [LIST, LIST_OF_TENANT], filter, below, limit).bind(with_args);
     let rows = statement.fetch_all(conn).await?;
     rows.iter().map(JobSummary::from_row).collect()
 }
@@ -265,7 +302,7 @@ pub async fn ids(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = matching(schema, IDS, filter, below, limit)
+    let rows = matching(schema, [IDS, IDS_OF_TENANT], filter, below, limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -278,9 +315,15 @@ pub async fn count(
     filter: &JobFilter,
     max: u32,
 ) -> Result<Count, sqlx::Error> {
-    let row = matching(schema, COUNT, filter, None, max.saturating_add(1))
-        .fetch_one(conn)
-        .await?;
+    let row = matching(
+        schema,
+        [COUNT, COUNT_OF_TENANT],
+        filter,
+        None,
+        max.saturating_add(1),
+    )
+    .fetch_one(conn)
+    .await?;
     Ok(Count::up_to(max, row.try_get(0)?))
 }
 
@@ -299,7 +342,9 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = JobDetails::from_row(&row)?;
-    details.attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(conn).await?;
+    let attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(&mut *conn);
+    details.attempts = attempts.await?;
+    details.progress = progress(conn, schema, job).await?;
     let times = details.times(row.try_get("now")?);
     details.wait_seconds = times.wait_seconds();
     details.run_seconds = times.run_seconds();
@@ -308,11 +353,11 @@ pub async fn show(
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Binds the filter. The statement is not prepared, so that it is planned with the values: the best plan
+/// Binds the filter to the statement for jobs of any tenant, or to that for jobs of one. The statement is not prepared, so that it is planned with the values: the best plan
 /// depends on which fields are set.
 fn matching<'q>(
     schema: &Schema,
-    statement: &'static str,
+    [of_any, of_tenant]: [&'static str; 2],
     filter: &'q JobFilter,
     below: Option<JobId>,
     limit: u32,
@@ -324,6 +369,10 @@ fn matching<'q>(
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
     let outcomes = filter.outcomes.iter().map(|outcome| outcome.as_str());
     let outcomes: Vec<&str> = outcomes.collect();
+    let statement = match filter.tenant {
+        Some(_) => of_tenant,
+        None => of_any,
+    };
     schema
         .query(statement)
         .persistent(false)
@@ -338,6 +387,7 @@ fn matching<'q>(
         .bind((!outcomes.is_empty()).then_some(outcomes))
         .bind(&filter.error)
         .bind(filter.args.as_ref().map(Json))
+        .bind(&filter.tenant)
 }
 
 impl JobSummary {
@@ -353,12 +403,15 @@ impl JobSummary {
 }
 
 impl JobDetails {
-    /// Redacts its arguments and its errors.
+    /// Redacts its arguments, its errors and its progress.
     pub fn redact(&mut self, redaction: &Redaction) {
         self.args = redaction.args(&self.kind, &self.args);
+        let context = self.context.as_ref();
+        self.context = context.map(|context| redaction.args(&self.kind, context));
         for attempt in &mut self.attempts {
             attempt.error = redaction.error(&self.kind, &attempt.error).into_owned();
         }
+        self.progress.redact(redaction, &self.kind);
     }
 
     fn times(&self, now: DateTime<Utc>) -> Times {

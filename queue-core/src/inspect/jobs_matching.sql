@@ -1,6 +1,7 @@
 -- Finds jobs by state ($1), queue ($2), kind ($3), tag ($4), age in ms ($5) and id ($6),
 -- newest first, up to $8 with ids below $7; finished ones by outcome ($9), and all by a part of their
--- last error ($10) and of their arguments ($11). Continued by a select of their columns.
+-- last error ($10), a part of their arguments ($11) and tenant ($12). Continued by a select of their
+-- columns.
 --
 -- Each state is read down its primary key until the page is full, and each job is found by its own
 -- key. The laterals are limited, so that the planner does not join whole tables instead.
@@ -26,6 +27,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'scheduled' = any ($1)
@@ -56,6 +58,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'ready' = any ($1)
@@ -86,6 +89,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'blocked' = any ($1)
@@ -116,6 +120,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'running' = any ($1)
@@ -146,6 +151,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'failed' = any ($1)
@@ -176,6 +182,7 @@ with matching as (
                     limit 1
                 )), lower($10)) > 0)
                 and ($11::jsonb is null or jobs.args @> $11)
+                and ($12::text is null or jobs.tenant = $12)
             limit 1
         ) as job
         where 'finished' = any ($1)

@@ -21,7 +21,7 @@ with recursive waited as (
         select slots.key from queue.slots where slots.key > held.key order by key limit 1
     ) as next
 ), known as (
-    (select key from waited limit $2)
+    (select key from waited where key <> '@after' limit $2)
     union
     (select key from held limit $2)
     union

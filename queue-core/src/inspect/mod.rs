@@ -6,17 +6,23 @@
 //!
 //! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
+pub mod audit;
+pub mod batches;
 pub mod doctor;
 pub mod failures;
+pub mod operations;
+
 pub mod jobs;
 pub mod limits;
 pub mod processes;
+pub mod progress;
 pub mod queues;
 pub mod recurring;
 pub mod signs;
 pub mod stats;
 
 mod backtrace;
+mod cause;
 mod spell;
 mod times;
 
@@ -27,10 +33,15 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::db::begin;
 
+pub use audit::{AuditEntry, AuditFilter};
 pub use backtrace::{BacktraceLine, backtrace_lines};
+pub use batches::{BatchJob, BatchSummary};
+pub use cause::{cause_of, fingerprint};
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
+pub use operations::{OperationDetails, Selection};
 pub use processes::ProcessSummary;
+pub use progress::{CursorDetails, Done, JobProgress, RunLog, StepDetails};
 pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
 pub use spell::spell_duration;

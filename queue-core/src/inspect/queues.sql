@@ -40,7 +40,7 @@ select name, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled,
     coalesce(blocked, 0) as blocked,
     coalesce(running, 0) as running, coalesce(failed, 0) as failed,
     extract(epoch from clock_timestamp() - oldest)::float8 as latency_seconds,
-    paused_at
+    paused_at, paused_by, paused_why
 from known
 left join standing using (name)
 left join postponed using (name)

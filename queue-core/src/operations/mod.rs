@@ -1,7 +1,14 @@
 //! Changes that operators and applications make to jobs, queues and limits, as
 //! [`inspect`](crate::inspect) reads them. The command line and the dashboard call these functions and
 //! show the results.
+//!
+//! Modules stand in order: each uses only those below it.
+
+pub mod many;
 
 pub mod jobs;
 pub mod limits;
 pub mod queues;
+
+pub mod audit;
+pub mod signing_key;

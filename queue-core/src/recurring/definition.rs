@@ -2,12 +2,14 @@
 //! and overlapping jobs.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::{Missed, Overlap};
+use crate::context::Context;
 use crate::job::{Due, Job};
 use crate::names::{InvalidName, check_recurring_job};
 use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
@@ -90,7 +92,8 @@ pub enum InvalidRecurringJob {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl RecurringJob {
-    /// Makes a recurring job of a typed job, with the options of its kind.
+    /// Makes a recurring job of a typed job, with the options of its kind. Its jobs have the current
+    /// [`Context`], without the request and the trace.
     ///
     /// # Errors
     /// Returns an error if the name does not pass [`check_recurring_job`], the schedule is invalid,
@@ -113,8 +116,10 @@ impl RecurringJob {
     pub fn of(
         name: impl Into<String>,
         schedule: impl Into<String>,
-        job: NewJob,
+        mut job: NewJob,
     ) -> Result<Self, InvalidRecurringJob> {
+        let context = Context::ambient().map(|context| Arc::new(context.without_request()));
+        job.inherit(context.as_ref());
         let recurring = Self {
             name: name.into(),
             schedule: schedule.into(),
@@ -229,6 +234,7 @@ impl RecurringJob {
     /// Binds the values of `differences.sql`, with which `insert.sql` begins.
     pub(super) fn bind_definition<'q>(&self, query: Query<'q>, schedule: &Schedule) -> Query<'q> {
         let options = &self.job.options;
+        let context = options.context.as_deref();
         query
             .bind(self.name.clone())
             .bind(self.schedule.clone())
@@ -246,6 +252,8 @@ impl RecurringJob {
             .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
             .bind(options.limits.to_json(&self.job.kind))
             .bind(options.unique.as_ref().map(Json))
+            .bind(context.and_then(|context| context.tenant.clone()))
+            .bind(context.and_then(Context::to_json))
     }
 }
 

@@ -3,7 +3,7 @@
 -- schedulers for five seconds: they may know its limits and its unique key. Without $3, no kind is.
 select name, schedule, zone, kind, args::text as args, queue, priority, attempts_max, crashes_max,
     tags, missed, missed_max, overlap, jitter_ms, limits::text as limits,
-    unique_rule::text as unique_rule, next_at, coalesce($1, statement_timestamp()) as now
+    unique_rule::text as unique_rule, tenant, context::text as context, next_at, coalesce($1, statement_timestamp()) as now
 from queue.recurring_jobs
 where next_at <= coalesce($1, statement_timestamp())
     and paused_at is null

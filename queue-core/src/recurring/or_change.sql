@@ -6,7 +6,8 @@ set schedule = excluded.schedule, zone = excluded.zone, kind = excluded.kind,
     attempts_max = excluded.attempts_max, crashes_max = excluded.crashes_max,
     tags = excluded.tags, missed = excluded.missed, missed_max = excluded.missed_max,
     overlap = excluded.overlap, jitter_ms = excluded.jitter_ms, limits = excluded.limits,
-    unique_rule = excluded.unique_rule, source = excluded.source,
+    unique_rule = excluded.unique_rule, tenant = excluded.tenant, context = excluded.context,
+    source = excluded.source,
     updated_at = statement_timestamp(),
     next_at = case
         when (stored.schedule, stored.zone) = (excluded.schedule, excluded.zone)
@@ -22,11 +23,13 @@ where (
     and (
         stored.schedule, stored.zone, stored.kind, stored.args, stored.queue, stored.priority,
         stored.attempts_max, stored.crashes_max, stored.tags, stored.missed, stored.missed_max,
-        stored.overlap, stored.jitter_ms, stored.limits, stored.unique_rule, stored.source
+        stored.overlap, stored.jitter_ms, stored.limits, stored.unique_rule, stored.tenant,
+        stored.context, stored.source
     ) is distinct from (
         excluded.schedule, excluded.zone, excluded.kind, excluded.args, excluded.queue,
         excluded.priority, excluded.attempts_max, excluded.crashes_max, excluded.tags,
         excluded.missed, excluded.missed_max, excluded.overlap, excluded.jitter_ms,
-        excluded.limits, excluded.unique_rule, excluded.source
+        excluded.limits, excluded.unique_rule, excluded.tenant, excluded.context,
+        excluded.source
     )
 returning created_at = updated_at as is_new

@@ -1,5 +1,6 @@
 //! The jobs that a recurring job enqueues.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::{Kinds, Overlap};
+use crate::context::Context;
 use crate::job::Options;
 use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
@@ -56,6 +58,8 @@ impl Template {
         let kind: String = row.try_get("kind")?;
         let mut options = tags.into_iter().fold(options, Options::tag);
         options.unique = unique.map_err(undecodable)?;
+        let context = Context::read(row.try_get("tenant")?, row.try_get("context")?);
+        options.context = Some(Arc::new(context.map_err(undecodable)?));
         Ok(Self {
             name: row.try_get("name")?,
             overlap: row.try_get("overlap")?,

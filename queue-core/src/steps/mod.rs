@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{FromRow, PgConnection};
@@ -15,10 +16,13 @@ use sqlx::{FromRow, PgConnection};
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
-use crate::transitions::Claim;
+use crate::transitions::{Claim, due};
+
+pub mod progress;
 
 const RECORD: &str = include_str!("record.sql");
 const LOAD: &str = include_str!("load.sql");
+const TIME_UNTIL: &str = include_str!("time_until.sql");
 
 /// The most bytes that the result of a step may have, as JSON.
 pub const RESULT_BYTES_MAX: usize = 256 * 1024;
@@ -98,11 +102,24 @@ impl StoredStep {
     }
 }
 
-/// Reads the finished steps of a job.
+/// Reads the finished steps of a job, in the order in which they finished.
 pub async fn load(
     conn: &mut PgConnection,
     schema: &Schema,
     job: JobId,
 ) -> Result<Vec<StoredStep>, sqlx::Error> {
     schema.query_as(LOAD).bind(job).fetch_all(conn).await
+}
+
+/// Returns how long it is until a time by the clock of the database; zero if it has passed.
+pub async fn time_until(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    time: DateTime<Utc>,
+) -> Result<Duration, sqlx::Error> {
+    let query = schema.query_scalar(TIME_UNTIL).bind(due(time));
+    let millis: i64 = query.fetch_one(conn).await?;
+    Ok(Duration::from_millis(
+        u64::try_from(millis).unwrap_or_default(),
+    ))
 }

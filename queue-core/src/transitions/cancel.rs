@@ -6,7 +6,11 @@ use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
-const CANCEL: &str = include_str!("cancel.sql");
+const CANCEL: &str = concat!(
+    include_str!("cancel.sql"),
+    include_str!("count.sql"),
+    ")\nselect job_id\nfrom closed"
+);
 const AWAIT_MOVERS: &str = include_str!("await_movers.sql");
 const REQUEST_CANCEL: &str = include_str!("request_cancel.sql");
 const CANCEL_REQUESTS: &str = include_str!("cancel_requests.sql");

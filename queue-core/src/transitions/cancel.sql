@@ -1,5 +1,6 @@
 -- scheduled, ready, blocked or failed -> finished ($2, discarded or cancelled), for the jobs named.
--- Skips locked rows: a job that a worker is claiming at this moment counts as claimed.
+-- Skips locked rows: a job that a worker is claiming at this moment counts as claimed. Continued by
+-- count.sql.
 with was_scheduled as (
     delete from queue.scheduled
     where job_id = any (array(
@@ -44,6 +45,10 @@ with was_scheduled as (
     delete from queue.unique_keys
     where job_id = any (array(select job_id from closed))
         and (held_in & queue.state_finished() = 0 or $3)
-)
-select job_id
-from closed
+), ends as (
+    -- A failed job has been counted before.
+    select job_id, $2::text as became, 1 as by
+    from closed
+    union all
+    select job_id, 'failed', -1
+    from was_failed

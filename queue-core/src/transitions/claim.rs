@@ -1,5 +1,7 @@
 //! ready → claimed
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::postgres::{PgBindIterExt as _, PgRow};
@@ -7,6 +9,7 @@ use sqlx::types::Json;
 use sqlx::{Column as _, FromRow, PgConnection, Row as _};
 
 use super::run::Claim;
+use crate::context::Context;
 use crate::process::ProcessId;
 use crate::sql::{QueryAs, Schema};
 
@@ -76,6 +79,8 @@ pub struct ClaimedJob {
     pub keys: Vec<String>,
     /// Its arguments, as JSON.
     pub args: Box<RawValue>,
+    /// Where it comes from, or why that cannot be read.
+    pub context: Result<Arc<Context>, String>,
 }
 
 /// Declares the positions of the columns of [`ClaimedJob`], which are looked up by name.
@@ -113,7 +118,10 @@ columns!(
     tags,
     track,
     keys,
-    args
+    args,
+    tenant,
+    context,
+    batch_id
 );
 
 /// Reads the rows of jobs that were claimed. The columns are looked up once for all rows, because that
@@ -139,6 +147,7 @@ impl Columns {
                 job_id: row.try_get(self.job_id)?,
                 attempt: row.try_get(self.attempt)?,
                 has_key: row.try_get(self.has_key)?,
+                batch: row.try_get(self.batch_id)?,
             },
             seq: row.try_get(self.seq)?,
             queue: row.try_get(self.queue)?,
@@ -155,7 +164,20 @@ impl Columns {
             track: row.try_get(self.track)?,
             keys: keys.unwrap_or_default(),
             args,
+            context: self.context(row)?,
         })
+    }
+}
+
+impl Columns {
+    fn context(&self, row: &PgRow) -> Result<Result<Arc<Context>, String>, sqlx::Error> {
+        let tenant: Option<String> = row.try_get(self.tenant)?;
+        let json: Option<Json<&RawValue>> = row.try_get(self.context)?;
+        if tenant.is_none() && json.is_none() {
+            return Ok(Ok(Context::none()));
+        }
+        let context = Context::read(tenant, json.map(|json| json.0.get()));
+        Ok(context.map(Arc::new).map_err(|error| error.to_string()))
     }
 }
 

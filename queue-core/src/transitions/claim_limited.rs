@@ -17,6 +17,8 @@ const CLAIM_SEATS: &str = concat!(
 );
 const CLAIM_LIMITED: &str = concat!(
     include_str!("claim_limited.sql"),
+    include_str!("count.sql"),
+    ")\n",
     include_str!("claimed_jobs.sql")
 );
 

@@ -307,4 +307,6 @@ with setting as (
     select job_id, seq, blocked_at, attempt, priority, failures, crashes, queue, kind, 1::smallint,
         'replaced', null, key, null
     from overtaken
-)
+), ends as (
+    select job_id, decision as became, 1 as by
+    from closed

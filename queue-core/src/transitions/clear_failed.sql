@@ -1,5 +1,5 @@
--- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts, steps and
--- keys.
+-- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts, steps,
+-- progress, waits and keys.
 with old as (
     select job_id
     from queue.failed
@@ -16,6 +16,12 @@ with old as (
     delete from queue.bypasses where job_id = any (array(select job_id from old))
 ), cleared_steps as (
     delete from queue.steps where job_id = any (array(select job_id from old))
+), cleared_progress as (
+    delete from queue.progress where job_id = any (array(select job_id from old))
+), cleared_waits as (
+    delete from queue.waits where job_id = any (array(select job_id from old))
+), cleared_dependencies as (
+    delete from queue.dependencies where job_id = any (array(select job_id from old))
 ), cleared_jobs as (
     delete from queue.jobs where id = any (array(select job_id from old))
 )

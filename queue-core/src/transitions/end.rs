@@ -5,12 +5,18 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt as _;
 
-use super::run::{AttemptError, Became, Claim, Run, micros, millis, storable};
+use super::run::{AttemptError, Became, Claim, Ending, Run, micros, millis, storable};
 use crate::job::{JobId, Outcome};
 use crate::process::ProcessId;
 use crate::sql::Schema;
 
 const END: &str = concat!(include_str!("end.sql"), include_str!("free.sql"));
+const END_IN_BATCHES: &str = concat!(
+    include_str!("end.sql"),
+    include_str!("count_ended.sql"),
+    include_str!("count.sql"),
+    include_str!("free.sql")
+);
 const UNKNOWN_CLAIMS: &str = include_str!("unknown_claims.sql");
 const WAS_WRITTEN: &str = include_str!("was_written.sql");
 
@@ -28,6 +34,13 @@ pub enum End {
     Snooze {
         /// How long to wait.
         delay: Duration,
+    },
+    /// claimed → scheduled, to be woken by an event. Counts as no failure.
+    Wait {
+        /// The event.
+        event: String,
+        /// How long to wait at most.
+        timeout: Duration,
     },
     /// claimed → failed: the job does not run again unless an operator retries it.
     Fail {
@@ -53,8 +66,14 @@ impl End {
             Self::Retry { error, .. } | Self::Fail { error } | Self::Discard { error, .. } => {
                 Some(error)
             }
-            Self::Snooze { .. } | Self::Release => None,
+            Self::Snooze { .. } | Self::Wait { .. } | Self::Release => None,
         }
+    }
+
+    /// Returns whether the run counts as a failure of the job.
+    pub fn is_failure(&self) -> bool {
+        self.error()
+            .is_some_and(|error| error.ending != Ending::Step)
     }
 
     /// Replaces characters of the error that not every encoding of a database has. Returns whether there
@@ -76,13 +95,22 @@ impl End {
     pub fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { delay, .. } | Self::Snooze { delay } => Some(*delay),
+            Self::Wait { timeout, .. } => Some(*timeout),
             Self::Fail { .. } | Self::Discard { .. } | Self::Release => None,
+        }
+    }
+
+    /// Returns the event that the job waits for.
+    pub fn event(&self) -> Option<&str> {
+        match self {
+            Self::Wait { event, .. } => Some(event),
+            _ => None,
         }
     }
 
     fn asked(&self) -> &'static str {
         match self {
-            Self::Retry { .. } | Self::Snooze { .. } => "scheduled",
+            Self::Retry { .. } | Self::Snooze { .. } | Self::Wait { .. } => "scheduled",
             Self::Fail { .. } => "failed",
             Self::Discard { outcome, .. } => outcome.as_str(),
             Self::Release => "ready",
@@ -99,6 +127,10 @@ pub async fn end(
     process_name: &str,
     ends: &[(Run, &End)],
 ) -> Result<Vec<(JobId, Became)>, sqlx::Error> {
+    let statement = match ends.iter().any(|(run, _)| run.claim.batch.is_some()) {
+        true => END_IN_BATCHES,
+        false => END,
+    };
     let runs = || ends.iter().map(|(run, _)| run);
     let ends = || ends.iter().map(|(_, end)| end);
     let errors = || ends().map(|end| end.error());
@@ -106,7 +138,7 @@ pub async fn end(
     let messages = errors().map(|error| Some(storable(&error?.message)));
     let backtraces = errors().map(|error| Some(storable(error?.backtrace.as_deref()?)));
     let rows: Vec<(JobId, String, i64)> = schema
-        .query_as(END)
+        .query_as(statement)
         .bind(process.0)
         .bind(runs().map(|run| run.claim.job_id).bind_iter())
         .bind(runs().map(|run| run.claim.attempt).bind_iter())
@@ -117,6 +149,7 @@ pub async fn end(
         .bind(messages.bind_iter())
         .bind(backtraces.bind_iter())
         .bind(process_name)
+        .bind(ends().map(|end| end.event()).bind_iter())
         .fetch_all(conn)
         .await?;
     rows.into_iter()
@@ -165,6 +198,8 @@ pub async fn release_unknown(
             job_id,
             attempt,
             has_key: true,
+            // It is released, which is not counted.
+            batch: None,
         })
         .collect();
     release(conn, schema, process, &unknown).await

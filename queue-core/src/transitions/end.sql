@@ -1,6 +1,6 @@
 -- claimed -> scheduled, ready, failed or finished (discarded, cancelled), as each run asks; scheduled
--- jobs are due after delay_ms. An error is kept as an attempt, and counts as a failure. A job that was
--- asked to cancel meanwhile is cancelled instead, unless its run discards it. Fenced by process and
+-- jobs are due after delay_ms. An error is kept as an attempt, and counts as a failure, except for that of
+-- a step with tries left. A job that was asked to cancel meanwhile is cancelled instead, unless its run discards it. Fenced by process and
 -- attempt: a run whose claim is gone is not in the answer. Continued by free.sql.
 --
 -- A released job keeps its place in line and the number of its attempt. The same process may claim it
@@ -12,8 +12,8 @@ with claim as materialized (
     select run.*, claimed.*, job.*
     from unnest(
         $2::bigint[], $3::integer[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-        $9::text[]
-    ) as run (job_id, attempt, ran_us, asked, delay_ms, ending, error, backtrace)
+        $9::text[], $11::text[]
+    ) as run (job_id, attempt, ran_us, asked, delay_ms, ending, error, backtrace, event)
     cross join lateral (
         select seq, failures, crashes, keys, slots
         from queue.claimed
@@ -53,9 +53,17 @@ with claim as materialized (
     insert into queue.scheduled
         (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)
     select job_id, statement_timestamp() + delay_ms * interval '1 millisecond', attempt, priority,
-        failures + (ending is not null)::integer, crashes, queue, kind, limited
+        failures + (coalesce(ending, 'step') <> 'step')::integer, crashes, queue, kind, limited
     from ended
     where became = 'scheduled'
+), waiting as (
+    insert into queue.waits (job_id, attempt, event)
+    select job_id, attempt, event
+    from ended
+    where became = 'scheduled'
+        and event is not null
+    on conflict (job_id) do update
+    set attempt = excluded.attempt, event = excluded.event
 ), placed as (
     insert into queue.ready
         (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)

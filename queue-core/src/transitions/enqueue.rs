@@ -26,6 +26,9 @@ static ENQUEUE_ONE: LazyLock<String> =
 static ENQUEUE_MANY: LazyLock<String> =
     LazyLock::new(|| with_job_columns(include_str!("enqueue_many.sql")));
 static ENQUEUE: LazyLock<String> = LazyLock::new(|| with_job_columns(include_str!("enqueue.sql")));
+/// The key by which jobs are blocked that wait for other jobs.
+pub(crate) const AFTER: &str = "@after";
+
 const KEY_HOLDERS: &str = include_str!("key_holders.sql");
 
 /// The answer to a request to enqueue a job.
@@ -108,6 +111,9 @@ pub(super) fn waits_for(jobs: &[NewJob]) -> Vec<Option<String>> {
     let mut taken: HashMap<String, u32> = HashMap::new();
     let mut wait_for = |job: &NewJob| {
         let options = &job.options;
+        if options.waits {
+            return Some(AFTER.to_owned());
+        }
         if options.limits.is_empty() || options.unique.is_some() || options.due != Due::Now {
             return None;
         }

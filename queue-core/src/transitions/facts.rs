@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
+use crate::context::Context;
 use crate::job::JobId;
 use crate::sql::Schema;
 
@@ -24,6 +25,17 @@ pub struct Facts {
     /// Its arguments, as JSON.
     #[sqlx(json)]
     pub args: Box<RawValue>,
+    tenant: Option<String>,
+    #[sqlx(json(nullable))]
+    context: Option<Box<RawValue>>,
+}
+
+impl Facts {
+    /// Returns where the job comes from; nothing if that cannot be read.
+    pub fn context(&self) -> Context {
+        let json = self.context.as_ref().map(|json| json.get());
+        Context::read(self.tenant.clone(), json).unwrap_or_default()
+    }
 }
 
 /// Reads jobs. Those that were cleared meanwhile are missing.

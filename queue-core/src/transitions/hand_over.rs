@@ -15,6 +15,14 @@ const HAND_OVER: &str = concat!(
     include_str!("free.sql")
 );
 
+const HAND_OVER_IN_BATCHES: &str = concat!(
+    include_str!("hand_over.sql"),
+    include_str!("claimed_jobs.sql"),
+    include_str!("count_ended.sql"),
+    include_str!("count.sql"),
+    include_str!("free.sql")
+);
+
 /// The slot of a run, which may be handed over to a blocked job when the run ends.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
@@ -53,9 +61,13 @@ pub async fn hand_over(
     offers: &[(JobId, Offer)],
 ) -> Result<HandOver, sqlx::Error> {
     let keyed = runs.iter().filter(|run| run.claim.has_key);
+    let statement = match runs.iter().any(|run| run.claim.batch.is_some()) {
+        true => HAND_OVER_IN_BATCHES,
+        false => HAND_OVER,
+    };
     let last = || offers.iter().map(|(_, offer)| offer.last.as_ref());
     let rows = schema
-        .query(HAND_OVER)
+        .query(statement)
         .bind(process.0)
         .bind(runs.iter().map(|run| run.claim.job_id).bind_iter())
         .bind(runs.iter().map(|run| run.claim.attempt).bind_iter())

@@ -20,7 +20,7 @@ struct Column {
 }
 
 /// The columns, in the order in which they are bound.
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 11] = [
     column_of("kind", "text", "text"),
     column_of("queue", "text", "text"),
     column_of("priority", "smallint", "smallint"),
@@ -29,6 +29,9 @@ const COLUMNS: [Column; 8] = [
     column_of("args", "text", "jsonb"),
     column_of("tags", "text", "text[]"),
     column_of("limits", "text", "jsonb"),
+    column_of("tenant", "text", "text"),
+    column_of("context", "text", "jsonb"),
+    column_of("batch_id", "bigint", "bigint"),
 ];
 
 const fn column_of(name: &'static str, sent: &'static str, stored: &'static str) -> Column {
@@ -97,6 +100,9 @@ pub(super) fn bind_one<'q>(query: Query<'q>, job: &'q NewJob) -> Query<'q> {
         .bind(&job.args)
         .bind(tags(job))
         .bind(limits(job))
+        .bind(tenant(job))
+        .bind(context(job))
+        .bind(job.options.batch)
 }
 
 /// Binds the columns of many jobs, as arrays.
@@ -110,6 +116,9 @@ pub(super) fn bind_many<'q>(query: Query<'q>, jobs: &'q [NewJob]) -> Query<'q> {
         .bind(column(jobs, |job| job.args.as_str()))
         .bind(column_if_any(jobs, tags))
         .bind(column_if_any(jobs, limits))
+        .bind(column_if_any(jobs, tenant))
+        .bind(column_if_any(jobs, context))
+        .bind(column_if_any(jobs, |job| job.options.batch))
 }
 
 /// Returns the value of each job in a column.
@@ -118,7 +127,10 @@ pub(super) fn column<'a, T>(jobs: &'a [NewJob], of: impl Fn(&'a NewJob) -> T) ->
 }
 
 /// Returns the value of each job in a column, or none if no job has one: such a column is null.
-fn column_if_any<T>(jobs: &[NewJob], of: impl Fn(&NewJob) -> Option<T>) -> Option<Vec<Option<T>>> {
+fn column_if_any<'a, T>(
+    jobs: &'a [NewJob],
+    of: impl Fn(&'a NewJob) -> Option<T>,
+) -> Option<Vec<Option<T>>> {
     let column: Vec<Option<T>> = jobs.iter().map(of).collect();
     column.iter().any(Option::is_some).then_some(column)
 }
@@ -131,8 +143,16 @@ pub(super) fn write_line(line: &mut Vec<u8>, job: &NewJob) {
         "\t{}\t{}\t{}\t{}\t{}",
         job.kind, options.queue, options.priority, options.attempts_max, options.crashes_max,
     );
-    let (tags, limits) = (tags(job), limits(job));
-    for text in [Some(job.args.as_str()), tags.as_deref(), limits.as_deref()] {
+    let (tags, limits, context) = (tags(job), limits(job), context(job));
+    let batch = options.batch.map(|batch| batch.to_string());
+    for text in [
+        Some(job.args.as_str()),
+        tags.as_deref(),
+        limits.as_deref(),
+        tenant(job),
+        context.as_deref(),
+        batch.as_deref(),
+    ] {
         line.push(b'\t');
         match text {
             Some(text) => escape(line, text),
@@ -162,6 +182,14 @@ fn limits(job: &NewJob) -> Option<String> {
     job.options.limits.to_json(&job.kind)
 }
 
+fn tenant(job: &NewJob) -> Option<&str> {
+    job.options.context.as_ref()?.tenant.as_deref()
+}
+
+fn context(job: &NewJob) -> Option<String> {
+    job.options.context.as_ref()?.to_json()
+}
+
 /// Writes a field in the text format of COPY. Names need no escapes: their characters were checked.
 pub(super) fn escape(lines: &mut Vec<u8>, field: &str) {
     for byte in field.bytes() {
@@ -188,7 +216,7 @@ mod tests {
         assert!(filled.starts_with("unnest($1::text[], $2::text[], $3::text[], $4::smallint[],"));
         let filled = with_job_columns("insert into jobs ({columns}) values ({values})");
         assert!(filled.starts_with("insert into jobs (kind, queue, priority,"));
-        assert!(filled.ends_with("$6::text::jsonb, $7::text::text[], $8::text::jsonb)"));
+        assert!(filled.ends_with("$9::text, $10::text::jsonb, $11::bigint)"));
     }
 
     #[test]
@@ -206,7 +234,7 @@ mod tests {
         write_line(&mut line, &job);
         assert_eq!(
             String::from_utf8(line).unwrap(),
-            "\tsend\tdefault\t0\t10\t3\t1\t{\"null\",\"a:b\"}\t\\N\n"
+            "\tsend\tdefault\t0\t10\t3\t1\t{\"null\",\"a:b\"}\t\\N\t\\N\t\\N\t\\N\n"
         );
     }
 }

@@ -5,6 +5,7 @@
 //! | [`enqueue`] | new → ready, scheduled or blocked |
 //! | `copy` | new → ready or blocked, by COPY |
 //! | [`promote`] | scheduled → ready |
+//! | [`wake`] | scheduled → ready, for jobs that wait for an event |
 //! | [`claim`] | ready → claimed |
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
 //! | [`unblock`](mod@unblock) | blocked → ready |
@@ -34,10 +35,12 @@ pub mod hand_over;
 pub mod promote;
 pub mod recover;
 pub mod retry_now;
+pub mod wake;
 
 pub mod claim;
-pub mod enqueue;
 pub mod unblock;
+
+pub mod enqueue;
 
 pub mod cancel;
 pub mod facts;
@@ -46,5 +49,5 @@ mod job_columns;
 mod run;
 
 pub use job_columns::with_job_columns;
-pub(crate) use run::millis;
 pub use run::{AttemptError, Became, Claim, Ending, Run};
+pub(crate) use run::{due, millis};

@@ -8,7 +8,12 @@ use super::run::millis;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-const RECOVER: &str = concat!(include_str!("recover.sql"), include_str!("free.sql"));
+const RECOVER: &str = concat!(
+    include_str!("recover.sql"),
+    include_str!("count_ended.sql"),
+    include_str!("count.sql"),
+    include_str!("free.sql")
+);
 
 /// The most jobs that one call recovers. The rest has a process without a row: another call, with
 /// `strays`, recovers it.

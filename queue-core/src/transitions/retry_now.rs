@@ -5,7 +5,11 @@ use sqlx::PgConnection;
 use crate::job::JobId;
 use crate::sql::Schema;
 
-const RETRY_NOW: &str = include_str!("retry_now.sql");
+const RETRY_NOW: &str = concat!(
+    include_str!("retry_now.sql"),
+    include_str!("count.sql"),
+    ")\nselect *\nfrom answer"
+);
 
 /// Makes failed jobs ready again, with no failures counted, and jobs scheduled for another attempt ready
 /// at once. Returns those it made ready. A job whose unique key has been taken meanwhile is not among

@@ -1,6 +1,6 @@
 -- failed -> ready, or scheduled for another attempt -> ready, with its failures and crashes set to zero.
 -- A job whose unique key has been taken meanwhile stays where it is. A job whose period of uniqueness
--- is over needs no key.
+-- is over needs no key. Continued by count.sql.
 with was_failed as (
     select job_id, unique_key, unique_states, unique_until,
         unique_key is not null
@@ -57,13 +57,17 @@ with was_failed as (
     ) as job
     order by job_id
     returning queue, track
-)
-select job_id, (
-    select count(*)
-    from (
-        select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
-        from (select distinct queue, track from placed) as woken
-        where exists (select from queue.idle_processes)
-    ) as notified
-)
-from retried
+), answer as (
+    select job_id, (
+        select count(*)
+        from (
+            select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
+            from (select distinct queue, track from placed) as woken
+            where exists (select from queue.idle_processes)
+        ) as notified
+    )
+    from retried
+), ends as (
+    -- A failed job has been counted, and is no longer ended.
+    select job_id, 'failed' as became, -1 as by
+    from retried_failed

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::{JobId, Outcome};
+use crate::job::{BatchId, JobId, Outcome};
 
 /// The right to end one run of a job: the job and its attempt. Only a claim makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +13,18 @@ pub struct Claim {
     pub(crate) job_id: JobId,
     pub(crate) attempt: i32,
     pub(crate) has_key: bool,
+    pub(crate) batch: Option<BatchId>,
 }
 
 impl Claim {
     /// Returns the job's id.
     pub fn job_id(self) -> JobId {
         self.job_id
+    }
+
+    /// Returns the batch of the job.
+    pub fn batch(self) -> Option<BatchId> {
+        self.batch
     }
 
     /// Returns the number of the run that was claimed, from 1.
@@ -93,6 +99,8 @@ pub enum Ending {
     Cancelled,
     /// The job's arguments do not fit its type.
     Undecodable,
+    /// A step of the job failed, and has tries left. Counts as no failure of the job.
+    Step,
 }
 
 impl Ending {
@@ -104,6 +112,7 @@ impl Ending {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Undecodable => "undecodable",
+            Self::Step => "step",
         }
     }
 }
@@ -152,7 +161,7 @@ pub(super) fn micros(duration: Duration) -> i64 {
 }
 
 /// Returns a due time that Postgres accepts: at the earliest 1970, at the latest 10,000 years later.
-pub(super) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn due(time: DateTime<Utc>) -> DateTime<Utc> {
     time.clamp(
         DateTime::UNIX_EPOCH,
         DateTime::UNIX_EPOCH + TimeDelta::days(10_000 * 365),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt as _;
 
+use super::enqueue::AFTER;
 use crate::job::JobId;
 use crate::sql::Schema;
 
@@ -41,7 +42,8 @@ pub async fn unblock(
     if keys.is_empty() {
         return Ok(Unblocked::default());
     }
-    let keys: BTreeSet<&String> = keys.iter().collect();
+    // Jobs that wait for other jobs are blocked by a key that never has room.
+    let keys: BTreeSet<&String> = keys.iter().filter(|key| *key != AFTER).collect();
     let (jobs, keys, waits, _notified): (i64, Vec<String>, Vec<i64>, i64) = schema
         .query_as(UNBLOCK)
         .bind(keys.iter().bind_iter())

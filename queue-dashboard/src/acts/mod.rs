@@ -1,4 +1,9 @@
-//! The acts: each is authorised here, changes through `queue_core`, and leads to a page with a message.
+//! The acts: each is authorised here, changes through `queue_core`, is recorded in the audit, and leads to a
+//! page with a message.
+//!
+//! Modules stand in order: each uses only those below it.
+
+pub(crate) mod many;
 
 pub(crate) mod jobs;
 pub(crate) mod queues;
@@ -7,43 +12,72 @@ pub(crate) mod recurring;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use chrono::Utc;
+use queue_core::begin_read_committed;
+use queue_core::operations::audit::{Act, Actor, record};
 use serde::Deserialize;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::auth::Role;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::{NOTE_COOKIE, Note, Visit};
 
+/// The most characters of a reason that are kept.
+const WHY_MAX: usize = 500;
+
 /// What every form of an act carries.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(crate) struct Posted {
     #[serde(default)]
     token: String,
     #[serde(default)]
     back: String,
+    #[serde(default)]
+    why: String,
 }
 
-/// Returns whether the viewer may do this, and whether the form is one of our pages.
-fn allow(
+impl Posted {
+    /// Returns why somebody did it, if they said so.
+    fn why(&self) -> Option<String> {
+        let why = self.why.trim();
+        (!why.is_empty()).then(|| why.chars().take(WHY_MAX).collect())
+    }
+}
+
+/// An act that somebody wants to do.
+struct Wanted<'a> {
+    /// The word that begins a sentence, such as `Retrying`.
+    doing: &'a str,
+    /// The verb and its target, as the audit names them.
+    what: &'a str,
+    target: String,
+}
+
+/// Returns whether the viewer may do this, and whether the form is one of our pages. A refusal because of the
+/// role is recorded.
+async fn allow(
     site: &Site,
     visit: &Visit,
     headers: &HeaderMap,
     posted: &Posted,
-    doing: &str,
+    wanted: &Wanted<'_>,
 ) -> Result<(), Refusal> {
     if site.is_read_only {
         return Err(Refusal::read_only());
     }
     if !visit.may(Role::Operator, site) {
-        return Err(Refusal::needs(Role::Operator, doing, &visit.viewer));
+        let mut tx = begin(site).await?;
+        let refused = Act {
+            refused: true,
+            ..act(wanted, posted)
+        };
+        record(&mut tx, site.queue.schema(), &actor(visit), &refused).await?;
+        tx.commit().await?;
+        return Err(Refusal::needs(Role::Operator, wanted.doing, &visit.viewer));
     }
     let came_from = headers.get("sec-fetch-site");
     let is_foreign = came_from.is_some_and(|from| from != "same-origin");
-    let is_ours = site
-        .signer
-        .is_form_token(&visit.viewer.name, &posted.token, Utc::now());
-    if is_foreign || !is_ours {
+    if is_foreign || !visit.is_token(&posted.token) {
         return Err(Refusal::Form);
     }
     tracing::info!(
@@ -55,12 +89,45 @@ fn allow(
     Ok(())
 }
 
+fn actor(visit: &Visit) -> Actor {
+    Actor {
+        who: visit.viewer.name.clone(),
+        role: visit.viewer.role.as_str().to_owned(),
+    }
+}
+
+fn act(wanted: &Wanted<'_>, posted: &Posted) -> Act {
+    Act {
+        what: wanted.what.to_owned(),
+        target: wanted.target.clone(),
+        why: posted.why(),
+        ..Act::default()
+    }
+}
+
+/// Begins the transaction of an act.
+async fn begin(site: &Site) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    begin_read_committed(site.queue.pool()).await
+}
+
+/// Records an act in its transaction.
+async fn audit(
+    conn: &mut PgConnection,
+    site: &Site,
+    visit: &Visit,
+    wanted: &Wanted<'_>,
+    posted: &Posted,
+) -> Result<(), sqlx::Error> {
+    let act = act(wanted, posted);
+    record(conn, site.queue.schema(), &actor(visit), &act).await
+}
+
 /// Leads back to the page of the form, or to `otherwise`, with a message.
-fn done(site: &Site, visit: &Visit, posted: &Posted, otherwise: String, note: &Note) -> Response {
+fn done(visit: &Visit, posted: &Posted, otherwise: String, note: &Note) -> Response {
     let back = visit.links.inside(&posted.back).unwrap_or(otherwise);
     let cookie = format!(
         "{NOTE_COOKIE}={}; Path={}; Max-Age=60; HttpOnly; SameSite=Strict",
-        note.signed(site, &visit.viewer),
+        note.signed(visit),
         visit.links.root()
     );
     let headers = AppendHeaders([(SET_COOKIE, cookie), (header::LOCATION, back)]);

@@ -6,10 +6,9 @@ use axum::Extension;
 use axum::extract::{Form, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use queue_core::begin;
-use queue_core::operations::queues::{QueueError, pause, resume};
+use queue_core::operations::queues::{QueueError, pause_because, resume};
 
-use super::{Posted, allow, done};
+use super::{Posted, Wanted, allow, audit, begin, done};
 use crate::html::pictured;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -27,17 +26,17 @@ pub(crate) async fn act(
         "resume" => false,
         _ => return Err(Refusal::NoMethod),
     };
-    allow(
-        &site,
-        &visit,
-        &headers,
-        &posted,
-        if pauses { "Pausing" } else { "Resuming" },
-    )?;
+    let wanted = Wanted {
+        doing: if pauses { "Pausing" } else { "Resuming" },
+        what: &verb,
+        target: format!("queues/{name}"),
+    };
+    allow(&site, &visit, &headers, &posted, &wanted).await?;
     let schema = site.queue.schema();
-    let mut tx = begin(site.queue.pool()).await?;
+    let mut tx = begin(&site).await?;
+    let (who, why) = (Some(visit.viewer.name.as_str()), posted.why());
     let changed = match pauses {
-        true => pause(&mut tx, schema, &name).await,
+        true => pause_because(&mut tx, schema, &name, who, why.as_deref()).await,
         false => resume(&mut tx, schema, &name).await,
     };
     let changed = match changed {
@@ -45,6 +44,9 @@ pub(crate) async fn act(
         Err(QueueError::Database(error)) => return Err(error.into()),
         Err(_) => return Err(Refusal::NoThing(format!("queue {}", pictured(&name)))),
     };
+    if changed {
+        audit(&mut tx, &site, &visit, &wanted, &posted).await?;
+    }
     tx.commit().await?;
     let note = match (pauses, changed) {
         (true, true) => Note::well(format!("Paused {name}: no more of its jobs start.")),
@@ -53,7 +55,6 @@ pub(crate) async fn act(
         (false, false) => Note::warning(format!("{name} was not paused.")),
     };
     Ok(done(
-        &site,
         &visit,
         &posted,
         visit.links.one("queues", &name),

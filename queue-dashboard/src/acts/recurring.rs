@@ -6,10 +6,9 @@ use axum::Extension;
 use axum::extract::{Form, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use queue_core::begin;
 use queue_core::recurring::{RecurringError, pause, resume, run};
 
-use super::{Posted, allow, done};
+use super::{Posted, Wanted, allow, audit, begin, done};
 use crate::html::pictured;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -28,9 +27,14 @@ pub(crate) async fn act(
         "resume" => "Resuming",
         _ => return Err(Refusal::NoMethod),
     };
-    allow(&site, &visit, &headers, &posted, doing)?;
+    let wanted = Wanted {
+        doing,
+        what: &verb,
+        target: format!("recurring/{name}"),
+    };
+    allow(&site, &visit, &headers, &posted, &wanted).await?;
     let schema = site.queue.schema();
-    let mut tx = begin(site.queue.pool()).await?;
+    let mut tx = begin(&site).await?;
     let changed = match verb.as_str() {
         "run" => run(&mut tx, schema, &name, &site.kinds)
             .await
@@ -50,6 +54,9 @@ pub(crate) async fn act(
     };
     let note = match changed {
         Ok(note) => {
+            if note.is_well {
+                audit(&mut tx, &site, &visit, &wanted, &posted).await?;
+            }
             tx.commit().await?;
             note
         }
@@ -63,7 +70,6 @@ pub(crate) async fn act(
         Err(refused) => Note::warning(format!("{refused}.")),
     };
     Ok(done(
-        &site,
         &visit,
         &posted,
         visit.links.one("recurring", &name),

@@ -46,11 +46,22 @@ pub(crate) enum Closed {
     TooMany,
 }
 
+impl Closed {
+    fn wrong(left: u32) -> Self {
+        match left {
+            0 => Self::TooMany,
+            left => Self::Wrong { left },
+        }
+    }
+}
+
 /// The gate in front of all pages.
 #[derive(Default)]
 pub(crate) struct Gate {
     pub(crate) check: Option<Check>,
     pub(crate) credentials: Option<Credentials>,
+    /// The digest of the token of programs.
+    pub(crate) token: Option<[u8; 32]>,
     pub(crate) role: Option<Role>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     attempts: Attempts,
@@ -70,11 +81,18 @@ impl Gate {
 
     /// Returns the viewer, or why the request is refused.
     pub(crate) async fn admit(&self, parts: &Parts) -> Result<Viewer, Closed> {
+        if let (Some(token), Some(given)) = (&self.token, bearer(&parts.headers)) {
+            return self.admit_program(parts, token, given);
+        }
         if let Some(check) = &self.check {
             return check(parts.clone()).await.ok_or(Closed::ToThem);
         }
         let Some(credentials) = &self.credentials else {
-            return Err(Closed::ToAll);
+            return Err(if self.token.is_some() {
+                Closed::Unasked
+            } else {
+                Closed::ToAll
+            });
         };
         let Some((user, password)) = basic(&parts.headers) else {
             return Err(Closed::Unasked);
@@ -88,10 +106,24 @@ impl Gate {
             let role = self.role.unwrap_or(Role::Admin);
             return Ok(Viewer::new(credentials.user.clone(), role));
         }
-        match left {
-            0 => Err(Closed::TooMany),
-            left => Err(Closed::Wrong { left }),
+        Err(Closed::wrong(left))
+    }
+
+    /// Admits a program that has the token.
+    fn admit_program(
+        &self,
+        parts: &Parts,
+        token: &[u8; 32],
+        given: &str,
+    ) -> Result<Viewer, Closed> {
+        let (address, now) = (self.address(parts), Instant::now());
+        let left = self.attempts.begin(address, now).ok_or(Closed::TooMany)?;
+        let digest: [u8; 32] = Sha256::digest(given).into();
+        if digest.ct_eq(token).into() {
+            self.attempts.was_right(address);
+            return Ok(Viewer::new("token", Role::Viewer));
         }
+        Err(Closed::wrong(left))
     }
 
     async fn are_right(&self, credentials: &Credentials, user: String, password: String) -> bool {
@@ -144,6 +176,15 @@ impl Gate {
             .find(|address| !is_trusted(address))
             .or(Some(peer))
     }
+}
+
+/// Reads the token of a program.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 /// Reads user and password from the header of HTTP basic.

@@ -62,16 +62,6 @@ impl Credentials {
         };
         user & password
     }
-
-    /// Returns bytes that only those know who know the password or its hash.
-    pub(crate) fn secret(&self) -> Vec<u8> {
-        let mut hash = Sha256::new();
-        hash.update(b"queue dashboard\0");
-        hash.update(self.user.as_bytes());
-        hash.update(b"\0");
-        hash.update(self.password.as_bytes());
-        hash.finalize().to_vec()
-    }
 }
 
 /// Compares digests, so that the time reveals nothing about the secret, not even its length.

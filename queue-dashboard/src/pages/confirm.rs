@@ -27,6 +27,8 @@ struct Confirm {
     action: String,
     button: String,
     is_danger: bool,
+    /// Whether it asks why.
+    asks_why: bool,
     back: String,
 }
 
@@ -72,6 +74,7 @@ pub(crate) async fn job(
         action: format!("{}/{verb}", visit.links.job(id)),
         button: format!("{name} job {id}{anyway}"),
         is_danger: action != JobAction::RunAnyway,
+        asks_why: true,
         back: visit.links.job(id),
     })
 }
@@ -141,11 +144,12 @@ pub(crate) async fn pause(
         action: format!("{href}/pause"),
         button: format!("Pause {name}"),
         is_danger: false,
+        asks_why: true,
         back: href,
     })
 }
 
-fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
+pub(super) fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
     match visit.may(Role::Operator, site) {
         true => Ok(()),
         false if site.is_read_only => Err(Refusal::read_only()),

@@ -12,7 +12,7 @@ use queue_core::inspect::stats;
 
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured};
-use crate::links::Links;
+use crate::links::{Links, query};
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
 use crate::visit::Visit;
@@ -20,7 +20,7 @@ use crate::words::{count, counted, grouped};
 
 /// How many of the newest failed jobs are grouped by their cause.
 pub(super) const CAUSES_OF_JOBS: u32 = 5_000;
-const CAUSES: u32 = 100;
+pub(super) const CAUSES: u32 = 100;
 
 #[derive(Template)]
 #[template(path = "failures.html")]
@@ -33,8 +33,12 @@ struct Failures {
 /// Failed jobs with one cause.
 pub(super) struct CauseRow {
     pub(super) kind: String,
+    /// The error without what differs from job to job.
     pub(super) error: String,
     pub(super) href: String,
+    pub(super) jobs_href: String,
+    pub(super) retry_href: String,
+    pub(super) discard_href: String,
     pub(super) count: String,
     pub(super) first: Html,
     pub(super) last: Html,
@@ -49,15 +53,18 @@ impl CauseRow {
         links: &Links,
         now: DateTime<Utc>,
     ) -> Self {
-        let error = cause.error.as_deref().unwrap_or_default();
-        let shown = site.redaction.error(&cause.kind, error);
-        let mut filters = vec![("state", "failed"), ("kind", cause.kind.as_str())];
-        // A redacted error cannot be searched for: the address would show it.
-        if shown == error && !error.is_empty() {
-            filters.push(("error", error));
-        }
+        let shown = site.redaction.error(&cause.kind, &cause.cause);
+        let filters = [("state", "failed"), ("kind", cause.kind.as_str())];
+        let print = cause.fingerprint.as_str();
+        let many = |verb: &str| {
+            let query = query(&[&filters[..], &[("cause", print)]].concat());
+            links.to(&format!("/jobs/{verb}?{query}"))
+        };
         Self {
-            href: links.jobs(&filters),
+            href: format!("{}/{print}", links.one("failures", &cause.kind)),
+            jobs_href: links.jobs(&filters),
+            retry_href: many("retry"),
+            discard_href: many("discard"),
             error: pictured(&shown),
             kind: pictured(&cause.kind),
             count: grouped(cause.count.unsigned_abs()),

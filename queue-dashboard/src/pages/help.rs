@@ -28,7 +28,7 @@ struct Help {
     version: &'static str,
 }
 
-const KEYS: [(&str, &str); 14] = [
+const KEYS: [(&str, &str); 18] = [
     ("?", "this page"),
     ("g o", "Overview"),
     ("g j", "Jobs"),
@@ -37,9 +37,13 @@ const KEYS: [(&str, &str); 14] = [
     ("g l", "Limits"),
     ("g r", "Recurring"),
     ("g p", "Processes"),
+    ("g a", "Audit"),
     ("/", "search"),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),
+    ("x", "choose the row"),
+    ("r", "retry what is chosen"),
+    ("d", "discard what is chosen"),
     ("[ ]", "newer and older"),
     ("h", "hold the page, or go on"),
     (".", "reload"),

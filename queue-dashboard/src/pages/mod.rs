@@ -2,15 +2,20 @@
 //!
 //! Modules stand in order: each uses only those below it.
 
-pub(crate) mod confirm;
+pub(crate) mod audit;
+pub(crate) mod cause;
 pub(crate) mod help;
 pub(crate) mod job;
+pub(crate) mod many;
+
+pub(crate) mod confirm;
 pub(crate) mod jobs;
 pub(crate) mod limits;
 pub(crate) mod overview;
 pub(crate) mod recurring;
 
 pub(crate) mod failures;
+pub(crate) mod operation;
 pub(crate) mod queues;
 
 pub(crate) mod processes;

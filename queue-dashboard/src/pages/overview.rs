@@ -47,9 +47,9 @@ struct Overview {
 struct FindingRow {
     class: &'static str,
     icon: Html,
-    what: String,
-    why: String,
-    next: String,
+    what: Html,
+    why: Html,
+    next: Html,
     act: Option<(&'static str, String)>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn show(
         queues: queues
             .iter()
             .take(QUEUES)
-            .map(|queue| QueueRow::new(queue, links))
+            .map(|queue| QueueRow::new(queue, links, signs.now))
             .collect(),
         causes: causes
             .iter()
@@ -144,9 +144,9 @@ impl FindingRow {
         Self {
             class: if is_error { "is-error" } else { "is-warning" },
             icon: icon(if is_error { "failed" } else { "warning" }),
-            what: capitalized(&finding.what),
-            why: capitalized(&finding.why),
-            next: capitalized(&finding.next),
+            what: with_code(&capitalized(&finding.what)),
+            why: with_code(&capitalized(&finding.why)),
+            next: with_code(&capitalized(&finding.next)),
             act: act(finding.check).map(|(name, path)| (name, links.to(path))),
         }
     }
@@ -164,6 +164,15 @@ fn act(check: &str) -> Option<(&'static str, &'static str)> {
         _ if about("overdue") => Some(("See jobs", "/jobs?state=scheduled")),
         _ => None,
     }
+}
+
+/// Shows what stands between backticks as code.
+fn with_code(text: &str) -> Html {
+    let parts = text.split('`').enumerate();
+    parts.fold(Html::new(), |html, (position, part)| match position % 2 {
+        0 => html.text(part),
+        _ => html.raw("<code>").text(part).raw("</code>"),
+    })
 }
 
 fn capitalized(text: &str) -> String {

@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::check_queue;
+use queue_core::inspect::QueueSummary;
 use queue_core::inspect::processes::{self, ProcessSummary};
-use queue_core::inspect::{QueueSummary, queues};
+use queue_core::inspect::queues::{self, Pause};
 
 use super::processes::{ProcessRow, is_alive, serves};
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, ago, badge, user};
+use crate::html::{Html, ago, badge, exact_minute, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -40,7 +41,6 @@ struct One {
     frame: Frame,
     answer: Html,
     row: QueueRow,
-    paused: Option<Html>,
     processes: Vec<ProcessRow>,
 }
 
@@ -50,6 +50,8 @@ pub(super) struct QueueRow {
     pub(super) href: String,
     pub(super) badge: Html,
     pub(super) is_paused: bool,
+    /// Why it stands still.
+    pub(super) under: Html,
     pub(super) oldest: String,
     pub(super) oldest_class: &'static str,
     pub(super) ready: (String, String),
@@ -62,7 +64,7 @@ pub(super) struct QueueRow {
 }
 
 impl QueueRow {
-    pub(super) fn new(queue: &QueueSummary, links: &Links) -> Self {
+    pub(super) fn new(queue: &QueueSummary, links: &Links, now: DateTime<Utc>) -> Self {
         let name = queue.name.as_str();
         let number = |state: &str, count: i64| {
             let href = links.jobs(&[("state", state), ("queue", name)]);
@@ -81,6 +83,10 @@ impl QueueRow {
                 _ => Html::new(),
             },
             is_paused,
+            under: queue
+                .pause()
+                .map(|pause| paused(&pause, now))
+                .unwrap_or_default(),
             oldest: queue.latency_seconds.map(brief).unwrap_or_default(),
             oldest_class: if is_late { "bad" } else { "" },
             ready: number("ready", queue.ready),
@@ -111,7 +117,7 @@ pub(crate) async fn list(
     Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
-    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
     let mut queues = queues::list(&mut tx, site.queue.schema()).await?;
     order(&mut queues);
     page(&Queues {
@@ -121,7 +127,7 @@ pub(crate) async fn list(
         rows: queues
             .iter()
             .take(SHOWN_MAX)
-            .map(|queue| QueueRow::new(queue, &visit.links))
+            .map(|queue| QueueRow::new(queue, &visit.links, signs.now))
             .collect(),
     })
 }
@@ -185,9 +191,8 @@ pub(crate) async fn one(
         .collect();
     page(&One {
         frame,
-        answer: one_answer(&queue, &serving, &site),
-        row: QueueRow::new(&queue, &visit.links),
-        paused: queue.paused_at.map(|at| since(at, signs.now)),
+        answer: one_answer(&queue, &serving, &site, signs.now),
+        row: QueueRow::new(&queue, &visit.links, signs.now),
         processes: serving
             .into_iter()
             .map(|process| ProcessRow::new(process, &site, &visit.links, signs.now))
@@ -195,20 +200,49 @@ pub(crate) async fn one(
     })
 }
 
-fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> Html {
-    Html::new().text("paused ").html(&ago(at, now))
+/// Returns since when a queue is paused, by whom and why: `Paused by mira 2h ago: “maintenance”`.
+fn paused(pause: &Pause, now: DateTime<Utc>) -> Html {
+    let mut html = Html::new().text("Paused ");
+    if let Some(by) = &pause.by {
+        html = html.text("by ").user(by).text(" ");
+    }
+    html = html.html(&ago(pause.at, now));
+    match &pause.why {
+        Some(why) => html.text(": “").user(why).text("”"),
+        None => html,
+    }
 }
 
-fn one_answer(queue: &QueueSummary, serving: &[&ProcessSummary], site: &Site) -> Html {
+/// Returns by whom and why a queue is paused, as the rest of a sentence: ` by mira: “maintenance”`.
+pub(crate) fn by_and_why(pause: &Pause) -> Html {
+    let mut html = Html::new();
+    if let Some(by) = &pause.by {
+        html = html.text(" by ").user(by);
+    }
+    match &pause.why {
+        Some(why) => html.text(": “").user(why).text("”"),
+        None => html,
+    }
+}
+
+fn one_answer(
+    queue: &QueueSummary,
+    serving: &[&ProcessSummary],
+    site: &Site,
+    now: DateTime<Utc>,
+) -> Html {
     let alive = serving
         .iter()
         .filter(|process| is_alive(process, site))
         .count();
     let ready = counted(queue.ready.unsigned_abs(), "job is ready", "jobs are ready");
-    match (queue.paused_at, alive) {
-        (Some(_), _) => Html::new()
-            .strong("It is paused.")
-            .text(format!(" {ready}, and none starts until it is resumed.")),
+    match (queue.pause(), alive) {
+        (Some(pause), _) => Html::new()
+            .strong("It is paused")
+            .text(" since ")
+            .html(&exact_minute(pause.at, now))
+            .html(&by_and_why(&pause))
+            .text(format!(". {ready}, and none starts until it is resumed.")),
         (None, 0) if queue.ready > 0 => Html::new()
             .strong("No living process serves it.")
             .text(format!(" {ready}, and none starts.")),

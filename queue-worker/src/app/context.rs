@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use queue_core::inspect::BatchSummary;
+use queue_core::inspect::batches::called_by;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
-use queue_core::{JobId, Queue};
-use sqlx::PgConnection;
+use queue_core::{BatchId, Context, JobId, Queue};
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{RunSteps, StepService};
@@ -76,6 +78,7 @@ pub struct Cx<S> {
 /// What a [`Cx`] gives access to.
 pub(crate) struct RunContext<S> {
     pub(crate) state: Arc<S>,
+    pub(crate) context: Arc<Context>,
     pub(crate) queue: Queue,
     pub(crate) process: ProcessId,
     /// The right to end the run. A context that a test has made has none.
@@ -97,6 +100,9 @@ pub enum CompleteError {
     /// to another. Roll the transaction back.
     #[error("job {0} was taken from this run: roll the transaction back")]
     Lost(JobId),
+    /// The run has ended at a step, so that the job is not done. Roll the transaction back.
+    #[error("job {0} is interrupted or sleeps, and goes on later: roll the transaction back")]
+    Paused(JobId),
     /// The database failed.
     #[error("could not complete the job in the transaction")]
     Database(#[from] sqlx::Error),
@@ -121,9 +127,37 @@ impl<S> Cx<S> {
         &self.inner.attempt
     }
 
+    /// Returns where the job comes from. Jobs that it enqueues inherit that.
+    pub fn context(&self) -> &Context {
+        &self.inner.context
+    }
+
+    /// Returns the batch of the job. Until the job has ended, it can add jobs to it.
+    pub fn batch(&self) -> Option<BatchId> {
+        self.inner.claim?.batch()
+    }
+
+    /// Returns the batch whose end has started the job, if it is a callback, with its counts.
+    ///
+    /// # Errors
+    /// Returns the error of the pool or the server.
+    pub async fn called_by(&self) -> Result<Option<BatchSummary>, sqlx::Error> {
+        let mut conn = self.inner.queue.pool().acquire().await?;
+        called_by(&mut conn, self.inner.queue.schema(), self.job_id()).await
+    }
+
     /// Returns the queue, to enqueue further jobs.
     pub fn queue(&self) -> &Queue {
         &self.inner.queue
+    }
+
+    /// Begins a transaction on the pool of the queue, for the tenant of the job if
+    /// [`Queue::tenant_setting`] was called.
+    ///
+    /// # Errors
+    /// Returns the error of the pool or the server.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.inner.queue.begin_for(&self.inner.context).await
     }
 
     /// Returns the token that is cancelled when the job should stop: because it was cancelled, ran
@@ -150,13 +184,20 @@ impl<S> Cx<S> {
     ///
     /// # Errors
     /// Returns [`CompleteError::Lost`] when the job no longer belongs to this run: the transaction
-    /// must then be rolled back. Returns [`CompleteError::Database`] also if the database does not answer
+    /// must then be rolled back. Returns [`CompleteError::Paused`] when a step has ended the run. Returns [`CompleteError::Database`] also if the database does not answer
     /// within 10 seconds.
     pub async fn complete_in(&self, tx: &mut PgConnection) -> Result<(), CompleteError> {
         let inner = &*self.inner;
         let Some(claim) = inner.claim else {
             return Err(CompleteError::Lost(self.job_id()));
         };
+        if inner.steps.pause.get().is_some() {
+            return Err(CompleteError::Paused(self.job_id()));
+        }
+        // Once the job is finished, nothing can be written for this run.
+        if let Err(error) = self.flush().await {
+            tracing::warn!(%error, "could not write the progress of the job");
+        }
         let runs = [Run {
             claim,
             ran: inner.started.elapsed(),

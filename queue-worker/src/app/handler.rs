@@ -1,20 +1,22 @@
 //! Type-erased handlers: how the runs of each kind are started.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use queue_core::decode_args;
 use queue_core::transitions::Ending;
+use queue_core::{Context, decode_args};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::Cx;
-use super::panics;
-use super::perform::{Next, Perform, PerformBlocking, Policy};
+use super::checkpoints::Pause;
+use super::context::{Attempt, Cx};
+use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
 use super::run_error::RunError;
+use super::{log_lines, panics};
 
 /// A run under way. Dropping it stops the run where that is possible.
 pub type Work = BoxFuture<'static, Result<(), RunError>>;
@@ -42,7 +44,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
             let work = async move {
                 let _slot = slot;
                 let result = job.perform(cx.clone()).await;
-                result.map_err(|error| RunError::of(J::on_error(&error, cx.attempt()), error))
+                result_of(&cx, result, J::on_error)
             };
             Ok(work.boxed())
         };
@@ -50,6 +52,9 @@ impl<S: Send + Sync + 'static> Handler<S> {
             policy: Policy {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
+                strict_steps: J::strict_steps(),
+                keeps_log: J::keeps_log(),
+                resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
         }
@@ -61,9 +66,8 @@ impl<S: Send + Sync + 'static> Handler<S> {
             let job: J = decode(args, |error| J::on_undecodable(error, cx.attempt()))?;
             let work = move || {
                 let _slot = slot;
-                let attempt = cx.attempt().clone();
-                let result = panics::catch(|| job.perform(cx))?;
-                result.map_err(|error| RunError::of(J::on_error(&error, &attempt), error))
+                let result = panics::catch(|| job.perform(cx.clone()))?;
+                result_of(&cx, result, J::on_error)
             };
             Ok(on_a_thread(work).boxed())
         };
@@ -71,6 +75,9 @@ impl<S: Send + Sync + 'static> Handler<S> {
             policy: Policy {
                 backoff: J::backoff(),
                 timeout: J::timeout(),
+                strict_steps: J::strict_steps(),
+                keeps_log: J::keeps_log(),
+                resumptions_max: J::resumptions_max(),
             },
             start: Box::new(start),
         }
@@ -96,13 +103,39 @@ impl<S: Send + Sync + 'static> Handler<S> {
     }
 }
 
+/// Returns how a run ended, for what the application does around it. A run that ended at a step has no error,
+/// unless the step failed and is tried again.
+fn result_of<S, E: Debug + Into<BoxError>>(
+    cx: &Cx<S>,
+    result: Result<(), E>,
+    on_error: impl FnOnce(&E, &Attempt) -> Next,
+) -> Result<(), RunError> {
+    match result {
+        Err(error) if let Some(Pause::Failed(wait)) = cx.pause() => {
+            Err(RunError::of(Next::RetryAfter(wait), error))
+        }
+        Err(_pause) if cx.is_paused() => Ok(()),
+        Err(error) => Err(RunError::of(on_error(&error, cx.attempt()), error)),
+        Ok(()) => {
+            if cx.is_paused() {
+                tracing::warn!(
+                    "the job returned `Ok` although a step had ended its run: it goes on at that step",
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
 /// Runs work on a thread of its own. Work that is dropped before a thread is free for it never
 /// begins, because its attempt is over; what has begun cannot be stopped.
 async fn on_a_thread(
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<(), RunError> {
     let span = tracing::Span::current();
-    let work = move || span.in_scope(work);
+    let context = Context::current();
+    let work = move || context.sync_scope(|| span.in_scope(work));
+    let work = log_lines::on_another_thread(work);
     match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
         Ok(result) => result,
         Err(_shutting_down) => Err(RunError::new(

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use queue_core::transitions::Became;
-use queue_core::{JobId, Outcome};
+use queue_core::{Context, JobId, Outcome};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -23,6 +23,8 @@ pub struct JobEvent<'a> {
     pub queue: &'a str,
     /// Its labels.
     pub tags: &'a [String],
+    /// Where it comes from. That may be personal data.
+    pub context: &'a Context,
     /// Its arguments, as JSON. They may hold personal data.
     pub args: &'a RawValue,
     /// The number of its last run, or 0 if it never ran.

@@ -21,12 +21,23 @@ pub(crate) mod run_error;
 
 pub(crate) mod perform;
 
+pub(crate) mod children;
+pub(crate) mod cursor;
+pub(crate) mod waits;
+
 pub(crate) mod steps;
+
+pub(crate) mod step;
+pub(crate) mod step_error;
 
 pub(crate) mod backoff;
 pub(crate) mod context;
 
 pub(crate) mod checkpoints;
+
+pub(crate) mod unwritten;
+
+pub(crate) mod log_lines;
 
 /// The kinds of jobs that an application can run, and the state they share.
 ///
@@ -163,7 +174,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Does something around each run of a job: gives it a transaction, a tenant or a span, or measures
     /// it. The function gets the context and the work, and awaits the work. What it returns is how the
     /// run ended, and the timeout of the job covers all of it. The function that was added first is the
-    /// outermost. Arguments that do not fit their type are an error before it.
+    /// outermost. Arguments that do not fit their type are an error before it. Work that ended at a step,
+    /// because the job was interrupted or sleeps, ends with `Ok`; see [`Cx::is_paused`].
     ///
     /// A job that blocks runs on a thread of its own, which does not see task-local values.
     ///
@@ -266,8 +278,9 @@ impl<S> App<S> {
         }
     }
 
-    /// Returns the kinds and their types, for recurring jobs.
-    pub(crate) fn known_kinds(&self) -> Kinds {
+    /// Returns the kinds and their types, for a scheduler or a dashboard that enqueues recurring jobs by hand:
+    /// the jobs follow the limits and the unique keys of their types.
+    pub fn known_kinds(&self) -> Kinds {
         Kinds {
             known: Some(self.kinds()),
             types: self.types.clone(),

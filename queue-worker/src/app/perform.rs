@@ -103,6 +103,25 @@ pub trait Perform<S>: Job {
     fn timeout() -> Option<Duration> {
         None
     }
+
+    /// Returns whether the steps of a job must come in the same order in each of its attempts, each with a
+    /// name of its own. Steps that were added, renamed, removed or moved by a deploy are then an error of the
+    /// jobs under way. Unless overridden they are not, and steps are known by their names alone.
+    fn strict_steps() -> bool {
+        false
+    }
+
+    /// Returns whether the last lines that a run logs are kept for `queue jobs show` and the dashboard. Unless
+    /// overridden they are not, if the process does not keep those of all kinds (`process.keep_logs`).
+    fn keeps_log() -> bool {
+        false
+    }
+
+    /// Returns how often a job may be interrupted because its process stops. Once more, and it fails. Unless
+    /// overridden there is no limit.
+    fn resumptions_max() -> Option<u32> {
+        None
+    }
 }
 
 /// How the work of a job is done if it blocks its thread: heavy computation, synchronous I/O.
@@ -143,11 +162,33 @@ pub trait PerformBlocking<S>: Job {
     fn timeout() -> Option<Duration> {
         None
     }
+
+    /// Returns whether the steps of a job must come in the same order in each of its attempts, each with a
+    /// name of its own. Steps that were added, renamed, removed or moved by a deploy are then an error of the
+    /// jobs under way. Unless overridden they are not, and steps are known by their names alone.
+    fn strict_steps() -> bool {
+        false
+    }
+
+    /// Returns whether the last lines that a run logs are kept for `queue jobs show` and the dashboard. Unless
+    /// overridden they are not, if the process does not keep those of all kinds (`process.keep_logs`).
+    fn keeps_log() -> bool {
+        false
+    }
+
+    /// Returns how often a job may be interrupted because its process stops. Once more, and it fails. Unless
+    /// overridden there is no limit.
+    fn resumptions_max() -> Option<u32> {
+        None
+    }
 }
 
-/// The backoff and the timeout of one kind.
+/// The rules of one kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) strict_steps: bool,
+    pub(crate) keeps_log: bool,
+    pub(crate) resumptions_max: Option<u32>,
 }

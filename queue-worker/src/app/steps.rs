@@ -3,71 +3,22 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use queue_core::steps::{FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record};
-use queue_core::{InvalidName, JobId, begin, check_step};
+use chrono::{DateTime, Utc};
+use queue_core::check_step;
+use queue_core::steps::{
+    FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record, time_until,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 use tokio::sync::oneshot;
 
-use super::checkpoints::{Checkpoint, Pause, Turn};
+use super::checkpoints::{Checkpoint, Kept, Pause, Stored, Turn};
 use super::context::Cx;
+use super::step::Step;
+use super::step_error::StepError;
 
-/// Why a step did not give a result, besides the error of its own work. Return it from the job.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// The job should stop. Once it returns, it runs again and goes on at this step, which costs no
-    /// attempt. A job that was asked to cancel is cancelled.
-    #[error("interrupted before the step `{0}`")]
-    Interrupted(String),
-    /// The job sleeps. Once it returns, its slot is free until the sleep is over.
-    #[error("asleep in the step `{0}`")]
-    Asleep(String),
-    /// The job no longer belongs to this run: its process was declared dead, and the job was given to
-    /// another. The step is not recorded.
-    #[error("job {0} was taken from this run: its steps are no longer recorded")]
-    Lost(JobId),
-    /// The transaction of the step had been committed before, although the answer was lost. It was not
-    /// committed again. The next run of the job finds the result.
-    #[error("the step `{0}` had been committed before: the next attempt goes on after it")]
-    AlreadyCommitted(String),
-    /// The name is not valid.
-    #[error(transparent)]
-    Name(#[from] InvalidName),
-    /// The result is larger than 256 KiB as JSON.
-    #[error(
-        "the result of the step `{name}` has {bytes} bytes as JSON, the most is {RESULT_BYTES_MAX}: \
-         keep it elsewhere, and return a reference to it"
-    )]
-    TooLarge {
-        /// The step.
-        name: String,
-        /// The size of its result.
-        bytes: usize,
-    },
-    /// The result could not be written as JSON.
-    #[error("could not write the result of the step `{name}` as JSON")]
-    Encode {
-        /// The step.
-        name: String,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// The result of an earlier run does not fit the type that this program expects.
-    #[error("the recorded result of the step `{name}` does not fit its type")]
-    Decode {
-        /// The step.
-        name: String,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// The database failed.
-    #[error("could not read or record steps")]
-    Database(#[from] sqlx::Error),
-}
-
-impl<S: Send + Sync + 'static> Cx<S> {
+impl<S> Cx<S> {
     /// Does a part of the job, and records its result. If an earlier run of the job has finished the step,
     /// its result is returned instead.
     ///
@@ -79,25 +30,34 @@ impl<S: Send + Sync + 'static> Cx<S> {
     /// Code outside of steps is repeated by each run. What decides which steps run must come from the job's
     /// arguments or from earlier steps.
     ///
+    /// A [`Step`] instead of a name has tries of its own, or a run of its own.
+    ///
     /// # Errors
     /// Returns the error of the work, or a [`StepError`]. The job should return it at once.
-    pub async fn step<T, E>(
+    pub async fn step<'a, T, E>(
         &self,
-        name: &str,
+        step: impl Into<Step<'a>>,
         work: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<StepError>,
     {
-        let turn = match self.begin_work(name).await? {
+        let step = step.into();
+        let turn = match self.begin_work(&step).await? {
             ControlFlow::Break(recorded) => return Ok(recorded),
             ControlFlow::Continue(turn) => turn,
         };
-        let value = work().await?;
-        let result = encode(name, &value)?;
-        self.record(name, &turn, result).await?;
-        turn.finish();
+        let value = match work().await {
+            Ok(value) => value,
+            Err(error) => {
+                self.note_failure(&step, &turn).await?;
+                return Err(error);
+            }
+        };
+        let result = encode(step.name, &value)?;
+        self.record(step.name, turn.occurrence, result).await?;
+        turn.finish_work(step.is_isolated);
         Ok(value)
     }
 
@@ -109,26 +69,34 @@ impl<S: Send + Sync + 'static> Cx<S> {
     ///
     /// # Errors
     /// Returns the error of the work, or a [`StepError`]. The job should return it at once.
-    pub async fn step_tx<T, E>(
+    pub async fn step_tx<'a, T, E>(
         &self,
-        name: &str,
+        step: impl Into<Step<'a>>,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<StepError>,
     {
-        let turn = match self.begin_work(name).await? {
+        let step = step.into();
+        let turn = match self.begin_work(&step).await? {
             ControlFlow::Break(recorded) => return Ok(recorded),
             ControlFlow::Continue(turn) => turn,
         };
-        let begun = begin(self.inner.queue.pool()).await;
+        let begun = self.begin().await;
         let mut tx = begun.map_err(StepError::Database)?;
-        let value = work(&mut tx).await?;
-        let result = encode(name, &value)?;
-        self.record_in(&mut tx, name, &turn, result).await?;
+        let value = match work(&mut tx).await {
+            Ok(value) => value,
+            Err(error) => {
+                drop(tx);
+                self.note_failure(&step, &turn).await?;
+                return Err(error);
+            }
+        };
+        let result = encode(step.name, &value)?;
+        self.record_in(&mut tx, step.name, &turn, result).await?;
         tx.commit().await.map_err(StepError::Database)?;
-        turn.finish();
+        turn.finish_work(step.is_isolated);
         Ok(value)
     }
 
@@ -140,7 +108,7 @@ impl<S: Send + Sync + 'static> Cx<S> {
     /// return it at once.
     pub async fn sleep(&self, name: &str, time: Duration) -> Result<(), StepError> {
         let turn = self.begin_step(name).await?;
-        let left = match self.stored(name, &turn) {
+        let left = match self.stored(name, turn.occurrence) {
             Some(_) if self.inner.steps_shared.is_sleep_short => Duration::ZERO,
             Some(stored) => {
                 let whole = Duration::from_millis(decode(name, stored)?);
@@ -148,7 +116,8 @@ impl<S: Send + Sync + 'static> Cx<S> {
             }
             None => {
                 let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                self.record(name, &turn, millis.to_string()).await?;
+                let result = millis.to_string();
+                self.record(name, turn.occurrence, result).await?;
                 time
             }
         };
@@ -156,76 +125,215 @@ impl<S: Send + Sync + 'static> Cx<S> {
             turn.finish();
             return Ok(());
         }
-        let _first_wins = self.inner.steps.pause.set(Pause::Asleep(left));
+        self.pause_run(Pause::Asleep(left));
         Err(StepError::Asleep(name.to_owned()))
+    }
+
+    /// Sleeps until a time, like [`sleep`](Self::sleep).
+    ///
+    /// # Errors
+    /// Returns what [`sleep`](Self::sleep) returns.
+    pub async fn sleep_until(&self, name: &str, time: DateTime<Utc>) -> Result<(), StepError> {
+        let turn = self.begin_step(name).await?;
+        let time = match self.stored(name, turn.occurrence) {
+            Some(stored) => decode(name, stored)?,
+            None => {
+                let result = encode(name, &time)?;
+                self.record(name, turn.occurrence, result).await?;
+                time
+            }
+        };
+        let is_stored = self.stored(name, turn.occurrence).is_some();
+        let left = match self.inner.claim {
+            Some(_) if !(is_stored && self.inner.steps_shared.is_sleep_short) => {
+                let mut conn = self.inner.queue.pool().acquire().await?;
+                time_until(&mut conn, self.inner.queue.schema(), time).await?
+            }
+            _ => Duration::ZERO,
+        };
+        if left.is_zero() {
+            turn.finish();
+            return Ok(());
+        }
+        self.pause_run(Pause::Asleep(left));
+        Err(StepError::Asleep(name.to_owned()))
+    }
+
+    /// Returns whether a job takes the new way of a change that was deployed while it was under way: yes,
+    /// unless an earlier run had come further than here without asking. The answer is recorded, so that it
+    /// stays the same in all later runs of the job.
+    ///
+    /// ```
+    /// # use queue_worker::{BoxError, Cx, testing};
+    /// # async fn notify(cx: &Cx<()>) -> Result<(), BoxError> {
+    /// if cx.patched("by-mail").await? {
+    ///     cx.step("mail", async || Ok::<_, BoxError>(())).await?;
+    /// } else {
+    ///     cx.step("fax", async || Ok::<_, BoxError>(())).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # notify(&testing::cx(())).await.unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns a [`StepError`]. The job should return it at once.
+    pub async fn patched(&self, name: &str) -> Result<bool, StepError> {
+        check_step(name)?;
+        let key = format!("@patched/{name}");
+        let steps = &self.inner.steps;
+        if let Some(answer) = steps.place(&key) {
+            return Ok(answer == "true");
+        }
+        self.load_steps().await?;
+        let answer = match steps.stored.get().and_then(|stored| stored.get(&key, 1)) {
+            Some(stored) => stored.result.get() == "true",
+            None => {
+                let is_new = steps.all_taken();
+                self.record(&key, 1, is_new.to_string()).await?;
+                is_new
+            }
+        };
+        steps.set_place(&key, if answer { "true" } else { "false" });
+        Ok(answer)
+    }
+
+    /// Returns whether the run has ended at a step: the job is interrupted or sleeps, and goes on in another
+    /// run. Whatever this run returns now is ignored.
+    pub fn is_paused(&self) -> bool {
+        self.pause().is_some()
     }
 
     /// Returns why the run ends at the boundary of a step, if it does.
     pub(crate) fn pause(&self) -> Option<Pause> {
-        self.inner.steps.pause.get().copied()
+        self.inner.steps.pause.get().cloned()
     }
 
-    /// Counts the step, and reads what earlier runs have finished. A first attempt has no earlier runs.
-    async fn begin_step<'a>(&'a self, name: &'a str) -> Result<Turn<'a>, StepError> {
-        check_step(name)?;
-        let inner = &*self.inner;
-        if inner.claim.is_some() && inner.attempt.number > 1 {
-            let load = async || {
-                let mut conn = inner.queue.pool().acquire().await?;
-                load(&mut conn, inner.queue.schema(), inner.attempt.job_id).await
-            };
-            let by_name = |step: StoredStep| ((step.name.clone(), step.occurrence), step);
-            let loaded = async || Ok(load().await?.into_iter().map(by_name).collect());
-            let stored: Result<_, sqlx::Error> = inner.steps.stored.get_or_try_init(loaded).await;
-            stored?;
+    /// Ends the run here. The first reason stays the reason. A context that a test has made goes on.
+    pub(crate) fn pause_run(&self, pause: Pause) {
+        if self.inner.claim.is_some() {
+            let _first_wins = self.inner.steps.pause.set(pause);
         }
-        Ok(inner.steps.begin(name))
+    }
+
+    /// Reads the steps that earlier runs have finished. A first attempt has no earlier runs.
+    async fn load_steps(&self) -> Result<(), StepError> {
+        let inner = &*self.inner;
+        if inner.claim.is_none() || inner.attempt.number == 1 {
+            return Ok(());
+        }
+        let loaded = async || {
+            let mut conn = inner.queue.pool().acquire().await?;
+            let steps = load(&mut conn, inner.queue.schema(), inner.attempt.job_id).await?;
+            Ok::<_, sqlx::Error>(Stored::new(steps))
+        };
+        inner.steps.stored.get_or_try_init(loaded).await?;
+        Ok(())
+    }
+
+    /// Counts the step, and reads what earlier runs have finished.
+    pub(crate) async fn begin_step<'a>(&'a self, name: &'a str) -> Result<Turn<'a>, StepError> {
+        check_step(name)?;
+        if self.is_paused() {
+            return Err(StepError::Interrupted(name.to_owned()));
+        }
+        self.load_steps().await?;
+        let turn = self.inner.steps.begin(name);
+        if self.inner.steps.is_strict {
+            turn.check_strictly().map_err(StepError::Changed)?;
+        }
+        Ok(turn)
+    }
+
+    /// Checks that a run which did its work has come to all steps that earlier runs had finished.
+    pub(crate) async fn check_all_came(&self) -> Result<(), StepError> {
+        self.load_steps().await?;
+        self.inner
+            .steps
+            .check_all_came()
+            .map_err(StepError::Changed)
     }
 
     /// Begins a step that does a part of the job. Breaks with the result of an earlier run that has finished
     /// it.
     async fn begin_work<'a, T: DeserializeOwned>(
         &'a self,
-        name: &'a str,
+        step: &Step<'a>,
     ) -> Result<ControlFlow<T, Turn<'a>>, StepError> {
-        let turn = self.begin_step(name).await?;
-        if let Some(stored) = self.stored(name, &turn) {
-            let value = decode(name, stored)?;
+        let turn = self.begin_step(step.name).await?;
+        if let Some(stored) = self.stored(step.name, turn.occurrence) {
+            let value = decode(step.name, stored)?;
             turn.finish();
             return Ok(ControlFlow::Break(value));
         }
-        self.check_interruption(name)?;
+        self.check_interruption(step.name)?;
+        if self.inner.claim.is_some() && self.inner.steps.needs_own_run(step.is_isolated) {
+            self.pause_run(Pause::Isolated);
+            return Err(StepError::Interrupted(step.name.to_owned()));
+        }
         Ok(ControlFlow::Continue(turn))
     }
 
-    fn stored(&self, name: &str, turn: &Turn<'_>) -> Option<&StoredStep> {
+    /// Counts a failed try of a step that has tries of its own. Ends the run here if some are left.
+    async fn note_failure(&self, step: &Step<'_>, turn: &Turn<'_>) -> Result<(), StepError> {
+        let Some(tries) = step.tries.as_ref().filter(|_| !self.is_paused()) else {
+            return Ok(());
+        };
+        let key = format!("@failures/{}/{}", step.name, turn.occurrence);
+        let failures = self.counter(&key).await? + 1;
+        if failures < tries.max {
+            self.set_progress(&key, failures.to_string());
+            self.pause_run(Pause::Failed(tries.backoff.wait(failures)));
+        } else {
+            // The job's own policy decides. Its next attempt has all tries again.
+            self.set_progress(&key, "0".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stored(&self, name: &str, occurrence: i32) -> Option<&StoredStep> {
         let stored = self.inner.steps.stored.get()?;
-        stored.get(&(name.to_owned(), turn.occurrence))
+        stored.get(name, occurrence)
     }
 
     /// Ends the run here if the job or the process should stop.
-    fn check_interruption(&self, name: &str) -> Result<(), StepError> {
+    pub(crate) fn check_interruption(&self, name: &str) -> Result<(), StepError> {
         let inner = &*self.inner;
+        if self.is_paused() {
+            return Err(StepError::Interrupted(name.to_owned()));
+        }
         if inner.steps_shared.stop.is_asked() {
-            let _first_wins = inner.steps.pause.set(Pause::Interrupted);
-        } else if !inner.token.is_cancelled() {
+            self.pause_run(Pause::Interrupted);
+        } else if inner.token.is_cancelled() {
+            self.pause_run(Pause::Stopped);
+        } else {
             return Ok(());
         }
         Err(StepError::Interrupted(name.to_owned()))
     }
 
     /// Records a step together with those of other runs of the process.
-    async fn record(&self, name: &str, turn: &Turn<'_>, result: String) -> Result<(), StepError> {
-        let Some(step) = self.finished(name, turn, result) else {
-            return Ok(());
-        };
+    pub(crate) async fn record(
+        &self,
+        name: &str,
+        occurrence: i32,
+        result: String,
+    ) -> Result<(), StepError> {
+        match self.finished(name, occurrence, result) {
+            Some(step) => self.keep(step.into()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps something for later runs, recorded by the completer.
+    pub(crate) async fn keep(&self, kept: Kept) -> Result<(), StepError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self
-            .inner
-            .steps_shared
-            .checkpoints
-            .send(Checkpoint { step, answer });
-        let _answered_if_not = sent.await;
+        let answer = Some(answer);
+        let checkpoints = &self.inner.steps_shared.checkpoints;
+        let _answered_if_not = checkpoints.send(Checkpoint { kept, answer }).await;
         // The completer is gone only when the process has stopped, and gives its jobs back.
         let recorded = answered.await.unwrap_or(Ok(Recorded::Lost))?;
         match recorded {
@@ -242,7 +350,7 @@ impl<S: Send + Sync + 'static> Cx<S> {
         turn: &Turn<'_>,
         result: String,
     ) -> Result<(), StepError> {
-        let Some(step) = self.finished(name, turn, result) else {
+        let Some(step) = self.finished(name, turn.occurrence, result) else {
             return Ok(());
         };
         let inner = &*self.inner;
@@ -255,17 +363,17 @@ impl<S: Send + Sync + 'static> Cx<S> {
     }
 
     /// Returns the step to record. A context that a test has made records none.
-    fn finished(&self, name: &str, turn: &Turn<'_>, result: String) -> Option<FinishedStep> {
+    fn finished(&self, name: &str, occurrence: i32, result: String) -> Option<FinishedStep> {
         Some(FinishedStep {
             claim: self.inner.claim?,
             name: name.to_owned(),
-            occurrence: turn.occurrence,
+            occurrence,
             result,
         })
     }
 }
 
-fn encode(name: &str, value: &impl Serialize) -> Result<String, StepError> {
+pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<String, StepError> {
     let result = serde_json::to_string(value).map_err(|source| StepError::Encode {
         name: name.to_owned(),
         source,
@@ -279,7 +387,7 @@ fn encode(name: &str, value: &impl Serialize) -> Result<String, StepError> {
     Ok(result)
 }
 
-fn decode<T: DeserializeOwned>(name: &str, stored: &StoredStep) -> Result<T, StepError> {
+pub(crate) fn decode<T: DeserializeOwned>(name: &str, stored: &StoredStep) -> Result<T, StepError> {
     serde_json::from_str(stored.result.get()).map_err(|source| StepError::Decode {
         name: name.to_owned(),
         source,

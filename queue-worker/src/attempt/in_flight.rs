@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use queue_core::JobId;
 use queue_core::transitions::Claim;
 use queue_core::transitions::claim::ClaimedJob;
+use queue_core::{Context, JobId};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ pub(crate) struct InFlightJob {
     pub(crate) claim: Claim,
     pub(crate) kind: String,
     pub(crate) queue: String,
+    /// Where it comes from; empty if that cannot be read.
+    pub(crate) context: Arc<Context>,
     /// When it became ready.
     pub(crate) ready_since: Instant,
     /// The keys whose slots it holds.
@@ -50,6 +52,7 @@ impl InFlightJob {
             claim: job.claim,
             kind: job.kind.clone(),
             queue: job.queue.clone(),
+            context: job.context.clone().unwrap_or_default(),
             ready_since: now.checked_sub(waited).unwrap_or(now),
             keys: job.keys.clone(),
             handover,

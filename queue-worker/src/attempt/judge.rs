@@ -55,13 +55,38 @@ pub(crate) fn judge(
     }
 }
 
-/// Returns the end of a run that ended at the boundary of a step, unless it was stopped for another
-/// reason.
-pub(crate) fn paused(pause: Pause, stopped: Option<StopReason>) -> Option<End> {
+/// Returns the end of a run that ended at the boundary of a step, or why it was stopped.
+pub(crate) fn paused(
+    pause: Pause,
+    stopped: Option<StopReason>,
+    error: Option<RunError>,
+) -> Result<End, StopReason> {
     match (pause, stopped) {
-        (_, Some(StopReason::Cancelled | StopReason::TimedOut)) => None,
-        (Pause::Interrupted, _) => Some(End::Release),
-        (Pause::Asleep(delay), _) => Some(End::Snooze { delay }),
+        (_, Some(reason @ (StopReason::Cancelled | StopReason::TimedOut))) => Err(reason),
+        (Pause::Interrupted | Pause::Stopped | Pause::Isolated, _) => Ok(End::Release),
+        (Pause::Asleep(delay), _) => Ok(End::Snooze { delay }),
+        (Pause::Waiting { event, left }, _) => Ok(End::Wait {
+            event,
+            timeout: left,
+        }),
+        (Pause::Failed(delay), _) => {
+            let mut error = error.map_or_else(step_failed, |error| error.error);
+            error.ending = Ending::Step;
+            Ok(End::Retry { error, delay })
+        }
+    }
+}
+
+/// Returns the error of a step whose own error the job has kept to itself.
+fn step_failed() -> AttemptError {
+    AttemptError::new(Ending::Step, "a step failed, and is tried again")
+}
+
+/// Returns the end of a job that was interrupted once more than its kind allows.
+pub(crate) fn interrupted_too_often(times: u32) -> End {
+    let message = format!("interrupted {times} times, which is more often than its kind allows");
+    End::Fail {
+        error: AttemptError::new(Ending::Error, message),
     }
 }
 
@@ -93,6 +118,12 @@ pub(crate) fn uncommitted() -> RunError {
         Ending::Error,
         "the job returned `Ok` after `complete_in`, but the transaction was not committed",
     )
+}
+
+/// Returns the error of a run that did not begin, because the context of its job cannot be read.
+pub(crate) fn unreadable_context(reason: &str) -> RunError {
+    let message = format!("the context of the job cannot be read: {reason}");
+    RunError::new(Ending::Undecodable, message)
 }
 
 fn timed_out(timeout: Option<Duration>) -> String {
@@ -134,6 +165,7 @@ mod tests {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }
             End::Snooze { delay } => format!("snooze {}", delay.as_secs()),
+            End::Wait { event, .. } => format!("wait for {event}"),
             End::Discard { error, outcome } => format!("{outcome:?} {:?}", error.ending),
             End::Fail { error } => format!("fail {:?}", error.ending),
             End::Release => "release".to_owned(),

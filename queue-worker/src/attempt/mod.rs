@@ -5,6 +5,7 @@ mod runner;
 mod judge;
 
 mod in_flight;
+mod logged;
 
 mod handover;
 mod prefetch;
@@ -12,5 +13,6 @@ mod reconcile;
 
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
+pub(crate) use logged::Logged;
 pub(crate) use prefetch::Prefetch;
 pub(crate) use runner::{Completion, Facts, Runner};

@@ -9,24 +9,33 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
+use queue_core::steps::progress::LOG;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
 use super::in_flight::{InFlightJob, StopReason};
-use super::judge::{Verdict, cancelled_before_start, dropped, judge, paused, uncommitted};
+use super::judge::{
+    Verdict, cancelled_before_start, dropped, interrupted_too_often, judge, paused, uncommitted,
+    unreadable_context,
+};
+use super::logged::Logged;
 use crate::app::App;
-use crate::app::checkpoints::{RunSteps, StepService};
+use crate::app::checkpoints::{Pause, RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
 use crate::app::handler::{Handler, Slot, Work};
 use crate::app::hooks::Hooks;
+use crate::app::log_lines::{self, Lines};
 use crate::app::panics;
 use crate::app::run_error::RunError;
 use crate::stop::Stop;
 
 /// The share of its timeout that a run may go on at most when it has reached it.
 const TIMEOUT_GRACE_SHARE: u32 = 10;
+
+/// The name under which a job counts how often it was interrupted.
+const RESUMPTIONS: &str = "@resumptions";
 
 /// A run that is over, and the verdict on it.
 #[derive(Debug)]
@@ -81,7 +90,11 @@ pub(crate) struct Runner<S> {
     /// The time between asking a job to stop and dropping it.
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
+    /// Whether the last log lines of all runs are kept.
+    pub(crate) keep_logs: bool,
     pub(crate) steps: Arc<StepService>,
+    /// Whether log lines name the user of a context.
+    pub(crate) logs_user: bool,
 }
 
 impl<S: Send + Sync + 'static> Runner<S> {
@@ -92,12 +105,17 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: Arc<InFlightJob>,
         slot: Slot,
     ) -> Completion {
+        let logged = Logged::of(&in_flight.context, self.logs_user);
         let span = tracing::info_span!(
             "job",
             job_id = %job.claim.job_id(),
             kind = job.kind,
             queue = job.queue,
             attempt = job.claim.attempt(),
+            tenant = logged.tenant,
+            request_id = logged.request_id,
+            trace_id = logged.trace_id,
+            user = logged.user,
         );
         let started = Instant::now();
         let waited = started.duration_since(in_flight.ready_since);
@@ -135,8 +153,16 @@ impl<S: Send + Sync + 'static> Runner<S> {
             // Not reached: such an application is refused when the process is made.
             return Verdict::End(End::Release);
         };
+        let context = match &job.context {
+            Ok(context) => Arc::clone(context),
+            Err(reason) => {
+                let (error, backoff) = (unreadable_context(reason), &handler.policy.backoff);
+                return Verdict::End(judge(error, &Attempt::of(job), backoff, None));
+            }
+        };
         let run = RunContext {
             state,
+            context: Arc::clone(&context),
             queue: self.queue.clone(),
             process: self.process,
             claim: Some(job.claim),
@@ -144,30 +170,43 @@ impl<S: Send + Sync + 'static> Runner<S> {
             token: in_flight.token.clone(),
             started: Instant::now(),
             has_completed: AtomicBool::new(false),
-            steps: RunSteps::default(),
+            steps: RunSteps::new(handler.policy.strict_steps),
             steps_shared: Arc::clone(&self.steps),
         };
         let cx = Cx {
             inner: Arc::new(run),
         };
-        let arounds = &self.app.arounds;
-        let started = panics::catch(|| handler.start_within(arounds, &job.args, cx.clone(), slot));
-        let result = match started.and_then(|started| started) {
-            Ok(work) => self.poll_to_the_end(work, handler, in_flight).await,
-            Err(error) => Err(error),
-        };
-        let (error, stopped) = match result {
-            // If the transaction was committed, the completer finds the job finished, and ignores
-            // this.
-            Ok(()) if cx.has_completed() => (uncommitted(), None),
-            Ok(()) => return Verdict::Finish,
-            Err(error) => (error, in_flight.stop_reason()),
-        };
-        if let Some(end) = cx.pause().and_then(|pause| paused(pause, stopped)) {
-            return Verdict::End(end);
+        if handler.policy.keeps_log || self.keep_logs {
+            let lines = Arc::<Lines>::default();
+            let running = self.run_within(&cx, handler, job, in_flight, slot);
+            let verdict = log_lines::keep(Arc::clone(&lines), running).await;
+            if let Some(lines) = lines.written() {
+                cx.set_progress(&format!("{LOG}{}", job.claim.attempt()), lines);
+            }
+            return flushed(&cx, verdict).await;
         }
-        let backoff = &handler.policy.backoff;
-        Verdict::End(judge(error, cx.attempt(), backoff, stopped))
+        let verdict = self.run_within(&cx, handler, job, in_flight, slot).await;
+        flushed(&cx, verdict).await
+    }
+
+    /// Runs the work of a job within what the application does around it.
+    async fn run_within(
+        &self,
+        cx: &Cx<S>,
+        handler: &Handler<S>,
+        job: &ClaimedJob,
+        in_flight: &InFlightJob,
+        slot: Slot,
+    ) -> Verdict {
+        let arounds = &self.app.arounds;
+        let running = async {
+            let start = || handler.start_within(arounds, &job.args, cx.clone(), slot);
+            let work = panics::catch(start).and_then(|started| started)?;
+            self.poll_to_the_end(work, handler, in_flight, cx).await
+        };
+        let result = Arc::clone(&cx.inner.context).scope_shared(running).await;
+        let verdict = conclude(cx, handler, in_flight.stop_reason(), result).await;
+        check_resumptions(cx, handler, verdict).await
     }
 
     /// Polls the work until it ends, reaches its timeout, or is asked to stop. In the latter cases
@@ -177,6 +216,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         work: Work,
         handler: &Handler<S>,
         in_flight: &InFlightJob,
+        cx: &Cx<S>,
     ) -> Result<(), RunError> {
         let mut work = panics::catch_each_poll(work);
         let limit = handler.policy.timeout;
@@ -195,10 +235,81 @@ impl<S: Send + Sync + 'static> Runner<S> {
             () = tokio::time::sleep(grace) => {}
             () = self.stop.asked_at_once() => {}
         }
-        tracing::warn!("the job did not stop when asked to, and was dropped");
+        report_dropped(cx);
         let _panic_in_drop = panics::catch(move || drop(work));
         let reason = in_flight.stop_reason().unwrap_or(StopReason::Interrupted);
         Err(dropped(reason, limit))
+    }
+}
+
+/// Writes what a run has set, before it is recorded that the run has ended.
+async fn flushed<S>(cx: &Cx<S>, verdict: Verdict) -> Verdict {
+    if let Err(error) = cx.flush().await {
+        tracing::warn!(%error, "could not write the progress of the job");
+    }
+    verdict
+}
+
+/// Returns the verdict on a run that has ended.
+async fn conclude<S>(
+    cx: &Cx<S>,
+    handler: &Handler<S>,
+    stopped: Option<StopReason>,
+    mut result: Result<(), RunError>,
+) -> Verdict {
+    let backoff = &handler.policy.backoff;
+    if let Some(pause) = cx.pause() {
+        return Verdict::End(
+            paused(pause, stopped, result.err()).unwrap_or_else(|reason| {
+                let error = dropped(reason, handler.policy.timeout);
+                judge(error, cx.attempt(), backoff, Some(reason))
+            }),
+        );
+    }
+    // If the transaction was committed, the completer finds the job finished, and ignores this.
+    if result.is_ok() && cx.has_completed() {
+        return Verdict::End(judge(uncommitted(), cx.attempt(), backoff, None));
+    }
+    if result.is_ok() && handler.policy.strict_steps {
+        result = cx.check_all_came().await.map_err(RunError::from);
+    }
+    match result {
+        Ok(()) => Verdict::Finish,
+        Err(error) => Verdict::End(judge(error, cx.attempt(), backoff, stopped)),
+    }
+}
+
+/// Counts an interruption by the end of the process, and fails the job if its kind does not allow as many.
+async fn check_resumptions<S>(cx: &Cx<S>, handler: &Handler<S>, verdict: Verdict) -> Verdict {
+    let Some(max) = handler.policy.resumptions_max else {
+        return verdict;
+    };
+    if !matches!(verdict, Verdict::End(End::Release)) || cx.pause() == Some(Pause::Isolated) {
+        return verdict;
+    }
+    let Ok(before) = cx.counter(RESUMPTIONS).await else {
+        return verdict;
+    };
+    if before < max {
+        cx.set_progress(RESUMPTIONS, (before + 1).to_string());
+        return verdict;
+    }
+    // If an operator retries the job, it may be interrupted as often again.
+    cx.set_progress(RESUMPTIONS, "0".to_owned());
+    Verdict::End(interrupted_too_often(before + 1))
+}
+
+/// Logs that a job had to be dropped. The work of one with steps goes on after the last of them, so a job
+/// that comes to no step in time may never end.
+fn report_dropped<S>(cx: &Cx<S>) {
+    let step = cx.inner.steps.last();
+    match step {
+        Some(step) => tracing::warn!(
+            step,
+            "the job came to no next step in time after it was asked to stop, and was dropped: what it did \
+             since this one is repeated",
+        ),
+        None => tracing::warn!("the job did not stop when asked to, and was dropped"),
     }
 }
 

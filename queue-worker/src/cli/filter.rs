@@ -25,6 +25,9 @@ pub(super) struct FilterArgs {
     /// Jobs of this kind
     #[arg(long, value_name = "KIND")]
     pub(super) kind: Option<String>,
+    /// Jobs of this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(super) tenant: Option<String>,
     /// Jobs with this tag
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
@@ -44,6 +47,7 @@ impl FilterArgs {
         state: Vec::new(),
         queue: None,
         kind: None,
+        tenant: None,
         tag: None,
         error: None,
         args_contain: None,
@@ -64,6 +68,7 @@ impl FilterArgs {
             outcomes: self.outcomes(),
             queue: self.queue.clone(),
             kind: self.kind.clone(),
+            tenant: self.tenant.clone(),
             tag: self.tag.clone(),
             error: self.error.clone(),
             args: args.map_err(Failure::usage)?,
@@ -90,6 +95,7 @@ impl FilterArgs {
         let named = [
             ("in queue", &self.queue),
             ("of kind", &self.kind),
+            ("of tenant", &self.tenant),
             ("with tag", &self.tag),
             ("whose last error contains", &self.error),
             ("whose arguments contain", &self.args_contain),

@@ -77,6 +77,10 @@ impl Global {
             serde_json::from_str(&written).context("could not write JSON")?;
         if !with_args {
             fields.remove("args");
+            // These may be personal data, too.
+            fields.remove("cursors");
+            fields.remove("output");
+            fields.remove("context");
         }
         self.print(&fields, |_| text(job, with_args))
     }

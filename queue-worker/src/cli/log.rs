@@ -3,8 +3,11 @@
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, Global};
+use crate::LogLines;
 
 const VARIABLE: &str = "QUEUE_LOG";
 
@@ -24,9 +27,9 @@ pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
         .log_internal_errors(false)
         .with_ansi(stderr().is_terminal());
     let _taken = if global.json {
-        lines.json().try_init()
+        lines.json().finish().with(LogLines).try_init()
     } else {
-        lines.try_init()
+        lines.finish().with(LogLines).try_init()
     };
     Ok(())
 }

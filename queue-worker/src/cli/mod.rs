@@ -21,6 +21,7 @@
 //!
 //! Modules stand in order: each uses only those below it.
 
+mod batches;
 mod check;
 mod completions;
 #[cfg(feature = "dashboard")]
@@ -131,6 +132,8 @@ enum Command {
     Enqueue(enqueue::Enqueue),
     /// Lists, shows, retries, discards and cancels jobs, and runs blocked ones
     Jobs(jobs::Jobs),
+    /// Lists, shows, cancels and closes batches, and retries their failed jobs
+    Batches(batches::Batches),
     /// Lists, sets and resets limits: how many jobs of a key run at once, or start in a period
     Limits(limits::Limits),
     /// Lists, pauses, resumes and clears queues
@@ -158,16 +161,16 @@ enum Command {
 #[derive(Subcommand)]
 enum CommandOfJobs {
     #[command(flatten)]
-    Jobs(jobs::Command),
+    Jobs(Box<jobs::Command>),
     #[command(flatten)]
-    Other(Command),
+    Other(Box<Command>),
 }
 
 impl From<CommandOfJobs> for Command {
     fn from(command: CommandOfJobs) -> Self {
         match command {
-            CommandOfJobs::Jobs(command) => Self::Jobs(command.into()),
-            CommandOfJobs::Other(command) => command,
+            CommandOfJobs::Jobs(command) => Self::Jobs((*command).into()),
+            CommandOfJobs::Other(command) => *command,
         }
     }
 }
@@ -265,6 +268,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, app).await,
         Command::Jobs(command) => command.run(&global).await,
+        Command::Batches(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, app).await,

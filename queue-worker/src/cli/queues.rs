@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   queue queues                    depth and latency of every queue
   queue queues pause mail         starts none of its jobs; running jobs go on
+  queue queues pause mail --why 'the relay is down'
   queue queues resume mail
   queue queues clear mail         discards its ready jobs after a confirmation
 
@@ -40,6 +41,9 @@ enum Command {
         /// The queues
         #[arg(required = true, value_name = "QUEUE")]
         queues: Vec<String>,
+        /// Why, for those who find them paused
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
         /// Pauses queues that have never been used, without a confirmation
         #[arg(long, short)]
         yes: bool,
@@ -64,7 +68,9 @@ impl Queues {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self.command.unwrap_or(Command::List) {
             Command::List => list(global).await,
-            Command::Pause { queues, yes } => pause(global, &queues, yes).await,
+            Command::Pause { queues, why, yes } => {
+                pause(global, &queues, why.as_deref(), yes).await
+            }
             Command::Resume { queues } => resume(global, &queues).await,
             Command::Clear { queue, yes } => clear(global, &queue, yes).await,
         }
@@ -93,7 +99,12 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// Pauses queues. Checks all names before the first change.
-async fn pause(global: &Global, queues: &[String], yes: bool) -> Result<Exit, Failure> {
+async fn pause(
+    global: &Global,
+    queues: &[String],
+    why: Option<&str>,
+    yes: bool,
+) -> Result<Exit, Failure> {
     queues.iter().try_for_each(|queue| check_queue(queue))?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let used = queues::list(&mut conn, &schema).await?;
@@ -105,7 +116,8 @@ async fn pause(global: &Global, queues: &[String], yes: bool) -> Result<Exit, Fa
     }
     let mut changes = Vec::new();
     for queue in queues {
-        let changed = verbs::pause(&mut conn, &schema, queue).await?;
+        let who = std::env::var("USER").ok();
+        let changed = verbs::pause_because(&mut conn, &schema, queue, who.as_deref(), why).await?;
         say(match changed {
             true => format!("paused queue {queue}"),
             false => format!("queue {queue} was paused already"),

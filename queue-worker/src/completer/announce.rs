@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use queue_core::transitions::Became;
 use queue_core::transitions::claim_limited::{LimitedClaim, Parked};
 use queue_core::transitions::facts::{Facts, facts};
-use queue_core::{JobId, Outcome, Schema};
+use queue_core::{Context, JobId, Outcome, Schema};
 
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::connection::{Connection, RetryDelay, logged};
@@ -73,18 +73,19 @@ pub(crate) async fn announce(
         let facts = read(connection, schema, batch).await;
         for job in batch {
             if let Some(facts) = facts.get(&job.job_id) {
-                hooks.call(job.became, &event(job, facts));
+                hooks.call(job.became, &event(job, facts, &facts.context()));
             }
         }
     }
 }
 
-fn event<'a>(job: &'a EndedJob, facts: &'a Facts) -> JobEvent<'a> {
+fn event<'a>(job: &'a EndedJob, facts: &'a Facts, context: &'a Context) -> JobEvent<'a> {
     JobEvent {
         job_id: job.job_id,
         kind: &facts.kind,
         queue: &facts.queue,
         tags: &facts.tags,
+        context,
         args: &facts.args,
         attempt: job.attempt,
         failures: job.failures,

@@ -11,6 +11,8 @@
 //! No outcome is lost to an error: completions that the server rejects while it accepts others are
 //! retried one by one, in [`stuck`].
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,11 +21,13 @@ use self::channel::receive;
 use self::stuck::{STUCK_MAX, Stuck};
 use self::write::{Tries, Written};
 use crate::app::checkpoints::Checkpoint;
+use crate::app::unwritten::Unwritten;
 use crate::attempt::{Completion, Verdict};
 use crate::connection::Connection;
 
 pub(crate) use self::announce::{EndedJob, announce};
 pub(crate) use self::checkpoints::{Checkpoints, STEPS_MAX};
+pub(crate) use self::ended_in_batches::{EndedInBatches, News};
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Recorder;
 
@@ -35,6 +39,7 @@ mod write;
 mod channel;
 
 mod announce;
+mod ended_in_batches;
 mod freed_keys;
 
 /// The most completions that wait to be recorded, and that are recorded together.
@@ -50,6 +55,7 @@ pub(crate) async fn run(
     connection: Connection,
     completions: mpsc::Receiver<Completion>,
     steps: mpsc::Receiver<Checkpoint>,
+    unwritten: Arc<Unwritten>,
     closing: CancellationToken,
 ) {
     let connection = connection.waiting_briefly();
@@ -57,6 +63,7 @@ pub(crate) async fn run(
     let checkpoints = Checkpoints {
         schema: recorder.schema.clone(),
         process: recorder.process,
+        unwritten,
         connection: connection.another(),
     };
     // A task of its own, so that completions do not wake it.

@@ -4,18 +4,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use queue_core::batches::Ended;
+use queue_core::events::wake_if_emitted;
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::hand_over::{HandOver, Offer, hand_over};
-use queue_core::transitions::{Became, Run};
+use queue_core::transitions::{Became, Claim, Run};
 use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
 use tracing::field;
 
+use super::ended_in_batches::EndedInBatches;
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
-use crate::attempt::{Completion, Facts, InFlight, InFlightJob};
+use crate::attempt::{Completion, Facts, InFlight, InFlightJob, Logged};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// Why a group was not written.
@@ -83,7 +86,10 @@ pub(crate) struct Recorder {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
+    pub(crate) ended_in_batches: Arc<EndedInBatches>,
     pub(crate) redaction: Redaction,
+    /// Whether log lines name the user of a context.
+    pub(crate) logs_user: bool,
 }
 
 impl Recorder {
@@ -99,7 +105,18 @@ impl Recorder {
             .await
             .map_err(WriteError::Unavailable)?;
         let write = async |conn: &mut PgConnection| self.write(conn, group).await;
-        connection.run(write).await.map_err(WriteError::of)
+        let became = connection.run(write).await.map_err(WriteError::of)?;
+        let waits = group
+            .iter()
+            .filter_map(|completion| completion.end()?.event());
+        let events: Vec<String> = waits.map(str::to_owned).collect();
+        if !events.is_empty() {
+            // One that was emitted meanwhile may have been closed before these waits were committed.
+            let schema = &self.schema;
+            let waking = connection.run(async |conn| wake_if_emitted(conn, schema, &events).await);
+            waking.await.map_err(WriteError::of)?;
+        }
+        Ok(became)
     }
 
     async fn write(
@@ -183,12 +200,19 @@ impl Recorder {
         let freed = jobs().filter(|job| !written.handed_over.contains(&job.claim.job_id()));
         self.freed_keys.add(freed.flat_map(|job| &job.keys));
         self.in_flight.remove(jobs());
+        let claims = jobs().map(|job| job.claim);
+        self.ended_in_batches
+            .add(ended_in_batches(claims, &written.became));
         for completion in group {
             match written.became.get(&completion.job.claim.job_id()) {
                 Some(became) => self.report(completion, *became),
-                None => report_lost(completion),
+                None => report_lost(&completion.job, self.logged(completion)),
             }
         }
+    }
+
+    fn logged<'a>(&self, completion: &'a Completion) -> Logged<'a> {
+        Logged::of(&completion.job.context, self.logs_user)
     }
 
     /// Logs what a job became, and calls the hooks.
@@ -200,7 +224,8 @@ impl Recorder {
         let error = end.and_then(End::error).map(|error| &*error.message);
         let delay = end.and_then(End::delay);
         let logged = error.map(|error| self.redaction.logged(&completion.job.kind, error));
-        log(&completion.job, became, logged.as_deref(), delay);
+        let origin = self.logged(completion);
+        log(&completion.job, origin, became, logged.as_deref(), delay);
         let Some(Facts { job, waited }) = completion.facts.as_deref() else {
             return;
         };
@@ -209,9 +234,12 @@ impl Recorder {
             kind: &job.kind,
             queue: &job.queue,
             tags: &job.tags,
+            context: &completion.job.context,
             args: &job.args,
             attempt: job.claim.attempt(),
-            failures: job.failures.saturating_add(error.is_some().into()),
+            failures: job
+                .failures
+                .saturating_add(end.is_some_and(End::is_failure).into()),
             attempts_max: job.attempts_max,
             error,
             retry_after: delay,
@@ -231,34 +259,59 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "55P03" || code == "57014")
 }
 
-fn log(job: &InFlightJob, became: Became, error: Option<&str>, delay: Option<Duration>) {
-    let (job_id, attempt) = (job.claim.job_id(), job.claim.attempt());
-    let (kind, queue) = (&*job.kind, &*job.queue);
+/// Returns the jobs of batches that have ended.
+fn ended_in_batches(claims: impl Iterator<Item = Claim>, became: &HashMap<JobId, Became>) -> Ended {
+    let mut ended = Ended::default();
+    for claim in claims {
+        let became = became.get(&claim.job_id());
+        if let (Some(batch), Some(Became::Finished(_) | Became::Failed)) = (claim.batch(), became) {
+            ended.batches.insert(batch);
+            ended.jobs.insert(claim.job_id());
+        }
+    }
+    ended
+}
+
+/// Logs an event about a job, with where it comes from.
+macro_rules! log_job {
+    ($level:ident, $job:ident, $origin:ident, $($rest:tt)*) => {
+        tracing::$level!(
+            job_id = %$job.claim.job_id(),
+            kind = $job.kind,
+            queue = $job.queue,
+            attempt = $job.claim.attempt(),
+            tenant = $origin.tenant,
+            request_id = $origin.request_id,
+            trace_id = $origin.trace_id,
+            user = $origin.user,
+            $($rest)*
+        )
+    };
+}
+
+fn log(
+    job: &InFlightJob,
+    origin: Logged<'_>,
+    became: Became,
+    error: Option<&str>,
+    delay: Option<Duration>,
+) {
     let delay = delay.map(field::debug);
     match became {
-        Became::Finished(Outcome::Done) => {
-            tracing::debug!(%job_id, kind, queue, attempt, "finished");
-        }
+        Became::Finished(Outcome::Done) => log_job!(debug, job, origin, "finished"),
         Became::Finished(outcome) => {
-            tracing::info!(%job_id, kind, queue, attempt, error, "{}", outcome.as_str());
+            log_job!(info, job, origin, error, "{}", outcome.as_str());
         }
-        Became::Failed => {
-            tracing::error!(%job_id, kind, queue, attempt, error, "failed for good");
-        }
+        Became::Failed => log_job!(error, job, origin, error, "failed for good"),
         Became::Scheduled if error.is_some() => {
-            tracing::warn!(%job_id, kind, queue, attempt, error, delay, "failed; retrying");
+            log_job!(warn, job, origin, error, delay, "failed; retrying");
         }
-        Became::Scheduled => tracing::debug!(%job_id, kind, queue, attempt, delay, "snoozed"),
-        Became::Ready => tracing::debug!(%job_id, kind, queue, attempt, "given back"),
+        Became::Scheduled => log_job!(debug, job, origin, delay, "snoozed"),
+        Became::Ready => log_job!(debug, job, origin, "given back"),
     }
 }
 
-fn report_lost(completion: &Completion) {
-    tracing::warn!(
-        job_id = %completion.job.claim.job_id(),
-        kind = completion.job.kind,
-        queue = completion.job.queue,
-        attempt = completion.job.claim.attempt(),
-        "outcome ignored: the job now belongs to another process",
-    );
+fn report_lost(job: &InFlightJob, origin: Logged<'_>) {
+    let message = "outcome ignored: the job now belongs to another process";
+    log_job!(warn, job, origin, "{message}");
 }

@@ -39,8 +39,8 @@ pub use check::InvalidSetting;
 pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
 pub use overrides::Override;
 pub use parts::{
-    DatabaseSettings, DispatcherSettings, KeepFor, MaintenanceSettings, ProcessSettings, Retention,
-    SchedulerSettings, ServerUrl, WorkerSettings,
+    DatabaseSettings, DispatcherSettings, KeepFor, LogSettings, MaintenanceSettings,
+    ProcessSettings, Retention, SchedulerSettings, ServerUrl, WorkerSettings,
 };
 pub use problem::{ConfigProblem, InvalidConfig, SettingPlace};
 pub use queue_core::Rate;

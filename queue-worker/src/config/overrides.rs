@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 25] = [
+const VARIABLES: [(&str, &str); 28] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),
@@ -35,13 +35,16 @@ const VARIABLES: [(&str, &str); 25] = [
     ("QUEUE_SHUTDOWN_TIMEOUT", "process.shutdown_timeout"),
     ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
     ("QUEUE_NOTIFICATIONS", "process.notifications"),
+    ("QUEUE_KEEP_LOGS", "process.keep_logs"),
     ("QUEUE_LISTEN_URL", "process.listen_url"),
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
     ("QUEUE_MAINTENANCE_BATCH_SIZE", "maintenance.batch_size"),
+    ("QUEUE_LOG_USER", "log.user"),
     ("QUEUE_RETENTION_FINISHED", "retention.finished"),
     ("QUEUE_RETENTION_FAILED", "retention.failed"),
     ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
+    ("QUEUE_RETENTION_EVENTS", "retention.events"),
 ];
 
 /// Returns the value that the file would have for a string from elsewhere: the names of settings
@@ -49,8 +52,10 @@ const VARIABLES: [(&str, &str); 25] = [
 /// which serde then rejects.
 fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
     let parsed = match (name, text) {
-        ("enabled" | "notifications", "true" | "1" | "yes" | "on") => Some(DeValue::Boolean(true)),
-        ("enabled" | "notifications", "false" | "0" | "no" | "off") => {
+        ("enabled" | "notifications" | "keep_logs" | "user", "true" | "1" | "yes" | "on") => {
+            Some(DeValue::Boolean(true))
+        }
+        ("enabled" | "notifications" | "keep_logs" | "user", "false" | "0" | "no" | "off") => {
             Some(DeValue::Boolean(false))
         }
         ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),

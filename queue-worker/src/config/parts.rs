@@ -98,6 +98,14 @@ impl SchedulerSettings {
     }
 }
 
+/// What log lines say about jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct LogSettings {
+    /// Whether they name the user of a job's context, which is personal data; false by default.
+    pub user: bool,
+}
+
 /// The process itself: heartbeats and shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
@@ -126,6 +134,9 @@ pub struct ProcessSettings {
     /// Whether notifications of the database wake idle workers; true by default. Otherwise they
     /// only poll.
     pub notifications: bool,
+    /// Whether the last log lines of each run are kept, for whoever looks at its job; false by default. Kinds
+    /// can ask for it, too.
+    pub keep_logs: bool,
     /// The URL of the server itself, for notifications and commands, if the database's URL leads to a
     /// pooler in transaction mode; without it such a process only polls.
     pub listen_url: Option<ServerUrl>,
@@ -206,6 +217,10 @@ pub struct Retention {
     /// one of each recurring job is always kept.
     #[serde(deserialize_with = "keep")]
     pub firings: Option<Duration>,
+    /// How long events are kept after they were emitted; 7 days by default. A job that begins to wait for one
+    /// later waits in vain.
+    #[serde(deserialize_with = "keep")]
+    pub events: Option<Duration>,
     /// How long the finished jobs of single queues are kept instead.
     pub queues: BTreeMap<String, KeepFor>,
     /// How long the finished jobs of single kinds are kept instead; overrides their queue.
@@ -232,6 +247,7 @@ impl Retention {
         check.duration("finished", self.finished, KEEP);
         check.duration("failed", self.failed, KEEP);
         check.duration("firings", self.firings, KEEP_FIRINGS);
+        check.duration("events", self.events, KEEP);
         check.within("queues", |check| {
             check_kept(&self.queues, check_queue, check)
         });
@@ -346,6 +362,7 @@ impl Default for ProcessSettings {
             shutdown_timeout: Duration::from_secs(25),
             cancel_grace: Duration::from_secs(5),
             notifications: true,
+            keep_logs: false,
             listen_url: None,
         }
     }
@@ -367,6 +384,7 @@ impl Default for Retention {
             finished: Some(DAY),
             failed: None,
             firings: Some(30 * DAY),
+            events: Some(7 * DAY),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }

@@ -14,8 +14,8 @@ use super::handlers::{HandlerSettings, HandlerTable};
 use super::limits::LimitTable;
 use super::overrides::{FILE_VARIABLE, Override, lay_over};
 use super::parts::{
-    DatabaseSettings, DispatcherSettings, MaintenanceSettings, ProcessSettings, Retention,
-    SchedulerSettings, WorkerSettings,
+    DatabaseSettings, DispatcherSettings, LogSettings, MaintenanceSettings, ProcessSettings,
+    Retention, SchedulerSettings, WorkerSettings,
 };
 use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
@@ -42,6 +42,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Which fields of arguments and errors people do not see.
     pub redact: RedactSettings,
+    /// What log lines say about jobs.
+    pub log: LogSettings,
     /// How many jobs of a key, a group, a queue (`@queue/mail`) or a kind (`@kind/import`) may run
     /// at once, and start in a period, in all processes together. A process declares them when it
     /// starts; what an operator has set overrides them.
@@ -75,6 +77,7 @@ struct File {
     maintenance: MaintenanceSettings,
     retention: Retention,
     redact: RedactSettings,
+    log: LogSettings,
     limits: BTreeMap<String, LimitTable>,
     handlers: BTreeMap<String, HandlerTable>,
     recurring: BTreeMap<String, RecurringTable>,
@@ -208,6 +211,7 @@ impl File {
             maintenance: self.maintenance,
             retention: self.retention,
             redact: self.redact,
+            log: self.log,
             limits: limits.collect(),
         };
         check.problems.extend(settings.problems());

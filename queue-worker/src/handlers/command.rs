@@ -2,7 +2,8 @@
 //!
 //! The command gets the arguments as one line of JSON on its standard input, and the job in
 //! environment variables: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
-//! `QUEUE_JOB_ATTEMPTS_MAX`. Its exit status is the outcome:
+//! `QUEUE_JOB_ATTEMPTS_MAX`. It may write how far it is to the file `QUEUE_STATE` (`state.rs`). Its exit status
+//! is the outcome:
 //!
 //! | exit status | outcome |
 //! | --- | --- |

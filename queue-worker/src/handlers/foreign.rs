@@ -10,6 +10,7 @@ use queue_core::{EnqueueError, NewJob, Options};
 use reqwest::Client;
 use serde_json::value::RawValue;
 
+use super::state::with_state;
 use super::{HandlerOutcome, command, http};
 use crate::app::backoff::Backoff;
 use crate::app::context::Cx;
@@ -68,6 +69,7 @@ fn handler<S: State>(settings: &HandlerSettings, client: &Client) -> Handler<S> 
     let policy = Policy {
         backoff: settings.backoff.as_ref().map(backoff).unwrap_or_default(),
         timeout: settings.timeout,
+        ..Policy::default()
     };
     let backoff = policy.backoff.clone();
     let start = move |args: &RawValue, cx: Cx<S>, slot: Slot| {
@@ -79,7 +81,15 @@ fn handler<S: State>(settings: &HandlerSettings, client: &Client) -> Handler<S> 
             let attempt = cx.attempt();
             let stop = cx.token().clone();
             let outcome = match &*run {
-                HandlerRun::Command(spec) => command::run_command(spec, attempt, &args, stop).await,
+                HandlerRun::Command(spec) => {
+                    with_state(&cx, async |file| {
+                        let mut spec = spec.clone();
+                        let file = file.display().to_string();
+                        spec.env.insert("QUEUE_STATE".to_owned(), file);
+                        command::run_command(&spec, attempt, &args, stop).await
+                    })
+                    .await?
+                }
                 HandlerRun::Http(spec) => {
                     http::call_http(spec, &client, attempt, &args, stop).await
                 }

@@ -4,6 +4,7 @@ mod foreign;
 
 mod command;
 mod http;
+mod state;
 
 pub(crate) use foreign::new_job;
 

@@ -17,11 +17,12 @@ use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::lookout::Lookout;
+use crate::services::batches::settle_batches;
 use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
 use crate::services::supervision::ServiceContext;
 use crate::services::unblocker::Unblocker;
-use crate::services::{dispatcher, listener, maintenance};
+use crate::services::{dispatcher, events, listener, maintenance};
 use crate::shared_connection::SharedConnection;
 use crate::stop::Stop;
 use crate::worker::idle::IdleRows;
@@ -50,9 +51,11 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
     let (checkpoints, finished_steps) = mpsc::channel(completer::STEPS_MAX);
     let steps = StepService {
         checkpoints,
+        unwritten: Arc::default(),
         stop: runs.clone(),
         is_sleep_short: false,
     };
+    let unwritten = Arc::clone(&steps.unwritten);
     let shared = Arc::new(new_shared(process, id, completions, steps));
     let recorder = Recorder {
         schema: shared.schema.clone(),
@@ -61,7 +64,9 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         in_flight: Arc::clone(&shared.in_flight),
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
+        ended_in_batches: Arc::clone(&shared.ended_in_batches),
         redaction: process.settings.redact.redaction(),
+        logs_user: process.settings.log.user,
     };
     let closing = CancellationToken::new();
     let completer = completer::run(
@@ -69,6 +74,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         process.connection(),
         completed,
         finished_steps,
+        unwritten,
         closing.clone(),
     );
     let connection = process.connection();
@@ -111,8 +117,10 @@ fn new_shared<S: State>(
             queue: process.queue.clone(),
             process: id,
             cancel_grace: settings.cancel_grace,
+            keep_logs: settings.keep_logs,
             stop: steps.stop.clone(),
             steps: Arc::new(steps),
+            logs_user: process.settings.log.user,
         },
         process: id,
         kinds: process.app.kinds(),
@@ -122,6 +130,7 @@ fn new_shared<S: State>(
         schema,
         completions,
         freed_keys: Arc::new(FreedKeys::default()),
+        ended_in_batches: Arc::default(),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }
@@ -162,6 +171,8 @@ fn start_services<S: State>(
 ) -> Vec<JoinHandle<()>> {
     let settings = &process.settings;
     let freed_keys = Arc::clone(&shared.freed_keys);
+    let ended = Arc::clone(&shared.ended_in_batches);
+    let recovered = Arc::clone(&ended);
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
     let reported = Arc::clone(&process.reported);
@@ -172,10 +183,14 @@ fn start_services<S: State>(
             look(context, Arc::clone(&looked_for))
         }),
         context.keep("recovery", move |context| {
-            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported))
+            let ended = Arc::clone(&recovered);
+            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported), ended)
         }),
         context.keep("unblocker", move |context| {
             Unblocker::new(context, Arc::clone(&freed_keys)).run()
+        }),
+        context.keep("batches", move |context| {
+            settle_batches(context, Arc::clone(&ended))
         }),
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))
@@ -183,6 +198,7 @@ fn start_services<S: State>(
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
+        services.push(context.keep("events", events::wake_waiting));
     }
     if settings.scheduler.enabled {
         let declared = Arc::clone(&process.declared);

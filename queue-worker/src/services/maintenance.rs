@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
+use queue_core::batches::clear_batches;
+use queue_core::events::clear_events;
 use queue_core::process::unknown_kinds;
 use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::supervision::ServiceContext;
 use crate::app::hooks::Hooks;
-use crate::completer::{EndedJob, announce};
+use crate::completer::{EndedInBatches, EndedJob, announce};
 use crate::config::{KeepFor, Retention};
 
 /// Only every so many times are jobs without any process recovered too, because that reads all
@@ -42,12 +44,13 @@ pub(crate) async fn recover_dead(
     mut context: ServiceContext,
     hooks: Hooks,
     reported: Arc<Reported>,
+    ended: Arc<EndedInBatches>,
 ) -> Result<(), sqlx::Error> {
     let mut passes = 0_u32;
     while !context.stopping.is_cancelled() {
         let mut strays = passes.is_multiple_of(STRAYS_EVERY);
         // The rest belongs to processes whose rows are gone by then.
-        while recover_some(&mut context, &hooks, strays).await? >= RECOVERED_MAX
+        while recover_some(&mut context, &hooks, &ended, strays).await? >= RECOVERED_MAX
             && !context.stopping.is_cancelled()
         {
             strays = true;
@@ -87,6 +90,7 @@ async fn report_unknown_kinds(
 async fn recover_some(
     context: &mut ServiceContext,
     hooks: &Hooks,
+    ended_in_batches: &EndedInBatches,
     strays: bool,
 ) -> Result<usize, sqlx::Error> {
     let schema = &context.schema;
@@ -106,6 +110,7 @@ async fn recover_some(
             reason: job.error.clone(),
         });
     }
+    ended_in_batches.add_others(recovered.iter().map(|job| job.job_id));
     let keys: Vec<String> = recovered.iter().flat_map(|job| job.keys.clone()).collect();
     let unblocked = context
         .shared
@@ -138,6 +143,8 @@ enum Rule {
     },
     Failed(Duration),
     Firings(Duration),
+    Events(Duration),
+    Batches(Duration),
     Rates,
 }
 
@@ -145,7 +152,7 @@ enum Rule {
 /// committed before. All other passes skip the jobs that they have to keep.
 const PASSES: u32 = 60;
 
-/// Clears ended jobs and old firings in small batches until the process stops.
+/// Clears ended jobs, old firings and old events in small batches until the process stops.
 pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
     let (schema, stopping) = (&context.schema, &context.stopping);
     let mut rules = rules(&context.settings.retention);
@@ -166,7 +173,7 @@ pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error
 }
 
 impl Rule {
-    /// Clears up to `limit` jobs, firings or rates, and returns how many.
+    /// Clears up to `limit` jobs, firings, events, batches or rates, and returns how many.
     async fn clear_batch(
         &mut self,
         conn: &mut PgConnection,
@@ -182,6 +189,8 @@ impl Rule {
             } => (which, *keep, from, passes),
             Self::Failed(keep) => return clear_failed(conn, schema, *keep, limit).await,
             Self::Firings(keep) => return clear_firings(conn, schema, *keep, limit).await,
+            Self::Events(keep) => return clear_events(conn, schema, *keep, limit).await,
+            Self::Batches(keep) => return clear_batches(conn, schema, *keep, limit).await,
             Self::Rates => return clear_rates(conn, schema, limit).await,
         };
         let (cleared, last) = clear_finished(conn, schema, which, keep, *from, limit).await?;
@@ -235,6 +244,8 @@ fn rules(retention: &Retention) -> Vec<Rule> {
     finished
         .chain(retention.failed.map(Rule::Failed))
         .chain(retention.firings.map(Rule::Firings))
+        .chain(retention.events.map(Rule::Events))
+        .chain(retention.finished.map(Rule::Batches))
         .chain([Rule::Rates])
         .collect()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use queue_core::process::ProcessId;
-use queue_core::{JobId, Queue};
+use queue_core::{Context, JobId, Queue};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -63,10 +63,11 @@ pub fn cx<S>(state: S) -> Cx<S> {
 }
 
 /// Makes the context of an attempt. [`Cx::complete_in`] finds the job lost, because no process has
-/// claimed it. Its steps do their work and are not recorded, and it does not sleep.
+/// claimed it. Its context is the current one. Its steps do their work and are not recorded, and it does not sleep.
 pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
     let run = RunContext {
         state: Arc::new(state),
+        context: Context::ambient().unwrap_or_default(),
         queue,
         process: ProcessId::new(),
         claim: None,
@@ -77,6 +78,7 @@ pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
         steps: RunSteps::default(),
         steps_shared: Arc::new(StepService {
             checkpoints: mpsc::channel(1).0,
+            unwritten: Arc::default(),
             stop: Stop::new(),
             is_sleep_short: true,
         }),

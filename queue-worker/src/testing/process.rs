@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use queue_core::batches::settle_all;
 use queue_core::inspect::JobDetails;
 use queue_core::inspect::jobs::show;
 use queue_core::process::{ProcessId, ProcessInfo, register};
@@ -87,20 +88,26 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             in_flight: Arc::new(InFlight::new(Instant::now())),
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
+            ended_in_batches: Arc::default(),
             redaction: Redaction::default(),
+            logs_user: false,
         };
         let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
+        let unwritten = Arc::default();
         let runner = Runner {
             app: Arc::new(app),
             queue: queue.clone(),
             process,
             cancel_grace: CANCEL_GRACE,
+            keep_logs: false,
             stop: Stop::new(),
             steps: Arc::new(StepService {
                 checkpoints,
+                unwritten: Arc::clone(&unwritten),
                 stop: Stop::new(),
                 is_sleep_short: true,
             }),
+            logs_user: false,
         };
         let options = (*queue.pool().connect_options()).clone();
         let target = Arc::new(Target::new(options, queue.schema().clone()));
@@ -108,6 +115,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let recording = Checkpoints {
             schema: queue.schema().clone(),
             process,
+            unwritten,
             connection: connection.another(),
         };
         // Ends when this value is dropped, and with it the only sender.
@@ -149,7 +157,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let id = enqueued.expect("the job should be enqueued").id();
         let queue = self.show(id).await.queue;
         match self.claim(&queue, id.0 - 1, id.0).await {
-            Claimed::Job(job) => self.run(job, interrupt).await,
+            Claimed::Job(job) => self.run(*job, interrupt).await,
             _ => panic!(
                 "job {id} did not run: it is {} (is `{}` registered, and is it neither delayed nor \
                  limited?)",
@@ -168,7 +176,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let mut performed = Vec::new();
         while performed.len() < DRAINED_MAX {
             match self.claim(queue, 0, i64::MAX).await {
-                Claimed::Job(job) => performed.push(self.run(job, pending()).await),
+                Claimed::Job(job) => performed.push(self.run(*job, pending()).await),
                 Claimed::None => return performed,
                 Claimed::Parked => {}
             }
@@ -212,7 +220,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let dropped = EndedJob::dropped(&claim);
         announce(&self.recorder.hooks, &mut self.connection, schema, &dropped).await;
         match claim.jobs.into_iter().next() {
-            Some(job) => Claimed::Job(job),
+            Some(job) => Claimed::Job(Box::new(job)),
             None if claim.parked.is_empty() => Claimed::None,
             None => Claimed::Parked,
         }
@@ -225,6 +233,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let written = written.expect(DATABASE);
         self.recorder.settle(&group, &written);
         self.unblock().await;
+        self.settle_batches().await;
         let end = group[0].end();
         Performed {
             job_id,
@@ -265,6 +274,15 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             .expect(DATABASE);
     }
 
+    async fn settle_batches(&mut self) {
+        let schema = &self.recorder.schema;
+        let ended = self.recorder.ended_in_batches.take().ended;
+        self.connection
+            .run(async |conn| settle_all(conn, schema, ended.clone()).await)
+            .await
+            .expect(DATABASE);
+    }
+
     async fn show(&self, id: JobId) -> JobDetails {
         let mut conn = self.runner.queue.pool().acquire().await.expect(DATABASE);
         let shown = show(&mut conn, &self.recorder.schema, id).await;
@@ -274,7 +292,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
 
 /// What a claim has led to.
 enum Claimed {
-    Job(ClaimedJob),
+    Job(Box<ClaimedJob>),
     /// Jobs without room in their limits were blocked or ended.
     Parked,
     None,

@@ -140,6 +140,8 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 .note_failed_claim(Instant::now())
         })?;
         let dropped = EndedJob::dropped(&claimed);
+        let ended = dropped.iter().map(|job| job.job_id);
+        worker.shared.ended_in_batches.add_others(ended);
         let LimitedClaim { jobs, parked, .. } = claimed;
         let count = jobs.len() + parked.len();
         found.count += count;

@@ -18,7 +18,7 @@ use super::lanes::Lanes;
 use super::polling::Polling;
 use super::signals::Signals;
 use crate::attempt::{Completion, InFlight, Prefetch, Runner};
-use crate::completer::FreedKeys;
+use crate::completer::{EndedInBatches, FreedKeys};
 use crate::config::WorkerSettings;
 use crate::lookout::Lookout;
 
@@ -36,6 +36,7 @@ pub(crate) struct Shared<S> {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
+    pub(crate) ended_in_batches: Arc<EndedInBatches>,
     pub(crate) runs: TaskTracker,
     /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,

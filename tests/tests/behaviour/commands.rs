@@ -47,3 +47,27 @@ async fn a_killed_process_takes_its_command_and_the_children_of_the_command_alon
         .expect("the command and its child have ended")
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_command_goes_on_where_its_last_attempt_has_come_to() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let script = r#"
+        case $(tail -n 1 "$QUEUE_STATE") in *'"cursor": 2'*) exit 0;; esac
+        echo '{"progress": {"done": 1, "of": 4}, "cursor": 1}' >> "$QUEUE_STATE"
+        echo '{"progress": {"done": 2, "of": 4}, "cursor": 2}' >> "$QUEUE_STATE"
+        exit 75"#;
+    let handlers = format!("[handlers.walk]\ncommand = [\"sh\", \"-c\", \'\'\'{script}\'\'\']\n");
+    shell.write("queue.toml", &handlers);
+    shell.print(&["enqueue", "walk"]).await;
+    let mut process = shell.command(&["start"]).spawn().unwrap();
+
+    world.until("scheduled where failures = 1", 1).await;
+    world.make_scheduled_due().await;
+
+    world.until("finished where outcome = 'done'", 1).await;
+    let shown = shell.print(&["jobs", "show", "1"]).await;
+    assert!(shown.contains("2 of 4"), "{shown}");
+    process.kill().unwrap();
+    process.wait().unwrap();
+}

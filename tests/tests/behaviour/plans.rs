@@ -13,8 +13,9 @@ const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 
 /// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,
 /// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and
-/// recurring jobs set seldom, lanes listed seldom. Claims check whether any limit exists. The end of
-/// the line is a sequence.
+/// recurring jobs set seldom, lanes listed seldom, batches swept seldom. Claims check whether any limit
+/// exists. The end of the line is a sequence. Operations that have not ended are few, and have an index of
+/// their own.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_limited", "limits"),
     ("claim_seats", "limits"),
@@ -25,11 +26,14 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("unknown_claims", "claimed"),
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
+    ("batches/sweep", "batches"),
+    ("batches/sweep", "deltas"),
     ("recurring/clear_firings", "recurring_jobs"),
     ("recurring/pause", "recurring_jobs"),
     ("recurring/leftovers", "recurring_jobs"),
     ("recurring/undeclare", "recurring_jobs"),
     ("operations/limits/set", "slots"),
+    ("operations/many/next", "operations"),
     ("claim/line_end", "job_seq"),
 ];
 
@@ -151,19 +155,47 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: ((finished_at < ",
     ),
     ("clear_finished", "steps_pkey", "Index Cond: (job_id = ANY"),
+    (
+        "clear_finished",
+        "progress_pkey",
+        "Index Cond: (job_id = ANY",
+    ),
     ("steps/load", "steps_pkey", "Index Cond: (job_id = "),
+    ("wake", "waits_wake", "Index Cond: ((event = emitted.event)"),
+    (
+        "steps/read_progress",
+        "progress_pkey",
+        "Index Cond: ((job_id = ",
+    ),
+    (
+        "steps/write_progress",
+        "claimed_pkey",
+        "Index Cond: (job_id = entry.job_id)",
+    ),
     (
         "steps/record",
         "claimed_pkey",
         "Index Cond: (job_id = step.job_id)",
     ),
     ("cancel", "ready_pkey", "Index Cond: (job_id = ANY"),
+    ("batches/look", "deltas_target", "Index Cond: (target = "),
+    (
+        "batches/settle",
+        "deltas_target",
+        "Index Cond: (target = ANY",
+    ),
     ("key_holders", "unique_keys_pkey", "Index Cond: (key = ANY"),
 ];
 
 /// The statements that end runs. They look up each run in the claims, its slots and its key; `end` and
 /// `recover` also look up its job.
-const ENDS: &[&str] = &["end", "finish", "recover"];
+const ENDS: &[&str] = &[
+    "end",
+    "end/end_in_batches",
+    "finish",
+    "finish/finish_in_batches",
+    "recover",
+];
 
 /// The statements of producers and processes, which must use an index.
 fn transitions() -> impl Iterator<Item = Statement> {

@@ -1,5 +1,6 @@
 //! Steps of jobs: finished ones are not repeated after errors, interruptions and crashes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use queue_core::transitions::cancel::request_cancel;
@@ -44,6 +45,10 @@ enum Stepped {
     Misnamed,
     /// Sleeps for an hour between two steps.
     Sleeps,
+    /// Like `Gated`, and returns `Ok` whatever its steps return.
+    Catches,
+    /// Sleeps for an hour, and finishes in a transaction all the same.
+    CompletesAsleep,
 }
 
 impl Job for Stepped {
@@ -113,13 +118,34 @@ impl Perform<Stage> for Stepped {
                 cx.sleep("nap", HOUR).await?;
                 noting(&cx, "two", async || Ok(())).await
             }
+            Self::Catches => {
+                noting(&cx, "one", async || Ok(())).await?;
+                cx.state().pass("between").await;
+                let _caught = noting(&cx, "two", async || Ok(())).await;
+                let _caught = noting(&cx, "three", async || Ok(())).await;
+                Ok(())
+            }
+            Self::CompletesAsleep => {
+                let _caught = cx.sleep("nap", HOUR).await;
+                let mut tx = cx.queue().pool().begin().await?;
+                let refused = cx.complete_in(&mut tx).await.unwrap_err();
+                cx.state().note(refused.to_string());
+                tx.commit().await?;
+                Ok(())
+            }
         }
     }
 
-    fn on_error(_: &BoxError, _: &Attempt) -> Next {
+    fn on_error(error: &BoxError, _: &Attempt) -> Next {
+        if let Some(StepError::Interrupted(_) | StepError::Asleep(_)) = error.downcast_ref() {
+            INTERRUPTIONS_SEEN.store(true, Ordering::Relaxed);
+        }
         Next::RetryAfter(Duration::ZERO)
     }
 }
+
+/// Whether `on_error` was asked about the end of a run at a step.
+static INTERRUPTIONS_SEEN: AtomicBool = AtomicBool::new(false);
 
 /// Takes a step that notes its name when it runs.
 async fn noting<T: Serialize + for<'de> Deserialize<'de>>(
@@ -290,6 +316,69 @@ async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_o
 }
 
 #[tokio::test]
+async fn a_job_that_catches_its_interruption_goes_on_all_the_same() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let app = || stage.app().register::<Stepped>();
+    let job = enqueue(&world, Stepped::Catches).await;
+    let process = world.start(app(), worker("*", 2));
+    world.until("steps", 1).await;
+
+    process.ask_to_stop();
+    stage.open("between");
+    process.ended().await;
+
+    assert_eq!(world.state(job).await, "ready");
+    let process = world.start(app(), worker("*", 2));
+    world.until_state(job, "finished").await;
+    assert_eq!(stage.notes(), ["one", "two", "three"]);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_sleeps_cannot_finish_in_a_transaction() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let job = enqueue(&world, Stepped::CompletesAsleep).await;
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 1));
+
+    world.until_state(job, "scheduled").await;
+
+    let refusal = "interrupted or sleeps, and goes on later: roll the transaction back";
+    assert!(stage.notes()[0].ends_with(refusal));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn an_interruption_and_a_sleep_are_no_errors() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let around = stage.clone();
+    let app = stage.app().register::<Stepped>().around(move |cx, work| {
+        let around = around.clone();
+        async move {
+            let ended = work.await;
+            around.note(format!("{} {}", ended.is_ok(), cx.is_paused()));
+            ended
+        }
+    });
+    stage.open("between");
+    let asleep = enqueue(&world, Stepped::Sleeps).await;
+    let process = world.start(app, worker("*", 2));
+    world.until_state(asleep, "scheduled").await;
+    let stopped = enqueue(&world, Stepped::GatedInside).await;
+    stage.noted_times("one", 2).await;
+    process.ask_to_stop();
+    stage.open("inside");
+    process.ended().await;
+
+    assert_eq!(world.state(stopped).await, "finished");
+    assert_eq!(stage.notes(), ["one", "true true", "one", "true false"]);
+    assert!(!INTERRUPTIONS_SEEN.load(Ordering::Relaxed));
+    assert_eq!(world.count("attempts").await, 0);
+}
+
+#[tokio::test]
 async fn a_job_that_was_asked_to_cancel_is_cancelled_at_its_next_step() {
     let world = World::new().await;
     let stage = Stage::default();
@@ -453,5 +542,67 @@ async fn a_killed_process_loses_and_repeats_no_finished_step() {
         .await;
     assert!((200..=230).contains(&run), "{run} steps have run");
     assert_eq!(world.count("steps").await, 400);
+    assert_sound(world.pool()).await;
+}
+
+/// Makes the first step of a job wait at the lock of a table in between: before its own write, after it,
+/// when its result is recorded, when it is committed, and after that.
+async fn build_gates(world: &World) {
+    sqlx::raw_sql(
+        "create table public.at_write (); create table public.at_record ();
+         create table public.at_commit (); create table public.afterwards ();
+
+         create function public.pass() returns trigger language plpgsql as $$ begin
+             execute format('lock table public.%I in share mode', tg_argv[0]);
+             return new;
+         end $$;
+
+         create trigger a before insert on ledger.steps for each row when (new.number = 1)
+             execute function public.pass('at_write');
+         create trigger b before insert on queue.steps for each row when (new.name = 'one')
+             execute function public.pass('at_record');
+         create constraint trigger c after insert on ledger.steps deferrable initially deferred
+             for each row when (new.number = 1) execute function public.pass('at_commit');
+         create trigger d before insert on ledger.steps for each row when (new.number = 2)
+             execute function public.pass('afterwards');",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_step_is_written_once_wherever_its_process_is_killed() {
+    let world = World::new().await;
+    Ledger::build(world.pool()).await;
+    build_gates(&world).await;
+    let orders = Orders::of(&world);
+    let blocked = "select count(*) from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'";
+
+    for gate in ["at_write", "at_record", "at_commit", "afterwards"] {
+        let with = |options: Options| options.crashes(100);
+        let request = world.queue.enqueue_many([Deed::Two]).with(with);
+        let job = request.await.unwrap()[0].id();
+        let mut closed = world.pool().begin().await.unwrap();
+        let lock = format!("lock table public.{gate} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+            .execute(&mut *closed)
+            .await
+            .unwrap();
+        let mut victim = Victim::start(WORKER, &orders);
+        eventually("the step is blocked", async || {
+            world.value::<i64>(blocked).await > 0
+        })
+        .await;
+
+        victim.kill().await;
+        closed.rollback().await.unwrap();
+        let _heir = Victim::start(WORKER, &orders);
+
+        world.until_state(job, "finished").await;
+        let rows = format!("select number from ledger.steps where job_id = {job} order by number");
+        assert_eq!(world.rows::<(i32,)>(&rows).await, [(1,), (2,)], "{gate}");
+    }
     assert_sound(world.pool()).await;
 }

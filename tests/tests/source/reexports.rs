@@ -3,9 +3,16 @@
 const CORE: &str = include_str!("../../../queue-core/src/lib.rs");
 const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
-/// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, what
-/// idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 5] = ["process", "transitions", "steps", "look", "decode_args"];
+/// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
+/// batches are settled, what idle processes look for, and how arguments are read.
+const INTERNAL: [&str; 6] = [
+    "process",
+    "transitions",
+    "steps",
+    "batches",
+    "look",
+    "decode_args",
+];
 
 /// Returns the names that a file lists after each `start`, without the paths before them.
 fn names<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {

@@ -145,6 +145,14 @@ impl JobAction {
         }
     }
 
+    /// Returns the action of a word, as it is displayed.
+    pub fn of_word(word: &str) -> Option<Self> {
+        let actions = [Self::Retry, Self::Discard, Self::Cancel, Self::RunAnyway];
+        actions
+            .into_iter()
+            .find(|action| action.to_string() == word)
+    }
+
     /// Returns the past participle, such as `retried`.
     pub fn past(self) -> &'static str {
         match self {
@@ -186,6 +194,7 @@ mod tests {
             failures: Some(0),
             attempts_max: 10,
             tags: Vec::new(),
+            tenant: None,
             args: None,
             enqueued_at: Utc::now(),
             at: Utc::now(),

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 
 pub use action::{JobAction, Refusal, StateRefused};
 
+use crate::batches::{of_jobs, settle_all};
 use crate::inspect::{COUNT_MAX, Count, JobFilter, JobSummary, jobs as inspect};
 use crate::job::{JobId, Outcome};
 use crate::queue::Queue;
@@ -181,6 +182,7 @@ impl Queue {
                     change_batch(conn, &self.schema, action, filter, below).await
                 })
                 .await?;
+            self.settle_batches_of(&batch.changes.changed).await?;
             all.extend(batch.changes);
             below = batch.next;
             if below.is_none() {
@@ -189,9 +191,17 @@ impl Queue {
         }
     }
 
+    /// Settles what jobs were the last of, after the commit of their ends: another job may have ended at the
+    /// same moment.
+    async fn settle_batches_of(&self, jobs: &[JobId]) -> Result<(), sqlx::Error> {
+        self.in_transaction(async |conn| settle_batches_of(conn, &self.schema, jobs).await)
+            .await
+    }
+
     async fn change_one(&self, action: JobAction, job: JobId) -> Result<Changes, JobError> {
         let change = async |conn: &mut _| change(conn, &self.schema, action, &[job]).await;
         let mut changes = self.in_transaction(change).await?;
+        self.settle_batches_of(&changes.changed).await?;
         match changes.refused.pop() {
             Some((job, reason)) => Err(JobError::Refused { job, reason }),
             None => Ok(changes),
@@ -257,7 +267,7 @@ pub async fn change_batch(
 }
 
 /// Changes the jobs of a batch, and looks up why others were not changed.
-async fn apply(
+pub(super) async fn apply(
     conn: &mut PgConnection,
     schema: &Schema,
     action: JobAction,
@@ -267,6 +277,7 @@ async fn apply(
         return Ok(Changes::default());
     }
     let mut changes = transition(conn, schema, action, jobs).await?;
+    settle_batches_of(conn, schema, &changes.changed).await?;
     let left = without(jobs, changes.changed.iter().chain(&changes.asked_to_stop));
     if !left.is_empty() {
         let found = find(conn, schema, &left).await?;
@@ -295,6 +306,19 @@ async fn transition(
         JobAction::RunAnyway => changes.changed = run_anyway(conn, schema, jobs).await?,
     }
     Ok(changes)
+}
+
+/// Settles what jobs were the last of.
+async fn settle_batches_of(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs: &[JobId],
+) -> Result<(), sqlx::Error> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let ended = of_jobs(conn, schema, jobs).await?;
+    settle_all(conn, schema, ended).await
 }
 
 async fn find(

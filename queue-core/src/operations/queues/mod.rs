@@ -33,8 +33,28 @@ pub async fn pause(
     schema: &Schema,
     queue: &str,
 ) -> Result<bool, QueueError> {
+    pause_because(conn, schema, queue, None, None).await
+}
+
+/// Pauses a queue like [`pause`], and records who did it, and why, for those who find it paused.
+///
+/// # Errors
+/// Refuses an invalid name.
+pub async fn pause_because(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+    who: Option<&str>,
+    why: Option<&str>,
+) -> Result<bool, QueueError> {
     check_queue(queue)?;
-    let paused = schema.query(PAUSE).bind(queue).execute(conn).await?;
+    let paused = schema
+        .query(PAUSE)
+        .bind(queue)
+        .bind(who)
+        .bind(why)
+        .execute(conn)
+        .await?;
     Ok(paused.rows_affected() == 1)
 }
 

@@ -1,7 +1,7 @@
--- Pauses a queue, whether or not it has been seen before. A queue that is paused already keeps its
--- time.
-insert into queue.queues (name, paused_at)
-values ($1, statement_timestamp())
+-- Pauses a queue, whether or not it has been seen before, by whom ($2) and why ($3). A queue that is paused
+-- already keeps its time and its reason.
+insert into queue.queues (name, paused_at, paused_by, paused_why)
+values ($1, statement_timestamp(), $2, $3)
 on conflict (name) do update
-set paused_at = excluded.paused_at
+set paused_at = excluded.paused_at, paused_by = excluded.paused_by, paused_why = excluded.paused_why
 where queues.paused_at is null

@@ -1,7 +1,7 @@
 -- Resumes a queue, and wakes idle workers.
 with resumed as (
     update queue.queues
-    set paused_at = null
+    set paused_at = null, paused_by = null, paused_why = null
     where name = $1
         and paused_at is not null
     returning name

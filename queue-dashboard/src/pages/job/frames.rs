@@ -8,13 +8,13 @@ use crate::html::pictured;
 const LINES_MAX: usize = 400;
 
 /// A line of a backtrace.
-pub(super) struct Line {
-    pub(super) is_own: bool,
-    pub(super) text: String,
+pub(crate) struct Line {
+    pub(crate) is_own: bool,
+    pub(crate) text: String,
 }
 
 /// Returns the first lines of a backtrace.
-pub(super) fn lines(backtrace: &str) -> Vec<Line> {
+pub(crate) fn lines(backtrace: &str) -> Vec<Line> {
     let lines = backtrace_lines(backtrace).take(LINES_MAX);
     lines
         .map(|line| Line {

@@ -1,6 +1,6 @@
 //! `/jobs/{id}`: what happened to it, and why is it not running?
 
-mod frames;
+pub(super) mod frames;
 mod why;
 
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub(crate) async fn show(
     let case = Case {
         job: &job,
         processes: &processes,
-        paused_at: queues::paused_at(&mut tx, schema, &job.queue).await?,
+        pause: queues::pause(&mut tx, schema, &job.queue).await?,
         site: &site,
         links,
         now: signs.now,

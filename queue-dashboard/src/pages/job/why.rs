@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use queue_core::inspect::processes::ProcessSummary;
+use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{JobDetails, spell_duration};
 use queue_core::{JobState, Outcome};
 
-use crate::html::{Html, icon_of_class, user};
+use crate::html::{Html, exact_minute, icon_of_class, user};
 use crate::links::Links;
 use crate::pages::processes::{is_alive, knows, serves};
+use crate::pages::queues::by_and_why;
 use crate::site::Site;
 use crate::words::{counted, seconds_between};
 
@@ -15,7 +17,7 @@ use crate::words::{counted, seconds_between};
 pub(super) struct Case<'a> {
     pub(super) job: &'a JobDetails,
     pub(super) processes: &'a [ProcessSummary],
-    pub(super) paused_at: Option<DateTime<Utc>>,
+    pub(super) pause: Option<Pause>,
     pub(super) site: &'a Site,
     pub(super) links: &'a Links,
     pub(super) now: DateTime<Utc>,
@@ -111,8 +113,28 @@ impl Case<'_> {
         (why, Html::new().text(stays.trim_start()))
     }
 
+    /// Names what a job waits for: a batch, or jobs of its own batch.
+    fn waiting(&self) -> (Html, Html) {
+        let why = Html::new().text("It is not running because it waits for ");
+        let why = match (self.job.callback_of, self.job.waits_for_jobs.first()) {
+            (Some(batch), _) => why.text(format!("the end of batch {batch}.")),
+            (None, Some(first)) => {
+                let why = why.link(&self.links.job(*first), &format!("#{first}"));
+                match self.job.waits_for_jobs.len() - 1 {
+                    0 => why.text("."),
+                    more => why.text(format!(" and {}.", counted(more as u64, "other", "others"))),
+                }
+            }
+            (None, None) => why.text("other jobs, and will start soon."),
+        };
+        (why, Html::new())
+    }
+
     fn blocked(&self) -> (Html, Html) {
         let job = self.job;
+        if job.blocked_on.as_deref() == Some("@after") {
+            return self.waiting();
+        }
         let key = job.blocked_on.as_deref().unwrap_or_default();
         let why = Html::new().text("It is not running because its key ");
         let why = why.link(&self.links.to("/limits"), key);
@@ -213,13 +235,15 @@ impl Case<'_> {
                 false => "no living process starts jobs",
             }));
         }
-        if let Some(at) = self.paused_at {
+        if let Some(pause) = &self.pause {
             let queue = self.links.one("queues", &job.queue);
             let paused = Html::new().text("queue ").link(&queue, &job.queue);
             return Some(
                 paused
                     .strong(" is paused")
-                    .text(format!(" since {}", self.since(at))),
+                    .text(" since ")
+                    .html(&exact_minute(pause.at, self.now))
+                    .html(&by_and_why(pause)),
             );
         }
         match (
@@ -312,10 +336,12 @@ impl Case<'_> {
             }
             _ => (true, Html::new().text("now")),
         };
-        let paused = match self.paused_at {
-            Some(at) => (
+        let paused = match &self.pause {
+            Some(pause) => (
                 false,
-                Html::new().text(format!("paused for {}", self.since(at))),
+                Html::new()
+                    .text(format!("paused for {}", self.since(pause.at)))
+                    .html(&by_and_why(pause)),
             ),
             None => (true, Html::new().text("it runs")),
         };

@@ -5,6 +5,8 @@ use queue_core::{JobId, JobState, Outcome, Redaction};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
+use crate::html::Html;
+
 /// The filters that take a text, and what they are called.
 pub(super) const TEXTS: [(&str, &str); 5] = [
     ("queue", "Queue"),
@@ -16,7 +18,7 @@ pub(super) const TEXTS: [(&str, &str); 5] = [
 
 /// A tab: jobs in one state, or finished ones with one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tab {
+pub(crate) struct Tab {
     pub(super) word: &'static str,
     pub(super) name: &'static str,
     pub(super) state: JobState,
@@ -61,13 +63,13 @@ const fn tab(
 
 /// What an address asks for.
 #[derive(Clone, Debug)]
-pub(super) struct Filters {
-    pub(super) tab: Tab,
+pub(crate) struct Filters {
+    pub(crate) tab: Tab,
     /// Texts by the name of their filter.
-    pub(super) texts: Vec<(&'static str, String)>,
+    pub(crate) texts: Vec<(&'static str, String)>,
     pub(super) before: Option<JobId>,
     /// What of it could not be understood.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// What a search leads to.
@@ -79,7 +81,7 @@ pub(super) enum Search {
 }
 
 impl Filters {
-    pub(super) fn read(pairs: &[(String, String)]) -> Self {
+    pub(crate) fn read(pairs: &[(String, String)]) -> Self {
         let mut filters = Self {
             tab: TABS[0],
             texts: Vec::new(),
@@ -123,7 +125,7 @@ impl Filters {
 
     /// Returns the filter for the database, or what is wrong. A viewer who may not see arguments cannot filter
     /// by them, and no viewer can filter by redacted fields: the answers would reveal their values.
-    pub(super) fn filter(
+    pub(crate) fn filter(
         &self,
         sees_args: bool,
         redaction: &Redaction,
@@ -148,6 +150,18 @@ impl Filters {
             ..JobFilter::default()
         })
     }
+}
+
+/// Returns the filters in words, as they follow what they select: ` with kind send and queue mail`.
+pub(crate) fn words(filters: &Filters) -> Html {
+    let mut said = Html::new();
+    for (position, (name, value)) in filters.texts.iter().enumerate() {
+        let label = TEXTS.iter().find(|(text, _)| text == name);
+        let label = label.map_or(*name, |(_, label)| *label).to_lowercase();
+        said = said.text(if position == 0 { " with " } else { " and " });
+        said = said.text(label).text(" ").user(value);
+    }
+    said
 }
 
 fn unknown(name: &str) -> String {
@@ -180,7 +194,7 @@ pub(super) fn search(text: &str) -> Search {
         return Search::Job(JobId(id));
     }
     let mut texts = Vec::new();
-    for word in words(text) {
+    for word in typed(text) {
         let Some((name, value)) = word.split_once(':') else {
             return Search::Unknown(format!(
                 "`{word}` is neither an id nor a filter such as kind:{word}"
@@ -199,7 +213,7 @@ pub(super) fn search(text: &str) -> Search {
 }
 
 /// Splits a text at spaces outside of quotes, and removes the quotes.
-fn words(text: &str) -> Vec<String> {
+fn typed(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
     for c in text.chars() {

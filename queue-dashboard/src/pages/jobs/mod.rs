@@ -1,6 +1,6 @@
 //! `/jobs`: which jobs are these?
 
-mod filters;
+pub(super) mod filters;
 
 use std::sync::Arc;
 
@@ -9,22 +9,26 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
+use queue_core::inspect::operations::{self, OperationDetails};
 use queue_core::inspect::stats::{self, StateCounts};
 use queue_core::inspect::{Count, JobSummary, jobs};
+use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState};
 
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, ago, icon, pictured, user};
-use crate::links::Links;
+use crate::html::{Html, ago, icon, icon_of_class, pictured, user};
+use crate::links::{Links, query};
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
 use crate::visit::Visit;
 use crate::words::{count, counted, short};
-use filters::{Filters, Search, TABS, TEXTS, Tab, search};
+use filters::{Filters, Search, TABS, TEXTS, Tab, search, words};
 
 /// The most jobs on one page.
 const ROWS: u32 = 50;
+/// How many of the last acts on many jobs are looked at for those under way.
+const OPERATIONS: u32 = 20;
 /// How many characters of arguments are shown.
 const ARGS_MAX: usize = 200;
 /// The most jobs that are counted beyond the page, if there are filters.
@@ -45,6 +49,13 @@ struct Jobs {
     rows: Vec<JobRow>,
     at_title: &'static str,
     is_failed: bool,
+    /// The acts on chosen rows: their names, icons and addresses.
+    bulk: Vec<(&'static str, Html, String)>,
+    /// The filters as they stand in the address, and how many jobs match them.
+    query: String,
+    matching: String,
+    /// Acts on many jobs that are under way.
+    under_way: Vec<(String, String)>,
     is_first: bool,
     older: Option<String>,
     empty: String,
@@ -142,6 +153,7 @@ async fn show(
     for job in &mut found {
         job.redact(&site.redaction);
     }
+    let operations = operations::list(&mut tx, schema, OPERATIONS).await?;
     let links = &visit.links;
     let is_operator = visit.may(Role::Operator, site);
     let last = found.last().filter(|_| found.len() == ROWS as usize);
@@ -151,6 +163,14 @@ async fn show(
         fields: fields(&filters, sees_args),
         chips: chips(&filters, links),
         clear: links.jobs(&[("state", filters.tab.word)]),
+        bulk: if is_operator {
+            bulk(filters.tab, links)
+        } else {
+            Vec::new()
+        },
+        query: query(&filters.pairs(filters.tab.word)),
+        matching: count(matching),
+        under_way: under_way(&operations, links),
         searched: typed.to_owned(),
         at_title: at_title(filters.tab),
         is_failed: matches!(filters.tab.state, JobState::Failed | JobState::Scheduled),
@@ -172,6 +192,40 @@ async fn show(
     })
 }
 
+fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
+    let actions = [
+        JobAction::Retry,
+        JobAction::RunAnyway,
+        JobAction::Cancel,
+        JobAction::Discard,
+    ];
+    let applies = |action: &JobAction| {
+        action.states().contains(&tab.state)
+            && (*action != JobAction::Retry || tab.word == "failed")
+    };
+    let act = |action: JobAction| {
+        let (name, glyph) = match action {
+            JobAction::Retry => ("Retry…", "retry"),
+            JobAction::Discard => ("Discard…", "discard"),
+            JobAction::Cancel => ("Cancel…", "cancelled"),
+            JobAction::RunAnyway => ("Run anyway…", "resume"),
+        };
+        (name, icon(glyph), links.to(&format!("/jobs/{action}")))
+    };
+    actions.into_iter().filter(applies).map(act).collect()
+}
+
+fn under_way(operations: &[OperationDetails], links: &Links) -> Vec<(String, String)> {
+    let open = operations
+        .iter()
+        .filter(|operation| operation.ended_at.is_none());
+    let link = |operation: &OperationDetails| {
+        let href = links.one("operations", &operation.id.to_string());
+        (super::operation::title(operation), href)
+    };
+    open.map(link).collect()
+}
+
 fn answer(filters: &Filters, matching: Count) -> Html {
     let word = filters.tab.word;
     let (is, verb) = match (matching.count, word) {
@@ -189,20 +243,8 @@ fn answer(filters: &Filters, matching: Count) -> Html {
     } else {
         is.to_owned()
     };
-    let mut answer = Html::new().strong(format!("{number} {is} {verb}"));
-    for (position, (name, value)) in filters.texts.iter().enumerate() {
-        let label = TEXTS
-            .iter()
-            .find(|(text, _)| text == name)
-            .map_or(*name, |(_, label)| *label);
-        answer = answer.text(if position == 0 { " with " } else { " and " });
-        answer = answer.text(lower(label)).text(" ").user(value);
-    }
-    answer.text(".")
-}
-
-fn lower(label: &str) -> String {
-    label.to_lowercase()
+    let answer = Html::new().strong(format!("{number} {is} {verb}"));
+    answer.html(&words(filters)).text(".")
 }
 
 fn empty(filters: &Filters) -> String {
@@ -216,13 +258,26 @@ fn empty(filters: &Filters) -> String {
 fn tabs(filters: &Filters, states: &StateCounts, links: &Links) -> Vec<TabLink> {
     let tabs = TABS.iter().map(|tab| TabLink {
         name: tab.name,
-        icon: icon(tab.word),
+        icon: icon_of_class(tab.word, ink(tab.word)),
         href: links.jobs(&filters.pairs(tab.word)),
         is_chosen: *tab == filters.tab,
         // How many finished jobs have which outcome is not counted.
         count: (tab.state != JobState::Finished).then(|| short(states.of(tab.state))),
     });
     tabs.collect()
+}
+
+/// Returns the class of the colour of a state.
+fn ink(word: &str) -> &'static str {
+    match word {
+        "ready" => "ink-ready",
+        "scheduled" => "ink-scheduled",
+        "running" => "ink-running",
+        "blocked" => "ink-blocked",
+        "failed" => "ink-failed",
+        "finished" => "ink-finished",
+        _ => "ink-ended",
+    }
 }
 
 fn fields(filters: &Filters, sees_args: bool) -> Vec<Field> {

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use queue_core::inspect::{AttemptDetails, Holder, JobDetails, JobLimit, jobs, spell_duration};
+use queue_core::inspect::{
+    AttemptDetails, Holder, JobDetails, JobLimit, JobProgress, RunLog, jobs, spell_duration,
+};
 use queue_core::{JobId, JobState};
+use serde_json::Value;
 
 use super::frames::own_frames;
 use crate::cli::filter::job_id;
@@ -44,13 +47,56 @@ fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
     let mut text = facts_text(&facts(job));
     if with_args {
         text.extend(["\narguments\n", &indented(&pretty(&job.args)), "\n"]);
+        if let Some(context) = &job.context {
+            text.extend(["\ncontext\n", &indented(&pretty(context)), "\n"]);
+        }
     } else {
         text.push_str(ARGS_HIDDEN);
     }
+    text.push_str(&progress_text(&job.progress, with_args));
     for attempt in &job.attempts {
         text.push('\n');
         text.push_str(&attempt_text(attempt, whole_backtraces));
     }
+    for log in &job.progress.logs {
+        text.push_str(&log_text(log));
+    }
+    text
+}
+
+/// Lists the finished steps, and with the arguments the output and the places of the cursors.
+fn progress_text(progress: &JobProgress, with_args: bool) -> String {
+    let mut text = String::new();
+    if !progress.steps.is_empty() {
+        text.push_str("\nfinished steps\n");
+    }
+    for step in &progress.steps {
+        let (name, bytes) = (&step.name, step.result_bytes);
+        let finished = absolute(step.finished_at);
+        let _ = match step.occurrence {
+            1 => writeln!(text, "  {name}  {bytes} B, {finished}"),
+            number => writeln!(text, "  {name} ({number})  {bytes} B, {finished}"),
+        };
+    }
+    if !with_args {
+        return text;
+    }
+    for cursor in &progress.cursors {
+        let (name, place) = (&cursor.name, one_line(cursor.place.get()));
+        let _ = writeln!(text, "\ncursor {name}\n  {place}");
+    }
+    if let Some(output) = &progress.output {
+        let _ = writeln!(text, "\noutput\n{}", indented(&pretty(output)));
+    }
+    text
+}
+
+fn log_text(log: &RunLog) -> String {
+    let mut text = format!("\nlog of attempt {}", log.attempt);
+    if log.dropped > 0 {
+        let _ = write!(text, ", without the first {} lines", log.dropped);
+    }
+    let _ = writeln!(text, "\n{}", indented(&log.lines.join("\n")));
     text
 }
 
@@ -68,6 +114,10 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
         ("attempts", attempts(job)),
         ("enqueued", absolute(job.enqueued_at)),
     ];
+    let done = job.progress.done;
+    facts.extend(done.map(|done| ("progress", format!("{} of {}", done.done, done.of))));
+    let event = job.waits_for_event.clone();
+    facts.extend(event.map(|event| ("waits for", format!("the event {event}"))));
     let times = [
         ("due", job.due_at),
         ("ready", job.ready_at),
@@ -82,6 +132,12 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
     facts.extend(limit_facts(job));
     facts.push(("waited", spell_duration(job.wait_seconds)));
     facts.extend(job.run_seconds.map(|ran| ("ran", spell_duration(ran))));
+    facts.extend(origin_facts(job));
+    facts.extend(job.batch_id.map(|batch| ("batch", batch.to_string())));
+    facts.extend(
+        job.callback_of
+            .map(|batch| ("callback", format!("of batch {batch}"))),
+    );
     if !job.tags.is_empty() {
         facts.push(("tags", job.tags.join(", ")));
     }
@@ -92,11 +148,33 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
     facts
 }
 
+/// Lists where the job comes from, without its user and the further values: they may be personal data.
+fn origin_facts(job: &JobDetails) -> Vec<Fact> {
+    let context = job.context.as_ref();
+    let context: Value = context
+        .and_then(|json| serde_json::from_str(json.get()).ok())
+        .unwrap_or_default();
+    let text = |name| context[name].as_str().map(str::to_owned);
+    let facts = [
+        ("tenant", job.tenant.clone()),
+        ("request", text("request_id")),
+        ("trace", text("traceparent")),
+    ];
+    let facts = facts.into_iter();
+    facts
+        .filter_map(|(name, text)| Some((name, one_line(&text?).to_string())))
+        .collect()
+}
+
 /// Lists the limits of the job, the key that it waits for, and the slots that it holds.
 fn limit_facts(job: &JobDetails) -> Vec<Fact> {
     let limits = job.limits.iter();
     let mut facts: Vec<_> = limits.map(|limit| ("limit", limit_text(limit))).collect();
-    if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
+    if let (Some("@after"), Some(since)) = (job.blocked_on.as_deref(), job.blocked_at) {
+        facts.push(("waits", format!("since {}", absolute(since))));
+        let jobs = job.waits_for_jobs.iter();
+        facts.extend(jobs.map(|other| ("waits for", format!("job {other}"))));
+    } else if let (Some(key), Some(since)) = (&job.blocked_on, job.blocked_at) {
         facts.push(("blocked", format!("on {key} since {}", absolute(since))));
         let holders = job.blocked_by.iter();
         facts.extend(holders.map(|holder| ("held by", holder_text(holder))));

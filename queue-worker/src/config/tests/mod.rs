@@ -112,6 +112,9 @@ fn a_whole_file_is_read() {
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
 
+            [log]
+            user = true
+
             [redact]
             fields = ["pin"]
             kinds.send = ["user.email"]
@@ -173,6 +176,7 @@ fn a_whole_file_is_read() {
                 shutdown_timeout: seconds(60),
                 cancel_grace: Duration::ZERO,
                 notifications: false,
+                keep_logs: false,
                 listen_url: None,
             },
             maintenance: MaintenanceSettings {
@@ -184,12 +188,14 @@ fn a_whole_file_is_read() {
                 finished: None,
                 failed: Some(seconds(30 * 86_400)),
                 firings: Some(seconds(90 * 86_400)),
+                events: Some(seconds(7 * 86_400)),
                 queues: BTreeMap::from([("mail".to_owned(), KeepFor::For(seconds(7 * 86_400)))]),
                 kinds: BTreeMap::from([
                     ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),
                     ("audit".to_owned(), KeepFor::Forever),
                 ]),
             },
+            log: LogSettings { user: true },
             redact: RedactSettings {
                 fields: vec!["pin".to_owned()],
                 kinds: BTreeMap::from([("send".to_owned(), vec!["user.email".to_owned()])]),

@@ -135,7 +135,7 @@ schema = "My Schema"
     assert_eq!(
         sources.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, limits, handlers, recurring
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, handlers, recurring
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` comes after `*`, which already matches every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; remove one of them

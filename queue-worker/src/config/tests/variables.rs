@@ -32,12 +32,15 @@ fn every_scalar_can_be_set_by_its_variable() {
         .variable("QUEUE_SHUTDOWN_TIMEOUT", "6s")
         .variable("QUEUE_CANCEL_GRACE", "7s")
         .variable("QUEUE_NOTIFICATIONS", "false")
+        .variable("QUEUE_KEEP_LOGS", "true")
+        .variable("QUEUE_LOG_USER", "yes")
         .variable("QUEUE_MAINTENANCE", "0")
         .variable("QUEUE_MAINTENANCE_INTERVAL", "8s")
         .variable("QUEUE_MAINTENANCE_BATCH_SIZE", "9")
         .variable("QUEUE_RETENTION_FINISHED", "forever")
         .variable("QUEUE_RETENTION_FAILED", "10s")
         .variable("QUEUE_RETENTION_FIRINGS", "forever")
+        .variable("QUEUE_RETENTION_EVENTS", "11s")
         .variable("QUEUE_SCHEDULER", "off")
         .variable("QUEUE_SCHEDULER_POLL_INTERVAL", "2s")
         .variable("QUEUE_SCHEDULER_SOURCE", "app")
@@ -68,6 +71,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 shutdown_timeout: seconds(6),
                 cancel_grace: seconds(7),
                 notifications: false,
+                keep_logs: true,
                 listen_url: None,
             },
             maintenance: MaintenanceSettings {
@@ -76,10 +80,12 @@ fn every_scalar_can_be_set_by_its_variable() {
                 batch_size: 9
             },
             redact: RedactSettings::default(),
+            log: LogSettings { user: true },
             retention: Retention {
                 finished: None,
                 failed: Some(seconds(10)),
                 firings: None,
+                events: Some(seconds(11)),
                 ..Retention::default()
             },
             limits: BTreeMap::new(),

@@ -8,6 +8,29 @@ use queue_worker::dashboard::{Dashboard, Role, Viewer, hash_password};
 use super::Site;
 
 #[tokio::test]
+async fn a_program_with_the_token_reads_and_changes_nothing() {
+    let world = World::new().await;
+    let token = "a-token-of-thirty-two-characters";
+    let dashboard = Dashboard::new(world.queue.clone()).token(token).unwrap();
+    let site = Site::of(dashboard);
+    let ask = async |method: &str, path: &str, token: &str| {
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(format!("/ops/jobs{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/x-www-form-urlencoded");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        site.request(request).await.status.as_u16()
+    };
+
+    assert_eq!(ask("GET", "/queues", token).await, 200);
+    assert_eq!(ask("POST", "/queues/mail/pause", token).await, 403);
+    assert_eq!(ask("GET", "/queues", "another").await, 401);
+    assert_eq!(site.get("/queues").await.status.as_u16(), 401);
+    assert!(Dashboard::new(world.queue.clone()).token("short").is_err());
+}
+
+#[tokio::test]
 async fn every_page_but_the_probes_is_closed_until_a_way_to_log_in_is_configured() {
     let world = World::new().await;
     let site = Site::of(Dashboard::new(world.queue.clone()));

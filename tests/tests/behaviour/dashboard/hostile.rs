@@ -27,6 +27,16 @@ async fn hostile(world: &World) -> i64 {
     for statement in [
         format!("update queue.jobs set kind = '{text}', queue = '{text}', tags = array['{text}']"),
         format!("update queue.failed set kind = '{text}', queue = '{text}'"),
+        format!(
+            "insert into queue.audit (who, role, what, target, why)
+             values ('{text}', '{text}', '{text}', 'queues/{text}', '{text}'), ('{text}', 'x', 'x', '{text}', null)"
+        ),
+        format!(
+            "insert into queue.operations (who, role, action, why, stopped_by, error, counted, counted_at_least,
+                 filter, left_out, ended_at)
+             values ('{text}', 'x', '{text}', '{text}', '{text}', '{text}', 1, false, '{{}}',
+                 jsonb_build_object('{text}', 1), now())"
+        ),
         format!("update queue.attempts set process = '{text}', backtrace = '0: a::b{text}'"),
         format!("insert into queue.queues (name, paused_at) values ('{text}', now())"),
         format!("insert into queue.limits (name, slots, declared) values ('{text}', 3, false)"),
@@ -60,6 +70,12 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
         format!("/jobs/{job}"),
         format!("/jobs/{job}/discard"),
         "/failures".to_owned(),
+        format!("/failures/{asked}/{asked}"),
+        "/operations/1".to_owned(),
+        "/audit".to_owned(),
+        format!("/audit?who={asked}&what={asked}"),
+        format!("/jobs/retry?state=failed&kind={asked}&cause={asked}"),
+        format!("/jobs/discard?id={asked}"),
         "/queues".to_owned(),
         "/limits".to_owned(),
         format!("/limits?after={asked}"),

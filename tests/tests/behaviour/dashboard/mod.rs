@@ -5,6 +5,7 @@ mod closed;
 mod command;
 mod hostile;
 mod live;
+mod many;
 mod pages;
 mod routes;
 

@@ -167,7 +167,7 @@ async fn a_failed_job_shows_its_error_and_why_it_stays() {
         &[
             "1 cause is behind 1 failed job.",
             "503 Service",
-            "error=503%20Service",
+            "href=\"/ops/jobs/failures/charge/",
         ],
     );
     assert_contains(

@@ -9,13 +9,24 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 18] = [
+const ROUTES: [(&str, &str, Role); 31] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
+    ("GET", "/jobs/retry", Role::Operator),
+    ("POST", "/jobs/retry", Role::Operator),
+    ("GET", "/jobs/discard", Role::Operator),
+    ("POST", "/jobs/discard", Role::Operator),
+    ("GET", "/jobs/cancel", Role::Operator),
+    ("POST", "/jobs/cancel", Role::Operator),
+    ("GET", "/jobs/run", Role::Operator),
+    ("POST", "/jobs/run", Role::Operator),
     ("GET", "/jobs/{id}", Role::Viewer),
     ("GET", "/jobs/{id}/{verb}", Role::Operator),
     ("POST", "/jobs/{id}/{verb}", Role::Operator),
+    ("GET", "/operations/{id}", Role::Viewer),
+    ("POST", "/operations/{id}/stop", Role::Operator),
     ("GET", "/failures", Role::Viewer),
+    ("GET", "/failures/{kind}/{fingerprint}", Role::Viewer),
     ("GET", "/queues", Role::Viewer),
     ("GET", "/queues/{name}", Role::Viewer),
     ("GET", "/queues/{name}/{verb}", Role::Operator),
@@ -26,6 +37,8 @@ const ROUTES: [(&str, &str, Role); 18] = [
     ("POST", "/recurring/{name}/{verb}", Role::Operator),
     ("GET", "/processes", Role::Viewer),
     ("GET", "/processes/{id}", Role::Viewer),
+    ("GET", "/audit", Role::Viewer),
+    ("GET", "/audit.csv", Role::Viewer),
     ("GET", "/help", Role::Viewer),
     ("GET", "/display", Role::Viewer),
 ];
@@ -94,6 +107,9 @@ async fn addresses_that_are_none_are_pages_that_say_so() {
         "/queues/none/clear",
         "/recurring/none",
         "/processes/none",
+        "/operations/1",
+        "/operations/x",
+        "/failures/send/0000",
         "/processes/00000000-0000-0000-0000-000000000000",
     ] {
         let answer = site.get(path).await;

@@ -1,0 +1,4 @@
+-- Returns which of some events exist.
+select name
+from queue.events
+where name = any ($1)

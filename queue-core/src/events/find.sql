@@ -1,0 +1,4 @@
+-- Reads what an event has brought.
+select payload
+from queue.events
+where name = $1

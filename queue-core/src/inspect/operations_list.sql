@@ -1,0 +1,2 @@
+order by id desc
+limit $1

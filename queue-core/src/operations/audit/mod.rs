@@ -1,0 +1,52 @@
+//! The record of what people did: who, what, when, and why they said.
+
+use sqlx::PgConnection;
+
+use crate::sql::Schema;
+
+const RECORD: &str = include_str!("record.sql");
+
+/// Who acts.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// Their name.
+    pub who: String,
+    /// Their role.
+    pub role: String,
+}
+
+/// What somebody did.
+#[derive(Clone, Debug, Default)]
+pub struct Act {
+    /// The verb, such as `retry`.
+    pub what: String,
+    /// To what, such as `jobs/4711` or `queues/mail`.
+    pub target: String,
+    /// Why they did it, if they said so.
+    pub why: Option<String>,
+    /// How many jobs an act on many changed.
+    pub jobs: Option<i64>,
+    /// Whether it was refused, so that nothing changed.
+    pub refused: bool,
+}
+
+/// Records an act, in the transaction that makes the change.
+pub async fn record(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    actor: &Actor,
+    act: &Act,
+) -> Result<(), sqlx::Error> {
+    schema
+        .query(RECORD)
+        .bind(&actor.who)
+        .bind(&actor.role)
+        .bind(&act.what)
+        .bind(&act.target)
+        .bind(&act.why)
+        .bind(act.jobs)
+        .bind(act.refused)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! `/audit` and `/audit.csv`: who did what, when, to how many, and why?
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
+use queue_core::inspect::audit::{self, AuditEntry, AuditFilter};
+use serde::Deserialize;
+
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, exact, user};
+use crate::links::{Links, encoded};
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+use crate::words::counted;
+
+const ROWS: u32 = 50;
+/// The most acts in a file.
+const EXPORTED_MAX: u32 = 5_000;
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct Audit {
+    frame: Frame,
+    answer: Html,
+    rows: Vec<Row>,
+    export: String,
+    is_first: bool,
+    newest: String,
+    older: Option<String>,
+}
+
+struct Row {
+    at: Html,
+    who: Html,
+    who_href: String,
+    role: String,
+    what: Html,
+    why: Option<Html>,
+}
+
+/// Which acts an address asks for.
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    who: Option<String>,
+    what: Option<String>,
+    before: Option<i64>,
+}
+
+impl Asked {
+    fn filter(&self) -> AuditFilter {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        AuditFilter {
+            who: given(&self.who),
+            what: given(&self.what),
+        }
+    }
+
+    /// Returns the filters as they stand in an address.
+    fn query(&self) -> String {
+        let filters = [("who", &self.who), ("what", &self.what)];
+        let filters = filters
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let filters: Vec<String> = filters
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        filters.join("&")
+    }
+}
+
+pub(crate) async fn list(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Refusal> {
+    let mut tx = site.read().await?;
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Audit, "Audit").await?;
+    let filter = asked.filter();
+    let found = audit::list(&mut tx, site.queue.schema(), &filter, asked.before, ROWS).await?;
+    let (links, query) = (&visit.links, asked.query());
+    let last = found.last().filter(|_| found.len() == ROWS as usize);
+    page(&Audit {
+        answer: answer(&filter),
+        rows: found
+            .iter()
+            .map(|entry| Row::new(entry, links, signs.now))
+            .collect(),
+        export: links.to(&format!("/audit.csv?{query}")),
+        is_first: asked.before.is_none(),
+        newest: links.to(&format!("/audit?{query}")),
+        older: last.map(|last| links.to(&format!("/audit?{query}&before={}", last.id))),
+        frame,
+    })
+}
+
+fn answer(filter: &AuditFilter) -> Html {
+    let mut answer = Html::new().text("Every act of a person in a dashboard, the last first");
+    if let Some(who) = &filter.who {
+        answer = answer.text(", by ").user(who);
+    }
+    if let Some(what) = &filter.what {
+        answer = answer.text(", of the kind ").user(what);
+    }
+    answer.text(".")
+}
+
+impl Row {
+    fn new(entry: &AuditEntry, links: &Links, now: DateTime<Utc>) -> Self {
+        Self {
+            at: exact(entry.at, now),
+            who: user(&entry.who),
+            who_href: links.to(&format!("/audit?who={}", encoded(&entry.who))),
+            role: entry.role.clone(),
+            what: what(entry, links),
+            why: entry
+                .why
+                .as_deref()
+                .map(|why| Html::new().text("“").user(why).text("”")),
+        }
+    }
+}
+
+/// Writes an act as a sentence: `retried job #7`.
+fn what(entry: &AuditEntry, links: &Links) -> Html {
+    let (page, name) = entry.target.split_once('/').unwrap_or(("", &entry.target));
+    let (thing, href, shown) = match page {
+        "jobs" => ("job ", links.job(name), format!("#{name}")),
+        "queues" => ("queue ", links.one("queues", name), name.to_owned()),
+        "recurring" => ("schedule ", links.one("recurring", name), name.to_owned()),
+        "operations" => ("operation ", links.one("operations", name), name.to_owned()),
+        _ => ("", String::new(), name.to_owned()),
+    };
+    let verb = match entry.refused {
+        true => format!("was refused to {} ", entry.what),
+        false => format!("{} ", past(&entry.what)),
+    };
+    let html = Html::new().text(verb).text(thing);
+    let html = match href.as_str() {
+        "" => html.user(&shown),
+        href => html.link(href, &shown),
+    };
+    match entry.jobs {
+        Some(jobs) => html.text(format!(": {}", counted(jobs.unsigned_abs(), "job", "jobs"))),
+        None => html,
+    }
+}
+
+fn past(verb: &str) -> &str {
+    match verb {
+        "retry" => "retried",
+        "discard" => "discarded",
+        "cancel" => "cancelled",
+        "run" => "ran",
+        "pause" => "paused",
+        "resume" => "resumed",
+        "begin" => "began",
+        "stop" => "stopped",
+        verb => verb,
+    }
+}
+
+/// `GET /audit.csv`
+pub(crate) async fn export(
+    State(site): State<Arc<Site>>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Refusal> {
+    let mut tx = site.read().await?;
+    let filter = asked.filter();
+    let found = audit::list(&mut tx, site.queue.schema(), &filter, None, EXPORTED_MAX).await?;
+    let mut csv = "at,who,role,what,target,jobs,refused,why\r\n".to_owned();
+    for entry in found {
+        let cells = [
+            entry.at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            entry.who,
+            entry.role,
+            entry.what,
+            entry.target,
+            entry.jobs.map(|jobs| jobs.to_string()).unwrap_or_default(),
+            entry.refused.to_string(),
+            entry.why.unwrap_or_default(),
+        ];
+        csv.push_str(&cells.map(|text| cell(&text)).join(","));
+        csv.push_str("\r\n");
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"audit.csv\"",
+        ),
+    ];
+    Ok((headers, csv).into_response())
+}
+
+/// Writes a cell. A spreadsheet must not take a text for a formula.
+fn cell(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_never_a_formula() {
+        assert_eq!(cell("=1+1"), "\"'=1+1\"");
+        assert_eq!(cell("say \"no\""), "\"say \"\"no\"\"\"");
+    }
+}

@@ -1,0 +1,104 @@
+//! `/failures/{kind}/{fingerprint}`: one cause of failures, and its jobs.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use queue_core::JobState;
+use queue_core::inspect::failures::{self, FailureGroup};
+use queue_core::inspect::{JobFilter, JobSummary, fingerprint, jobs};
+
+use super::failures::{CAUSES, CAUSES_OF_JOBS, CauseRow};
+use super::job::frames::{Line, lines};
+use crate::frame::{Frame, Page, page};
+use crate::html::{Html, ago, pictured, user};
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+use crate::words::{counted, relative};
+
+/// How many jobs of the kind are looked at, and how many are shown.
+const LOOKED_AT: u32 = 500;
+const SHOWN: usize = 20;
+
+#[derive(Template)]
+#[template(path = "cause.html")]
+struct One {
+    frame: Frame,
+    answer: Html,
+    cause: CauseRow,
+    ending: String,
+    message: String,
+    backtrace: Vec<Line>,
+    jobs: Vec<Row>,
+}
+
+/// A job that failed for this cause.
+struct Row {
+    id: String,
+    href: String,
+    error: String,
+    queue: Html,
+    queue_href: String,
+    at: Html,
+}
+
+pub(crate) async fn show(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path((kind, print)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let missing = || Refusal::NoThing("failed job of this cause now".to_owned());
+    let mut tx = site.read().await?;
+    let schema = site.queue.schema();
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
+    let is_asked = |cause: &&FailureGroup| cause.kind == kind && cause.fingerprint == print;
+    let cause = causes.iter().find(is_asked).ok_or_else(missing)?;
+    let title = format!("Failures of {}", pictured(&kind));
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, title).await?;
+    let sample = jobs::show(&mut tx, schema, cause.sample).await?;
+    let mut sample = sample.ok_or_else(missing)?;
+    sample.redact(&site.redaction);
+    let last = sample.attempts.last();
+    let of_kind = JobFilter {
+        states: vec![JobState::Failed],
+        kind: Some(kind.clone()),
+        ..JobFilter::default()
+    };
+    let found = jobs::list(&mut tx, schema, &of_kind, None, LOOKED_AT).await?;
+    let is_alike =
+        |job: &JobSummary| fingerprint(job.error.as_deref().unwrap_or_default()) == print;
+    let alike = found.into_iter().filter(is_alike).take(SHOWN);
+    let row = |mut job: JobSummary| {
+        job.redact(&site.redaction);
+        Row {
+            id: format!("#{}", job.id),
+            href: visit.links.job(job.id),
+            error: pictured(job.error.as_deref().unwrap_or_default()),
+            queue: user(&job.queue),
+            queue_href: visit.links.one("queues", &job.queue),
+            at: ago(job.at, signs.now),
+        }
+    };
+    page(&One {
+        answer: answer(cause, relative(cause.first_at, signs.now)),
+        ending: last.map(|last| last.ending.clone()).unwrap_or_default(),
+        message: pictured(last.map(|last| last.error.trim_end()).unwrap_or_default()),
+        backtrace: last
+            .and_then(|last| last.backtrace.as_deref())
+            .map(lines)
+            .unwrap_or_default(),
+        jobs: alike.map(row).collect(),
+        cause: CauseRow::new(cause, &site, &visit.links, signs.now),
+        frame,
+    })
+}
+
+fn answer(cause: &FailureGroup, first: String) -> Html {
+    let jobs = counted(cause.count.unsigned_abs(), "job is", "jobs are");
+    Html::new()
+        .strong(format!("{jobs} failed for this cause."))
+        .text(format!(" The first of them failed {first}."))
+}

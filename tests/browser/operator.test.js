@@ -1,0 +1,149 @@
+// What people do with the dashboard, in a real browser.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { PHONE, start, visit } from "./site.js";
+
+let site;
+before(async () => {
+  site = await start();
+});
+after(() => site.close());
+
+/** Waits until a part of the page contains a text. */
+async function shows(page, selector, text) {
+  await page.locator(selector).filter({ hasText: text }).first().waitFor();
+}
+
+test("a failed job is found, read, retried, and seen to finish live", async () => {
+  const page = await visit(site, "mira:open");
+  await page.goto("/ops/jobs");
+  await page.getByRole("link", { name: "Failed" }).first().click();
+  await page.fill("#q", "kind:charge_card");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.locator("a.name", { hasText: "charge_card" }).first().click();
+  await shows(page, "#error", "the gateway is down for maintenance until 04:00 UTC");
+  assert.ok(!(await page.content()).includes("4242424242424242"));
+
+  await page.getByRole("button", { name: "Retry now" }).click();
+
+  await shows(page, ".note", "it is ready");
+  await shows(page, "#title", "finished");
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a schedule is run now", async () => {
+  const page = await visit(site, "mira:open");
+  await page.goto("/ops/jobs/recurring/weekly_report");
+
+  await page.getByRole("button", { name: "Run now" }).click();
+
+  await shows(page, ".note", "of weekly_report");
+  await shows(page, "#firings", "by hand");
+});
+
+test("a viewer sees no act, and is refused", async () => {
+  const page = await visit(site, "lena:open");
+  await page.goto("/viewer/jobs/jobs?state=failed");
+  assert.equal(await page.getByRole("button", { name: "Retry" }).count(), 0);
+
+  const job = await page.locator("a.name").first().getAttribute("href");
+  const answer = await page.goto(`${job}/discard`);
+
+  assert.equal(answer.status(), 403);
+  await shows(page, "main", "needs the operator role; you are a viewer");
+});
+
+test("the login of the host opens its dashboard", async () => {
+  const page = await visit(site);
+  assert.equal((await page.goto("/host/jobs")).status(), 401);
+  await shows(page, "main", "Sign in there first");
+
+  await page.goto("/host/login?name=jonas");
+
+  await shows(page, ".who", "jonas");
+  await shows(page, ".who", "operator");
+});
+
+test("everything works without JavaScript", async () => {
+  const page = await visit(site, "mira:open", { javaScriptEnabled: false });
+  await page.goto("/ops/jobs/jobs?state=failed&kind=charge_card");
+  await page.locator("a.name").first().click();
+  await shows(page, "#live", "As of");
+
+  await page.getByRole("button", { name: "Retry now" }).click();
+
+  await shows(page, ".note", "it is ready");
+  await page.getByRole("link", { name: "Hide this message" }).click();
+  assert.equal(await page.locator(".note").count(), 0);
+});
+
+test("a phone has a menu, and does the same", async () => {
+  const page = await visit(site, "mira:open", PHONE);
+  await page.goto("/ops/jobs");
+  await page.getByRole("link", { name: "Menu" }).click();
+  await page.locator("#pages").getByRole("link", { name: "Queues" }).click();
+  await shows(page, "h1", "Queues");
+  await page.goto("/ops/jobs/jobs?state=failed&kind=charge_card");
+  await page.locator("a.name").first().click();
+  await shows(page, "#error", "the gateway is down");
+  await page.getByRole("link", { name: "Discard…" }).click();
+  await page.getByRole("button", { name: /^Discard job/ }).click();
+  await shows(page, "#title", "discarded");
+});
+
+test("keys open pages, rows and help, and a view can be held", async () => {
+  const page = await visit(site, "mira:open");
+  await page.goto("/ops/jobs");
+  await shows(page, "#live", "Live");
+  await page.keyboard.press("h");
+  await shows(page, "#live", "Held");
+  await page.keyboard.press("g");
+  await page.keyboard.press("f");
+  await page.waitForURL("**/failures");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForURL((url) => !url.pathname.endsWith("/failures"));
+  await page.keyboard.press("?");
+  await page.waitForURL("**/help");
+});
+
+test("a queue is paused with a reason, which the next page shows", async () => {
+  const page = await visit(site, "mira:open");
+  await page.goto("/ops/jobs/queues/billing");
+  await page.getByRole("link", { name: "Pause…" }).click();
+  await page.fill("#why", "the image servers are being moved");
+  await page.getByRole("button", { name: "Pause billing" }).click();
+
+  await shows(page, ".note", "Paused billing");
+  await shows(page, "#answer", "by mira: “the image servers are being moved”");
+  await page.goto("/ops/jobs/queues");
+  await shows(page, "tr", "the image servers are being moved");
+  await page.getByRole("button", { name: "Resume" }).first().click();
+  await shows(page, ".note", "Resumed");
+});
+
+test("all that match are retried, watched, and stopped half way", async () => {
+  const page = await visit(site, "mira:open");
+  await page.goto("/ops/jobs/jobs?state=failed&kind=deliver_webhook");
+  await page.locator("input[name=id]").first().check();
+  await shows(page, "#live", "while rows are chosen");
+  await page.getByLabel(/that match instead/).check();
+  await page.getByRole("button", { name: "Retry…" }).click();
+  await shows(page, "h1", "Retry 10,000 jobs?");
+  await page.fill("#why", "the hooks are back");
+  await page.request.get("/hold");
+  await page.getByRole("button", { name: "Retry 10,000 jobs" }).click();
+  await shows(page, "#title", "Retrying 10,000 jobs");
+  await shows(page, "#title", "running");
+
+  const asked = page.waitForRequest("**/stop");
+  const stopped = page.getByRole("button", { name: "Stop here" }).click();
+  await asked;
+  await page.request.get("/release");
+  await stopped;
+
+  await shows(page, "#title", "cancelled");
+  await shows(page, "#answer", "Stopped by mira");
+  await page.goto("/ops/jobs/audit");
+  await shows(page, "tr", "the hooks are back");
+});
