@@ -215,9 +215,12 @@ impl<S: State> ClaimLoop<S> {
     }
 
     /// Waits until woken, until freed keys are checked, or until it is time, and then returns `by_time`.
+    /// While prefetched jobs wait for slots, it is not long until they may have to be given back.
     async fn wait(&mut self, is_time: impl Future<Output = ()>, by_time: WokenBy) -> WokenBy {
         let worker = &self.claimer.worker;
+        let are_waiting = worker.prefetch.len() > 0;
         tokio::select! {
+            () = sleep(PREFETCH_WAIT_MAX), if are_waiting => WokenBy::Nothing,
             () = worker.signals.wake.notified() => WokenBy::News,
             Ok(()) = self.freed_keys.changed() => WokenBy::Nothing,
             () = is_time => by_time,

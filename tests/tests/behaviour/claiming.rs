@@ -343,6 +343,26 @@ async fn long_jobs_are_not_prefetched() {
 }
 
 #[tokio::test]
+async fn prefetched_jobs_are_given_back_when_no_more_jobs_are_found() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let quick = (0..2_000).map(|n| NewJob::of(&Note::new(n.to_string())));
+    world.queue.copy_jobs(quick).await.unwrap();
+    // So few that there is room for more beside them, and the process waits for more to come.
+    let slow = (0..7).map(|_| NewJob::of(&Gated::new("g")));
+    world.queue.copy_jobs(slow).await.unwrap();
+
+    let process = world.start(stage.app(), worker("*", 4));
+    stage.noted_times("g begins", 4).await;
+
+    world.until("claimed", 4).await;
+    assert_eq!(world.count("ready").await, 3);
+    stage.open("g");
+    world.until("finished", 2_007).await;
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_returns_prefetched_jobs_to_their_place_without_a_failure() {
     let world = World::new().await;
     let stage = Stage::default();
