@@ -29,7 +29,28 @@ CREATE TABLE queue.attempts (
     ending text NOT NULL,
     error text NOT NULL,
     backtrace text,
-    CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text])))
+    CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text, 'step'::text])))
+);
+
+CREATE TABLE queue.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    jobs bigint,
+    refused boolean DEFAULT false NOT NULL,
+    who text NOT NULL,
+    role text NOT NULL,
+    what text NOT NULL,
+    target text NOT NULL,
+    why text
+);
+
+ALTER TABLE queue.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE queue.batches (
@@ -98,6 +119,13 @@ CREATE TABLE queue.dependencies (
     job_id bigint NOT NULL,
     rule text NOT NULL,
     CONSTRAINT dependencies_rule_check CHECK ((rule = ANY (ARRAY['cancel'::text, 'continue'::text, 'hold'::text, 'success'::text, 'failure'::text, 'completion'::text])))
+);
+
+CREATE TABLE queue.events (
+    emitted_at timestamp with time zone NOT NULL,
+    is_open boolean NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    payload json NOT NULL
 );
 
 CREATE TABLE queue.failed (
@@ -192,6 +220,35 @@ CREATE TABLE queue.migrations (
     name text NOT NULL
 );
 
+CREATE TABLE queue.operations (
+    id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    stop_asked_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    counted bigint NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    asked_to_stop bigint DEFAULT 0 NOT NULL,
+    below bigint,
+    counted_at_least boolean NOT NULL,
+    action text NOT NULL,
+    who text NOT NULL,
+    role text NOT NULL,
+    why text,
+    stopped_by text,
+    error text,
+    filter jsonb NOT NULL,
+    left_out jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+ALTER TABLE queue.operations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.operations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE queue.pollers (
     queue text NOT NULL COLLATE pg_catalog."C",
     process_id uuid NOT NULL,
@@ -211,10 +268,20 @@ CREATE TABLE queue.processes (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE queue.progress (
+    job_id bigint NOT NULL,
+    set_at timestamp with time zone NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    value json NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE queue.queues (
     name text NOT NULL COLLATE pg_catalog."C",
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    paused_at timestamp with time zone
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_why text
 );
 
 CREATE TABLE queue.rates (
@@ -286,6 +353,13 @@ CREATE TABLE queue.scheduled (
     limited boolean DEFAULT false NOT NULL
 );
 
+CREATE TABLE queue.signing_key (
+    is_only boolean DEFAULT true NOT NULL,
+    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT signing_key_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE queue.slots (
     job_id bigint NOT NULL,
     expires_at timestamp with time zone,
@@ -310,8 +384,17 @@ CREATE TABLE queue.unique_keys (
     held_in smallint NOT NULL
 );
 
+CREATE TABLE queue.waits (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    event text NOT NULL COLLATE pg_catalog."C"
+);
+
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);
+
+ALTER TABLE ONLY queue.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY queue.batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (id);
@@ -327,6 +410,9 @@ ALTER TABLE ONLY queue.claimed
 
 ALTER TABLE ONLY queue.dependencies
     ADD CONSTRAINT dependencies_pkey PRIMARY KEY (on_id, job_id);
+
+ALTER TABLE ONLY queue.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY queue.failed
     ADD CONSTRAINT failed_pkey PRIMARY KEY (job_id);
@@ -352,11 +438,17 @@ ALTER TABLE ONLY queue.limits
 ALTER TABLE ONLY queue.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY queue.operations
+    ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY queue.pollers
     ADD CONSTRAINT pollers_pkey PRIMARY KEY (queue);
 
 ALTER TABLE ONLY queue.processes
     ADD CONSTRAINT processes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (job_id, name);
 
 ALTER TABLE ONLY queue.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (name);
@@ -373,6 +465,9 @@ ALTER TABLE ONLY queue.recurring_jobs
 ALTER TABLE ONLY queue.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY queue.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY queue.slots
     ADD CONSTRAINT slots_pkey PRIMARY KEY (key, number);
 
@@ -381,6 +476,9 @@ ALTER TABLE ONLY queue.steps
 
 ALTER TABLE ONLY queue.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY queue.waits
+    ADD CONSTRAINT waits_pkey PRIMARY KEY (job_id);
 
 CREATE INDEX attempts_recent ON queue.attempts USING btree (ended_at);
 
@@ -398,6 +496,10 @@ CREATE INDEX deltas_target ON queue.deltas USING btree (target);
 
 CREATE INDEX dependencies_job ON queue.dependencies USING btree (job_id);
 
+CREATE INDEX events_clear ON queue.events USING btree (emitted_at);
+
+CREATE INDEX events_open ON queue.events USING btree (name) WHERE is_open;
+
 CREATE INDEX finished_clear ON queue.finished USING btree (finished_at);
 
 CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
@@ -405,6 +507,8 @@ CREATE INDEX firings_clear ON queue.firings USING btree (fired_at);
 CREATE INDEX jobs_batch ON queue.jobs USING btree (batch_id, id) WHERE (batch_id IS NOT NULL);
 
 CREATE INDEX jobs_tenant ON queue.jobs USING btree (tenant, id) WHERE (tenant IS NOT NULL);
+
+CREATE INDEX operations_open ON queue.operations USING btree (id) WHERE (ended_at IS NULL);
 
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 
@@ -415,3 +519,5 @@ CREATE INDEX recurring_jobs_due ON queue.recurring_jobs USING btree (next_at) WH
 CREATE INDEX scheduled_promote ON queue.scheduled USING btree (due_at, job_id);
 
 CREATE INDEX unique_keys_release ON queue.unique_keys USING btree (job_id);
+
+CREATE INDEX waits_wake ON queue.waits USING btree (event, job_id);
