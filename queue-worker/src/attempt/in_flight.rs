@@ -1,7 +1,7 @@
 //! The jobs that are in flight in this process, and how they are asked to stop.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use queue_core::transitions::Claim;
@@ -11,7 +11,6 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::handover::Handover;
-use super::prefetch::Prefetch;
 use super::reconcile::ReconcileTimer;
 
 /// Why a run is stopped before its end.
@@ -92,17 +91,13 @@ impl InFlight {
         }
     }
 
-    /// Adds claimed jobs, which wait in `prefetch`, and returns them in their order.
-    pub(crate) fn add(
-        &self,
-        jobs: &[ClaimedJob],
-        prefetch: &Weak<Prefetch>,
-    ) -> Vec<Arc<InFlightJob>> {
+    /// Adds claimed jobs, and returns them in their order.
+    pub(crate) fn add(&self, jobs: &[ClaimedJob]) -> Vec<Arc<InFlightJob>> {
         let now = Instant::now();
         let mut in_flight = self.lock();
         jobs.iter()
             .map(|job| {
-                let handover = Handover::of(job, now, prefetch);
+                let handover = Handover::of(job, now);
                 let entry = Arc::new(InFlightJob::of(job, handover, now));
                 in_flight.insert(job.claim.job_id(), Arc::clone(&entry));
                 entry

@@ -4,11 +4,12 @@ mod runner;
 
 mod judge;
 
+mod prefetch;
+
 mod in_flight;
 mod logged;
 
 mod handover;
-mod prefetch;
 mod reconcile;
 
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};

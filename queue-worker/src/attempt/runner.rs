@@ -2,8 +2,8 @@
 //! in this file.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -15,12 +15,14 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending, Run};
 use tracing::Instrument as _;
 
+use super::handover::Handover;
 use super::in_flight::{InFlightJob, StopReason};
 use super::judge::{
     Verdict, cancelled_before_start, dropped, interrupted_too_often, judge, paused, uncommitted,
     unreadable_context,
 };
 use super::logged::Logged;
+use super::prefetch::Prefetch;
 use crate::app::App;
 use crate::app::checkpoints::{Pause, RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
@@ -43,6 +45,8 @@ pub(crate) struct Completion {
     pub(crate) run: Run,
     pub(crate) job: Arc<InFlightJob>,
     pub(crate) verdict: Verdict,
+    /// Where the next job waits, if the job hands its slot over.
+    pub(crate) prefetch: Weak<Prefetch>,
     /// For the hooks, if one may be called.
     pub(crate) facts: Option<Box<Facts>>,
 }
@@ -56,6 +60,14 @@ pub(crate) struct Facts {
 }
 
 impl Completion {
+    /// Returns the right to hand the slot of the job over, and where the next job would wait, if that may
+    /// happen now.
+    pub(crate) fn handover(&self, now: Instant) -> Option<(&Handover, Arc<Prefetch>)> {
+        let handover = self.job.handover.as_ref()?;
+        let prefetch = self.prefetch.upgrade()?;
+        (handover.is_open(now) && !prefetch.is_closed()).then_some((handover, prefetch))
+    }
+
     /// Returns how the run ended, unless the job did its work.
     pub(crate) fn end(&self) -> Option<&End> {
         match &self.verdict {
@@ -129,6 +141,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             },
             job: in_flight,
             facts: Facts::for_hooks(&self.app.hooks, &verdict, job, waited),
+            prefetch: Weak::new(),
             verdict,
         }
     }

@@ -159,8 +159,8 @@ impl Recorder {
         // Between the claims and their entry in the jobs in flight, no reconciliation may be under way.
         let claiming = self.in_flight.claiming.try_read();
         let series = group.iter().filter_map(|completion| {
-            let series = completion.job.handover.as_ref()?;
-            Some((completion.run.claim.job_id(), (series, series.target(now)?)))
+            let series = completion.handover(now)?;
+            Some((completion.run.claim.job_id(), series))
         });
         let series: HashMap<JobId, _> = series.filter(|_| claiming.is_ok()).collect();
         let done = if series.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -245,10 +245,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
     }
 
     async fn complete(&self, job: ClaimedJob, interrupt: impl Future<Output = ()>) -> Completion {
-        let mut in_flight = self
-            .recorder
-            .in_flight
-            .add(std::slice::from_ref(&job), &Weak::new());
+        let mut in_flight = self.recorder.in_flight.add(std::slice::from_ref(&job));
         let in_flight = in_flight.remove(0);
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
         let slot = Arc::new(slot.expect("a new semaphore"));

@@ -1,6 +1,6 @@
 //! The start loop: starts claimed jobs as slots become free.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
@@ -28,7 +28,8 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
         let running = Arc::clone(&worker);
         worker.shared.runs.spawn(async move {
             let slot = Arc::new(slot);
-            let completion = running.shared.runner.run(job, in_flight, slot).await;
+            let mut completion = running.shared.runner.run(job, in_flight, slot).await;
+            completion.prefetch = Arc::downgrade(&running.prefetch);
             running.prefetch.note_end();
             hand_over(&running, completion).await;
         });
@@ -51,6 +52,7 @@ pub(super) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
             run: Run::not_begun(job.claim),
             job: in_flight,
             facts: Facts::for_hooks(hooks, &verdict, job, waited),
+            prefetch: Weak::new(),
             verdict,
         };
         hand_over(worker, released).await;

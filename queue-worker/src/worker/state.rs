@@ -134,10 +134,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             lanes.advance(&job.queue, job.priority, job.track, job.seq);
         }
         drop(lanes);
-        let in_flight = self
-            .shared
-            .in_flight
-            .add(&claimed, &Arc::downgrade(&self.prefetch));
+        let in_flight = self.shared.in_flight.add(&claimed);
         let waiting = claimed.into_iter().zip(in_flight).collect();
         self.prefetch.fill(waiting, are_late);
     }
