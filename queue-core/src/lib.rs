@@ -17,6 +17,7 @@ mod queue;
 
 #[doc(hidden)]
 pub mod batches;
+#[doc(hidden)]
 pub mod events;
 
 mod batch;

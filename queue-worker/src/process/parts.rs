@@ -201,19 +201,7 @@ fn start_services<S: State>(
         services.push(context.keep("events", events::wake_waiting));
     }
     if settings.scheduler.enabled {
-        let declared = Arc::clone(&process.declared);
-        services.push(context.keep("scheduler", move |context| {
-            let scheduler = Scheduler {
-                schema: context.schema,
-                settings: context.settings.scheduler.clone(),
-                declared: Arc::clone(&declared),
-                kinds: Arc::clone(&kinds),
-                connection: context.shared,
-                lookout: context.lookout,
-                stopping: context.stopping,
-            };
-            Arc::new(scheduler).run()
-        }));
+        services.push(start_scheduler(process, context, kinds));
     }
     if settings.maintenance.enabled {
         services.push(context.keep("clearing", maintenance::clear_old));
@@ -230,6 +218,26 @@ fn start_services<S: State>(
         }));
     }
     services
+}
+
+fn start_scheduler<S: State>(
+    process: &Process<S>,
+    context: &ServiceContext,
+    kinds: Arc<Kinds>,
+) -> JoinHandle<()> {
+    let declared = Arc::clone(&process.declared);
+    context.keep("scheduler", move |context| {
+        let scheduler = Scheduler {
+            schema: context.schema,
+            settings: context.settings.scheduler.clone(),
+            declared: Arc::clone(&declared),
+            kinds: Arc::clone(&kinds),
+            connection: context.shared,
+            lookout: context.lookout,
+            stopping: context.stopping,
+        };
+        Arc::new(scheduler).run()
+    })
 }
 
 async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Error> {

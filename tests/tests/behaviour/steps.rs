@@ -62,6 +62,7 @@ impl Job for Stepped {
 impl Perform<Stage> for Stepped {
     type Error = BoxError;
 
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
         let is_first = cx.attempt().number == 1;
         match self {

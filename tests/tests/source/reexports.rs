@@ -4,12 +4,13 @@ const CORE: &str = include_str!("../../../queue-core/src/lib.rs");
 const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
 /// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
-/// batches are settled, what idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 6] = [
+/// batches are settled and events wake jobs, what idle processes look for, and how arguments are read.
+const INTERNAL: [&str; 7] = [
     "process",
     "transitions",
     "steps",
     "batches",
+    "events",
     "look",
     "decode_args",
 ];

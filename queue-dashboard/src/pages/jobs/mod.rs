@@ -175,12 +175,7 @@ async fn show(
         at_title: at_title(filters.tab),
         is_failed: matches!(filters.tab.state, JobState::Failed | JobState::Scheduled),
         is_first: filters.before.is_none(),
-        older: last.map(|last| {
-            let id = last.id.to_string();
-            let mut pairs = filters.pairs(filters.tab.word);
-            pairs.push(("before", &id));
-            links.jobs(&pairs)
-        }),
+        older: last.map(|last| older(&filters, links, last.id)),
         empty: empty(&filters),
         rows: found
             .iter()
@@ -190,6 +185,14 @@ async fn show(
         problems: filters.problems,
         frame,
     })
+}
+
+/// Returns the address of the jobs before one.
+fn older(filters: &Filters, links: &Links, before: JobId) -> String {
+    let before = before.to_string();
+    let mut pairs = filters.pairs(filters.tab.word);
+    pairs.push(("before", &before));
+    links.jobs(&pairs)
 }
 
 fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
