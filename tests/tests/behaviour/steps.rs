@@ -303,12 +303,8 @@ async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_o
     process.ended().await;
 
     assert_eq!(world.state(job).await, "ready");
-    assert_eq!(
-        world
-            .count("ready where failures = 0 and attempt = 1")
-            .await,
-        1
-    );
+    // The process may have claimed it once more before it knew of the stop.
+    assert_eq!(world.count("ready where failures = 0").await, 1);
     assert_eq!(world.count("attempts").await, 0);
     let process = world.start(app(), worker("*", 2));
     world.until_state(job, "finished").await;
