@@ -12,6 +12,7 @@ mod logged;
 mod handover;
 mod reconcile;
 
+pub(crate) use handover::Handover;
 pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
 pub(crate) use logged::Logged;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use queue_core::batches::Ended;
 use queue_core::events::wake_if_emitted;
 use queue_core::process::ProcessId;
+use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
-use queue_core::transitions::hand_over::{HandOver, Offer, hand_over};
+use queue_core::transitions::hand_over::{HandOver, Handed, Offer, hand_over};
 use queue_core::transitions::{Became, Claim, Run};
 use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
@@ -18,7 +19,7 @@ use tracing::field;
 use super::ended_in_batches::EndedInBatches;
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
-use crate::attempt::{Completion, Facts, InFlight, InFlightJob, Logged};
+use crate::attempt::{Completion, Facts, Handover, InFlight, InFlightJob, Logged, Prefetch};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// Why a group was not written.
@@ -76,6 +77,19 @@ pub(crate) struct Written {
     pub(crate) became: HashMap<JobId, Became>,
     /// The jobs whose slots went to other jobs.
     handed_over: HashSet<JobId>,
+    /// The jobs that were claimed for these slots, each with the job that had the slot.
+    claimed: Vec<(JobId, ClaimedJob, Handed)>,
+}
+
+/// The jobs whose slots may be handed over, and where the next jobs wait.
+type Series<'a> = HashMap<JobId, (&'a Handover, Arc<Prefetch>)>;
+
+fn series_of(group: &[Completion]) -> Series<'_> {
+    let now = Instant::now();
+    let series = group
+        .iter()
+        .filter_map(|completion| Some((completion.run.claim.job_id(), completion.handover(now)?)));
+    series.collect()
 }
 
 /// Records the outcomes of the runs of one process.
@@ -104,8 +118,22 @@ impl Recorder {
             .connect()
             .await
             .map_err(WriteError::Unavailable)?;
-        let write = async |conn: &mut PgConnection| self.write(conn, group).await;
-        let became = connection.run(write).await.map_err(WriteError::of)?;
+        // Between the claims and their entry in the jobs in flight, no reconciliation may be under way.
+        let claiming = self.in_flight.claiming.try_read();
+        let series = match claiming {
+            Ok(_) => series_of(group),
+            Err(_) => Series::default(),
+        };
+        let write = async |conn: &mut PgConnection| self.write(conn, group, &series).await;
+        let writing = connection.run(write).await;
+        if writing.is_err() && !series.is_empty() {
+            let timer = &self.in_flight.reconcile_timer;
+            timer.note_failed_claim(Instant::now());
+        }
+        let mut written = writing.map_err(WriteError::of)?;
+        // Only now are the claims committed.
+        self.start_handed(&series, &mut written);
+        drop(claiming);
         let waits = group
             .iter()
             .filter_map(|completion| completion.end()?.event());
@@ -116,13 +144,14 @@ impl Recorder {
             let waking = connection.run(async |conn| wake_if_emitted(conn, schema, &events).await);
             waking.await.map_err(WriteError::of)?;
         }
-        Ok(became)
+        Ok(written)
     }
 
     async fn write(
         &self,
         conn: &mut PgConnection,
         group: &[Completion],
+        series: &Series<'_>,
     ) -> Result<Written, sqlx::Error> {
         let (schema, process) = (&self.schema, self.process);
         let runs: Vec<Run> = group.iter().map(|completion| completion.run).collect();
@@ -131,7 +160,7 @@ impl Recorder {
             .filter_map(|completion| Some((completion.run, completion.end()?)))
             .collect();
         let mut written = if ends.is_empty() {
-            self.finish(conn, group, &runs).await?
+            self.finish(conn, &runs, series).await?
         } else {
             let ended = end(conn, schema, process, &self.process_name, &ends).await?;
             Written {
@@ -148,21 +177,14 @@ impl Recorder {
         Ok(written)
     }
 
-    /// Finishes jobs, and starts blocked jobs in the slots that they hand over.
+    /// Finishes jobs, and claims blocked jobs for the slots that they hand over.
     async fn finish(
         &self,
         conn: &mut PgConnection,
-        group: &[Completion],
         runs: &[Run],
+        series: &Series<'_>,
     ) -> Result<Written, sqlx::Error> {
-        let (schema, process, now) = (&self.schema, self.process, Instant::now());
-        // Between the claims and their entry in the jobs in flight, no reconciliation may be under way.
-        let claiming = self.in_flight.claiming.try_read();
-        let series = group.iter().filter_map(|completion| {
-            let series = completion.handover(now)?;
-            Some((completion.run.claim.job_id(), series))
-        });
-        let series: HashMap<JobId, _> = series.filter(|_| claiming.is_ok()).collect();
+        let (schema, process) = (&self.schema, self.process);
         let done = if series.is_empty() {
             let finished = finish(conn, schema, process, runs).await?;
             HandOver {
@@ -170,27 +192,28 @@ impl Recorder {
                 ..HandOver::default()
             }
         } else {
-            let offers = series
-                .iter()
-                .map(|(job, (series, _))| (*job, series.offer.clone()));
+            let offers = series.iter();
+            let offers = offers.map(|(job, (handover, _))| (*job, handover.offer.clone()));
             let offers: Vec<(JobId, Offer)> = offers.collect();
-            let handing = hand_over(conn, schema, process, runs, &offers).await;
-            let timer = &self.in_flight.reconcile_timer;
-            handing.inspect_err(|_| timer.note_failed_claim(Instant::now()))?
+            hand_over(conn, schema, process, runs, &offers).await?
         };
-        let mut written = Written::default();
-        for (before, job, handed) in done.claimed {
-            if let Some((series, prefetch)) = series.get(&before) {
-                let entry = self.in_flight.add_handed(&job, series.continued(handed));
+        let became = Became::Finished(Outcome::Done);
+        let finished = done.finished.into_iter().map(|job| (job, became));
+        Ok(Written {
+            became: finished.collect(),
+            handed_over: done.claimed.iter().map(|(before, ..)| *before).collect(),
+            claimed: done.claimed,
+        })
+    }
+
+    /// Lets the jobs start that were claimed for slots that were handed over.
+    fn start_handed(&self, series: &Series<'_>, written: &mut Written) {
+        for (before, job, handed) in written.claimed.drain(..) {
+            if let Some((handover, prefetch)) = series.get(&before) {
+                let entry = self.in_flight.add_handed(&job, handover.continued(handed));
                 prefetch.fill(vec![(job, entry)], true);
             }
-            written.handed_over.insert(before);
         }
-        let became = Became::Finished(Outcome::Done);
-        written
-            .became
-            .extend(done.finished.into_iter().map(|job| (job, became)));
-        Ok(written)
     }
 
     /// Removes a written group from the jobs in flight, logs what the jobs became, and calls the

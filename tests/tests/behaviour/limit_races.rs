@@ -276,7 +276,7 @@ impl Perform<Stage> for Brief {
         for key in &self.0 {
             cx.state().note(format!("{key} begins"));
         }
-        let round_trip = sqlx::query("select 1").execute(cx.queue().pool());
+        let round_trip = sqlx::raw_sql("select 1").execute(cx.queue().pool());
         round_trip.await.expect("a round trip");
         for key in &self.0 {
             cx.state().note(format!("{key} ends"));

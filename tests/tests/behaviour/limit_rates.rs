@@ -41,6 +41,8 @@ impl Perform<()> for Tick {
         )
         .bind(self.0)
         .bind(cx.job_id().0)
+        // Behind a pooler in transaction mode, another client may have this server next.
+        .persistent(false)
         .execute(cx.queue().pool());
         noted.await.expect("a note");
         Ok(())
