@@ -59,6 +59,14 @@ with stopped as (
     ) as slot
     where cardinality(stopped.keys) = 1
         and exists (select from queue.processes where id = $1)
+        -- One that was unblocked a moment ago comes first.
+        and not exists (
+            select
+            from queue.ready
+            where waited_for = stopped.keys[1]
+                and ready.queue = job.queue
+                and ready.kind = job.kind
+        )
         and job.queue <> all (array(select name from queue.queues where paused_at is not null))
         and (
             select count(*)

@@ -11,7 +11,7 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
-use queue_core::{BatchId, Context, JobId, Queue};
+use queue_core::{BatchId, Context, JobId, Queue, begin_read_committed};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -142,8 +142,10 @@ impl<S> Cx<S> {
     /// # Errors
     /// Returns the error of the pool or the server.
     pub async fn called_by(&self) -> Result<Option<BatchSummary>, sqlx::Error> {
-        let mut conn = self.inner.queue.pool().acquire().await?;
-        called_by(&mut conn, self.inner.queue.schema(), self.job_id()).await
+        let mut tx = begin_read_committed(self.inner.queue.pool()).await?;
+        let batch = called_by(&mut tx, self.inner.queue.schema(), self.job_id()).await?;
+        tx.commit().await?;
+        Ok(batch)
     }
 
     /// Returns the queue, to enqueue further jobs.

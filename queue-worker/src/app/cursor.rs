@@ -3,7 +3,7 @@
 use futures_util::future::try_join_all;
 use queue_core::steps::Recorded;
 use queue_core::steps::progress::{DONE, OUTPUT, Progress, read, write};
-use queue_core::{begin, check_step};
+use queue_core::{begin, begin_read_committed, check_step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
@@ -119,8 +119,9 @@ impl<S> Cx<S> {
         if inner.claim.is_none() || inner.attempt.number == 1 {
             return Ok(None);
         }
-        let mut conn = inner.queue.pool().acquire().await?;
-        let found = read(&mut conn, inner.queue.schema(), inner.attempt.job_id, name).await?;
+        let mut tx = begin_read_committed(inner.queue.pool()).await?;
+        let found = read(&mut tx, inner.queue.schema(), inner.attempt.job_id, name).await?;
+        tx.commit().await?;
         Ok(found.map(|value| value.get().to_owned()))
     }
 }

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use queue_core::check_step;
 use queue_core::steps::{
     FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record, time_until,
 };
+use queue_core::{begin_read_committed, check_step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
@@ -146,8 +146,10 @@ impl<S> Cx<S> {
         let is_stored = self.stored(name, turn.occurrence).is_some();
         let left = match self.inner.claim {
             Some(_) if !(is_stored && self.inner.steps_shared.is_sleep_short) => {
-                let mut conn = self.inner.queue.pool().acquire().await?;
-                time_until(&mut conn, self.inner.queue.schema(), time).await?
+                let mut tx = begin_read_committed(self.inner.queue.pool()).await?;
+                let left = time_until(&mut tx, self.inner.queue.schema(), time).await?;
+                tx.commit().await?;
+                left
             }
             _ => Duration::ZERO,
         };
@@ -226,8 +228,10 @@ impl<S> Cx<S> {
             return Ok(());
         }
         let loaded = async || {
-            let mut conn = inner.queue.pool().acquire().await?;
-            let steps = load(&mut conn, inner.queue.schema(), inner.attempt.job_id).await?;
+            // A pooler in transaction mode keeps a server only within a transaction.
+            let mut tx = begin_read_committed(inner.queue.pool()).await?;
+            let steps = load(&mut tx, inner.queue.schema(), inner.attempt.job_id).await?;
+            tx.commit().await?;
             Ok::<_, sqlx::Error>(Stored::new(steps))
         };
         inner.steps.stored.get_or_try_init(loaded).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use queue_core::begin_read_committed;
 use queue_core::events::find;
 use serde::de::DeserializeOwned;
 
@@ -93,8 +94,9 @@ impl<S> Cx<S> {
 
     async fn emitted(&self, event: &str) -> Result<Option<String>, StepError> {
         let queue = &self.inner.queue;
-        let mut conn = queue.pool().acquire().await?;
-        let found = find(&mut conn, queue.schema(), event).await?;
+        let mut tx = begin_read_committed(queue.pool()).await?;
+        let found = find(&mut tx, queue.schema(), event).await?;
+        tx.commit().await?;
         Ok(found.map(|payload| payload.get().to_owned()))
     }
 }

@@ -35,16 +35,18 @@ impl Perform<()> for Tick {
     type Error = Infallible;
 
     async fn perform(self, cx: Cx<()>) -> Result<(), Infallible> {
+        // Behind a pooler in transaction mode, another client may have this server next.
+        let mut tx = cx.queue().pool().begin().await.expect("a transaction");
         let noted = sqlx::query(
             "insert into starts (key, at, failures)
              select $1, claimed_at, failures from queue.claimed where job_id = $2",
         )
         .bind(self.0)
         .bind(cx.job_id().0)
-        // Behind a pooler in transaction mode, another client may have this server next.
         .persistent(false)
-        .execute(cx.queue().pool());
+        .execute(&mut *tx);
         noted.await.expect("a note");
+        tx.commit().await.expect("a commit");
         Ok(())
     }
 }
