@@ -48,7 +48,7 @@ pub(crate) async fn settle_batches(
         };
         if context.connection.idle_until(waiting).await {
             let began = Instant::now();
-            sweep_all(&mut context).await?;
+            sweep_all(&context).await?;
             sweep_at = Instant::now() + maintenance.interval.max(rest_after(began.elapsed()));
         } else {
             look(&mut context, &ended).await?;
@@ -56,10 +56,10 @@ pub(crate) async fn settle_batches(
     }
 }
 
-async fn sweep_all(context: &mut ServiceContext) -> Result<(), sqlx::Error> {
+async fn sweep_all(context: &ServiceContext) -> Result<(), sqlx::Error> {
     let schema = &context.schema;
     let swept = context
-        .connection
+        .shared
         .run(async |conn| sweep(conn, schema, OPEN_MAX).await)
         .await?;
     for batch in swept.abandoned {
