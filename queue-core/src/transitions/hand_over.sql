@@ -60,13 +60,13 @@ with stopped as (
     where cardinality(stopped.keys) = 1
         and exists (select from queue.processes where id = $1)
         -- One that was unblocked a moment ago comes first.
-        and not exists (
-            select
+        and (
+            select count(*)
             from queue.ready
             where waited_for = stopped.keys[1]
                 and ready.queue = job.queue
                 and ready.kind = job.kind
-        )
+        ) = 0
         and job.queue <> all (array(select name from queue.queues where paused_at is not null))
         and (
             select count(*)
