@@ -21,7 +21,7 @@ const SHOW: &str = concat!(include_str!("operations.sql"), "where id = $1");
 pub struct Selection {
     /// The filter.
     pub filter: JobFilter,
-    /// The [fingerprint](super::fingerprint) of their last error.
+    /// The [`fingerprint`] of their last error.
     pub fingerprint: Option<String>,
     /// Jobs that have been in their state since this time or longer: those that somebody has seen.
     pub until: Option<DateTime<Utc>>,
