@@ -8,8 +8,14 @@ use sqlx::PgConnection;
 use super::run::millis;
 use crate::sql::Schema;
 
-const CLEAR_FINISHED: &str = include_str!("clear_finished.sql");
-const CLEAR_FAILED: &str = include_str!("clear_failed.sql");
+const CLEAR_FINISHED: &str = concat!(
+    include_str!("clear_finished.sql"),
+    include_str!("clear_jobs.sql")
+);
+const CLEAR_FAILED: &str = concat!(
+    include_str!("clear_failed.sql"),
+    include_str!("clear_jobs.sql")
+);
 const CLEAR_RATES: &str = include_str!("clear_rates.sql");
 
 /// Which finished jobs are cleared.

@@ -1,5 +1,4 @@
--- failed -> gone: up to $2 jobs that failed more than $1 ms ago, with their attempts, steps,
--- progress, waits and keys.
+-- failed -> gone: up to $2 jobs that failed more than $1 ms ago. Continued by clear_jobs.sql.
 with old as (
     select job_id
     from queue.failed
@@ -8,21 +7,6 @@ with old as (
     for update skip locked
 ), cleared as (
     delete from queue.failed where job_id = any (array(select job_id from old))
-), cleared_attempts as (
-    delete from queue.attempts where job_id = any (array(select job_id from old))
-), freed_keys as (
-    delete from queue.unique_keys where job_id = any (array(select job_id from old))
-), cleared_bypasses as (
-    delete from queue.bypasses where job_id = any (array(select job_id from old))
-), cleared_steps as (
-    delete from queue.steps where job_id = any (array(select job_id from old))
-), cleared_progress as (
-    delete from queue.progress where job_id = any (array(select job_id from old))
-), cleared_waits as (
-    delete from queue.waits where job_id = any (array(select job_id from old))
-), cleared_dependencies as (
-    delete from queue.dependencies where job_id = any (array(select job_id from old))
-), cleared_jobs as (
-    delete from queue.jobs where id = any (array(select job_id from old))
-)
-select count(*) from old
+), answer as (
+    select count(*)
+    from old

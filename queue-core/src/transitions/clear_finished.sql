@@ -1,6 +1,6 @@
--- finished -> gone: up to $7 jobs that finished more than $1 ms ago, oldest first, with their
--- attempts, steps, progress, waits and keys. Begins at $2, so that it does not read again the rows that the last
--- call cleared or left. Only one kind ($3) or queue ($4), or all but some ($5, $6).
+-- finished -> gone: up to $7 jobs that finished more than $1 ms ago, oldest first. Begins at $2, so that
+-- it does not read again the rows that the last call cleared or left. Only one kind ($3) or queue ($4),
+-- or all but some ($5, $6). Continued by clear_jobs.sql.
 --
 -- The limit in the lateral join keeps the planner from beginning with jobs. Uses the time of the
 -- statement: an index cannot be searched by a value that may differ from row to row.
@@ -24,21 +24,6 @@ with old as (
     for update of finished skip locked
 ), cleared as (
     delete from queue.finished where job_id = any (array(select job_id from old))
-), cleared_attempts as (
-    delete from queue.attempts where job_id = any (array(select job_id from old))
-), freed_keys as (
-    delete from queue.unique_keys where job_id = any (array(select job_id from old))
-), cleared_bypasses as (
-    delete from queue.bypasses where job_id = any (array(select job_id from old))
-), cleared_steps as (
-    delete from queue.steps where job_id = any (array(select job_id from old))
-), cleared_progress as (
-    delete from queue.progress where job_id = any (array(select job_id from old))
-), cleared_waits as (
-    delete from queue.waits where job_id = any (array(select job_id from old))
-), cleared_dependencies as (
-    delete from queue.dependencies where job_id = any (array(select job_id from old))
-), cleared_jobs as (
-    delete from queue.jobs where id = any (array(select job_id from old))
-)
-select count(*), max(finished_at) from old
+), answer as (
+    select count(*), max(finished_at)
+    from old
