@@ -23,15 +23,8 @@ const HAND_OVER_IN_BATCHES: &str = concat!(
     include_str!("free.sql")
 );
 
-/// The slot of a run, which may be handed over to a blocked job when the run ends.
-#[derive(Clone, Debug, Default)]
-pub struct Offer {
-    /// How the slot was handed over to this run, unless a claim took it.
-    pub last: Option<Handed>,
-}
-
 /// Where the last handover of a slot left off.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Handed {
     /// The priority and place in line of the job that got the slot.
     line: (i16, i64),
@@ -49,7 +42,8 @@ pub struct HandOver {
 }
 
 /// Finishes the jobs of runs that succeeded, as [`finish`](super::finish::finish) does, and claims
-/// blocked jobs for the slots that are offered.
+/// blocked jobs for the slots of some of them: each with how the slot was handed over to it, unless a
+/// claim took it.
 ///
 /// # Errors
 /// If the connection broke, the claims may have been committed all the same.
@@ -58,14 +52,14 @@ pub async fn hand_over(
     schema: &Schema,
     process: ProcessId,
     runs: &[Run],
-    offers: &[(JobId, Offer)],
+    offers: &[(JobId, Option<&Handed>)],
 ) -> Result<HandOver, sqlx::Error> {
     let keyed = runs.iter().filter(|run| run.claim.has_key);
     let statement = match runs.iter().any(|run| run.claim.batch.is_some()) {
         true => HAND_OVER_IN_BATCHES,
         false => HAND_OVER,
     };
-    let last = || offers.iter().map(|(_, offer)| offer.last.as_ref());
+    let last = || offers.iter().map(|(_, last)| *last);
     let rows = schema
         .query(statement)
         .bind(process.0)

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim::{ClaimedJob, Track};
-use queue_core::transitions::hand_over::{Handed, Offer};
+use queue_core::transitions::hand_over::Handed;
 
 /// How long a slot is handed over from run to run. Then it is freed, and claims decide again: jobs of
 /// other groups, priorities and queues wait no longer than this.
@@ -13,7 +13,8 @@ const SERIES_MAX: Duration = Duration::from_millis(100);
 /// The right of a run to hand its slot over when it ends.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    pub(crate) offer: Offer,
+    /// How the slot was handed over to the run, unless a claim took it.
+    pub(crate) last: Option<Handed>,
     /// When the first run of the series was claimed.
     since: Instant,
 }
@@ -22,7 +23,7 @@ impl Handover {
     /// Returns the right of a claimed job, if it was blocked before: then others may wait behind it.
     pub(super) fn of(job: &ClaimedJob, now: Instant) -> Option<Self> {
         (job.track == Track::Unblocked && job.keys.len() == 1).then(|| Self {
-            offer: Offer::default(),
+            last: None,
             since: now,
         })
     }
@@ -30,7 +31,7 @@ impl Handover {
     /// Returns the right of the job that got the slot.
     pub(crate) fn continued(&self, handed: Handed) -> Self {
         Self {
-            offer: Offer { last: Some(handed) },
+            last: Some(handed),
             since: self.since,
         }
     }

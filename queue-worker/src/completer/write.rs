@@ -10,7 +10,7 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
-use queue_core::transitions::hand_over::{HandOver, Handed, Offer, hand_over};
+use queue_core::transitions::hand_over::{HandOver, Handed, hand_over};
 use queue_core::transitions::{Became, Claim, Run};
 use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
@@ -193,16 +193,16 @@ impl Recorder {
             }
         } else {
             let offers = series.iter();
-            let offers = offers.map(|(job, (handover, _))| (*job, handover.offer.clone()));
-            let offers: Vec<(JobId, Offer)> = offers.collect();
+            let offers = offers.map(|(job, (handover, _))| (*job, handover.last.as_ref()));
+            let offers: Vec<(JobId, Option<&Handed>)> = offers.collect();
             hand_over(conn, schema, process, runs, &offers).await?
         };
         let became = Became::Finished(Outcome::Done);
         let finished = done.finished.into_iter().map(|job| (job, became));
         Ok(Written {
             became: finished.collect(),
-            handed_over: done.claimed.iter().map(|(before, ..)| *before).collect(),
             claimed: done.claimed,
+            ..Written::default()
         })
     }
 
@@ -213,6 +213,7 @@ impl Recorder {
                 let entry = self.in_flight.add_handed(&job, handover.continued(handed));
                 prefetch.fill(vec![(job, entry)], true);
             }
+            written.handed_over.insert(before);
         }
     }
 
