@@ -8,6 +8,8 @@
 // Tests with tables of cases are long.
 #![cfg_attr(test, allow(clippy::too_many_lines))]
 
+mod after_commit;
+
 mod emit;
 mod request;
 
@@ -50,6 +52,7 @@ mod names;
 mod redact;
 mod unique;
 
+pub use after_commit::{AfterCommit, AfterCommitError};
 pub use args::{check_args, decode_args};
 pub use batch::{Batch, EnqueuedBatch, Member, OnFailure};
 pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
@@ -64,9 +67,7 @@ pub use names::{
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
 pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
-pub use request::{
-    AfterCommit, AfterCommitError, CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany,
-};
+pub use request::{CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};

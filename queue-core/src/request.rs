@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::future::IntoFuture;
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgConnection;
 
 use crate::batch::{Batch, EnqueuedBatch};
 use crate::batches;
@@ -93,19 +92,6 @@ impl Queue {
     /// Refuses invalid names, too few attempts and arguments that cannot be stored.
     pub fn check(&self, job: &NewJob) -> Result<(), EnqueueError> {
         job.check(self.args_bytes_max)
-    }
-
-    /// Begins a transaction on a pool of the application. Its jobs are enqueued once it is committed, in a
-    /// queue that is in another database.
-    ///
-    /// # Errors
-    /// Returns the error of the application's pool or server.
-    pub async fn after_commit(&self, app: &PgPool) -> Result<AfterCommit, sqlx::Error> {
-        Ok(AfterCommit {
-            queue: self.clone(),
-            tx: db::begin(app).await?,
-            jobs: Vec::new(),
-        })
     }
 }
 
@@ -298,9 +284,9 @@ impl<'a> IntoFuture for EnqueueMany<'a> {
     }
 }
 
-/// Returns whether the jobs need a transaction. A single statement needs none. Several chunks do, and so
-/// do jobs of batches, a job that may replace another and several jobs with unique keys, since taken keys are looked up
-/// by a second statement.
+/// Returns whether the jobs need a transaction. A single statement needs none. Several chunks do, and so do
+/// jobs of batches, a job that may replace another and several jobs with unique keys, since taken keys are
+/// looked up by a second statement.
 fn needs_transaction(jobs: &[NewJob]) -> bool {
     let rules = || jobs.iter().filter_map(|job| job.options.unique.as_ref());
     let may_replace = |unique: &Unique| unique.on_conflict == OnConflict::Replace;
@@ -484,93 +470,5 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())
-    }
-}
-
-/// A transaction of the application, and the jobs that are enqueued once it is committed.
-///
-/// For a queue in another database than the application's. A crash between the two commits loses the
-/// jobs: if both are in one database, enqueue with [`Enqueue::tx`] instead.
-///
-/// ```no_run
-/// # use queue_core::{Job, Queue};
-/// # async fn example<J: Job>(app: sqlx::PgPool, queue: Queue, job: J) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut tx = queue.after_commit(&app).await?;
-/// sqlx::query("update accounts set plan = 'gold'").execute(&mut *tx).await?;
-/// tx.enqueue(job)?;
-/// let enqueued = tx.commit().await?;
-/// # Ok(())
-/// # }
-/// ```
-pub struct AfterCommit {
-    queue: Queue,
-    tx: Transaction<'static, Postgres>,
-    jobs: Vec<NewJob>,
-}
-
-/// Why the commit, or enqueueing after it, failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AfterCommitError {
-    /// The transaction was not committed, and nothing was enqueued.
-    #[error("could not commit the transaction; its jobs were not enqueued")]
-    NotCommitted(#[source] sqlx::Error),
-    /// The transaction was committed, but its jobs were not enqueued.
-    #[error("the transaction was committed, but its jobs were not enqueued")]
-    NotEnqueued(#[source] EnqueueError),
-}
-
-impl AfterCommit {
-    /// Adds a job to enqueue after the commit.
-    ///
-    /// # Errors
-    /// Refuses an invalid job, while the transaction can still be rolled back.
-    pub fn enqueue<J: Job>(&mut self, job: J) -> Result<(), EnqueueError> {
-        self.enqueue_new(NewJob::of(&job)?)
-    }
-
-    /// Adds a job of any kind to enqueue after the commit, or one with other options:
-    /// `NewJob::of(&job)?.with(|options| options.queue("mail"))`.
-    ///
-    /// # Errors
-    /// Refuses an invalid job, while the transaction can still be rolled back.
-    pub fn enqueue_new(&mut self, mut job: NewJob) -> Result<(), EnqueueError> {
-        job.inherit(Context::ambient().as_ref());
-        job.check(self.queue.args_bytes_max)?;
-        self.jobs.push(job);
-        Ok(())
-    }
-
-    /// Commits, then enqueues.
-    ///
-    /// # Errors
-    /// Returns which of the two failed.
-    pub async fn commit(self) -> Result<Vec<Enqueued>, AfterCommitError> {
-        self.tx
-            .commit()
-            .await
-            .map_err(AfterCommitError::NotCommitted)?;
-        EnqueueMany::new(&self.queue, Ok(self.jobs))
-            .await
-            .map_err(AfterCommitError::NotEnqueued)
-    }
-
-    /// Rolls back and drops the jobs. Dropping the value does the same.
-    pub async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.tx.rollback().await
-    }
-}
-
-impl Deref for AfterCommit {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.tx
-    }
-}
-
-impl DerefMut for AfterCommit {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.tx
     }
 }
