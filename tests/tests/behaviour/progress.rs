@@ -16,13 +16,16 @@ use crate::shell::Shell;
 
 /// A job that notes its progress, and fails in its first attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Report;
+struct Noting<const KEEPS_LOG: bool>;
 
-impl Job for Report {
-    const KIND: &'static str = "report";
+type Report = Noting<true>;
+type Quiet = Noting<false>;
+
+impl<const KEEPS_LOG: bool> Job for Noting<KEEPS_LOG> {
+    const KIND: &'static str = if KEEPS_LOG { "report" } else { "quiet" };
 }
 
-impl Perform<Stage> for Report {
+impl<const KEEPS_LOG: bool> Perform<Stage> for Noting<KEEPS_LOG> {
     type Error = BoxError;
 
     async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
@@ -34,27 +37,7 @@ impl Perform<Stage> for Report {
     }
 
     fn keeps_log() -> bool {
-        true
-    }
-}
-
-/// The same, and its log is not kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Quiet;
-
-impl Job for Quiet {
-    const KIND: &'static str = "quiet";
-}
-
-impl Perform<Stage> for Quiet {
-    type Error = BoxError;
-
-    async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
-        work(&cx).await
-    }
-
-    fn on_error(_: &BoxError, _: &Attempt) -> Next {
-        Next::RetryAfter(Duration::ZERO)
+        KEEPS_LOG
     }
 }
 
@@ -93,7 +76,7 @@ async fn the_progress_of_a_job_is_seen_while_it_runs() {
     let world = World::new().await;
     let stage = Stage::default();
 
-    let (job, process) = start(&world, &stage, Quiet).await;
+    let (job, process) = start(&world, &stage, Noting::<false>).await;
 
     eventually("the progress is shown", async || {
         show(&world, job).await.progress.done.is_some()
@@ -123,7 +106,7 @@ async fn the_log_lines_of_each_attempt_are_kept_if_its_kind_asks_for_it() {
     stage.open("go on");
     let _logging = tracing_subscriber::registry().with(LogLines).set_default();
 
-    let (job, process) = start(&world, &stage, Report).await;
+    let (job, process) = start(&world, &stage, Noting::<true>).await;
     world.until_state(job, "finished").await;
     process.stop().await;
 
@@ -143,7 +126,7 @@ async fn the_command_line_shows_how_far_a_job_is() {
     let stage = Stage::default();
     stage.open("go on");
     let _logging = tracing_subscriber::registry().with(LogLines).set_default();
-    let (job, process) = start(&world, &stage, Report).await;
+    let (job, process) = start(&world, &stage, Noting::<true>).await;
     world.until_state(job, "finished").await;
     process.stop().await;
     let id = job.to_string();

@@ -289,24 +289,28 @@ async fn what_a_step_writes_in_its_transaction_is_written_once() {
     process.stop().await;
 }
 
+/// Enqueues a job, and stops its process between the first step and the second.
+async fn stopped_between(world: &World, stage: &Stage, stepped: Stepped) -> JobId {
+    let job = enqueue(world, stepped).await;
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
+    world.until("steps", 1).await;
+    process.ask_to_stop();
+    stage.open("between");
+    process.ended().await;
+    job
+}
+
 #[tokio::test]
 async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_on() {
     let world = World::new().await;
     let stage = Stage::default();
-    let app = || stage.app().register::<Stepped>();
-    let job = enqueue(&world, Stepped::Gated).await;
-    let process = world.start(app(), worker("*", 2));
-    world.until("steps", 1).await;
-
-    process.ask_to_stop();
-    stage.open("between");
-    process.ended().await;
+    let job = stopped_between(&world, &stage, Stepped::Gated).await;
 
     assert_eq!(world.state(job).await, "ready");
     // The process may have claimed it once more before it knew of the stop.
     assert_eq!(world.count("ready where failures = 0").await, 1);
     assert_eq!(world.count("attempts").await, 0);
-    let process = world.start(app(), worker("*", 2));
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
     world.until_state(job, "finished").await;
     assert_eq!(stage.notes(), ["one", "two"]);
     process.stop().await;
@@ -316,17 +320,10 @@ async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_o
 async fn a_job_that_catches_its_interruption_goes_on_all_the_same() {
     let world = World::new().await;
     let stage = Stage::default();
-    let app = || stage.app().register::<Stepped>();
-    let job = enqueue(&world, Stepped::Catches).await;
-    let process = world.start(app(), worker("*", 2));
-    world.until("steps", 1).await;
-
-    process.ask_to_stop();
-    stage.open("between");
-    process.ended().await;
+    let job = stopped_between(&world, &stage, Stepped::Catches).await;
 
     assert_eq!(world.state(job).await, "ready");
-    let process = world.start(app(), worker("*", 2));
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
     world.until_state(job, "finished").await;
     assert_eq!(stage.notes(), ["one", "two", "three"]);
     process.stop().await;
