@@ -30,7 +30,7 @@ impl Queue {
 /// A transaction of the application, and the jobs that are enqueued once it is committed.
 ///
 /// For a queue in another database than the application's. A crash between the two commits loses the
-/// jobs: if both are in one database, enqueue with [`Enqueue::tx`] instead.
+/// jobs: if both are in one database, enqueue with [`Enqueue::tx`](crate::Enqueue::tx) instead.
 ///
 /// ```no_run
 /// # use queue_core::{Job, Queue};

@@ -1,5 +1,5 @@
-//! Batches: which jobs belong together, and what waits for them. [`settle`](mod@settle) says what happens when
-//! they have ended.
+//! Batches: which jobs belong together, and what waits for them. `settle.rs` says what happens when they have
+//! ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

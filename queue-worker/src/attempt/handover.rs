@@ -22,7 +22,7 @@ pub(crate) struct Handover {
 impl Handover {
     /// Returns the right of a claimed job, if it was blocked before: then others may wait behind it.
     pub(super) fn of(job: &ClaimedJob, now: Instant) -> Option<Self> {
-        (job.track == Track::Unblocked && job.keys.len() == 1).then(|| Self {
+        (job.track == Track::Unblocked && job.keys.len() == 1).then_some(Self {
             last: None,
             since: now,
         })
