@@ -1,8 +1,8 @@
 //! Events that jobs wait for. An event has a name and happens once: the first one of a name stays.
 //!
 //! A job that waits is scheduled for the end of its patience, with a row in `waits`. No wake-up is lost,
-//! although neither side waits for the other: whoever emits an event leaves it *open* until a process has
-//! woken all jobs that wait for it, and whoever ends a run that waits looks for the event after its own
+//! although neither side waits for the other: an emitted event stays *open* until a process has woken all
+//! jobs that wait for it, and a process that ends a run to wait looks for the event after its own
 //! commit. So one of them sees the other. If a process dies before it has looked, a pass over all waits
 //! opens the event again.
 

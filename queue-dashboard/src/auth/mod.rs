@@ -34,7 +34,7 @@ pub(crate) type Check =
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// No way to log in is configured.
+    /// Neither a user and password nor a check of the host is configured.
     ToAll,
     /// The application's check refused it.
     ToThem,

@@ -1,4 +1,4 @@
-//! The log lines of a run, kept for whoever looks at its job.
+//! The log lines of a run, kept to be shown with its job.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

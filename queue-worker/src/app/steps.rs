@@ -204,7 +204,7 @@ impl<S> Cx<S> {
     }
 
     /// Returns whether the run has ended at a step: the job is interrupted or sleeps, and goes on in another
-    /// run. Whatever this run returns now is ignored.
+    /// run. What this run returns now is ignored.
     pub fn is_paused(&self) -> bool {
         self.pause().is_some()
     }

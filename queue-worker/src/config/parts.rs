@@ -134,8 +134,8 @@ pub struct ProcessSettings {
     /// Whether notifications of the database wake idle workers; true by default. Otherwise they
     /// only poll.
     pub notifications: bool,
-    /// Whether the last log lines of each run are kept, for whoever looks at its job; false by default. Kinds
-    /// can ask for it, too.
+    /// Whether the last log lines of each run are kept, to be shown with its job; false by default. Kinds can
+    /// ask for it, too.
     pub keep_logs: bool,
     /// The URL of the server itself, for notifications and commands, if the database's URL leads to a
     /// pooler in transaction mode; without it such a process only polls.

@@ -1,6 +1,6 @@
 //! Wakes the jobs that wait for events. Any number of processes may do so at once.
 //!
-//! The transaction that emits an event wakes nobody, because a job may begin to wait before it is committed.
+//! The transaction that emits an event wakes no job, because one may begin to wait before it is committed.
 //! So the event is open then, until all jobs that wait for it have been woken.
 
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 //! - `/ops/jobs`: user `mira`, password `open`, admin;
 //! - `/viewer/jobs`: user `lena`, password `open`, viewer;
 //! - `/host/jobs`: who came by `/host/login?name=NAME`, operator;
-//! - `/closed/jobs`: nobody.
+//! - `/closed/jobs`: closed, because no login is configured.
 //!
 //! `/hold` keeps acts from changing failed jobs until `/release`.
 

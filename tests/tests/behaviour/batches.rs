@@ -1,4 +1,4 @@
-//! Batches: their callbacks start once, whatever ends their jobs, and their progress is exact.
+//! Batches: their callbacks start once, however their jobs end, and their progress is exact.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
