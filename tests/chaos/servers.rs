@@ -278,7 +278,8 @@ impl Servers {
         let status = Command::from(command).status();
         let status = tokio::time::timeout(Duration::from_secs(60), status)
             .await
-            .with_context(|| format!("{program} hangs"))??;
+            .with_context(|| format!("{program} hangs"))?
+            .with_context(|| format!("could not run {program} of {}", self.bin.display()))?;
         ensure!(status.success(), "{program} failed");
         Ok(())
     }
