@@ -186,6 +186,7 @@ async fn a_job_whose_process_died_before_it_looked_for_its_event_is_found() {
     let world = World::new().await;
     let stage = Stage::default();
     let (job, process) = waiting(&world, &stage).await;
+    process.stop().await;
     world
         .sql("insert into queue.events values (now(), false, 'paid', '\"unseen\"')")
         .await;
@@ -194,6 +195,7 @@ async fn a_job_whose_process_died_before_it_looked_for_its_event_is_found() {
     let last = open_strays(&mut conn, schema, JobId(0)).await.unwrap();
 
     assert_eq!(last, Some(job));
+    let process = world.start(stage.app().register::<Waiter>(), worker("*", 1));
     world.until_state(job, "finished").await;
     assert_eq!(stage.notes(), [r#"Some("unseen")"#]);
     process.stop().await;
