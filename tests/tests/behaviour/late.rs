@@ -17,27 +17,25 @@ fn woken_only(concurrency: usize) -> Settings {
     settings
 }
 
-/// Enqueues a job to each of several queues in one transaction after the other, from several tasks,
-/// until a process polls the default queue. One job at a time is too slow on a busy machine.
+/// Enqueues jobs until a process polls the default queue. Each transaction notifies of so many queues
+/// that the process polls however slow it is; the next one waits until the process has claimed all.
 async fn flood_until_polled(world: &World) {
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let queue = world.queue.clone();
-        tasks.spawn(async move {
-            loop {
-                let jobs = ["default", "a", "b", "c", "d", "e", "f", "g"].map(|name| {
-                    let job = NewJob::of(&Note::new("flood")).unwrap();
-                    job.with(|options| options.queue(name))
-                });
-                let _ = queue.enqueue_all(jobs).await.unwrap();
-            }
-        });
-    }
+    let names: Vec<String> = std::iter::once("default".to_owned())
+        .chain((1..30).map(|n| format!("flood{n}")))
+        .collect();
+    let jobs = || {
+        names.iter().map(|name| {
+            let job = NewJob::of(&Note::new("flood")).unwrap();
+            job.with(|options| options.queue(name.clone()))
+        })
+    };
     eventually("a process polls", async || {
+        if world.count("ready").await == 0 {
+            let _ = world.queue.enqueue_all(jobs()).await.unwrap();
+        }
         world.count("pollers where queue = 'default'").await == 1
     })
     .await;
-    tasks.shutdown().await;
 }
 
 /// Sweeps are slow and rare here, because an open snapshot keeps vacuum from removing claimed rows.
