@@ -172,7 +172,7 @@ fn start_services<S: State>(
     let settings = &process.settings;
     let freed_keys = Arc::clone(&shared.freed_keys);
     let ended = Arc::clone(&shared.ended_in_batches);
-    let recovered = Arc::clone(&ended);
+    let (recovered, settling) = (Arc::clone(&ended), workers.to_vec());
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
     let reported = Arc::clone(&process.reported);
@@ -190,7 +190,7 @@ fn start_services<S: State>(
             Unblocker::new(context, Arc::clone(&freed_keys)).run()
         }),
         context.keep("batches", move |context| {
-            settle_batches(context, Arc::clone(&ended))
+            settle_batches(context, Arc::clone(&ended), settling.clone())
         }),
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))

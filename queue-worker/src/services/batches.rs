@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use queue_core::batches::{Ended, of_jobs, settle, sweep};
 use tokio::time::{sleep, sleep_until};
 
+use super::listener::wake_all;
 use super::supervision::ServiceContext;
+use crate::app::State;
 use crate::completer::{EndedInBatches, News};
 use crate::rest::rest_after;
+use crate::worker::Worker;
 
 /// How long it rests after a look that found nothing to settle: further jobs of the batches are ending.
 const REST: Duration = Duration::from_millis(10);
@@ -24,10 +27,12 @@ const LOCKED: Duration = Duration::from_millis(50);
 const OPEN_MAX: Duration = Duration::from_secs(86_400);
 
 /// Settles batches until it is aborted: it goes on while the process stops, because runs end then too.
-/// Sweeps at once and then at every `interval` of maintenance, if that is on.
-pub(crate) async fn settle_batches(
+/// Sweeps at once and then at every `interval` of maintenance, if that is on. Wakes the workers when jobs
+/// that waited may be ready: a process without notifications would find them only when it next polls.
+pub(crate) async fn settle_batches<S: State>(
     mut context: ServiceContext,
     ended: Arc<EndedInBatches>,
+    workers: Vec<Arc<Worker<S>>>,
 ) -> Result<(), sqlx::Error> {
     context.connection = context.connection.without_sync();
     let maintenance = context.settings.maintenance.clone();
@@ -51,7 +56,10 @@ pub(crate) async fn settle_batches(
             sweep_all(&context).await?;
             sweep_at = Instant::now() + maintenance.interval.max(rest_after(began.elapsed()));
         } else {
-            look(&mut context, &ended).await?;
+            let has_settled = look(&mut context, &ended).await?;
+            if has_settled {
+                wake_all(&workers, None);
+            }
         }
     }
 }
@@ -68,8 +76,9 @@ async fn sweep_all(context: &ServiceContext) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Looks at what has ended. After an error all of it is looked at again.
-async fn look(context: &mut ServiceContext, ended: &EndedInBatches) -> Result<(), sqlx::Error> {
+/// Looks at what has ended, and returns whether anything was settled. After an error all of it is looked at
+/// again.
+async fn look(context: &mut ServiceContext, ended: &EndedInBatches) -> Result<bool, sqlx::Error> {
     let News {
         ended: mut known,
         others,
@@ -91,7 +100,7 @@ async fn look(context: &mut ServiceContext, ended: &EndedInBatches) -> Result<()
             return Err(error);
         }
     };
-    let (is_locked, rests) = (!unsettled.locked.is_empty(), !unsettled.has_settled);
+    let (is_locked, has_settled) = (!unsettled.locked.is_empty(), unsettled.has_settled);
     ended.add(unsettled.ended);
     ended.add(Ended {
         batches: unsettled.locked,
@@ -99,8 +108,8 @@ async fn look(context: &mut ServiceContext, ended: &EndedInBatches) -> Result<()
     });
     if is_locked {
         sleep(LOCKED).await;
-    } else if rests {
+    } else if !has_settled {
         sleep(REST).await;
     }
-    Ok(())
+    Ok(has_settled)
 }

@@ -90,7 +90,8 @@ async fn next(listener: &mut PgListener) -> Result<PgNotification, sqlx::Error> 
     }
 }
 
-fn wake_all<S: Send + Sync + 'static>(workers: &[Arc<Worker<S>>], queue: Option<&str>) {
+/// Wakes all workers of the process, because a queue, or any queue if none is named, may have new jobs.
+pub(super) fn wake_all<S: Send + Sync + 'static>(workers: &[Arc<Worker<S>>], queue: Option<&str>) {
     for worker in workers {
         worker.wake(queue);
     }
