@@ -234,6 +234,24 @@ impl World {
             .await
     }
 
+    /// Gives all claims to another live process, which does not let them be recovered, as if their own had
+    /// been declared dead.
+    pub async fn take_away_claims(&self) {
+        self.sql(
+            "insert into queue.processes (id, pid, name, host, version, details)
+             values (gen_random_uuid(), 1, 'heir', 'here', '1', '{}')",
+        )
+        .await;
+        let taken = self
+            .sql(
+                "update queue.claimed set attempt = attempt + 1, process_id = (
+                    select id from queue.processes where name = 'heir' limit 1
+                 )",
+            )
+            .await;
+        assert!(taken > 0, "no job is claimed");
+    }
+
     /// Waits until every job is finished or failed. Asks in one statement, since a job may move between
     /// two.
     ///

@@ -148,9 +148,7 @@ async fn a_job_that_now_belongs_to_another_process_cannot_complete_itself() {
     let id = world.queue.enqueue(book).await.unwrap().id();
     stage.noted("begins").await;
 
-    world
-        .sql("update queue.claimed set attempt = attempt + 1, process_id = gen_random_uuid()")
-        .await;
+    world.take_away_claims().await;
     stage.open("late");
 
     let said = format!("job {id} was taken from this run: roll the transaction back");

@@ -287,9 +287,7 @@ async fn a_process_that_was_declared_dead_writes_no_cursor() {
         let (_, process) = start(&world, &stage, job).await;
         stage.noted("begun").await;
 
-        world
-            .sql("update queue.claimed set process_id = gen_random_uuid()")
-            .await;
+        world.take_away_claims().await;
         stage.open("late");
         process.stop().await;
 

@@ -691,22 +691,6 @@ async fn hooks_run_for_finished_failed_and_discarded_jobs_even_if_one_panics() {
     process.stop().await;
 }
 
-/// Assigns all claims to another live process, so that they are not recovered.
-async fn take_away(world: &World) {
-    world
-        .sql(
-            "insert into queue.processes (id, pid, name, host, version, details)
-            values (gen_random_uuid(), 1, 'heir', 'here', '1', '{}')",
-        )
-        .await;
-    world
-        .sql(
-            "update queue.claimed set attempt = 2,
-                process_id = (select id from queue.processes where name = 'heir')",
-        )
-        .await;
-}
-
 #[tokio::test]
 async fn a_late_success_of_a_lost_job_changes_nothing() {
     let world = World::new().await;
@@ -717,7 +701,7 @@ async fn a_late_success_of_a_lost_job_changes_nothing() {
     let id = world.queue.enqueue(Gated::new("g")).await.unwrap().id();
     stage.noted("g begins").await;
 
-    take_away(&world).await;
+    world.take_away_claims().await;
     stage.open("g");
     stage.noted("g ends").await;
     let _ = world.queue.enqueue(Note::new("next")).await.unwrap();

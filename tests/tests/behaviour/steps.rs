@@ -392,14 +392,6 @@ async fn a_job_that_was_asked_to_cancel_is_cancelled_at_its_next_step() {
     process.stop().await;
 }
 
-/// Gives a claimed job to a process that does not exist, as if its own had been declared dead.
-async fn take_away(world: &World) {
-    let taken = world
-        .sql("update queue.claimed set process_id = gen_random_uuid()")
-        .await;
-    assert_eq!(taken, 1);
-}
-
 #[tokio::test]
 async fn a_process_that_was_declared_dead_records_no_step() {
     let world = World::new().await;
@@ -408,7 +400,7 @@ async fn a_process_that_was_declared_dead_records_no_step() {
     let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
     stage.noted("one").await;
 
-    take_away(&world).await;
+    world.take_away_claims().await;
     stage.open("inside");
 
     stage.noted("lost").await;
@@ -425,7 +417,7 @@ async fn a_process_that_was_declared_dead_commits_no_step() {
     let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
     stage.noted("inserted").await;
 
-    take_away(&world).await;
+    world.take_away_claims().await;
     stage.open("inside");
 
     stage.noted("lost").await;
