@@ -12,8 +12,11 @@ use super::job_columns::{escape, with_job_columns, write_line};
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 
-const RESERVE_IDS: &str = "select array_agg(nextval('queue.job_seq')), clock_timestamp()::text
-from generate_series(1, $1::bigint)";
+static RESERVE_IDS: LazyLock<String> = LazyLock::new(|| {
+    with_job_columns(
+        "select array_agg({place}), clock_timestamp()::text from generate_series(1, $1::bigint)",
+    )
+});
 static COPY_JOBS: LazyLock<String> =
     LazyLock::new(|| with_job_columns("copy queue.jobs (id, created_at, {columns}) from stdin"));
 const COPY_READY: &str =
@@ -36,7 +39,7 @@ pub(crate) async fn copy(
     jobs: &[NewJob],
 ) -> Result<(), sqlx::Error> {
     let (ids, now): (Vec<i64>, String) = schema
-        .query_as(RESERVE_IDS)
+        .query_as(RESERVE_IDS.as_str())
         .bind(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
         .fetch_one(&mut *conn)
         .await?;

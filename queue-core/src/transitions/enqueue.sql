@@ -6,7 +6,7 @@
 -- holds it ends without waiting for this transaction.
 -- Returns for each job, in the order given, whether it was admitted; if not, its key was taken.
 with wanted as materialized (
-    select nextval('queue.job_seq') as id, given.*,
+    select {place} as id, given.*,
         coalesce(given.at, statement_timestamp() + given.delay_ms * interval '1 millisecond') as due_at,
         statement_timestamp() + given.unique_for_ms * interval '1 millisecond' as unique_until,
         coalesce(given.at > statement_timestamp(), given.delay_ms > 0, false) as later

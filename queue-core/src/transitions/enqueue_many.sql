@@ -2,7 +2,7 @@
 -- that would exceed a limit together with those before it in the chunk is blocked at once; $1 names
 -- the key of that limit. Locks only its own new rows: no key is looked at.
 with wanted as materialized (
-    select nextval('queue.job_seq') as id, given.*
+    select {place} as id, given.*
     from unnest($1::text[], {arrays}) with ordinality as given (waits_for, {columns}, position)
 ), job as (
     insert into queue.jobs (id, {columns})

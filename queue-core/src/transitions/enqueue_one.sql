@@ -2,7 +2,7 @@
 -- Locks only its own new rows. Notifies only while a process is idle and none polls.
 with job as (
     insert into queue.jobs (id, {columns})
-    values (nextval('queue.job_seq'), {values})
+    values ({place}, {values})
     returning id, priority, queue, kind, limits is not null as limited
 ), placed as (
     insert into queue.ready (job_id, seq, priority, queue, kind, track)

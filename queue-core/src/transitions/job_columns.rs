@@ -38,8 +38,14 @@ const fn column_of(name: &'static str, sent: &'static str, stored: &'static str)
     Column { name, sent, stored }
 }
 
+/// The id of a new job, which is also its place in line. The transaction takes its own id before: a worker
+/// that sees the end of the line also sees all open transactions with places before it.
+const PLACE: &str =
+    "nextval(case when pg_current_xact_id() is not null then 'queue.job_seq'::regclass end)";
+
 /// Returns a statement with its placeholders filled in:
 ///
+/// - `{place}`: the id of a new job;
 /// - `{columns}`: the names;
 /// - `{values}`: the values of one job, from parameters;
 /// - `{arrays}`: the values of many jobs, from parameters that are arrays;
@@ -54,6 +60,7 @@ pub fn with_job_columns(statement: &str) -> String {
     };
     let value = |number: usize, column: &Column| format!("${}::{}", own + number, column.sent);
     statement
+        .replace("{place}", PLACE)
         .replace("{columns}", &list(|_, column| column.name.to_owned()))
         .replace(
             "{values}",

@@ -6,9 +6,8 @@
 //! has ended, the worker claims once more from the places that were given out since just before it
 //! began.
 //!
-//! A transaction takes its first place at about the time when it gets its id. So all its places are
-//! above the end of the line that was read *before* the last snapshot without it. A transaction
-//! that takes a place long before it writes anything is missed; a sweep finds its jobs.
+//! A transaction has its id before it takes its first place. So all its places are above the end of the
+//! line that was read *before* the last snapshot without it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

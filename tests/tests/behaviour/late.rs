@@ -167,3 +167,37 @@ async fn enqueueing_does_not_notify_while_a_process_polls_the_queue() {
     }
     assert_eq!(heard, ["other", "polled", "!polled", "the end"]);
 }
+
+/// A worker relies on it to know which jobs may still appear below its floor. A sequence gives a
+/// transaction its id with only some of its places, so each way is tried twice.
+#[tokio::test]
+async fn a_transaction_has_its_id_before_a_job_has_its_place() {
+    let world = World::new().await;
+    world
+        .sql(
+            "create function public.has_id() returns trigger language plpgsql as $$
+             begin
+                if pg_current_xact_id_if_assigned() is null then
+                    raise 'job % has no transaction id', new.id;
+                end if;
+                return new;
+             end $$",
+        )
+        .await;
+    world
+        .sql(
+            "create trigger has_id before insert on queue.jobs
+             for each row execute function public.has_id()",
+        )
+        .await;
+    let jobs = || (0..2).map(|_| NewJob::of(&Note::new("x")));
+    for _ in 0..2 {
+        let _ = world.queue.enqueue(Note::new("x")).await.unwrap();
+        let many = vec![Note::new("x"), Note::new("y")];
+        let _ = world.queue.enqueue_many(many).await.unwrap();
+        let later = world.queue.enqueue(Note::new("x"));
+        let _ = later.delay(Duration::from_secs(60)).await.unwrap();
+        world.queue.copy_jobs(jobs()).await.unwrap();
+    }
+    assert_eq!(world.count("jobs").await, 12);
+}
