@@ -82,6 +82,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
             let polled = news.strip_prefix('!');
             if polled.is_some() {
                 self.shared.idle.renew_announcement();
+                // A claim that finds other jobs would not look for those of open transactions.
+                self.signals.late.notify_one();
             }
             let (queue, is_limited) = match news.strip_prefix('@') {
                 Some(queue) => (queue, true),
