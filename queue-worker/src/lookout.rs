@@ -103,11 +103,15 @@ impl Lookout {
                 true => LookFrom::default(),
                 false => self.lock().clone(),
             };
-            let look = connection
-                .run(async |conn| look(conn, schema, &from, kinds).await)
+            // Others may use the connection meanwhile.
+            let (look, asked) = connection
+                .run(async |conn| {
+                    let asked = Instant::now();
+                    Ok((look(conn, schema, &from, kinds).await?, asked))
+                })
                 .await?;
             if is_full {
-                next_full = Instant::now() + rest_after(began.elapsed());
+                next_full = Instant::now() + rest_after(asked.elapsed());
             }
             self.show(look, began);
         }

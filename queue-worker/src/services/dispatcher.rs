@@ -47,16 +47,18 @@ async fn promote_due(
     floor: &mut Floor,
 ) -> Result<(u64, Option<Duration>), sqlx::Error> {
     let (schema, settings) = (&context.schema, &context.settings.dispatcher);
-    let began = Instant::now();
-    let after = floor.start_of_look(began);
-    let (promoted, next) = context
+    let after = floor.start_of_look(Instant::now());
+    let (began, promoted, next) = context
         .shared
         .run(async |conn| {
+            // Others may have used the connection until now.
+            let began = Instant::now();
             let promoted = promote_after(conn, schema, after, None, settings.batch_size).await?;
             if promoted.jobs == u64::from(settings.batch_size) {
-                return Ok((promoted, None));
+                return Ok((began, promoted, None));
             }
-            Ok((promoted, Some(next_due(conn, schema, after).await?)))
+            let next = next_due(conn, schema, after).await?;
+            Ok((began, promoted, Some(next)))
         })
         .await?;
     floor.place = next.map_or(promoted.last.unwrap_or(after), |next| next.floor);

@@ -15,7 +15,7 @@ use queue_core::{
 };
 use queue_tests::soundness::assert_tables_sound;
 use queue_tests::stage::Stage;
-use queue_tests::world::{World, worker};
+use queue_tests::world::{World, eventually, worker};
 use queue_worker::testing::TestProcess;
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Settings};
 use serde::{Deserialize, Serialize};
@@ -736,6 +736,11 @@ async fn jobs_of_a_chain_of_a_thousand_run_one_after_the_other() {
     let stage = Stage::default();
     let id = enqueue(&world, chain).await;
     let process = world.start(stage.app().register::<Act>(), unswept());
+    // Behind a pooler and on a busy machine all of it takes longer than a test waits for one thing.
+    for done in (100..=1_000).step_by(100) {
+        let waited_for = format!("{done} jobs of the chain ran");
+        eventually(&waited_for, async || stage.notes().len() >= done).await;
+    }
     until_completed(&world, id).await;
     process.stop().await;
 
