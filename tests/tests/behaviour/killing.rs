@@ -300,7 +300,8 @@ async fn a_process_whose_row_is_gone_stops_its_jobs_and_registers_anew() {
 /// Finds moments at which more jobs of a key ran than its limit. A run ends when it records its end
 /// or when its job is taken from its process.
 const BEYOND_THE_LIMIT: &str = "with run as (
-        select limits -> 0 ->> 'key' as key, (limits -> 0 ->> 'slots')::integer as slots, began_at,
+        select runs.job_id, runs.attempt, limits -> 0 ->> 'key' as key,
+            (limits -> 0 ->> 'slots')::integer as slots, began_at,
             least(coalesce(runs.ended_at, 'infinity'), coalesce(taken.ended_at, 'infinity')) as ended_at
         from ledger.runs
         join queue.jobs on jobs.id = runs.job_id
@@ -313,7 +314,7 @@ const BEYOND_THE_LIMIT: &str = "with run as (
         and beside.began_at <= run.began_at
         and beside.ended_at > run.began_at
     where run.ended_at > run.began_at
-    group by run.key, run.slots, run.began_at
+    group by run.key, run.slots, run.began_at, run.job_id, run.attempt
     having count(*) > run.slots";
 
 #[tokio::test]
