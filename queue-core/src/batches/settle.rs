@@ -144,16 +144,14 @@ async fn settle_targets(
         .bind(targets)
         .fetch_all(&mut *tx)
         .await?;
-    let which = |is_cancelled: bool| -> Vec<JobId> {
-        let which = waiting.iter().filter(|(_, is)| *is == is_cancelled);
-        which.map(|(job, _)| *job).collect()
-    };
-    release(tx, schema, &which(false)).await?;
+    release(tx, schema, &marked(&waiting, false)).await?;
     let mut unsettled = Unsettled {
         has_settled: !waiting.is_empty(),
         ..Unsettled::default()
     };
-    unsettled.cancel(tx, schema, &which(true)).await?;
+    unsettled
+        .cancel(tx, schema, &marked(&waiting, true))
+        .await?;
     let locked: Vec<BatchId> = schema
         .query_scalar(LOCK)
         .bind(targets)
@@ -191,15 +189,11 @@ impl Unsettled {
             .bind(ended.iter().map(|(.., is_clean)| *is_clean).bind_iter())
             .fetch_all(&mut *tx)
             .await?;
-        let which = |starts: bool| -> Vec<JobId> {
-            let which = callbacks.iter().filter(|(_, is)| *is == starts);
-            which.map(|(job, _)| *job).collect()
-        };
-        release(tx, schema, &which(true)).await?;
+        release(tx, schema, &marked(&callbacks, true)).await?;
         self.ended
             .batches
             .extend(ended.iter().filter_map(|(_, parent, _)| *parent));
-        self.cancel(tx, schema, &which(false)).await
+        self.cancel(tx, schema, &marked(&callbacks, false)).await
     }
 
     /// Cancels jobs that wait, which are ends like any other.
@@ -213,6 +207,12 @@ impl Unsettled {
         self.ended.extend(of_jobs(tx, schema, &cancelled).await?);
         Ok(())
     }
+}
+
+/// Returns the jobs with this mark.
+fn marked(jobs: &[(JobId, bool)], mark: bool) -> Vec<JobId> {
+    let marked = jobs.iter().filter(|(_, is)| *is == mark);
+    marked.map(|(job, _)| *job).collect()
 }
 
 /// Makes jobs ready that need not wait any longer.
