@@ -70,6 +70,7 @@ pub use app::context::{Attempt, CompleteError, Cx};
 pub use app::cursor::Cursor;
 pub use app::handler::Work;
 pub use app::hooks::{JobEvent, ProcessEvent};
+pub use app::join::{Child, ChildEnd, Joined};
 #[cfg(feature = "log-lines")]
 pub use app::log_lines::LogLines;
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};

@@ -26,6 +26,8 @@ pub enum Deed {
     Steps(i32),
     /// Takes the steps `one` and `two`, which write the rows 1 and 2 in their transactions.
     Two,
+    /// Joins this many children that end at once, and writes how many are done in the transaction of a step.
+    Parent(usize),
     /// Goes up to this number with a cursor, 10 ms or more for each.
     Walk(i32),
     /// Ends its process with an exit code.
@@ -168,6 +170,13 @@ impl Perform<Ledger> for Deed {
                     cx.step_tx(name, async |tx| note_step(tx, &cx, number, true).await)
                         .await?;
                 }
+            }
+            Self::Parent(count) => {
+                let children = vec![Self::Quick; count];
+                let batch = cx.child_batch("children", children).await?;
+                let done = i32::try_from(cx.join(batch).await?.done)?;
+                cx.step_tx("done", async |tx| note_step(tx, &cx, done, true).await)
+                    .await?;
             }
             Self::Walk(end) => {
                 let mut cursor = cx.cursor::<i32>("walk").await?;

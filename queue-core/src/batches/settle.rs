@@ -4,7 +4,8 @@
 //! waits for it, and locks nothing that other ends need. A process that sees after its own commit that no
 //! job is missing settles the target: of two ends that are committed at the same moment, the last one sees
 //! both. A job that waits becomes ready or is cancelled; a batch is marked as ended, and the jobs that wait
-//! for its end become ready, in one transaction. So each starts once.
+//! for its end become ready, in one transaction. So each starts once. Jobs that wait for it within a run are
+//! woken there, too (`events`).
 //!
 //! A batch is settled under a lock of its row, and the rows of `deltas` are added up after the lock was
 //! obtained: a transaction that adds jobs holds the same lock until it commits. A target that is locked is
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::events::{end_of_batch, wake_joining};
 use crate::job::{BatchId, JobId, Outcome};
 use crate::sql::Schema;
 use crate::transitions::cancel::cancel_waiting;
@@ -176,7 +178,8 @@ async fn settle_targets(
 }
 
 impl Unsettled {
-    /// Starts the callbacks of batches that have ended, and cancels those that are no longer needed.
+    /// Starts the callbacks of batches that have ended, cancels those that are no longer needed, and wakes the
+    /// jobs that wait.
     async fn call(
         &mut self,
         tx: &mut PgConnection,
@@ -190,6 +193,8 @@ impl Unsettled {
             .fetch_all(&mut *tx)
             .await?;
         release(tx, schema, &marked(&callbacks, true)).await?;
+        let joined: Vec<String> = ended.iter().map(|(id, ..)| end_of_batch(*id)).collect();
+        wake_joining(tx, schema, &joined).await?;
         self.ended
             .batches
             .extend(ended.iter().filter_map(|(_, parent, _)| *parent));

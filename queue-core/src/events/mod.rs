@@ -5,6 +5,10 @@
 //! jobs that wait for it, and a process that ends a run to wait looks for the event after its own
 //! commit. So one of them sees the other. If a process dies before it has looked, a pass over all waits
 //! opens the event again.
+//!
+//! A job can wait for the end of a batch in the same way, under a name that no event can have. The transaction
+//! that ends the batch wakes such jobs, under the lock of the batch; and the look after the commit of a wait
+//! takes this lock, too. So one of them sees the other.
 
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use crate::job::JobId;
+use crate::job::{BatchId, JobId};
 use crate::sql::Schema;
 use crate::transitions::millis;
 use crate::transitions::wake::wake;
@@ -24,6 +28,9 @@ const CLOSE: &str = include_str!("close.sql");
 const EMITTED: &str = include_str!("emitted.sql");
 const STRAYS: &str = include_str!("strays.sql");
 const CLEAR: &str = include_str!("clear.sql");
+
+/// What the name of a wait for a batch begins with.
+const BATCH: &str = "@batch/";
 
 /// The most jobs that one statement wakes.
 const WOKEN_MAX: u32 = 1_000;
@@ -40,6 +47,16 @@ pub(crate) async fn emit(
 ) -> Result<bool, sqlx::Error> {
     let emitting = schema.query(EMIT).bind(name).bind(payload).execute(conn);
     Ok(emitting.await?.rows_affected() == 1)
+}
+
+/// Returns the name under which jobs wait for the end of a batch.
+pub fn end_of_batch(batch: BatchId) -> String {
+    format!("{BATCH}{batch}")
+}
+
+/// Returns the batch for whose end a job waits that waits under this name, if it is one.
+pub fn awaited_batch(name: &str) -> Option<BatchId> {
+    name.strip_prefix(BATCH)?.parse().ok().map(BatchId)
 }
 
 /// Returns the payload of an event, if it has been emitted.
@@ -78,7 +95,20 @@ pub async fn wake_next(
     Ok(last)
 }
 
-/// Wakes the jobs that wait for those of some events that have been emitted meanwhile.
+/// Wakes all jobs that wait for the ends of some batches, by the names of their waits.
+pub(crate) async fn wake_joining(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    names: &[String],
+) -> Result<(), sqlx::Error> {
+    let mut after = Some(JobId(0));
+    while let Some(last) = after.filter(|_| !names.is_empty()) {
+        after = wake(conn, schema, names, last, WOKEN_MAX).await?;
+    }
+    Ok(())
+}
+
+/// Wakes the jobs that wait for those of some events and ends of batches that have come meanwhile.
 pub async fn wake_if_emitted(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -92,14 +122,21 @@ pub async fn wake_if_emitted(
     Ok(())
 }
 
-/// Opens the closed events for which some jobs after a job still wait, and returns the last of these jobs.
+/// Looks at some waits after that of a job: opens the closed events for which jobs still wait, and wakes those
+/// that wait for a batch that has ended. Returns the last of these jobs.
 pub async fn open_strays(
     conn: &mut PgConnection,
     schema: &Schema,
     after: JobId,
 ) -> Result<Option<JobId>, sqlx::Error> {
-    let query = schema.query_scalar(STRAYS).bind(after);
-    query.bind(i64::from(WOKEN_MAX)).fetch_one(conn).await
+    let query = schema.query_as(STRAYS).bind(after);
+    let (last, ended) = query
+        .bind(i64::from(WOKEN_MAX))
+        .fetch_one(&mut *conn)
+        .await?;
+    let ended: Vec<String> = ended;
+    wake_joining(conn, schema, &ended).await?;
+    Ok(last)
 }
 
 /// Removes up to `limit` events that were emitted longer ago than this, and returns how many.

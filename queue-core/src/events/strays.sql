@@ -12,4 +12,13 @@ with walked as materialized (
     where name = any (array(select event from walked))
         and not is_open
 )
-select max(job_id) from walked
+select max(job_id), array(
+    select distinct event
+    from walked
+    where case when event like '@batch/%' then (
+            select completed_at is not null
+            from queue.batches
+            where batches.id = substr(walked.event, 8)::bigint
+        ) end
+)
+from walked

@@ -10,6 +10,7 @@ use crate::sql::Schema;
 
 const LIST: &str = include_str!("batches_list.sql");
 const JOBS: &str = include_str!("batch_jobs.sql");
+const ENDS: &str = include_str!("batch_ends.sql");
 
 /// A batch, with its progress at the moment it was read.
 #[derive(Clone, Debug, FromRow, Serialize)]
@@ -92,6 +93,20 @@ pub struct BatchJob {
     pub rule: Option<String>,
 }
 
+/// How a job of a batch has ended.
+#[derive(Clone, Debug, FromRow)]
+pub struct BatchEnd {
+    /// The job.
+    pub id: JobId,
+    /// `done`, `discarded`, `cancelled` or `failed`; none if it has not ended.
+    pub state: Option<String>,
+    /// What it has put out, if it is done.
+    #[sqlx(json(nullable))]
+    pub output: Option<Box<RawValue>>,
+    /// Its last error, if it has failed.
+    pub error: Option<String>,
+}
+
 /// Lists up to `limit` batches, newest first, with smaller ids than `below`. Only those that have ended, or
 /// that have not, if `has_ended` is given.
 pub async fn list(
@@ -140,6 +155,23 @@ pub async fn jobs(
     limit: u32,
 ) -> Result<Vec<BatchJob>, sqlx::Error> {
     related(conn, schema, batch, after, limit, false).await
+}
+
+/// Lists up to `limit` jobs of a batch, in order, after a job, with how they have ended.
+pub async fn ends(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    batch: BatchId,
+    after: JobId,
+    limit: u32,
+) -> Result<Vec<BatchEnd>, sqlx::Error> {
+    schema
+        .query_as(ENDS)
+        .bind(batch)
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
 }
 
 /// Lists the callbacks of a batch: the jobs that start when it has ended.

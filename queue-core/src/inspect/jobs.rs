@@ -156,7 +156,7 @@ pub struct JobDetails {
     pub enqueued_at: DateTime<Utc>,
     /// When it is due, if it is scheduled.
     pub due_at: Option<DateTime<Utc>>,
-    /// The event that it waits for, if it does.
+    /// The event that it waits for, if it does; `@batch/ID` for the end of a batch.
     pub waits_for_event: Option<String>,
     /// When it became ready, if it is ready.
     pub ready_at: Option<DateTime<Utc>>,

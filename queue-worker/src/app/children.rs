@@ -1,6 +1,6 @@
 //! Child jobs, which a job enqueues exactly once however often it runs.
 
-use queue_core::{Job, JobId};
+use queue_core::{Batch, BatchId, Job, JobId};
 
 use super::context::Cx;
 use super::step_error::StepError;
@@ -45,6 +45,27 @@ impl<S> Cx<S> {
         self.step_tx(name, async |tx| {
             let enqueued = self.queue().enqueue_many(jobs).tx(tx).await?;
             Ok(enqueued.iter().map(|job| job.id()).collect())
+        })
+        .await
+    }
+
+    /// Enqueues child jobs as a batch, like [`children`](Self::children), and returns the batch, to wait for with
+    /// [`join`](Self::join).
+    ///
+    /// # Errors
+    /// Returns a [`StepError`]. The job should return it at once.
+    pub async fn child_batch<J: Job>(
+        &self,
+        name: &str,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Result<BatchId, StepError> {
+        self.step_tx(name, async |tx| {
+            let mut batch = Batch::new().name(name);
+            for job in jobs {
+                batch.add(&job)?;
+            }
+            let enqueued = self.queue().enqueue_batch(batch).tx(tx).await?;
+            Ok(enqueued.id)
         })
         .await
     }

@@ -23,6 +23,7 @@ pub(crate) mod perform;
 
 pub(crate) mod children;
 pub(crate) mod cursor;
+pub(crate) mod join;
 pub(crate) mod waits;
 
 pub(crate) mod steps;

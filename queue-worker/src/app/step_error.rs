@@ -1,7 +1,7 @@
 //! Why a step, a cursor or a wait did not give a result.
 
 use queue_core::steps::RESULT_BYTES_MAX;
-use queue_core::{EnqueueError, InvalidName, JobId};
+use queue_core::{BatchId, EnqueueError, InvalidName, JobId};
 
 /// Why a step did not give a result, besides the error of its own work. Return it from the job.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,15 @@ pub enum StepError {
     /// The job waits for an event. Once it returns, its slot is free until the event comes.
     #[error("waiting for the event `{0}`")]
     Waiting(String),
+    /// The job waits for the end of a batch. Once it returns, its slot is free until then.
+    #[error("waiting for the end of batch {0}")]
+    Joining(BatchId),
+    /// The job is a part of the batch that it is to wait for.
+    #[error("the job is a part of batch {0}, which ends after it: it cannot wait for that")]
+    OwnBatch(BatchId),
+    /// There is no such batch: it was never enqueued, or it has been cleared.
+    #[error("there is no batch {0} to wait for")]
+    NoBatch(BatchId),
     /// The job no longer belongs to this run: its process was declared dead, and the job was given to
     /// another. The step is not recorded.
     #[error("job {0} was taken from this run: its steps are no longer recorded")]

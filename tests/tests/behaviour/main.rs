@@ -29,6 +29,7 @@ mod host_clock;
 mod idle;
 mod inspect;
 mod invariants;
+mod joins;
 mod killing;
 mod late;
 mod limit_conflicts;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use queue_core::events::awaited_batch;
 use queue_core::inspect::{
     AttemptDetails, Holder, JobDetails, JobLimit, JobProgress, RunLog, jobs, spell_duration,
 };
@@ -106,6 +107,13 @@ fn unknown(id: JobId) -> Failure {
     Failure::new(Exit::NotFound, error)
 }
 
+fn awaited(event: &str) -> String {
+    match awaited_batch(event) {
+        Some(batch) => format!("the end of batch {batch}"),
+        None => format!("the event {event}"),
+    }
+}
+
 fn facts(job: &JobDetails) -> Vec<Fact> {
     let mut facts = vec![
         ("job", format!("{} {}", job.id, job.kind)),
@@ -116,8 +124,8 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
     ];
     let done = job.progress.done;
     facts.extend(done.map(|done| ("progress", format!("{} of {}", done.done, done.of))));
-    let event = job.waits_for_event.clone();
-    facts.extend(event.map(|event| ("waits for", format!("the event {event}"))));
+    let event = job.waits_for_event.as_deref();
+    facts.extend(event.map(|event| ("waits for", awaited(event))));
     let times = [
         ("due", job.due_at),
         ("ready", job.ready_at),
