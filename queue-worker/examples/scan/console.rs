@@ -8,12 +8,12 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::tables::Tally;
+use queue_worker::inspect::BatchSummary;
 
 /// How often a progress line is printed where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-const BAR: &str = "{bar:30} {human_pos} of {human_len} files  {msg}";
+const BAR: &str = "{bar:30} {human_pos} of {human_len} files{msg}";
 
 /// Standard error, shared with the progress bar. Cheap to clone.
 #[derive(Clone)]
@@ -90,21 +90,20 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn show(&mut self, tally: &Tally) {
-        let done = tally.hashed + tally.given_up;
-        self.bar.set_length(tally.files);
+    /// Shows how many files of a run have ended.
+    pub(crate) fn show(&mut self, batch: &BatchSummary) {
+        let files = batch.jobs.unsigned_abs();
+        let done = (batch.jobs - batch.pending).unsigned_abs();
+        self.bar.set_length(files);
         self.bar.set_position(done);
-        let failed = match tally.given_up {
+        let failed = match batch.failed.unsigned_abs() {
             0 => String::new(),
             number => format!(", {} failed", HumanCount(number)),
         };
-        self.bar.set_message(format!(
-            "{} files/s{failed}",
-            HumanCount(tally.per_second())
-        ));
+        self.bar.set_message(failed.clone());
         if self.bar.is_hidden() && self.said.elapsed() >= LINE_INTERVAL {
             self.said = Instant::now();
-            let (done, files) = (HumanCount(done), HumanCount(tally.files));
+            let (done, files) = (HumanCount(done), HumanCount(files));
             self.console
                 .say(format!("  {done} of {files} files{failed}"));
         }

@@ -1,130 +1,115 @@
-//! Follows a run to its end, and reports it.
+//! Follows a run to its report, and prints it.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use queue_worker::JobId;
-use sqlx::PgPool;
+use queue_worker::inspect::batches;
+use queue_worker::{JobId, Queue};
 use tokio::time::sleep;
 
-use crate::console::Console;
-use crate::manifest;
-use crate::path::{one_line, shown};
-use crate::tables::{self, Failure, Run, Tally};
+use crate::console::{Console, Progress};
+use crate::path::one_line;
+use crate::report::{Outcome, Report};
+use crate::tables::{self, Run};
 
-/// The shortest time between two queries, and how many times as long as a query the rest after it
-/// is.
+/// The time between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-const POLL_REST: u32 = 10;
 
-/// The most failures that are printed; the manifest lists them all.
-const LISTED_MAX: usize = 20;
-
-/// A run that is over.
-pub(crate) struct FinishedRun {
-    pub(crate) run: Run,
-    pub(crate) manifest: PathBuf,
-    pub(crate) hashed: u64,
-    pub(crate) failed: usize,
-}
-
-/// Waits for runs and reports them.
+/// Waits for runs and prints their reports.
 #[derive(Clone)]
 pub(crate) struct Follower {
-    pub(crate) pool: PgPool,
+    pub(crate) queue: Queue,
     pub(crate) console: Console,
-    pub(crate) manifests: PathBuf,
 }
 
 impl Follower {
-    /// Waits for the run that a `scan_folder` job adds.
+    /// Waits for the run that a `scan_folder` job begins.
     pub(crate) async fn run_of(&self, job_id: JobId) -> Result<Run> {
+        let pool = self.queue.pool();
         loop {
             if let Some(run) = self
-                .ask(async || tables::run_of(&self.pool, job_id).await)
+                .ask(async || tables::run_of(pool, job_id).await)
                 .await?
             {
                 return Ok(run);
             }
-            if let Some(error) = self
-                .ask(async || tables::why_no_run(&self.pool, job_id).await)
-                .await?
-            {
-                bail!("the folder could not be scanned: {}", one_line(&error));
+            if let Some(error) = self.why_no_report(job_id).await? {
+                bail!("the folder could not be scanned: {error}");
             }
             sleep(POLL_INTERVAL / 4).await;
         }
     }
 
-    /// Waits for a run, and returns the oldest that has not been reported.
-    pub(crate) async fn next_run(&self) -> Result<Run> {
+    /// Returns the last run before which all runs have been reported.
+    pub(crate) async fn last_reported_run(&self) -> Result<i64> {
+        let pool = self.queue.pool();
+        self.ask(async || tables::last_reported_run(pool).await)
+            .await
+    }
+
+    /// Waits for the first run after another.
+    pub(crate) async fn run_after(&self, run_id: i64) -> Result<Run> {
+        let pool = self.queue.pool();
         loop {
-            if let Some(run) = self
-                .ask(async || tables::oldest_open_run(&self.pool).await)
-                .await?
-            {
+            let next = self.ask(async || tables::run_after(pool, run_id).await);
+            if let Some(run) = next.await? {
                 return Ok(run);
             }
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until each file of a run is hashed or given up, writes the manifest, and reports the
-    /// run.
-    pub(crate) async fn follow(&self, run: Run) -> Result<FinishedRun> {
-        let tally = self.until_over(&run).await?;
-        let digests = self
-            .ask(async || tables::digests(&self.pool, run.id).await)
-            .await?;
-        let failures = self
-            .ask(async || tables::failures(&self.pool, run.id).await)
-            .await?;
-        let manifest = manifest::write(&self.manifests, &run, &digests, &failures)?;
-        self.ask(async || tables::end_run(&self.pool, run.id).await)
-            .await?;
-
-        self.console.say(summary(&run, &tally));
-        self.print_failures(&failures, &manifest);
-        Ok(FinishedRun {
-            run,
-            manifest,
-            hashed: tally.hashed,
-            failed: failures.len(),
-        })
-    }
-
-    async fn until_over(&self, run: &Run) -> Result<Tally> {
-        let mut progress = self.console.progress();
-        loop {
-            let began = Instant::now();
-            let tally = self
-                .ask(async || tables::tally(&self.pool, run.id).await)
-                .await?;
-            progress.show(&tally);
-            if tally.is_over() {
-                return Ok(tally);
+    /// Waits for the report of a run, and prints it.
+    pub(crate) async fn follow(&self, run: &Run) -> Result<Report> {
+        let (report, seconds) = self.report_of(run).await?;
+        self.console.say(summary(run, &report, seconds));
+        if report.outcome != Outcome::Success {
+            let failed = count(report.failed, "file");
+            self.console.say(format!("{failed} could not be stored:"));
+            for named in &report.named {
+                self.console.say(format!("  {named}"));
             }
-            sleep(POLL_INTERVAL.max(began.elapsed() * POLL_REST)).await;
+        }
+        if let more @ 1.. = report.failed - report.named.len() as u64 {
+            let manifest = report.manifest.0.display();
+            self.console
+                .say(format!("  and {more} more: see {manifest}"));
+        }
+        Ok(report)
+    }
+
+    async fn report_of(&self, run: &Run) -> Result<(Report, f64)> {
+        let (pool, mut progress) = (self.queue.pool(), self.console.progress());
+        loop {
+            let found = self.ask(async || tables::report_of(pool, run.id).await);
+            if let Some(report) = found.await? {
+                return Ok(report);
+            }
+            if let Some(error) = self.why_no_report(run.job_id).await? {
+                bail!("the run has no report: {error}");
+            }
+            self.show(run, &mut progress).await?;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    fn print_failures(&self, failures: &[Failure], manifest: &Path) {
-        if failures.is_empty() {
-            return;
+    /// Shows the counts of the batch.
+    async fn show(&self, run: &Run, progress: &mut Progress) -> Result<()> {
+        let shown = self.ask(async || {
+            let mut conn = self.queue.pool().acquire().await?;
+            batches::show(&mut conn, self.queue.schema(), run.batch).await
+        });
+        if let Some(batch) = shown.await? {
+            progress.show(&batch);
         }
-        self.console.say(format!(
-            "{} could not be hashed:",
-            count(failures.len() as u64, "file")
-        ));
-        for failure in failures.iter().take(LISTED_MAX) {
-            self.console.say(listed(failure));
-        }
-        if let Some(more @ 1..) = failures.len().checked_sub(LISTED_MAX) {
-            self.console
-                .say(format!("  and {more} more: see {}", manifest.display()));
-        }
+        Ok(())
+    }
+
+    async fn why_no_report(&self, job_id: JobId) -> Result<Option<String>> {
+        let pool = self.queue.pool();
+        let asked = self.ask(async || tables::why_no_report(pool, job_id).await);
+        Ok(asked.await?.map(|error| one_line(&error)))
     }
 
     /// Runs a query, and repeats it until the database is available.
@@ -146,26 +131,16 @@ impl Follower {
     }
 }
 
-fn summary(run: &Run, tally: &Tally) -> String {
-    let hashed = count(tally.hashed, "file");
-    let bytes = HumanBytes(tally.bytes);
-    let seconds = tally.took.as_secs_f64();
-    let pace = HumanCount(tally.per_second());
+fn summary(run: &Run, report: &Report, seconds: f64) -> String {
+    let stored = count(report.stored, "file");
+    let bytes = HumanBytes(report.bytes);
+    let outcome = match report.outcome {
+        Outcome::Success => "success",
+        Outcome::Partial => "partial",
+        Outcome::Failed => "failed",
+    };
     let id = run.id;
-    format!("Run {id}: {hashed} hashed ({bytes}) in {seconds:.1} s, {pace} files/s")
-}
-
-fn listed(failure: &Failure) -> String {
-    let path = if failure.path.as_os_str().is_empty() {
-        ".".to_owned()
-    } else {
-        shown(&failure.path)
-    };
-    let job = match failure.job_id {
-        Some(id) => format!(" (job {id})"),
-        None => String::new(),
-    };
-    format!("  {path}: {}{job}", one_line(&failure.error))
+    format!("Run {id}: {outcome}, {stored} stored ({bytes}) in {seconds:.1} s")
 }
 
 /// Writes a number of things: `1 file`, `20,000 files`.

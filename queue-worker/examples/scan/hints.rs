@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::console::Console;
 use crate::folder::ScanFolder;
-use crate::follow::FinishedRun;
 use crate::path::AnyPath;
+use crate::report::Report;
+use crate::tables::Run;
 
 /// Prints how to look at the queue with the command line.
 pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
@@ -20,6 +21,8 @@ pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
   {queue} stats
   {queue} jobs list --state failed
   {queue} jobs show ID
+  {queue} batches
+  {queue} jobs list --tenant TOP_FOLDER
   {queue} limits
   {queue} recurring
   {queue} enqueue scan_folder --args {args}",
@@ -30,9 +33,9 @@ pub(crate) fn say_how_to_look(console: &Console, url: &str, folder: &Path) {
 }
 
 /// Prints how to verify a manifest.
-pub(crate) fn say_how_to_verify(console: &Console, finished: &FinishedRun) {
-    let folder = finished.run.folder.to_string_lossy();
-    let manifest = finished.manifest.to_string_lossy();
+pub(crate) fn say_how_to_verify(console: &Console, run: &Run, report: &Report) {
+    let folder = run.folder.to_string_lossy();
+    let manifest = report.manifest.0.to_string_lossy();
     console.say(format!(
         "To verify: (cd {} && sha256sum --check --quiet {})",
         quoted(&folder),

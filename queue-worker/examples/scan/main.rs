@@ -1,23 +1,26 @@
-//! An example service: hashes every file of a folder, one job per file.
+//! An example service: keeps every file of a folder in a store of compressed files, one job per file.
 //!
-//! A job `scan_folder` walks the folder and, in one transaction, records the run and enqueues a
-//! job `hash_file` for each file. Each of these stores its digest in the transaction that
-//! finishes it. When all have ended, a manifest for `sha256sum --check` is written.
+//! A job `scan_folder` (`folder.rs`) walks the folder and enqueues a job `store_file` (`file.rs`) for each
+//! file, as a batch. It waits for them without holding a slot, then writes a manifest for
+//! `sha256sum --check` and delivers one report. Its parts are steps, so that it goes on where it was.
 //!
-//! A limit lets one job at a time walk a folder. Until it is stopped, the service scans the folder
-//! again every few minutes, by a recurring job.
+//! The topmost folders are tenants: each job knows its tenant by its context, and a limit lets a few files
+//! of each be stored at once. Another lets one job at a time walk a folder. Until it is stopped, the service
+//! scans the folder again every few minutes, by a recurring job.
 //!
 //! `bin/dev` runs it.
 
 mod console;
 mod database;
+mod file;
 mod folder;
 mod follow;
-mod hash;
 mod hints;
 mod interrupt;
 mod manifest;
 mod path;
+mod report;
+mod store;
 mod tables;
 mod walk;
 
@@ -35,19 +38,23 @@ use tokio::sync::mpsc;
 
 use console::Console;
 use database::Database;
+use file::StoreFile;
 use folder::ScanFolder;
-use follow::{FinishedRun, Follower, count};
-use hash::HashFile;
+use follow::{Follower, count};
 use hints::{say_how_to_look, say_how_to_verify, scan_of};
 use path::{one_line, shown};
+use report::{Outcome, Report};
+use store::Store;
+use tables::Run;
 
 /// The state that the jobs share.
 struct Scanner {
-    /// The folder for manifests. A scan of a folder above it leaves it out.
+    /// The folder for manifests and the store. A scan of a folder above it leaves it out.
     manifests: PathBuf,
+    store: Store,
 }
 
-/// Hashes every file of a folder as a job of its own, and writes a manifest for sha256sum.
+/// Stores every file of a folder as a job of its own, and writes a manifest for sha256sum.
 ///
 /// Files named by a .gitignore, .git, and everything but regular files are left out. Without
 /// --once it runs until Ctrl-C, and scans the folder again every 5 minutes and when Enter is
@@ -67,11 +74,11 @@ struct Args {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
-    /// The folder for the manifests
+    /// The folder for the manifests and the store
     #[arg(long, value_name = "FOLDER", default_value = "tmp/scan")]
     manifests: PathBuf,
 
-    /// How many files are hashed at once
+    /// How many files are stored at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=500))]
     concurrency: u16,
 }
@@ -81,8 +88,8 @@ const RESCAN: &str = "every 5 minutes";
 
 const EXIT_CODES: &str = "\
 Exit codes, with --once:
-  0  every file was hashed, and sha256sum confirms the digests
-  1  a file could not be hashed, sha256sum disagrees, or the run was interrupted
+  0  every file was stored, and sha256sum confirms the digests
+  1  a file could not be stored, sha256sum disagrees, or the run was interrupted
   2  the command line is wrong";
 
 #[tokio::main]
@@ -111,11 +118,10 @@ async fn scan(args: Args, console: &Console) -> Result<bool> {
     let database = Database::open(args.database_url, connections, console).await?;
     let queue = Queue::new(database.pool.clone());
     let follower = Follower {
-        pool: database.pool.clone(),
+        queue: queue.clone(),
         console: console.clone(),
-        manifests: manifests.clone(),
     };
-    let mut app = app(manifests, console);
+    let mut app = app(manifests, console)?;
     if !args.once {
         app = app.recurring(rescan(&folder)?);
     }
@@ -158,17 +164,18 @@ fn make_folder(folder: &Path) -> Result<PathBuf> {
         .with_context(|| format!("cannot write manifests to {}", shown(folder)))
 }
 
-fn app(manifests: PathBuf, console: &Console) -> App<Scanner> {
+fn app(manifests: PathBuf, console: &Console) -> Result<App<Scanner>> {
     let console = console.clone();
-    App::new(Scanner { manifests })
+    let store = Store::open(manifests.join("store")).context("cannot open the store")?;
+    Ok(App::new(Scanner { manifests, store })
         .register::<ScanFolder>()
-        .register::<HashFile>()
+        .register::<StoreFile>()
         .on_failed(move |job| {
             if job.kind == <ScanFolder as queue_worker::Job>::KIND {
                 let error = one_line(job.error.unwrap_or_default());
                 console.say(format!("Job {} failed: {error}", job.job_id));
             }
-        })
+        }))
 }
 
 /// Returns the recurring job that scans the folder again, unless a scan of it is still waiting.
@@ -186,7 +193,7 @@ fn settings(concurrency: usize) -> Result<Settings> {
         ..WorkerSettings::default()
     };
     let files = WorkerSettings {
-        queues: hash::QUEUE.parse()?,
+        queues: file::QUEUE.parse()?,
         concurrency,
         ..WorkerSettings::default()
     };
@@ -205,19 +212,19 @@ async fn once(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool>
     follower.console.say(format!("Scanning {}", shown(folder)));
     let enqueued = queue.enqueue(scan_of(folder)).await?;
     let run = follower.run_of(enqueued.id()).await?;
-    let finished = follower.follow(run).await?;
-    verify(&finished, &follower.console).await?;
-    print(&finished.manifest)?;
-    Ok(finished.failed == 0)
+    let report = follower.follow(&run).await?;
+    verify(&run, &report, &follower.console).await?;
+    print(&report.manifest.0)?;
+    Ok(report.outcome == Outcome::Success)
 }
 
-async fn verify(finished: &FinishedRun, console: &Console) -> Result<()> {
-    if finished.hashed == 0 {
+async fn verify(run: &Run, report: &Report, console: &Console) -> Result<()> {
+    if report.stored == 0 {
         console.say("There is nothing to verify");
         return Ok(());
     }
-    manifest::verify(&finished.run.folder, &finished.manifest).await?;
-    let files = count(finished.hashed, "file");
+    manifest::verify(&run.folder, &report.manifest.0).await?;
+    let files = count(report.stored, "file");
     console.say(format!("Verified with sha256sum: {files}"));
     Ok(())
 }
@@ -225,6 +232,7 @@ async fn verify(finished: &FinishedRun, console: &Console) -> Result<()> {
 /// Scans the folder now and whenever Enter is pressed, and reports every run of any folder.
 async fn scan_repeatedly(queue: &Queue, follower: &Follower, folder: &Path) -> Result<bool> {
     let mut presses = presses_of_enter(&follower.console);
+    let mut last = follower.last_reported_run().await?;
     let enqueueing = async {
         loop {
             let _no_kind_of_ours_is_unique = queue.enqueue(scan_of(folder)).await?;
@@ -235,13 +243,18 @@ async fn scan_repeatedly(queue: &Queue, follower: &Follower, folder: &Path) -> R
     };
     let reporting = async {
         loop {
-            let run = follower.next_run().await?;
+            let run = follower.run_after(last).await?;
+            last = run.id;
             follower
                 .console
                 .say(format!("\nRun {}: {}", run.id, shown(&run.folder)));
-            let finished = follower.follow(run).await?;
-            say_how_to_verify(&follower.console, &finished);
-            print(&finished.manifest)?;
+            match follower.follow(&run).await {
+                Ok(report) => {
+                    say_how_to_verify(&follower.console, &run, &report);
+                    print(&report.manifest.0)?;
+                }
+                Err(error) => follower.console.say(format!("{error:#}")),
+            }
         }
     };
     tokio::select! {

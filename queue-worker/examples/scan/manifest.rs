@@ -2,62 +2,60 @@
 //! --check`.
 
 use std::borrow::Cow;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::path::{hex, one_line, shown};
-use crate::tables::{Failure, Run};
+use crate::path::{one_line, shown};
+use crate::report::Failure;
+use crate::store::Stored;
 
 /// Writes the manifest of a run, as a whole or not at all, and returns its path.
 pub(crate) fn write(
     directory: &Path,
-    run: &Run,
-    digests: &[(Vec<u8>, Vec<u8>)],
+    run: i64,
+    folder: &Path,
+    stored: &[(PathBuf, Stored)],
     failures: &[Failure],
 ) -> Result<PathBuf> {
-    let path = directory.join(format!("run-{}.sha256", run.id));
-    write_to(&path, directory, run, digests, failures)
+    let path = directory.join(format!("run-{run}.sha256"));
+    let partial = path.with_extension("partial");
+    write_to(&partial, folder, stored, failures)
+        .and_then(|()| fs::rename(&partial, &path))
         .with_context(|| format!("could not write the manifest {}", path.display()))?;
     Ok(path)
 }
 
 fn write_to(
     path: &Path,
-    directory: &Path,
-    run: &Run,
-    digests: &[(Vec<u8>, Vec<u8>)],
+    folder: &Path,
+    stored: &[(PathBuf, Stored)],
     failures: &[Failure],
-) -> Result<()> {
-    let temporary = tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(directory)?;
-    let mut out = BufWriter::new(temporary);
-    writeln!(out, "# {} files of {}", digests.len(), shown(&run.folder))?;
+) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    writeln!(out, "# {} files of {}", stored.len(), shown(folder))?;
     for Failure { path, error, .. } in failures {
-        writeln!(out, "# NOT HASHED: {}: {}", shown(path), one_line(error))?;
+        writeln!(out, "# NOT STORED: {}: {}", shown(path), one_line(error))?;
     }
-    for (path, digest) in digests {
-        out.write_all(&line(path, digest))?;
+    for (path, file) in stored {
+        out.write_all(&line(path.as_os_str().as_bytes(), &file.digest))?;
     }
-    let temporary = out.into_inner()?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    Ok(())
+    out.into_inner()?.sync_all()
 }
 
 /// Writes a line as GNU `sha256sum` does: backslashes and line ends in a name are escaped, and the
 /// line then starts with a backslash.
-fn line(path: &[u8], digest: &[u8]) -> Vec<u8> {
+fn line(path: &[u8], digest: &str) -> Vec<u8> {
     let name = escaped(not_stdin(path));
     let mut line = Vec::with_capacity(name.len() + 70);
     if matches!(name, Cow::Owned(_)) {
         line.push(b'\\');
     }
-    line.extend_from_slice(hex(digest).as_bytes());
+    line.extend_from_slice(digest.as_bytes());
     line.extend_from_slice(b"  ");
     line.extend_from_slice(&name);
     line.push(b'\n');

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// The most bytes of a folder's name that name a tenant.
+const TENANT_BYTES: usize = 200;
+
 /// A path as the argument of a job. A path that is not UTF-8 is written as `{"hex": "…"}`, because
 /// JSON is Unicode; any other as a string.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +70,17 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 /// Makes a path from its bytes.
 pub(crate) fn from_bytes(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
+}
+
+/// Returns the tenant that a file belongs to: the topmost folder on its path, or `.` if it is in none.
+pub(crate) fn tenant_of(file: &Path) -> String {
+    let mut parts = file.components();
+    let tenant = match (parts.next(), parts.next()) {
+        (Some(top), Some(_)) => shown(Path::new(top.as_os_str())),
+        _ => ".".to_owned(),
+    };
+    let end = tenant.floor_char_boundary(TENANT_BYTES);
+    tenant[..end].to_owned()
 }
 
 /// Writes a path on one line, without control characters.

@@ -1,38 +1,34 @@
--- The tables of the scan, next to those of the queue. May be run any number of times.
+-- The tables of the example, next to those of the queue. May be run any number of times.
 
 -- Two processes that start at once would both find the schema missing.
-select pg_advisory_xact_lock(hashtextextended('scan.tables', 0));
+select pg_advisory_xact_lock(hashtextextended('pipeline.tables', 0));
 
-create schema if not exists scan;
+create schema if not exists pipeline;
 
-create table if not exists scan.runs (
+-- A folder as it was when it was walked, and the job and the batch that store its files.
+create table if not exists pipeline.runs (
     id         bigint      not null generated always as identity primary key,
     started_at timestamptz not null default clock_timestamp(),
-    ended_at   timestamptz,
     job_id     bigint      not null unique,
+    batch_id   bigint      not null,
     folder     bytea       not null
 );
 
--- A file of a run, and the job that hashes it.
-create table if not exists scan.files (
-    job_id bigint not null primary key,
-    run_id bigint not null references scan.runs,
-    path   bytea  not null
-);
-
--- For queries of the files of a run.
-create index if not exists files_run on scan.files (run_id);
-
--- Folders that could not be listed.
-create table if not exists scan.unlisted (
-    run_id bigint not null references scan.runs,
+-- The files of a run with the jobs that store them, and the folders that could not be listed, with why.
+create table if not exists pipeline.files (
+    run_id bigint not null,
+    job_id bigint,
     path   bytea  not null,
-    error  text   not null
+    error  text,
+    primary key (run_id, path)
 );
 
-create table if not exists scan.digests (
-    job_id    bigint      not null primary key references scan.files,
-    bytes     bigint      not null,
-    hashed_at timestamptz not null default clock_timestamp(),
-    digest    bytea       not null check (length(digest) = 32)
+-- Where reports are delivered. Nothing here forbids a second report of a run: its step writes one.
+create table if not exists pipeline.reports (
+    id           bigint      not null generated always as identity primary key,
+    run_id       bigint      not null,
+    delivered_at timestamptz not null default clock_timestamp(),
+    report       json        not null
 );
+
+create index if not exists reports_run on pipeline.reports (run_id);

@@ -19,10 +19,8 @@ pub(crate) struct Listing {
 /// the folder `but` are left out; links are not followed.
 ///
 /// # Errors
-/// Fails when the folder itself cannot be listed, or the walk is stopped. Folders below it that
-/// cannot be listed are part of the listing.
+/// Fails when the walk is stopped. Folders that cannot be listed are part of the listing.
 pub(crate) fn walk(folder: &Path, but: &Path, stop: &CancellationToken) -> io::Result<Listing> {
-    std::fs::read_dir(folder)?;
     let but = but.to_owned();
     // Only the folder's own rules count, so that the list is the same for every user.
     let walker = WalkBuilder::new(folder)

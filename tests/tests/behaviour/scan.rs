@@ -9,10 +9,11 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use crate::shell::example;
 use queue_core::NewJob;
-use queue_tests::world::World;
+use queue_tests::world::{World, eventually};
 use queue_worker::Options;
 use serde_json::json;
 use tempfile::TempDir;
@@ -74,7 +75,7 @@ impl Fixture {
         let mut command = Command::new(example("scan"));
         command
             .args(["--database-url", &self.world.url(), "--manifests"])
-            .arg(self.directory.path().join("manifests"))
+            .arg(self.manifests())
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -85,6 +86,41 @@ impl Fixture {
         command
     }
 
+    fn manifests(&self) -> PathBuf {
+        self.directory.path().join("manifests")
+    }
+
+    /// Returns the files of the store.
+    fn stored(&self) -> Vec<PathBuf> {
+        let found = Command::new("find")
+            .arg(self.manifests().join("store"))
+            .args(["-type", "f"])
+            .output()
+            .unwrap();
+        text(&found.stdout).lines().map(PathBuf::from).collect()
+    }
+
+    /// Checks that each file of the store has the content after which it is named, and that nothing else is
+    /// left.
+    fn assert_store_is_sound(&self) {
+        let store = self.manifests().join("store");
+        for file in self.stored() {
+            let unpacked = Command::new("sh")
+                .args(["-c", "gzip -dc \"$1\" | sha256sum", "sh"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let digest = text(&unpacked.stdout)[..64].to_owned();
+            let name = format!("{}/{}.gz", &digest[..2], &digest[2..]);
+            assert_eq!(file, store.join(name));
+        }
+        let left = fs::read_dir(self.manifests()).unwrap().filter(|entry| {
+            let path = entry.as_ref().unwrap().path();
+            path.extension().is_some_and(|of| of == "partial")
+        });
+        assert_eq!(left.count(), 0);
+    }
+
     fn scan_once(&self) -> Output {
         let folder = self.folder();
         self.scan(&["--once".as_ref(), folder.as_os_str()])
@@ -92,12 +128,32 @@ impl Fixture {
             .unwrap()
     }
 
-    /// Prevents the files of the next scan from being hashed.
+    /// Prevents the files of the next scan from being stored.
     async fn pause(&self) {
         sqlx::query("insert into queue.queues (name, paused_at) values ('scan.files', now())")
             .execute(self.world.pool())
             .await
             .unwrap();
+    }
+
+    /// Waits until a scan waits for so many files.
+    async fn until_waiting(&self, files: i64) {
+        let jobs = "jobs where kind = 'store_file'";
+        self.world.until(jobs, files).await;
+        let scans = "scheduled where kind = 'scan_folder'";
+        self.world.until(scans, 1).await;
+    }
+
+    /// Waits until all jobs have ended, however many there are, as long as some do.
+    async fn until_all_ended(&self) {
+        let unended = "jobs where id not in (
+            select job_id from queue.finished union all select job_id from queue.failed)";
+        while let left @ 1.. = self.world.count(unended).await {
+            eventually("some more jobs have ended", async || {
+                self.world.count(unended).await != left
+            })
+            .await;
+        }
     }
 
     async fn resume(&self) {
@@ -179,7 +235,7 @@ async fn the_manifest_equals_the_output_of_sha256sum_for_all_file_names() {
 }
 
 #[tokio::test]
-async fn only_regular_unignored_files_are_hashed() {
+async fn only_regular_unignored_files_are_stored() {
     let fixture = Fixture::new().await;
     let folder = fixture.folder();
     for name in [
@@ -219,7 +275,7 @@ async fn an_empty_folder_gives_an_empty_manifest() {
 }
 
 #[tokio::test]
-async fn manifests_in_the_folder_are_not_hashed() {
+async fn manifests_in_the_folder_are_not_stored() {
     let fixture = Fixture::new().await;
     fixture.write(b"file");
     let everything = fixture.directory.path();
@@ -261,7 +317,7 @@ async fn files_that_became_unreadable_fail_after_their_attempts_and_are_named() 
         .scan(&["--once".as_ref(), folder.as_os_str()])
         .spawn()
         .unwrap();
-    fixture.world.until("ready", 6).await;
+    fixture.until_waiting(6).await;
     for name in vanishing {
         fs::remove_file(folder.join(name)).unwrap();
     }
@@ -291,7 +347,7 @@ async fn files_that_became_unreadable_fail_after_their_attempts_and_are_named() 
         ),
     ] {
         assert!(told.contains(&format!("  {name}: {error}")), "{told}");
-        assert!(written.contains(&format!("# NOT HASHED: {name}: {error}")));
+        assert!(written.contains(&format!("# NOT STORED: {name}: {error}")));
     }
     assert_eq!(
         digests(written.as_bytes()),
@@ -385,7 +441,7 @@ async fn a_scan_continues_after_its_process_was_killed() {
     let folder = fixture.folder();
     fixture.pause().await;
     let first = Service::start(fixture.scan(&[folder.as_os_str()]));
-    fixture.world.until("ready", 50).await;
+    fixture.until_waiting(50).await;
     drop(first);
     fixture.resume().await;
 
@@ -397,4 +453,96 @@ async fn a_scan_continues_after_its_process_was_killed() {
         assert!(is_verified(&folder, &manifest));
     }
     assert_eq!(second.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn files_are_stored_compressed_for_the_tenants_of_their_topmost_folders() {
+    let fixture = Fixture::new().await;
+    for name in ["acme/one", "acme/deep/two", "beta/three", "four"] {
+        fixture.write(name.as_bytes());
+    }
+    fixture.write(b"beta/copy");
+    fs::copy(
+        fixture.folder().join("beta/three"),
+        fixture.folder().join("beta/copy"),
+    )
+    .unwrap();
+
+    let output = fixture.scan_once();
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tenants: Vec<(String, i64)> = fixture
+        .world
+        .rows(
+            "select tenant, count(*) from queue.jobs
+             where kind = 'store_file' and limits is not null group by tenant order by tenant",
+        )
+        .await;
+    let expected = [(".", 1), ("acme", 2), ("beta", 2)];
+    assert_eq!(
+        tenants,
+        expected.map(|(tenant, jobs)| (tenant.to_owned(), jobs))
+    );
+    assert_eq!(fixture.stored().len(), 4);
+    fixture.assert_store_is_sound();
+}
+
+/// Returns how often the service is killed; `bin/ci --full` kills it more often.
+fn kills() -> usize {
+    let asked = std::env::var("QUEUE_TEST_KILLS").unwrap_or_default();
+    asked.parse().unwrap_or(5)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_at_random_moments_ends_as_if_it_had_not_been() {
+    let fixture = Fixture::new().await;
+    for tenant in ["acme", "beta", "gamma"] {
+        for number in 0..60 {
+            fixture.write(format!("{tenant}/{number}").as_bytes());
+        }
+        let large = tenant.repeat(1_000_000);
+        fs::write(fixture.folder().join(tenant).join("large"), large).unwrap();
+    }
+    let folder = fixture.folder();
+    let started = |args: &[&OsStr]| {
+        let mut command = fixture.scan(args);
+        command.env("QUEUE_HEARTBEAT_INTERVAL", "200ms");
+        command.env("QUEUE_DEAD_AFTER", "1500ms");
+        Service::start(command)
+    };
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    for _ in 0..kills() {
+        let service = started(&["--once".as_ref(), folder.as_os_str()]);
+        // Kills come at random times, and not at conditions.
+        tokio::time::sleep(Duration::from_millis(random.u64(0..3_000))).await;
+        drop(service);
+    }
+    let mut heir = started(&[folder.as_os_str()]);
+    heir.next_manifest();
+    fixture.until_all_ended().await;
+    assert_eq!(heir.terminate(), Some(0));
+
+    let reports: Vec<(i64, i64, i64, bool)> = fixture
+        .world
+        .rows(
+            "select (select count(*) from pipeline.runs), count(*), count(distinct run_id),
+                 bool_and(report ->> 'outcome' = 'success')
+             from pipeline.reports",
+        )
+        .await;
+    let runs = reports[0].0;
+    assert_eq!(reports, [(runs, runs, runs, true)]);
+    let scans = "finished join queue.jobs on id = job_id where kind = 'scan_folder'";
+    assert_eq!(fixture.world.count(scans).await, runs);
+    let ids: Vec<(i64,)> = fixture.world.rows("select id from pipeline.runs").await;
+    for (run,) in ids {
+        let manifest = fixture.manifests().join(format!("run-{run}.sha256"));
+        assert_eq!(digests(&fs::read(&manifest).unwrap()).len(), 183);
+        assert!(is_verified(&folder, &manifest));
+    }
+    assert_eq!(fixture.stored().len(), 183);
+    fixture.assert_store_is_sound();
 }
