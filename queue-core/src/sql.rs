@@ -59,6 +59,11 @@ impl Schema {
         format!("{}.wake", self.name)
     }
 
+    /// Returns the channel that says that an event was emitted for which jobs wait.
+    pub fn emitted_channel(&self) -> String {
+        format!("{}.emitted", self.name)
+    }
+
     /// Returns the channel on which running jobs are asked to stop; payloads are job ids.
     pub fn cancel_channel(&self) -> String {
         format!("{}.cancel", self.name)

@@ -45,8 +45,8 @@ pub(crate) async fn emit(
     name: &str,
     payload: &str,
 ) -> Result<bool, sqlx::Error> {
-    let emitting = schema.query(EMIT).bind(name).bind(payload).execute(conn);
-    Ok(emitting.await?.rows_affected() == 1)
+    let emitting = schema.query(EMIT).bind(name).bind(payload);
+    Ok(emitting.fetch_optional(conn).await?.is_some())
 }
 
 /// Returns the name under which jobs wait for the end of a batch.

@@ -131,6 +131,7 @@ fn new_shared<S: State>(
         completions,
         freed_keys: Arc::new(FreedKeys::default()),
         ended_in_batches: Arc::default(),
+        emitted: Arc::default(),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }
@@ -198,7 +199,10 @@ fn start_services<S: State>(
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
-        services.push(context.keep("events", events::wake_waiting));
+        let emitted = Arc::clone(&shared.emitted);
+        services.push(context.keep("events", move |context| {
+            events::wake_waiting(context, Arc::clone(&emitted))
+        }));
     }
     if settings.scheduler.enabled {
         services.push(start_scheduler(process, context, kinds));

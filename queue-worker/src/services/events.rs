@@ -3,10 +3,12 @@
 //! The transaction that emits an event wakes no job, because one may begin to wait before it is committed.
 //! So the event is open then, until all jobs that wait for it have been woken.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::JobId;
 use queue_core::events::{OPEN_MAX, open, open_strays, wake_next};
+use tokio::sync::Notify;
 
 use super::supervision::ServiceContext;
 use crate::rest::rest_after;
@@ -14,16 +16,24 @@ use crate::rest::rest_after;
 /// The time between two passes over all waits: for those whose process died before it looked for the event.
 const STRAYS_EVERY: Duration = Duration::from_secs(60);
 
-/// Wakes jobs until the process stops.
-pub(crate) async fn wake_waiting(context: ServiceContext) -> Result<(), sqlx::Error> {
+/// Wakes jobs until the process stops: at once when an event is said to be emitted, and at intervals.
+pub(crate) async fn wake_waiting(
+    context: ServiceContext,
+    emitted: Arc<Notify>,
+) -> Result<(), sqlx::Error> {
     let mut looked_at = Instant::now();
     let mut strays_at = looked_at + STRAYS_EVERY;
     let poll_interval = context.settings.dispatcher.poll_interval;
     wake_open(&context).await?;
     while !context.stopping.is_cancelled() {
         let looking = context.lookout.next(looked_at, poll_interval);
-        let Some(seen) = context.stopping.run_until_cancelled(looking).await else {
-            break;
+        let seen = tokio::select! {
+            () = context.stopping.cancelled() => break,
+            () = emitted.notified() => {
+                wake_open(&context).await?;
+                continue;
+            }
+            seen = looking => seen,
         };
         looked_at = seen.began;
         if strays_at <= Instant::now() {

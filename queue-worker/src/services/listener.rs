@@ -1,5 +1,5 @@
-//! The listener: receives notifications of new jobs, for idle workers, and of requests to cancel
-//! running jobs. Without it both would be found too, only later.
+//! The listener: receives notifications of new jobs, for idle workers, of events for which jobs wait, and of
+//! requests to cancel running jobs. Without it all would be found too, only later.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -44,7 +44,9 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
     let cuts = target.cuts().count();
     let wake = shared.schema.wake_channel();
     let cancel = shared.schema.cancel_channel();
-    let mut listener = timely(ANSWER_TIMEOUT, start(options, [&wake, &cancel])).await?;
+    let emitted = shared.schema.emitted_channel();
+    let channels = [&*wake, &*cancel, &*emitted];
+    let mut listener = timely(ANSWER_TIMEOUT, start(options, channels)).await?;
     // Notifications that were sent before are lost, so every worker looks for jobs now.
     wake_all(&workers, None);
     loop {
@@ -55,13 +57,15 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
         let payload = notification.payload();
         if notification.channel() == wake {
             wake_all(&workers, Some(payload));
+        } else if notification.channel() == emitted {
+            shared.emitted.notify_one();
         } else if let Ok(job) = payload.parse::<JobId>() {
             shared.in_flight.stop(job, None, StopReason::Cancelled);
         }
     }
 }
 
-async fn start(options: PgConnectOptions, channels: [&str; 2]) -> Result<PgListener, sqlx::Error> {
+async fn start(options: PgConnectOptions, channels: [&str; 3]) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .connect_lazy_with(options);

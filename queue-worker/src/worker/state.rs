@@ -8,7 +8,7 @@ use queue_core::Schema;
 use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,8 @@ pub(crate) struct Shared<S> {
     pub(crate) completions: mpsc::Sender<Completion>,
     pub(crate) freed_keys: Arc<FreedKeys>,
     pub(crate) ended_in_batches: Arc<EndedInBatches>,
+    /// Notified when an event is said to be emitted for which jobs wait.
+    pub(crate) emitted: Arc<Notify>,
     pub(crate) runs: TaskTracker,
     /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,

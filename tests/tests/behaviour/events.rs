@@ -5,7 +5,7 @@ use std::time::Duration;
 use queue_core::events::{clear_events, open_strays};
 use queue_core::{EmitError, JobId, Options, inspect};
 use queue_tests::stage::{Note, Stage};
-use queue_tests::world::{Running, World, eventually, worker};
+use queue_tests::world::{Running, World, eventually, notifications, worker};
 use queue_worker::testing::TestProcess;
 use queue_worker::{BoxError, Cx, Job, Perform};
 use serde::{Deserialize, Serialize};
@@ -198,6 +198,26 @@ async fn a_job_whose_process_died_before_it_looked_for_its_event_is_found() {
     let process = world.start(stage.app().register::<Waiter>(), worker("*", 1));
     world.until_state(job, "finished").await;
     assert_eq!(stage.notes(), [r#"Some("unseen")"#]);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_notification_wakes_a_job_before_the_next_look_for_events() {
+    if !notifications() {
+        return;
+    }
+    let world = World::new().await;
+    let stage = Stage::default();
+    stage.open("before");
+    let job = world.queue.enqueue(Waiter).await.unwrap().id();
+    let mut settings = worker("*", 1);
+    settings.dispatcher.poll_interval = HOUR;
+    let process = world.start(stage.app().register::<Waiter>(), settings);
+    world.until_state(job, "scheduled").await;
+
+    world.queue.emit("paid", &"receipt").await.unwrap();
+
+    world.until_state(job, "finished").await;
     process.stop().await;
 }
 
