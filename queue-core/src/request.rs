@@ -18,6 +18,7 @@ use crate::limit::Limits;
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
 use crate::sql::Schema;
+use crate::transitions::cancel::Cancelled;
 use crate::transitions::copy::copy;
 use crate::transitions::enqueue::{self, Enqueued};
 use crate::unique::{OnConflict, Unique};
@@ -83,6 +84,29 @@ impl Queue {
     pub async fn close_batch(&self, batch: BatchId) -> Result<bool, sqlx::Error> {
         self.in_transaction(async |conn| batches::close(conn, &self.schema, batch).await)
             .await
+    }
+
+    /// Cancels a batch and those within it: they take no more jobs, jobs that wait are cancelled, and running
+    /// ones are asked to cancel. Jobs that have ended stay as they are. Returns which jobs were cancelled or
+    /// asked: none if the batch has ended, or there is no such batch.
+    ///
+    /// ```no_run
+    /// # async fn example(queue: queue_core::Queue, batch: queue_core::BatchId) -> Result<(), sqlx::Error> {
+    /// let cancelled = queue.cancel_batch(batch).await?;
+    /// println!("{} cancelled, {} asked to stop", cancelled.ended.len(), cancelled.asked.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the error of the database. Some jobs may have been cancelled then; a sweep cancels the others.
+    pub async fn cancel_batch(&self, batch: BatchId) -> Result<Cancelled, sqlx::Error> {
+        let cancelling =
+            async |conn: &mut _| batches::cancel_batch(conn, &self.schema, batch).await;
+        match self.schema.is_pooled() {
+            true => self.in_transaction(cancelling).await,
+            false => cancelling(&mut *self.pool.acquire().await?).await,
+        }
     }
 
     /// Checks a job as enqueueing it would, without a database, so that one of many can be refused before

@@ -575,9 +575,7 @@ async fn a_cancelled_batch_ends_its_jobs_and_takes_no_more() {
     let mut conn = world.connect().await;
 
     let schema = world.queue.schema();
-    let cancelled = queue_core::batches::cancel_batch(&mut conn, schema, outer)
-        .await
-        .unwrap();
+    let cancelled = world.queue.cancel_batch(outer).await.unwrap();
     let refused = world.queue.enqueue(note("late")).batch(outer).await;
     sweep(&mut conn, schema, HOUR).await.unwrap();
     let process = world.start(stage.app().register::<Act>(), unswept());
