@@ -42,6 +42,8 @@ pub struct Parked {
     pub kind: String,
     /// Its queue.
     pub queue: String,
+    /// Its tenant, if it has ended.
+    pub tenant: Option<String>,
     /// Its priority.
     pub priority: i16,
     /// Its track.

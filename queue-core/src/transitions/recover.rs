@@ -28,6 +28,8 @@ pub struct Recovered {
     pub kind: String,
     /// Its queue.
     pub queue: String,
+    /// Its tenant.
+    pub tenant: Option<String>,
     /// The number of the run that its process held.
     pub attempt: i32,
     /// Runs so far that ended in an error.

@@ -51,7 +51,7 @@ with dead as (
         end as became
     from orphaned
     cross join lateral (
-        select priority, queue, kind, limits is not null as limited, crashes_max,
+        select priority, queue, kind, tenant, limits is not null as limited, crashes_max,
             unique_key is not null as has_key
         from queue.jobs
         where jobs.id = orphaned.job_id
@@ -91,7 +91,7 @@ with dead as (
     from (select distinct queue, limited from ended where became = 'ready') as woken
     where exists (select from queue.idle_processes)
 ), answer as (
-    select process, job_id, kind, queue, attempt, failures, error, became,
+    select process, job_id, kind, queue, tenant, attempt, failures, error, became,
         coalesce(keys, '{}') as keys, (select count(*) from notified)
     from charged
     order by job_id

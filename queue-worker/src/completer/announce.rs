@@ -45,6 +45,7 @@ impl EndedJob {
             job_id = %job.job_id,
             kind = job.kind,
             queue = job.queue,
+            tenant = job.tenant,
             key = job.key,
             outcome = outcome.as_str(),
             "the limit of the job left no room; the job has ended",

@@ -126,6 +126,7 @@ fn report(job: &Recovered) {
         job_id = %job.job_id,
         kind = job.kind,
         queue = job.queue,
+        tenant = job.tenant,
         process = job.process,
         became = job.became,
         "recovered a job of a process that died",

@@ -11,9 +11,11 @@ use axum::http::Request;
 use axum::middleware::from_fn;
 use axum::routing::post;
 use chrono::{TimeDelta, Utc};
+use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::recurring::{Kinds, RecurringJob, Tick, add, fire_next};
 use queue_core::schedule::Tz;
-use queue_core::{Context, EnqueueError, JobId, NewJob, Options, Queue};
+use queue_core::transitions::claim::{Lane, claim, lanes};
+use queue_core::{Conflict, Context, EnqueueError, JobId, Limits, NewJob, Options, Queue};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
 use queue_worker::testing::TestProcess;
@@ -270,14 +272,20 @@ async fn hooks_are_told_where_a_job_comes_from() {
     assert_eq!(*seen.lock().unwrap(), [acme()]);
 }
 
-/// Runs a job that fails once, and returns the log.
-async fn log_of_a_run(with_user: bool) -> String {
-    let world = World::new().await;
+/// Returns what is logged meanwhile.
+async fn log_of(doing: impl Future<Output = ()>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let file = Mutex::new(File::create(&path).unwrap());
     let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(file);
     let _logging = logging.set_default();
+    doing.await;
+    read_to_string(path).unwrap()
+}
+
+/// Runs a job that fails once.
+async fn run_a_failing_job(with_user: bool) {
+    let world = World::new().await;
     let job = acme()
         .scope(async { world.queue.enqueue(Tells { fails: true }).await.unwrap() })
         .await;
@@ -287,12 +295,47 @@ async fn log_of_a_run(with_user: bool) -> String {
     world.until("attempts", 1).await;
     process.stop().await;
     assert!(job.is_new());
-    read_to_string(path).unwrap()
+}
+
+/// Recovers a job whose process has died, and lets a limit discard another one.
+async fn recover_and_discard_a_job() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = world.queue.schema();
+    let process = ProcessId::new();
+    let info = ProcessInfo::default();
+    register(&mut conn, schema, process, &info).await.unwrap();
+    let limits = || Limits::key("one").to(1).on_conflict(Conflict::Discard);
+    let tells = || Tells { fails: false };
+    let enqueuing = async {
+        world.queue.enqueue(tells()).await.unwrap();
+        let kinds = ["tells".to_owned()];
+        let found = lanes(&mut conn, schema, &[]).await.unwrap().remove(0);
+        let lane = Lane {
+            queue: found.queue,
+            priority: found.priority,
+            track: found.track,
+            above: 0,
+            up_to: i64::MAX,
+        };
+        let claimed = claim(&mut conn, schema, process, &[lane], &kinds, 1).await;
+        assert_eq!(claimed.unwrap().len(), 1);
+        for _ in 0..2 {
+            world.queue.enqueue(tells()).limits(limits()).await.unwrap();
+        }
+    };
+    acme().scope(enqueuing).await;
+    world.sql("delete from queue.processes").await;
+    let app = Stage::default().app().register::<Tells>();
+    let process = world.start(app, worker("*", 2));
+    world.until("finished where outcome = 'discarded'", 1).await;
+    world.until("attempts where ending = 'crash'", 1).await;
+    process.stop().await;
 }
 
 #[tokio::test]
 async fn log_lines_name_the_tenant_the_request_and_the_trace_but_no_person() {
-    let log = log_of_a_run(false).await;
+    let log = log_of(run_a_failing_job(false)).await;
 
     for text in ["it runs", "failed; retrying"] {
         let line = log.lines().find(|line| line.contains(text)).unwrap();
@@ -304,8 +347,18 @@ async fn log_lines_name_the_tenant_the_request_and_the_trace_but_no_person() {
 }
 
 #[tokio::test]
+async fn log_lines_name_the_tenant_of_jobs_that_were_recovered_or_left_no_room() {
+    let log = log_of(recover_and_discard_a_job()).await;
+
+    for text in ["recovered a job", "left no room"] {
+        let line = log.lines().find(|line| line.contains(text)).unwrap();
+        assert!(line.contains("tenant=\"acme\""), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn log_lines_name_the_user_only_if_they_may() {
-    let log = log_of_a_run(true).await;
+    let log = log_of(run_a_failing_job(true)).await;
 
     for text in ["it runs", "failed; retrying"] {
         let line = log.lines().find(|line| line.contains(text)).unwrap();
