@@ -19,6 +19,7 @@ mod queue;
 
 #[doc(hidden)]
 pub mod batches;
+pub mod counts;
 #[doc(hidden)]
 pub mod events;
 

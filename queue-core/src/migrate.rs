@@ -87,6 +87,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "batches",
         include_str!("../migrations/0018_batches.sql"),
     ),
+    migration(19, "counts", include_str!("../migrations/0019_counts.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -17,4 +17,4 @@ pub(crate) use in_flight::{InFlight, InFlightJob, StopReason};
 pub(crate) use judge::Verdict;
 pub(crate) use logged::Logged;
 pub(crate) use prefetch::Prefetch;
-pub(crate) use runner::{Completion, Facts, Runner};
+pub(crate) use runner::{Completion, Runner, for_hooks};

@@ -47,16 +47,10 @@ pub(crate) struct Completion {
     pub(crate) verdict: Verdict,
     /// Where the next job waits, if the job hands its slot over.
     pub(crate) prefetch: Weak<Prefetch>,
-    /// For the hooks, if one may be called.
-    pub(crate) facts: Option<Box<Facts>>,
-}
-
-/// The facts about a run for the events of hooks, beside how it ended.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) job: ClaimedJob,
-    /// How long it was ready before the run began.
+    /// How long the job was ready before the run began.
     pub(crate) waited: Duration,
+    /// The job, for the hooks, if one may be called.
+    pub(crate) for_hooks: Option<Box<ClaimedJob>>,
 }
 
 impl Completion {
@@ -77,21 +71,18 @@ impl Completion {
     }
 }
 
-impl Facts {
-    /// Keeps a job for the hooks, if one may be called after this verdict.
-    pub(crate) fn for_hooks(
-        hooks: &Hooks,
-        verdict: &Verdict,
-        job: ClaimedJob,
-        waited: Duration,
-    ) -> Option<Box<Self>> {
-        let is_told = match verdict {
-            Verdict::Finish => !hooks.finished.is_empty(),
-            // A job that finished itself in a transaction of its own has an end too.
-            Verdict::End(_) => hooks.need_errors() || !hooks.finished.is_empty(),
-        };
-        is_told.then(|| Box::new(Self { job, waited }))
-    }
+/// Keeps a job for the hooks, if one may be called after this verdict.
+pub(crate) fn for_hooks(
+    hooks: &Hooks,
+    verdict: &Verdict,
+    job: ClaimedJob,
+) -> Option<Box<ClaimedJob>> {
+    let is_told = match verdict {
+        Verdict::Finish => !hooks.finished.is_empty(),
+        // A job that finished itself in a transaction of its own has an end too.
+        Verdict::End(_) => hooks.need_errors() || !hooks.finished.is_empty(),
+    };
+    is_told.then(|| Box::new(job))
 }
 
 /// What every run of a process shares.
@@ -140,7 +131,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
                 ran: started.elapsed(),
             },
             job: in_flight,
-            facts: Facts::for_hooks(&self.app.hooks, &verdict, job, waited),
+            waited,
+            for_hooks: for_hooks(&self.app.hooks, &verdict, job),
             prefetch: Weak::new(),
             verdict,
         }

@@ -8,6 +8,7 @@ use queue_core::transitions::claim_limited::{LimitedClaim, Parked};
 use queue_core::transitions::facts::{Facts, facts};
 use queue_core::{Context, JobId, Outcome, Schema};
 
+use super::counts::{EndCounts, EndedRun};
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::connection::{Connection, RetryDelay, logged};
 
@@ -29,10 +30,17 @@ pub(crate) struct EndedJob {
 }
 
 impl EndedJob {
-    /// Returns the jobs that a limit ended during a claim, and logs them. They never ran.
-    pub(crate) fn dropped(claim: &LimitedClaim) -> Vec<Self> {
+    /// Returns the jobs that a limit ended during a claim, and logs and counts them. They never ran.
+    pub(crate) fn dropped(claim: &LimitedClaim, counts: &EndCounts) -> Vec<Self> {
         let jobs = claim.parked.iter().chain(&claim.replaced);
-        jobs.filter_map(Self::of).collect()
+        let dropped: Vec<(&Parked, Self)> =
+            jobs.filter_map(|job| Some((job, Self::of(job)?))).collect();
+        counts.add(
+            dropped
+                .iter()
+                .map(|(job, ended)| EndedRun::elsewhere(&job.queue, &job.kind, ended.became)),
+        );
+        dropped.into_iter().map(|(_, ended)| ended).collect()
     }
 
     fn of(job: &Parked) -> Option<Self> {

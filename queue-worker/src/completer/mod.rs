@@ -27,6 +27,7 @@ use crate::connection::Connection;
 
 pub(crate) use self::announce::{EndedJob, announce};
 pub(crate) use self::checkpoints::{Checkpoints, STEPS_MAX};
+pub(crate) use self::counts::{EndCounts, EndedRun};
 pub(crate) use self::ended_in_batches::{EndedInBatches, News};
 pub(crate) use self::freed_keys::FreedKeys;
 pub(crate) use self::write::Recorder;
@@ -39,6 +40,7 @@ mod write;
 mod channel;
 
 mod announce;
+mod counts;
 mod ended_in_batches;
 mod freed_keys;
 

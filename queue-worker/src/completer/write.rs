@@ -16,10 +16,11 @@ use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
 use sqlx::PgConnection;
 use tracing::field;
 
+use super::counts::{EndCounts, EndedRun};
 use super::ended_in_batches::EndedInBatches;
 use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
-use crate::attempt::{Completion, Facts, Handover, InFlight, InFlightJob, Logged, Prefetch};
+use crate::attempt::{Completion, Handover, InFlight, InFlightJob, Logged, Prefetch};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// Why a group was not written.
@@ -101,6 +102,7 @@ pub(crate) struct Recorder {
     pub(crate) hooks: Hooks,
     pub(crate) freed_keys: Arc<FreedKeys>,
     pub(crate) ended_in_batches: Arc<EndedInBatches>,
+    pub(crate) counts: Arc<EndCounts>,
     pub(crate) redaction: Redaction,
     /// Whether log lines name the user of a context.
     pub(crate) logs_user: bool,
@@ -227,6 +229,7 @@ impl Recorder {
         let claims = jobs().map(|job| job.claim);
         self.ended_in_batches
             .add(ended_in_batches(claims, &written.became));
+        self.counts.add(ended_runs(group, &written.became));
         for completion in group {
             match written.became.get(&completion.job.claim.job_id()) {
                 Some(became) => self.report(completion, *became),
@@ -250,7 +253,7 @@ impl Recorder {
         let logged = error.map(|error| self.redaction.logged(&completion.job.kind, error));
         let origin = self.logged(completion);
         log(&completion.job, origin, became, logged.as_deref(), delay);
-        let Some(Facts { job, waited }) = completion.facts.as_deref() else {
+        let Some(job) = completion.for_hooks.as_deref() else {
             return;
         };
         let event = JobEvent {
@@ -267,7 +270,7 @@ impl Recorder {
             attempts_max: job.attempts_max,
             error,
             retry_after: delay,
-            waited: Some(*waited),
+            waited: Some(completion.waited),
             ran: Some(completion.run.ran),
         };
         self.hooks.call(became, &event);
@@ -281,6 +284,24 @@ fn is_about_the_statement(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(|error| error.code())
         .is_some_and(|code| code == "55P03" || code == "57014")
+}
+
+/// Returns the runs whose ends this process has recorded.
+fn ended_runs<'a>(
+    group: &'a [Completion],
+    became: &HashMap<JobId, Became>,
+) -> impl Iterator<Item = EndedRun<'a>> {
+    group.iter().filter_map(|completion| {
+        let job = &completion.job;
+        Some(EndedRun {
+            queue: &job.queue,
+            kind: &job.kind,
+            became: *became.get(&job.claim.job_id())?,
+            is_error: completion.end().is_some_and(|end| end.error().is_some()),
+            waited: completion.waited,
+            ran: completion.run.ran,
+        })
+    })
 }
 
 /// Returns the jobs of batches that have ended.

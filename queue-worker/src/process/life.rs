@@ -156,6 +156,7 @@ impl<S: State> Life<'_, S> {
         let leaving = async {
             self.release_remaining().await;
             self.unblock_others().await;
+            self.process.append_counts().await;
             self.process.deregister(self.id).await;
             self.parts.connection.close().await;
         };

@@ -12,6 +12,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::counts::append;
 use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, Queue};
 use serde_json::json;
@@ -20,6 +21,7 @@ use sqlx::PgConnection;
 use crate::app::hooks::call_process_hooks;
 use crate::app::panics;
 use crate::app::{App, InvalidApp};
+use crate::completer::EndCounts;
 use crate::config::{InvalidSetting, Settings};
 use crate::connection::{Connection, RetryDelay, Target, logged, timely};
 use crate::services::maintenance::Reported;
@@ -51,6 +53,7 @@ pub struct Process<S> {
     name: String,
     declared: Arc<Declared>,
     reported: Arc<Reported>,
+    counts: Arc<EndCounts>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -113,6 +116,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             name,
             declared: Arc::new(declared),
             reported: Arc::default(),
+            counts: Arc::default(),
         })
     }
 
@@ -221,6 +225,19 @@ impl<S: Send + Sync + 'static> Process<S> {
                 () = stop.asked() => return false,
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// Appends what was counted since the last heartbeat.
+    async fn append_counts(&self) {
+        let counts = self.counts.take();
+        if counts.is_empty() {
+            return;
+        }
+        let schema = self.queue.schema();
+        let appended = self.try_once(async |conn| append(conn, schema, &counts).await);
+        if let Err(error) = appended.await {
+            tracing::debug!(error = %logged(&error), "could not append counts of runs");
         }
     }
 

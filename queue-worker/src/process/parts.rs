@@ -65,6 +65,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         hooks: process.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
         ended_in_batches: Arc::clone(&shared.ended_in_batches),
+        counts: Arc::clone(&shared.counts),
         redaction: process.settings.redact.redaction(),
         logs_user: process.settings.log.user,
     };
@@ -96,7 +97,12 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         worker_loops: worker_loops.collect(),
         services,
         connection: Arc::clone(&context.shared),
-        heartbeat: tokio::spawn(heartbeat::beat(context, id, Arc::clone(&shared.in_flight))),
+        heartbeat: tokio::spawn(heartbeat::beat(
+            context,
+            id,
+            Arc::clone(&shared.in_flight),
+            Arc::clone(&shared.counts),
+        )),
         completer: tokio::spawn(completer),
         shared,
         workers,
@@ -132,6 +138,7 @@ fn new_shared<S: State>(
         freed_keys: Arc::new(FreedKeys::default()),
         ended_in_batches: Arc::default(),
         emitted: Arc::default(),
+        counts: Arc::clone(&process.counts),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }
@@ -177,6 +184,7 @@ fn start_services<S: State>(
     let idle = Arc::clone(shared);
     let hooks = process.app.hooks.clone();
     let reported = Arc::clone(&process.reported);
+    let counts = Arc::clone(&process.counts);
     let kinds = Arc::new(process.app.known_kinds());
     let looked_for = Arc::clone(&kinds);
     let mut services = vec![
@@ -184,8 +192,13 @@ fn start_services<S: State>(
             look(context, Arc::clone(&looked_for))
         }),
         context.keep("recovery", move |context| {
-            let ended = Arc::clone(&recovered);
-            maintenance::recover_dead(context, hooks.clone(), Arc::clone(&reported), ended)
+            maintenance::recover_dead(
+                context,
+                hooks.clone(),
+                Arc::clone(&reported),
+                Arc::clone(&recovered),
+                Arc::clone(&counts),
+            )
         }),
         context.keep("unblocker", move |context| {
             Unblocker::new(context, Arc::clone(&freed_keys)).run()

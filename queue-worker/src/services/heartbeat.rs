@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::JobId;
+use queue_core::counts::append;
 use queue_core::process::{ProcessId, heartbeat};
 use queue_core::transitions::cancel::cancel_requests;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout_at};
 
 use super::supervision::ServiceContext;
 use crate::attempt::{InFlight, StopReason};
+use crate::completer::EndCounts;
 use crate::connection::{Cuts, PATIENCE, logged, timely};
 
 /// Why a process may no longer hold its jobs.
@@ -30,6 +32,7 @@ pub(crate) async fn beat(
     mut context: ServiceContext,
     process: ProcessId,
     in_flight: Arc<InFlight>,
+    counts: Arc<EndCounts>,
 ) -> Lost {
     let interval = context.settings.process.heartbeat_interval;
     let silence_max = context.settings.process.dead_after.mul_f64(2.0 / 3.0);
@@ -50,6 +53,7 @@ pub(crate) async fn beat(
                 for (job, attempt) in requests {
                     in_flight.stop(job, Some(attempt), StopReason::Cancelled);
                 }
+                append_counts(&mut context, &counts).await;
             }
             Err(error) if is_timeout(&error) => {
                 tracing::warn!("the database did not answer the heartbeat in time");
@@ -97,6 +101,22 @@ async fn beat_on_some_connection(
     tracing::warn!("connections to the database were cut; opening new ones");
     context.connection.note_cut();
     Ok(beaten)
+}
+
+/// Appends what has been counted since the last heartbeat.
+async fn append_counts(context: &mut ServiceContext, counts: &EndCounts) {
+    let taken = counts.take();
+    if taken.is_empty() {
+        return;
+    }
+    let ServiceContext {
+        connection, schema, ..
+    } = context;
+    let appending = connection.run(async |conn| append(conn, schema, &taken).await);
+    if let Err(error) = timely(ANSWER_TIMEOUT, appending).await {
+        tracing::debug!(error = %logged(&error), "could not append counts of runs; keeping them");
+        counts.put_back(taken);
+    }
 }
 
 fn is_timeout(error: &sqlx::Error) -> bool {

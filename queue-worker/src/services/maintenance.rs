@@ -1,5 +1,5 @@
-//! Maintenance: recovers the jobs of dead processes, warns of jobs that no process can run, and clears what
-//! has been kept long enough.
+//! Maintenance: recovers the jobs of dead processes, warns of jobs that no process can run, clears what has
+//! been kept long enough, and adds up counts.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::batches::clear_batches;
+use queue_core::counts::fold;
 use queue_core::events::clear_events;
 use queue_core::process::unknown_kinds;
 use queue_core::recurring::clear_firings;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::supervision::ServiceContext;
 use crate::app::hooks::Hooks;
-use crate::completer::{EndedInBatches, EndedJob, announce};
+use crate::completer::{EndCounts, EndedInBatches, EndedJob, EndedRun, announce};
 use crate::config::{KeepFor, Retention};
 
 /// Only every so many times are jobs without any process recovered too, because that reads all
@@ -45,12 +46,13 @@ pub(crate) async fn recover_dead(
     hooks: Hooks,
     reported: Arc<Reported>,
     ended: Arc<EndedInBatches>,
+    counts: Arc<EndCounts>,
 ) -> Result<(), sqlx::Error> {
     let mut passes = 0_u32;
     while !context.stopping.is_cancelled() {
         let mut strays = passes.is_multiple_of(STRAYS_EVERY);
         // The rest belongs to processes whose rows are gone by then.
-        while recover_some(&mut context, &hooks, &ended, strays).await? >= RECOVERED_MAX
+        while recover_some(&mut context, &hooks, &ended, &counts, strays).await? >= RECOVERED_MAX
             && !context.stopping.is_cancelled()
         {
             strays = true;
@@ -91,6 +93,7 @@ async fn recover_some(
     context: &mut ServiceContext,
     hooks: &Hooks,
     ended_in_batches: &EndedInBatches,
+    counts: &EndCounts,
     strays: bool,
 ) -> Result<usize, sqlx::Error> {
     let schema = &context.schema;
@@ -102,11 +105,14 @@ async fn recover_some(
     let mut ended = Vec::new();
     for job in &recovered {
         report(job);
+        let became = job.became.parse()?;
+        let run = EndedRun::elsewhere(&job.queue, &job.kind, became);
+        counts.add(std::iter::once(run));
         ended.push(EndedJob {
             job_id: job.job_id,
             attempt: job.attempt,
             failures: job.failures,
-            became: job.became.parse()?,
+            became,
             reason: job.error.clone(),
         });
     }
@@ -147,6 +153,7 @@ enum Rule {
     Events(Duration),
     Batches(Duration),
     Rates,
+    Counts,
 }
 
 /// Every so many passes a rule starts from the oldest job, to find what was locked or not yet
@@ -174,7 +181,7 @@ pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error
 }
 
 impl Rule {
-    /// Clears up to `limit` jobs, firings, events, batches or rates, and returns how many.
+    /// Clears up to `limit` jobs, firings, events, batches or rates, or adds up counts. Returns how many.
     async fn clear_batch(
         &mut self,
         conn: &mut PgConnection,
@@ -193,6 +200,7 @@ impl Rule {
             Self::Events(keep) => return clear_events(conn, schema, *keep, limit).await,
             Self::Batches(keep) => return clear_batches(conn, schema, *keep, limit).await,
             Self::Rates => return clear_rates(conn, schema, limit).await,
+            Self::Counts => return fold(conn, schema, limit).await,
         };
         let (cleared, last) = clear_finished(conn, schema, which, keep, *from, limit).await?;
         *from = last.or(*from);
@@ -247,7 +255,7 @@ fn rules(retention: &Retention) -> Vec<Rule> {
         .chain(retention.firings.map(Rule::Firings))
         .chain(retention.events.map(Rule::Events))
         .chain(retention.finished.map(Rule::Batches))
-        .chain([Rule::Rates])
+        .chain([Rule::Rates, Rule::Counts])
         .collect()
 }
 

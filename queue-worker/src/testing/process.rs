@@ -89,6 +89,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             hooks: app.hooks.clone(),
             freed_keys: Arc::new(FreedKeys::default()),
             ended_in_batches: Arc::default(),
+            counts: Arc::default(),
             redaction: Redaction::default(),
             logs_user: false,
         };
@@ -217,7 +218,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             claim_limited(conn, schema, *process, &lanes, &kinds, 1, 1).await
         });
         let claim = claiming.await.expect(DATABASE);
-        let dropped = EndedJob::dropped(&claim);
+        let dropped = EndedJob::dropped(&claim, &self.recorder.counts);
         announce(&self.recorder.hooks, &mut self.connection, schema, &dropped).await;
         match claim.jobs.into_iter().next() {
             Some(job) => Claimed::Job(Box::new(job)),

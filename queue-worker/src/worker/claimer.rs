@@ -139,7 +139,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 .reconcile_timer
                 .note_failed_claim(Instant::now())
         })?;
-        let dropped = EndedJob::dropped(&claimed);
+        let dropped = EndedJob::dropped(&claimed, &worker.shared.counts);
         let ended = dropped.iter().map(|job| job.job_id);
         worker.shared.ended_in_batches.add_others(ended);
         let LimitedClaim { jobs, parked, .. } = claimed;

@@ -6,7 +6,7 @@ use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
 
 use super::state::Worker;
-use crate::attempt::{Completion, Facts, Verdict};
+use crate::attempt::{Completion, Verdict, for_hooks};
 
 /// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it,
 /// because a taken slot counts as a running job.
@@ -51,7 +51,8 @@ pub(super) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
         let released = Completion {
             run: Run::not_begun(job.claim),
             job: in_flight,
-            facts: Facts::for_hooks(hooks, &verdict, job, waited),
+            waited,
+            for_hooks: for_hooks(hooks, &verdict, job),
             prefetch: Weak::new(),
             verdict,
         };

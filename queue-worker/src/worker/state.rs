@@ -18,7 +18,7 @@ use super::lanes::Lanes;
 use super::polling::Polling;
 use super::signals::Signals;
 use crate::attempt::{Completion, InFlight, Prefetch, Runner};
-use crate::completer::{EndedInBatches, FreedKeys};
+use crate::completer::{EndCounts, EndedInBatches, FreedKeys};
 use crate::config::WorkerSettings;
 use crate::lookout::Lookout;
 
@@ -39,6 +39,7 @@ pub(crate) struct Shared<S> {
     pub(crate) ended_in_batches: Arc<EndedInBatches>,
     /// Notified when an event is said to be emitted for which jobs wait.
     pub(crate) emitted: Arc<Notify>,
+    pub(crate) counts: Arc<EndCounts>,
     pub(crate) runs: TaskTracker,
     /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,

@@ -14,6 +14,7 @@ mod cli_program;
 mod commands;
 mod completing;
 mod context;
+mod counts;
 mod cursors;
 mod cut_connections;
 mod dashboard;
