@@ -14,6 +14,7 @@ mod live;
 mod acts;
 mod pages;
 
+mod chart;
 mod frame;
 mod guard;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use queue_core::JobState;
 use queue_core::inspect::doctor::{Finding, Severity};
@@ -14,6 +14,7 @@ use queue_core::inspect::{failures, processes, queues, stats};
 use super::failures::{CAUSES_OF_JOBS, CauseRow};
 use super::processes::ProcessRow;
 use super::queues::QueueRow;
+use crate::chart::{Chart, Within};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, icon, icon_of_class, pictured};
 use crate::links::Links;
@@ -36,6 +37,7 @@ struct Overview {
     findings: Vec<FindingRow>,
     more_findings: usize,
     figures: Vec<Figure>,
+    chart: Chart,
     queues: Vec<QueueRow>,
     queues_in_all: usize,
     causes: Vec<CauseRow>,
@@ -66,6 +68,7 @@ struct Figure {
 pub(crate) async fn show(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
+    Query(within): Query<Within>,
 ) -> Result<Response, Refusal> {
     let findings = site.findings().await?;
     let mut tx = site.read().await?;
@@ -73,6 +76,8 @@ pub(crate) async fn show(
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Overview, "Overview").await?;
     let (states, oldest) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
     let mut queues = queues::list(&mut tx, schema).await?;
+    let root = visit.links.root();
+    let chart = Chart::read(&site, &mut tx, &within, None, &root, signs.now).await?;
     let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
     let mut processes = processes::list(&mut tx, schema).await?;
     super::queues::order(&mut queues);
@@ -91,6 +96,7 @@ pub(crate) async fn show(
             .map(|finding| FindingRow::new(finding, links))
             .collect(),
         figures: figures(&states, oldest, links),
+        chart,
         queues_in_all: queues.len(),
         queues: queues
             .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::check_queue;
@@ -13,6 +13,7 @@ use queue_core::inspect::processes::{self, ProcessSummary};
 use queue_core::inspect::queues::{self, Pause};
 
 use super::processes::{ProcessRow, is_alive, serves};
+use crate::chart::{Chart, Within};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact_minute, user};
 use crate::links::Links;
@@ -41,6 +42,7 @@ struct One {
     frame: Frame,
     answer: Html,
     row: QueueRow,
+    chart: Chart,
     processes: Vec<ProcessRow>,
 }
 
@@ -173,6 +175,7 @@ pub(crate) async fn one(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
+    Query(within): Query<Within>,
 ) -> Result<Response, Refusal> {
     if check_queue(&name).is_err() {
         return Err(Refusal::NoThing(format!("queue {name}")));
@@ -184,6 +187,8 @@ pub(crate) async fn one(
     let mut known = queues::list(&mut tx, schema).await?.into_iter();
     let queue = known.find(|queue| queue.name == name);
     let queue = queue.ok_or_else(|| Refusal::NoThing(format!("queue {name}")))?;
+    let href = visit.links.one("queues", &name);
+    let chart = Chart::read(&site, &mut tx, &within, Some(&name), &href, signs.now).await?;
     let processes = processes::list(&mut tx, schema).await?;
     let serving: Vec<_> = processes
         .iter()
@@ -193,6 +198,7 @@ pub(crate) async fn one(
         frame,
         answer: one_answer(&queue, &serving, &site, signs.now),
         row: QueueRow::new(&queue, &visit.links, signs.now),
+        chart,
         processes: serving
             .into_iter()
             .map(|process| ProcessRow::new(process, &site, &visit.links, signs.now))

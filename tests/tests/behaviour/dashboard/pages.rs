@@ -321,3 +321,45 @@ async fn a_silent_process_is_shown_as_that() {
         ],
     );
 }
+
+#[tokio::test]
+async fn the_overview_and_a_queue_chart_what_has_ended() {
+    let world = World::new().await;
+    world
+        .sql(
+            "insert into queue.counts
+                (span, at, queue, kind, done, discarded, cancelled, failed, retried, waited_ms, ran_ms)
+             select 0, now() - n * interval '1 minute', queue, 'k', 1200, 30, 4, 0, 0, 0, 0
+             from generate_series(1, 3) as n, unnest(array['mail', 'media']) as queue
+             union all
+             select 0, now() - interval '2 hours', 'mail', 'k', 0, 0, 0, 5, 45, 0, 0",
+        )
+        .await;
+    world
+        .sql("insert into queue.queues (name) values ('mail')")
+        .await;
+    let site = Site::open(&world, Role::Viewer);
+
+    let hour = site.page("").await;
+    assert_contains(
+        &hour,
+        &[
+            "<b>Finished</b> 7,404 in the last hour",
+            "Finished jobs per minute in the last hour: between 0 and 2,468; 7,404 in all",
+            "Failed runs per minute in the last hour: none",
+            "<span>4,000</span>",
+        ],
+    );
+    assert_eq!(hour.matches("<rect class=\"ok\"").count(), 3);
+    let day = site.page("/queues/mail?within=24h").await;
+    assert_contains(
+        &day,
+        &[
+            "<b>Finished</b> 3,702 in the last 24 hours",
+            "<b>Failed</b> 50 in the last 24 hours, 5 of them for good",
+            "<span aria-current=\"true\">24h</span>",
+            "/queues/mail?within=7d",
+        ],
+    );
+    assert_eq!(day.matches("<rect class=\"not-ok\"").count(), 1);
+}

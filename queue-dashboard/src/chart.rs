@@ -1,0 +1,256 @@
+//! The chart of throughput: what ended in each span of time.
+
+use askama::Template;
+use chrono::{DateTime, Utc};
+use queue_core::counts::{Bar, Counts, Range, bars};
+use queue_core::inspect::spell_duration;
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::words::grouped;
+
+/// The heights of the two charts.
+const FINISHED_HEIGHT: f64 = 112.0;
+const FAILED_HEIGHT: f64 = 56.0;
+
+/// The least height of a bar that stands for anything.
+const HEIGHT_MIN: f64 = 2.0;
+
+/// How many times stand below the chart.
+const TIMES: usize = 6;
+
+/// The query of a page with a chart.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Within {
+    within: Option<String>,
+}
+
+impl Within {
+    pub(crate) fn range(&self) -> Range {
+        let named = self.within.as_deref();
+        let ranges = RANGES.into_iter();
+        let mut chosen = ranges.filter(|(name, ..)| Some(*name) == named);
+        chosen.next().map_or(Range::Hour, |(_, range, ..)| range)
+    }
+}
+
+/// The ranges, with their names and what a bar of them is.
+const RANGES: [(&str, Range, &str, &str); 3] = [
+    ("1h", Range::Hour, "in the last hour", "minute"),
+    ("24h", Range::Day, "in the last 24 hours", "half hour"),
+    ("7d", Range::Week, "in the last 7 days", "3 hours"),
+];
+
+#[derive(Template)]
+#[template(path = "chart.html")]
+pub(crate) struct Chart {
+    unit: &'static str,
+    /// The periods, each with its address and whether it is the one shown.
+    choices: Vec<(&'static str, String, bool)>,
+    finished: Bars,
+    failed: Bars,
+    times: Vec<String>,
+    /// The newest first.
+    rows: Vec<Row>,
+}
+
+/// One series of bars, on a scale of its own.
+struct Bars {
+    title: String,
+    label: String,
+    top: String,
+    bars: Vec<Rect>,
+}
+
+/// A bar, in percent and pixels.
+struct Rect {
+    x: String,
+    width: String,
+    y: String,
+    height: String,
+}
+
+struct Row {
+    from: String,
+    finished: String,
+    failed: String,
+    waited: String,
+    ran: String,
+}
+
+impl Chart {
+    /// Reads what ended in a queue, or in all.
+    pub(crate) async fn read(
+        site: &Site,
+        conn: &mut PgConnection,
+        within: &Within,
+        queue: Option<&str>,
+        page: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Refusal> {
+        let range = within.range();
+        let bars = bars(conn, site.queue.schema(), queue, range, now).await?;
+        Ok(Self::of(range, &bars, page))
+    }
+
+    fn of(range: Range, bars: &[Bar], page: &str) -> Self {
+        let found = RANGES.iter().find(|(_, other, ..)| *other == range);
+        let (.., period, unit) = *found.unwrap_or(&RANGES[0]);
+        let mut sum = Counts::default();
+        for bar in bars {
+            sum.add(&bar.counts);
+        }
+        let choices = RANGES.iter().map(|(name, other, ..)| {
+            let href = format!("{page}?within={name}");
+            (*name, href, *other == range)
+        });
+        let finished = number(sum.finished());
+        let failed = format!(
+            "{} {period}, {} of them for good; on a scale of its own",
+            number(sum.errors()),
+            number(sum.failed)
+        );
+        let series = |counted: fn(&Counts) -> i64| -> Vec<u64> {
+            let counts = bars.iter().map(|bar| counted(&bar.counts));
+            counts.map(i64::unsigned_abs).collect()
+        };
+        let what = format!("per {unit} {period}");
+        Self {
+            unit,
+            choices: choices.collect(),
+            finished: Bars::new(
+                format!("{finished} {period}"),
+                &format!("Finished jobs {what}"),
+                &series(Counts::finished),
+                FINISHED_HEIGHT,
+            ),
+            failed: Bars::new(
+                failed,
+                &format!("Failed runs {what}"),
+                &series(Counts::errors),
+                FAILED_HEIGHT,
+            ),
+            times: times(range, bars),
+            rows: bars.iter().rev().map(|bar| Row::of(range, bar)).collect(),
+        }
+    }
+}
+
+impl Bars {
+    fn new(title: String, what: &str, values: &[u64], height: f64) -> Self {
+        let most = values.iter().copied().max().unwrap_or(0);
+        let least = values.iter().copied().min().unwrap_or(0);
+        let sum: u64 = values.iter().sum();
+        let label = match most {
+            0 => format!("{what}: none"),
+            _ => format!(
+                "{what}: between {} and {}; {} in all",
+                grouped(least),
+                grouped(most),
+                grouped(sum)
+            ),
+        };
+        let top = scale_top(most);
+        let step = 100.0 / values.len().max(1) as f64;
+        let shown = values.iter().enumerate().filter(|(_, value)| **value > 0);
+        let bars = shown.map(|(position, value)| {
+            let tall = (*value as f64 / top as f64 * height).max(HEIGHT_MIN);
+            Rect {
+                x: format!("{:.2}", position as f64 * step + step / 6.0),
+                width: format!("{:.2}", step * 2.0 / 3.0),
+                y: format!("{:.1}", height - tall),
+                height: format!("{tall:.1}"),
+            }
+        });
+        Self {
+            title,
+            label,
+            top: grouped(top),
+            bars: bars.collect(),
+        }
+    }
+}
+
+impl Row {
+    fn of(range: Range, bar: &Bar) -> Self {
+        let counts = &bar.counts;
+        let runs = counts.finished() + counts.errors();
+        let mean = |ms: i64| match runs {
+            0 => String::new(),
+            runs => spell_duration(ms as f64 / 1_000.0 / runs as f64),
+        };
+        Self {
+            from: clock(range, bar.at),
+            finished: number(counts.finished()),
+            failed: number(counts.errors()),
+            waited: mean(counts.waited_ms),
+            ran: mean(counts.ran_ms),
+        }
+    }
+}
+
+fn number(counted: i64) -> String {
+    grouped(counted.unsigned_abs())
+}
+
+/// Returns the least of 1, 2, 4, 5 and 8 times a power of ten that is not below a number.
+fn scale_top(most: u64) -> u64 {
+    let powers = (0..19).map(|exponent| 10_u64.pow(exponent));
+    let mut tops = powers.flat_map(|power| [1, 2, 4, 5, 8].map(|n: u64| n.saturating_mul(power)));
+    tops.find(|top| *top >= most).unwrap_or(u64::MAX)
+}
+
+fn clock(range: Range, at: DateTime<Utc>) -> String {
+    let format = match range {
+        Range::Hour | Range::Day => "%H:%M",
+        Range::Week => "%-d %b %H:%M",
+    };
+    at.format(format).to_string()
+}
+
+/// Returns the beginnings of some bars, evenly spaced, and of the last one.
+fn times(range: Range, bars: &[Bar]) -> Vec<String> {
+    let step = bars.len().div_ceil(TIMES).max(1);
+    let some = bars.iter().step_by(step).chain(bars.last());
+    some.map(|bar| clock(range, bar.at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_ends_with_a_round_number() {
+        let tops = [
+            (0, 1),
+            (1, 1),
+            (3, 4),
+            (6, 8),
+            (9, 10),
+            (11, 20),
+            (412, 500),
+            (18_448, 20_000),
+        ];
+        for (most, top) in tops {
+            assert_eq!(scale_top(most), top, "{most}");
+        }
+    }
+
+    #[test]
+    fn bars_stand_on_the_base_and_nothing_has_none() {
+        let bars = Bars::new(String::new(), "Finished jobs", &[0, 50, 1, 100], 100.0);
+        assert_eq!(bars.label, "Finished jobs: between 0 and 100; 151 in all");
+        assert_eq!(bars.top, "100");
+        let heights: Vec<&str> = bars.bars.iter().map(|bar| bar.height.as_str()).collect();
+        assert_eq!(heights, ["50.0", "2.0", "100.0"]);
+        let ys: Vec<&str> = bars.bars.iter().map(|bar| bar.y.as_str()).collect();
+        assert_eq!(ys, ["50.0", "98.0", "0.0"]);
+        let none = Bars::new(String::new(), "Failed runs", &[0, 0], 100.0);
+        assert_eq!(
+            (none.label.as_str(), none.bars.len()),
+            ("Failed runs: none", 0)
+        );
+    }
+}
