@@ -16,6 +16,7 @@ use crate::unique::Unique;
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct JobId(pub i64);
@@ -38,6 +39,7 @@ impl std::str::FromStr for JobId {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct BatchId(pub i64);

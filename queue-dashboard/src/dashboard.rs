@@ -299,10 +299,10 @@ impl Dashboard {
 
 /// Returns the addresses below the mount that need a viewer, with their methods and roles.
 #[doc(hidden)]
-pub fn routes() -> Vec<(&'static str, &'static str, Role)> {
+pub fn routes() -> Vec<(&'static str, String, Role)> {
     let routes = table().into_iter();
     routes
-        .map(|route| (route.method, route.path, route.role))
+        .map(|route| (route.method, route.path.into_owned(), route.role))
         .collect()
 }
 

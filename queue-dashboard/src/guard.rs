@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html as HtmlResponse, IntoResponse, Response};
 use chrono::Utc;
+use serde_json::json;
 
+use crate::api;
 use crate::assets;
 use crate::auth::{Closed, Viewer, WRONG_MAX};
 use crate::html::{Html, icon, pictured};
@@ -53,7 +56,13 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         || Refusal::Invalid("The address or the form is not as a page makes it.".to_owned());
     let is_unread = response.status().is_client_error() && !is_html(response.headers());
     let refusal = response.extensions_mut().remove::<Refusal>();
-    if let Some(refusal) = refusal.or_else(|| is_unread.then(unread)) {
+    let refusal = refusal.or_else(|| is_unread.then(unread));
+    if let Some(refusal) = &refusal
+        && view.starts_with(api::PATH)
+    {
+        return with_error(response, refusal, &view);
+    }
+    if let Some(refusal) = refusal {
         let page = Alone::new(&refusal, &links, &view, theme);
         response = with_page(response, &page);
     }
@@ -143,6 +152,20 @@ fn with_page(response: Response, page: &Alone) -> Response {
     parts.headers.remove(header::CONTENT_LENGTH);
     let (page, body) = HtmlResponse(text).into_response().into_parts();
     parts.headers.extend(page.headers);
+    Response::from_parts(parts, body)
+}
+
+/// Answers a refusal as JSON: `{"error": "There is no job 7"}`.
+fn with_error(response: Response, refusal: &Refusal, view: &str) -> Response {
+    let (title, texts) = words(refusal, view);
+    let error = match (refusal, texts.into_iter().next()) {
+        (Refusal::Invalid(_) | Refusal::Forbidden(_), Some(why)) => why,
+        _ => title,
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let (answer, body) = Json(json!({"error": error})).into_response().into_parts();
+    parts.headers.extend(answer.headers);
     Response::from_parts(parts, body)
 }
 

@@ -12,6 +12,7 @@ mod routes;
 mod live;
 
 mod acts;
+mod api;
 mod pages;
 
 mod chart;

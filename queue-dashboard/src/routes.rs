@@ -1,5 +1,6 @@
 //! All addresses. The router is made of this table, and a test compares it with what it expects of each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +13,7 @@ use queue_core::inspect::begin_read;
 use queue_core::migrate::{self, MIGRATIONS};
 
 use crate::acts;
+use crate::api;
 use crate::assets;
 use crate::auth::Role;
 use crate::guard::{guard, secure};
@@ -29,15 +31,15 @@ const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// An address below the mount, and the role that it needs.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) role: Role,
     handler: MethodRouter<Arc<Site>>,
 }
 
-fn page(path: &'static str, role: Role, handler: MethodRouter<Arc<Site>>) -> Route {
+fn page(path: impl Into<Cow<'static, str>>, role: Role, handler: MethodRouter<Arc<Site>>) -> Route {
     Route {
         method: "GET",
-        path,
+        path: path.into(),
         role,
         handler,
     }
@@ -46,7 +48,7 @@ fn page(path: &'static str, role: Role, handler: MethodRouter<Arc<Site>>) -> Rou
 fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
     Route {
         method: "POST",
-        path,
+        path: path.into(),
         role: Role::Operator,
         handler,
     }
@@ -55,7 +57,7 @@ fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
 /// The addresses that need a viewer.
 pub(crate) fn table() -> Vec<Route> {
     use Role::{Operator, Viewer};
-    vec![
+    let mut routes = vec![
         page("/", Viewer, get(overview::show)),
         page("/jobs", Viewer, get(jobs::list)),
         page("/jobs/retry", Operator, get(many::confirm)),
@@ -87,13 +89,19 @@ pub(crate) fn table() -> Vec<Route> {
         page("/audit.csv", Viewer, get(audit::export)),
         page("/help", Viewer, get(help::show)),
         page("/display", Viewer, get(help::display)),
-    ]
+        page("/api/v1/openapi.json", Viewer, get(api::document)),
+    ];
+    routes.extend(api::table().into_iter().map(|endpoint| {
+        let path = format!("{}{}", api::PATH, endpoint.path);
+        page(path, Viewer, (endpoint.handler)())
+    }));
+    routes
 }
 
 /// Makes the router of everything below the mount.
 pub(crate) fn router(site: &Arc<Site>) -> Router {
     let pages = table().into_iter().fold(Router::new(), |router, route| {
-        router.route(route.path, route.handler)
+        router.route(&route.path, route.handler)
     });
     let pages = pages
         .fallback(async || Refusal::NoPage)

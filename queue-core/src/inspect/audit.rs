@@ -10,6 +10,7 @@ const AUDIT: &str = include_str!("audit.sql");
 
 /// What somebody did, or was refused.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Its number; later ones are larger.
     pub id: i64,

@@ -14,6 +14,7 @@ const ENDS: &str = include_str!("batch_ends.sql");
 
 /// A batch, with its progress at the moment it was read.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchSummary {
     /// Its id.
     pub id: BatchId,
@@ -79,6 +80,7 @@ impl BatchSummary {
 
 /// A job of a batch, or one that waits for its end.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchJob {
     /// The job.
     pub id: JobId,

@@ -15,6 +15,7 @@ const FAILURES: &str = include_str!("failures.sql");
 
 /// Failed jobs of one kind whose last errors have the same cause.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FailureGroup {
     /// Their kind.
     pub kind: String,

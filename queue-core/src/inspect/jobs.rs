@@ -76,6 +76,7 @@ pub struct JobFilter {
 
 /// A job in a list.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobSummary {
     /// Its id.
     pub id: JobId,
@@ -114,6 +115,7 @@ pub struct JobSummary {
 
 /// All details of a job.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobDetails {
     /// Its id.
     pub id: JobId,
@@ -213,6 +215,7 @@ pub struct JobDetails {
 
 /// A limit that a job was enqueued with. A limit set at run time for its key replaces it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobLimit {
     /// The key, with its group.
     pub key: String,
@@ -230,6 +233,7 @@ pub struct JobLimit {
 
 /// A job that holds a slot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Holder {
     /// The job.
     pub job_id: JobId,
@@ -239,6 +243,7 @@ pub struct Holder {
 
 /// An attempt that ended in an error.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AttemptDetails {
     /// Its number, from 1.
     pub attempt: i32,

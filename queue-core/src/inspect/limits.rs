@@ -16,6 +16,7 @@ const WAITING_MAX: u32 = 10_000;
 
 /// A key that jobs hold or wait for, or a name with a limit set at run time.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LimitSummary {
     /// The key, or the name of a group, queue or kind.
     pub key: String,

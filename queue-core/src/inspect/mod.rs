@@ -37,6 +37,7 @@ pub use audit::{AuditEntry, AuditFilter};
 pub use backtrace::{BacktraceLine, backtrace_lines};
 pub use batches::{BatchJob, BatchSummary};
 pub use cause::{cause_of, fingerprint};
+pub use failures::FailureGroup;
 pub use jobs::{AttemptDetails, Holder, JobDetails, JobFilter, JobLimit, JobSummary};
 pub use limits::LimitSummary;
 pub use operations::{OperationDetails, Selection};
@@ -69,6 +70,7 @@ pub async fn begin_read(
 
 /// A number of rows, counted up to a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Count {
     /// The number of rows that were counted.
     pub count: u64,

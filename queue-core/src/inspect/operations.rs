@@ -37,6 +37,7 @@ impl Selection {
 
 /// An act on many jobs.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationDetails {
     /// Its number.
     pub id: i64,

@@ -13,6 +13,7 @@ const PROCESSES: &str = include_str!("processes.sql");
 
 /// A process that has a row.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessSummary {
     /// Its id, a new one for each start.
     pub id: Uuid,
@@ -42,6 +43,7 @@ pub struct ProcessSummary {
 
 /// A job that a process has claimed.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessJob {
     /// Its id.
     pub id: JobId,

@@ -15,6 +15,7 @@ const PROGRESS: &str = include_str!("job_progress.sql");
 
 /// How far a job is.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobProgress {
     /// How much of its work is done, if it says so.
     pub done: Option<Done>,
@@ -30,6 +31,7 @@ pub struct JobProgress {
 
 /// How much of the work of a job is done.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Done {
     /// So much.
     pub done: u64,
@@ -39,6 +41,7 @@ pub struct Done {
 
 /// A finished step.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepDetails {
     /// Its name.
     pub name: String,
@@ -52,6 +55,7 @@ pub struct StepDetails {
 
 /// A cursor.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CursorDetails {
     /// Its name.
     pub name: String,
@@ -63,6 +67,7 @@ pub struct CursorDetails {
 
 /// What one run has logged.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunLog {
     /// The number of the run.
     #[serde(default)]

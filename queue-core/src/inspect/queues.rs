@@ -11,6 +11,7 @@ const PAUSE: &str = "select paused_at, paused_by, paused_why from queue.queues w
 
 /// A queue and the number of its jobs.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueSummary {
     /// Its name.
     pub name: String,

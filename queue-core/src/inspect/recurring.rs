@@ -18,6 +18,7 @@ const UPCOMING: usize = 5;
 
 /// A recurring job in a list.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecurringJobSummary {
     /// Its name.
     pub name: String,
@@ -48,6 +49,7 @@ pub struct RecurringJobSummary {
 
 /// Everything about a recurring job.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecurringJobDetails {
     /// Its name.
     pub name: String,
@@ -101,6 +103,7 @@ pub struct RecurringJobDetails {
 
 /// The record of a due time, or of a run by hand.
 #[derive(Clone, Debug, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FiringDetails {
     /// The due time; `None` for a run by hand.
     pub due_at: Option<DateTime<Utc>>,

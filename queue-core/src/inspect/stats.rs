@@ -14,6 +14,7 @@ const ERROR_KINDS: &str = include_str!("stats_error_kinds.sql");
 
 /// The statistics of all queues.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stats {
     /// Jobs in each state.
     pub jobs: StateCounts,
@@ -31,6 +32,7 @@ pub struct Stats {
 
 /// Jobs in each state, each counted up to [`COUNT_MAX`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StateCounts {
     /// Waiting until they are due.
     pub scheduled: Count,
@@ -62,6 +64,7 @@ impl StateCounts {
 
 /// Jobs and attempts that ended in a period and are not cleared, each counted up to [`COUNT_MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endings {
     /// Jobs that succeeded.
     pub done: i64,
@@ -77,6 +80,7 @@ pub struct Endings {
 
 /// A number of jobs or attempts of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KindCount {
     /// The kind.
     pub kind: String,

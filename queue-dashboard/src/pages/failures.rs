@@ -19,7 +19,7 @@ use crate::visit::Visit;
 use crate::words::{count, counted, grouped};
 
 /// How many of the newest failed jobs are grouped by their cause.
-pub(super) const CAUSES_OF_JOBS: u32 = 5_000;
+pub(crate) const CAUSES_OF_JOBS: u32 = 5_000;
 pub(super) const CAUSES: u32 = 100;
 
 #[derive(Template)]

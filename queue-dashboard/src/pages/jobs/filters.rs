@@ -67,7 +67,7 @@ pub(crate) struct Filters {
     pub(crate) tab: Tab,
     /// Texts by the name of their filter.
     pub(crate) texts: Vec<(&'static str, String)>,
-    pub(super) before: Option<JobId>,
+    pub(crate) before: Option<JobId>,
     /// What of it could not be understood.
     pub(crate) problems: Vec<String>,
 }

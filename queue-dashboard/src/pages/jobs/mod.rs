@@ -1,6 +1,6 @@
 //! `/jobs`: which jobs are these?
 
-pub(super) mod filters;
+pub(crate) mod filters;
 
 use std::sync::Arc;
 

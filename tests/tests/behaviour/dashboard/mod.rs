@@ -1,6 +1,7 @@
 //! The pages that show jobs and change them.
 
 mod acts;
+mod api;
 mod closed;
 mod command;
 mod hostile;

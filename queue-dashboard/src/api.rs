@@ -1,0 +1,416 @@
+//! The data of the pages as JSON, below `/api/v1`: to read only.
+//!
+//! The router and the OpenAPI document are made of one table, and the schemas of the answers of their types.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::routing::{MethodRouter, get};
+use axum::{Extension, Json};
+use queue_core::counts::{Bar, bars};
+use queue_core::inspect::doctor::Finding;
+use queue_core::inspect::stats::Stats;
+use queue_core::inspect::{
+    AuditEntry, AuditFilter, BatchJob, BatchSummary, FailureGroup, JobDetails, JobSummary,
+    LimitSummary, OperationDetails, ProcessSummary, QueueSummary, RecurringJobDetails,
+    RecurringJobSummary, audit, batches, failures, jobs, limits, operations, processes, queues,
+    recurring, stats,
+};
+use queue_core::{BatchId, JobId, REDACTED};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::value::to_raw_value;
+use serde_json::{Map, Value, json};
+
+use crate::chart::Within;
+use crate::pages::failures::CAUSES_OF_JOBS;
+use crate::pages::jobs::filters::Filters;
+use crate::refusal::Refusal;
+use crate::site::Site;
+use crate::visit::Visit;
+
+/// The path of the API below the mount.
+pub(crate) const PATH: &str = "/api/v1";
+
+/// The most rows of one answer.
+const ROWS: u32 = 100;
+
+/// The due times of a recurring job that are shown.
+const FIRINGS: u32 = 50;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+type Reader = Extension<Visit>;
+
+/// An address of the API.
+pub(crate) struct Endpoint {
+    pub(crate) path: &'static str,
+    summary: &'static str,
+    /// The names of its parameters, and what they are; those of the path come first.
+    parameters: &'static [(&'static str, &'static str)],
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) handler: fn() -> MethodRouter<Arc<Site>>,
+}
+
+fn endpoint<T: JsonSchema>(
+    path: &'static str,
+    summary: &'static str,
+    parameters: &'static [(&'static str, &'static str)],
+    handler: fn() -> MethodRouter<Arc<Site>>,
+) -> Endpoint {
+    Endpoint {
+        path,
+        summary,
+        parameters,
+        schema: SchemaGenerator::subschema_for::<T>,
+        handler,
+    }
+}
+
+const BEFORE: (&str, &str) = (
+    "before",
+    "Rows with smaller ids than this one: the last of the previous page",
+);
+
+/// All addresses but that of the document.
+pub(crate) fn table() -> Vec<Endpoint> {
+    let mut table = about_jobs();
+    table.extend(about_the_rest());
+    table
+}
+
+fn about_jobs() -> Vec<Endpoint> {
+    vec![
+        endpoint::<Vec<Finding>>(
+            "/findings",
+            "What needs a look, as `queue doctor` says it",
+            &[],
+            || get(findings),
+        ),
+        endpoint::<Stats>(
+            "/stats",
+            "Jobs in each state, and what has ended lately",
+            &[],
+            || get(all_stats),
+        ),
+        endpoint::<Vec<Bar>>(
+            "/counts",
+            "What has ended in each span of time",
+            &[
+                ("queue", "One queue; all by default"),
+                ("within", "`1h`, `24h` or `7d`"),
+            ],
+            || get(counts),
+        ),
+        endpoint::<Vec<JobSummary>>(
+            "/jobs",
+            "Jobs in one state, the newest first",
+            &[
+                (
+                    "state",
+                    "`ready`, `scheduled`, `running`, `blocked`, `failed`, `finished`, `discarded` or `cancelled`",
+                ),
+                ("queue", "Jobs of a queue"),
+                ("kind", "Jobs of a kind"),
+                ("tag", "Jobs with a tag"),
+                ("error", "Jobs whose last error contains a text"),
+                ("arg", "Jobs whose arguments contain a value: `path=value`"),
+                BEFORE,
+            ],
+            || get(list_jobs),
+        ),
+        endpoint::<JobDetails>(
+            "/jobs/{id}",
+            "Everything about a job",
+            &[("id", "Its id")],
+            || get(one_job),
+        ),
+        endpoint::<Vec<FailureGroup>>(
+            "/failures",
+            "The causes of failed jobs, the most frequent first",
+            &[],
+            || get(causes),
+        ),
+    ]
+}
+
+fn about_the_rest() -> Vec<Endpoint> {
+    vec![
+        endpoint::<Vec<QueueSummary>>("/queues", "All queues", &[], || get(list_queues)),
+        endpoint::<Vec<LimitSummary>>(
+            "/limits",
+            "The keys for which jobs wait, and the limits that are set",
+            &[("key", "Keys that begin with a text")],
+            || get(list_limits),
+        ),
+        endpoint::<Vec<RecurringJobSummary>>("/recurring", "All recurring jobs", &[], || {
+            get(list_recurring)
+        }),
+        endpoint::<RecurringJobDetails>(
+            "/recurring/{name}",
+            "Everything about a recurring job",
+            &[("name", "Its name")],
+            || get(one_recurring),
+        ),
+        endpoint::<Vec<BatchSummary>>("/batches", "Batches, the newest first", &[BEFORE], || {
+            get(list_batches)
+        }),
+        endpoint::<BatchSummary>("/batches/{id}", "A batch", &[("id", "Its id")], || {
+            get(one_batch)
+        }),
+        endpoint::<Vec<BatchJob>>(
+            "/batches/{id}/jobs",
+            "The jobs of a batch, the oldest first",
+            &[
+                ("id", "Its id"),
+                (
+                    "after",
+                    "Rows with greater ids than this one: the last of the previous page",
+                ),
+            ],
+            || get(batch_jobs),
+        ),
+        endpoint::<Vec<ProcessSummary>>("/processes", "All processes", &[], || get(list_processes)),
+        endpoint::<Vec<OperationDetails>>(
+            "/operations",
+            "Acts on many jobs, the newest first",
+            &[],
+            || get(list_operations),
+        ),
+        endpoint::<Vec<AuditEntry>>(
+            "/audit",
+            "Who did what, the newest first",
+            &[
+                ("who", "Acts of a person"),
+                ("what", "Acts with a verb"),
+                BEFORE,
+            ],
+            || get(list_audit),
+        ),
+    ]
+}
+
+/// The document that describes the API.
+pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
+    let mut schemas = SchemaSettings::openapi3().into_generator();
+    let mut paths = Map::new();
+    for endpoint in table() {
+        let schema = (endpoint.schema)(&mut schemas);
+        paths.insert(
+            endpoint.path.to_owned(),
+            json!({"get": endpoint.described(&schema)}),
+        );
+    }
+    Json(json!({
+        "openapi": "3.0.3",
+        "info": {
+            "title": "queue",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Background jobs on Postgres. An answer has 100 rows at most; an error has a text in `error`.",
+        },
+        "servers": [{"url": visit.links.to(PATH)}],
+        "security": [{"basic": []}, {"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }))
+}
+
+impl Endpoint {
+    fn described(&self, schema: &Schema) -> Value {
+        let parameters = self.parameters.iter().map(|(name, description)| {
+            let is_in_path = self.path.contains(&format!("{{{name}}}"));
+            json!({
+                "name": name,
+                "in": if is_in_path { "path" } else { "query" },
+                "required": is_in_path,
+                "description": description,
+                "schema": {"type": "string"},
+            })
+        });
+        json!({
+            "summary": self.summary,
+            "parameters": parameters.collect::<Vec<Value>>(),
+            "responses": {
+                "200": {
+                    "description": self.summary,
+                    "content": {"application/json": {"schema": schema}},
+                },
+            },
+        })
+    }
+}
+
+async fn findings(State(site): State<Arc<Site>>) -> Answer<Vec<Finding>> {
+    Ok(Json(site.findings().await?))
+}
+
+async fn all_stats(State(site): State<Arc<Site>>) -> Answer<Stats> {
+    let mut tx = site.read().await?;
+    Ok(Json(stats::gather(&mut tx, site.queue.schema()).await?))
+}
+
+#[derive(Deserialize)]
+struct OfQueue {
+    queue: Option<String>,
+}
+
+async fn counts(
+    State(site): State<Arc<Site>>,
+    Query(of): Query<OfQueue>,
+    Query(within): Query<Within>,
+) -> Answer<Vec<Bar>> {
+    let mut tx = site.read().await?;
+    let (schema, now) = (site.queue.schema(), chrono::Utc::now());
+    let bars = bars(&mut tx, schema, of.queue.as_deref(), within.range(), now);
+    Ok(Json(bars.await?))
+}
+
+async fn list_jobs(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Reader,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Answer<Vec<JobSummary>> {
+    let filters = Filters::read(&pairs);
+    if let Some(problem) = filters.problems.first() {
+        return Err(Refusal::Invalid(problem.clone()));
+    }
+    let sees_args = visit.may_see_args(&site);
+    let filter = filters.filter(sees_args, &site.redaction);
+    let filter = filter.map_err(Refusal::Invalid)?;
+    let (mut tx, schema, before) = (site.read().await?, site.queue.schema(), filters.before);
+    let mut found = match sees_args {
+        true => jobs::list_with_args(&mut tx, schema, &filter, before, ROWS).await?,
+        false => jobs::list(&mut tx, schema, &filter, before, ROWS).await?,
+    };
+    for job in &mut found {
+        job.redact(&site.redaction);
+    }
+    Ok(Json(found))
+}
+
+async fn one_job(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Reader,
+    Path(id): Path<i64>,
+) -> Answer<JobDetails> {
+    let mut tx = site.read().await?;
+    let found = jobs::show(&mut tx, site.queue.schema(), JobId(id)).await?;
+    let mut job = found.ok_or(Refusal::NoJob(JobId(id)))?;
+    job.redact(&site.redaction);
+    if !visit.may_see_args(&site) {
+        job.args = to_raw_value(REDACTED).unwrap_or_default();
+    }
+    Ok(Json(job))
+}
+
+async fn causes(State(site): State<Arc<Site>>) -> Answer<Vec<FailureGroup>> {
+    let mut tx = site.read().await?;
+    let causes = failures::list(&mut tx, site.queue.schema(), CAUSES_OF_JOBS, ROWS);
+    let mut causes = causes.await?;
+    for cause in &mut causes {
+        cause.error = site.redaction.error(&cause.kind, &cause.error).into_owned();
+        cause.cause = site.redaction.error(&cause.kind, &cause.cause).into_owned();
+    }
+    Ok(Json(causes))
+}
+
+async fn list_queues(State(site): State<Arc<Site>>) -> Answer<Vec<QueueSummary>> {
+    let mut tx = site.read().await?;
+    Ok(Json(queues::list(&mut tx, site.queue.schema()).await?))
+}
+
+/// Where a list goes on.
+#[derive(Deserialize)]
+struct From {
+    before: Option<i64>,
+    after: Option<i64>,
+    key: Option<String>,
+    who: Option<String>,
+    what: Option<String>,
+}
+
+async fn list_limits(
+    State(site): State<Arc<Site>>,
+    Query(from): Query<From>,
+) -> Answer<Vec<LimitSummary>> {
+    let mut tx = site.read().await?;
+    let after = from.key.unwrap_or_default();
+    let limits = limits::list(&mut tx, site.queue.schema(), &after, ROWS);
+    Ok(Json(limits.await?))
+}
+
+async fn list_recurring(State(site): State<Arc<Site>>) -> Answer<Vec<RecurringJobSummary>> {
+    let mut tx = site.read().await?;
+    Ok(Json(recurring::list(&mut tx, site.queue.schema()).await?))
+}
+
+async fn one_recurring(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Reader,
+    Path(name): Path<String>,
+) -> Answer<RecurringJobDetails> {
+    let mut tx = site.read().await?;
+    let found = recurring::show(&mut tx, site.queue.schema(), &name, FIRINGS).await?;
+    let mut job = found.ok_or_else(|| Refusal::NoThing(format!("recurring job {name}")))?;
+    job.args = match visit.may_see_args(&site) {
+        true => site.redaction.args(&job.kind, &job.args),
+        false => to_raw_value(REDACTED).unwrap_or_default(),
+    };
+    Ok(Json(job))
+}
+
+async fn list_batches(
+    State(site): State<Arc<Site>>,
+    Query(from): Query<From>,
+) -> Answer<Vec<BatchSummary>> {
+    let (mut tx, before) = (site.read().await?, from.before.map(BatchId));
+    let batches = batches::list(&mut tx, site.queue.schema(), None, before, ROWS);
+    Ok(Json(batches.await?))
+}
+
+async fn one_batch(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Answer<BatchSummary> {
+    let mut tx = site.read().await?;
+    let found = batches::show(&mut tx, site.queue.schema(), BatchId(id)).await?;
+    let batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
+    Ok(Json(batch))
+}
+
+async fn batch_jobs(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<i64>,
+    Query(from): Query<From>,
+) -> Answer<Vec<BatchJob>> {
+    let (mut tx, after) = (site.read().await?, JobId(from.after.unwrap_or(0)));
+    let jobs = batches::jobs(&mut tx, site.queue.schema(), BatchId(id), after, ROWS);
+    Ok(Json(jobs.await?))
+}
+
+async fn list_processes(State(site): State<Arc<Site>>) -> Answer<Vec<ProcessSummary>> {
+    let mut tx = site.read().await?;
+    Ok(Json(processes::list(&mut tx, site.queue.schema()).await?))
+}
+
+async fn list_operations(State(site): State<Arc<Site>>) -> Answer<Vec<OperationDetails>> {
+    let mut tx = site.read().await?;
+    let operations = operations::list(&mut tx, site.queue.schema(), ROWS);
+    Ok(Json(operations.await?))
+}
+
+async fn list_audit(
+    State(site): State<Arc<Site>>,
+    Query(from): Query<From>,
+) -> Answer<Vec<AuditEntry>> {
+    let mut tx = site.read().await?;
+    let filter = AuditFilter {
+        who: from.who,
+        what: from.what,
+    };
+    let acts = audit::list(&mut tx, site.queue.schema(), &filter, from.before, ROWS);
+    Ok(Json(acts.await?))
+}
