@@ -42,7 +42,7 @@ pub(crate) async fn beat(
     loop {
         wait(&mut waits, context.connection.cuts()).await;
         let sent = Instant::now();
-        let beating = beat_on_some_connection(&mut context, process);
+        let beating = beat_on_some_connection(&mut context, process, &in_flight);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
             return Lost::Silent;
         };
@@ -90,14 +90,15 @@ async fn wait(waits: &mut Interval, cuts: &Cuts) {
 async fn beat_on_some_connection(
     context: &mut ServiceContext,
     process: ProcessId,
+    in_flight: &InFlight,
 ) -> Result<Option<Vec<(JobId, i32)>>, sqlx::Error> {
     let interval = context.settings.process.heartbeat_interval;
     let limit = ANSWER_TIMEOUT.min(interval);
-    match timely(limit, beat_once(context, process)).await {
+    match timely(limit, beat_once(context, process, in_flight)).await {
         Err(error) if is_timeout(&error) => {}
         beaten => return beaten,
     }
-    let beaten = timely(interval, beat_once(context, process)).await?;
+    let beaten = timely(interval, beat_once(context, process, in_flight)).await?;
     tracing::warn!("connections to the database were cut; opening new ones");
     context.connection.note_cut();
     Ok(beaten)
@@ -128,6 +129,7 @@ fn is_timeout(error: &sqlx::Error) -> bool {
 async fn beat_once(
     context: &mut ServiceContext,
     process: ProcessId,
+    in_flight: &InFlight,
 ) -> Result<Option<Vec<(JobId, i32)>>, sqlx::Error> {
     let schema = &context.schema;
     let is_stopping = context.stopping.is_cancelled();
@@ -136,6 +138,9 @@ async fn beat_once(
         .run(async |conn| {
             if !heartbeat(conn, schema, process, is_stopping).await? {
                 return Ok(None);
+            }
+            if in_flight.count() == 0 {
+                return Ok(Some(Vec::new()));
             }
             cancel_requests(conn, schema, process).await.map(Some)
         })
