@@ -53,9 +53,10 @@ impl Report {
 
     /// Notes an acknowledged job that has not ended.
     pub(crate) fn note_lost(&mut self, job: i64, at: i64) {
-        let strike = self.strike_of(at);
+        let taken_back = self.taken_back_by(at);
+        let strike = taken_back.unwrap_or_else(|| self.strike_of(at));
         *self.lost.entry(strike).or_default() += 1;
-        if !self.is_taken_back(at) {
+        if taken_back.is_none() {
             self.problem(format!("job {job} was acknowledged, and has not ended"));
         }
     }
@@ -73,13 +74,17 @@ impl Report {
         later.unwrap_or(last)
     }
 
-    /// Returns whether a server that lagged behind was promoted soon after a time, so that what happened
-    /// then may be taken back.
+    /// Returns whether what happened at a time may have been taken back.
     pub(crate) fn is_taken_back(&self, at: i64) -> bool {
+        self.taken_back_by(at).is_some()
+    }
+
+    /// Returns the promotion of a server that lagged behind, if there was one soon after this time.
+    fn taken_back_by(&self, at: i64) -> Option<usize> {
         const LAG_MAX: i64 = 15_000_000;
 
         let mut strikes = self.strikes.iter();
-        strikes.any(|strike| {
+        strikes.position(|strike| {
             strike.fault.takes_back() && (at - LAG_MAX..at + LAG_MAX).contains(&strike.at)
         })
     }
