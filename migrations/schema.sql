@@ -105,6 +105,20 @@ CREATE TABLE queue.claimed (
     CONSTRAINT claimed_slots_whole CHECK ((cardinality(keys) = cardinality(slots)))
 );
 
+CREATE TABLE queue.counts (
+    at timestamp with time zone NOT NULL,
+    done bigint NOT NULL,
+    discarded bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    failed bigint NOT NULL,
+    retried bigint NOT NULL,
+    waited_ms bigint NOT NULL,
+    ran_ms bigint NOT NULL,
+    span smallint NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C"
+);
+
 CREATE TABLE queue.deltas (
     target bigint NOT NULL,
     added integer DEFAULT 0 NOT NULL,
@@ -491,6 +505,10 @@ CREATE INDEX batches_parent ON queue.batches USING btree (parent_id) WHERE (pare
 CREATE INDEX blocked_line ON queue.blocked USING btree (key, queue, kind, priority, seq);
 
 CREATE INDEX blocked_replaceable ON queue.blocked USING btree (key, job_id) WHERE replaces;
+
+CREATE INDEX counts_bars ON queue.counts USING btree (queue, at);
+
+CREATE INDEX counts_fold ON queue.counts USING btree (span, at);
 
 CREATE INDEX deltas_target ON queue.deltas USING btree (target);
 

@@ -13,8 +13,8 @@ use queue_core::inspect::stats::Stats;
 use queue_core::inspect::{
     AuditEntry, AuditFilter, BatchJob, BatchSummary, FailureGroup, JobDetails, JobSummary,
     LimitSummary, OperationDetails, ProcessSummary, QueueSummary, RecurringJobDetails,
-    RecurringJobSummary, audit, batches, failures, jobs, limits, operations, processes, queues,
-    recurring, stats,
+    RecurringJobSummary, audit, batches, failures, jobs, limits, operations,
+    processes, queues, recurring, stats,
 };
 use queue_core::{BatchId, JobId, REDACTED};
 use schemars::generate::SchemaSettings;
@@ -24,14 +24,12 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 use crate::chart::Within;
+use crate::links::API;
 use crate::pages::failures::CAUSES_OF_JOBS;
 use crate::pages::jobs::filters::Filters;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
-
-/// The path of the API below the mount.
-pub(crate) const PATH: &str = "/api/v1";
 
 /// The most rows of one answer.
 const ROWS: u32 = 100;
@@ -192,7 +190,12 @@ fn about_the_rest() -> Vec<Endpoint> {
 
 /// The document that describes the API.
 pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
-    let mut schemas = SchemaSettings::openapi3().into_generator();
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
     let mut paths = Map::new();
     for endpoint in table() {
         let schema = (endpoint.schema)(&mut schemas);
@@ -202,13 +205,13 @@ pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
         );
     }
     Json(json!({
-        "openapi": "3.0.3",
+        "openapi": "3.1.0",
         "info": {
             "title": "queue",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Background jobs on Postgres. An answer has 100 rows at most; an error has a text in `error`.",
         },
-        "servers": [{"url": visit.links.to(PATH)}],
+        "servers": [{"url": visit.links.to(API)}],
         "security": [{"basic": []}, {"bearer": []}],
         "paths": paths,
         "components": {
@@ -370,14 +373,18 @@ async fn list_batches(
     Query(from): Query<From>,
 ) -> Answer<Vec<BatchSummary>> {
     let (mut tx, before) = (site.read().await?, from.before.map(BatchId));
-    let batches = batches::list(&mut tx, site.queue.schema(), None, before, ROWS);
-    Ok(Json(batches.await?))
+    let mut found = batches::list(&mut tx, site.queue.schema(), None, before, ROWS).await?;
+    for batch in &mut found {
+        batch.redact(&site.redaction);
+    }
+    Ok(Json(found))
 }
 
 async fn one_batch(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Answer<BatchSummary> {
     let mut tx = site.read().await?;
     let found = batches::show(&mut tx, site.queue.schema(), BatchId(id)).await?;
-    let batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
+    let mut batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
+    batch.redact(&site.redaction);
     Ok(Json(batch))
 }
 

@@ -24,6 +24,7 @@ pub(crate) enum Page {
     Queues,
     Limits,
     Recurring,
+    Batches,
     Processes,
     Audit,
     Help,
@@ -129,6 +130,7 @@ fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
             },
             entry(Page::Limits, "Limits", "limits", "/limits"),
             entry(Page::Recurring, "Recurring", "recurring", "/recurring"),
+            entry(Page::Batches, "Batches", "batches", "/batches"),
         ],
         vec![
             Entry {

@@ -12,11 +12,10 @@ use axum::response::{Html as HtmlResponse, IntoResponse, Response};
 use chrono::Utc;
 use serde_json::json;
 
-use crate::api;
 use crate::assets;
 use crate::auth::{Closed, Viewer, WRONG_MAX};
 use crate::html::{Html, icon, pictured};
-use crate::links::Links;
+use crate::links::{API, Links};
 use crate::operations;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -58,7 +57,7 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
     let refusal = response.extensions_mut().remove::<Refusal>();
     let refusal = refusal.or_else(|| is_unread.then(unread));
     if let Some(refusal) = &refusal
-        && view.starts_with(api::PATH)
+        && view.starts_with(API)
     {
         return with_error(response, refusal, &view);
     }

@@ -123,6 +123,7 @@ macro_rules! icons {
 static ICONS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     HashMap::from(icons![
         "audit",
+        "batches",
         "blocked",
         "cancelled",
         "close",
@@ -184,12 +185,15 @@ pub(crate) fn badge(word: &'static str) -> Html {
     let glyph = match word {
         "paused" | "quiet" => "pause",
         "silent" | "late" | "missed" => "warning",
-        "alive" | "enqueued" => "finished",
+        "alive" | "enqueued" | "done" | "succeeded" => "finished",
+        "open" | "waiting" => "ready",
         "stopping" => "cancelled",
         word => word,
     };
     let class = match word {
         "alive" | "enqueued" => "well",
+        "done" | "succeeded" => "finished",
+        "open" | "waiting" => "ready",
         "missed" | "overlap" => "late",
         word => word,
     };
@@ -237,6 +241,22 @@ fn timed(time: DateTime<Utc>, text: &str, class: &'static str) -> Html {
         .raw("\">")
         .text(text)
         .raw("</time>")
+}
+
+/// Draws the parts of a whole side by side, each with its class.
+pub(crate) fn progress(parts: &[(&str, i64)], whole: i64, label: &str) -> Html {
+    let label = Html::new().text(label);
+    let mut svg = format!("<svg class=\"meter\" role=\"img\" aria-label=\"{label}\">");
+    let mut x = 0.0;
+    for (class, part) in parts {
+        let width = 100.0 * *part as f64 / whole.max(1) as f64;
+        let _ = write!(
+            svg,
+            "<rect class=\"{class}\" x=\"{x:.1}%\" width=\"{width:.1}%\" height=\"100%\"/>"
+        );
+        x += width;
+    }
+    Html(svg + "</svg>")
 }
 
 /// Returns a bar that shows a part of a whole; the number stands beside it.
@@ -396,6 +416,8 @@ mod tests {
             "stopping",
             "missed",
             "enqueued",
+            "open",
+            "succeeded",
         ] {
             assert!(
                 badge(word).to_string().contains("<path")

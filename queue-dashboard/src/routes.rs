@@ -17,10 +17,11 @@ use crate::api;
 use crate::assets;
 use crate::auth::Role;
 use crate::guard::{guard, secure};
+use crate::links::API;
 use crate::live::{self, Hub};
 use crate::pages::{
-    audit, cause, confirm, failures, help, job, jobs, limits, many, operation, overview, processes,
-    queues, recurring,
+    audit, batches, cause, confirm, failures, help, job, jobs, limits, many, operation, overview,
+    processes, queues, recurring,
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -80,9 +81,14 @@ pub(crate) fn table() -> Vec<Route> {
         page("/queues/{name}/{verb}", Operator, get(confirm::pause)),
         act("/queues/{name}/{verb}", post(acts::queues::act)),
         page("/limits", Viewer, get(limits::list)),
+        act("/limits/{key}/{verb}", post(acts::limits::act)),
         page("/recurring", Viewer, get(recurring::list)),
         page("/recurring/{name}", Viewer, get(recurring::one)),
         act("/recurring/{name}/{verb}", post(acts::recurring::act)),
+        page("/batches", Viewer, get(batches::list)),
+        page("/batches/{id}", Viewer, get(batches::one)),
+        page("/batches/{id}/{verb}", Operator, get(confirm::batch)),
+        act("/batches/{id}/{verb}", post(acts::batches::act)),
         page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
         page("/audit", Viewer, get(audit::list)),
@@ -92,7 +98,7 @@ pub(crate) fn table() -> Vec<Route> {
         page("/api/v1/openapi.json", Viewer, get(api::document)),
     ];
     routes.extend(api::table().into_iter().map(|endpoint| {
-        let path = format!("{}{}", api::PATH, endpoint.path);
+        let path = format!("{}{}", API, endpoint.path);
         page(path, Viewer, (endpoint.handler)())
     }));
     routes

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
 use crate::job::{BatchId, JobId};
+use crate::redact::Redaction;
 use crate::sql::Schema;
 
 const LIST: &str = include_str!("batches_list.sql");
@@ -60,6 +61,12 @@ impl BatchSummary {
         self.pending = self.jobs - self.done - self.discarded - self.failed - self.cancelled;
         self.state = self.word();
         self
+    }
+
+    /// Redacts its metadata.
+    pub fn redact(&mut self, redaction: &Redaction) {
+        let metadata = self.metadata.as_deref();
+        self.metadata = metadata.map(|metadata| redaction.args("", metadata));
     }
 
     /// A failed batch runs again while its failed jobs are retried.

@@ -5,6 +5,7 @@
 
 pub(crate) mod many;
 
+pub(crate) mod batches;
 pub(crate) mod jobs;
 pub(crate) mod queues;
 pub(crate) mod recurring;

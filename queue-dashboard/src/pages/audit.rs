@@ -133,6 +133,8 @@ fn what(entry: &AuditEntry, links: &Links) -> Html {
         "jobs" => ("job ", links.job(name), format!("#{name}")),
         "queues" => ("queue ", links.one("queues", name), name.to_owned()),
         "recurring" => ("schedule ", links.one("recurring", name), name.to_owned()),
+        "limits" => ("limit of ", links.to("/limits"), name.to_owned()),
+        "batches" => ("batch ", links.one("batches", name), name.to_owned()),
         "operations" => ("operation ", links.one("operations", name), name.to_owned()),
         _ => ("", String::new(), name.to_owned()),
     };

@@ -10,6 +10,7 @@ use queue_core::inspect::{jobs, queues};
 use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, check_queue};
 
+use super::batches::find;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, pictured};
@@ -144,6 +145,54 @@ pub(crate) async fn pause(
         action: format!("{href}/pause"),
         button: format!("Pause {name}"),
         is_danger: false,
+        asks_why: true,
+        back: href,
+    })
+}
+
+/// `GET /batches/{id}/{verb}`
+pub(crate) async fn batch(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, verb)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let (name, doing, points): (_, _, &[_]) = match verb.as_str() {
+        "retry" => (
+            "Retry the failed jobs of",
+            "Retrying",
+            &[
+                "They become ready with all their attempts.",
+                "The batch succeeds if all of them do, and what waits for it starts then.",
+            ],
+        ),
+        "cancel" => (
+            "Cancel",
+            "Cancelling",
+            &[
+                "It takes no more jobs, nor do the batches within it.",
+                "Jobs that wait end at once and never run; running ones are asked to stop.",
+            ],
+        ),
+        _ => return Err(Refusal::NoPage),
+    };
+    allow(&site, &visit, doing)?;
+    let mut tx = site.read().await?;
+    let batch = find(&mut tx, &site, &id).await?;
+    let title = format!("{name} batch {}?", batch.id);
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Batches, title).await?;
+    let count = |count: i64, one, many| counted(count.unsigned_abs(), one, many);
+    let lead = match verb.as_str() {
+        "retry" => count(batch.failed, "job is failed.", "jobs are failed."),
+        _ => count(batch.pending, "job has not ended.", "jobs have not ended."),
+    };
+    let href = visit.links.one("batches", &batch.id.to_string());
+    page(&Confirm {
+        frame,
+        lead: Html::new().strong(lead),
+        points: points.to_vec(),
+        action: format!("{href}/{verb}"),
+        button: format!("{name} batch {}", batch.id),
+        is_danger: verb == "cancel",
         asks_why: true,
         back: href,
     })

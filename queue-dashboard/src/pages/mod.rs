@@ -10,9 +10,13 @@ pub(crate) mod many;
 
 pub(crate) mod confirm;
 pub(crate) mod jobs;
-pub(crate) mod limits;
 pub(crate) mod overview;
 pub(crate) mod recurring;
+
+pub(crate) mod batches;
+pub(crate) mod limits;
+
+mod batch_graph;
 
 pub(crate) mod failures;
 pub(crate) mod operation;

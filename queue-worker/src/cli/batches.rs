@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use queue_core::batches::{cancel_batch, close, retry_failed};
 use queue_core::inspect::{BatchJob, BatchSummary, batches};
-use queue_core::{BatchId, JobId, Schema};
+use queue_core::{BatchId, JobId, Redaction, Schema};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -13,6 +13,9 @@ use sqlx::PgConnection;
 use super::confirm::confirm;
 use super::output::{Column, Fact, absolute, facts_text, grouped, one_line, pretty, relative, say};
 use super::{Database, Exit, Failure, Global};
+
+/// How many batches are listed, if nothing is said.
+const LISTED: u32 = 50;
 
 /// How many jobs of a batch are shown.
 const JOBS_SHOWN: u32 = 1_000;
@@ -77,9 +80,20 @@ struct List {
     #[arg(long, value_name = "ID", value_parser = batch_id)]
     below: Option<BatchId>,
     /// The maximum number of batches
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 50,
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = LISTED,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            ended: false,
+            running: false,
+            below: None,
+            limit: LISTED,
+        }
+    }
 }
 
 /// A batch with its jobs and callbacks.
@@ -93,22 +107,13 @@ struct Whole {
 
 impl Batches {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (mut conn, schema) = Database::open(&global.load()?).await?;
+        let config = global.load()?;
+        let (mut conn, schema) = Database::open(&config).await?;
+        let redaction = config.settings.redact.redaction();
         match self.command {
-            None => list(global, &mut conn, &schema, None, None, 50).await,
-            Some(Command::List(asked)) => {
-                let has_ended = (asked.ended || asked.running).then_some(asked.ended);
-                list(
-                    global,
-                    &mut conn,
-                    &schema,
-                    has_ended,
-                    asked.below,
-                    asked.limit,
-                )
-                .await
-            }
-            Some(Command::Show { id }) => show(global, &mut conn, &schema, id).await,
+            None => list(global, &mut conn, &schema, List::default(), &redaction).await,
+            Some(Command::List(asked)) => list(global, &mut conn, &schema, asked, &redaction).await,
+            Some(Command::Show { id }) => show(global, &mut conn, &schema, id, &redaction).await,
             Some(Command::Cancel { id, yes }) => cancel(global, &mut conn, &schema, id, yes).await,
             Some(Command::Retry { id }) => retry(global, &mut conn, &schema, id).await,
             Some(Command::Close { id }) => {
@@ -125,11 +130,18 @@ async fn list(
     global: &Global,
     conn: &mut PgConnection,
     schema: &Schema,
-    has_ended: Option<bool>,
-    below: Option<BatchId>,
-    limit: u32,
+    asked: List,
+    redaction: &Redaction,
 ) -> Result<Exit, Failure> {
-    let found = batches::list(conn, schema, has_ended, below, limit).await?;
+    let List {
+        ended,
+        below,
+        limit,
+        ..
+    } = asked;
+    let has_ended = (ended || asked.running).then_some(ended);
+    let mut found = batches::list(conn, schema, has_ended, below, limit).await?;
+    found.iter_mut().for_each(|batch| batch.redact(redaction));
     global.print_list(&found, "there are no such batches", &COLUMNS)?;
     if let (false, Some(last)) = (global.json, found.last())
         && found.len() == limit as usize
@@ -158,10 +170,12 @@ async fn show(
     conn: &mut PgConnection,
     schema: &Schema,
     id: BatchId,
+    redaction: &Redaction,
 ) -> Result<Exit, Failure> {
-    let batch = batches::show(conn, schema, id)
+    let mut batch = batches::show(conn, schema, id)
         .await?
         .ok_or_else(|| unknown(id))?;
+    batch.redact(redaction);
     let whole = Whole {
         members: batches::jobs(conn, schema, id, JobId(0), JOBS_SHOWN).await?,
         callbacks: batches::callbacks(conn, schema, id).await?,

@@ -5,11 +5,12 @@ const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
 /// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
 /// batches are settled and events wake jobs, what idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 7] = [
+const INTERNAL: [&str; 8] = [
     "process",
     "transitions",
     "steps",
     "batches",
+    "counts",
     "events",
     "look",
     "decode_args",

@@ -256,6 +256,7 @@ fn facts(job: &JobDetails, links: &Links, now: DateTime<Utc>) -> Vec<(&'static s
     let queue = Html::new().link(&links.one("queues", &job.queue), &job.queue);
     let mut facts = vec![
         ("Queue", under(queue, format!("priority {}", job.priority))),
+        ("Tenant", tenant(job, links)),
         ("Attempts", attempts(job)),
         ("Enqueued", ago(job.enqueued_at, now)),
         ("Waited", Html::new().text(spell_duration(job.wait_seconds))),
@@ -279,6 +280,10 @@ fn facts(job: &JobDetails, links: &Links, now: DateTime<Utc>) -> Vec<(&'static s
     if !job.holds_slots_of.is_empty() {
         facts.push(("Holds", user(&job.holds_slots_of.join(", "))));
     }
+    if let Some(batch) = job.batch_id {
+        let href = links.one("batches", &batch.to_string());
+        facts.push(("Batch", Html::new().link(&href, &format!("#{batch}"))));
+    }
     let unique = match (job.is_unique, job.holds_key) {
         (false, _) => Html::new().text("no"),
         (true, true) => under(Html::new().text("yes"), "holds its key".into()),
@@ -287,6 +292,13 @@ fn facts(job: &JobDetails, links: &Links, now: DateTime<Utc>) -> Vec<(&'static s
     facts.push(("Unique", unique));
     facts.push(("Tags", tags(&job.tags)));
     facts
+}
+
+fn tenant(job: &JobDetails, links: &Links) -> Html {
+    match &job.tenant {
+        Some(tenant) => Html::new().link(&links.jobs(&[("tenant", tenant)]), tenant),
+        None => Html::new().text("none"),
+    }
 }
 
 fn attempts(job: &JobDetails) -> Html {

@@ -117,7 +117,13 @@ impl Case<'_> {
     fn waiting(&self) -> (Html, Html) {
         let why = Html::new().text("It is not running because it waits for ");
         let why = match (self.job.callback_of, self.job.waits_for_jobs.first()) {
-            (Some(batch), _) => why.text(format!("the end of batch {batch}.")),
+            (Some(batch), _) => {
+                let href = self.links.one("batches", &batch.to_string());
+                let why = why
+                    .text("the end of ")
+                    .link(&href, &format!("batch {batch}"));
+                why.text(".")
+            }
             (None, Some(first)) => {
                 let why = why.link(&self.links.job(*first), &format!("#{first}"));
                 match self.job.waits_for_jobs.len() - 1 {

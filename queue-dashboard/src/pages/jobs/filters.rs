@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use crate::html::Html;
 
 /// The filters that take a text, and what they are called.
-pub(super) const TEXTS: [(&str, &str); 5] = [
+pub(super) const TEXTS: [(&str, &str); 6] = [
     ("queue", "Queue"),
     ("kind", "Kind"),
+    ("tenant", "Tenant"),
     ("tag", "Tag"),
     ("error", "Error contains"),
     ("arg", "Arguments contain"),
@@ -144,6 +145,7 @@ impl Filters {
             },
             queue: of("queue"),
             kind: of("kind"),
+            tenant: of("tenant"),
             tag: of("tag"),
             error: of("error"),
             args,

@@ -39,6 +39,10 @@ async fn hostile(world: &World) -> i64 {
         ),
         format!("update queue.attempts set process = '{text}', backtrace = '0: a::b{text}'"),
         format!("insert into queue.queues (name, paused_at) values ('{text}', now())"),
+        format!(
+            "insert into queue.batches (id, name, metadata)
+             values (1, '{text}', jsonb_build_object('{text}', '{text}'))"
+        ),
         format!("insert into queue.limits (name, slots, declared) values ('{text}', 3, false)"),
         format!(
             "insert into queue.processes (id, name, host, pid, version, details, started_at, heartbeat_at)
@@ -78,6 +82,9 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
         format!("/jobs/discard?id={asked}"),
         "/queues".to_owned(),
         "/limits".to_owned(),
+        "/batches".to_owned(),
+        "/batches/1".to_owned(),
+        format!("/batches/{asked}"),
         format!("/limits?after={asked}"),
         "/recurring".to_owned(),
         "/processes".to_owned(),

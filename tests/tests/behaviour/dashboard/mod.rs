@@ -2,6 +2,7 @@
 
 mod acts;
 mod api;
+mod batches;
 mod closed;
 mod command;
 mod hostile;

@@ -52,6 +52,7 @@ async fn an_empty_queue_has_pages_that_say_what_to_do() {
         ("/queues", "No queue has been seen yet."),
         ("/limits", "No job waits for a key."),
         ("/recurring", "No job recurs."),
+        ("/batches", "No batch is under way."),
         ("/processes", "No process is alive."),
         ("/help", "Who you are"),
     ] {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 48] = [
+const ROUTES: [(&str, &str, Role); 53] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -32,9 +32,14 @@ const ROUTES: [(&str, &str, Role); 48] = [
     ("GET", "/queues/{name}/{verb}", Role::Operator),
     ("POST", "/queues/{name}/{verb}", Role::Operator),
     ("GET", "/limits", Role::Viewer),
+    ("POST", "/limits/{key}/{verb}", Role::Operator),
     ("GET", "/recurring", Role::Viewer),
     ("GET", "/recurring/{name}", Role::Viewer),
     ("POST", "/recurring/{name}/{verb}", Role::Operator),
+    ("GET", "/batches", Role::Viewer),
+    ("GET", "/batches/{id}", Role::Viewer),
+    ("GET", "/batches/{id}/{verb}", Role::Operator),
+    ("POST", "/batches/{id}/{verb}", Role::Operator),
     ("GET", "/processes", Role::Viewer),
     ("GET", "/processes/{id}", Role::Viewer),
     ("GET", "/audit", Role::Viewer),
@@ -74,6 +79,8 @@ fn verbs(method: &str, path: &str) -> &'static [&'static str] {
     match (method, path.split('/').nth(1)) {
         ("GET", Some("jobs")) => &["discard", "cancel", "run"],
         ("GET", Some("queues")) => &["pause"],
+        (_, Some("limits")) => &["set", "reset"],
+        (_, Some("batches")) => &["retry", "cancel"],
         (_, Some("jobs")) => &["retry", "discard", "cancel", "run"],
         (_, Some("queues")) => &["pause", "resume"],
         _ => &["run", "pause", "resume"],
@@ -127,6 +134,8 @@ async fn addresses_that_are_none_are_pages_that_say_so() {
         "/queues/a%20b",
         "/queues/none/clear",
         "/recurring/none",
+        "/batches/12345",
+        "/batches/x",
         "/processes/none",
         "/operations/1",
         "/operations/x",
