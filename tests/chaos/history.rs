@@ -69,7 +69,8 @@ impl History {
         }
     }
 
-    /// Every effect in a transaction was written once, and every other one at least once.
+    /// Every effect in a transaction was written once, and every other one at least once. A promotion may take
+    /// back an effect of its own whose job is recorded as finished afterwards.
     fn check_effects(&self, report: &mut Report) {
         let mut last_run = HashMap::new();
         for (_, job, _, at) in self.lines.iter().filter(|line| line.0 == Event::Began) {
@@ -81,6 +82,7 @@ impl History {
                 Shape::Limited(_) => {}
                 _ if !self.finished.contains(&found.job) => {}
                 Shape::Alone if written > 1 => report.note_doubled(last_run[&found.job]),
+                Shape::Alone if report.is_taken_back(last_run[&found.job]) => {}
                 _ if written == 1 => {}
                 _ => report.problem(format!(
                     "the effect of job {} was written {written} times",
