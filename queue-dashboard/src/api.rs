@@ -13,8 +13,8 @@ use queue_core::inspect::stats::Stats;
 use queue_core::inspect::{
     AuditEntry, AuditFilter, BatchJob, BatchSummary, FailureGroup, JobDetails, JobSummary,
     LimitSummary, OperationDetails, ProcessSummary, QueueSummary, RecurringJobDetails,
-    RecurringJobSummary, audit, batches, failures, jobs, limits, operations,
-    processes, queues, recurring, stats,
+    RecurringJobSummary, audit, batches, failures, jobs, limits, operations, processes, queues,
+    recurring, stats,
 };
 use queue_core::{BatchId, JobId, REDACTED};
 use schemars::generate::SchemaSettings;

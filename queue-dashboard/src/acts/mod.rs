@@ -7,6 +7,7 @@ pub(crate) mod many;
 
 pub(crate) mod batches;
 pub(crate) mod jobs;
+pub(crate) mod limits;
 pub(crate) mod queues;
 pub(crate) mod recurring;
 

@@ -30,6 +30,8 @@ struct LimitsPage {
     answer: Html,
     rows: Vec<LimitRow>,
     after: String,
+    /// The address of the page without a form.
+    here: String,
     first: String,
     next: Option<String>,
 }
@@ -46,12 +48,20 @@ struct LimitRow {
     holders: Vec<(String, String)>,
     more_holders: i64,
     next_start: Option<String>,
+    /// The address at which the row has a form, and those of its acts.
+    edit_href: String,
+    set_href: String,
+    reset_href: Option<String>,
+    is_edited: bool,
+    to: Option<u32>,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct From {
     #[serde(default)]
     after: String,
+    /// The key whose limit is to be changed.
+    edit: Option<String>,
 }
 
 pub(crate) async fn list(
@@ -63,6 +73,7 @@ pub(crate) async fn list(
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Limits, "Limits").await?;
     let found = limits::list(&mut tx, site.queue.schema(), &from.after, ROWS).await?;
     let links = &visit.links;
+    let here = links.to(&format!("/limits?after={}", encoded(&from.after)));
     let last = found.last().filter(|_| found.len() == ROWS as usize);
     page(&LimitsPage {
         answer: answer(&found),
@@ -70,8 +81,12 @@ pub(crate) async fn list(
         next: last.map(|last| links.to(&format!("/limits?after={}", encoded(&last.key)))),
         rows: found
             .iter()
-            .map(|limit| LimitRow::new(limit, links, signs.now))
+            .map(|limit| {
+                let is_edited = frame.is_operator && from.edit.as_ref() == Some(&limit.key);
+                LimitRow::new(limit, links, signs.now).edited(is_edited, &here)
+            })
             .collect(),
+        here,
         after: from.after,
         frame,
     })
@@ -167,7 +182,22 @@ impl LimitRow {
                 let wait = spell_duration(seconds_between(now, at));
                 format!("next start in {wait}")
             }),
+            edit_href: encoded(&limit.key),
+            set_href: format!("{}/set", links.one("limits", &limit.key)),
+            reset_href: limit
+                .set_by
+                .starts_with("operator")
+                .then(|| format!("{}/reset", links.one("limits", &limit.key))),
+            is_edited: false,
+            to: limit.to,
         }
+    }
+
+    /// Adds the form to change the limit, on a page.
+    fn edited(mut self, is_edited: bool, here: &str) -> Self {
+        self.is_edited = is_edited;
+        self.edit_href = format!("{here}&edit={}", self.edit_href);
+        self
     }
 }
 

@@ -197,3 +197,45 @@ async fn a_dashboard_that_only_reads_changes_nothing() {
     assert!(answer.text.contains("read-only"), "{}", answer.text);
     assert_eq!(world.state(job).await, "ready");
 }
+
+#[tokio::test]
+async fn a_limit_is_changed_and_left_to_its_jobs_again() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    world
+        .sql("insert into queue.limits (name, slots, declared) values ('account/7', 1, false)")
+        .await;
+    let form = site.page("/limits?edit=account%2F7").await;
+    assert!(form.contains("Now 1 at once."), "{form}");
+    let token = site.get("/limits?edit=account%2F7").await.token();
+    let set = async |fields: &str| {
+        let body = format!("token={token}&{fields}");
+        site.send("POST", "/limits/account%2F7/set", &body).await
+    };
+
+    let answer = set("to=3&rate=").await;
+
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    assert_eq!(set("to=&rate=100/1m").await.status, StatusCode::SEE_OTHER);
+    let page = site.page("/limits").await;
+    for text in ["3 at once, 1.7 starts per second", ">Reset<"] {
+        assert!(page.contains(text), "no {text:?} in {page}");
+    }
+    for (fields, why) in [
+        ("to=x", "is a whole number"),
+        ("to=&rate=", "Which limit?"),
+        ("rate=often", "The rate:"),
+    ] {
+        let refused = set(fields).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{fields}");
+        assert!(refused.text.contains(why), "{}", refused.text);
+    }
+    let reset = site.press("/limits", "/limits/account%2F7/reset").await;
+    assert_eq!(reset.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.count("limits").await, 0);
+    let audit = site.page("/audit").await;
+    assert!(
+        audit.contains("set limit of ") && audit.contains("reset limit of "),
+        "{audit}"
+    );
+}
