@@ -110,9 +110,10 @@ fn about_jobs() -> Vec<Endpoint> {
                 ),
                 ("queue", "Jobs of a queue"),
                 ("kind", "Jobs of a kind"),
+                ("tenant", "Jobs of a tenant"),
                 ("tag", "Jobs with a tag"),
                 ("error", "Jobs whose last error contains a text"),
-                ("arg", "Jobs whose arguments contain a value: `path=value`"),
+                ("arg", "Jobs whose arguments contain a value: `path:value`"),
                 BEFORE,
             ],
             || get(list_jobs),
@@ -138,7 +139,7 @@ fn about_the_rest() -> Vec<Endpoint> {
         endpoint::<Vec<LimitSummary>>(
             "/limits",
             "The keys for which jobs wait, and the limits that are set",
-            &[("key", "Keys that begin with a text")],
+            &[("key", "Keys after this one, in their order")],
             || get(list_limits),
         ),
         endpoint::<Vec<RecurringJobSummary>>("/recurring", "All recurring jobs", &[], || {
@@ -209,7 +210,7 @@ pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
         "info": {
             "title": "queue",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Background jobs on Postgres. An answer has 100 rows at most; an error has a text in `error`.",
+            "description": "Background jobs on Postgres. Lists have 100 rows at most, but queues, recurring jobs and processes come whole; an error has a text in `error`.",
         },
         "servers": [{"url": visit.links.to(API)}],
         "security": [{"basic": []}, {"bearer": []}],
