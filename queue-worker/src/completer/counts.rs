@@ -8,6 +8,8 @@ use queue_core::Outcome;
 use queue_core::counts::{Counts, KindCounts};
 use queue_core::transitions::Became;
 
+use crate::connection::logged;
+
 /// The counts of each queue, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct EndCounts(Mutex<HashMap<String, HashMap<String, Counts>>>);
@@ -58,8 +60,22 @@ impl EndCounts {
         }
     }
 
-    /// Takes all counts.
-    pub(crate) fn take(&self) -> Vec<KindCounts> {
+    /// Appends what was counted since the last time, and keeps it if that fails.
+    pub(crate) async fn append(
+        &self,
+        appending: impl AsyncFnOnce(&[KindCounts]) -> Result<(), sqlx::Error>,
+    ) {
+        let taken = self.take();
+        if taken.is_empty() {
+            return;
+        }
+        if let Err(error) = appending(&taken).await {
+            tracing::debug!(error = %logged(&error), "could not append counts of runs; keeping them");
+            self.put_back(taken);
+        }
+    }
+
+    fn take(&self) -> Vec<KindCounts> {
         let queues = std::mem::take(&mut *self.lock()).into_iter();
         let kinds = queues.flat_map(|(queue, kinds)| {
             kinds.into_iter().map(move |(kind, counts)| KindCounts {
@@ -71,8 +87,7 @@ impl EndCounts {
         kinds.collect()
     }
 
-    /// Puts counts back that could not be appended.
-    pub(crate) fn put_back(&self, counts: Vec<KindCounts>) {
+    fn put_back(&self, counts: Vec<KindCounts>) {
         let mut queues = self.lock();
         for of_kind in counts {
             let kinds = queues.entry(of_kind.queue).or_default();

@@ -230,15 +230,12 @@ impl<S: Send + Sync + 'static> Process<S> {
 
     /// Appends what was counted since the last heartbeat.
     async fn append_counts(&self) {
-        let counts = self.counts.take();
-        if counts.is_empty() {
-            return;
-        }
         let schema = self.queue.schema();
-        let appended = self.try_once(async |conn| append(conn, schema, &counts).await);
-        if let Err(error) = appended.await {
-            tracing::debug!(error = %logged(&error), "could not append counts of runs");
-        }
+        let appending = self.counts.append(async |counts| {
+            self.try_once(async |conn| append(conn, schema, counts).await)
+                .await
+        });
+        appending.await;
     }
 
     /// Removes the row of a life that is over.

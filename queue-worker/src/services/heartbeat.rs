@@ -106,18 +106,14 @@ async fn beat_on_some_connection(
 
 /// Appends what has been counted since the last heartbeat.
 async fn append_counts(context: &mut ServiceContext, counts: &EndCounts) {
-    let taken = counts.take();
-    if taken.is_empty() {
-        return;
-    }
     let ServiceContext {
         connection, schema, ..
     } = context;
-    let appending = connection.run(async |conn| append(conn, schema, &taken).await);
-    if let Err(error) = timely(ANSWER_TIMEOUT, appending).await {
-        tracing::debug!(error = %logged(&error), "could not append counts of runs; keeping them");
-        counts.put_back(taken);
-    }
+    let appending = counts.append(async |counts| {
+        let appending = connection.run(async |conn| append(conn, schema, counts).await);
+        timely(ANSWER_TIMEOUT, appending).await
+    });
+    appending.await;
 }
 
 fn is_timeout(error: &sqlx::Error) -> bool {
