@@ -17,7 +17,7 @@ use super::steps::{decode, encode};
 /// How many ends one statement reads.
 const PAGE: u32 = 1_000;
 
-/// A job that waits looks at its batch at least so often, whatever became of the notice.
+/// A job that waits for a batch runs again after this time at the latest, and looks at the batch.
 const LOOK_EVERY: Duration = Duration::from_secs(86_400);
 
 /// How the jobs of a batch had ended when a job went on that had waited for them.
