@@ -181,7 +181,7 @@ pub(crate) fn state_word(state: JobState, outcome: Option<&str>) -> &'static str
 }
 
 /// Returns the badge of a state: glyph, word and colour.
-pub(crate) fn badge(word: &'static str) -> Html {
+pub(crate) fn badge(word: &str) -> Html {
     let glyph = match word {
         "paused" | "quiet" => "pause",
         "silent" | "late" | "missed" => "warning",

@@ -202,7 +202,7 @@ pub(crate) async fn one(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
-    Query(from): Query<From>,
+    Query(asked): Query<From>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
@@ -212,16 +212,19 @@ pub(crate) async fn one(
         None => format!("Batch {}", batch.id),
     };
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Batches, title).await?;
-    let after = JobId(from.after.unwrap_or_default());
-    let jobs = batches::jobs(&mut tx, schema, batch.id, after, JOBS).await?;
-    let drawn = match batch.jobs <= i64::from(DRAWN_MAX) {
-        true => batches::jobs(&mut tx, schema, batch.id, JobId(0), DRAWN_MAX).await?,
-        false => Vec::new(),
+    let after = JobId(asked.after.unwrap_or_default());
+    // A batch that has a graph is read whole.
+    let (from, limit) = match batch.jobs <= i64::from(DRAWN_MAX) {
+        true => (JobId(0), DRAWN_MAX),
+        false => (after, JOBS),
     };
+    let read = batches::jobs(&mut tx, schema, batch.id, from, limit).await?;
+    let shown = read.iter().filter(|job| job.id > after);
+    let jobs: Vec<&BatchJob> = shown.take(JOBS as usize).collect();
     let callbacks = batches::callbacks(&mut tx, schema, batch.id).await?;
     let links = &visit.links;
     let href = links.one("batches", &batch.id.to_string());
-    let rows = |jobs: &[BatchJob]| jobs.iter().map(|job| JobRow::new(job, links)).collect();
+    let row = |job: &BatchJob| JobRow::new(job, links);
     let last = jobs.last().filter(|_| jobs.len() == JOBS as usize);
     page(&One {
         answer: one_answer(&batch),
@@ -229,12 +232,12 @@ pub(crate) async fn one(
         badge: badge(batch.state),
         progress: progress_of(&batch),
         counts: counts(&batch),
-        graph: Graph::of(&drawn),
-        jobs: rows(&jobs),
-        is_first: from.after.is_none(),
+        graph: (limit == DRAWN_MAX).then(|| Graph::of(&read)).flatten(),
+        jobs: jobs.iter().copied().map(row).collect(),
+        is_first: asked.after.is_none(),
         first: href.clone(),
         next: last.map(|last| format!("{href}?after={}", last.id)),
-        callbacks: rows(&callbacks),
+        callbacks: callbacks.iter().map(row).collect(),
         metadata: batch.metadata.as_deref().map(json),
         facts: facts(&batch, links, signs.now),
         retry: (frame.is_operator && batch.failed > 0).then(|| {
@@ -335,29 +338,10 @@ impl JobRow {
             kind: user(&job.kind),
             href: links.job(job.id),
             id: job.id,
-            badge: badge(known_state(&job.state)),
+            badge: badge(&job.state),
             after: named.map(|id| (format!("#{id}"), links.job(id))).collect(),
             more_after: job.after.len().saturating_sub(Self::NAMED),
             rule: job.rule.clone(),
         }
     }
-}
-
-/// Returns a state as one of the words that have a badge.
-fn known_state(state: &str) -> &'static str {
-    const STATES: [&str; 9] = [
-        "scheduled",
-        "ready",
-        "waiting",
-        "blocked",
-        "running",
-        "failed",
-        "done",
-        "discarded",
-        "cancelled",
-    ];
-    STATES
-        .into_iter()
-        .find(|known| *known == state)
-        .unwrap_or("ready")
 }

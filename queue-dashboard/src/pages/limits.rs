@@ -83,7 +83,7 @@ pub(crate) async fn list(
             .iter()
             .map(|limit| {
                 let is_edited = frame.is_operator && from.edit.as_ref() == Some(&limit.key);
-                LimitRow::new(limit, links, signs.now).edited(is_edited, &here)
+                LimitRow::new(limit, links, signs.now, &here, is_edited)
             })
             .collect(),
         here,
@@ -150,7 +150,14 @@ fn rounded(number: f64) -> String {
 }
 
 impl LimitRow {
-    fn new(limit: &LimitSummary, links: &Links, now: DateTime<Utc>) -> Self {
+    /// Describes a limit on a page, with the form to change it if it is edited.
+    fn new(
+        limit: &LimitSummary,
+        links: &Links,
+        now: DateTime<Utc>,
+        page: &str,
+        is_edited: bool,
+    ) -> Self {
         let in_use = limit.in_use.unsigned_abs();
         let is_full = limit.waiting.count > 0;
         Self {
@@ -182,22 +189,15 @@ impl LimitRow {
                 let wait = spell_duration(seconds_between(now, at));
                 format!("next start in {wait}")
             }),
-            edit_href: encoded(&limit.key),
+            edit_href: format!("{page}&edit={}", encoded(&limit.key)),
             set_href: format!("{}/set", links.one("limits", &limit.key)),
             reset_href: limit
                 .set_by
                 .starts_with("operator")
                 .then(|| format!("{}/reset", links.one("limits", &limit.key))),
-            is_edited: false,
+            is_edited,
             to: limit.to,
         }
-    }
-
-    /// Adds the form to change the limit, on a page.
-    fn edited(mut self, is_edited: bool, here: &str) -> Self {
-        self.is_edited = is_edited;
-        self.edit_href = format!("{here}&edit={}", self.edit_href);
-        self
     }
 }
 
