@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use queue_core::process::{ProcessId, ProcessInfo, register};
+use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
 use queue_core::{JobId, Queue, Schema};
 use queue_worker::config::ServerUrl;
 use queue_worker::{App, Process, Settings, Stop};
@@ -232,6 +234,28 @@ impl World {
         let schema = self.queue.schema().name();
         self.value(&format!("select count(*) from {schema}.{of}"))
             .await
+    }
+
+    /// Claims all ready jobs of a kind and a queue for a new process that runs none of them.
+    ///
+    /// # Panics
+    /// Panics when the database returns an error.
+    pub async fn claim(&self, queue: &str, kind: &str) -> (ProcessId, Vec<ClaimedJob>) {
+        let mut conn = self.connect().await;
+        let schema = self.queue.schema();
+        let (process, info) = (ProcessId::new(), ProcessInfo::default());
+        let registered = register(&mut conn, schema, process, &info).await;
+        registered.expect("a row of a process");
+        let lane = Lane {
+            queue: queue.to_owned(),
+            priority: 0,
+            track: Track::Open,
+            above: 0,
+            up_to: i64::MAX,
+        };
+        let kinds = [kind.to_owned()];
+        let claimed = claim(&mut conn, schema, process, &[lane], &kinds, 1_000).await;
+        (process, claimed.expect("claimed jobs"))
     }
 
     /// Gives all claims to another live process, which does not let them be recovered, as if their own had

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use queue_core::batches::{Ended, of_jobs, settle, settle_all, sweep};
 use queue_core::inspect::{BatchSummary, batches};
-use queue_core::process::{ProcessId, ProcessInfo, register};
+use queue_core::process::ProcessId;
 use queue_core::transitions::Run;
 use queue_core::transitions::cancel::cancel_waiting;
-use queue_core::transitions::claim::{Lane, Track, claim};
 use queue_core::transitions::finish::finish;
 use queue_core::{
     Batch, BatchId, EnqueueError, JobId, Limits, NewJob, OnFailure, Options, Outcome,
@@ -137,25 +136,8 @@ fn unswept() -> Settings {
 
 /// Claims all ready jobs of the default queue for a new process, and returns it with their runs.
 async fn claimed(world: &World) -> (ProcessId, Vec<Run>) {
-    let mut conn = world.connect().await;
-    let schema = world.queue.schema();
-    let process = ProcessId::new();
-    let info = ProcessInfo::default();
-    register(&mut conn, schema, process, &info).await.unwrap();
-    let lane = Lane {
-        queue: "default".to_owned(),
-        priority: 0,
-        track: Track::Open,
-        above: 0,
-        up_to: i64::MAX,
-    };
-    let kinds = ["act".to_owned()];
-    let jobs = claim(&mut conn, schema, process, &[lane], &kinds, 1_000).await;
-    let runs = jobs
-        .unwrap()
-        .iter()
-        .map(|job| Run::not_begun(job.claim))
-        .collect();
+    let (process, jobs) = world.claim("default", "act").await;
+    let runs = jobs.iter().map(|job| Run::not_begun(job.claim)).collect();
     (process, runs)
 }
 

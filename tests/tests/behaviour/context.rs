@@ -11,10 +11,8 @@ use axum::http::Request;
 use axum::middleware::from_fn;
 use axum::routing::post;
 use chrono::{TimeDelta, Utc};
-use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::recurring::{Kinds, RecurringJob, Tick, add, fire_next};
 use queue_core::schedule::Tz;
-use queue_core::transitions::claim::{Lane, claim, lanes};
 use queue_core::{Conflict, Context, EnqueueError, JobId, Limits, NewJob, Options, Queue};
 use queue_tests::stage::{Note, Stage};
 use queue_tests::world::{World, eventually, worker};
@@ -42,15 +40,15 @@ fn acme() -> Context {
 
 /// A job that notes its context, enqueues a [`Note`], and fails if it should.
 #[derive(Serialize, Deserialize)]
-struct Tells {
+struct NotesContext {
     fails: bool,
 }
 
-impl Job for Tells {
-    const KIND: &'static str = "tells";
+impl Job for NotesContext {
+    const KIND: &'static str = "notes_context";
 }
 
-impl Perform<Stage> for Tells {
+impl Perform<Stage> for NotesContext {
     type Error = BoxError;
 
     async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
@@ -71,13 +69,13 @@ impl Perform<Stage> for Tells {
 
 /// A job on a thread of its own, which notes its context.
 #[derive(Serialize, Deserialize)]
-struct TellsOnAThread;
+struct NotesContextOnAThread;
 
-impl Job for TellsOnAThread {
-    const KIND: &'static str = "tells_on_a_thread";
+impl Job for NotesContextOnAThread {
+    const KIND: &'static str = "notes_context_on_a_thread";
 }
 
-impl PerformBlocking<Stage> for TellsOnAThread {
+impl PerformBlocking<Stage> for NotesContextOnAThread {
     type Error = Infallible;
 
     fn perform(self, cx: Cx<Stage>) -> Result<(), Infallible> {
@@ -175,17 +173,27 @@ async fn a_run_has_the_context_of_its_job_and_its_jobs_inherit_it() {
     let world = World::new().await;
     let stage = Stage::default();
     acme()
-        .scope(async { world.queue.enqueue(Tells { fails: false }).await.unwrap() })
+        .scope(async {
+            world
+                .queue
+                .enqueue(NotesContext { fails: false })
+                .await
+                .unwrap()
+        })
         .await;
-    world.queue.enqueue(Tells { fails: false }).await.unwrap();
+    world
+        .queue
+        .enqueue(NotesContext { fails: false })
+        .await
+        .unwrap();
     acme()
-        .scope(async { world.queue.enqueue(TellsOnAThread).await.unwrap() })
+        .scope(async { world.queue.enqueue(NotesContextOnAThread).await.unwrap() })
         .await;
 
     let app = stage
         .app()
-        .register::<Tells>()
-        .register_blocking::<TellsOnAThread>();
+        .register::<NotesContext>()
+        .register_blocking::<NotesContextOnAThread>();
     let process = world.start(app, worker("*", 1));
     world.until_all_ended().await;
     process.stop().await;
@@ -210,7 +218,7 @@ async fn a_context_that_cannot_be_read_is_an_error_before_the_job_begins() {
     let stage = Stage::default();
     let job = world
         .queue
-        .enqueue(Tells { fails: false })
+        .enqueue(NotesContext { fails: false })
         .await
         .unwrap()
         .id();
@@ -218,7 +226,7 @@ async fn a_context_that_cannot_be_read_is_an_error_before_the_job_begins() {
         .sql("update queue.jobs set context = '{\"user\": 7}'")
         .await;
 
-    let process = world.start(stage.app().register::<Tells>(), worker("*", 1));
+    let process = world.start(stage.app().register::<NotesContext>(), worker("*", 1));
     world.until_state(job, "scheduled").await;
     let notes = stage.notes();
     world.sql("update queue.jobs set context = null").await;
@@ -287,11 +295,17 @@ async fn log_of(doing: impl Future<Output = ()>) -> String {
 async fn run_a_failing_job(with_user: bool) {
     let world = World::new().await;
     let job = acme()
-        .scope(async { world.queue.enqueue(Tells { fails: true }).await.unwrap() })
+        .scope(async {
+            world
+                .queue
+                .enqueue(NotesContext { fails: true })
+                .await
+                .unwrap()
+        })
         .await;
     let mut settings = worker("*", 1);
     settings.log.user = with_user;
-    let process = world.start(Stage::default().app().register::<Tells>(), settings);
+    let process = world.start(Stage::default().app().register::<NotesContext>(), settings);
     world.until("attempts", 1).await;
     process.stop().await;
     assert!(job.is_new());
@@ -300,33 +314,26 @@ async fn run_a_failing_job(with_user: bool) {
 /// Recovers a job whose process has died, and lets a limit discard another one.
 async fn recover_and_discard_a_job() {
     let world = World::new().await;
-    let mut conn = world.connect().await;
-    let schema = world.queue.schema();
-    let process = ProcessId::new();
-    let info = ProcessInfo::default();
-    register(&mut conn, schema, process, &info).await.unwrap();
     let limits = || Limits::key("one").to(1).on_conflict(Conflict::Discard);
-    let tells = || Tells { fails: false };
     let enqueuing = async {
-        world.queue.enqueue(tells()).await.unwrap();
-        let kinds = ["tells".to_owned()];
-        let found = lanes(&mut conn, schema, &[]).await.unwrap().remove(0);
-        let lane = Lane {
-            queue: found.queue,
-            priority: found.priority,
-            track: found.track,
-            above: 0,
-            up_to: i64::MAX,
-        };
-        let claimed = claim(&mut conn, schema, process, &[lane], &kinds, 1).await;
-        assert_eq!(claimed.unwrap().len(), 1);
+        world
+            .queue
+            .enqueue(NotesContext { fails: false })
+            .await
+            .unwrap();
+        assert_eq!(world.claim("default", NotesContext::KIND).await.1.len(), 1);
         for _ in 0..2 {
-            world.queue.enqueue(tells()).limits(limits()).await.unwrap();
+            world
+                .queue
+                .enqueue(NotesContext { fails: false })
+                .limits(limits())
+                .await
+                .unwrap();
         }
     };
     acme().scope(enqueuing).await;
     world.sql("delete from queue.processes").await;
-    let app = Stage::default().app().register::<Tells>();
+    let app = Stage::default().app().register::<NotesContext>();
     let process = world.start(app, worker("*", 2));
     world.until("finished where outcome = 'discarded'", 1).await;
     world.until("attempts where ending = 'crash'", 1).await;
@@ -439,11 +446,11 @@ async fn the_layer_for_axum_takes_the_request_and_the_trace_from_the_headers() {
 async fn a_test_process_runs_jobs_in_their_own_context() {
     let world = World::new().await;
     let stage = Stage::default();
-    let mut process = TestProcess::new(&world.queue, stage.app().register::<Tells>()).await;
+    let mut process = TestProcess::new(&world.queue, stage.app().register::<NotesContext>()).await;
 
     let running = async {
-        let tells = world.queue.enqueue(Tells { fails: false });
-        tells.context(Context::new()).await.unwrap();
+        let enqueuing = world.queue.enqueue(NotesContext { fails: false });
+        enqueuing.context(Context::new()).await.unwrap();
         process.drain("default").await;
     };
     acme().scope(running).await;

@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use queue_core::batches::{Ended, settle};
 use queue_core::events::open_strays;
-use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Run;
-use queue_core::transitions::claim::{Lane, Track, claim};
 use queue_core::transitions::finish::finish;
 use queue_core::{Batch, BatchId, JobId, Options};
 use queue_tests::deeds::{Deed, Ledger};
@@ -141,19 +139,7 @@ async fn at_the_gate(world: &World, stage: &Stage) -> (JobId, Running) {
 async fn finish_children(world: &World) -> BatchId {
     let mut conn = world.connect().await;
     let schema = world.queue.schema();
-    let process = ProcessId::new();
-    let info = ProcessInfo::default();
-    register(&mut conn, schema, process, &info).await.unwrap();
-    let lane = Lane {
-        queue: "children".to_owned(),
-        priority: 0,
-        track: Track::Open,
-        above: 0,
-        up_to: i64::MAX,
-    };
-    let kinds = ["act".to_owned()];
-    let jobs = claim(&mut conn, schema, process, &[lane], &kinds, 10).await;
-    let jobs = jobs.unwrap();
+    let (process, jobs) = world.claim("children", "act").await;
     let runs: Vec<Run> = jobs.iter().map(|job| Run::not_begun(job.claim)).collect();
     finish(&mut conn, schema, process, &runs).await.unwrap();
     jobs[0].claim.batch().unwrap()
