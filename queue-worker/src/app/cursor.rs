@@ -85,7 +85,8 @@ impl<S> Cx<S> {
     /// Writes what the run has set and is not written yet.
     pub(crate) async fn flush(&self) -> Result<(), StepError> {
         if self.inner.steps.has_progress() {
-            let unwritten = self.inner.steps_shared.unwritten.take_of(self.job_id());
+            let unwritten = &self.inner.steps_shared.unwritten;
+            let unwritten = unwritten.take_of(self.job_id()).await;
             // Sent together, they are written together.
             let keeping = unwritten.into_iter().map(|value| self.keep(value.into()));
             try_join_all(keeping).await?;

@@ -55,8 +55,10 @@ impl Checkpoints {
                 }
                 () = self.is_progress_due(progress_due) => {}
             }
+            let mut writing = None;
             if progress_due <= Instant::now() {
-                let unwritten = self.unwritten.take();
+                let (unwritten, guard) = self.unwritten.take().await;
+                writing = Some(guard);
                 if !unwritten.is_empty() {
                     progress_due = Instant::now() + PROGRESS_EVERY;
                 }
@@ -73,6 +75,7 @@ impl Checkpoints {
             if let Err(error) = self.write(&mut group).await {
                 self.write_singly(&mut group, error).await;
             }
+            drop(writing);
         }
         self.connection.close().await;
     }

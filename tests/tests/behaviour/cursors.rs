@@ -9,6 +9,7 @@ use queue_tests::victim::{Orders, Victim};
 use queue_tests::world::{Running, World, eventually, promptly, worker};
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, StepError, testing};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 
@@ -19,6 +20,8 @@ enum Walk {
     Fails,
     /// Goes from 1 to 5, and passes the gate of each number before it sets the cursor there.
     Gated,
+    /// Sets the cursor, and passes the gate `end`.
+    Ends,
     /// Sets the cursor 1,000 times.
     Long,
     /// Goes through two rows of three columns, and fails in its first attempt in the second row.
@@ -64,6 +67,10 @@ impl Perform<Stage> for Walk {
                     cx.state().pass(&format!("{number}")).await;
                     cursor.set(number).await?;
                 }
+            }
+            Self::Ends => {
+                cx.cursor("rows").await?.set(1).await?;
+                cx.state().pass("end").await;
             }
             Self::Long => {
                 let mut cursor = cx.cursor("rows").await?;
@@ -202,6 +209,34 @@ async fn a_cursor_is_written_while_its_job_runs() {
         stage.open(gate);
     }
     world.until_state(job, "finished").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_does_not_end_before_the_write_of_its_cursor_that_is_under_way() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let mut blocking = world.pool().begin().await.unwrap();
+    let lock = "lock table queue.progress in share mode";
+    sqlx::query(lock).execute(&mut *blocking).await.unwrap();
+    let (job, process) = start(&world, &stage, Walk::Ends).await;
+    eventually("the write is blocked", async || {
+        let blocked = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'
+                and query like '%insert into queue.progress%'";
+        world.value::<i64>(blocked).await == 1
+    })
+    .await;
+
+    stage.open("end");
+    // A process that did not wait would record the end now, and the value could no longer be written. A
+    // write waits for locks for 500 ms at most.
+    let ended = world.until_state(job, "finished");
+    let _it_waits = timeout(Duration::from_millis(100), ended).await;
+    blocking.rollback().await.unwrap();
+
+    world.until_state(job, "finished").await;
+    assert_eq!(world.count("progress where value::text = '1'").await, 1);
     process.stop().await;
 }
 
