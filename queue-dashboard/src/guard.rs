@@ -149,6 +149,9 @@ fn with_page(response: Response, page: &Alone) -> Response {
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
+    if let Some(seconds) = page.reload {
+        parts.headers.insert(header::REFRESH, seconds.into());
+    }
     let (page, body) = HtmlResponse(text).into_response().into_parts();
     parts.headers.extend(page.headers);
     Response::from_parts(parts, body)
@@ -182,6 +185,7 @@ struct Alone {
     is_closed_to_all: bool,
     looked_for: Option<String>,
     offers: Vec<(&'static str, String)>,
+    /// After how many seconds browsers ask again.
     reload: Option<u64>,
     status: u16,
     path: String,

@@ -1,12 +1,13 @@
 //! Why a job is not running: the first cause that applies, and all conditions.
 
 use chrono::{DateTime, Utc};
+use queue_core::events::awaited_batch;
 use queue_core::inspect::processes::ProcessSummary;
 use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{JobDetails, spell_duration};
 use queue_core::{JobState, Outcome};
 
-use crate::html::{Html, exact_minute, icon_of_class, user};
+use crate::html::{Html, exact_minute, icon_of_class, pictured, user};
 use crate::links::Links;
 use crate::pages::processes::{is_alive, knows, serves};
 use crate::pages::queues::by_and_why;
@@ -174,6 +175,9 @@ impl Case<'_> {
 
     fn scheduled(&self) -> (Html, Html) {
         let job = self.job;
+        if let Some(event) = &job.waits_for_event {
+            return (self.awaiting(event), Html::new());
+        }
         let Some(due_at) = job.due_at else {
             return (Html::new().text("It is scheduled."), Html::new());
         };
@@ -200,6 +204,24 @@ impl Case<'_> {
                 .strong(format!("the next is due in {wait}")),
         };
         (why.text("."), Html::new())
+    }
+
+    /// Names the event that a job waits for.
+    fn awaiting(&self, event: &str) -> Html {
+        let why = Html::new().text("It is not running because it waits for ");
+        let why = match awaited_batch(event) {
+            Some(batch) => {
+                let href = self.links.one("batches", &batch.to_string());
+                why.text("the end of ")
+                    .link(&href, &format!("batch {batch}"))
+            }
+            None => why.text("the event ").strong(pictured(event)),
+        };
+        let left = self.job.due_at.map(|due_at| {
+            let left = spell_duration(seconds_between(self.now, due_at));
+            format!(", for {left} more at most")
+        });
+        why.text(left.unwrap_or_default()).text(".")
     }
 
     fn ready(&self) -> (Html, Html) {
@@ -342,6 +364,10 @@ impl Case<'_> {
             }
             _ => (true, Html::new().text("now")),
         };
+        let is_due = match &job.waits_for_event {
+            Some(_) => "What it waits for has happened, or its time is over",
+            None => "It is due",
+        };
         let paused = match &self.pause {
             Some(pause) => (
                 false,
@@ -366,7 +392,7 @@ impl Case<'_> {
             .text("A living process serves queue ")
             .user(&job.queue);
         let mut conditions = vec![
-            condition(Html::new().text("It is due"), due, "scheduled"),
+            condition(Html::new().text(is_due), due, "scheduled"),
             condition(queue, paused, "warning"),
             condition(serves, of(self.serving().len()), "warning"),
             condition(

@@ -184,7 +184,7 @@ async fn a_page_says_that_the_database_is_away_and_comes_back() {
         "{}",
         answer.text
     );
-    assert!(answer.text.contains("http-equiv=\"refresh\" content=\"5\""));
+    assert_eq!(answer.header("refresh"), "5");
     assert_eq!(site.get("/ready").await.text, "away\n");
     assert_eq!(site.get("/up").await.text, "up\n");
 }
