@@ -26,13 +26,13 @@ export async function start() {
 }
 
 /**
- * Opens a page for a user, `name:password`. What the browser complains of, such as a script that the policy
- * forbids, fails the test that calls `page.complaints`.
+ * Opens a page for a user, `name:password`. What the browser complains of is in `page.complaints`: scripts that
+ * failed, what the policy forbids, and parts of pages that are missing. An answer that refuses a page is none.
  */
 export async function visit({ address, browser }, user, options = {}) {
   const [username, password] = user ? user.split(":") : [];
   const httpCredentials = user ? { username, password } : undefined;
-  const context = await browser.newContext({ baseURL: address, httpCredentials, ...options });
+  const context = await browser.newContext({ baseURL: address, httpCredentials, ...WIDE, ...options });
   context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   page.complaints = [];
@@ -41,8 +41,12 @@ export async function visit({ address, browser }, user, options = {}) {
     const isOfStatus = message.text().startsWith("Failed to load resource");
     if (message.type() === "error" && !isOfStatus) page.complaints.push(`${page.url()}: ${message.text()}`);
   });
+  page.on("response", (response) => {
+    const isPart = response.request().resourceType() !== "document";
+    if (isPart && response.status() >= 400) page.complaints.push(`${response.url()}: ${response.status()}`);
+  });
   return page;
 }
 
+const WIDE = { viewport: { width: 1280, height: 900 } };
 export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
-export const WIDE = { viewport: { width: 1280, height: 900 } };

@@ -66,10 +66,11 @@ async fn stop_leftover(slot: &Slot) -> Result<()> {
     Ok(())
 }
 
+/// `QUEUE_TEST_DURABLE` makes it write to the disk, so that the doctor finds nothing wrong with it.
 fn options(slot: &Slot) -> EmbeddedOptions {
     EmbeddedOptions {
         data: Some(slot.directory().to_owned()),
-        durable: false,
+        durable: env::var_os("QUEUE_TEST_DURABLE").is_some(),
         settings: vec![("max_connections".to_owned(), "400".to_owned())],
     }
 }
@@ -85,8 +86,21 @@ pub struct TestDatabase {
 /// # Panics
 /// When there is no server.
 pub async fn database() -> TestDatabase {
+    named_database(format!(
+        "test_{}_{}",
+        process::id(),
+        Uuid::now_v7().simple()
+    ))
+    .await
+}
+
+/// Creates a database of a name, which must be free.
+///
+/// # Panics
+/// When there is no server, or the name is taken.
+pub async fn named_database(name: String) -> TestDatabase {
     let server = server().await;
-    create_database(server)
+    create_database(server, name)
         .await
         .expect("a database for the test should be made")
 }
@@ -248,10 +262,9 @@ async fn server() -> PgConnectOptions {
     url.parse().expect("TEST_DATABASE_URL should be a URL")
 }
 
-async fn create_database(server: PgConnectOptions) -> Result<TestDatabase> {
+async fn create_database(server: PgConnectOptions, name: String) -> Result<TestDatabase> {
     let mut connection = server.connect().await?;
     let template = ensure_template(&server, &mut connection).await?;
-    let name = format!("test_{}_{}", process::id(), Uuid::now_v7().simple());
     let statement = format!("create database {name} template {template} strategy wal_log");
     execute(&mut connection, statement).await?;
     connection.close().await?;

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Decode, FromRow, PgPool, Type};
 use tokio::task::JoinHandle;
 
 use crate::pgbouncer::{PgBouncer, PoolMode};
-use crate::postgres::{TestDatabase, database};
+use crate::postgres::{TestDatabase, database, named_database};
 
 /// How long a test waits for a condition before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,7 +37,15 @@ pub struct Running {
 impl World {
     /// Creates a new world.
     pub async fn new() -> Self {
-        let database = database().await;
+        Self::of(database().await)
+    }
+
+    /// Creates a new world whose database has a name.
+    pub async fn named(database: &str) -> Self {
+        Self::of(named_database(database.to_owned()).await)
+    }
+
+    fn of(database: TestDatabase) -> Self {
         Self {
             queue: Queue::new(database.pool()),
             pooler: pooler(&database),
