@@ -8,6 +8,7 @@
   let source = null;
   let held = false;
   let at = "";
+  let waiting = null; // a page that is newer than what somebody uses
   let ahead = 0; // by how many ms the clock of the server is ahead of ours
   let chosen = null; // the id of the row that keys chose
 
@@ -27,22 +28,29 @@
     element.querySelector("details[open]") !== null ||
     element.querySelector("input[name=id]:checked") !== null;
 
-  const regions = (root) => new Map([...root.querySelectorAll(".region[id]")].map((region) => [region.id, region]));
+  // The property `id` of a form is a field of that name, if it has one.
+  const regions = (root) => new Map([...root.querySelectorAll(".region[id]")].map((region) => [region.getAttribute("id"), region]));
 
+  // Returns whether all of the page is as new as `main`: what somebody uses stays as it is.
   const renew = (main) => {
     const page = new DOMParser().parseFromString(`<main>${main}</main>`, "text/html").querySelector("main");
     const [mine, theirs] = [regions(document), regions(page)];
     const isSame = mine.size === theirs.size && [...theirs.keys()].every((id) => mine.has(id));
     const inner = document.querySelector(".inner");
+    let isWhole = true;
     if (!isSame) {
-      if (!isBusy(inner)) inner.replaceChildren(...page.querySelector(".inner").childNodes);
+      isWhole = !isBusy(inner);
+      if (isWhole) inner.replaceChildren(...page.querySelector(".inner").childNodes);
     } else {
       for (const [id, region] of theirs) {
         const old = mine.get(id);
-        if (!isBusy(old) && old.innerHTML !== region.innerHTML) old.replaceWith(region);
+        if (old.innerHTML === region.innerHTML) continue;
+        if (isBusy(old)) isWhole = false;
+        else old.replaceWith(region);
       }
     }
     mark();
+    return isWhole;
   };
 
   const clock = (text) => {
@@ -61,8 +69,12 @@
       at = data.at;
       clock(at);
       if (data.is_away) return say("held", "Away", "tries again");
-      if (data.main) renew(data.main);
+      waiting = data.main ?? waiting;
+      if (waiting && renew(waiting)) waiting = null;
       if (chosenRows().length > 0) return say("held", "Held", `while rows are chosen, as of ${at} UTC`);
+      if (waiting && document.activeElement.matches("input, select, textarea")) {
+        return say("held", "Held", `while a field is in use, as of ${at} UTC`);
+      }
       say("", "Live", `${at} UTC`);
     };
     source.onerror = () => {
@@ -113,7 +125,7 @@
 
   // ---- keys ----
 
-  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", p: "/processes", a: "/audit" };
+  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", b: "/batches", p: "/processes", a: "/audit" };
   const chosenRows = () => [...document.querySelectorAll(".rows input[name=id]:checked")];
   const boxes = () => [...document.querySelectorAll(".rows input[name=id]")];
   let lastBox = null;
@@ -173,6 +185,7 @@
     k: () => step(-1),
     Enter: () => chosen && location.assign(chosen),
     x: () => boxOfRow()?.click(),
+    X: () => boxOfRow()?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: true })),
     "*": () => {
       const isAll = boxes().every((box) => box.checked);
       for (const box of boxes()) box.checked = !isAll;

@@ -28,7 +28,7 @@ struct Help {
     version: &'static str,
 }
 
-const KEYS: [(&str, &str); 18] = [
+const KEYS: [(&str, &str); 22] = [
     ("?", "this page"),
     ("g o", "Overview"),
     ("g j", "Jobs"),
@@ -36,12 +36,16 @@ const KEYS: [(&str, &str); 18] = [
     ("g q", "Queues"),
     ("g l", "Limits"),
     ("g r", "Recurring"),
+    ("g b", "Batches"),
     ("g p", "Processes"),
     ("g a", "Audit"),
     ("/", "search"),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),
     ("x", "choose the row"),
+    ("Shift x", "choose all rows up to it"),
+    ("*", "choose all rows of the page"),
+    ("Esc", "choose nothing"),
     ("r", "retry what is chosen"),
     ("d", "discard what is chosen"),
     ("[ ]", "newer and older"),
