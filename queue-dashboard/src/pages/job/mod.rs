@@ -1,6 +1,7 @@
 //! `/jobs/{id}`: what happened to it, and why is it not running?
 
 pub(super) mod frames;
+mod progress;
 mod why;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::site::Site;
 use crate::visit::Visit;
 use crate::words::{bytes, counted, seconds_between};
 use frames::{Line, lines};
+use progress::Progress;
 use why::{Because, Case, Condition};
 
 #[derive(Template)]
@@ -38,9 +40,11 @@ struct One {
     because: Because,
     conditions: Vec<Condition>,
     error: Option<LastError>,
+    progress: Progress,
     timeline: Vec<Event>,
     args: Option<Html>,
     args_size: String,
+    context: Option<Html>,
     facts: Vec<(&'static str, Html)>,
     acts: Acts,
 }
@@ -108,9 +112,11 @@ pub(crate) async fn show(
         because: case.because(),
         conditions: case.conditions(),
         error: last_error(&job),
+        progress: Progress::of(&job, sees_args, signs.now),
         timeline: timeline(&job, signs.now),
         args: sees_args.then(|| json(&job.args)),
         args_size: bytes(job.args.get().len()),
+        context: job.context.as_deref().filter(|_| sees_args).map(json),
         facts: facts(&job, links, signs.now),
         acts: match visit.may(Role::Operator, &site) {
             true => Acts::of(&job, links),

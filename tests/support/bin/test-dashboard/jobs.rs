@@ -95,10 +95,10 @@ impl Perform<()> for BuildStatement {
     async fn perform(self, cx: Cx<()>) -> Result<(), BoxError> {
         let load = async || Ok::<_, BoxError>(1_284);
         let customers: u64 = cx.step("load_customers", load).await?;
-        tracing::info!(month = self.month, customers, "customers loaded");
+        tracing::info!(target: "shop::statements", customers, "customers loaded");
         let reserve = async || Ok::<_, BoxError>("ST-2026-0048213".to_owned());
         let number: String = cx.step("reserve_number", reserve).await?;
-        tracing::warn!("3 customers have no address; their statements are only stored");
+        tracing::warn!(target: "shop::statements", "3 customers have no address; their statements are only stored");
         cx.cursor::<u64>("customer").await?.set(812).await?;
         cx.progress(812, customers);
         match self.ends {

@@ -37,6 +37,14 @@ async fn hostile(world: &World) -> i64 {
              values ('{text}', 'x', '{text}', '{text}', '{text}', '{text}', 1, false, '{{}}',
                  jsonb_build_object('{text}', 1), now())"
         ),
+        format!("update queue.jobs set context = jsonb_build_object('{text}', '{text}')"),
+        format!("insert into queue.steps (job_id, occurrence, name, result) values ({id}, 1, '{text}', '1')"),
+        format!(
+            "insert into queue.progress (job_id, set_at, name, value)
+             values ({id}, now(), '{text}', to_json('{text}'::text)),
+                 ({id}, now(), '@output', to_json('{text}'::text)),
+                 ({id}, now(), '@log/1', json_build_object('dropped', 0, 'lines', json_build_array('{text}')))"
+        ),
         format!("update queue.attempts set process = '{text}', backtrace = '0: a::b{text}'"),
         format!("insert into queue.queues (name, paused_at) values ('{text}', now())"),
         format!(

@@ -2,7 +2,7 @@
 
 use queue_core::recurring::{RecurringJob, add};
 use queue_core::schedule::Tz;
-use queue_core::{JobId, NewJob, Options};
+use queue_core::{Context, JobId, NewJob, Options};
 use queue_tests::world::{World, eventually, worker};
 use queue_worker::dashboard::{Dashboard, Role, Viewer};
 use queue_worker::{App, Cx, Job, Limits, Perform};
@@ -363,4 +363,47 @@ async fn the_overview_and_a_queue_chart_what_has_ended() {
         ],
     );
     assert_eq!(day.matches("<rect class=\"not-ok\"").count(), 1);
+}
+
+#[tokio::test]
+async fn a_job_shows_its_steps_output_log_and_context() {
+    let world = World::new().await;
+    let context = Context::new().request_id("req-17");
+    let options = Options::new().context(context);
+    let job = enqueue(&world, "report", &json!({}), options).await;
+    for statement in [
+        format!("insert into queue.steps values ({job}, now(), 2, 'load', '[1, 2]')"),
+        format!(
+            "insert into queue.progress (job_id, set_at, name, value)
+             values ({job}, now(), 'pages', '812'), ({job}, now(), '@done', '{{\"done\": 3, \"of\": 1200}}'),
+                 ({job}, now(), '@output', '{{\"pages\": 7, \"token\": \"x1\"}}'),
+                 ({job}, now(), '@log/1', '{{\"dropped\": 2, \"lines\": [\"INFO begins\", \"WARN <slow>\"]}}')"
+        ),
+    ] {
+        world.sql(&statement).await;
+    }
+    let dashboard = Dashboard::new(world.queue.clone()).args_for(Role::Admin);
+    let viewer =
+        Site::of(dashboard.authorize(|_| async { Some(Viewer::new("lena", Role::Viewer)) }));
+
+    let page = Site::open(&world, Role::Admin)
+        .page(&format!("/jobs/{job}"))
+        .await;
+    let without_args = viewer.page(&format!("/jobs/{job}")).await;
+
+    let for_all = [
+        "3 of 1,200 done",
+        "load</bdi> (2)",
+        "a result of 6 B",
+        "attempt 1, without the first 2 lines",
+        "INFO begins\nWARN &#60;slow&#62;",
+    ];
+    let for_some = ["cursor at <bdi>812</bdi>", "&quot;pages&quot;", "req-17"];
+    assert_contains(&page, &for_all);
+    assert_contains(&page, &for_some);
+    assert!(!page.contains("x1"), "{page}");
+    assert_contains(&without_args, &for_all);
+    for text in for_some {
+        assert!(!without_args.contains(text), "{text}: {without_args}");
+    }
 }
