@@ -137,9 +137,11 @@ async function look(page, name, size, colorScheme, runOnly) {
   return violations.map(({ id, nodes }) => `${file}: ${id}: ${nodes.map((node) => node.html.slice(0, 200)).join("\n  ")}`);
 }
 
-/** Returns the widths of the window in which the page has to be moved sideways. */
+/** Returns the widths of the window in which the page has to be moved sideways, or an icon is no icon. */
 async function tooWide(page, name) {
   const problems = [];
+  const largest = await page.evaluate(() => Math.max(...[...document.querySelectorAll("svg.icon")].map((icon) => icon.getBoundingClientRect().width)));
+  if (largest > 32) problems.push(`${name}: an icon is ${largest} px wide`);
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 });
     const excess = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
