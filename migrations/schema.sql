@@ -278,7 +278,11 @@ CREATE TABLE queue.processes (
     name text NOT NULL,
     host text NOT NULL,
     version text NOT NULL,
-    details jsonb NOT NULL
+    details jsonb NOT NULL,
+    asked text,
+    asked_by text,
+    asked_at timestamp with time zone,
+    CONSTRAINT processes_asked_check CHECK ((asked = ANY (ARRAY['quiet'::text, 'stop'::text])))
 )
 WITH (fillfactor='50');
 

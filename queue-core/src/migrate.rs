@@ -88,6 +88,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0018_batches.sql"),
     ),
     migration(19, "counts", include_str!("../migrations/0019_counts.sql")),
+    migration(
+        20,
+        "process requests",
+        include_str!("../migrations/0020_process_requests.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

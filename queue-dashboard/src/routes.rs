@@ -57,7 +57,7 @@ fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
 
 /// The addresses that need a viewer.
 pub(crate) fn table() -> Vec<Route> {
-    use Role::{Operator, Viewer};
+    use Role::{Admin, Operator, Viewer};
     let mut routes = vec![
         page("/", Viewer, get(overview::show)),
         page("/jobs", Viewer, get(jobs::list)),
@@ -91,6 +91,12 @@ pub(crate) fn table() -> Vec<Route> {
         act("/batches/{id}/{verb}", post(acts::batches::act)),
         page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
+        page("/processes/{id}/stop", Admin, get(confirm::stop_process)),
+        Route {
+            role: Admin,
+            ..act("/processes/{id}/stop", post(acts::processes::stop))
+        },
+        act("/processes/{id}/{verb}", post(acts::processes::act)),
         page("/audit", Viewer, get(audit::list)),
         page("/audit.csv", Viewer, get(audit::export)),
         page("/help", Viewer, get(help::show)),

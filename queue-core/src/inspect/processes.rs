@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::job::JobId;
+use crate::process::ProcessRequest;
 use crate::sql::Schema;
 
 const JOBS: &str = include_str!("process_jobs.sql");
@@ -33,12 +34,25 @@ pub struct ProcessSummary {
     pub silent_seconds: f64,
     /// When it began to stop; none if it has not.
     pub stopping_at: Option<DateTime<Utc>>,
+    /// What it was asked to do, such as to be quiet.
+    pub asked: Option<ProcessRequest>,
+    /// Who asked, or let it claim jobs again.
+    pub asked_by: Option<String>,
+    /// When they did.
+    pub asked_at: Option<DateTime<Utc>>,
     /// Jobs that it has claimed.
     pub running: i64,
     /// Whether it has an idle worker that waits for a notification.
     pub idle: bool,
     /// Its queues, kinds and concurrency.
     pub details: serde_json::Value,
+}
+
+impl ProcessSummary {
+    /// Returns whether it claims no jobs because somebody asked for that: its last heartbeat has read it.
+    pub fn is_quiet(&self) -> bool {
+        self.asked == Some(ProcessRequest::Quiet) && Some(self.heartbeat_at) > self.asked_at
+    }
 }
 
 /// A job that a process has claimed.

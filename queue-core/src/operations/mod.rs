@@ -1,4 +1,4 @@
-//! Changes that operators and applications make to jobs, queues and limits, as
+//! Changes that operators and applications make to jobs, queues, limits and processes, as
 //! [`inspect`](crate::inspect) reads them. The command line and the dashboard call these functions and
 //! show the results.
 //!
@@ -8,6 +8,7 @@ pub mod many;
 
 pub mod jobs;
 pub mod limits;
+pub mod processes;
 pub mod queues;
 
 pub mod audit;

@@ -1,6 +1,7 @@
 //! The rows of running processes.
 
-use sqlx::PgConnection;
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::sql::Schema;
@@ -35,6 +36,27 @@ impl std::fmt::Display for ProcessId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// What a process can be asked to do until it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum ProcessRequest {
+    /// To claim no more jobs, and to end those that it has begun.
+    Quiet,
+    /// To stop, as on TERM.
+    Stop,
+}
+
+/// What a process was asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct Asked {
+    /// The request; none if it may claim jobs.
+    pub request: Option<ProcessRequest>,
+    /// Who asked.
+    pub by: Option<String>,
 }
 
 /// Information about a process.
@@ -72,21 +94,20 @@ pub async fn register(
     Ok(())
 }
 
-/// Writes the heartbeat of a process, and whether it is stopping. Returns whether it still has a row: if
-/// not, it was declared dead and its jobs no longer belong to it.
+/// Writes the heartbeat of a process, and whether it is stopping. Returns what it was asked to do, or
+/// nothing if it has no row: then it was declared dead and its jobs no longer belong to it.
 pub async fn heartbeat(
     conn: &mut PgConnection,
     schema: &Schema,
     process: ProcessId,
     stopping: bool,
-) -> Result<bool, sqlx::Error> {
-    let beat = schema
-        .query(HEARTBEAT)
+) -> Result<Option<Asked>, sqlx::Error> {
+    schema
+        .query_as(HEARTBEAT)
         .bind(process.0)
         .bind(stopping)
-        .execute(conn)
-        .await?;
-    Ok(beat.rows_affected() == 1)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Removes the rows of a process that ends.

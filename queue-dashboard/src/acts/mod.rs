@@ -8,6 +8,7 @@ pub(crate) mod many;
 pub(crate) mod batches;
 pub(crate) mod jobs;
 pub(crate) mod limits;
+pub(crate) mod processes;
 pub(crate) mod queues;
 pub(crate) mod recurring;
 
@@ -55,9 +56,21 @@ struct Wanted<'a> {
     target: String,
 }
 
-/// Returns whether the viewer may do this, and whether the form is one of our pages. A refusal because of the
-/// role is recorded.
+/// Returns whether the viewer, as an operator, may do this, and whether the form is one of our pages. A
+/// refusal because of the role is recorded.
 async fn allow(
+    site: &Site,
+    visit: &Visit,
+    headers: &HeaderMap,
+    posted: &Posted,
+    wanted: &Wanted<'_>,
+) -> Result<(), Refusal> {
+    allow_role(Role::Operator, site, visit, headers, posted, wanted).await
+}
+
+/// Returns like [`allow`] whether the viewer may do what needs a role.
+async fn allow_role(
+    role: Role,
     site: &Site,
     visit: &Visit,
     headers: &HeaderMap,
@@ -67,7 +80,7 @@ async fn allow(
     if site.is_read_only {
         return Err(Refusal::read_only());
     }
-    if !visit.may(Role::Operator, site) {
+    if !visit.may(role, site) {
         let mut tx = begin(site).await?;
         let refused = Act {
             refused: true,
@@ -75,7 +88,7 @@ async fn allow(
         };
         record(&mut tx, site.queue.schema(), &actor(visit), &refused).await?;
         tx.commit().await?;
-        return Err(Refusal::needs(Role::Operator, wanted.doing, &visit.viewer));
+        return Err(Refusal::needs(role, wanted.doing, &visit.viewer));
     }
     let came_from = headers.get("sec-fetch-site");
     let is_foreign = came_from.is_some_and(|from| from != "same-origin");

@@ -11,6 +11,7 @@ use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, check_queue};
 
 use super::batches::find;
+use super::processes;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, pictured};
@@ -198,10 +199,47 @@ pub(crate) async fn batch(
     })
 }
 
+/// `GET /processes/{id}/stop`
+pub(crate) async fn stop_process(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    allow_role(Role::Admin, &site, &visit, "Stopping a process")?;
+    let mut tx = site.read().await?;
+    let process = processes::find(&mut tx, &site, &id).await?;
+    let name = pictured(&process.name);
+    let title = format!("Stop process {name}?");
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Processes, title).await?;
+    let running = process.running.unsigned_abs();
+    let href = visit.links.one("processes", &id);
+    page(&Confirm {
+        frame,
+        lead: Html::new()
+            .text("It has claimed ")
+            .strong(counted(running, "job", "jobs"))
+            .text("."),
+        points: vec![
+            "It stops as on TERM: it claims nothing more, and its jobs may end within its shutdown timeout.",
+            "Jobs that have not ended by then are interrupted, and run again in other processes.",
+            "It starts again only if a service manager does that.",
+        ],
+        action: format!("{href}/stop"),
+        button: format!("Stop {name}"),
+        is_danger: true,
+        asks_why: true,
+        back: href,
+    })
+}
+
 pub(super) fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
-    match visit.may(Role::Operator, site) {
+    allow_role(Role::Operator, site, visit, doing)
+}
+
+fn allow_role(role: Role, site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
+    match visit.may(role, site) {
         true => Ok(()),
         false if site.is_read_only => Err(Refusal::read_only()),
-        false => Err(Refusal::needs(Role::Operator, doing, &visit.viewer)),
+        false => Err(Refusal::needs(role, doing, &visit.viewer)),
     }
 }

@@ -9,9 +9,12 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::inspect::processes::{self, ProcessJob, ProcessSummary};
 use queue_core::inspect::spell_duration;
+use queue_core::operations::processes::ProcessRequest;
 use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, meter, pictured, user};
 use crate::links::Links;
@@ -43,6 +46,26 @@ struct One {
     kinds: Vec<String>,
     services: String,
     jobs: Vec<RunRow>,
+    acts: Acts,
+}
+
+/// What the viewer may ask of the process.
+struct Acts {
+    quiet: bool,
+    resume: bool,
+    stop: bool,
+}
+
+impl Acts {
+    fn new(process: &ProcessSummary, site: &Site, visit: &Visit) -> Self {
+        let stops = process.stopping_at.is_some() || process.asked == Some(ProcessRequest::Stop);
+        let is_operator = !stops && visit.may(Role::Operator, site);
+        Self {
+            quiet: is_operator && process.asked.is_none(),
+            resume: is_operator && process.asked.is_some(),
+            stop: !stops && visit.may(Role::Admin, site),
+        }
+    }
 }
 
 /// A process in a table.
@@ -78,6 +101,8 @@ fn state(process: &ProcessSummary, site: &Site) -> &'static str {
         "silent"
     } else if process.stopping_at.is_some() {
         "stopping"
+    } else if process.is_quiet() {
+        "quiet"
     } else {
         "alive"
     }
@@ -140,7 +165,8 @@ pub(super) fn order(processes: &mut [ProcessSummary], site: &Site) {
     let rank = |process: &ProcessSummary| match state(process, site) {
         "silent" => 0,
         "stopping" => 1,
-        _ => 2,
+        "quiet" => 2,
+        _ => 3,
     };
     processes.sort_by(|one, other| {
         (rank(one).cmp(&rank(other)))
@@ -175,8 +201,18 @@ fn answer(processes: &[ProcessSummary], site: &Site) -> Html {
         .filter(|process| state(process, site) == "silent")
         .collect();
     let all = processes.len() as u64;
+    let quiet = processes
+        .iter()
+        .filter(|process| state(process, site) == "quiet")
+        .count();
     let Some(first) = silent.first() else {
         return match all {
+            _ if quiet > 0 => Html::new()
+                .strong(format!(
+                    "{quiet} of {} claim nothing more",
+                    counted(all, "process", "processes")
+                ))
+                .text(" because somebody asked for that."),
             0 => Html::new()
                 .strong("No process is alive.")
                 .text(" No job runs until one starts."),
@@ -202,20 +238,16 @@ pub(crate) async fn one(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let missing = || Refusal::NoThing(format!("process {}", pictured(&id)));
-    let uuid: Uuid = id.parse().map_err(|_| missing())?;
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
-    let mut known = processes::list(&mut tx, schema).await?.into_iter();
-    let process = known
-        .find(|process| process.id == uuid)
-        .ok_or_else(missing)?;
+    let process = find(&mut tx, &site, &id).await?;
     let title = format!("Process {}", pictured(&process.name));
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Processes, title).await?;
-    let jobs = processes::jobs(&mut tx, schema, uuid, JOBS_MAX).await?;
+    let jobs = processes::jobs(&mut tx, schema, process.id, JOBS_MAX).await?;
     page(&One {
         frame,
         answer: one_answer(&process, &site),
+        acts: Acts::new(&process, &site, &visit),
         row: ProcessRow::new(&process, &site, &visit.links, signs.now),
         started: ago(process.started_at, signs.now),
         kinds: texts(&process.details["kinds"])
@@ -230,6 +262,20 @@ pub(crate) async fn one(
     })
 }
 
+/// Finds the process of an address.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    site: &Site,
+    id: &str,
+) -> Result<ProcessSummary, Refusal> {
+    let missing = || Refusal::NoThing(format!("process {}", pictured(id)));
+    let uuid: Uuid = id.parse().map_err(|_| missing())?;
+    let mut known = processes::list(conn, site.queue.schema())
+        .await?
+        .into_iter();
+    known.find(|process| process.id == uuid).ok_or_else(missing)
+}
+
 fn one_answer(process: &ProcessSummary, site: &Site) -> Html {
     let running = counted(process.running.unsigned_abs(), "job", "jobs");
     let heard = brief(process.silent_seconds);
@@ -240,9 +286,29 @@ fn one_answer(process: &ProcessSummary, site: &Site) -> Html {
         "stopping" => Html::new().strong("It is stopping.").text(format!(
             " It starts nothing new, and {running} may still end."
         )),
-        _ => Html::new().strong("It is alive.").text(format!(
-            " It has claimed {running}, and was heard of {heard} ago."
-        )),
+        "quiet" => {
+            let (by, at) = (process.asked_by.as_deref(), process.asked_at);
+            Html::new()
+                .strong("It is quiet.")
+                .text(" Asked by ")
+                .user(by.unwrap_or("somebody"))
+                .text(at.map_or(String::new(), |at| {
+                    let ago = brief(seconds_between(at, process.heartbeat_at));
+                    format!(" {ago} ago")
+                }))
+                .text(format!(
+                    ", it claims nothing more, and has {running} that may still end."
+                ))
+        }
+        _ => {
+            let asked = match process.asked {
+                Some(_) => " With its next heartbeat it reads what it was asked for.",
+                None => "",
+            };
+            Html::new().strong("It is alive.").text(format!(
+                " It has claimed {running}, and was heard of {heard} ago.{asked}"
+            ))
+        }
     }
 }
 
@@ -289,6 +355,9 @@ mod tests {
             heartbeat_at: Utc::now(),
             silent_seconds: 0.0,
             stopping_at: None,
+            asked: None,
+            asked_by: None,
+            asked_at: None,
             running: 0,
             idle: false,
             details,

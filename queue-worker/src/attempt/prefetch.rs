@@ -16,7 +16,7 @@ pub(crate) type Waiting = (ClaimedJob, Arc<InFlightJob>);
 #[derive(Debug, Default)]
 pub(crate) struct Prefetch {
     waiting: Mutex<VecDeque<Waiting>>,
-    /// Whether the process stops, so that no waiting job will be started.
+    /// Whether the process stops or is quiet, so that no waiting job will be started.
     closed: AtomicBool,
     filled: Notify,
     room: Notify,
@@ -61,6 +61,11 @@ impl Prefetch {
     /// Refuses slots that are handed over from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Accepts slots again.
+    pub(crate) fn open(&self) {
+        self.closed.store(false, Ordering::Relaxed);
     }
 
     /// Returns whether no job will be started any more.

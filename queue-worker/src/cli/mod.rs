@@ -38,6 +38,7 @@ mod recurring;
 mod start;
 mod stats;
 
+mod audit;
 mod confirm;
 mod database;
 mod filter;
@@ -140,8 +141,8 @@ enum Command {
     Queues(queues::Queues),
     /// Lists, shows, adds, pauses, resumes, runs and removes recurring jobs
     Recurring(recurring::Recurring),
-    /// Lists the processes that run jobs
-    Processes,
+    /// Lists the processes that run jobs, makes them quiet, resumes and stops them
+    Processes(processes::Processes),
     /// Shows how many jobs there are, how many ended, and which fail
     #[command(after_help = stats::HELP)]
     Stats,
@@ -272,7 +273,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, app).await,
-        Command::Processes => processes::run(&global).await,
+        Command::Processes(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
         #[cfg(feature = "dashboard")]

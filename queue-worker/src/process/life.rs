@@ -50,7 +50,7 @@ pub(super) async fn live<S: State>(
         process,
         id,
         stop,
-        parts: start(process, id, &runs),
+        parts: start(process, id, stop, &runs),
         runs,
         deadline: None,
     };

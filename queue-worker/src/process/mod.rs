@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue_core::counts::append;
-use queue_core::process::{ProcessId, ProcessInfo, deregister, register};
+use queue_core::operations::processes::ask;
+use queue_core::process::{Asked, ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, Queue};
 use serde_json::json;
 use sqlx::PgConnection;
+use tokio::sync::watch;
 
 use crate::app::hooks::call_process_hooks;
 use crate::app::panics;
@@ -54,6 +56,8 @@ pub struct Process<S> {
     declared: Arc<Declared>,
     reported: Arc<Reported>,
     counts: Arc<EndCounts>,
+    /// What it was last asked to do. A new life is quiet if the last one was.
+    asked: Arc<watch::Sender<Asked>>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -117,6 +121,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             declared: Arc::new(declared),
             reported: Arc::default(),
             counts: Arc::default(),
+            asked: Arc::default(),
         })
     }
 
@@ -149,7 +154,8 @@ impl<S: Send + Sync + 'static> Process<S> {
     /// Panics outside a tokio runtime.
     pub async fn run(self, stop: Stop) {
         let _stops_when_dropped = stop.guard();
-        if let Err(ended) = tokio::spawn(self.run_lives(stop)).await
+        // A request to stop this process does not stop others with the same handle.
+        if let Err(ended) = tokio::spawn(self.run_lives(stop.child())).await
             && let Ok(panic) = ended.try_into_panic()
         {
             resume_unwind(panic);
@@ -205,7 +211,12 @@ impl<S: Send + Sync + 'static> Process<S> {
                     if !starts_over {
                         limits::declare(conn, schema, &self.settings.limits).await?;
                     }
-                    register(conn, schema, process, &info).await
+                    register(conn, schema, process, &info).await?;
+                    let Asked { request, by } = self.asked.borrow().clone();
+                    if request.is_some() {
+                        ask(conn, schema, process.0, request, by.as_deref()).await?;
+                    }
+                    Ok(())
                 }) => registered,
             };
             let Err(error) = registered else {
@@ -327,7 +338,7 @@ fn program_name() -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     std::env::var("HOSTNAME")
         .ok()
         .filter(|name| !name.is_empty())

@@ -46,7 +46,12 @@ pub(super) struct Parts<S> {
 }
 
 /// Starts all parts of a process.
-pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) -> Parts<S> {
+pub(super) fn start<S: State>(
+    process: &Process<S>,
+    id: ProcessId,
+    stop: &Stop,
+    runs: &Stop,
+) -> Parts<S> {
     let (completions, completed) = mpsc::channel(completer::QUEUE_MAX);
     let (checkpoints, finished_steps) = mpsc::channel(completer::STEPS_MAX);
     let steps = StepService {
@@ -97,12 +102,7 @@ pub(super) fn start<S: State>(process: &Process<S>, id: ProcessId, runs: &Stop) 
         worker_loops: worker_loops.collect(),
         services,
         connection: Arc::clone(&context.shared),
-        heartbeat: tokio::spawn(heartbeat::beat(
-            context,
-            id,
-            Arc::clone(&shared.in_flight),
-            Arc::clone(&shared.counts),
-        )),
+        heartbeat: tokio::spawn(heartbeat::beat(context, Arc::clone(&shared), stop.clone())),
         completer: tokio::spawn(completer),
         shared,
         workers,
@@ -139,6 +139,7 @@ fn new_shared<S: State>(
         ended_in_batches: Arc::default(),
         emitted: Arc::default(),
         counts: Arc::clone(&process.counts),
+        asked: Arc::clone(&process.asked),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use queue_core::JobId;
 use queue_core::counts::append;
-use queue_core::process::{ProcessId, heartbeat};
+use queue_core::process::{Asked, ProcessRequest, heartbeat};
 use queue_core::transitions::cancel::cancel_requests;
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout_at};
 
 use super::supervision::ServiceContext;
-use crate::attempt::{InFlight, StopReason};
+use crate::app::State;
+use crate::attempt::StopReason;
 use crate::completer::EndCounts;
 use crate::connection::{Cuts, PATIENCE, logged, timely};
+use crate::stop::Stop;
+use crate::worker::Shared;
 
 /// Why a process may no longer hold its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +31,18 @@ pub(crate) enum Lost {
 /// How long an answer may take until a new connection is tried.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Writes the heartbeat until the process may no longer hold its jobs, and returns why.
-pub(crate) async fn beat(
+/// What a heartbeat reads: what the process, and jobs that it runs, were asked to do.
+struct Requests {
+    process: Asked,
+    cancelled: Vec<(JobId, i32)>,
+}
+
+/// Writes the heartbeat until the process may no longer hold its jobs, and returns why. Does meanwhile what
+/// it reads there: stops the process or its jobs, or makes it quiet.
+pub(crate) async fn beat<S: State>(
     mut context: ServiceContext,
-    process: ProcessId,
-    in_flight: Arc<InFlight>,
-    counts: Arc<EndCounts>,
+    shared: Arc<Shared<S>>,
+    stop: Stop,
 ) -> Lost {
     let interval = context.settings.process.heartbeat_interval;
     let silence_max = context.settings.process.dead_after.mul_f64(2.0 / 3.0);
@@ -42,7 +52,7 @@ pub(crate) async fn beat(
     loop {
         wait(&mut waits, context.connection.cuts()).await;
         let sent = Instant::now();
-        let beating = beat_on_some_connection(&mut context, process, &in_flight);
+        let beating = beat_on_some_connection(&mut context, &shared);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
             return Lost::Silent;
         };
@@ -50,10 +60,12 @@ pub(crate) async fn beat(
             Ok(None) => return Lost::DeclaredDead,
             Ok(Some(requests)) => {
                 last = sent;
-                for (job, attempt) in requests {
-                    in_flight.stop(job, Some(attempt), StopReason::Cancelled);
+                for (job, attempt) in requests.cancelled {
+                    let cancelled = StopReason::Cancelled;
+                    shared.in_flight.stop(job, Some(attempt), cancelled);
                 }
-                append_counts(&mut context, &counts).await;
+                heed(requests.process, &shared.asked, &stop);
+                append_counts(&mut context, &shared.counts).await;
             }
             Err(error) if is_timeout(&error) => {
                 tracing::warn!("the database did not answer the heartbeat in time");
@@ -87,18 +99,17 @@ async fn wait(waits: &mut Interval, cuts: &Cuts) {
 
 /// Writes the heartbeat, by a new connection if the present one does not answer. If the new one does
 /// answer, the connections opened before it were cut.
-async fn beat_on_some_connection(
+async fn beat_on_some_connection<S>(
     context: &mut ServiceContext,
-    process: ProcessId,
-    in_flight: &InFlight,
-) -> Result<Option<Vec<(JobId, i32)>>, sqlx::Error> {
+    shared: &Shared<S>,
+) -> Result<Option<Requests>, sqlx::Error> {
     let interval = context.settings.process.heartbeat_interval;
     let limit = ANSWER_TIMEOUT.min(interval);
-    match timely(limit, beat_once(context, process, in_flight)).await {
+    match timely(limit, beat_once(context, shared)).await {
         Err(error) if is_timeout(&error) => {}
         beaten => return beaten,
     }
-    let beaten = timely(interval, beat_once(context, process, in_flight)).await?;
+    let beaten = timely(interval, beat_once(context, shared)).await?;
     tracing::warn!("connections to the database were cut; opening new ones");
     context.connection.note_cut();
     Ok(beaten)
@@ -120,25 +131,44 @@ fn is_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// Writes the heartbeat, and returns the jobs and attempts that have been asked to stop. Returns
-/// nothing if this process has been declared dead.
-async fn beat_once(
+/// Does what the process was asked to do, if that is new.
+fn heed(asked: Asked, known: &watch::Sender<Asked>, stop: &Stop) {
+    if asked == *known.borrow() {
+        return;
+    }
+    let by = asked.by.as_deref();
+    match asked.request {
+        Some(ProcessRequest::Quiet) => tracing::info!(by, "asked to be quiet"),
+        Some(ProcessRequest::Stop) => {
+            tracing::info!(by, "asked to stop");
+            stop.gracefully();
+        }
+        None => tracing::info!(by, "asked to claim jobs again"),
+    }
+    known.send_replace(asked);
+}
+
+/// Writes the heartbeat, and returns what it reads. Returns nothing if this process has been declared dead.
+async fn beat_once<S>(
     context: &mut ServiceContext,
-    process: ProcessId,
-    in_flight: &InFlight,
-) -> Result<Option<Vec<(JobId, i32)>>, sqlx::Error> {
-    let schema = &context.schema;
+    shared: &Shared<S>,
+) -> Result<Option<Requests>, sqlx::Error> {
+    let (schema, process) = (&context.schema, shared.process);
     let is_stopping = context.stopping.is_cancelled();
     context
         .connection
         .run(async |conn| {
-            if !heartbeat(conn, schema, process, is_stopping).await? {
+            let Some(asked) = heartbeat(conn, schema, process, is_stopping).await? else {
                 return Ok(None);
-            }
-            if in_flight.count() == 0 {
-                return Ok(Some(Vec::new()));
-            }
-            cancel_requests(conn, schema, process).await.map(Some)
+            };
+            let cancelled = match shared.in_flight.count() {
+                0 => Vec::new(),
+                _ => cancel_requests(conn, schema, process).await?,
+            };
+            Ok(Some(Requests {
+                process: asked,
+                cancelled,
+            }))
         })
         .await
 }

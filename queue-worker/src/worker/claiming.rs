@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use queue_core::process::Asked;
 use queue_core::transitions::end::release_unknown;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -10,13 +11,16 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::claimer::{Claimer, Found};
 use super::pace::{Excess, PREFETCH_WAIT_MAX, Pace};
 use super::polling::{POLL_GAP, Polling};
-use super::starting::give_back_behind;
+use super::starting::{give_back_all, give_back_behind};
 use super::state::Worker;
 use crate::app::State;
 use crate::connection::Connection;
 
 /// A notification that leads to no job, so soon after a claim that found some, was about those.
 const STALE_NEWS: Duration = Duration::from_millis(10);
+
+/// How often a quiet worker gives back jobs that it may still have claimed.
+const QUIET_GAP: Duration = Duration::from_secs(1);
 
 /// How long a worker that polls may have no room before it leaves polling to other processes.
 const FULL_MAX: Duration = Duration::from_millis(5);
@@ -28,6 +32,8 @@ pub(crate) struct ClaimLoop<S> {
     pace: Pace,
     /// Changes when freed keys were checked, which may have unblocked jobs.
     freed_keys: watch::Receiver<usize>,
+    /// Changes when the process is asked to be quiet, or to claim again.
+    asked: watch::Receiver<Asked>,
     woken_by: WokenBy,
     found_at: Instant,
     /// When the last look at all lanes began.
@@ -54,6 +60,7 @@ impl<S: State> ClaimLoop<S> {
             polling: Arc::clone(&worker.polling).lock_owned().await,
             pace: Pace::new(worker.prefetch.ended(), Instant::now()),
             freed_keys: worker.shared.freed_keys.watch_checks(),
+            asked: worker.shared.asked.subscribe(),
             woken_by: WokenBy::Nothing,
             found_at: Instant::now(),
             looked_at: Instant::now(),
@@ -64,7 +71,11 @@ impl<S: State> ClaimLoop<S> {
         // Without the lanes, the first claim would not take the most urgent jobs.
         claims.claimer.learn_lanes().await?;
         while !claims.worker().is_stopping() {
-            claims.claim_once().await?;
+            if claims.worker().is_quiet() {
+                claims.stay_quiet().await?;
+            } else {
+                claims.claim_once().await?;
+            }
         }
         claims.stop_polling().await?;
         claims.claimer.connection.close().await;
@@ -78,7 +89,7 @@ impl<S: State> ClaimLoop<S> {
     /// Waits for room, claims, and waits for more jobs when there were few or none.
     async fn claim_once(&mut self) -> Result<(), sqlx::Error> {
         let room = self.wait_for_room().await?;
-        if self.worker().is_stopping() {
+        if self.worker().is_stopping() || self.worker().is_quiet() {
             return Ok(());
         }
         self.freed_keys.mark_unchanged();
@@ -109,6 +120,33 @@ impl<S: State> ClaimLoop<S> {
         } else {
             self.idle(room).await?
         };
+        Ok(())
+    }
+
+    /// Claims nothing while the process is quiet, and gives back what has not begun.
+    async fn stay_quiet(&mut self) -> Result<(), sqlx::Error> {
+        let worker = Arc::clone(&self.claimer.worker);
+        worker.signals.set_idle(true);
+        let ended = self.until_resumed(&worker).await;
+        worker.signals.set_idle(false);
+        worker.prefetch.open();
+        // Jobs that were given back are below the floors.
+        worker.signals.sweep.notify_one();
+        ended
+    }
+
+    async fn until_resumed(&mut self, worker: &Worker<S>) -> Result<(), sqlx::Error> {
+        self.stop_polling().await?;
+        while worker.is_quiet() && !worker.is_stopping() {
+            // A sweep that was under way may have claimed some.
+            give_back_all(worker).await;
+            self.reconcile().await?;
+            tokio::select! {
+                () = worker.shared.stopping.cancelled() => {}
+                Ok(()) = self.asked.changed() => {}
+                () = sleep(QUIET_GAP) => {}
+            }
+        }
         Ok(())
     }
 
@@ -144,6 +182,7 @@ impl<S: State> ClaimLoop<S> {
             let is_polling = !self.polling.polled.is_empty();
             tokio::select! {
                 () = worker.shared.stopping.cancelled() => return Ok(0),
+                Ok(()) = self.asked.changed() => return Ok(0),
                 () = sleep_until((began + FULL_MAX).into()), if is_polling => {
                     self.stop_polling().await?;
                 }
@@ -223,6 +262,7 @@ impl<S: State> ClaimLoop<S> {
             () = sleep(PREFETCH_WAIT_MAX), if are_waiting => WokenBy::Nothing,
             () = worker.signals.wake.notified() => WokenBy::News,
             Ok(()) = self.freed_keys.changed() => WokenBy::Nothing,
+            Ok(()) = self.asked.changed() => WokenBy::Nothing,
             () = is_time => by_time,
             () = worker.shared.stopping.cancelled() => WokenBy::Nothing,
         }

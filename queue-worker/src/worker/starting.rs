@@ -36,7 +36,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
     }
 }
 
-/// Gives back all jobs that have not begun, because the process stops.
+/// Gives back all jobs that have not begun, because the process stops or is quiet.
 pub(crate) async fn give_back_all<S>(worker: &Worker<S>) {
     worker.prefetch.close();
     give_back_behind(worker, 0).await;

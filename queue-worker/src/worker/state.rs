@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use queue_core::Schema;
-use queue_core::process::ProcessId;
+use queue_core::process::{Asked, ProcessId, ProcessRequest};
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared<S> {
     /// Notified when an event is said to be emitted for which jobs wait.
     pub(crate) emitted: Arc<Notify>,
     pub(crate) counts: Arc<EndCounts>,
+    /// What the process was asked to do.
+    pub(crate) asked: Arc<watch::Sender<Asked>>,
     pub(crate) runs: TaskTracker,
     /// Cancelled when no more jobs may be claimed or started.
     pub(crate) stopping: CancellationToken,
@@ -112,6 +114,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.shared.stopping.is_cancelled()
+    }
+
+    /// Returns whether the process was asked to claim no more jobs.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.shared.asked.borrow().request == Some(ProcessRequest::Quiet)
     }
 
     /// Returns how many more jobs to claim if so many are to be prefetched: not more than the

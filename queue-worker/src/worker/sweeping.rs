@@ -126,7 +126,10 @@ impl<S: State> SweepLoop<S> {
             true => 0,
             false => LATE_MAX.min(worker.prefetch.target()),
         };
-        let room = worker.room(0).max(late);
+        let room = match worker.is_quiet() {
+            true => 0,
+            false => worker.room(0).max(late),
+        };
         if room == 0 {
             if !worker.lanes().below(above).is_empty() {
                 worker.floors.owe(above);

@@ -48,6 +48,7 @@ mod pooler;
 mod prefetching;
 mod processes;
 mod progress;
+mod quiet;
 mod races;
 mod recurring;
 mod recurring_declared;

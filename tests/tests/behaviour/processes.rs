@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use queue_core::process::{ProcessId, ProcessInfo, heartbeat, register};
+use queue_core::process::{Asked, ProcessId, ProcessInfo, heartbeat, register};
 use queue_core::transitions::cancel::request_cancel;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::{Recovered, recover};
@@ -138,9 +138,11 @@ async fn the_heartbeat_of_a_process_without_a_row_reports_it() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let process = inert_process(&world, "p").await;
 
-    assert!(heartbeat(&mut conn, schema, process, false).await.unwrap());
+    let beat = heartbeat(&mut conn, schema, process, false).await;
+    assert_eq!(beat.unwrap(), Some(Asked::default()));
     world.sql("delete from queue.processes").await;
-    assert!(!heartbeat(&mut conn, schema, process, false).await.unwrap());
+    let beat = heartbeat(&mut conn, schema, process, false).await;
+    assert_eq!(beat.unwrap(), None);
 }
 
 #[tokio::test]

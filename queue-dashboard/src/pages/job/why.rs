@@ -260,7 +260,7 @@ impl Case<'_> {
         {
             return Some(bold(match self.processes.is_empty() {
                 true => "no process is alive",
-                false => "no living process starts jobs",
+                false => "every living process is stopping or quiet",
             }));
         }
         if let Some(pause) = &self.pause {

@@ -239,3 +239,49 @@ async fn a_limit_is_changed_and_left_to_its_jobs_again() {
         "{audit}"
     );
 }
+
+#[tokio::test]
+async fn a_process_is_made_quiet_resumed_and_stopped_from_its_page() {
+    let world = World::new().await;
+    let (operator, admin) = (
+        Site::open(&world, Role::Operator),
+        Site::open(&world, Role::Admin),
+    );
+    let (process, _) = world.claim("default", "none").await;
+    let page = format!("/processes/{process}");
+    let beat = "update queue.processes set heartbeat_at = clock_timestamp()";
+
+    assert!(!operator.page(&page).await.contains("Stop…"));
+    operator.press(&page, &format!("{page}/quiet")).await;
+    world.sql(beat).await;
+    let text = operator.page(&page).await;
+    assert!(
+        text.contains("It is quiet.</strong> Asked by <bdi>mira"),
+        "{text}"
+    );
+    operator.press(&page, &format!("{page}/resume")).await;
+    assert!(operator.page(&page).await.contains("It is alive."));
+    let refused = operator.press(&page, &format!("{page}/stop")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(admin.page(&page).await.contains("Stop…"));
+    let asked = format!("{page}/stop");
+    assert!(admin.page(&asked).await.contains("stops as on TERM"));
+    assert_eq!(world.count("processes where asked is null").await, 1);
+    admin.press(&asked, &asked).await;
+
+    assert_eq!(world.count("processes where asked = 'stop'").await, 1);
+    let acts: Vec<(String, bool)> = world
+        .rows("select what, refused from queue.audit order by id")
+        .await;
+    let acts: Vec<(&str, bool)> = acts
+        .iter()
+        .map(|(what, refused)| (&**what, *refused))
+        .collect();
+    let expected = [
+        ("quiet", false),
+        ("resume", false),
+        ("stop", true),
+        ("stop", false),
+    ];
+    assert_eq!(acts, expected);
+}

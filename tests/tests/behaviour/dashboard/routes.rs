@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 53] = [
+const ROUTES: [(&str, &str, Role); 56] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -42,6 +42,9 @@ const ROUTES: [(&str, &str, Role); 53] = [
     ("POST", "/batches/{id}/{verb}", Role::Operator),
     ("GET", "/processes", Role::Viewer),
     ("GET", "/processes/{id}", Role::Viewer),
+    ("GET", "/processes/{id}/stop", Role::Admin),
+    ("POST", "/processes/{id}/stop", Role::Admin),
+    ("POST", "/processes/{id}/{verb}", Role::Operator),
     ("GET", "/audit", Role::Viewer),
     ("GET", "/audit.csv", Role::Viewer),
     ("GET", "/help", Role::Viewer),
@@ -83,6 +86,7 @@ fn verbs(method: &str, path: &str) -> &'static [&'static str] {
         (_, Some("batches")) => &["retry", "cancel"],
         (_, Some("jobs")) => &["retry", "discard", "cancel", "run"],
         (_, Some("queues")) => &["pause", "resume"],
+        (_, Some("processes")) => &["quiet", "resume"],
         _ => &["run", "pause", "resume"],
     }
 }
@@ -110,11 +114,8 @@ async fn every_address_is_refused_to_lower_roles() {
                 known.status
             );
             if is_refused {
-                assert!(
-                    known.text.contains("needs the operator role"),
-                    "{}",
-                    known.text
-                );
+                let needed = format!("needs the {} role", role.as_str());
+                assert!(known.text.contains(&needed), "{}", known.text);
             }
         }
     }

@@ -25,7 +25,7 @@ pub(in super::super) fn judge(work: &Work) -> Vec<Finding> {
     let serving: Vec<&ProcessSummary> = live
         .iter()
         .copied()
-        .filter(|process| process.stopping_at.is_none())
+        .filter(|process| process.stopping_at.is_none() && !process.is_quiet())
         .collect();
     let mut findings = Vec::new();
     findings.extend(no_process_serves(&live, &serving));
@@ -59,9 +59,9 @@ fn no_process_serves(live: &[&ProcessSummary], serving: &[&ProcessSummary]) -> O
     serving.is_empty().then(|| {
         error(
             "all_stopping",
-            "every live process is stopping".to_owned(),
+            "every live process is stopping or quiet".to_owned(),
             "no further job is started",
-            "start another with `queue start`, or with your application's own program",
+            "resume a quiet one with `queue processes resume`, or start another with `queue start`, or with your application's own program",
         )
     })
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::inspect::Count;
 use crate::inspect::doctor::work::OverdueRecurringJob;
 use crate::inspect::stats::KindCount;
+use crate::process::ProcessRequest;
 
 fn healthy() -> Work {
     Work {
@@ -41,6 +42,9 @@ fn process(details: serde_json::Value) -> ProcessSummary {
         heartbeat_at: DateTime::<Utc>::UNIX_EPOCH,
         silent_seconds: 1.0,
         stopping_at: None,
+        asked: None,
+        asked_by: None,
+        asked_at: None,
         running: 2,
         idle: false,
         details,
@@ -89,6 +93,18 @@ fn a_dead_process_is_an_error_only_if_no_other_can_recover_its_jobs() {
 fn a_stopping_process_serves_no_queue() {
     let mut work = healthy();
     work.processes[0].stopping_at = Some(DateTime::<Utc>::UNIX_EPOCH);
+    assert_eq!(checks(&work), ["all_stopping"]);
+}
+
+#[test]
+fn a_process_serves_no_queue_from_the_heartbeat_on_at_which_it_is_quiet() {
+    let mut work = healthy();
+    let process = &mut work.processes[0];
+    process.asked = Some(ProcessRequest::Quiet);
+    process.asked_at = Some(process.heartbeat_at);
+    assert_eq!(checks(&work), [""; 0]);
+
+    work.processes[0].heartbeat_at += chrono::Duration::seconds(1);
     assert_eq!(checks(&work), ["all_stopping"]);
 }
 
