@@ -8,6 +8,14 @@ CREATE TYPE queue.outcome AS ENUM (
     'cancelled'
 );
 
+CREATE FUNCTION queue.free_starts(next_start timestamp with time zone, space interval, burst integer, now timestamp with time zone) RETURNS integer
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (burst - (ceil((EXTRACT(epoch FROM (next_start - now)) / EXTRACT(epoch FROM space))))::integer);
+
+CREATE FUNCTION queue.next_start(next_at timestamp with time zone, space interval, burst integer, now timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (next_at > ((now + ((burst)::double precision * space)) + '00:00:01'::interval)) THEN now ELSE GREATEST(now, next_at) END;
+
 CREATE FUNCTION queue.state_claimed() RETURNS smallint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (4)::smallint;

@@ -93,6 +93,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "process requests",
         include_str!("../migrations/0020_process_requests.sql"),
     ),
+    migration(
+        21,
+        "rate functions",
+        include_str!("../migrations/0021_rate_functions.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -43,7 +43,7 @@ with waiting as (
 ), room as (
     select waiting.*, slots.expired, greatest(0, least($2, slots.free, starts.free)) as free,
         case when starts.free <= coalesce(slots.free, $2)
-            then meter.next_in + (starts.free - meter.burst + 1) * meter.space
+            then start.at - rate.now + (starts.free - rate.burst + 1) * rate.space
         end as next_start_in
     from waiting
     cross join lateral (select limits from queue.jobs where jobs.id = waiting.head limit 1) as job
@@ -70,24 +70,16 @@ with waiting as (
     ) as slots
     cross join lateral (
         select coalesce(of_key.space, of_group.space, own.space) as space,
-            coalesce(of_key.burst, of_group.burst, own.burst) as burst
+            coalesce(of_key.burst, of_group.burst, own.burst) as burst,
+            clock_timestamp() as now
     ) as rate
     cross join lateral (
-        select rate.space, rate.burst, coalesce((
-            select case
-                when next_at > now.at + rate.burst * rate.space + interval '1 second'
-                    then interval '0'
-                else greatest(interval '0', next_at - now.at)
-            end
-            from queue.rates
-            cross join (select clock_timestamp() as at) as now
-            where rates.key = waiting.key
-        ), interval '0') as next_in
-    ) as meter
+        select queue.next_start((
+            select next_at from queue.rates where rates.key = waiting.key
+        ), rate.space, rate.burst, rate.now) as at
+    ) as start
     cross join lateral (
-        select case when meter.space is not null then
-            meter.burst - ceil(extract(epoch from meter.next_in) / extract(epoch from meter.space))
-        end::integer as free
+        select queue.free_starts(start.at, rate.space, rate.burst, rate.now) as free
     ) as starts
 ), expired as (
     delete from queue.slots
