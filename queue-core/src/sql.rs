@@ -17,7 +17,7 @@ pub struct Schema {
     is_pooled: Arc<AtomicBool>,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+pub(crate) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 pub(crate) type QueryAs<'q, O> = sqlx::query::QueryAs<'q, Postgres, O, PgArguments>;
 type QueryScalar<'q, O> = sqlx::query::QueryScalar<'q, Postgres, O, PgArguments>;
 

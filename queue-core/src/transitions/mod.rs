@@ -7,7 +7,7 @@
 //! | [`promote`] | scheduled → ready |
 //! | [`wake`] | scheduled → ready, for jobs that wait for an event |
 //! | [`claim`] | ready → claimed |
-//! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits |
+//! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits, as `admit` decides |
 //! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
 //! | [`hand_over`](mod@hand_over) | claimed → finished (done), and blocked → claimed in its slot |
@@ -45,6 +45,7 @@ pub mod enqueue;
 pub mod cancel;
 pub mod facts;
 
+mod admit;
 mod job_columns;
 mod run;
 

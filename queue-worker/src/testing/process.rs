@@ -12,7 +12,7 @@ use queue_core::inspect::jobs::show;
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Became;
 use queue_core::transitions::claim::{ClaimedJob, Lane, lanes};
-use queue_core::transitions::claim_limited::claim_limited;
+use queue_core::transitions::claim_limited::{after_claim, claim_limited};
 use queue_core::transitions::end::End;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::unblock::unblock;
@@ -218,6 +218,10 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             claim_limited(conn, schema, *process, &lanes, &kinds, 1, 1).await
         });
         let claim = claiming.await.expect(DATABASE);
+        let following = self
+            .connection
+            .run(async |conn| after_claim(conn, schema, *process, &claim).await);
+        following.await.expect(DATABASE);
         let dropped = EndedJob::dropped(&claim, &self.recorder.counts);
         announce(&self.recorder.hooks, &mut self.connection, schema, &dropped).await;
         match claim.jobs.into_iter().next() {

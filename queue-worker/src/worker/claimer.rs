@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
-use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
+use queue_core::transitions::claim_limited::{LimitedClaim, after_claim, claim_limited};
 
 use super::lanes::LaneGroup;
 use super::state::Worker;
 use crate::completer::{EndedJob, announce};
-use crate::connection::Connection;
+use crate::connection::{Connection, logged};
 
 /// A claim that finds nothing but takes longer raises the floors.
 const LONG_WALK: Duration = Duration::from_millis(50);
@@ -194,6 +194,17 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 claim_limited(conn, schema, process, lanes, kinds, room, window).await
             })
             .await?;
+        if !claimed.parked.is_empty() || !claimed.partial.is_empty() {
+            let following = self
+                .connection
+                .run(async |conn| after_claim(conn, schema, process, &claimed).await);
+            if let Err(error) = following.await {
+                // The jobs that were claimed run all the same. The others are found by later passes.
+                tracing::debug!(error = %logged(&error), "could not unblock jobs after a claim");
+                let timer = &worker.shared.in_flight.reconcile_timer;
+                timer.note_failed_claim(Instant::now());
+            }
+        }
         worker.gated.note_claim(room, &claimed);
         Ok(claimed)
     }

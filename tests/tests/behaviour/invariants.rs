@@ -12,7 +12,7 @@ use queue_core::operations::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
-use queue_core::transitions::claim_limited::claim_limited;
+use queue_core::transitions::claim_limited::{after_claim, claim_limited};
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::transitions::end::{End, end, release_unknown};
 use queue_core::transitions::finish::finish;
@@ -346,7 +346,9 @@ impl Actor {
         let lanes = [Track::Unblocked, Track::Limited, Track::Open].map(lane);
         let (conn, schema) = (&mut self.conn, &self.schema);
         let claimed = claim_limited(conn, schema, process, &lanes, &kinds, limit, 8).await;
-        self.note_claims(process, ok(claimed)?.jobs)
+        let claimed = ok(claimed)?;
+        ok(after_claim(conn, schema, process, &claimed).await)?;
+        self.note_claims(process, claimed.jobs)
     }
 
     fn note_claims(

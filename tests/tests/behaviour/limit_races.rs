@@ -8,7 +8,7 @@ use queue_core::operations::limits::{LimitSetting, SetBy, reset, set};
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::Run;
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
-use queue_core::transitions::claim_limited::{LimitedClaim, claim_limited};
+use queue_core::transitions::claim_limited::{LimitedClaim, after_claim, claim_limited};
 use queue_core::transitions::end::release_unknown;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::unblock::unblock;
@@ -49,9 +49,11 @@ impl ManualProcess {
         let lanes = [Track::Unblocked, Track::Limited].map(lane);
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
         let conn = &mut self.conn;
-        claim_limited(conn, &schema, self.process, &lanes, &kinds, limit, limit)
-            .await
-            .unwrap()
+        let claiming = claim_limited(conn, &schema, self.process, &lanes, &kinds, limit, limit);
+        let claim = claiming.await.unwrap();
+        let following = after_claim(&mut self.conn, &schema, self.process, &claim);
+        following.await.unwrap();
+        claim
     }
 
     /// Claims jobs as a worker that knows of no limit does.

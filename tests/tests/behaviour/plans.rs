@@ -17,7 +17,7 @@ const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 /// exists. The end of the line is a sequence. Operations that have not ended are few, and have an index of
 /// their own.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
-    ("claim_limited", "limits"),
+    ("claim_front", "limits"),
     ("claim_seats", "limits"),
     ("lanes", "limits"),
     ("look", "limits"),
@@ -45,12 +45,12 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = 0) AND (seq > ",
     ),
     (
-        "claim_limited",
+        "claim_front",
         "ready_claim",
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
     ),
     (
-        "claim_limited",
+        "claim_front",
         "slots_pkey",
         "Index Cond: (key = brought.key)",
     ),
@@ -60,19 +60,24 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = lane.track) AND (seq > ",
     ),
     (
-        "claim_limited",
+        "claim_front",
         "limits_pkey",
         "Index Cond: (name = brought.key)",
     ),
     (
-        "claim_limited",
+        "claim_front",
         "limits_pkey",
         "Index Cond: (name = brought.name)",
     ),
     ("claim_seats", "slots_pkey", "(key = "),
     ("unblock", "limits_pkey", "Index Cond: (name = asked.key)"),
     ("claim_seats", "jobs_pkey", "Index Cond: (id = won.job_id"),
-    ("claim_limited", "jobs_pkey", "Index Cond: (id = won.job_id"),
+    ("claim_front", "jobs_pkey", "Index Cond: (id = front.job_id"),
+    (
+        "claim_limited",
+        "ready_pkey",
+        "Index Cond: (job_id = won.job_id",
+    ),
     (
         "claim_seats",
         "blocked_line",
