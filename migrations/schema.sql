@@ -8,6 +8,19 @@ CREATE TYPE queue.outcome AS ENUM (
     'cancelled'
 );
 
+CREATE TABLE queue.queues (
+    name text NOT NULL COLLATE pg_catalog."C",
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_why text,
+    is_fair boolean DEFAULT false NOT NULL
+);
+
+CREATE FUNCTION queue.fair_queues() RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ARRAY(SELECT queues.name FROM queue.queues WHERE queues.is_fair);
+
 CREATE FUNCTION queue.free_starts(next_start timestamp with time zone, space interval, burst integer, now timestamp with time zone) RETURNS integer
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (burst - (ceil((EXTRACT(epoch FROM (next_start - now)) / EXTRACT(epoch FROM space))))::integer);
@@ -15,6 +28,10 @@ CREATE FUNCTION queue.free_starts(next_start timestamp with time zone, space int
 CREATE FUNCTION queue.next_start(next_at timestamp with time zone, space interval, burst integer, now timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE WHEN (next_at > ((now + ((burst)::double precision * space)) + '00:00:01'::interval)) THEN now ELSE GREATEST(now, next_at) END;
+
+CREATE FUNCTION queue.ready_track(limited boolean, tenant text) RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((CASE WHEN (tenant IS NULL) THEN 0 ELSE 3 END + (limited)::integer))::smallint;
 
 CREATE FUNCTION queue.state_claimed() RETURNS smallint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -302,14 +319,6 @@ CREATE TABLE queue.progress (
 )
 WITH (fillfactor='50');
 
-CREATE TABLE queue.queues (
-    name text NOT NULL COLLATE pg_catalog."C",
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    paused_at timestamp with time zone,
-    paused_by text,
-    paused_why text
-);
-
 CREATE TABLE queue.rates (
     next_at timestamp with time zone NOT NULL,
     space interval NOT NULL,
@@ -331,7 +340,8 @@ CREATE TABLE queue.ready (
     queue text NOT NULL COLLATE pg_catalog."C",
     kind text NOT NULL COLLATE pg_catalog."C",
     track smallint DEFAULT 0 NOT NULL,
-    waited_for text COLLATE pg_catalog."C"
+    waited_for text COLLATE pg_catalog."C",
+    tenant text COLLATE pg_catalog."C"
 );
 
 CREATE TABLE queue.recurring_jobs (
@@ -401,6 +411,15 @@ CREATE TABLE queue.steps (
     name text NOT NULL COLLATE pg_catalog."C",
     result json NOT NULL,
     CONSTRAINT steps_occurrence_check CHECK ((occurrence > 0))
+);
+
+CREATE TABLE queue.tenants (
+    paused_at timestamp with time zone,
+    weight smallint DEFAULT 1 NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    paused_by text,
+    paused_why text,
+    CONSTRAINT tenants_weight_check CHECK ((weight > 0))
 );
 
 CREATE TABLE queue.unique_keys (
@@ -500,6 +519,9 @@ ALTER TABLE ONLY queue.slots
 ALTER TABLE ONLY queue.steps
     ADD CONSTRAINT steps_pkey PRIMARY KEY (job_id, name, occurrence);
 
+ALTER TABLE ONLY queue.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY queue.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 
@@ -543,6 +565,8 @@ CREATE INDEX operations_open ON queue.operations USING btree (id) WHERE (ended_a
 CREATE INDEX ready_admitted ON queue.ready USING btree (waited_for, queue, kind) WHERE (waited_for IS NOT NULL);
 
 CREATE INDEX ready_claim ON queue.ready USING btree (queue, priority, track, seq);
+
+CREATE INDEX ready_fair ON queue.ready USING btree (queue, priority, track, tenant, seq) WHERE (track > 2);
 
 CREATE INDEX recurring_jobs_due ON queue.recurring_jobs USING btree (next_at) WHERE (paused_at IS NULL);
 

@@ -264,6 +264,11 @@ fn trace_id(traceparent: &str) -> Option<&str> {
     is_valid.then_some(trace)
 }
 
+/// Refuses a text that cannot be a tenant.
+pub(crate) fn check_tenant(tenant: &str) -> Result<(), InvalidContext> {
+    check_text("tenant", tenant)
+}
+
 fn check_text(what: &'static str, text: &str) -> Result<(), InvalidContext> {
     let reason = if text.is_empty() {
         "is empty".to_owned()

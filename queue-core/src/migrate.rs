@@ -98,6 +98,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "rate functions",
         include_str!("../migrations/0021_rate_functions.sql"),
     ),
+    migration(
+        22,
+        "fairness",
+        include_str!("../migrations/0022_fairness.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

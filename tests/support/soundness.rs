@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use crate::world::World;
 
 /// Queries that return a line per problem.
-const TABLE_CHECKS: [&str; 8] = [
+const TABLE_CHECKS: [&str; 9] = [
     "with places as (
         select job_id, 'scheduled' as place from queue.scheduled
         union all select job_id, 'ready' from queue.ready
@@ -98,6 +98,15 @@ const TABLE_CHECKS: [&str; 8] = [
     ) as jobs
     where counted <> found
         and not exists (select from queue.batches as within where within.parent_id = batches.id)",
+    "select format('job %s of tenant %s is on track %s for tenant %s', job_id, jobs.tenant, track,
+        ready.tenant)
+    from queue.ready
+    join queue.jobs on jobs.id = job_id
+    where track > 2 and ready.tenant is null
+        or track < 2 and ready.tenant is not null
+        or track in (1, 4) and jobs.limits is null
+        or track = 3 and jobs.limits is not null
+        or ready.tenant <> jobs.tenant",
 ];
 
 /// The same, for the runs that deeds record.

@@ -9,12 +9,16 @@ with freed as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, failures, crashes, frees_key, queue, kind, track)
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, frees_key, queue, kind, track,
+        tenant)
     select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, failures, crashes,
-        frees_key, queue, kind, limited::integer
+        frees_key, queue, kind, queue.ready_track(limited, fair_tenant), fair_tenant
     from (select * from freed order by job_id) as freed
     cross join lateral (
-        select limits is not null as limited
+        select limits is not null as limited, case
+            when tenant is null then null
+            when freed.queue = any ((select queue.fair_queues())::text[]) then tenant
+        end as fair_tenant
         from queue.jobs
         where jobs.id = freed.job_id
         limit 1
@@ -27,7 +31,7 @@ with freed as (
 select count(*), (
     select count(*)
     from (
-        select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
+        select pg_notify('queue.wake', case when track in (1, 2, 4) then '@' || queue else queue end)
         from (select distinct queue, track from placed) as woken
         where exists (select from queue.idle_processes)
     ) as notified

@@ -20,6 +20,7 @@ pub mod queues;
 pub mod recurring;
 pub mod signs;
 pub mod stats;
+pub mod tenants;
 
 mod backtrace;
 mod cause;
@@ -47,6 +48,7 @@ pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
+pub use tenants::TenantSummary;
 
 /// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod limits;
 pub mod processes;
 pub mod queues;
+pub mod tenants;
 
 pub mod audit;
 pub mod signing_key;

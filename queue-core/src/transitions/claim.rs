@@ -13,7 +13,11 @@ use crate::context::Context;
 use crate::process::ProcessId;
 use crate::sql::{QueryAs, Schema};
 
-const CLAIM: &str = concat!(include_str!("claim.sql"), include_str!("claimed_jobs.sql"));
+const CLAIM: &str = concat!(
+    include_str!("claim.sql"),
+    include_str!("take.sql"),
+    include_str!("claimed_jobs.sql")
+);
 const LANES: &str = include_str!("lanes.sql");
 const LINE_END: &str = "select last_value, pg_current_snapshot()::text from queue.job_seq";
 
@@ -27,6 +31,17 @@ pub enum Track {
     Limited = 1,
     /// Jobs that were blocked. They start before other jobs with limits.
     Unblocked = 2,
+    /// Jobs of tenants without limits, in a fair queue. The tenants take turns.
+    Fair = 3,
+    /// Jobs of tenants with limits, in a fair queue. The tenants take turns.
+    FairLimited = 4,
+}
+
+impl Track {
+    /// Returns whether tenants take turns.
+    pub fn is_fair(self) -> bool {
+        matches!(self, Self::Fair | Self::FairLimited)
+    }
 }
 
 /// One priority and track of one queue, between two places in line.
@@ -42,6 +57,34 @@ pub struct Lane {
     pub above: i64,
     /// The last place that the claim reads.
     pub up_to: i64,
+}
+
+/// One priority and track of a fair queue, on which tenants take turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FairLane {
+    /// The queue's name.
+    pub queue: String,
+    /// The priority.
+    pub priority: i16,
+    /// The track.
+    pub track: Track,
+}
+
+/// What one claim takes of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The tenant.
+    pub tenant: String,
+    /// The claim takes jobs after this place.
+    pub above: i64,
+    /// The last place that the claim reads.
+    pub up_to: i64,
+    /// The most jobs.
+    pub jobs: i64,
+    /// How many of them start before the next tenant has its turn.
+    pub weight: i16,
+    /// Whether the jobs may have limits: their own, or one of their tenant, queue or kind.
+    pub is_gated: bool,
 }
 
 /// A job that this process runs and ends.
@@ -81,6 +124,13 @@ pub struct ClaimedJob {
     pub args: Box<RawValue>,
     /// Where it comes from, or why that cannot be read.
     pub context: Result<Arc<Context>, String>,
+}
+
+impl ClaimedJob {
+    /// Returns its tenant; none if its context cannot be read.
+    pub fn tenant(&self) -> Option<&str> {
+        self.context.as_ref().ok()?.tenant.as_deref()
+    }
 }
 
 /// Declares the positions of the columns of [`ClaimedJob`], which are looked up by name.

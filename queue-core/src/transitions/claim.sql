@@ -7,12 +7,12 @@
 -- statistics.
 --
 -- Jobs with limits have lanes of their own (tracks 1 and 2). Those and all jobs of a limited queue or
--- kind are claimed by claim_limited.sql.
+-- kind are claimed by claim_limited.sql. Jobs of tenants in a fair queue are claimed by claim_fair.sql.
 --
 -- A process that has been declared dead claims nothing, even if it does not know it yet.
 --
 -- Locks rows of ready with skip locked: two claims never wait for each other. Continued by
--- claimed_jobs.sql.
+-- take.sql.
 with picked as (
     select front.place
     from unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[])
@@ -39,21 +39,3 @@ with picked as (
         ))
         and exists (select from queue.processes where id = $7)
     limit $6
-), taken as (
-    delete from queue.ready
-    where ctid = any (array(select place from picked))
-    returning job_id, seq, ready_at, attempt + 1 as attempt, priority, failures, crashes, frees_key,
-        queue, kind
-), claimed as (
-    insert into queue.claimed (job_id, seq, process_id, attempt, failures, crashes)
-    select job_id, seq, $7, attempt, failures, crashes
-    from taken
-), freed as (
-    delete from queue.unique_keys
-    where job_id = any (array(select job_id from taken where frees_key))
-        and held_in & queue.state_claimed() = 0
-), decided as (
-    select job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind,
-        0::smallint as track, 'claimed' as decision, null::text[] as keys
-    from taken
-)

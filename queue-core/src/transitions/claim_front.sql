@@ -5,11 +5,11 @@
 -- a key is in its first row: slots in use, free starts, and the free numbers if there are some below the
 -- highest in use.
 --
--- The limits of a job are its own, unless it is on track 0, and those of its kind and queue. A job that
--- an operator ran anyway has only that of its queue. What is set at run time wins over what the job
+-- The limits of a job are its own, unless it is on track 0, and those of its kind and queue, and in a fair
+-- queue that of its tenant. A job that an operator ran anyway has only that of its queue. What is set at run time wins over what the job
 -- brings: for the key, then for its group.
 --
--- The lanes of a queue that has all its slots in use are not read.
+-- The lanes of a queue that has all its slots in use are not read. Continued by front_limits.sql.
 with setting as (
     -- Without limits set at run time, their table is not read for each job.
     select exists (select from queue.limits) as has_any
@@ -30,93 +30,13 @@ with setting as (
             and ready.seq > lane.above
             and ready.seq <= lane.up_to
             and ready.kind = any ($6)
+            and (
+                ready.tenant is null
+                or (select paused_at from queue.tenants where name = ready.tenant limit 1) is null
+            )
         order by ready.seq
         limit case when own.slots <= held.used then 0 else $7::bigint end
         for update skip locked
     ) as front
     where lane.queue <> all (array(select name from queue.queues where paused_at is not null))
     limit $7::bigint
-), gate as (
-    select front.*, own.key, own.conflict, own.hold,
-        coalesce(of_key.slots, of_group.slots, own.slots) as slots,
-        coalesce(of_key.space, of_group.space, own.space) as space,
-        coalesce(of_key.burst, of_group.burst, own.burst) as burst,
-        row_number() over (partition by own.key order by front.position, front.seq) as rank,
-        (count(*) over (partition by own.key))::integer as asked,
-        max(coalesce(of_key.slots, of_group.slots, own.slots)) over (partition by own.key) as slots_max,
-        front.track < 2 and exists (
-            select
-            from queue.blocked
-            where blocked.key = own.key
-                and blocked.queue = front.queue
-                and blocked.kind = front.kind
-                and (blocked.priority, blocked.seq) < (front.priority, front.seq)
-        ) as is_behind
-    from front
-    cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job
-    left join lateral (
-        select key, name, slots, space, burst, conflict, hold
-        from jsonb_to_recordset(case when front.track > 0 then job.limits end) as brought (
-            key text, name text, slots integer, space interval, burst integer, conflict text,
-            hold interval
-        )
-        union all
-        select name, name, slots, space, burst, null, null
-        from queue.limits
-        where name in ('@queue/' || front.queue, case
-            when front.track > 0
-                or not exists (
-                    select from queue.bypasses where job_id = front.job_id and at = front.ready_at
-                )
-                then '@kind/' || front.kind
-        end)
-            and (select has_any from setting)
-    ) as own on true
-    left join lateral (
-        select slots, space, burst
-        from queue.limits
-        where limits.name = own.key
-            and (select has_any from setting)
-        limit 1
-    ) as of_key on true
-    left join lateral (
-        select slots, space, burst
-        from queue.limits
-        where limits.name = own.name
-            and (select has_any from setting)
-        limit 1
-    ) as of_group on true
-)
-select gate.job_id, gate.attempt, gate.key, gate.conflict, gate.hold, gate.slots, gate.space, gate.burst,
-    gate.is_behind, gate.rank = 1 as is_first, held.used, held.top, spare.numbers, start.free as free_starts,
-    held.expires_at <= statement_timestamp() as is_expired
-from gate
-cross join lateral (
-    select count(*)::integer as used, coalesce(max(number), 0) as top, min(expires_at) as expires_at
-    from queue.slots
-    where slots.key = gate.key
-        and gate.rank = 1
-) as held
-cross join lateral (
-    select case when held.top > held.used then array(
-        select free.number
-        from generate_series(1, least(held.used + gate.asked, gate.slots_max)) as free (number)
-        where not exists (
-            select from queue.slots where slots.key = gate.key and slots.number = free.number
-        )
-        order by free.number
-        limit gate.asked
-    ) end as numbers
-) as spare
-left join lateral (
-    select queue.free_starts(
-        queue.next_start(rate.next_at, gate.space, gate.burst, now.at), gate.space, gate.burst, now.at
-    ) as free
-    from (select clock_timestamp() as at) as now
-    left join lateral (
-        select next_at from queue.rates where rates.key = gate.key limit 1
-    ) as rate on true
-    where gate.rank = 1
-        and gate.space is not null
-) as start on true
-order by gate.position, gate.seq, gate.key

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgBindIterExt as _, PgRow};
 use sqlx::{Connection as _, FromRow, PgConnection, Row as _};
 
 use super::admit::{Asked, Decision, Room, Take, Waiting, admit};
-use super::claim::{ClaimedJob, Lane, Track, claimed_jobs, in_lane_order};
+use super::claim::{ClaimedJob, FairLane, Lane, Track, Turn, claimed_jobs, in_lane_order};
 use super::end::release;
 use super::run::Claim;
 use super::unblock::unblock;
@@ -19,7 +19,14 @@ const CLAIM_SEATS: &str = concat!(
     include_str!("claim_seats.sql"),
     include_str!("claimed_jobs.sql")
 );
-const CLAIM_FRONT: &str = include_str!("claim_front.sql");
+const CLAIM_FRONT: &str = concat!(
+    include_str!("claim_front.sql"),
+    include_str!("front_limits.sql")
+);
+const CLAIM_FRONT_FAIR: &str = concat!(
+    include_str!("claim_front_fair.sql"),
+    include_str!("front_limits.sql")
+);
 const CLAIM_LIMITED: &str = concat!(
     include_str!("claim_limited.sql"),
     include_str!("count.sql"),
@@ -99,17 +106,57 @@ pub async fn claim_limited(
     claim.jobs = claimed_jobs(claimed)?;
     if is_left {
         let room = limit - claim.jobs.len();
-        let mut tx = conn.begin().await?;
-        let front = Front::read(&mut tx, schema, lanes, kinds, window.max(room)).await?;
-        let decisions = admit(&front.jobs, &front.rooms, room);
-        let rows = front
-            .carry_out(&mut tx, schema, process, &decisions)
-            .await?;
-        tx.commit().await?;
-        sort_rows(&rows, &mut claim)?;
+        let window = i64::try_from(window.max(room)).unwrap_or(i64::MAX);
+        let front = bind_lanes(schema.query(CLAIM_FRONT), lanes, kinds).bind(window);
+        admit_front(conn, schema, process, front, room, &mut claim).await?;
     }
     in_lane_order(lanes, &mut claim.jobs);
     Ok(claim)
+}
+
+/// Claims up to `limit` jobs with limits of tenants that take turns, and parks those whose limits have no room.
+pub(super) async fn claim_limited_in_turns(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    lane: &FairLane,
+    turns: &[&Turn],
+    kinds: &[String],
+    limit: usize,
+) -> Result<LimitedClaim, sqlx::Error> {
+    let front = schema
+        .query(CLAIM_FRONT_FAIR)
+        .bind(&lane.queue)
+        .bind(lane.priority)
+        .bind(lane.track as i16)
+        .bind(turns.iter().map(|turn| turn.above).bind_iter())
+        .bind(turns.iter().map(|turn| turn.up_to).bind_iter())
+        .bind(kinds)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(turns.iter().map(|turn| &turn.tenant).bind_iter())
+        .bind(turns.iter().map(|turn| turn.jobs).bind_iter());
+    let mut claim = LimitedClaim::default();
+    admit_front(conn, schema, process, front, limit, &mut claim).await?;
+    Ok(claim)
+}
+
+/// Reads the first jobs, decides about them, and carries that out.
+async fn admit_front(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    process: ProcessId,
+    front: Query<'_>,
+    room: usize,
+    claim: &mut LimitedClaim,
+) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let front = Front::read(&mut tx, front).await?;
+    let decisions = admit(&front.jobs, &front.rooms, room);
+    let rows = front
+        .carry_out(&mut tx, schema, process, &decisions)
+        .await?;
+    tx.commit().await?;
+    sort_rows(&rows, claim)
 }
 
 fn bind_lanes<'q>(query: Query<'q>, lanes: &'q [Lane], kinds: &'q [String]) -> Query<'q> {
@@ -130,18 +177,9 @@ struct Front {
 }
 
 impl Front {
-    /// Reads and locks up to `window` jobs.
-    async fn read(
-        tx: &mut PgConnection,
-        schema: &Schema,
-        lanes: &[Lane],
-        kinds: &[String],
-        window: usize,
-    ) -> Result<Self, sqlx::Error> {
-        let rows = bind_lanes(schema.query(CLAIM_FRONT), lanes, kinds)
-            .bind(i64::try_from(window).unwrap_or(i64::MAX))
-            .fetch_all(tx)
-            .await?;
+    /// Reads and locks them.
+    async fn read(tx: &mut PgConnection, query: Query<'_>) -> Result<Self, sqlx::Error> {
+        let rows = query.fetch_all(tx).await?;
         let mut front = Self::default();
         for row in &rows {
             front.add(row)?;

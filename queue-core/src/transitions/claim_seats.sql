@@ -24,6 +24,10 @@ with setting as (
             and ready.seq > lane.above
             and ready.seq <= lane.up_to
             and ready.kind = any ($6)
+            and (
+                ready.tenant is null
+                or (select paused_at from queue.tenants where name = ready.tenant limit 1) is null
+            )
         order by ready.seq
         limit $7::bigint
         for update skip locked

@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{PgConnection, SqlStr};
 
+use super::claim::Track;
 use super::enqueue::{is_limited, waits_for};
-use super::job_columns::{escape, with_job_columns, write_line};
+use super::job_columns::{escape, tenant, with_job_columns, write_line};
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 
@@ -20,7 +21,8 @@ static RESERVE_IDS: LazyLock<String> = LazyLock::new(|| {
 static COPY_JOBS: LazyLock<String> =
     LazyLock::new(|| with_job_columns("copy queue.jobs (id, created_at, {columns}) from stdin"));
 const COPY_READY: &str =
-    "copy queue.ready (job_id, seq, ready_at, priority, queue, kind, track) from stdin";
+    "copy queue.ready (job_id, seq, ready_at, priority, queue, kind, track, tenant) from stdin";
+const FAIR_QUEUES: &str = "select queue.fair_queues()";
 const COPY_BLOCKED: &str = "copy queue.blocked (job_id, seq, blocked_at, attempt, priority, failures, \
     crashes, frees_key, replaces, key, queue, kind) from stdin";
 const WAKE_QUEUES: &str = "select pg_notify('queue.wake', name)
@@ -46,7 +48,17 @@ pub(crate) async fn copy(
     let waits_for = waits_for(jobs);
     let lines = job_lines(&ids, &now, jobs);
     copy_rows(conn, schema.sql(&COPY_JOBS), lines).await?;
-    let lines = ready_lines(&ids, &now, jobs, &waits_for);
+    let has_tenants = jobs.iter().any(|job| tenant(job).is_some());
+    let fair_queues: Vec<String> = match has_tenants {
+        true => {
+            schema
+                .query_scalar(FAIR_QUEUES)
+                .fetch_one(&mut *conn)
+                .await?
+        }
+        false => Vec::new(),
+    };
+    let lines = ready_lines(&ids, &now, jobs, &waits_for, &fair_queues);
     copy_rows(conn, schema.sql(COPY_READY), lines).await?;
     if waits_for.iter().any(Option::is_some) {
         let lines = blocked_lines(&ids, &now, jobs, &waits_for);
@@ -84,19 +96,37 @@ fn job_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
     lines
 }
 
-fn ready_lines(ids: &[i64], now: &str, jobs: &[NewJob], waits_for: &[Option<String>]) -> Vec<u8> {
+fn ready_lines(
+    ids: &[i64],
+    now: &str,
+    jobs: &[NewJob],
+    waits_for: &[Option<String>],
+    fair_queues: &[String],
+) -> Vec<u8> {
     let mut lines = Vec::with_capacity(jobs.len() * 60);
     for ((id, job), key) in ids.iter().zip(jobs).zip(waits_for) {
         if key.is_some() {
             continue;
         }
         let options = &job.options;
-        let track = i16::from(is_limited(job));
-        let _infallible = writeln!(
+        let is_fair = || fair_queues.iter().any(|queue| *queue == *options.queue);
+        let tenant = tenant(job).filter(|_| is_fair());
+        let track = match (is_limited(job), tenant) {
+            (false, None) => Track::Open,
+            (true, None) => Track::Limited,
+            (false, Some(_)) => Track::Fair,
+            (true, Some(_)) => Track::FairLimited,
+        };
+        let _infallible = write!(
             lines,
-            "{id}\t{id}\t{now}\t{}\t{}\t{}\t{track}",
-            options.priority, options.queue, job.kind
+            "{id}\t{id}\t{now}\t{}\t{}\t{}\t{}\t",
+            options.priority, options.queue, job.kind, track as i16
         );
+        match tenant {
+            Some(tenant) => escape(&mut lines, tenant),
+            None => lines.extend(b"\\N"),
+        }
+        lines.push(b'\n');
     }
     lines
 }

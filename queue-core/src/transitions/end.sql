@@ -24,7 +24,7 @@ with claim as materialized (
     ) as claimed
     cross join lateral (
         select priority, queue, kind, limits is not null as limited,
-            unique_key is not null as has_key
+            unique_key is not null as has_key, tenant
         from queue.jobs
         where jobs.id = run.job_id
         limit 1
@@ -66,11 +66,18 @@ with claim as materialized (
     set attempt = excluded.attempt, event = excluded.event
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
+        tenant)
     select job_id, seq, statement_timestamp(), attempt, priority, failures, crashes, queue, kind,
-        limited::integer
-    from ended
-    where became = 'ready'
+        queue.ready_track(limited, fair_tenant), fair_tenant
+    from (
+        select *, case
+            when tenant is null then null
+            when queue = any ((select queue.fair_queues())::text[]) then tenant
+        end as fair_tenant
+        from ended
+        where became = 'ready'
+    ) as released
     returning queue, track
 ), failed as (
     insert into queue.failed (job_id, failed_at, attempt, failures, crashes, queue, kind)
@@ -83,7 +90,7 @@ with claim as materialized (
     from ended
     where became in ('discarded', 'cancelled')
 ), notified as (
-    select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
+    select pg_notify('queue.wake', case when track in (1, 2, 4) then '@' || queue else queue end)
     from (select distinct queue, track from placed) as woken
     where exists (select from queue.idle_processes)
 ), answer as (

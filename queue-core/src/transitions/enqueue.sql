@@ -9,7 +9,11 @@ with wanted as materialized (
     select {place} as id, given.*,
         coalesce(given.at, statement_timestamp() + given.delay_ms * interval '1 millisecond') as due_at,
         statement_timestamp() + given.unique_for_ms * interval '1 millisecond' as unique_until,
-        coalesce(given.at > statement_timestamp(), given.delay_ms > 0, false) as later
+        coalesce(given.at > statement_timestamp(), given.delay_ms > 0, false) as later,
+        case
+            when tenant is null then null
+            when queue = any ((select queue.fair_queues())::text[]) then tenant
+        end as fair_tenant
     from unnest(
         $1::bigint[], $2::timestamptz[], $3::bytea[], $4::smallint[], $5::bigint[], $6::text[],
         {arrays}
@@ -58,9 +62,9 @@ with wanted as materialized (
     select id, unique_key, unique_states, unique_until, {stored}
     from admitted
 ), placed as (
-    insert into queue.ready (job_id, seq, priority, frees_key, queue, kind, track)
+    insert into queue.ready (job_id, seq, priority, frees_key, queue, kind, track, tenant)
     select id, id, priority, coalesce(unique_states & queue.state_claimed() = 0, false), queue, kind,
-        (limits is not null)::integer
+        queue.ready_track(limits is not null, fair_tenant), fair_tenant
     from admitted
     where not later
         and waits_for is null

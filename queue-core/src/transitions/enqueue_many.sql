@@ -2,15 +2,18 @@
 -- that would exceed a limit together with those before it in the chunk is blocked at once; $1 names
 -- the key of that limit. Locks only its own new rows: no key is looked at.
 with wanted as materialized (
-    select {place} as id, given.*
+    select {place} as id, given.*, case
+        when tenant is null then null
+        when queue = any ((select queue.fair_queues())::text[]) then tenant
+    end as fair_tenant
     from unnest($1::text[], {arrays}) with ordinality as given (waits_for, {columns}, position)
 ), job as (
     insert into queue.jobs (id, {columns})
     select id, {stored}
     from wanted
 ), placed as (
-    insert into queue.ready (job_id, seq, priority, queue, kind, track)
-    select id, id, priority, queue, kind, (limits is not null)::integer
+    insert into queue.ready (job_id, seq, priority, queue, kind, track, tenant)
+    select id, id, priority, queue, kind, queue.ready_track(limits is not null, fair_tenant), fair_tenant
     from wanted
     where waits_for is null
 ), parked as (

@@ -3,10 +3,13 @@
 with job as (
     insert into queue.jobs (id, {columns})
     values ({place}, {values})
-    returning id, priority, queue, kind, limits is not null as limited
+    returning id, priority, queue, kind, limits is not null as limited, case
+        when tenant is null then null
+        when queue = any ((select queue.fair_queues())::text[]) then tenant
+    end as fair_tenant
 ), placed as (
-    insert into queue.ready (job_id, seq, priority, queue, kind, track)
-    select id, id, priority, queue, kind, limited::integer
+    insert into queue.ready (job_id, seq, priority, queue, kind, track, tenant)
+    select id, id, priority, queue, kind, queue.ready_track(limited, fair_tenant), fair_tenant
     from job
 )
 select id, (

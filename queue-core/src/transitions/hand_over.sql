@@ -99,9 +99,13 @@ with stopped as (
         for update skip locked
     ) as next
     cross join lateral (
-        select limits from queue.jobs where jobs.id = next.job_id limit 1
+        select limits, tenant from queue.jobs where jobs.id = next.job_id limit 1
     ) as job
     where job.limits = line.limits
+        and (
+            job.tenant is null
+            or (select paused_at from queue.tenants where name = job.tenant limit 1) is null
+        )
         and not next.frees_key
 ), handed as materialized (
     select offered.job_id as before, offered.number, offered.place as slot, heir.*

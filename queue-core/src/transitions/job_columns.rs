@@ -189,7 +189,7 @@ fn limits(job: &NewJob) -> Option<String> {
     job.options.limits.to_json(&job.kind)
 }
 
-fn tenant(job: &NewJob) -> Option<&str> {
+pub(super) fn tenant(job: &NewJob) -> Option<&str> {
     job.options.context.as_ref()?.tenant.as_deref()
 }
 

@@ -7,6 +7,7 @@
 //! | [`promote`] | scheduled → ready |
 //! | [`wake`] | scheduled → ready, for jobs that wait for an event |
 //! | [`claim`] | ready → claimed |
+//! | [`claim_fair`] | ready → claimed, for jobs of tenants that take turns |
 //! | [`claim_limited`] | ready → claimed, blocked or finished, for jobs with limits, as `admit` decides |
 //! | [`unblock`](mod@unblock) | blocked → ready |
 //! | [`finish`] | claimed → finished (done) |
@@ -26,6 +27,7 @@
 //! (`job_id`, `keys`, `slots`, `has_key`, `became`) and returns the part `answer`. Every claim is
 //! continued by `claimed_jobs.sql`.
 
+pub mod claim_fair;
 pub mod claim_limited;
 pub mod clear;
 pub(crate) mod copy;

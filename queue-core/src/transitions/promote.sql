@@ -19,10 +19,17 @@ with due as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track)
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track,
+        tenant)
     select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
-        kind, limited::integer
-    from (select * from due order by due_at, job_id) as due
+        kind, queue.ready_track(limited, tenant), tenant
+    from (
+        select due.*, case when queue = any ((select queue.fair_queues())::text[]) then (
+            select tenant from queue.jobs where jobs.id = due.job_id limit 1
+        ) end as tenant
+        from due
+        order by due_at, job_id
+    ) as due
 ), last as (
     select due_at, job_id
     from due

@@ -66,10 +66,19 @@ with dead as (
     from charged
 ), placed as (
     insert into queue.ready
-        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track)
+        (job_id, seq, ready_at, attempt, priority, failures, crashes, queue, kind, track,
+        tenant)
     select job_id, nextval('queue.job_seq'), statement_timestamp(), attempt, priority, failures,
-        crashes + 1, queue, kind, limited::integer
-    from (select * from ended where became = 'ready' order by seq) as next_in_line
+        crashes + 1, queue, kind, queue.ready_track(limited, fair_tenant), fair_tenant
+    from (
+        select *, case
+            when tenant is null then null
+            when queue = any ((select queue.fair_queues())::text[]) then tenant
+        end as fair_tenant
+        from ended
+        where became = 'ready'
+        order by seq
+    ) as next_in_line
 ), postponed as (
     insert into queue.scheduled
         (job_id, due_at, attempt, priority, failures, crashes, queue, kind, limited)

@@ -46,11 +46,15 @@ with was_failed as (
     union all
     select * from retried_scheduled
 ), placed as (
-    insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track)
-    select job_id, nextval('queue.job_seq'), attempt, priority, queue, kind, limited::integer
+    insert into queue.ready (job_id, seq, attempt, priority, queue, kind, track, tenant)
+    select job_id, nextval('queue.job_seq'), attempt, priority, queue, kind,
+        queue.ready_track(limited, fair_tenant), fair_tenant
     from retried
     cross join lateral (
-        select priority, limits is not null as limited
+        select priority, limits is not null as limited, case
+            when tenant is null then null
+            when retried.queue = any ((select queue.fair_queues())::text[]) then tenant
+        end as fair_tenant
         from queue.jobs
         where jobs.id = retried.job_id
         limit 1
@@ -61,7 +65,7 @@ with was_failed as (
     select job_id, (
         select count(*)
         from (
-            select pg_notify('queue.wake', case when track > 0 then '@' || queue else queue end)
+            select pg_notify('queue.wake', case when track in (1, 2, 4) then '@' || queue else queue end)
             from (select distinct queue, track from placed) as woken
             where exists (select from queue.idle_processes)
         ) as notified

@@ -2,8 +2,8 @@
 -- The claim decides whether they start.
 --
 -- Jobs blocked by a key form a group for each queue and kind. Of each group, jobs that were unblocked
--- before and are still ready count against the room. So a job whose queue is paused, or whose kind no
--- process runs, waits in ready and delays no other group.
+-- before and are still ready count against the room, except for those of a tenant that is paused. So a job
+-- whose queue is paused, or whose kind no process runs, waits in ready and delays no other group.
 --
 -- The line of each group is read from its head, which was found before. Otherwise the dead index
 -- entries of jobs that were unblocked before would be read a second time.
@@ -98,6 +98,10 @@ with waiting as (
         where waited_for = room.key
             and ready.queue = room.queue
             and ready.kind = room.kind
+            and (
+                ready.tenant is null
+                or (select paused_at from queue.tenants where name = ready.tenant limit 1) is null
+            )
     ) as moved
     cross join lateral (
         select blocked.ctid as place, blocked.priority, blocked.seq
@@ -123,9 +127,12 @@ with waiting as (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track, waited_for)
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track, waited_for,
+        tenant)
     select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
-        kind, 2, key
+        kind, 2, key, case when queue = any ((select queue.fair_queues())::text[]) then (
+            select tenant from queue.jobs where jobs.id = freed.job_id limit 1
+        ) end
     from (select * from freed order by priority, seq) as freed
 )
 select (select count(*) from freed) as unblocked,

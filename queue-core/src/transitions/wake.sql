@@ -31,10 +31,17 @@ with waiting as materialized (
     returning *
 ), placed as (
     insert into queue.ready
-        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track)
+        (job_id, seq, attempt, priority, failures, crashes, frees_key, queue, kind, track,
+        tenant)
     select job_id, nextval('queue.job_seq'), attempt, priority, failures, crashes, frees_key, queue,
-        kind, limited::integer
-    from (select * from moved order by job_id) as moved
+        kind, queue.ready_track(limited, tenant), tenant
+    from (
+        select moved.*, case when queue = any ((select queue.fair_queues())::text[]) then (
+            select tenant from queue.jobs where jobs.id = moved.job_id limit 1
+        ) end as tenant
+        from moved
+        order by job_id
+    ) as moved
 )
 select (select max(job_id) from waiting), (
     select count(*)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use queue_core::operations::jobs::BulkError;
 use queue_core::operations::limits::LimitError;
 use queue_core::operations::queues::QueueError;
+use queue_core::operations::tenants::TenantError;
 use queue_core::recurring::RecurringError;
 use queue_core::{EnqueueError, InvalidName};
 
@@ -127,7 +128,7 @@ macro_rules! from_errors_of_operations {
         }
     )*};
 }
-from_errors_of_operations!(BulkError, LimitError, QueueError);
+from_errors_of_operations!(BulkError, LimitError, QueueError, TenantError);
 
 impl From<InvalidName> for Failure {
     fn from(invalid: InvalidName) -> Self {

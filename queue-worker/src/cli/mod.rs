@@ -37,6 +37,7 @@ mod queues;
 mod recurring;
 mod start;
 mod stats;
+mod tenants;
 
 mod audit;
 mod confirm;
@@ -139,6 +140,8 @@ enum Command {
     Limits(limits::Limits),
     /// Lists, pauses, resumes and clears queues
     Queues(queues::Queues),
+    /// Lists, pauses and resumes tenants of fair queues, and sets their weights
+    Tenants(tenants::Tenants),
     /// Lists, shows, adds, pauses, resumes, runs and removes recurring jobs
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs, makes them quiet, resumes and stops them
@@ -272,6 +275,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Batches(command) => command.run(&global).await,
         Command::Limits(command) => command.run(&global).await,
         Command::Queues(command) => command.run(&global).await,
+        Command::Tenants(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, app).await,
         Command::Processes(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,

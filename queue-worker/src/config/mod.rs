@@ -40,7 +40,7 @@ pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
 pub use overrides::Override;
 pub use parts::{
     DatabaseSettings, DispatcherSettings, KeepFor, LogSettings, MaintenanceSettings,
-    ProcessSettings, Retention, SchedulerSettings, ServerUrl, WorkerSettings,
+    ProcessSettings, QueueSettings, Retention, SchedulerSettings, ServerUrl, WorkerSettings,
 };
 pub use problem::{ConfigProblem, InvalidConfig, SettingPlace};
 pub use queue_core::Rate;

@@ -183,6 +183,14 @@ impl ProcessSettings {
     }
 }
 
+/// The settings of one queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct QueueSettings {
+    /// Whether the tenants of its jobs take turns; false by default.
+    pub fair: bool,
+}
+
 /// Maintenance, which clears old jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use queue_core::check_kind;
 use queue_core::operations::limits::LimitSetting;
+use queue_core::{check_kind, check_queue};
 use serde::Deserialize;
 
 use super::check::{Check, InvalidSetting};
@@ -15,7 +15,7 @@ use super::limits::LimitTable;
 use super::overrides::{FILE_VARIABLE, Override, lay_over};
 use super::parts::{
     DatabaseSettings, DispatcherSettings, LogSettings, MaintenanceSettings, ProcessSettings,
-    Retention, SchedulerSettings, WorkerSettings,
+    QueueSettings, Retention, SchedulerSettings, WorkerSettings,
 };
 use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
@@ -48,6 +48,9 @@ pub struct Settings {
     /// at once, and start in a period, in all processes together. A process declares them when it
     /// starts; what an operator has set overrides them.
     pub limits: BTreeMap<String, LimitSetting>,
+    /// The settings of single queues, for all processes. A process declares them when it starts; a queue that is
+    /// not named stays as it is.
+    pub queues: BTreeMap<String, QueueSettings>,
 }
 
 /// The whole configuration of the command line.
@@ -79,6 +82,7 @@ struct File {
     redact: RedactSettings,
     log: LogSettings,
     limits: BTreeMap<String, LimitTable>,
+    queues: BTreeMap<String, QueueSettings>,
     handlers: BTreeMap<String, HandlerTable>,
     recurring: BTreeMap<String, RecurringTable>,
 }
@@ -112,6 +116,11 @@ impl Settings {
                 check.refuse(&format!("limits.{name}"), invalid.reason());
             }
         }
+        check.within("queues", |check| {
+            for name in self.queues.keys() {
+                check.name(name, Some(name), check_queue);
+            }
+        });
         check.within("retention", |check| self.retention.check(check));
         check.within("redact", |check| self.redact.check(check));
         let has_part =
@@ -213,6 +222,7 @@ impl File {
             redact: self.redact,
             log: self.log,
             limits: limits.collect(),
+            queues: self.queues,
         };
         check.problems.extend(settings.problems());
         Config {
@@ -277,7 +287,7 @@ mod tests {
                 "process.name: expected a name of 1 to 200 bytes without control characters, found \"two\\nlines\"",
                 "process.dead_after: expected dead_after of at least 15s, three times heartbeat_interval, found 14s; \
                  a process would be presumed dead after one late heartbeat",
-                "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
+                "limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME`, `@tenant/NAME` or `@recurring/NAME`",
                 "limits.import: give the number of jobs at once, or a rate",
                 "retention.queues.a b: ' ' is not allowed in a name; use letters, digits and `_.:/-`",
             ]

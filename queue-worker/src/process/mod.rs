@@ -6,6 +6,7 @@
 mod life;
 mod limits;
 mod parts;
+mod queues;
 
 use std::mem;
 use std::panic::resume_unwind;
@@ -210,6 +211,7 @@ impl<S: Send + Sync + 'static> Process<S> {
                     let schema = self.queue.schema();
                     if !starts_over {
                         limits::declare(conn, schema, &self.settings.limits).await?;
+                        queues::declare(conn, schema, &self.settings.queues).await?;
                     }
                     register(conn, schema, process, &info).await?;
                     let Asked { request, by } = self.asked.borrow().clone();

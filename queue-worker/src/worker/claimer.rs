@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::{LineEnd, claim, lanes, line_end};
+use queue_core::transitions::claim::{FairLane, LineEnd, Turn, claim, lanes, line_end};
+use queue_core::transitions::claim_fair::{claim_fair, tenants_in_turn};
 use queue_core::transitions::claim_limited::{LimitedClaim, after_claim, claim_limited};
 
 use super::lanes::LaneGroup;
+use super::rounds::LISTED_MAX;
 use super::state::Worker;
 use crate::completer::{EndedJob, announce};
 use crate::connection::{Connection, logged};
@@ -130,7 +132,92 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         found: &mut Found,
     ) -> Result<(), sqlx::Error> {
         let checks = self.worker.shared.freed_keys.checks();
-        let asked = self.ask(group, *room).await;
+        let before = found.count;
+        match group.fair_lane() {
+            Some(lane) if are_late => {
+                let asked = self.ask_in_turns(&lane, &group.turns, *room).await;
+                self.take(asked, are_late, room, found).await?;
+            }
+            Some(lane) => self.claim_in_turns(&lane, room, found).await?,
+            None => {
+                let asked = self.ask(group, *room).await;
+                self.take(asked, are_late, room, found).await?;
+            }
+        }
+        let count = found.count - before;
+        found.is_gated |= group.is_gated && count > 0;
+        if group.is_gated && !are_late {
+            self.worker.gated.note_found(count, checks);
+        }
+        Ok(())
+    }
+
+    /// Claims from a fair lane until its tenants have no more jobs. The list of tenants is read at most once:
+    /// it may name some whose jobs this worker cannot claim.
+    async fn claim_in_turns(
+        &mut self,
+        lane: &FairLane,
+        room: &mut usize,
+        found: &mut Found,
+    ) -> Result<(), sqlx::Error> {
+        let mut is_fresh = false;
+        while *room > 0 {
+            if !is_fresh && self.worker.lanes().rounds(lane).must_list(Instant::now()) {
+                self.list(lane).await?;
+                is_fresh = true;
+            }
+            let turns = self.worker.lanes().rounds(lane).next_turns(*room);
+            if turns.is_empty() {
+                break;
+            }
+            let asked = self.ask_in_turns(lane, &turns, *room).await;
+            if let Ok(claimed) = &asked {
+                let mut lanes = self.worker.lanes();
+                lanes.rounds(lane).note_claimed(&turns, &claimed.jobs);
+            }
+            self.take(asked, false, room, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists the tenants of a fair lane.
+    async fn list(&mut self, lane: &FairLane) -> Result<(), sqlx::Error> {
+        let worker = &*self.worker;
+        let schema = &worker.shared.schema;
+        let after = worker.lanes().rounds(lane).after().to_owned();
+        let began = Instant::now();
+        let tenants = self
+            .connection
+            .run(async |conn| tenants_in_turn(conn, schema, lane, &after, LISTED_MAX).await)
+            .await?;
+        worker.lanes().list(lane, tenants, began.elapsed());
+        Ok(())
+    }
+
+    async fn ask_in_turns(
+        &mut self,
+        lane: &FairLane,
+        turns: &[Turn],
+        room: usize,
+    ) -> Result<LimitedClaim, sqlx::Error> {
+        let shared = &*self.worker.shared;
+        let (schema, process, kinds) = (&shared.schema, shared.process, &shared.kinds);
+        let claimed = self
+            .connection
+            .run(async |conn| claim_fair(conn, schema, process, lane, turns, kinds, room).await)
+            .await?;
+        self.follow(&claimed).await;
+        Ok(claimed)
+    }
+
+    /// Takes in what a claim found.
+    async fn take(
+        &mut self,
+        asked: Result<LimitedClaim, sqlx::Error>,
+        are_late: bool,
+        room: &mut usize,
+        found: &mut Found,
+    ) -> Result<(), sqlx::Error> {
         let worker = &*self.worker;
         let claimed = asked.inspect_err(|_| {
             worker
@@ -150,11 +237,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 found.queues.push(job.queue.clone());
             }
         }
-        found.is_gated |= group.is_gated && count > 0;
         *room -= jobs.len();
-        if group.is_gated && !are_late {
-            worker.gated.note_found(count, checks);
-        }
         // When the room is used up, there may be jobs with room in their limits below parked ones.
         if *room > 0 {
             worker.raise_above(&parked);
@@ -194,18 +277,26 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 claim_limited(conn, schema, process, lanes, kinds, room, window).await
             })
             .await?;
-        if !claimed.parked.is_empty() || !claimed.partial.is_empty() {
-            let following = self
-                .connection
-                .run(async |conn| after_claim(conn, schema, process, &claimed).await);
-            if let Err(error) = following.await {
-                // The jobs that were claimed run all the same. The others are found by later passes.
-                tracing::debug!(error = %logged(&error), "could not unblock jobs after a claim");
-                let timer = &worker.shared.in_flight.reconcile_timer;
-                timer.note_failed_claim(Instant::now());
-            }
-        }
-        worker.gated.note_claim(room, &claimed);
+        self.follow(&claimed).await;
+        self.worker.gated.note_claim(room, &claimed);
         Ok(claimed)
+    }
+
+    /// Unblocks jobs and releases those that were claimed in part, after a claim of jobs with limits.
+    async fn follow(&mut self, claimed: &LimitedClaim) {
+        if claimed.parked.is_empty() && claimed.partial.is_empty() {
+            return;
+        }
+        let shared = &*self.worker.shared;
+        let (schema, process) = (&shared.schema, shared.process);
+        let following = self
+            .connection
+            .run(async |conn| after_claim(conn, schema, process, claimed).await);
+        if let Err(error) = following.await {
+            // The jobs that were claimed run all the same. The others are found by later passes.
+            tracing::debug!(error = %logged(&error), "could not unblock jobs after a claim");
+            let timer = &shared.in_flight.reconcile_timer;
+            timer.note_failed_claim(Instant::now());
+        }
     }
 }

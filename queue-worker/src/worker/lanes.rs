@@ -4,12 +4,17 @@
 //! the worker has claimed. A claim looks above the floors, so that it never walks over rows that
 //! were claimed before. Places are not committed in order, and a job that is given back keeps its
 //! place: jobs that appear below a floor are found by sweeps, which look only there.
+//!
+//! In a fair lane each tenant has a floor of its own, and the tenants take turns (`rounds.rs`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use queue_core::transitions::claim::{FoundLane, Lane, Track};
+use queue_core::transitions::claim::{ClaimedJob, FairLane, FoundLane, Lane, Track, Turn};
+use queue_core::transitions::claim_fair::TenantInTurn;
 
+use super::rounds::Rounds;
 use crate::config::{QueueList, QueuePattern};
 
 /// When more lanes are known, the empty ones are dropped.
@@ -25,6 +30,8 @@ type LaneKey = (String, i16, Track);
 pub(crate) struct Lanes {
     queues: QueueList,
     known: BTreeMap<LaneKey, LaneState>,
+    /// The tenants of the known lanes that are fair.
+    rounds: BTreeMap<LaneKey, Rounds>,
     /// Lanes of queues that this worker does not serve.
     others: BTreeSet<LaneKey>,
     turn: usize,
@@ -44,6 +51,12 @@ fn lane((queue, priority, track): &LaneKey, above: i64, up_to: i64) -> Lane {
     }
 }
 
+/// Returns whether a lane has its own statement because its jobs may have limits. In a fair lane that differs
+/// by tenant.
+fn is_gated(found: &FoundLane) -> bool {
+    found.is_gated && found.track != Track::Fair
+}
+
 /// The state of a lane.
 #[derive(Clone, Copy, Debug, Default)]
 struct LaneState {
@@ -56,11 +69,26 @@ struct LaneState {
 pub(crate) struct LaneGroup {
     /// Whether the jobs may have limits.
     pub(crate) is_gated: bool,
+    /// A fair lane stands alone.
     pub(crate) lanes: Vec<Lane>,
+    /// In a fair lane, what to claim below the floors of tenants.
+    pub(crate) turns: Vec<Turn>,
+}
+
+impl LaneGroup {
+    /// Returns its lane, if tenants take turns on it.
+    pub(crate) fn fair_lane(&self) -> Option<FairLane> {
+        let lane = self.lanes.first().filter(|lane| lane.track.is_fair())?;
+        Some(FairLane {
+            queue: lane.queue.clone(),
+            priority: lane.priority,
+            track: lane.track,
+        })
+    }
 }
 
 /// The order of a lane: smaller ones come first.
-type Urgency = (usize, usize, i16, bool, usize, Reverse<Track>);
+type Urgency = (usize, usize, i16, bool, bool, usize, Reverse<Track>);
 
 impl Lanes {
     /// Starts with the queues that are named in full, at the ordinary priority.
@@ -72,6 +100,7 @@ impl Lanes {
         Self {
             queues,
             known,
+            rounds: BTreeMap::new(),
             others: BTreeSet::new(),
             turn: 0,
         }
@@ -106,12 +135,22 @@ impl Lanes {
         lanes
     }
 
-    /// Returns the lanes that this worker serves, above their floors.
+    /// Returns the lanes that this worker serves, above their floors. Fair lanes in which tenants are known to
+    /// have jobs are not read.
     pub(crate) fn served(&self) -> Vec<Lane> {
         let known = self.known.iter();
         known
-            .map(|(key, known)| lane(key, known.floor, i64::MAX))
+            .map(|(key, known)| match self.has_tenants(key) {
+                true => lane(key, i64::MAX, i64::MAX),
+                false => lane(key, known.floor, i64::MAX),
+            })
             .collect()
+    }
+
+    fn has_tenants(&self, key: &LaneKey) -> bool {
+        self.rounds
+            .get(key)
+            .is_some_and(|rounds| !rounds.is_empty())
     }
 
     /// Notes a lane if this worker serves it, and returns whether it was new. A gated lane stays
@@ -126,7 +165,10 @@ impl Lanes {
         }
         let key = key(found);
         let is_new = !self.known.contains_key(&key);
-        self.known.entry(key.clone()).or_default().is_gated |= found.is_gated;
+        self.known.entry(key.clone()).or_default().is_gated |= is_gated(found);
+        if found.track.is_fair() {
+            self.rounds.entry(key.clone()).or_default();
+        }
         if found.track == Track::Limited {
             // Jobs that were blocked before come first, so their lane is needed too.
             let before = (key.0, key.1, Track::Unblocked);
@@ -141,15 +183,15 @@ impl Lanes {
         let mut is_news = false;
         for lane in found {
             let before = self.known.get(&key(lane));
-            let has_changed = before.is_some_and(|before| before.is_gated != lane.is_gated);
+            let has_changed = before.is_some_and(|before| before.is_gated != is_gated(lane));
             is_news |= self.learn_lane(lane) || has_changed;
             if let Some(known) = self.known.get_mut(&key(lane))
-                && known.is_gated != lane.is_gated
+                && known.is_gated != is_gated(lane)
             {
                 // The statement that was used so far may have skipped jobs that the other claims.
                 *known = LaneState {
                     floor: 0,
-                    is_gated: lane.is_gated,
+                    is_gated: is_gated(lane),
                 };
             }
         }
@@ -157,8 +199,13 @@ impl Lanes {
             let found = found.iter().filter(|lane| lane.has_jobs);
             let found: HashSet<LaneKey> = found.map(key).collect();
             let named: HashSet<&str> = self.queues.exact_names().collect();
-            self.known
-                .retain(|key, _| found.contains(key) || named.contains(key.0.as_str()));
+            let rounds = &self.rounds;
+            self.known.retain(|key, _| {
+                found.contains(key)
+                    || named.contains(key.0.as_str())
+                    || rounds.get(key).is_some_and(|rounds| !rounds.is_empty())
+            });
+            self.rounds.retain(|key, _| self.known.contains_key(key));
         }
         is_news
     }
@@ -179,6 +226,34 @@ impl Lanes {
         }
     }
 
+    /// Raises the floors above jobs that were claimed.
+    pub(crate) fn advance_above(&mut self, claimed: &[ClaimedJob]) {
+        for job in claimed {
+            let key = (job.queue.clone(), job.priority, job.track);
+            match self.rounds.get_mut(&key) {
+                Some(rounds) => rounds.advance(job.tenant(), job.seq),
+                None => self.advance(&job.queue, job.priority, job.track, job.seq),
+            }
+        }
+    }
+
+    /// Returns the tenants of a fair lane.
+    pub(crate) fn rounds(&mut self, lane: &FairLane) -> &mut Rounds {
+        let key = (lane.queue.clone(), lane.priority, lane.track);
+        self.rounds.entry(key).or_default()
+    }
+
+    /// Notes the tenants of a fair lane. If there are none, its floor rises above all jobs that were claimed.
+    pub(crate) fn list(&mut self, lane: &FairLane, tenants: Vec<TenantInTurn>, took: Duration) {
+        let is_empty = tenants.is_empty();
+        let rounds = self.rounds(lane);
+        rounds.list(tenants, took, Instant::now());
+        let top = rounds.top();
+        if is_empty {
+            self.advance(&lane.queue, lane.priority, lane.track, top);
+        }
+    }
+
     /// Raises all floors to a place below which there is no job for this worker.
     pub(crate) fn raise(&mut self, place: i64) {
         for known in self.known.values_mut() {
@@ -189,36 +264,51 @@ impl Lanes {
     /// Returns the lanes above their floors, the most urgent first.
     pub(crate) fn above(&mut self) -> Vec<LaneGroup> {
         self.turn = self.turn.wrapping_add(1);
-        self.groups(|floor| Some((floor, i64::MAX)))
+        self.groups(|key, known| Some((lane(key, known.floor, i64::MAX), Vec::new())))
     }
 
     /// Returns the lanes between a place and their floors, the most urgent first.
     pub(crate) fn below(&self, above: i64) -> Vec<LaneGroup> {
-        self.groups(|floor| (floor > above).then_some((above, floor)))
+        self.groups(|key, known| match self.rounds.get(key) {
+            Some(rounds) => {
+                let turns = rounds.turns_below(above);
+                (!turns.is_empty()).then(|| (lane(key, above, i64::MAX), turns))
+            }
+            None => (known.floor > above).then(|| (lane(key, above, known.floor), Vec::new())),
+        })
     }
 
     /// Returns the highest of all floors.
     pub(crate) fn highest_floor(&self) -> i64 {
         let floors = self.known.values().map(|known| known.floor);
-        floors.max().unwrap_or(0)
+        let tops = self.rounds.values().map(Rounds::top);
+        floors.chain(tops).max().unwrap_or(0)
     }
 
     /// Orders the lanes, and groups those from which one statement can claim.
-    fn groups(&self, between: impl Fn(i64) -> Option<(i64, i64)>) -> Vec<LaneGroup> {
+    fn groups(
+        &self,
+        part: impl Fn(&LaneKey, &LaneState) -> Option<(Lane, Vec<Turn>)>,
+    ) -> Vec<LaneGroup> {
         let places = self.places();
         let mut lanes: Vec<(&LaneKey, &LaneState)> = self.known.iter().collect();
         lanes.sort_by_cached_key(|(key, known)| self.urgency(key, known.is_gated, &places));
         let mut groups: Vec<LaneGroup> = Vec::new();
         for (key, known) in lanes {
-            let Some((above, up_to)) = between(known.floor) else {
+            let Some((lane, turns)) = part(key, known) else {
                 continue;
             };
-            let lane = lane(key, above, up_to);
+            let joins = |last: &LaneGroup| {
+                last.is_gated == known.is_gated
+                    && !lane.track.is_fair()
+                    && !last.lanes[0].track.is_fair()
+            };
             match groups.last_mut() {
-                Some(last) if last.is_gated == known.is_gated => last.lanes.push(lane),
+                Some(last) if joins(last) => last.lanes.push(lane),
                 _ => groups.push(LaneGroup {
                     is_gated: known.is_gated,
                     lanes: vec![lane],
+                    turns,
                 }),
             }
         }
@@ -228,8 +318,8 @@ impl Lanes {
     /// Named queues come in the order of the list, each by priority. The rest come by priority
     /// across queues; those of equal priority take turns, so that none starves the others.
     ///
-    /// Of otherwise equal lanes, those with and without limits take turns too. Of a queue's jobs
-    /// with limits, those that were blocked before come first.
+    /// Of otherwise equal lanes, those with and without limits take turns too, and so do fair lanes and
+    /// others. Of a queue's jobs with limits, those that were blocked before come first.
     fn urgency(
         &self,
         (queue, priority, track): &LaneKey,
@@ -239,13 +329,22 @@ impl Lanes {
         let position = self.queues.matches(queue).unwrap_or(usize::MAX);
         let place = places.get(queue.as_str()).copied().unwrap_or(0);
         let waits = is_gated == self.turn.is_multiple_of(2);
+        let waits_for_others = track.is_fair() == (self.turn / 2).is_multiple_of(2);
         let track = Reverse(*track);
         match self.queues.patterns().get(position) {
             Some(QueuePattern::Any) => {
                 let turn = (place + self.turn) % places.len().max(1);
-                (position, 0, *priority, waits, turn, track)
+                (position, 0, *priority, waits, waits_for_others, turn, track)
             }
-            _ => (position, place, *priority, waits, 0, track),
+            _ => (
+                position,
+                place,
+                *priority,
+                waits,
+                waits_for_others,
+                0,
+                track,
+            ),
         }
     }
 

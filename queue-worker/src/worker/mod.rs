@@ -19,6 +19,7 @@ mod lanes;
 mod open_transactions;
 mod pace;
 mod polling;
+mod rounds;
 mod signals;
 
 pub(crate) mod idle;

@@ -141,11 +141,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Prefetches claimed jobs, and raises the floors above them. Late jobs start before others.
     pub(super) fn take_in(&self, claimed: Vec<ClaimedJob>, are_late: bool) {
         self.note_sizes(&claimed);
-        let mut lanes = self.lanes();
-        for job in &claimed {
-            lanes.advance(&job.queue, job.priority, job.track, job.seq);
-        }
-        drop(lanes);
+        self.lanes().advance_above(&claimed);
         let in_flight = self.shared.in_flight.add(&claimed);
         let waiting = claimed.into_iter().zip(in_flight).collect();
         self.prefetch.fill(waiting, are_late);

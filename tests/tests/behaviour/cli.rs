@@ -376,6 +376,31 @@ async fn jobs_that_cannot_be_changed_are_listed_with_the_reason() {
 }
 
 #[tokio::test]
+async fn tenants_are_paused_resumed_and_weighted_and_that_is_recorded() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let pausing = ["tenants", "pause", "acme & co", "--why", "floods the disk"];
+    shell.print(&pausing).await;
+    shell.print(&["tenants", "weight", "acme & co", "3"]).await;
+    let tenants = shell.json(&["tenants"]).await;
+    assert_eq!(tenants[0]["name"], json!("acme & co"));
+    assert_eq!(tenants[0]["weight"], json!(3));
+    assert_eq!(tenants[0]["paused_why"], json!("floods the disk"));
+    let again = shell.json(&pausing).await;
+    assert_eq!(again["changed"], json!(false));
+    let resumed = shell.json(&["tenants", "resume", "acme & co"]).await;
+    assert_eq!(resumed["changed"], json!(true));
+    shell.refused(2, &["tenants", "weight", "acme", "0"]).await;
+    shell.refused(2, &["tenants", "pause", ""]).await;
+
+    let acts: Vec<(String, String)> = world
+        .rows("select what, target from queue.audit order by id")
+        .await;
+    let acts: Vec<&str> = acts.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(acts, ["pause", "weight", "resume"]);
+}
+
+#[tokio::test]
 async fn queues_are_paused_resumed_and_cleared() {
     let world = World::new().await;
     let shell = Shell::on(&world);

@@ -247,7 +247,7 @@ async fn an_invalid_limit_is_rejected_with_the_reason() {
         (&["a", "--rate", "0/1m"], "at least 1 start"),
         (
             &["@mail", "--to", "1"],
-            "a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`",
+            "a name with `@` is `@queue/NAME`, `@kind/NAME`, `@tenant/NAME` or `@recurring/NAME`",
         ),
         (&["--queue", "two words", "--to", "1"], "' ' is not allowed"),
         (&["--to", "1"], "required"),

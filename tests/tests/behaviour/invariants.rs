@@ -9,9 +9,11 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use queue_core::operations::limits::{LimitSetting, SetBy, reset, set};
+use queue_core::operations::queues::set_fair;
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::cancel::{cancel_waiting, request_cancel};
-use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
+use queue_core::transitions::claim::{ClaimedJob, FairLane, Lane, Track, Turn, claim};
+use queue_core::transitions::claim_fair::{TenantInTurn, claim_fair, tenants_in_turn};
 use queue_core::transitions::claim_limited::{after_claim, claim_limited};
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::transitions::end::{End, end, release_unknown};
@@ -22,7 +24,8 @@ use queue_core::transitions::retry_now::retry_now;
 use queue_core::transitions::unblock::{blocked_keys, run_anyway, unblock};
 use queue_core::transitions::{AttemptError, Claim, Ending, Run};
 use queue_core::{
-    Conflict, JobId, Limits, NewJob, OnConflict, Options, Outcome, Queue, Schema, States, Unique,
+    Conflict, Context, JobId, Limits, NewJob, OnConflict, Options, Outcome, Queue, Schema, States,
+    Unique,
 };
 use queue_tests::soundness::problems;
 use queue_tests::world::World;
@@ -43,6 +46,7 @@ enum Step {
         later: bool,
         many: usize,
         limits: Vec<(u8, Conflict)>,
+        tenant: Option<u8>,
     },
     Promote {
         hours: i64,
@@ -52,6 +56,11 @@ enum Step {
         limit: usize,
     },
     ClaimLimited {
+        process: usize,
+        limit: usize,
+    },
+    /// Claims in turns of two jobs.
+    ClaimFair {
         process: usize,
         limit: usize,
     },
@@ -132,16 +141,19 @@ fn step() -> impl Strategy<Value = Step> {
     let within = proptest::bool::weighted(0.1);
     let process = 0..PROCESSES;
     prop_oneof![
-        6 => (key, counts, on_conflict, within, any::<bool>(), 1..4_usize, limits()).prop_map(
-            |(key, counts, on_conflict, within, later, many, limits)| Step::Enqueue {
-                key, counts, on_conflict, within, later, many, limits,
-            }
-        ),
+        6 => (key, counts, on_conflict, within, any::<bool>(), 1..4_usize, limits(), tenant())
+            .prop_map(
+                |(key, counts, on_conflict, within, later, many, limits, tenant)| Step::Enqueue {
+                    key, counts, on_conflict, within, later, many, limits, tenant,
+                }
+            ),
         3 => (0..3_i64).prop_map(|hours| Step::Promote { hours }),
         6 => (process.clone(), 1..4_usize)
             .prop_map(|(process, limit)| Step::Claim { process, limit }),
         8 => (process.clone(), 1..4_usize)
             .prop_map(|(process, limit)| Step::ClaimLimited { process, limit }),
+        6 => (process.clone(), 1..4_usize)
+            .prop_map(|(process, limit)| Step::ClaimFair { process, limit }),
         2 => Just(Step::Unblock),
         1 => any::<usize>().prop_map(|job| Step::RunAnyway { job }),
         2 => (0..LIMIT_NAMES.len(), proptest::option::weighted(0.4, 0..4_u32))
@@ -160,7 +172,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// All names under which the limits of these jobs can be set.
-const LIMIT_NAMES: [&str; 4] = ["k", "k/0", "@queue/default", "@kind/k"];
+const LIMIT_NAMES: [&str; 5] = ["k", "k/0", "@queue/default", "@kind/k", "@tenant/t0"];
 
 /// The keys of a job's limits and what happens without room. Key `n` allows `n + 1` jobs at once.
 fn limits() -> impl Strategy<Value = Vec<(u8, Conflict)>> {
@@ -173,6 +185,11 @@ fn limits() -> impl Strategy<Value = Vec<(u8, Conflict)>> {
     let one = (0..2_u8, conflict.clone()).prop_map(|limit| vec![limit]);
     let both = (conflict.clone(), conflict).prop_map(|(a, b)| vec![(0, a), (1, b)]);
     prop_oneof![3 => none, 3 => one, 1 => both]
+}
+
+/// The tenant of a job, if it has one.
+fn tenant() -> impl Strategy<Value = Option<u8>> {
+    proptest::option::of(0..3_u8)
 }
 
 /// Carries out steps, and keeps track of the runs that have not ended.
@@ -201,6 +218,9 @@ impl Actor {
             open: BTreeSet::new(),
             asked: BTreeSet::new(),
         };
+        let schema = &actor.schema;
+        let fair = set_fair(&mut actor.conn, schema, "default", true).await;
+        fair.expect("a fair queue");
         for _ in 0..PROCESSES {
             let process = actor.register().await.expect("a process");
             actor.processes.push(process);
@@ -233,6 +253,7 @@ impl Actor {
             }
             Step::Claim { process, limit } => self.claim(*process, *limit).await,
             Step::ClaimLimited { process, limit } => self.claim_limited(*process, *limit).await,
+            Step::ClaimFair { process, limit } => self.claim_fair(*process, *limit).await,
             Step::Unblock => {
                 let keys = ok(blocked_keys(&mut self.conn, &self.schema, "", 10).await)?;
                 ok(unblock(&mut self.conn, &self.schema, &keys).await)?;
@@ -297,6 +318,7 @@ impl Actor {
             later,
             many,
             limits,
+            tenant,
         } = step
         else {
             return Ok(());
@@ -304,6 +326,9 @@ impl Actor {
         let mut options = Options::new().attempts(3).crashes(2);
         if *later {
             options = options.delay(Duration::from_secs(3_600));
+        }
+        if let Some(tenant) = tenant {
+            options = options.context(Context::new().tenant(format!("t{tenant}")));
         }
         if let Some(key) = key {
             let mut unique = Unique::by_key(format!("key {key}"))
@@ -349,6 +374,34 @@ impl Actor {
         let claimed = ok(claimed)?;
         ok(after_claim(conn, schema, process, &claimed).await)?;
         self.note_claims(process, claimed.jobs)
+    }
+
+    async fn claim_fair(&mut self, process: usize, limit: usize) -> Result<(), TestCaseError> {
+        let process = self.processes[process];
+        let kinds = ["k".to_owned()];
+        for track in [Track::FairLimited, Track::Fair] {
+            let lane = FairLane {
+                queue: "default".to_owned(),
+                priority: 0,
+                track,
+            };
+            let (conn, schema) = (&mut self.conn, &self.schema);
+            let tenants = ok(tenants_in_turn(conn, schema, &lane, "t1", 10).await)?;
+            let turn = |listed: TenantInTurn| Turn {
+                tenant: listed.tenant,
+                above: 0,
+                up_to: i64::MAX,
+                jobs: 2,
+                weight: listed.weight,
+                is_gated: listed.is_gated,
+            };
+            let turns: Vec<Turn> = tenants.into_iter().map(turn).collect();
+            let claimed = claim_fair(conn, schema, process, &lane, &turns, &kinds, limit).await;
+            let claimed = ok(claimed)?;
+            ok(after_claim(conn, schema, process, &claimed).await)?;
+            self.note_claims(process, claimed.jobs)?;
+        }
+        Ok(())
     }
 
     fn note_claims(
@@ -591,6 +644,15 @@ const RIVALS: &str = "with places as (
     group by unique_key
     having count(*) > 1";
 
+/// Finds ready jobs that do not wait in the lane of their tenant, although their queue is fair and nobody ran
+/// them in spite of their limits.
+const UNFAIR: &str = "select format('job %s does not wait for its turn', job_id)
+    from queue.ready
+    join queue.jobs on jobs.id = job_id
+    where jobs.tenant is not null
+        and ready.tenant is null
+        and not exists (select from queue.bypasses where bypasses.job_id = ready.job_id)";
+
 async fn play(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
     let tables = "queue.jobs, queue.scheduled, queue.ready, queue.claimed, queue.failed,
         queue.finished, queue.attempts, queue.unique_keys, queue.processes, queue.idle_processes,
@@ -619,6 +681,10 @@ async fn play(world: &World, steps: &[Step]) -> Result<(), TestCaseError> {
         }
         let found = ok(problems(world.pool()).await)?;
         prop_assert!(found.is_empty(), "{}", found.join("\n"));
+        let unfair = ok(sqlx::query_scalar::<_, String>(UNFAIR)
+            .fetch_all(world.pool())
+            .await)?;
+        prop_assert!(unfair.is_empty(), "{}", unfair.join("\n"));
         if !keys_run_out {
             let rivals = sqlx::query_scalar::<_, String>(RIVALS);
             let rivals = ok(rivals.fetch_all(world.pool()).await)?;

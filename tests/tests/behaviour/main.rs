@@ -60,6 +60,7 @@ mod scheduling;
 mod shell;
 mod step_rules;
 mod steps;
+mod tenants;
 mod test_databases;
 mod testing;
 mod unique;

@@ -18,6 +18,7 @@ const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 /// their own.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_front", "limits"),
+    ("claim_front_fair", "limits"),
     ("claim_seats", "limits"),
     ("lanes", "limits"),
     ("look", "limits"),
@@ -43,6 +44,21 @@ const INDEXES: &[(&str, &str, &str)] = &[
         "claim",
         "ready_claim",
         "Index Cond: ((queue = lane.queue) AND (priority = lane.priority) AND (track = 0) AND (seq > ",
+    ),
+    (
+        "claim_fair",
+        "ready_fair",
+        "Index Cond: ((queue = $1) AND (priority = $2) AND (track = 3) AND (tenant = turn.tenant) AND (seq > ",
+    ),
+    (
+        "claim_front_fair",
+        "ready_fair",
+        "Index Cond: ((queue = $1) AND (priority = $2) AND (track > 2) AND (track = $3) AND (tenant = turn.tenant) AND (seq > ",
+    ),
+    (
+        "tenants_in_turn",
+        "ready_fair",
+        "Index Cond: ((queue = $1) AND (priority = $2) AND (track = $3) AND (tenant > found.tenant))",
     ),
     (
         "claim_front",

@@ -68,5 +68,6 @@ fn the_commented_settings_of_the_sample_configuration_are_valid() {
     assert_eq!(config.handlers.len(), 3);
     assert_eq!(config.recurring.len(), 2);
     assert_eq!(config.settings.retention.kinds.len(), 1);
-    assert_eq!(config.settings.limits.len(), 4);
+    assert_eq!(config.settings.limits.len(), 5);
+    assert_eq!(config.settings.queues.len(), 1);
 }

@@ -2,14 +2,15 @@
 //!
 //! Jobs bring their own limits. A limit that is set here replaces them, from the next claim of any
 //! process on. Its name is that of one key (`import/account/7`), of a group, which is the kind by default
-//! (`import`), of a queue (`@queue/mail`) or of a kind (`@kind/import`). Limits of queues and kinds also
-//! apply to jobs without limits. A recurring job whose jobs run one after another has a key of its own
+//! (`import`), of a queue (`@queue/mail`), of a kind (`@kind/import`) or of a tenant in fair queues
+//! (`@tenant/acme`). These three also apply to jobs without limits. A recurring job whose jobs run one after another has a key of its own
 //! (`@recurring/nightly`).
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use crate::context::check_tenant;
 use crate::limit::{InvalidLimit, KEY_BYTES_MAX, Rate, interval};
 use crate::names::{check_group, check_kind, check_queue, check_recurring_job};
 use crate::sql::Schema;
@@ -186,8 +187,12 @@ fn check_name(name: &str) -> Result<(), InvalidLimit> {
     if let Some(schedule) = name.strip_prefix("@recurring/") {
         return Ok(check_recurring_job(schedule)?);
     }
+    if let Some(tenant) = name.strip_prefix("@tenant/") {
+        return check_tenant(tenant).map_err(|invalid| InvalidLimit::of(name, invalid.to_string()));
+    }
     if name.starts_with('@') {
-        let reason = "a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`";
+        let reason =
+            "a name with `@` is `@queue/NAME`, `@kind/NAME`, `@tenant/NAME` or `@recurring/NAME`";
         return Err(InvalidLimit::of(name, reason));
     }
     if name.len() > KEY_BYTES_MAX || name.contains('\0') {
@@ -248,6 +253,7 @@ mod tests {
             "import/account/7 ü",
             "@queue/mail",
             "@kind/import",
+            "@tenant/Acme & Co",
             "@recurring/nightly",
         ] {
             check(name, setting).unwrap();
@@ -256,6 +262,7 @@ mod tests {
             "",
             "@mail",
             "@queue/",
+            "@tenant/",
             "@recurring",
             "@recurring/",
             "@kind/two words",

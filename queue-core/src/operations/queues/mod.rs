@@ -1,4 +1,4 @@
-//! Pausing, resuming and clearing a queue.
+//! Pausing, resuming and clearing a queue, and making it fair.
 
 use sqlx::PgConnection;
 
@@ -9,6 +9,7 @@ use crate::transitions::cancel::cancel_waiting;
 
 const PAUSE: &str = include_str!("pause.sql");
 const RESUME: &str = include_str!("resume.sql");
+const SET_FAIR: &str = include_str!("set_fair.sql");
 const FRONT: &str = include_str!("front.sql");
 
 /// Why a queue was not changed.
@@ -74,6 +75,27 @@ pub async fn resume(
         .fetch_optional(conn)
         .await?;
     Ok(resumed.is_some())
+}
+
+/// Makes a queue fair, so that the tenants of its jobs take turns, or ends that. Jobs that are ready already are
+/// claimed as before: the change is about those that become ready later. Returns whether it is new.
+///
+/// # Errors
+/// Refuses an invalid name.
+pub async fn set_fair(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    queue: &str,
+    is_fair: bool,
+) -> Result<bool, QueueError> {
+    check_queue(queue)?;
+    let changed = schema
+        .query(SET_FAIR)
+        .bind(queue)
+        .bind(is_fair)
+        .execute(conn)
+        .await?;
+    Ok(changed.rows_affected() == 1)
 }
 
 /// A place in the line of a queue.

@@ -123,6 +123,9 @@ fn a_whole_file_is_read() {
             "@queue/mail" = { to = 10, rate = "100/1m", burst = 20 }
             import = { to = 0 }
 
+            [queues.reports]
+            fair = true
+
             [handlers.send]
             command = ["./send", "--flag"]
             timeout = "30s"
@@ -220,6 +223,7 @@ fn a_whole_file_is_read() {
                     },
                 ),
             ]),
+            queues: BTreeMap::from([("reports".to_owned(), QueueSettings { fair: true })]),
         }
     );
     assert_eq!(

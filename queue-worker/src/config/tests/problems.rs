@@ -135,7 +135,7 @@ schema = "My Schema"
     assert_eq!(
         sources.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, handlers, recurring
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, queues, handlers, recurring
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` comes after `*`, which already matches every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; remove one of them
@@ -195,7 +195,7 @@ number = 7
         sources.problems(),
         r#"the configuration has 10 problems:
   queue.toml:2:22: limits.@queue/two words: ' ' is not allowed in a name; use letters, digits and `_.:/-`
-  queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME` or `@recurring/NAME`
+  queue.toml:3:11: limits.@mail: a name with `@` is `@queue/NAME`, `@kind/NAME`, `@tenant/NAME` or `@recurring/NAME`
   queue.toml:4:15: limits.many.to: expected a whole number from 0 to 2147483647, found 3000000000
   queue.toml:5:17: limits.fast.rate: "often" is not a rate: write starts and a period, such as `100/1m`
   queue.toml:5:34: limits.fast.burst: expected a whole number from 1 to 2147483647, found 0

@@ -89,6 +89,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 ..Retention::default()
             },
             limits: BTreeMap::new(),
+            queues: BTreeMap::new(),
         }
     );
 }

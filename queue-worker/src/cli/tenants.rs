@@ -1,0 +1,158 @@
+//! `queue tenants`: lists, pauses and resumes tenants, and sets their weights.
+
+use clap::{Args, Subcommand};
+use queue_core::Schema;
+use queue_core::inspect::{spell_duration, tenants};
+use queue_core::operations::audit::{Act, Actor, record};
+use queue_core::operations::tenants::{self as verbs, WEIGHT_MAX};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+
+use super::output::{grouped, say, since};
+use super::{Database, Exit, Failure, Global};
+
+const EXAMPLES: &str = "\
+Examples:
+  queue tenants                       tenants with jobs in fair queues
+  queue tenants pause acme --why 'their import floods the disk'
+  queue tenants resume acme
+  queue tenants weight acme 3         three of its jobs in a turn
+  queue limits set @tenant/acme --to 5
+
+A pause, a weight and a limit of a tenant hold in all fair queues (`fair = true` in [queues.NAME]).";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Tenants {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the tenants that have jobs, or for which something is set [default]
+    List,
+    /// Pauses a tenant: none of its jobs in fair queues is started
+    Pause {
+        /// The tenant
+        tenant: String,
+        /// Why, for those who find it paused
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
+    /// Resumes a tenant
+    Resume {
+        /// The tenant
+        tenant: String,
+    },
+    /// Sets how many jobs of a tenant start in a turn
+    Weight {
+        /// The tenant
+        tenant: String,
+        /// From 1, the default, to 1000
+        #[arg(value_name = "JOBS", value_parser = clap::value_parser!(i16).range(1..=i64::from(WEIGHT_MAX)))]
+        weight: i16,
+    },
+}
+
+impl Tenants {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let (mut conn, schema) = Database::open(&global.load()?).await?;
+        match self.command {
+            None | Some(Command::List) => list(global, &mut conn, &schema).await,
+            Some(command) => command.change(global, &mut conn, &schema).await,
+        }
+    }
+}
+
+async fn list(global: &Global, conn: &mut PgConnection, schema: &Schema) -> Result<Exit, Failure> {
+    let tenants = tenants::list(conn, schema).await?;
+    let number = |count: i64| grouped(count.unsigned_abs());
+    let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
+    global.print_list(
+        &tenants,
+        "no tenant has jobs in a fair queue: `fair = true` in [queues.NAME] makes one fair",
+        &[
+            ("TENANT", &|tenant| tenant.name.clone()),
+            ("#WEIGHT", &|tenant| tenant.weight.to_string()),
+            ("#READY", &|tenant| number(tenant.ready)),
+            ("#LATENCY", &|tenant| latency(tenant.latency_seconds)),
+            ("#RUNNING", &|tenant| number(tenant.running)),
+            ("PAUSED", &|tenant| since(tenant.paused_at)),
+        ],
+    )
+}
+
+impl Command {
+    /// Changes a tenant, and records that in the same transaction.
+    async fn change(
+        self,
+        global: &Global,
+        conn: &mut PgConnection,
+        schema: &Schema,
+    ) -> Result<Exit, Failure> {
+        let who = std::env::var("USER").ok();
+        let mut tx = conn.begin().await?;
+        let (changed, said) = self.make(&mut tx, schema, who.as_deref()).await?;
+        let (tenant, act) = self.act();
+        if changed {
+            let actor = Actor {
+                who: who.unwrap_or_else(|| "unknown".to_owned()),
+                role: "command line".to_owned(),
+            };
+            record(&mut tx, schema, &actor, &act).await?;
+        }
+        tx.commit().await?;
+        say(said);
+        global.conclude(&json!({"tenant": tenant, "changed": changed}))
+    }
+
+    /// Makes the change. Returns whether it is new, and what to say about it.
+    async fn make(
+        &self,
+        tx: &mut PgConnection,
+        schema: &Schema,
+        who: Option<&str>,
+    ) -> Result<(bool, String), Failure> {
+        Ok(match self {
+            Self::List => (false, String::new()),
+            Self::Pause { tenant, why } => {
+                let changed = verbs::pause(tx, schema, tenant, who, why.as_deref()).await?;
+                let said = match changed {
+                    true => format!("paused tenant {tenant}"),
+                    false => format!("tenant {tenant} was paused already"),
+                };
+                (changed, said)
+            }
+            Self::Resume { tenant } => {
+                let changed = verbs::resume(tx, schema, tenant).await?;
+                let said = match changed {
+                    true => format!("resumed tenant {tenant}"),
+                    false => format!("tenant {tenant} was not paused"),
+                };
+                (changed, said)
+            }
+            Self::Weight { tenant, weight } => {
+                let changed = verbs::set_weight(tx, schema, tenant, *weight).await?;
+                (changed, format!("tenant {tenant} has the weight {weight}"))
+            }
+        })
+    }
+
+    /// Returns the tenant and the act, as the audit has it.
+    fn act(self) -> (String, Act) {
+        let (what, tenant, why) = match self {
+            Self::List => ("list", String::new(), None),
+            Self::Pause { tenant, why } => ("pause", tenant, why),
+            Self::Resume { tenant } => ("resume", tenant, None),
+            Self::Weight { tenant, weight } => ("weight", tenant, Some(weight.to_string())),
+        };
+        let act = Act {
+            what: what.to_owned(),
+            target: format!("tenants/{tenant}"),
+            why,
+            ..Act::default()
+        };
+        (tenant, act)
+    }
+}
