@@ -29,17 +29,22 @@ test("a failed job is found, read, retried, and seen to finish live", async () =
   const page = await visit(site, "mira:open");
   await page.goto("/ops/jobs");
   await page.getByRole("link", { name: "Failed" }).first().click();
-  await page.fill("#q", "kind:charge_card");
+  await page.fill("#q", "kind:charge_card tag:checkout");
   await page.getByRole("button", { name: "Search" }).click();
   await page.locator("a.name", { hasText: "charge_card" }).first().click();
   await shows(page, "#error", "the gateway is down for maintenance until 04:00 UTC");
   assert.ok(!(await page.content()).includes("4242424242424242"));
+  const watcher = await visit(site, "mira:open");
+  await watcher.goto(page.url());
+  await shows(watcher, "#live", "Live");
+  await shows(watcher, "#title", "failed");
 
   await page.getByRole("button", { name: "Retry now" }).click();
 
   await shows(page, ".note", "it is ready");
-  await shows(page, "#title", "finished");
-  assert.deepEqual(page.complaints, []);
+  await shows(watcher, "#title", "finished");
+  await shows(watcher, "#because", "finished");
+  assert.deepEqual([...page.complaints, ...watcher.complaints], []);
 });
 
 test("a schedule is run now", async () => {

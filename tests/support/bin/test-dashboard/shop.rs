@@ -88,7 +88,8 @@ async fn fill(world: &World) -> Result<()> {
     })
     .await?;
     enqueue(world, "build_report", 31, |number| {
-        (json!({"report": number}), on("reports"))
+        let title = "<script>alert('Q4')</script>";
+        (json!({"report": number, "title": title}), on("reports"))
     })
     .await?;
     enqueue(world, "charge_card", 3, |number| {
