@@ -16,6 +16,8 @@
 //! | [`recover`] | claimed → ready, scheduled, failed or finished, for dead processes |
 //! | [`cancel`] | scheduled, ready, blocked, failed → finished; claimed jobs are asked to cancel |
 //! | [`retry_now`] | failed, scheduled → ready, by an operator |
+//! | [`reschedule`](mod@reschedule) | scheduled, ready, blocked → scheduled; scheduled → ready |
+//! | [`prioritize`](mod@prioritize) | scheduled, ready and blocked jobs change their priority |
 //! | [`clear`] | finished, failed → gone |
 //!
 //! A transition that ends runs is *fenced*: it names the process and the attempt of the claim, and does
@@ -34,8 +36,10 @@ pub(crate) mod copy;
 pub mod end;
 pub mod finish;
 pub mod hand_over;
+pub mod prioritize;
 pub mod promote;
 pub mod recover;
+pub mod reschedule;
 pub mod retry_now;
 pub mod wake;
 

@@ -13,7 +13,7 @@ use queue_core::operations::audit::{Act, record};
 use queue_core::operations::jobs::{BulkError, Changes, JobAction, change};
 use queue_core::operations::many;
 
-use super::jobs::doing;
+use super::jobs::{action, doing, unread};
 use super::{Posted, Wanted, act, actor, allow, audit, begin, done};
 use crate::pages::many::{Choice, name, typed, verb};
 use crate::refusal::Refusal;
@@ -34,6 +34,8 @@ struct Asked {
     counted: Count,
     as_of: Option<DateTime<Utc>>,
     typed: String,
+    /// The time or the number that the act needs.
+    to: String,
 }
 
 impl Asked {
@@ -49,6 +51,7 @@ impl Asked {
                 "counted_at_least" => asked.counted.at_least = true,
                 "as_of" => asked.as_of = value.parse().ok(),
                 "typed" => asked.typed = value,
+                "to" => asked.to = value,
                 "token" => posted.token = value,
                 "why" => posted.why = value,
                 _ => {}
@@ -74,10 +77,10 @@ pub(crate) async fn act_on_many(
     headers: HeaderMap,
     Form(pairs): Form<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    let (verb, action) = verb(&visit)?;
+    let (verb, wished) = verb(&visit)?;
     let (asked, posted) = Asked::read(pairs);
     let wanted = Wanted {
-        doing: doing(action),
+        doing: doing(wished),
         what: verb,
         target: "jobs".to_owned(),
     };
@@ -87,8 +90,13 @@ pub(crate) async fn act_on_many(
     if !asked.is_confirmed {
         return Ok(Redirect::to(&asks).into_response());
     }
+    let mut conn = site.queue.pool().acquire().await?;
+    let Some(action) = action(&mut conn, wished, &asked.to).await? else {
+        return Ok(done(&visit, &posted, asks, &unread(&asked.to)));
+    };
+    drop(conn);
     match Choice::read(&query, &site, &visit)? {
-        Choice::These(jobs) => these(&site, &visit, &posted, (verb, action), &jobs).await,
+        Choice::These(jobs) => these(&site, &visit, &posted, action, &jobs).await,
         Choice::Matching(selection, _) => {
             let missing = typed(action, asked.counted)
                 .filter(|typed| asked.typed.trim().replace(',', "") != *typed);
@@ -106,16 +114,17 @@ async fn these(
     site: &Site,
     visit: &Visit,
     posted: &Posted,
-    (verb, action): (&str, JobAction),
+    action: JobAction,
     jobs: &[JobId],
 ) -> Result<Response, Refusal> {
     let mut tx = begin(site).await?;
     let changes = change(&mut tx, site.queue.schema(), action, jobs).await?;
     let ids: Vec<String> = jobs.iter().map(|id| format!("#{id}")).collect();
     let target = format!("jobs {}", ids.join(", "));
+    let what = action.to_string();
     let wanted = Wanted {
         doing: doing(action),
-        what: verb,
+        what: &what,
         target: target.chars().take(TARGET_MAX).collect(),
     };
     let changed = changes.changed.len() + changes.asked_to_stop.len();
@@ -136,6 +145,8 @@ fn note(action: JobAction, changed: usize, changes: &Changes) -> Note {
         JobAction::Discard => format!("Discarded {many}."),
         JobAction::Cancel => format!("Cancelled {many}, or asked them to stop."),
         JobAction::RunAnyway => format!("Made {many} ready, despite their limits."),
+        JobAction::Reschedule(_) => format!("Rescheduled {many}."),
+        JobAction::Prioritize(priority) => format!("Gave priority {priority} to {many}."),
     };
     match changes.refused.first() {
         None => Note::well(past),

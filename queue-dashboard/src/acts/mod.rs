@@ -37,6 +37,9 @@ pub(crate) struct Posted {
     back: String,
     #[serde(default)]
     why: String,
+    /// The time or the number that an act needs.
+    #[serde(default)]
+    to: String,
 }
 
 impl Posted {

@@ -1,5 +1,6 @@
 //! `/audit` and `/audit.csv`: who did what, when, to how many, and why?
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use askama::Template;
@@ -134,6 +135,7 @@ fn what(entry: &AuditEntry, links: &Links) -> Html {
         "queues" => ("queue ", links.one("queues", name), name.to_owned()),
         "recurring" => ("schedule ", links.one("recurring", name), name.to_owned()),
         "limits" => ("limit of ", links.to("/limits"), name.to_owned()),
+        "processes" => ("process ", links.one("processes", name), name.to_owned()),
         "batches" => ("batch ", links.one("batches", name), name.to_owned()),
         "operations" => ("operation ", links.one("operations", name), name.to_owned()),
         _ => ("", String::new(), name.to_owned()),
@@ -153,8 +155,13 @@ fn what(entry: &AuditEntry, links: &Links) -> Html {
     }
 }
 
-fn past(verb: &str) -> &str {
-    match verb {
+fn past(verb: &str) -> Cow<'_, str> {
+    match verb.split_once(' ') {
+        Some(("priority", priority)) => return format!("gave priority {priority} to").into(),
+        Some(("reschedule", at)) => return format!("rescheduled to {at}").into(),
+        _ => {}
+    }
+    Cow::Borrowed(match verb {
         "retry" => "retried",
         "discard" => "discarded",
         "cancel" => "cancelled",
@@ -163,8 +170,9 @@ fn past(verb: &str) -> &str {
         "resume" => "resumed",
         "begin" => "began",
         "stop" => "stopped",
+        "quiet" => "made quiet",
         verb => verb,
-    }
+    })
 }
 
 /// `GET /audit.csv`

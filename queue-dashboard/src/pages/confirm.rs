@@ -11,6 +11,7 @@ use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, check_queue};
 
 use super::batches::find;
+use super::needs::{Needs, PRIORITIZED, RESCHEDULED, asking, needs};
 use super::processes;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
@@ -28,6 +29,8 @@ struct Confirm {
     points: Vec<&'static str>,
     action: String,
     button: String,
+    /// The field of what the act needs.
+    needs: Option<Needs>,
     is_danger: bool,
     /// Whether it asks why.
     asks_why: bool,
@@ -69,13 +72,18 @@ pub(crate) async fn job(
         "" => lead.text("."),
         is => lead.text(format!(". It {is}, so nothing will change.")),
     };
+    let value = match action {
+        JobAction::Prioritize(_) => job.priority.to_string(),
+        _ => String::new(),
+    };
     page(&Confirm {
         frame,
         lead,
         points: points.to_vec(),
         action: format!("{}/{verb}", visit.links.job(id)),
         button: format!("{name} job {id}{anyway}"),
-        is_danger: action != JobAction::RunAnyway,
+        needs: needs(action, value),
+        is_danger: matches!(action, JobAction::Discard | JobAction::Cancel),
         asks_why: true,
         back: visit.links.job(id),
     })
@@ -105,6 +113,8 @@ fn act(verb: &str) -> Option<(JobAction, &'static str, &'static [&'static str])>
                 "Jobs that hold the key go on.",
             ],
         ),
+        "reschedule" => (asking(verb)?, "Reschedule", &[RESCHEDULED]),
+        "priority" => (asking(verb)?, "Change the priority of", &[PRIORITIZED]),
         _ => return None,
     })
 }
@@ -145,6 +155,7 @@ pub(crate) async fn pause(
         ],
         action: format!("{href}/pause"),
         button: format!("Pause {name}"),
+        needs: None,
         is_danger: false,
         asks_why: true,
         back: href,
@@ -193,6 +204,7 @@ pub(crate) async fn batch(
         points: points.to_vec(),
         action: format!("{href}/{verb}"),
         button: format!("{name} batch {}", batch.id),
+        needs: None,
         is_danger: verb == "cancel",
         asks_why: true,
         back: href,
@@ -226,6 +238,7 @@ pub(crate) async fn stop_process(
         ],
         action: format!("{href}/stop"),
         button: format!("Stop {name}"),
+        needs: None,
         is_danger: true,
         asks_why: true,
         back: href,

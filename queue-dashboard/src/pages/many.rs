@@ -17,6 +17,7 @@ use sqlx::PgConnection;
 use super::confirm::allow;
 use super::failures::{CAUSES, CAUSES_OF_JOBS};
 use super::jobs::filters::{Filters, words};
+use super::needs::{Needs, PRIORITIZED, RESCHEDULED, asking, needs};
 use crate::frame::{Frame, Page, page};
 use crate::html::Html;
 use crate::refusal::Refusal;
@@ -50,6 +51,8 @@ struct Many {
     counted: u64,
     counted_at_least: bool,
     as_of: String,
+    /// The field of what the act needs.
+    needs: Option<Needs>,
     /// What must be typed.
     typed: Option<String>,
     button: String,
@@ -102,7 +105,7 @@ impl Choice {
 pub(crate) fn verb(visit: &Visit) -> Result<(&str, JobAction), Refusal> {
     let path = visit.view.split('?').next().unwrap_or_default();
     let verb = path.rsplit('/').next().unwrap_or_default();
-    let action = JobAction::of_word(verb).ok_or(Refusal::NoPage)?;
+    let action = asking(verb).ok_or(Refusal::NoPage)?;
     Ok((verb, action))
 }
 
@@ -113,6 +116,8 @@ pub(crate) fn name(action: JobAction) -> &'static str {
         JobAction::Discard => "Discard",
         JobAction::Cancel => "Cancel",
         JobAction::RunAnyway => "Run",
+        JobAction::Reschedule(_) => "Reschedule",
+        JobAction::Prioritize(_) => "Change the priority of",
     }
 }
 
@@ -165,6 +170,7 @@ pub(crate) async fn confirm(
         counted: matching.count,
         counted_at_least: matching.at_least,
         as_of: signs.now.to_rfc3339(),
+        needs: needs(action, String::new()),
         typed: typed(action, matching),
         button: format!("{} {many}{anyway}", name(action)),
         is_danger: matches!(action, JobAction::Discard | JobAction::Cancel),
@@ -293,6 +299,8 @@ fn points(action: JobAction, choice: &Choice) -> Vec<&'static str> {
             "Those that run are asked to stop, and end when they do.",
         ],
         JobAction::RunAnyway => vec!["Each becomes ready although its key has no room."],
+        JobAction::Reschedule(_) => vec![RESCHEDULED],
+        JobAction::Prioritize(_) => vec![PRIORITIZED],
     };
     if matches!(choice, Choice::Matching(..)) {
         points.extend([

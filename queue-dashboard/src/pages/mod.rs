@@ -22,4 +22,5 @@ pub(crate) mod failures;
 pub(crate) mod operation;
 pub(crate) mod queues;
 
+pub(crate) mod needs;
 pub(crate) mod processes;

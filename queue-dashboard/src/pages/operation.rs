@@ -77,11 +77,13 @@ fn is_running(operation: &OperationDetails) -> bool {
 
 /// Returns what it does and how many jobs it was begun for: `Retrying 2,864 failed jobs`.
 pub(crate) fn title(operation: &OperationDetails) -> String {
-    let verb = match JobAction::of_word(&operation.action) {
+    let verb = match JobAction::of_text(&operation.action) {
         Some(JobAction::Retry) => "Retrying",
         Some(JobAction::Discard) => "Discarding",
         Some(JobAction::Cancel) => "Cancelling",
         Some(JobAction::RunAnyway) => "Running",
+        Some(JobAction::Reschedule(_)) => "Rescheduling",
+        Some(JobAction::Prioritize(_)) => "Changing the priority of",
         None => "Changing",
     };
     let many = match operation.counted_at_least {
@@ -103,7 +105,7 @@ fn state(operation: &OperationDetails) -> Html {
 /// Returns what an action has made of so many jobs: `1,912 jobs are ready again`.
 fn became(operation: &OperationDetails) -> String {
     let jobs = counted(done(operation), "job", "jobs");
-    match JobAction::of_word(&operation.action) {
+    match JobAction::of_text(&operation.action) {
         Some(JobAction::Retry) => format!("{jobs} made ready again"),
         Some(action) => format!("{jobs} {}", action.past()),
         None => format!("{jobs} changed"),

@@ -18,8 +18,10 @@ use queue_core::transitions::claim_limited::{after_claim, claim_limited};
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::transitions::end::{End, end, release_unknown};
 use queue_core::transitions::finish::finish;
+use queue_core::transitions::prioritize::prioritize;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::recover;
+use queue_core::transitions::reschedule::reschedule;
 use queue_core::transitions::retry_now::retry_now;
 use queue_core::transitions::unblock::{blocked_keys, run_anyway, unblock};
 use queue_core::transitions::{AttemptError, Claim, Ending, Run};
@@ -89,6 +91,14 @@ enum Step {
     RetryNow {
         job: usize,
     },
+    Reschedule {
+        job: usize,
+        hours: i64,
+    },
+    Prioritize {
+        job: usize,
+        priority: i16,
+    },
     Die {
         process: usize,
     },
@@ -108,13 +118,16 @@ enum Counts {
     Always,
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let counts = prop_oneof![
+fn counts() -> impl Strategy<Value = Counts> {
+    prop_oneof![
         Just(Counts::Waiting),
         Just(Counts::Unfinished),
         Just(Counts::UnlessDone),
         Just(Counts::Always),
-    ];
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
     let on_conflict = prop_oneof![
         Just(OnConflict::Keep),
         Just(OnConflict::Replace),
@@ -141,7 +154,7 @@ fn step() -> impl Strategy<Value = Step> {
     let within = proptest::bool::weighted(0.1);
     let process = 0..PROCESSES;
     prop_oneof![
-        6 => (key, counts, on_conflict, within, any::<bool>(), 1..4_usize, limits(), tenant())
+        6 => (key, counts(), on_conflict, within, any::<bool>(), 1..4_usize, limits(), tenant())
             .prop_map(
                 |(key, counts, on_conflict, within, later, many, limits, tenant)| Step::Enqueue {
                     key, counts, on_conflict, within, later, many, limits, tenant,
@@ -163,6 +176,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(|job| Step::Cancel { job }),
         2 => any::<usize>().prop_map(|job| Step::RequestCancel { job }),
         3 => any::<usize>().prop_map(|job| Step::RetryNow { job }),
+        2 => (any::<usize>(), -1..3_i64).prop_map(|(job, hours)| Step::Reschedule { job, hours }),
+        2 => (any::<usize>(), -1..2_i16).prop_map(|(job, priority)| Step::Prioritize { job, priority }),
         2 => process.clone().prop_map(|process| Step::Die { process }),
         1 => (process, any::<bool>())
             .prop_map(|(process, known)| Step::ReleaseUnknown { process, known }),
@@ -287,6 +302,19 @@ impl Actor {
                 let jobs = self.pick(*job);
                 let asked = ok(request_cancel(&mut self.conn, &self.schema, &jobs).await)?;
                 self.asked.extend(asked);
+                Ok(())
+            }
+            Step::Reschedule { job, hours } => {
+                let (jobs, at) = (
+                    self.pick(*job),
+                    Utc::now() + chrono::Duration::hours(*hours),
+                );
+                ok(reschedule(&mut self.conn, &self.schema, &jobs, at).await)?;
+                Ok(())
+            }
+            Step::Prioritize { job, priority } => {
+                let jobs = self.pick(*job);
+                ok(prioritize(&mut self.conn, &self.schema, &jobs, *priority).await)?;
                 Ok(())
             }
             Step::RetryNow { job } => {

@@ -52,6 +52,7 @@ mod quiet;
 mod races;
 mod recurring;
 mod recurring_declared;
+mod rescheduling;
 mod retention;
 mod running;
 mod scan;

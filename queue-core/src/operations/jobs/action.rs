@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
+
 use crate::inspect::{JobFilter, JobSummary};
 use crate::state::JobState;
 
@@ -17,6 +19,10 @@ pub enum JobAction {
     Cancel,
     /// Makes a blocked job ready although its limits have no room.
     RunAnyway,
+    /// Lets a waiting job wait until a time; if that has come, makes a scheduled job ready.
+    Reschedule(DateTime<Utc>),
+    /// Gives a waiting job another priority, and a ready one a new place in line.
+    Prioritize(i16),
 }
 
 /// Why a job was not changed.
@@ -53,6 +59,12 @@ pub enum Refusal {
     /// locked.
     #[error("another job holds its unique key, or another transaction is changing it")]
     KeyTaken,
+    /// A blocked job that waits for other jobs cannot be rescheduled.
+    #[error("it waits for other jobs, or another transaction is changing it")]
+    WaitsForJobs,
+    /// The job has the priority already.
+    #[error("it has this priority already")]
+    SamePriority,
     /// The running job was asked to stop before.
     #[error("it was asked to stop before")]
     AskedBefore,
@@ -80,14 +92,16 @@ impl JobAction {
             Self::Discard => &[Scheduled, Ready, Blocked, Failed],
             Self::Cancel => &[Scheduled, Ready, Blocked, Claimed],
             Self::RunAnyway => &[Blocked],
+            Self::Reschedule(_) | Self::Prioritize(_) => &[Scheduled, Ready, Blocked],
         }
     }
 
-    /// Returns the states that are used for a filter without states: only failed jobs for a retry, for
-    /// other actions all states that they apply to.
+    /// Returns the states that are used for a filter without states: only failed jobs for a retry, only
+    /// scheduled ones to reschedule, for other actions all states that they apply to.
     pub fn default_states(self) -> &'static [JobState] {
         match self {
             Self::Retry => &[JobState::Failed],
+            Self::Reschedule(_) => &[JobState::Scheduled],
             action => action.states(),
         }
     }
@@ -98,6 +112,7 @@ impl JobAction {
             (Self::Retry, JobState::Blocked) => Some(Self::RunAnyway),
             (Self::Discard, JobState::Claimed) => Some(Self::Cancel),
             (Self::Cancel, JobState::Failed) => Some(Self::Discard),
+            (Self::Reschedule(_) | Self::Prioritize(_), JobState::Failed) => Some(Self::Retry),
             _ => None,
         }
     }
@@ -134,6 +149,11 @@ impl JobAction {
             (Self::RunAnyway, JobState::Ready) => Refusal::NotBlocked,
             (Self::Retry, JobState::Failed) => Refusal::KeyTaken,
             (Self::Cancel, JobState::Claimed) => Refusal::AskedBefore,
+            (Self::Prioritize(priority), _) if self.applies_to(job) && job.priority == priority => {
+                Refusal::SamePriority
+            }
+            (Self::Reschedule(at), JobState::Ready) if at <= Utc::now() => Refusal::Ready,
+            (Self::Reschedule(_), JobState::Blocked) => Refusal::WaitsForJobs,
             _ if self.applies_to(job) => Refusal::Busy,
             (_, state) => match job.outcome.clone() {
                 Some(outcome) => Refusal::Finished { outcome },
@@ -145,12 +165,35 @@ impl JobAction {
         }
     }
 
-    /// Returns the action of a word, as it is displayed.
-    pub fn of_word(word: &str) -> Option<Self> {
-        let actions = [Self::Retry, Self::Discard, Self::Cancel, Self::RunAnyway];
-        actions
-            .into_iter()
-            .find(|action| action.to_string() == word)
+    /// Returns the action of a text, as it is displayed.
+    pub fn of_text(text: &str) -> Option<Self> {
+        match text.split_once(' ') {
+            Some((verb, to)) => Self::to(verb, to),
+            None => [Self::Retry, Self::Discard, Self::Cancel, Self::RunAnyway]
+                .into_iter()
+                .find(|action| action.verb() == text),
+        }
+    }
+
+    /// Returns the action of a verb that needs a time or a number.
+    pub fn to(verb: &str, to: &str) -> Option<Self> {
+        match verb {
+            "reschedule" => to.parse().ok().map(Self::Reschedule),
+            "priority" => to.parse().ok().map(Self::Prioritize),
+            _ => None,
+        }
+    }
+
+    /// Returns the verb, as commands and addresses have it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Discard => "discard",
+            Self::Cancel => "cancel",
+            Self::RunAnyway => "run",
+            Self::Reschedule(_) => "reschedule",
+            Self::Prioritize(_) => "priority",
+        }
     }
 
     /// Returns the past participle, such as `retried`.
@@ -160,25 +203,25 @@ impl JobAction {
             Self::Discard => "discarded",
             Self::Cancel => "cancelled",
             Self::RunAnyway => "run anyway",
+            Self::Reschedule(_) => "rescheduled",
+            Self::Prioritize(_) => "given another priority",
         }
     }
 }
 
 impl fmt::Display for JobAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Retry => "retry",
-            Self::Discard => "discard",
-            Self::Cancel => "cancel",
-            Self::RunAnyway => "run",
-        })
+        let verb = self.verb();
+        match self {
+            Self::Reschedule(at) => write!(f, "{verb} {}", at.to_rfc3339()),
+            Self::Prioritize(priority) => write!(f, "{verb} {priority}"),
+            _ => f.write_str(verb),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-
     use super::*;
     use crate::job::JobId;
 
@@ -230,6 +273,31 @@ mod tests {
         for state in JobState::ALL {
             let applies = JobAction::RunAnyway.applies_to(&job(state, 1));
             assert_eq!(applies, state == JobState::Blocked, "{state}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_read_from_the_text_that_it_is_displayed_as() {
+        let at = DateTime::from_timestamp(1_900_000_000, 123_456_000).unwrap();
+        for action in [
+            JobAction::Retry,
+            JobAction::Discard,
+            JobAction::Cancel,
+            JobAction::RunAnyway,
+            JobAction::Reschedule(at),
+            JobAction::Prioritize(-7),
+        ] {
+            assert_eq!(JobAction::of_text(&action.to_string()), Some(action));
+        }
+        for text in [
+            "",
+            "explode",
+            "priority",
+            "priority x",
+            "reschedule soon",
+            "retry 1",
+        ] {
+            assert_eq!(JobAction::of_text(text), None, "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Retrying, discarding, cancelling and running anyway: one job, several, or all that match a filter.
+//! Retrying, discarding, cancelling, running anyway, rescheduling and changing the priority: one job, several, or all that match a filter.
 //!
 //! A job that the action does not apply to is not changed, and is returned with the reason. Many jobs
 //! are changed in batches. Each batch is committed by itself unless the connection is in a transaction.
@@ -6,7 +6,9 @@
 mod action;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use action::{JobAction, Refusal, StateRefused};
@@ -17,6 +19,9 @@ use crate::job::{JobId, Outcome};
 use crate::queue::Queue;
 use crate::sql::Schema;
 use crate::transitions::cancel::{cancel, cancel_waiting};
+use crate::transitions::millis;
+use crate::transitions::prioritize::prioritize;
+use crate::transitions::reschedule::reschedule;
 use crate::transitions::retry_now::retry_now;
 use crate::transitions::unblock::run_anyway;
 
@@ -133,6 +138,25 @@ impl Queue {
         self.change_one(JobAction::RunAnyway, job).await.map(drop)
     }
 
+    /// Lets a waiting job wait until a time. If that has come, a scheduled job becomes ready.
+    ///
+    /// # Errors
+    /// Refuses a job that does not wait, or waits for other jobs.
+    pub async fn reschedule(&self, job: JobId, at: DateTime<Utc>) -> Result<(), JobError> {
+        let action = JobAction::Reschedule(at);
+        self.change_one(action, job).await.map(drop)
+    }
+
+    /// Gives a waiting job another priority, now and for further attempts. A ready job is then behind the
+    /// others of that priority.
+    ///
+    /// # Errors
+    /// Refuses a job that does not wait, or has this priority.
+    pub async fn prioritize(&self, job: JobId, priority: i16) -> Result<(), JobError> {
+        let action = JobAction::Prioritize(priority);
+        self.change_one(action, job).await.map(drop)
+    }
+
     /// Counts the jobs that match, up to [`COUNT_MAX`], before
     /// [`change_matching`](Self::change_matching) changes them.
     ///
@@ -207,6 +231,17 @@ impl Queue {
             None => Ok(changes),
         }
     }
+}
+
+/// Returns the time at which a wait from now is over, by the clock of the database.
+pub async fn time_in(
+    conn: &mut PgConnection,
+    wait: Duration,
+) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("select statement_timestamp() + $1 * interval '1 millisecond'")
+        .bind(millis(wait))
+        .fetch_one(conn)
+        .await
 }
 
 /// Changes jobs by id, in batches. When the database returns an error, the batches before it stay
@@ -304,6 +339,10 @@ async fn transition(
             changes.asked_to_stop = cancelled.asked;
         }
         JobAction::RunAnyway => changes.changed = run_anyway(conn, schema, jobs).await?,
+        JobAction::Reschedule(at) => changes.changed = reschedule(conn, schema, jobs, at).await?,
+        JobAction::Prioritize(priority) => {
+            changes.changed = prioritize(conn, schema, jobs, priority).await?;
+        }
     }
     Ok(changes)
 }

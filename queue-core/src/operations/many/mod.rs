@@ -86,7 +86,7 @@ pub async fn batch(
     operation: Operation,
 ) -> Result<(), BulkError> {
     let mut operation = operation;
-    let action = JobAction::of_word(&operation.action);
+    let action = JobAction::of_text(&operation.action);
     let action = action.ok_or_else(|| sqlx::Error::Protocol("unknown action".to_owned()))?;
     let mut is_ended = operation.is_stopped;
     if !is_ended {

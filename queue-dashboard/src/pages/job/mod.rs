@@ -56,6 +56,8 @@ struct Acts {
     run: Option<String>,
     cancel: Option<String>,
     discard: Option<String>,
+    reschedule: Option<String>,
+    priority: Option<String>,
 }
 
 /// The error of the last attempt that ended in one.
@@ -131,6 +133,10 @@ impl Acts {
         let href =
             |verb: &str, applies: bool| applies.then(|| format!("{}/{verb}", links.job(job.id)));
         let state = job.state;
+        let waits = matches!(
+            state,
+            JobState::Ready | JobState::Scheduled | JobState::Blocked
+        );
         let awaits_retry = state == JobState::Scheduled && job.attempt > 0;
         Self {
             retry: href("retry", state == JobState::Failed || awaits_retry),
@@ -141,6 +147,8 @@ impl Acts {
                     && job.cancel_requested_at.is_none(),
             ),
             discard: href("discard", state == JobState::Failed),
+            reschedule: href("reschedule", waits),
+            priority: href("priority", waits),
         }
     }
 }

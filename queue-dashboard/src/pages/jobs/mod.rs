@@ -199,6 +199,8 @@ fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
     let actions = [
         JobAction::Retry,
         JobAction::RunAnyway,
+        JobAction::Reschedule(DateTime::UNIX_EPOCH),
+        JobAction::Prioritize(0),
         JobAction::Cancel,
         JobAction::Discard,
     ];
@@ -212,8 +214,10 @@ fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
             JobAction::Discard => ("Discard…", "discard"),
             JobAction::Cancel => ("Cancel…", "cancelled"),
             JobAction::RunAnyway => ("Run anyway…", "resume"),
+            JobAction::Reschedule(_) => ("Reschedule…", "scheduled"),
+            JobAction::Prioritize(_) => ("Priority…", "ready"),
         };
-        (name, icon(glyph), links.to(&format!("/jobs/{action}")))
+        (name, icon(glyph), links.to(&format!("/jobs/{}", action.verb())))
     };
     actions.into_iter().filter(applies).map(act).collect()
 }

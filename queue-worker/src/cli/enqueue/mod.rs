@@ -12,7 +12,7 @@ use queue_core::{NewJob, Options, Unique};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::args::parse_args;
+use super::args::{parse_args, time};
 use super::kinds::Kinds;
 use super::output::say;
 use super::{Database, Exit, Failure, Global};
@@ -123,12 +123,4 @@ impl Enqueue {
             with(options, unique, Options::unique)
         }))
     }
-}
-
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|error| {
-            format!("{error}; write the date, the time and the zone, as in 2030-01-31T09:00:00Z")
-        })
 }

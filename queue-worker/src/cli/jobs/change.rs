@@ -1,13 +1,17 @@
-//! `queue jobs retry`, `discard`, `cancel` and `run`.
+//! `queue jobs retry`, `discard`, `cancel`, `run`, `reschedule` and `priority`.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use clap::Args;
 use queue_core::inspect::{Count, JobFilter};
-use queue_core::operations::jobs::{Changes, JobAction, change, change_batch, count};
+use queue_core::operations::jobs::{Changes, JobAction, change, change_batch, count, time_in};
 use queue_core::{JobId, Schema};
 use sqlx::PgConnection;
 
 use super::report::{Report, hint};
 use crate::cli::confirm::confirm;
+use crate::cli::args::time;
 use crate::cli::filter::{FilterArgs, job_id};
 use crate::cli::output::{count_of_jobs, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
@@ -29,6 +33,66 @@ succeeds first. Failed jobs cannot be cancelled: discard them.";
 pub(super) const RUN_HELP: &str = "\
 A filter selects blocked jobs. They become ready despite their limits, and hold no slot while they
 run. `queue jobs show` shows this. Their limits apply again to a further attempt.";
+
+pub(super) const RESCHEDULE_HELP: &str = "\
+Examples:
+  queue jobs reschedule 4711 --in 2h
+  queue jobs reschedule --kind report --at 2030-01-31T09:00:00+01:00
+  queue jobs reschedule 4711 --in 0s     makes a scheduled job ready now
+
+Without --state, a filter selects scheduled jobs. Ready and blocked jobs can be rescheduled too, but not
+those that wait for other jobs.";
+
+pub(super) const PRIORITY_HELP: &str = "\
+Examples:
+  queue jobs priority 4711 --to -10
+  queue jobs priority --queue mail --kind digest --to 5
+
+A smaller priority runs sooner. Without --state, a filter selects scheduled, ready and blocked jobs. The
+priority is kept for further attempts. A ready job is then behind the others of its new priority.";
+
+/// When to run jobs, and which.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reschedule {
+    /// The time from which they may start, such as `2030-01-31T09:00:00+01:00`
+    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "in")]
+    at: Option<DateTime<Utc>>,
+    /// How long they wait from now on, such as `90s` or `2h`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration,
+        conflicts_with = "at")]
+    r#in: Option<Duration>,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// The priority of jobs, and which.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Priority {
+    /// The priority: a smaller one runs sooner
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    to: i16,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Reschedule {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let at = match (self.at, self.r#in) {
+            (Some(at), _) => at,
+            (None, wait) => {
+                let (mut conn, _schema) = Database::open(&global.load()?).await?;
+                time_in(&mut conn, wait.unwrap_or_default()).await?
+            }
+        };
+        run(global, JobAction::Reschedule(at), self.which).await
+    }
+}
+
+impl Priority {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        run(global, JobAction::Prioritize(self.to), self.which).await
+    }
+}
 
 /// Which jobs to change: ids or a filter.
 #[derive(Debug, Args)]
@@ -70,13 +134,22 @@ async fn run_matching(global: &Global, action: JobAction, which: Which) -> Resul
         Report::default().conclude(action, global.json)?;
         return Ok(Exit::Fine);
     }
-    let question = format!("{action} {}{described}", count_of_jobs(count));
+    let question = format!("{} {}{described}", asked(action), count_of_jobs(count));
     if !confirm(&question, which.yes)? {
         return Ok(Exit::Failed);
     }
     let changes = change_all(&mut conn, &schema, action, &filter, count).await?;
     Report::of(&changes).conclude(action, global.json)?;
     Ok(Exit::Fine)
+}
+
+/// Describes the change that is asked for.
+fn asked(action: JobAction) -> String {
+    match action {
+        JobAction::Reschedule(at) => format!("reschedule to {}", at.to_rfc3339()),
+        JobAction::Prioritize(priority) => format!("give priority {priority} to"),
+        action => action.to_string(),
+    }
 }
 
 fn complete(action: JobAction, filter: JobFilter) -> Result<JobFilter, Failure> {

@@ -22,6 +22,8 @@ Examples:
   queue jobs discard --kind old_kind --yes        discards waiting and failed jobs of a kind
   queue jobs cancel 4711                          ends a job, or asks it to stop if it runs
   queue jobs run 4711                             runs a blocked job despite its limits
+  queue jobs reschedule 4711 --in 2h              lets a waiting job wait until then
+  queue jobs priority 4711 --to -10               gives a waiting job another priority
   queue jobs list --json | jq '.[].id'            for programs";
 
 #[derive(Debug, Args)]
@@ -51,6 +53,12 @@ pub(super) enum Command {
     /// Runs blocked jobs despite their limits
     #[command(after_help = change::RUN_HELP)]
     Run(change::Which),
+    /// Lets waiting jobs wait until a time, or no longer
+    #[command(after_help = change::RESCHEDULE_HELP)]
+    Reschedule(Box<change::Reschedule>),
+    /// Gives waiting jobs another priority
+    #[command(after_help = change::PRIORITY_HELP)]
+    Priority(Box<change::Priority>),
 }
 
 impl From<Command> for Jobs {
@@ -78,6 +86,8 @@ impl Jobs {
             Some(Command::Discard(which)) => (JobAction::Discard, which),
             Some(Command::Cancel(which)) => (JobAction::Cancel, which),
             Some(Command::Run(which)) => (JobAction::RunAnyway, which),
+            Some(Command::Reschedule(reschedule)) => return reschedule.run(global).await,
+            Some(Command::Priority(priority)) => return priority.run(global).await,
         };
         change::run(global, action, which).await
     }

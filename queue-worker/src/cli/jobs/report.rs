@@ -87,6 +87,7 @@ impl Report {
 fn done(action: JobAction, jobs: &str) -> String {
     match action {
         JobAction::RunAnyway => format!("let {jobs} run despite limits"),
+        JobAction::Prioritize(priority) => format!("gave priority {priority} to {jobs}"),
         action => format!("{} {jobs}", action.past()),
     }
 }
@@ -106,7 +107,7 @@ pub(super) fn hint(instead: Option<JobAction>) -> String {
         Some(JobAction::RunAnyway) => {
             ": use `queue jobs run` to run it despite its limit".to_owned()
         }
-        Some(action) => format!(": use `queue jobs {action}`"),
+        Some(action) => format!(": use `queue jobs {}`", action.verb()),
     }
 }
 

@@ -285,3 +285,42 @@ async fn a_process_is_made_quiet_resumed_and_stopped_from_its_page() {
     ];
     assert_eq!(acts, expected);
 }
+
+#[tokio::test]
+async fn a_waiting_job_is_rescheduled_and_gets_another_priority_on_its_page() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    let job = enqueue(&world, "a", &json!({}), Options::new()).await;
+    let page = format!("/jobs/{job}");
+    let text = site.page(&page).await;
+    assert!(
+        text.contains("Reschedule…") && text.contains("Priority…"),
+        "{text}"
+    );
+    let press = async |verb: &str, to: &str| {
+        let asks = format!("{page}/{verb}");
+        let token = site.get(&asks).await.token();
+        site.send("POST", &asks, &format!("token={token}&to={to}"))
+            .await
+    };
+
+    let unread = press("reschedule", "tomorrow").await;
+    assert!(unread.header("location").ends_with("/reschedule"));
+    assert_eq!(world.state(job).await, "ready");
+    press("reschedule", "2030-01-31T09%3A00%3A00Z").await;
+    assert_eq!(
+        world
+            .count("scheduled where due_at = '2030-01-31 09:00Z'")
+            .await,
+        1
+    );
+    press("priority", "-3").await;
+    press("reschedule", "now").await;
+
+    assert_eq!(world.count("ready where priority = -3").await, 1);
+    let acts: Vec<(String,)> = world.rows("select what from queue.audit order by id").await;
+    assert_eq!(acts[0].0, "reschedule 2030-01-31T09:00:00+00:00");
+    assert_eq!(acts[1].0, "priority -3");
+    let text = site.page("/audit").await;
+    assert!(text.contains("gave priority -3 to"), "{text}");
+}

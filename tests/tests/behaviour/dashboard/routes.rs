@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 56] = [
+const ROUTES: [(&str, &str, Role); 60] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -20,6 +20,10 @@ const ROUTES: [(&str, &str, Role); 56] = [
     ("POST", "/jobs/cancel", Role::Operator),
     ("GET", "/jobs/run", Role::Operator),
     ("POST", "/jobs/run", Role::Operator),
+    ("GET", "/jobs/reschedule", Role::Operator),
+    ("POST", "/jobs/reschedule", Role::Operator),
+    ("GET", "/jobs/priority", Role::Operator),
+    ("POST", "/jobs/priority", Role::Operator),
     ("GET", "/jobs/{id}", Role::Viewer),
     ("GET", "/jobs/{id}/{verb}", Role::Operator),
     ("POST", "/jobs/{id}/{verb}", Role::Operator),
@@ -80,11 +84,18 @@ fn the_table_of_addresses_is_whole() {
 /// Returns the verbs of an address that has some.
 fn verbs(method: &str, path: &str) -> &'static [&'static str] {
     match (method, path.split('/').nth(1)) {
-        ("GET", Some("jobs")) => &["discard", "cancel", "run"],
+        ("GET", Some("jobs")) => &["discard", "cancel", "run", "reschedule", "priority"],
         ("GET", Some("queues")) => &["pause"],
         (_, Some("limits")) => &["set", "reset"],
         (_, Some("batches")) => &["retry", "cancel"],
-        (_, Some("jobs")) => &["retry", "discard", "cancel", "run"],
+        (_, Some("jobs")) => &[
+            "retry",
+            "discard",
+            "cancel",
+            "run",
+            "reschedule",
+            "priority",
+        ],
         (_, Some("queues")) => &["pause", "resume"],
         (_, Some("processes")) => &["quiet", "resume"],
         _ => &["run", "pause", "resume"],
