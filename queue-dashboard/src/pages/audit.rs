@@ -101,7 +101,8 @@ pub(crate) async fn list(
 }
 
 fn answer(filter: &AuditFilter) -> Html {
-    let mut answer = Html::new().text("Every act of a person in a dashboard, the last first");
+    let mut answer = Html::new()
+        .text("Every act of a person in a dashboard or on the command line, the last first");
     if let Some(who) = &filter.who {
         answer = answer.text(", by ").user(who);
     }
@@ -170,6 +171,11 @@ fn past(verb: &str) -> Cow<'_, str> {
         "resume" => "resumed",
         "begin" => "began",
         "stop" => "stopped",
+        "clear" => "cleared",
+        "close" => "closed",
+        "add" => "added",
+        "replace" => "replaced",
+        "remove" => "removed",
         "quiet" => "made quiet",
         verb => verb,
     })

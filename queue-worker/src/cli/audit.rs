@@ -19,19 +19,28 @@ pub(super) fn actor() -> Actor {
     }
 }
 
-/// Records an act, such as `pause` on `queues/mail`, in the transaction that makes the change.
+/// Returns an act, such as `pause` on `queues/mail`.
+pub(super) fn act(what: impl Into<String>, target: impl Into<String>) -> Act {
+    Act {
+        what: what.into(),
+        target: target.into(),
+        ..Act::default()
+    }
+}
+
+/// Records an act. One on many jobs is recorded when it begins, and again with their number at its end.
 pub(super) async fn audit(
     conn: &mut PgConnection,
     schema: &Schema,
-    what: &str,
-    target: String,
-    why: Option<&str>,
+    act: Act,
 ) -> Result<(), sqlx::Error> {
-    let act = Act {
-        what: what.to_owned(),
-        target,
-        why: why.map(str::to_owned),
-        ..Act::default()
-    };
     record(conn, schema, &actor(), &act).await
+}
+
+/// Returns the act with the number of jobs that it changed.
+pub(super) fn with_jobs(act: Act, jobs: usize) -> Act {
+    Act {
+        jobs: i64::try_from(jobs).ok(),
+        ..act
+    }
 }

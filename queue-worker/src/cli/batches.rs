@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::audit::{act, audit};
 use super::confirm::confirm;
 use super::output::{Column, Fact, absolute, facts_text, grouped, one_line, pretty, relative, say};
 use super::{Database, Exit, Failure, Global};
@@ -120,6 +121,7 @@ impl Batches {
                 if !close(&mut conn, &schema, id).await? {
                     return Err(unknown(id));
                 }
+                audit(&mut conn, &schema, act("close", target(id))).await?;
                 global.print(&json!({ "closed": id }), |_| format!("closed batch {id}\n"))
             }
         }
@@ -277,6 +279,7 @@ async fn cancel(
     if !confirm(&question, yes)? {
         return Ok(Exit::Failed);
     }
+    audit(conn, schema, act("cancel", target(id))).await?;
     let done = cancel_batch(conn, schema, id).await?;
     let (cancelled, asked) = (done.ended.len(), done.asked.len());
     let answer = json!({ "cancelled": cancelled, "asked_to_stop": asked });
@@ -294,10 +297,16 @@ async fn retry(
     batches::show(conn, schema, id)
         .await?
         .ok_or_else(|| unknown(id))?;
+    audit(conn, schema, act("retry", target(id))).await?;
     let retried = retry_failed(conn, schema, id).await?;
     global.print(&json!({ "retried": retried }), |_| {
         format!("retried {retried} jobs\n")
     })
+}
+
+/// Names a batch as the audit does. Acts on its jobs, some by some, are recorded beforehand.
+fn target(id: BatchId) -> String {
+    format!("batches/{id}")
 }
 
 fn unknown(id: BatchId) -> Failure {

@@ -89,6 +89,14 @@ impl FilterArgs {
         }
     }
 
+    /// Describes the jobs like [`describe`](Self::describe) for the audit, without what arguments hold.
+    pub(super) fn recorded(&self, states: &[JobState]) -> String {
+        match self.args_contain {
+            Some(_) => " with certain arguments".to_owned(),
+            None => self.describe(states),
+        }
+    }
+
     /// Describes the filter, to be read after "jobs".
     pub(super) fn describe(&self, states: &[JobState]) -> String {
         let mut text = format!(" that are {}", either(states));

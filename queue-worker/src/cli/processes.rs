@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 use queue_core::Schema;
 use queue_core::inspect::{ProcessSummary, processes, spell_duration};
+use queue_core::operations::audit::Act;
 use queue_core::operations::processes::{ProcessRequest, ask};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use super::audit::{actor, audit};
+use super::audit::{act, actor, audit};
 use super::output::{relative, say};
 use super::{Database, Exit, Failure, Global};
 
@@ -75,8 +76,11 @@ impl One {
         let asked = ask(&mut tx, &schema, id, request, Some(&actor().who)).await?;
         let changed = asked.ok_or_else(|| self.unknown())?;
         if changed {
-            let target = format!("processes/{id}");
-            audit(&mut tx, &schema, verb, target, self.why.as_deref()).await?;
+            let done = Act {
+                why: self.why.clone(),
+                ..act(verb, format!("processes/{id}"))
+            };
+            audit(&mut tx, &schema, done).await?;
         }
         tx.commit().await?;
         say(match (changed, request) {

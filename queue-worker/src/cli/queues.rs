@@ -2,11 +2,13 @@
 
 use clap::{Args, Subcommand};
 use queue_core::inspect::{COUNT_MAX, JobFilter, jobs, queues, spell_duration};
+use queue_core::operations::audit::Act;
 use queue_core::operations::queues::{self as verbs, Place};
 use queue_core::{JobState, Schema, check_queue};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
+use super::audit::{act, actor, audit, with_jobs};
 use super::confirm::confirm;
 use super::output::{count_of_jobs, counted, grouped, say, since};
 use super::{Database, Exit, Failure, Global, progress};
@@ -116,8 +118,17 @@ async fn pause(
     }
     let mut changes = Vec::new();
     for queue in queues {
-        let who = std::env::var("USER").ok();
-        let changed = verbs::pause_because(&mut conn, &schema, queue, who.as_deref(), why).await?;
+        let who = actor().who;
+        let mut tx = conn.begin().await?;
+        let changed = verbs::pause_because(&mut tx, &schema, queue, Some(&who), why).await?;
+        if changed {
+            let done = Act {
+                why: why.map(str::to_owned),
+                ..act("pause", format!("queues/{queue}"))
+            };
+            audit(&mut tx, &schema, done).await?;
+        }
+        tx.commit().await?;
         say(match changed {
             true => format!("paused queue {queue}"),
             false => format!("queue {queue} was paused already"),
@@ -142,7 +153,12 @@ async fn resume(global: &Global, queues: &[String]) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for queue in queues {
-        let changed = verbs::resume(&mut conn, &schema, queue).await?;
+        let mut tx = conn.begin().await?;
+        let changed = verbs::resume(&mut tx, &schema, queue).await?;
+        if changed {
+            audit(&mut tx, &schema, act("resume", format!("queues/{queue}"))).await?;
+        }
+        tx.commit().await?;
         say(match changed {
             true => format!("resumed queue {queue}"),
             false => format!("queue {queue} was not paused"),
@@ -168,7 +184,11 @@ async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure>
         if !confirm(&question, yes)? {
             return Ok(Exit::Failed);
         }
+        let target = format!("queues/{queue}");
+        audit(&mut conn, &schema, act("begin to clear", &*target)).await?;
         discarded = discard(&mut conn, &schema, queue, count.count).await?;
+        let jobs = usize::try_from(discarded).unwrap_or(usize::MAX);
+        audit(&mut conn, &schema, with_jobs(act("clear", target), jobs)).await?;
     }
     let jobs = counted(discarded, "ready job", "ready jobs");
     say(format!("discarded {jobs} of queue {queue}"));

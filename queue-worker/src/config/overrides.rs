@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 28] = [
+const VARIABLES: [(&str, &str); 29] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),
@@ -45,6 +45,7 @@ const VARIABLES: [(&str, &str); 28] = [
     ("QUEUE_RETENTION_FAILED", "retention.failed"),
     ("QUEUE_RETENTION_FIRINGS", "retention.firings"),
     ("QUEUE_RETENTION_EVENTS", "retention.events"),
+    ("QUEUE_RETENTION_AUDIT", "retention.audit"),
 ];
 
 /// Returns the value that the file would have for a string from elsewhere: the names of settings

@@ -229,6 +229,9 @@ pub struct Retention {
     /// later waits in vain.
     #[serde(deserialize_with = "keep")]
     pub events: Option<Duration>,
+    /// How long the audit keeps what people did, and operations on many jobs; a year by default.
+    #[serde(deserialize_with = "keep")]
+    pub audit: Option<Duration>,
     /// How long the finished jobs of single queues are kept instead.
     pub queues: BTreeMap<String, KeepFor>,
     /// How long the finished jobs of single kinds are kept instead; overrides their queue.
@@ -256,6 +259,7 @@ impl Retention {
         check.duration("failed", self.failed, KEEP);
         check.duration("firings", self.firings, KEEP_FIRINGS);
         check.duration("events", self.events, KEEP);
+        check.duration("audit", self.audit, KEEP);
         check.within("queues", |check| {
             check_kept(&self.queues, check_queue, check)
         });
@@ -393,6 +397,7 @@ impl Default for Retention {
             failed: None,
             firings: Some(30 * DAY),
             events: Some(7 * DAY),
+            audit: Some(365 * DAY),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }

@@ -10,6 +10,7 @@ use queue_core::Schema;
 use queue_core::batches::clear_batches;
 use queue_core::counts::fold;
 use queue_core::events::clear_events;
+use queue_core::operations::audit::clear_audit;
 use queue_core::process::unknown_kinds;
 use queue_core::recurring::clear_firings;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished, clear_rates};
@@ -152,6 +153,7 @@ enum Rule {
     Firings(Duration),
     Events(Duration),
     Batches(Duration),
+    Audit(Duration),
     Rates,
     Counts,
 }
@@ -160,7 +162,7 @@ enum Rule {
 /// committed before. All other passes skip the jobs that they have to keep.
 const PASSES: u32 = 60;
 
-/// Clears ended jobs, old firings and old events in small batches until the process stops.
+/// Clears ended jobs, old firings, old events and old acts in small batches until the process stops.
 pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error> {
     let (schema, stopping) = (&context.schema, &context.stopping);
     let mut rules = rules(&context.settings.retention);
@@ -181,7 +183,7 @@ pub(crate) async fn clear_old(context: ServiceContext) -> Result<(), sqlx::Error
 }
 
 impl Rule {
-    /// Clears up to `limit` jobs, firings, events, batches or rates, or adds up counts. Returns how many.
+    /// Clears up to `limit` jobs, firings, events, batches, acts or rates, or adds up counts. Returns how many.
     async fn clear_batch(
         &mut self,
         conn: &mut PgConnection,
@@ -199,6 +201,7 @@ impl Rule {
             Self::Firings(keep) => return clear_firings(conn, schema, *keep, limit).await,
             Self::Events(keep) => return clear_events(conn, schema, *keep, limit).await,
             Self::Batches(keep) => return clear_batches(conn, schema, *keep, limit).await,
+            Self::Audit(keep) => return clear_audit(conn, schema, *keep, limit).await,
             Self::Rates => return clear_rates(conn, schema, limit).await,
             Self::Counts => return fold(conn, schema, limit).await,
         };
@@ -255,6 +258,7 @@ fn rules(retention: &Retention) -> Vec<Rule> {
         .chain(retention.firings.map(Rule::Firings))
         .chain(retention.events.map(Rule::Events))
         .chain(retention.finished.map(Rule::Batches))
+        .chain(retention.audit.map(Rule::Audit))
         .chain([Rule::Rates, Rule::Counts])
         .collect()
 }

@@ -269,3 +269,73 @@ async fn redacted_fields_are_not_shown() {
         .await;
     assert_eq!(kept, "t0p");
 }
+
+/// Command lines that change something, but for the second pause.
+const CHANGES: [&[&str]; 12] = [
+    &["jobs", "discard", "--kind", "greet", "--yes"],
+    &["queues", "pause", "default", "--why", "a test", "--yes"],
+    &["queues", "pause", "default", "--yes"],
+    &["queues", "resume", "default"],
+    &["limits", "set", "k", "--to", "1"],
+    &["limits", "reset", "k"],
+    &[
+        "recurring",
+        "add",
+        "daily",
+        "--schedule",
+        "@daily",
+        "--kind",
+        "greet",
+    ],
+    &["recurring", "pause", "daily"],
+    &["recurring", "resume", "daily"],
+    &["recurring", "run", "daily"],
+    &["recurring", "remove", "daily", "--yes"],
+    &["queues", "clear", "default", "--yes"],
+];
+
+#[tokio::test]
+async fn what_commands_change_is_in_the_audit() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write("queue.toml", "[handlers.greet]\ncommand = [\"true\"]\n");
+    let printed = shell.print(&["enqueue", "greet"]).await;
+    let id = printed.trim();
+    shell
+        .print(&["enqueue", "greet", "--args", "{\"a\": 1}"])
+        .await;
+    shell.print(&["jobs", "cancel", id]).await;
+    for line in CHANGES {
+        shell.print(line).await;
+    }
+
+    type Act = (String, String, Option<i64>, Option<String>);
+    let acts: Vec<Act> = world
+        .rows("select what, target, jobs, why from queue.audit order by id")
+        .await;
+    let acts: Vec<String> = acts
+        .into_iter()
+        .map(|(what, target, jobs, why)| format!("{what} {target} {jobs:?} {why:?}"))
+        .collect();
+    let all = "jobs that are scheduled, ready, blocked or failed, of kind greet";
+    let expected = [
+        &format!("cancel jobs/{id} Some(1) None"),
+        &format!("begin to discard {all} None None"),
+        &format!("discard {all} Some(1) None"),
+        "pause queues/default None Some(\"a test\")",
+        "resume queues/default None None",
+        "set limits/k None None",
+        "reset limits/k None None",
+        "add recurring/daily None None",
+        "pause recurring/daily None None",
+        "resume recurring/daily None None",
+        "run recurring/daily None None",
+        "remove recurring/daily None None",
+        "begin to clear queues/default None None",
+        "clear queues/default Some(1) None",
+    ];
+    assert_eq!(acts, expected);
+    let who: String = world.value("select min(who) from queue.audit").await;
+    assert!(who.contains('@'), "{who}");
+    assert_eq!(world.count("audit where role = 'command line'").await, 14);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use queue_core::operations::audit::clear_audit;
 use queue_core::transitions::clear::{ClearFilter, clear_failed, clear_finished};
 use queue_core::{Options, States, Unique};
 use queue_tests::stage::Stage;
@@ -208,4 +209,48 @@ async fn more_than_a_batch_is_cleared_in_one_pass() {
     process.stop().await;
 
     assert_eq!(counts(&world).await, [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn old_acts_and_operations_are_cleared_and_recent_ones_stay() {
+    let world = World::new().await;
+    world
+        .sql(
+            "insert into queue.audit (at, who, role, what, target)
+             select now() - age * interval '1 hour', 'mira', 'admin', 'pause', 'queues/mail'
+             from unnest('{4, 3, 1}'::integer[]) as age",
+        )
+        .await;
+    world
+        .sql(
+            "insert into queue.operations
+                 (counted, counted_at_least, action, who, role, filter, ended_at)
+             select 1, false, 'retry', 'mira', 'admin', '{}', now() - age * interval '1 hour'
+             from unnest('{4, null, 1}'::integer[]) as age",
+        )
+        .await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+
+    assert_eq!(
+        clear_audit(&mut conn, schema, 2 * HOUR, 1).await.unwrap(),
+        1
+    );
+    assert_eq!(
+        clear_audit(&mut conn, schema, 2 * HOUR, 10).await.unwrap(),
+        1
+    );
+
+    assert_eq!(
+        world
+            .count("audit where at > now() - interval '2 hours'")
+            .await,
+        1
+    );
+    assert_eq!(world.count("audit").await, 1);
+    assert_eq!(world.count("operations").await, 2);
+    let mut settings = frequent_maintenance();
+    settings.retention.audit = Some(HOUR / 2);
+    let process = world.start(Stage::default().app(), settings);
+    world.until("audit", 0).await;
+    process.stop().await;
 }

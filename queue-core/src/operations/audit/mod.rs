@@ -1,10 +1,15 @@
 //! The record of what people did: who, what, when, and why they said.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::sql::Schema;
+use crate::transitions::millis;
 
 const RECORD: &str = include_str!("record.sql");
+const CLEAR: &str = include_str!("clear.sql");
+const CLEAR_OPERATIONS: &str = include_str!("clear_operations.sql");
 
 /// Who acts.
 #[derive(Clone, Debug)]
@@ -49,4 +54,20 @@ pub async fn record(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Removes up to `limit` acts that are older than `keep`, and up to as many operations that ended longer ago.
+/// Returns how many acts.
+pub async fn clear_audit(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    keep: Duration,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let clear = |statement| {
+        let query = schema.query(statement).bind(millis(keep));
+        query.bind(i64::from(limit))
+    };
+    clear(CLEAR_OPERATIONS).execute(&mut *conn).await?;
+    Ok(clear(CLEAR).execute(conn).await?.rows_affected())
 }

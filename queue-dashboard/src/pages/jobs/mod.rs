@@ -217,7 +217,11 @@ fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
             JobAction::Reschedule(_) => ("Reschedule…", "scheduled"),
             JobAction::Prioritize(_) => ("Priority…", "ready"),
         };
-        (name, icon(glyph), links.to(&format!("/jobs/{}", action.verb())))
+        (
+            name,
+            icon(glyph),
+            links.to(&format!("/jobs/{}", action.verb())),
+        )
     };
     actions.into_iter().filter(applies).map(act).collect()
 }

@@ -5,16 +5,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use queue_core::inspect::{Count, JobFilter};
+use queue_core::operations::audit::Act;
 use queue_core::operations::jobs::{Changes, JobAction, change, change_batch, count, time_in};
 use queue_core::{JobId, Schema};
 use sqlx::PgConnection;
 
 use super::report::{Report, hint};
-use crate::cli::confirm::confirm;
 use crate::cli::args::time;
+use crate::cli::audit::{act, audit, with_jobs};
+use crate::cli::confirm::confirm;
 use crate::cli::filter::{FilterArgs, job_id};
 use crate::cli::output::{count_of_jobs, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
+
+/// The most characters of ids in the audit.
+const TARGET_MAX: usize = 200;
 
 pub(super) const RETRY_HELP: &str = "\
 Without --state, a filter selects failed jobs. They get all their attempts again. With
@@ -119,7 +124,10 @@ pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Res
         return run_matching(global, action, which).await;
     }
     let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let report = Report::of(&change(&mut conn, &schema, action, &which.ids).await?);
+    let changes = change(&mut conn, &schema, action, &which.ids).await?;
+    let done = act(action.to_string(), target(&which.ids));
+    record(&mut conn, &schema, done, &changes).await?;
+    let report = Report::of(&changes);
     report.conclude(action, global.json)?;
     Ok(report.exit())
 }
@@ -138,9 +146,39 @@ async fn run_matching(global: &Global, action: JobAction, which: Which) -> Resul
     if !confirm(&question, which.yes)? {
         return Ok(Exit::Failed);
     }
+    let target = format!("jobs{}", which.filter.recorded(&filter.states));
+    let begun = act(format!("begin to {action}"), &*target);
+    audit(&mut conn, &schema, begun).await?;
     let changes = change_all(&mut conn, &schema, action, &filter, count).await?;
+    let done = act(action.to_string(), target);
+    record(&mut conn, &schema, done, &changes).await?;
     Report::of(&changes).conclude(action, global.json)?;
     Ok(Exit::Fine)
+}
+
+/// Records what was done, if anything was.
+async fn record(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    done: Act,
+    changes: &Changes,
+) -> Result<(), sqlx::Error> {
+    match changes.changed.len() + changes.asked_to_stop.len() {
+        0 => Ok(()),
+        jobs => audit(conn, schema, with_jobs(done, jobs)).await,
+    }
+}
+
+/// Names jobs as the audit does.
+fn target(ids: &[JobId]) -> String {
+    if let [id] = ids {
+        return format!("jobs/{id}");
+    }
+    let ids: Vec<String> = ids.iter().map(|id| format!("#{id}")).collect();
+    format!("jobs {}", ids.join(", "))
+        .chars()
+        .take(TARGET_MAX)
+        .collect()
 }
 
 /// Describes the change that is asked for.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Name;
 use super::words::{setting_json, setting_words};
+use crate::cli::audit::{act, audit};
 use crate::cli::output::{counted, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -39,6 +40,7 @@ impl Set {
         limits::check(&name, setting).map_err(Failure::usage)?;
         let (mut conn, schema) = Database::open(&global.load()?).await?;
         let set = limits::change(&mut conn, &schema, &name, setting).await?;
+        audit(&mut conn, &schema, act("set", format!("limits/{name}"))).await?;
         say_set(&name, &set);
         let mut result = setting_json(&name, &set.now);
         result["beyond"] = set.beyond.into();
@@ -81,6 +83,9 @@ pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure>
     let name = name.full();
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let changed = limits::reset(&mut conn, &schema, &name).await?;
+    if changed {
+        audit(&mut conn, &schema, act("reset", format!("limits/{name}"))).await?;
+    }
     say(match changed {
         true => format!("removed the limit of {name}: the limits of the jobs apply again"),
         false => format!("no limit was set for {name}"),

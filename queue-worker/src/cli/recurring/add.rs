@@ -14,9 +14,11 @@ use serde::de::value::Error as ValueError;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
+use sqlx::Connection as _;
 
 use crate::App;
 use crate::cli::args::parse_args;
+use crate::cli::audit::{act, audit};
 use crate::cli::kinds::Kinds;
 use crate::cli::output::{absolute_coming, say};
 use crate::cli::{Database, Exit, Failure, Global};
@@ -97,12 +99,17 @@ impl Add {
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;
+        let mut tx = conn.begin().await?;
         let is_new = if replaces {
-            replace(&mut conn, schema, &recurring, zone).await?
+            replace(&mut tx, schema, &recurring, zone).await?
         } else {
-            add(&mut conn, schema, &recurring, zone).await?;
+            add(&mut tx, schema, &recurring, zone).await?;
             true
         };
+        let verb = if is_new { "add" } else { "replace" };
+        let done = act(verb, format!("recurring/{}", recurring.name()));
+        audit(&mut tx, schema, done).await?;
+        tx.commit().await?;
         let stored = inspect::show(&mut conn, schema, recurring.name(), 0).await?;
         let (words, upcoming) = stored.map(|it| (it.words, it.upcoming)).unwrap_or_default();
         let result = if is_new { "added" } else { "replaced" };

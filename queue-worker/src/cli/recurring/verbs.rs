@@ -4,8 +4,10 @@ use clap::Args;
 use queue_core::inspect::recurring as inspect;
 use queue_core::recurring;
 use serde_json::json;
+use sqlx::Connection as _;
 
 use crate::App;
+use crate::cli::audit::{act, audit};
 use crate::cli::confirm::confirm;
 use crate::cli::kinds::Kinds;
 use crate::cli::output::say;
@@ -46,10 +48,15 @@ pub(super) async fn set_paused(
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for name in &which.names {
-        let changed = match paused {
-            true => recurring::pause(&mut conn, &schema, name).await?,
-            false => recurring::resume(&mut conn, &schema, name).await?,
+        let mut tx = conn.begin().await?;
+        let (verb, changed) = match paused {
+            true => ("pause", recurring::pause(&mut tx, &schema, name).await?),
+            false => ("resume", recurring::resume(&mut tx, &schema, name).await?),
         };
+        if changed {
+            audit(&mut tx, &schema, act(verb, format!("recurring/{name}"))).await?;
+        }
+        tx.commit().await?;
         say(match (paused, changed) {
             (true, true) => format!("paused {name}"),
             (true, false) => format!("{name} was already paused"),
@@ -70,7 +77,11 @@ impl Remove {
         }
         let mut changes = Vec::new();
         for name in names {
-            say(match recurring::remove(&mut conn, &schema, &name).await? {
+            let mut tx = conn.begin().await?;
+            let source = recurring::remove(&mut tx, &schema, &name).await?;
+            audit(&mut tx, &schema, act("remove", format!("recurring/{name}"))).await?;
+            tx.commit().await?;
+            say(match source {
                 Some(source) => format!(
                     "removed {name}, declared by `{source}`: it comes back when a process that \
                      still declares it starts"
@@ -92,7 +103,11 @@ impl Run {
             known.check(&stored.kind).map_err(Failure::usage)?;
         }
         let kinds = app.known_kinds();
-        let id = recurring::run(&mut conn, &schema, &self.name, &kinds).await?;
+        let mut tx = conn.begin().await?;
+        let id = recurring::run(&mut tx, &schema, &self.name, &kinds).await?;
+        let done = act("run", format!("recurring/{}", self.name));
+        audit(&mut tx, &schema, done).await?;
+        tx.commit().await?;
         let result = json!({"recurring_job": self.name, "id": id});
         global.print(&result, |_| id.to_string())
     }

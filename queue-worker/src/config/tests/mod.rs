@@ -108,6 +108,7 @@ fn a_whole_file_is_read() {
             finished = "forever"
             failed = "30d"
             firings = "90d"
+            audit = "400d"
             queues."mail" = "7d"
             kinds.send_welcome = "1h"
             kinds.audit = "forever"
@@ -192,6 +193,7 @@ fn a_whole_file_is_read() {
                 failed: Some(seconds(30 * 86_400)),
                 firings: Some(seconds(90 * 86_400)),
                 events: Some(seconds(7 * 86_400)),
+                audit: Some(seconds(400 * 86_400)),
                 queues: BTreeMap::from([("mail".to_owned(), KeepFor::For(seconds(7 * 86_400)))]),
                 kinds: BTreeMap::from([
                     ("send_welcome".to_owned(), KeepFor::For(seconds(3600))),

@@ -41,6 +41,7 @@ fn every_scalar_can_be_set_by_its_variable() {
         .variable("QUEUE_RETENTION_FAILED", "10s")
         .variable("QUEUE_RETENTION_FIRINGS", "forever")
         .variable("QUEUE_RETENTION_EVENTS", "11s")
+        .variable("QUEUE_RETENTION_AUDIT", "12s")
         .variable("QUEUE_SCHEDULER", "off")
         .variable("QUEUE_SCHEDULER_POLL_INTERVAL", "2s")
         .variable("QUEUE_SCHEDULER_SOURCE", "app")
@@ -86,6 +87,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 failed: Some(seconds(10)),
                 firings: None,
                 events: Some(seconds(11)),
+                audit: Some(seconds(12)),
                 ..Retention::default()
             },
             limits: BTreeMap::new(),
