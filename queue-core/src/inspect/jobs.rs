@@ -30,16 +30,16 @@ const COUNT: &str = concat!(
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
-const LIST_OF_TENANT: &str = concat!(
-    include_str!("jobs_of_tenant.sql"),
+const LIST_BY_INDEX: &str = concat!(
+    include_str!("jobs_by_index.sql"),
     include_str!("jobs_list.sql")
 );
-const IDS_OF_TENANT: &str = concat!(
-    include_str!("jobs_of_tenant.sql"),
+const IDS_BY_INDEX: &str = concat!(
+    include_str!("jobs_by_index.sql"),
     "select job_id from matching order by job_id desc"
 );
-const COUNT_OF_TENANT: &str = concat!(
-    include_str!("jobs_of_tenant.sql"),
+const COUNT_BY_INDEX: &str = concat!(
+    include_str!("jobs_by_index.sql"),
     "select count(*) from matching"
 );
 const SHOW: &str = include_str!("job_show.sql");
@@ -47,7 +47,7 @@ const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Selects jobs: those that match every field that is set.
 ///
-/// States, ids and tenants are found by index. The other fields are compared job by job, newest first, until enough
+/// States, ids, tenants and batches are found by index. The other fields are compared job by job, newest first, until enough
 /// jobs are found: if few jobs match, all jobs in the states are read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -62,6 +62,8 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// Jobs of this tenant.
     pub tenant: Option<String>,
+    /// Jobs of this batch, without its callbacks.
+    pub batch: Option<BatchId>,
     /// Jobs with this tag.
     pub tag: Option<String>,
     /// Jobs whose last error contains this text, in lower or upper case.
@@ -293,7 +295,7 @@ async fn summaries(
     limit: u32,
     with_args: bool,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    let statement = matching(schema, [LIST, LIST_OF_TENANT], filter, below, limit).bind(with_args);
+    let statement = matching(schema, [LIST, LIST_BY_INDEX], filter, below, limit).bind(with_args);
     let rows = statement.fetch_all(conn).await?;
     rows.iter().map(JobSummary::from_row).collect()
 }
@@ -307,7 +309,7 @@ pub async fn ids(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = matching(schema, [IDS, IDS_OF_TENANT], filter, below, limit)
+    let rows = matching(schema, [IDS, IDS_BY_INDEX], filter, below, limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -322,7 +324,7 @@ pub async fn count(
 ) -> Result<Count, sqlx::Error> {
     let row = matching(
         schema,
-        [COUNT, COUNT_OF_TENANT],
+        [COUNT, COUNT_BY_INDEX],
         filter,
         None,
         max.saturating_add(1),
@@ -358,11 +360,12 @@ pub async fn show(
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Binds the filter to the statement for jobs of any tenant, or to that for jobs of one. The statement is not prepared, so that it is planned with the values: the best plan
-/// depends on which fields are set.
+/// Binds the filter to the statement that reads states, or to that for jobs of one tenant or batch. The
+/// statement is not prepared, so that it is planned with the values: the best plan depends on which fields
+/// are set.
 fn matching<'q>(
     schema: &Schema,
-    [of_any, of_tenant]: [&'static str; 2],
+    [of_states, by_index]: [&'static str; 2],
     filter: &'q JobFilter,
     below: Option<JobId>,
     limit: u32,
@@ -374,9 +377,9 @@ fn matching<'q>(
     let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
     let outcomes = filter.outcomes.iter().map(|outcome| outcome.as_str());
     let outcomes: Vec<&str> = outcomes.collect();
-    let statement = match filter.tenant {
-        Some(_) => of_tenant,
-        None => of_any,
+    let statement = match (&filter.tenant, filter.batch) {
+        (None, None) => of_states,
+        _ => by_index,
     };
     schema
         .query(statement)
@@ -393,6 +396,7 @@ fn matching<'q>(
         .bind(&filter.error)
         .bind(filter.args.as_ref().map(Json))
         .bind(&filter.tenant)
+        .bind(filter.batch)
 }
 
 impl JobSummary {

@@ -1,4 +1,4 @@
-//! `POST /batches/{id}/…`: retries the failed jobs of a batch, or cancels it.
+//! `POST /batches/{id}/…`: cancels a batch.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use axum::extract::{Form, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use queue_core::BatchId;
-use queue_core::batches::retry_failed;
 
 use super::{Posted, Wanted, allow, audit, begin, done};
 use crate::pages::batches::find;
@@ -16,8 +15,8 @@ use crate::site::Site;
 use crate::visit::{Note, Visit};
 use crate::words::counted;
 
-/// Acts on the jobs of a batch some by some, so the act is recorded beforehand. If the rest is not reached,
-/// cancelling is completed by the sweep, and retrying can be repeated.
+/// Cancels the jobs of a batch some by some, so the act is recorded beforehand. If the rest is not reached, the
+/// sweep completes it.
 pub(crate) async fn act(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
@@ -25,13 +24,11 @@ pub(crate) async fn act(
     headers: HeaderMap,
     Form(posted): Form<Posted>,
 ) -> Result<Response, Refusal> {
-    let cancels = match verb.as_str() {
-        "cancel" => true,
-        "retry" => false,
-        _ => return Err(Refusal::NoMethod),
-    };
+    if verb != "cancel" {
+        return Err(Refusal::NoMethod);
+    }
     let wanted = Wanted {
-        doing: if cancels { "Cancelling" } else { "Retrying" },
+        doing: "Cancelling",
         what: &verb,
         target: format!("batches/{id}"),
     };
@@ -40,10 +37,7 @@ pub(crate) async fn act(
     let batch = find(&mut tx, &site, &id).await?.id;
     audit(&mut tx, &site, &visit, &wanted, &posted).await?;
     tx.commit().await?;
-    let note = match cancels {
-        true => cancel(&site, batch).await?,
-        false => retry(&site, batch).await?,
-    };
+    let note = cancel(&site, batch).await?;
     let href = visit.links.one("batches", &id);
     Ok(done(&visit, &posted, href, &note))
 }
@@ -58,18 +52,6 @@ async fn cancel(site: &Site, batch: BatchId) -> Result<Note, sqlx::Error> {
             Note::well(format!(
                 "Cancelled batch {batch}, with {ended}; asked {asked} to stop."
             ))
-        }
-    })
-}
-
-async fn retry(site: &Site, batch: BatchId) -> Result<Note, sqlx::Error> {
-    let mut conn = site.queue.pool().acquire().await?;
-    let retried = retry_failed(&mut conn, site.queue.schema(), batch).await?;
-    Ok(match retried {
-        0 => Note::warning(format!("No job of batch {batch} is failed.")),
-        retried => {
-            let jobs = counted(retried, "job", "jobs");
-            Note::well(format!("Retried {jobs} of batch {batch}."))
         }
     })
 }

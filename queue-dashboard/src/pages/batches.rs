@@ -46,7 +46,7 @@ struct One {
     name: Html,
     badge: Html,
     progress: Html,
-    counts: Vec<String>,
+    counts: Vec<Html>,
     graph: Option<Graph>,
     jobs: Vec<JobRow>,
     is_first: bool,
@@ -231,7 +231,7 @@ pub(crate) async fn one(
         name: named(&batch),
         badge: badge(batch.state),
         progress: progress_of(&batch),
-        counts: counts(&batch),
+        counts: counts(&batch, links),
         graph: (limit == DRAWN_MAX).then(|| Graph::of(&read)).flatten(),
         jobs: jobs.iter().copied().map(row).collect(),
         is_first: asked.after.is_none(),
@@ -242,7 +242,8 @@ pub(crate) async fn one(
         facts: facts(&batch, links, signs.now),
         retry: (frame.is_operator && batch.failed > 0).then(|| {
             let failed = grouped(batch.failed.unsigned_abs());
-            (format!("{href}/retry"), format!("Retry {failed} failed…"))
+            let query = format!("/jobs/retry?state=failed&batch={}", batch.id);
+            (links.to(&query), format!("Retry {failed} failed…"))
         }),
         cancel: (frame.is_operator && may_be_cancelled(&batch)).then(|| format!("{href}/cancel")),
         frame,
@@ -292,17 +293,28 @@ fn one_answer(batch: &BatchSummary) -> Html {
     }
 }
 
-fn counts(batch: &BatchSummary) -> Vec<String> {
+/// Returns how many jobs have ended how, as links to them, and how many have not.
+fn counts(batch: &BatchSummary, links: &Links) -> Vec<Html> {
+    let id = batch.id.to_string();
     let counts = [
-        (batch.done, "done"),
-        (batch.discarded, "discarded"),
-        (batch.failed, "failed"),
-        (batch.cancelled, "cancelled"),
-        (batch.pending, "to go"),
+        (batch.done, "done", Some("finished")),
+        (batch.discarded, "discarded", Some("discarded")),
+        (batch.failed, "failed", Some("failed")),
+        (batch.cancelled, "cancelled", Some("cancelled")),
+        (batch.pending, "to go", None),
     ];
-    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
     counts
-        .map(|(count, word)| format!("{} {word}", grouped(count.unsigned_abs())))
+        .map(|(count, word, state)| {
+            let said = format!("{} {word}", grouped(count.unsigned_abs()));
+            match state {
+                Some(state) => {
+                    let href = links.jobs(&[("state", state), ("batch", &id)]);
+                    Html::new().link(&href, &said)
+                }
+                None => Html::new().text(said),
+            }
+        })
         .collect()
 }
 

@@ -168,44 +168,28 @@ pub(crate) async fn batch(
     Extension(visit): Extension<Visit>,
     Path((id, verb)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let (name, doing, points): (_, _, &[_]) = match verb.as_str() {
-        "retry" => (
-            "Retry the failed jobs of",
-            "Retrying",
-            &[
-                "They become ready with all their attempts.",
-                "The batch succeeds if all of them do, and what waits for it starts then.",
-            ],
-        ),
-        "cancel" => (
-            "Cancel",
-            "Cancelling",
-            &[
-                "It takes no more jobs, nor do the batches within it.",
-                "Jobs that wait end at once and never run; running ones are asked to stop.",
-            ],
-        ),
-        _ => return Err(Refusal::NoPage),
-    };
-    allow(&site, &visit, doing)?;
+    if verb != "cancel" {
+        return Err(Refusal::NoPage);
+    }
+    allow(&site, &visit, "Cancelling")?;
     let mut tx = site.read().await?;
     let batch = find(&mut tx, &site, &id).await?;
-    let title = format!("{name} batch {}?", batch.id);
+    let title = format!("Cancel batch {}?", batch.id);
     let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Batches, title).await?;
-    let count = |count: i64, one, many| counted(count.unsigned_abs(), one, many);
-    let lead = match verb.as_str() {
-        "retry" => count(batch.failed, "job is failed.", "jobs are failed."),
-        _ => count(batch.pending, "job has not ended.", "jobs have not ended."),
-    };
+    let pending = batch.pending.unsigned_abs();
+    let lead = counted(pending, "job has not ended.", "jobs have not ended.");
     let href = visit.links.one("batches", &batch.id.to_string());
     page(&Confirm {
         frame,
         lead: Html::new().strong(lead),
-        points: points.to_vec(),
-        action: format!("{href}/{verb}"),
-        button: format!("{name} batch {}", batch.id),
+        points: vec![
+            "It takes no more jobs, nor do the batches within it.",
+            "Jobs that wait end at once and never run; running ones are asked to stop.",
+        ],
+        action: format!("{href}/cancel"),
+        button: format!("Cancel batch {}", batch.id),
         needs: None,
-        is_danger: verb == "cancel",
+        is_danger: true,
         asks_why: true,
         back: href,
     })

@@ -7,7 +7,7 @@ use queue_core::operations::queues::{Place, clear, pause, resume};
 use queue_core::recurring::{RecurringJob, add};
 use queue_core::schedule::Tz;
 use queue_core::transitions::retry_now::retry_now;
-use queue_core::{JobId, JobState, NewJob, Options, Schema};
+use queue_core::{BatchId, JobId, JobState, NewJob, Options, Schema};
 use queue_tests::world::{World, worker};
 use queue_worker::{App, Cx, Job, Next, Perform};
 use serde::{Deserialize, Serialize};
@@ -596,4 +596,33 @@ async fn a_role_with_select_rights_may_inspect_everything() {
     let listed = jobs::list(&mut conn, schema, &JobFilter::default(), None, 9).await;
     assert_eq!(listed.unwrap().len(), 1);
     conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_batch_are_found_with_other_filters() {
+    let world = World::new().await;
+    for number in 0..6 {
+        let batch = 70 + number % 2;
+        let job = NewJob::untyped("k", &json!(number), Options::new());
+        let id = world.queue.enqueue_all([job]).await.unwrap()[0].id();
+        world
+            .sql(&format!("update queue.jobs set batch_id = {batch} where id = {id}"))
+            .await;
+    }
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let filter = JobFilter {
+        batch: Some(BatchId(71)),
+        ..JobFilter::default()
+    };
+    let found = jobs::list(&mut conn, schema, &filter, None, 10).await.unwrap();
+    assert_eq!(found.len(), 3);
+    let below = Some(found[0].id);
+    let older = jobs::ids(&mut conn, schema, &filter, below, 10).await.unwrap();
+    assert_eq!(older, [found[1].id, found[2].id]);
+    let failed = JobFilter {
+        states: vec![JobState::Failed],
+        ..filter
+    };
+    let none = jobs::count(&mut conn, schema, &failed, 10).await.unwrap();
+    assert_eq!(none.count, 0);
 }

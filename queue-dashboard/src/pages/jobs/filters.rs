@@ -1,17 +1,18 @@
 //! The filters of the list of jobs, as they stand in its address.
 
 use queue_core::inspect::JobFilter;
-use queue_core::{JobId, JobState, Outcome, Redaction};
+use queue_core::{BatchId, JobId, JobState, Outcome, Redaction};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::html::Html;
 
 /// The filters that take a text, and what they are called.
-pub(super) const TEXTS: [(&str, &str); 6] = [
+pub(super) const TEXTS: [(&str, &str); 7] = [
     ("queue", "Queue"),
     ("kind", "Kind"),
     ("tenant", "Tenant"),
+    ("batch", "Batch"),
     ("tag", "Tag"),
     ("error", "Error contains"),
     ("arg", "Arguments contain"),
@@ -137,7 +138,12 @@ impl Filters {
             Some(text) => Some(args(text, self.text("kind"), redaction)?),
             None => None,
         };
+        let batch = self.text("batch").map(|id| {
+            let id = id.parse().map(BatchId);
+            id.map_err(|_| "the id of a batch is a number".to_owned())
+        });
         Ok(JobFilter {
+            batch: batch.transpose()?,
             states: vec![self.tab.state],
             outcomes: match (self.tab.word, self.tab.outcome) {
                 ("finished", _) => vec![Outcome::Done],

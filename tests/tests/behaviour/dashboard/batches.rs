@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
+use super::many::{confirm, ended};
 
 #[derive(Serialize, Deserialize)]
 struct ListDue;
@@ -99,8 +100,8 @@ async fn a_batch_is_shown_with_what_holds_it_up() {
     }
     for text in [
         "<strong>1 of 3 jobs are done.</strong>",
-        "1 done",
-        "1 failed",
+        "<bdi>1 done</bdi></a>",
+        "<bdi>1 failed</bdi></a>",
         "1 to go",
         "report waits for charge, charge waits for list_due",
         "<text class=\"sub\" x=\"12\" y=\"40\">1 of 1 failed</text>",
@@ -124,10 +125,17 @@ async fn the_failed_jobs_of_a_batch_are_retried_and_a_batch_is_cancelled_after_a
     let page = format!("/batches/{id}");
     assert!(site.page(&page).await.contains("Retry 1 failed…"));
 
-    let retry = format!("{page}/retry");
-    assert!(site.page(&retry).await.contains("1 job is failed."));
-    let answer = site.press(&retry, &retry).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let retry = format!("/jobs/retry?state=failed&batch={id}");
+    let linked = retry.replace('&', "&#38;");
+    let text = site.page(&page).await;
+    assert!(text.contains(&linked), "{text}");
+    let other = site.page("/jobs?state=failed&batch=4711").await;
+    assert!(other.contains("No job is failed"), "{other}");
+    let listed = site.page(&format!("/jobs?state=failed&batch={id}")).await;
+    assert!(listed.contains("charge") && listed.contains("Batch"), "{listed}");
+    let answer = confirm(&site, &retry, "").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    ended(&world).await;
     assert_eq!(world.count("failed").await, 0);
     assert_eq!(world.count("ready where kind = 'charge'").await, 1);
 
@@ -140,7 +148,7 @@ async fn the_failed_jobs_of_a_batch_are_retried_and_a_batch_is_cancelled_after_a
         1
     );
     let audit = site.page("/audit").await;
-    for text in ["retried batch ", "cancelled batch "] {
+    for text in ["retried operation ", "cancelled batch "] {
         assert!(audit.contains(text), "no {text:?} in {audit}");
     }
 }

@@ -44,7 +44,7 @@ fn field(page: &Answer, name: &str) -> String {
 }
 
 /// Confirms what the page at an address asks.
-async fn confirm(site: &Site, path: &str, more: &str) -> Answer {
+pub(super) async fn confirm(site: &Site, path: &str, more: &str) -> Answer {
     let page = site.get(path).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     let names = ["token", "confirmed", "query", "counted", "as_of"];
@@ -54,7 +54,7 @@ async fn confirm(site: &Site, path: &str, more: &str) -> Answer {
         .await
 }
 
-async fn ended(world: &World) {
+pub(super) async fn ended(world: &World) {
     eventually("the operation ends", async || {
         world.count("operations where ended_at is null").await == 0
     })

@@ -87,7 +87,7 @@ fn verbs(method: &str, path: &str) -> &'static [&'static str] {
         ("GET", Some("jobs")) => &["discard", "cancel", "run", "reschedule", "priority"],
         ("GET", Some("queues")) => &["pause"],
         (_, Some("limits")) => &["set", "reset"],
-        (_, Some("batches")) => &["retry", "cancel"],
+        (_, Some("batches")) => &["cancel"],
         (_, Some("jobs")) => &[
             "retry",
             "discard",

@@ -1,5 +1,5 @@
--- Finds the jobs of the tenant $12 with the same parameters as jobs_matching.sql: its jobs are read by
--- index, newest first, and each is looked up in the tables of states.
+-- Finds the jobs of the tenant $12 or the batch $13, with the same parameters as jobs_matching.sql: its jobs
+-- are read by index, newest first, and each is looked up in the tables of states.
 with matching as (
     select job_id, state, at, attempt, failures, outcome
     from queue.jobs
@@ -30,7 +30,8 @@ with matching as (
             and ($9::text[] is null or finished.outcome::text = any ($9))
         limit 1
     ) as narrow
-    where jobs.tenant = $12
+    where ($12::text is null or jobs.tenant = $12)
+        and ($13::bigint is null or jobs.batch_id = $13)
         and state = any ($1)
         and ($2::text is null or jobs.queue = $2)
         and ($3::text is null or jobs.kind = $3)
