@@ -1,6 +1,6 @@
 //! Lists of jobs, and all details of one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,14 +19,20 @@ use crate::state::JobState;
 use crate::transitions::millis;
 
 const LIST: &str = concat!(
+    "with matching as (\nselect narrow.*\nfrom (\n",
+    include_str!("jobs_states.sql"),
     include_str!("jobs_matching.sql"),
     include_str!("jobs_list.sql")
 );
 const IDS: &str = concat!(
+    "with matching as (\nselect narrow.*\nfrom (\n",
+    include_str!("jobs_states.sql"),
     include_str!("jobs_matching.sql"),
     "select job_id from matching order by job_id desc"
 );
 const COUNT: &str = concat!(
+    "with matching as (\nselect narrow.*\nfrom (\n",
+    include_str!("jobs_states.sql"),
     include_str!("jobs_matching.sql"),
     "select count(*) from matching"
 );
@@ -41,6 +47,11 @@ const IDS_BY_INDEX: &str = concat!(
 const COUNT_BY_INDEX: &str = concat!(
     include_str!("jobs_by_index.sql"),
     "select count(*) from matching"
+);
+const PLACE: &str = concat!(
+    "select job_id, (select created_at from queue.jobs where jobs.id = job_id)\nfrom (\n",
+    include_str!("jobs_states.sql"),
+    ") as narrow\nwhere $3::bigint is null or job_id < $3\norder by job_id desc\noffset $4 - 1\nlimit 1"
 );
 const SHOW: &str = include_str!("job_show.sql");
 const ATTEMPTS: &str = include_str!("job_attempts.sql");
@@ -264,6 +275,89 @@ pub struct AttemptDetails {
     pub backtrace: Option<String>,
 }
 
+/// The most jobs that [`look`] reads, how many of them at a time, and how long it goes on.
+const LOOKED_MAX: u32 = 20_000;
+const STRETCH: u32 = 5_000;
+const LOOK_TIME: Duration = Duration::from_millis(100);
+
+/// What [`look`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// The matching jobs, newest first.
+    pub jobs: Vec<JobSummary>,
+    /// The last job that was read, and when it was enqueued, if there may be more matching ones beyond it.
+    pub back_to: Option<(JobId, DateTime<Utc>)>,
+}
+
+/// Lists jobs like [`list_with_args`], but stops after 20,000 jobs or 100 ms if the filter has fields that no
+/// index serves.
+pub async fn look(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    limit: u32,
+) -> Result<Looked, sqlx::Error> {
+    let mut looked = Looked::default();
+    if filter.is_indexed() {
+        looked.jobs = list_with_args(conn, schema, filter, below, limit).await?;
+        return Ok(looked);
+    }
+    let (began, mut below) = (Instant::now(), below);
+    for _ in 0..LOOKED_MAX / STRETCH {
+        looked.back_to = place(conn, schema, filter, below, STRETCH).await?;
+        let from = looked.back_to.map(|(job, _)| job);
+        let room = limit - u32::try_from(looked.jobs.len()).unwrap_or(limit);
+        let found = summaries(conn, schema, filter, (below, from), room, true).await?;
+        looked.jobs.extend(found);
+        if looked.jobs.len() >= limit as usize {
+            looked.back_to = None;
+        }
+        below = from;
+        if looked.back_to.is_none() || began.elapsed() > LOOK_TIME {
+            break;
+        }
+    }
+    Ok(looked)
+}
+
+/// Counts matching jobs, up to `max`. If the filter has fields that no index serves, counts those among the
+/// newest 20,000 jobs.
+pub async fn count_newest(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    max: u32,
+) -> Result<Count, sqlx::Error> {
+    let end = match filter.is_indexed() {
+        true => None,
+        false => place(conn, schema, filter, None, LOOKED_MAX).await?,
+    };
+    let from = end.map(|(job, _)| job);
+    let mut counted = count_from(conn, schema, filter, from, max).await?;
+    counted.at_least |= end.is_some();
+    Ok(counted)
+}
+
+/// Returns the job in the states of a filter that is so many jobs below another one, and when it was enqueued.
+async fn place(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    below: Option<JobId>,
+    jobs: u32,
+) -> Result<Option<(JobId, DateTime<Utc>)>, sqlx::Error> {
+    schema
+        .query_as(PLACE)
+        .persistent(false)
+        .bind(filter.states())
+        .bind(filter.outcomes())
+        .bind(below)
+        .bind(i64::from(jobs))
+        .fetch_optional(conn)
+        .await
+}
+
 /// Lists up to `limit` matching jobs, newest first, with smaller ids than `below`, the last job of the
 /// previous page.
 pub async fn list(
@@ -273,7 +367,7 @@ pub async fn list(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    summaries(conn, schema, filter, below, limit, false).await
+    summaries(conn, schema, filter, (below, None), limit, false).await
 }
 
 /// Lists jobs like [`list`], with their arguments.
@@ -284,18 +378,19 @@ pub async fn list_with_args(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    summaries(conn, schema, filter, below, limit, true).await
+    summaries(conn, schema, filter, (below, None), limit, true).await
 }
 
 async fn summaries(
     conn: &mut PgConnection,
     schema: &Schema,
     filter: &JobFilter,
-    below: Option<JobId>,
+    between: Between,
     limit: u32,
     with_args: bool,
 ) -> Result<Vec<JobSummary>, sqlx::Error> {
-    let statement = matching(schema, [LIST, LIST_BY_INDEX], filter, below, limit).bind(with_args);
+    let statements = [LIST, LIST_BY_INDEX];
+    let statement = matching(schema, statements, filter, between, limit).bind(with_args);
     let rows = statement.fetch_all(conn).await?;
     rows.iter().map(JobSummary::from_row).collect()
 }
@@ -309,7 +404,7 @@ pub async fn ids(
     below: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let rows = matching(schema, [IDS, IDS_BY_INDEX], filter, below, limit)
+    let rows = matching(schema, [IDS, IDS_BY_INDEX], filter, (below, None), limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -322,15 +417,19 @@ pub async fn count(
     filter: &JobFilter,
     max: u32,
 ) -> Result<Count, sqlx::Error> {
-    let row = matching(
-        schema,
-        [COUNT, COUNT_BY_INDEX],
-        filter,
-        None,
-        max.saturating_add(1),
-    )
-    .fetch_one(conn)
-    .await?;
+    count_from(conn, schema, filter, None, max).await
+}
+
+async fn count_from(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filter: &JobFilter,
+    from: Option<JobId>,
+    max: u32,
+) -> Result<Count, sqlx::Error> {
+    let (statements, limit) = ([COUNT, COUNT_BY_INDEX], max.saturating_add(1));
+    let statement = matching(schema, statements, filter, (None, from), limit);
+    let row = statement.fetch_one(conn).await?;
     Ok(Count::up_to(max, row.try_get(0)?))
 }
 
@@ -358,6 +457,9 @@ pub async fn show(
     Ok(Some(details))
 }
 
+/// The job below which to read, and the one from which on, each if there is one.
+type Between = (Option<JobId>, Option<JobId>);
+
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
 /// Binds the filter to the statement that reads states, or to that for jobs of one tenant or batch. The
@@ -367,16 +469,9 @@ fn matching<'q>(
     schema: &Schema,
     [of_states, by_index]: [&'static str; 2],
     filter: &'q JobFilter,
-    below: Option<JobId>,
+    (below, from): Between,
     limit: u32,
 ) -> Query<'q> {
-    let states = match filter.states.as_slice() {
-        [] => &JobState::ALL,
-        states => states,
-    };
-    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    let outcomes = filter.outcomes.iter().map(|outcome| outcome.as_str());
-    let outcomes: Vec<&str> = outcomes.collect();
     let statement = match (&filter.tenant, filter.batch) {
         (None, None) => of_states,
         _ => by_index,
@@ -384,19 +479,46 @@ fn matching<'q>(
     schema
         .query(statement)
         .persistent(false)
-        .bind(states)
+        .bind(filter.states())
+        .bind(filter.outcomes())
+        .bind(below)
+        .bind(i64::from(limit))
         .bind(&filter.queue)
         .bind(&filter.kind)
         .bind(&filter.tag)
         .bind(filter.older_than.map(millis))
         .bind(&filter.ids)
-        .bind(below)
-        .bind(i64::from(limit))
-        .bind((!outcomes.is_empty()).then_some(outcomes))
         .bind(&filter.error)
         .bind(filter.args.as_ref().map(Json))
         .bind(&filter.tenant)
         .bind(filter.batch)
+        .bind(from)
+}
+
+impl JobFilter {
+    fn states(&self) -> Vec<&'static str> {
+        let states = match self.states.as_slice() {
+            [] => &JobState::ALL,
+            states => states,
+        };
+        states.iter().map(|state| state.as_str()).collect()
+    }
+
+    fn outcomes(&self) -> Option<Vec<&'static str>> {
+        let outcomes = self.outcomes.iter().map(|outcome| outcome.as_str());
+        (!self.outcomes.is_empty()).then(|| outcomes.collect())
+    }
+
+    /// Returns whether jobs are found by index, or all of them match.
+    fn is_indexed(&self) -> bool {
+        let has_others = self.queue.is_some()
+            || self.kind.is_some()
+            || self.tag.is_some()
+            || self.error.is_some()
+            || self.args.is_some()
+            || self.older_than.is_some();
+        !has_others || self.tenant.is_some() || self.batch.is_some() || self.ids.is_some()
+    }
 }
 
 impl JobSummary {

@@ -27,19 +27,20 @@ with matching as (
         select job_id, 'finished', finished_at, attempt, null, finished.outcome::text
         from queue.finished
         where finished.job_id = jobs.id
-            and ($9::text[] is null or finished.outcome::text = any ($9))
+            and ($2::text[] is null or finished.outcome::text = any ($2))
         limit 1
     ) as narrow
     where ($12::text is null or jobs.tenant = $12)
         and ($13::bigint is null or jobs.batch_id = $13)
         and state = any ($1)
-        and ($2::text is null or jobs.queue = $2)
-        and ($3::text is null or jobs.kind = $3)
-        and ($4::text is null or $4 = any (jobs.tags))
-        and ($5::bigint is null
-            or jobs.created_at < statement_timestamp() - $5 * interval '1 millisecond')
-        and ($6::bigint[] is null or jobs.id = any ($6))
-        and ($7::bigint is null or jobs.id < $7)
+        and ($5::text is null or jobs.queue = $5)
+        and ($6::text is null or jobs.kind = $6)
+        and ($7::text is null or $7 = any (jobs.tags))
+        and ($8::bigint is null
+            or jobs.created_at < statement_timestamp() - $8 * interval '1 millisecond')
+        and ($9::bigint[] is null or jobs.id = any ($9))
+        and ($3::bigint is null or jobs.id < $3)
+        and ($14::bigint is null or jobs.id >= $14)
         and ($10::text is null or strpos(lower((
             select attempts.error
             from queue.attempts
@@ -49,5 +50,5 @@ with matching as (
         )), lower($10)) > 0)
         and ($11::jsonb is null or jobs.args @> $11)
     order by jobs.id desc
-    limit $8
+    limit $4
 )

@@ -1,6 +1,6 @@
 select job.id, job.kind, job.queue, state, outcome, job.priority, attempt, failures,
     job.attempts_max, coalesce(job.tags, '{}') as tags, job.tenant,
-    case when $14 then job.args end as args, job.created_at as enqueued_at, at, (
+    case when $15 then job.args end as args, job.created_at as enqueued_at, at, (
         select left(split_part(attempts.error, chr(10), 1), 200)
         from queue.attempts
         where attempts.job_id = matching.job_id

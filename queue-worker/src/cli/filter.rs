@@ -64,6 +64,7 @@ impl FilterArgs {
         check_names(self)?;
         let args = self.args_contain.as_deref().map(parse_args).transpose();
         Ok(JobFilter {
+            batch: None,
             states: self.state.iter().map(|word| state(word)).collect(),
             outcomes: self.outcomes(),
             queue: self.queue.clone(),

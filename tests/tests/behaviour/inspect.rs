@@ -606,7 +606,9 @@ async fn the_jobs_of_a_batch_are_found_with_other_filters() {
         let job = NewJob::untyped("k", &json!(number), Options::new());
         let id = world.queue.enqueue_all([job]).await.unwrap()[0].id();
         world
-            .sql(&format!("update queue.jobs set batch_id = {batch} where id = {id}"))
+            .sql(&format!(
+                "update queue.jobs set batch_id = {batch} where id = {id}"
+            ))
             .await;
     }
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
@@ -614,10 +616,14 @@ async fn the_jobs_of_a_batch_are_found_with_other_filters() {
         batch: Some(BatchId(71)),
         ..JobFilter::default()
     };
-    let found = jobs::list(&mut conn, schema, &filter, None, 10).await.unwrap();
+    let found = jobs::list(&mut conn, schema, &filter, None, 10)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 3);
     let below = Some(found[0].id);
-    let older = jobs::ids(&mut conn, schema, &filter, below, 10).await.unwrap();
+    let older = jobs::ids(&mut conn, schema, &filter, below, 10)
+        .await
+        .unwrap();
     assert_eq!(older, [found[1].id, found[2].id]);
     let failed = JobFilter {
         states: vec![JobState::Failed],
@@ -625,4 +631,58 @@ async fn the_jobs_of_a_batch_are_found_with_other_filters() {
     };
     let none = jobs::count(&mut conn, schema, &failed, 10).await.unwrap();
     assert_eq!(none.count, 0);
+}
+
+/// Adds many ready jobs, of which only the first has a tag.
+async fn many_with_one_tagged(world: &World) {
+    world
+        .sql(
+            "insert into queue.jobs (id, priority, attempts_max, crashes_max, kind, queue, args, tags)
+             select n, 0, 10, 3, 'k', 'q', '1', case when n = 1 then '{rare}'::text[] end
+             from generate_series(1, 25000) as n",
+        )
+        .await;
+    world
+        .sql(
+            "insert into queue.ready (job_id, seq, priority, kind, queue)
+             select id, id, 0, kind, queue from queue.jobs",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_look_without_an_index_stops_and_goes_on_where_it_stopped() {
+    let world = World::new().await;
+    many_with_one_tagged(&world).await;
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    let mut filter = JobFilter {
+        tag: Some("rare".to_owned()),
+        ..JobFilter::default()
+    };
+
+    let (mut below, mut looks, mut found) = (None, 0, Vec::new());
+    while looks == 0 || below.is_some() {
+        let looked = jobs::look(&mut conn, schema, &filter, below, 50)
+            .await
+            .unwrap();
+        let back_to = looked.back_to.map(|(job, _)| job);
+        assert!(back_to.is_none_or(|job| below.is_none_or(|below| job < below)));
+        (below, looks) = (back_to, looks + 1);
+        found.extend(looked.jobs.into_iter().map(|job| job.id));
+    }
+
+    assert_eq!(found, [JobId(1)]);
+    assert!(looks >= 2, "20,000 jobs at most");
+    let counted = jobs::count_newest(&mut conn, schema, &filter, 1_000)
+        .await
+        .unwrap();
+    assert_eq!((counted.count, counted.at_least), (0, true));
+    filter.ids = Some(vec![JobId(1), JobId(2)]);
+    let looked = jobs::look(&mut conn, schema, &filter, None, 50)
+        .await
+        .unwrap();
+    assert_eq!((looked.jobs.len(), looked.back_to), (1, None));
+    let all = JobFilter::default();
+    let looked = jobs::look(&mut conn, schema, &all, None, 50).await.unwrap();
+    assert_eq!((looked.jobs.len(), looked.back_to), (50, None));
 }

@@ -9,15 +9,16 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
+use queue_core::inspect::jobs::{self, Looked};
 use queue_core::inspect::operations::{self, OperationDetails};
 use queue_core::inspect::stats::{self, StateCounts};
-use queue_core::inspect::{Count, JobSummary, jobs};
+use queue_core::inspect::{Count, JobSummary};
 use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState};
 
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, ago, icon, icon_of_class, pictured, user};
+use crate::html::{Html, ago, exact, icon, icon_of_class, pictured, user};
 use crate::links::{Links, query};
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
@@ -58,6 +59,8 @@ struct Jobs {
     under_way: Vec<(String, String)>,
     is_first: bool,
     older: Option<String>,
+    /// How far it looked, if there may be more, and the address of a further look.
+    back_to: Option<(Html, String)>,
     empty: String,
 }
 
@@ -138,20 +141,19 @@ async fn show(
     let schema = site.queue.schema();
     let (frame, signs) = Frame::new(site, visit, &mut tx, Page::Jobs, "Jobs").await?;
     let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let (mut found, mut matching) = (Vec::new(), Count::default());
+    let (mut looked, mut matching) = (Looked::default(), Count::default());
     if let Some(filter) = &filter {
         let before = filters.before;
-        found = match sees_args {
-            true => jobs::list_with_args(&mut tx, schema, filter, before, ROWS).await?,
-            false => jobs::list(&mut tx, schema, filter, before, ROWS).await?,
-        };
+        looked = jobs::look(&mut tx, schema, filter, before, ROWS).await?;
         matching = match (filters.texts.is_empty(), filters.tab.outcome) {
             (true, None) if filters.tab.state != JobState::Finished => states.of(filters.tab.state),
-            _ => jobs::count(&mut tx, schema, filter, MATCHING_MAX).await?,
+            _ => jobs::count_newest(&mut tx, schema, filter, MATCHING_MAX).await?,
         };
     }
+    let mut found = looked.jobs;
     for job in &mut found {
         job.redact(&site.redaction);
+        job.args.take_if(|_| !sees_args);
     }
     let operations = operations::list(&mut tx, schema, OPERATIONS).await?;
     let links = &visit.links;
@@ -176,6 +178,10 @@ async fn show(
         is_failed: matches!(filters.tab.state, JobState::Failed | JobState::Scheduled),
         is_first: filters.before.is_none(),
         older: last.map(|last| older(&filters, links, last.id)),
+        back_to: looked.back_to.map(|(job, at)| {
+            let href = older(&filters, links, job);
+            (exact(at, signs.now), href)
+        }),
         empty: empty(&filters),
         rows: found
             .iter()

@@ -132,7 +132,10 @@ async fn the_failed_jobs_of_a_batch_are_retried_and_a_batch_is_cancelled_after_a
     let other = site.page("/jobs?state=failed&batch=4711").await;
     assert!(other.contains("No job is failed"), "{other}");
     let listed = site.page(&format!("/jobs?state=failed&batch={id}")).await;
-    assert!(listed.contains("charge") && listed.contains("Batch"), "{listed}");
+    assert!(
+        listed.contains("charge") && listed.contains("Batch"),
+        "{listed}"
+    );
     let answer = confirm(&site, &retry, "").await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     ended(&world).await;

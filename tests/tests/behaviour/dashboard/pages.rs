@@ -407,3 +407,37 @@ async fn a_job_shows_its_steps_output_log_and_context() {
         assert!(!without_args.contains(text), "{text}: {without_args}");
     }
 }
+
+#[tokio::test]
+async fn a_list_that_would_take_long_says_how_far_it_looked() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    world
+        .sql(
+            "with job as (
+                 insert into queue.jobs (id, priority, attempts_max, crashes_max, kind, queue, args)
+                 select n, 0, 10, 3, case when n = 1 then 'first' else 'k' end, 'q', '1'
+                 from generate_series(1, 21000) as n
+                 returning id, kind
+             )
+             insert into queue.ready (job_id, seq, priority, kind, queue)
+             select id, id, 0, kind, 'q' from job",
+        )
+        .await;
+
+    let page = site.page("/jobs?kind=first").await;
+
+    assert!(page.contains("Looked back to"), "{page}");
+    assert!(!page.contains("Looked back to</span>"), "{page}");
+    let further = page.split("\">Look further").next().unwrap();
+    let href = further
+        .rsplit("href=\"")
+        .next()
+        .unwrap()
+        .replace("&#38;", "&");
+    let path = href
+        .strip_prefix("/ops/jobs")
+        .unwrap()
+        .replace("&amp;", "&");
+    assert!(path.contains("kind=first&before="), "{path}");
+}
