@@ -16,7 +16,7 @@ use queue_core::recurring::Kinds;
 use queue_core::transitions::claim::{FoundLane, Lane};
 use queue_core::transitions::promote::DuePlace;
 use tokio::sync::watch;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::rest::rest_after;
 use crate::shared_connection::SharedConnection;
@@ -149,6 +149,15 @@ impl Lookout {
             Ok(seen) => seen,
             Err(_closed) => pending().await,
         }
+    }
+
+    /// Waits for an interval, or until a look in its last quarter: so an idle process wakes up once for both.
+    pub(crate) async fn pause(&self, interval: Duration) {
+        let early = Instant::now() + interval.mul_f64(0.75);
+        let mut seen = self.seen.subscribe();
+        let look = seen.wait_for(|seen| seen.began > early);
+        // The sender is a field of `self`.
+        let _over = timeout(interval, look).await;
     }
 
     /// Waits until a time, or until something is due that was added meanwhile: until the time that a look

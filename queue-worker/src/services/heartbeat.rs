@@ -9,13 +9,13 @@ use queue_core::counts::append;
 use queue_core::process::{Asked, ProcessRequest, heartbeat};
 use queue_core::transitions::cancel::cancel_requests;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::supervision::ServiceContext;
 use crate::app::State;
 use crate::attempt::StopReason;
 use crate::completer::EndCounts;
-use crate::connection::{Cuts, PATIENCE, logged, timely};
+use crate::connection::{PATIENCE, logged, timely};
 use crate::stop::Stop;
 use crate::worker::Shared;
 
@@ -47,10 +47,7 @@ pub(crate) async fn beat<S: State>(
     let interval = context.settings.process.heartbeat_interval;
     let silence_max = context.settings.process.dead_after.mul_f64(2.0 / 3.0);
     let mut last = Instant::now();
-    let mut waits = tokio::time::interval(interval);
-    waits.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        wait(&mut waits, context.connection.cuts()).await;
         let sent = Instant::now();
         let beating = beat_on_some_connection(&mut context, &shared);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
@@ -81,19 +78,21 @@ pub(crate) async fn beat<S: State>(
             sleep_until(last + silence_max).await;
             return Lost::Silent;
         }
+        wait(interval, &context).await;
     }
 }
 
 /// Waits for the interval, or until an operation on another connection takes long.
-async fn wait(waits: &mut Interval, cuts: &Cuts) {
+async fn wait(interval: Duration, context: &ServiceContext) {
+    // At most one beat in that time.
+    let earliest = Instant::now() + PATIENCE;
     let doubted = async {
-        // At most one beat in that time.
-        tokio::time::sleep(PATIENCE).await;
-        cuts.doubted().await;
+        context.connection.cuts().doubted().await;
+        sleep_until(earliest).await;
     };
     tokio::select! {
-        _ = waits.tick() => {}
-        () = doubted => waits.reset(),
+        () = context.lookout.pause(interval) => {}
+        () = doubted => {}
     }
 }
 

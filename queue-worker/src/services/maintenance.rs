@@ -63,7 +63,8 @@ pub(crate) async fn recover_dead(
         }
         passes = passes.wrapping_add(1);
         let interval = context.settings.process.heartbeat_interval;
-        pause(interval, &context.stopping).await;
+        let pause = context.lookout.pause(interval);
+        context.stopping.run_until_cancelled(pause).await;
     }
     Ok(())
 }
