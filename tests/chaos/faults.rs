@@ -39,7 +39,7 @@ pub(crate) enum Fault {
     Reset,
     /// Nothing passes for a few seconds.
     Drop,
-    /// Everything takes 50 ms each way, for a few seconds.
+    /// Everything takes 50 ms each way, for a few seconds, while a backlog waits.
     Delay,
     /// One answer in ten is lost, for a few seconds.
     LoseAnswers,

@@ -113,6 +113,9 @@ async fn strike(
         tokio::time::sleep(deck.calm()).await;
         let fault = deck.draw();
         let at = jobs::now();
+        if fault == Fault::Delay {
+            load.enqueue_backlog(stage).await?;
+        }
         let healed = fault.strike(stage, deck.rng()).await?;
         let back = stage.until_ended(load.last()).await;
         eprintln!("{:>4} s {fault}", began.elapsed().as_secs());
