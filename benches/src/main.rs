@@ -22,7 +22,7 @@ use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
 use crate::measures::{
     backlog, batches, drain, enqueue, horizon, idle, keys, late, latency, limit, live, memory,
-    steps, trips,
+    steps, tenants, trips,
 };
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -83,6 +83,7 @@ async fn run(
         Measure::Keys => keys::run(options, database, report).await,
         Measure::Steps => steps::run(options, database, report).await,
         Measure::Batches => batches::run(options, database, report).await,
+        Measure::Tenants => tenants::run(options, database, report).await,
         Measure::Memory => memory::run(database, report).await,
         Measure::Idle => idle::run(database, report).await,
         Measure::All | Measure::Compare | Measure::IdleWorker | Measure::Sample => Ok(()),

@@ -75,6 +75,8 @@ pub(crate) enum Measure {
     Steps,
     /// The jobs of one batch, and the same jobs without a batch.
     Batches,
+    /// Fair queues: draining the jobs of some tenants, and ten jobs beside 100,000 of another tenant.
+    Tenants,
     /// The memory and the processor time of an idle process.
     Memory,
     /// The transactions, connections and processor time of fifty idle processes.
@@ -105,6 +107,7 @@ impl Options {
                 Measure::Keys,
                 Measure::Steps,
                 Measure::Batches,
+                Measure::Tenants,
                 Measure::Memory,
                 Measure::Idle,
             ],

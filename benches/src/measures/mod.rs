@@ -13,4 +13,5 @@ pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
 pub(crate) mod steps;
+pub(crate) mod tenants;
 pub(crate) mod trips;
