@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 use queue_core::Schema;
 use queue_core::inspect::{spell_duration, tenants};
-use queue_core::operations::audit::{Act, Actor, record};
+use queue_core::operations::audit::Act;
 use queue_core::operations::tenants::{self as verbs, WEIGHT_MAX};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
+use super::audit::{act, actor, audit};
 use super::output::{grouped, say, since};
 use super::{Database, Exit, Failure, Global};
 
@@ -91,16 +92,11 @@ impl Command {
         conn: &mut PgConnection,
         schema: &Schema,
     ) -> Result<Exit, Failure> {
-        let who = std::env::var("USER").ok();
         let mut tx = conn.begin().await?;
-        let (changed, said) = self.make(&mut tx, schema, who.as_deref()).await?;
-        let (tenant, act) = self.act();
+        let (changed, said) = self.make(&mut tx, schema).await?;
+        let (tenant, done) = self.act();
         if changed {
-            let actor = Actor {
-                who: who.unwrap_or_else(|| "unknown".to_owned()),
-                role: "command line".to_owned(),
-            };
-            record(&mut tx, schema, &actor, &act).await?;
+            audit(&mut tx, schema, done).await?;
         }
         tx.commit().await?;
         say(said);
@@ -112,12 +108,13 @@ impl Command {
         &self,
         tx: &mut PgConnection,
         schema: &Schema,
-        who: Option<&str>,
     ) -> Result<(bool, String), Failure> {
         Ok(match self {
             Self::List => (false, String::new()),
             Self::Pause { tenant, why } => {
-                let changed = verbs::pause(tx, schema, tenant, who, why.as_deref()).await?;
+                let who = Some(actor().who);
+                let changed =
+                    verbs::pause(tx, schema, tenant, who.as_deref(), why.as_deref()).await?;
                 let said = match changed {
                     true => format!("paused tenant {tenant}"),
                     false => format!("tenant {tenant} was paused already"),
@@ -147,12 +144,10 @@ impl Command {
             Self::Resume { tenant } => ("resume", tenant, None),
             Self::Weight { tenant, weight } => ("weight", tenant, Some(weight.to_string())),
         };
-        let act = Act {
-            what: what.to_owned(),
-            target: format!("tenants/{tenant}"),
+        let done = Act {
             why,
-            ..Act::default()
+            ..act(what, format!("tenants/{tenant}"))
         };
-        (tenant, act)
+        (tenant, done)
     }
 }
