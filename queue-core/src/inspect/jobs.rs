@@ -58,8 +58,8 @@ const ATTEMPTS: &str = include_str!("job_attempts.sql");
 
 /// Selects jobs: those that match every field that is set.
 ///
-/// States, ids, tenants and batches are found by index. The other fields are compared job by job, newest first, until enough
-/// jobs are found: if few jobs match, all jobs in the states are read.
+/// States, ids, tenants and batches are found by index. The other fields are compared job by job, newest
+/// first, until enough jobs are found: if few jobs match, all jobs in the states are read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobFilter {

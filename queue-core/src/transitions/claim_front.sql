@@ -6,8 +6,8 @@
 -- highest in use.
 --
 -- The limits of a job are its own, unless it is on track 0, and those of its kind and queue, and in a fair
--- queue that of its tenant. A job that an operator ran anyway has only that of its queue. What is set at run time wins over what the job
--- brings: for the key, then for its group.
+-- queue that of its tenant. A job that an operator ran anyway has only that of its queue. What is set at run
+-- time wins over what the job brings: for the key, then for its group.
 --
 -- The lanes of a queue that has all its slots in use are not read. Continued by front_limits.sql.
 with setting as (

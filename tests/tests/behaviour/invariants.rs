@@ -672,8 +672,8 @@ const RIVALS: &str = "with places as (
     group by unique_key
     having count(*) > 1";
 
-/// Finds ready jobs that do not wait in the lane of their tenant, although their queue is fair and nobody ran
-/// them in spite of their limits.
+/// Finds ready jobs of fair queues that are not in the lane of their tenant. Jobs that an operator ran in spite
+/// of their limits are left out.
 const UNFAIR: &str = "select format('job %s does not wait for its turn', job_id)
     from queue.ready
     join queue.jobs on jobs.id = job_id

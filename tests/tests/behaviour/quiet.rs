@@ -161,14 +161,14 @@ async fn requests_that_change_nothing_say_so() {
     assert!(request(&world, QUIET).await);
     assert!(!request(&world, QUIET).await);
     let mut conn = world.connect().await;
-    let nobody = ask(
+    let asking_an_unknown_process = ask(
         &mut conn,
         world.queue.schema(),
         uuid::Uuid::nil(),
         QUIET,
         None,
     );
-    assert_eq!(nobody.await.unwrap(), None);
+    assert_eq!(asking_an_unknown_process.await.unwrap(), None);
     process.stop().await;
 }
 

@@ -1,4 +1,5 @@
-//! Retrying, discarding, cancelling, running anyway, rescheduling and changing the priority: one job, several, or all that match a filter.
+//! Retrying, discarding, cancelling, running anyway, rescheduling and changing the priority: one job, several,
+//! or all that match a filter.
 //!
 //! A job that the action does not apply to is not changed, and is returned with the reason. Many jobs
 //! are changed in batches. Each batch is committed by itself unless the connection is in a transaction.

@@ -3,8 +3,8 @@
 //! Jobs bring their own limits. A limit that is set here replaces them, from the next claim of any
 //! process on. Its name is that of one key (`import/account/7`), of a group, which is the kind by default
 //! (`import`), of a queue (`@queue/mail`), of a kind (`@kind/import`) or of a tenant in fair queues
-//! (`@tenant/acme`). These three also apply to jobs without limits. A recurring job whose jobs run one after another has a key of its own
-//! (`@recurring/nightly`).
+//! (`@tenant/acme`). These three also apply to jobs without limits. A recurring job whose jobs run one after
+//! another has a key of its own (`@recurring/nightly`).
 
 use std::time::Duration;
 
