@@ -91,17 +91,23 @@ impl Rounds {
         let next = next.filter(|listed| turns.iter().all(|turn| turn.tenant != listed.tenant));
         let next: Vec<&TenantInTurn> = next.take(count.saturating_sub(turns.len())).collect();
         let weights: i64 = next.iter().map(|listed| i64::from(listed.weight)).sum();
-        let rounds = left.unsigned_abs().div_ceil(weights.max(1).unsigned_abs()) as i64;
+        let (rounds, part) = (left / weights.max(1), left % weights.max(1));
+        let mut rest = part;
         let mut last = None;
         for listed in next {
-            let due = i64::from(listed.weight) * rounds;
-            let jobs = due.min(left);
+            let weight = i64::from(listed.weight);
+            let more = weight.min(rest);
+            let jobs = weight * rounds + more;
             if jobs == 0 {
                 break;
             }
             turns.push(self.turn(listed, jobs));
-            left -= jobs;
-            last = Some((listed.tenant.clone(), due - jobs));
+            if more > 0 {
+                last = Some((listed.tenant.clone(), weight - more));
+            } else if part == 0 {
+                last = Some((listed.tenant.clone(), 0));
+            }
+            rest -= more;
         }
         if let Some(last) = last {
             (self.last, self.missing) = last;
@@ -205,6 +211,13 @@ mod tests {
         let mut rounds = rounds(&[("a", 1), ("b", 3)]);
         assert_eq!(turns(&mut rounds, 100), ["a 25", "b 75"]);
         assert_eq!(turns(&mut rounds, 8), ["a 2", "b 6"]);
+    }
+
+    #[test]
+    fn the_part_of_a_round_that_fits_is_given_to_the_first_tenants() {
+        let mut rounds = rounds(&[("a", 1), ("b", 1), ("c", 2)]);
+        assert_eq!(turns(&mut rounds, 6), ["a 2", "b 2", "c 2"]);
+        assert_eq!(turns(&mut rounds, 7), ["c 4", "a 2", "b 1"]);
     }
 
     #[test]

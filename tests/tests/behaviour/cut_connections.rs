@@ -137,6 +137,9 @@ async fn a_process_that_runs_nothing_stops_within_a_second_of_a_request_after_a_
         let worker = start(&world, &proxy, settings());
         enqueue(&world, 10).await;
         world.until("finished", 10).await;
+        // With the answer to its last statement, it runs nothing.
+        until_idle(&world).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
 
         proxy.cut();
         // How long it has had to find out is what is tested.

@@ -74,8 +74,12 @@ async fn killed_processes_skip_no_due_time_and_enqueue_none_twice() {
     for _ in 0..3 {
         let fired = world.count("firings").await;
         let mut victims = [(); 2].map(|()| Victim::start(WORKER, &orders));
-        eventually("both have started, and one has fired", async || {
-            world.count("processes").await >= 2 && world.count("firings").await > fired
+        eventually("both have started", async || {
+            world.count("processes").await >= 2
+        })
+        .await;
+        eventually("one has fired", async || {
+            world.count("firings").await > fired
         })
         .await;
         for victim in &mut victims {
