@@ -37,7 +37,7 @@ pub(crate) enum Fault {
     Cut,
     /// Connections break.
     Reset,
-    /// Nothing passes for a few seconds.
+    /// Nothing passes for a few seconds, also on new connections. Those opened until then stay cut.
     Drop,
     /// Everything takes 50 ms each way, for a few seconds, while a backlog waits.
     Delay,
@@ -57,7 +57,7 @@ impl Fault {
     /// machine that does nothing else.
     pub(crate) fn back_within(self) -> Duration {
         let expected = match self {
-            Self::Cut => Duration::from_secs(11),
+            Self::Cut | Self::Drop => Duration::from_secs(11),
             // The others do not know at once that a process was killed.
             Self::Kill => DEAD_AFTER + Duration::from_secs(5),
             _ => Duration::from_secs(10),
@@ -103,6 +103,7 @@ impl Fault {
             Self::Drop => {
                 proxy.drop_all(true);
                 sleep(time).await;
+                proxy.cut();
                 proxy.drop_all(false);
             }
             Self::Delay => {
