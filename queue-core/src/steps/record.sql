@@ -3,7 +3,9 @@
 -- job sees every step of this one.
 --
 -- A step that is recorded already stays as it is, and is not new: an earlier statement was committed
--- although its answer was lost. Locks rows of claimed in the order of job ids, in which the caller
+-- although its answer was lost. If that statement is committed meanwhile, this one fails with a unique
+-- violation, and finds the step when it is repeated; `on conflict` would write 48 bytes more of log for each
+-- step. Locks rows of claimed in the order of job ids, in which the caller
 -- names the steps.
 with held as materialized (
     select step.*
@@ -22,7 +24,14 @@ with held as materialized (
     insert into queue.steps (job_id, finished_at, occurrence, name, result)
     select job_id, statement_timestamp(), occurrence, name, result::json
     from held
-    on conflict do nothing
+    where (
+        select true
+        from queue.steps
+        where steps.job_id = held.job_id
+            and steps.name = held.name
+            and steps.occurrence = held.occurrence
+        limit 1
+    ) is null
     returning job_id, name, occurrence
 )
 select place,

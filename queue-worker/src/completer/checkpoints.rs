@@ -145,8 +145,17 @@ impl Checkpoints {
             }
             Ok(recorded)
         });
-        recording.await.map_err(WriteError::of)
+        recording.await.map_err(classified)
     }
+}
+
+/// Classifies the error of a write. A step that an earlier write has just recorded is found when it is repeated.
+fn classified(error: sqlx::Error) -> WriteError {
+    let refused = error.as_database_error();
+    if refused.is_some_and(|refused| refused.is_unique_violation()) {
+        return WriteError::Unavailable(error);
+    }
+    WriteError::of(error)
 }
 
 /// Rejects the one checkpoint of a group.

@@ -317,6 +317,36 @@ async fn a_stopping_process_interrupts_a_job_at_its_next_step_and_another_goes_o
 }
 
 #[tokio::test]
+async fn a_step_that_an_earlier_write_records_at_the_same_time_is_found() {
+    let world = World::new().await;
+    let stage = Stage::default();
+    let process = world.start(stage.app().register::<Stepped>(), worker("*", 2));
+    let job = enqueue(&world, Stepped::Gated).await;
+    world.until("steps", 1).await;
+    let mut earlier = world.pool().begin().await.unwrap();
+    sqlx::query(
+        "insert into queue.steps (job_id, occurrence, name, result) values ($1, 1, 'two', 'null')",
+    )
+    .bind(job.0)
+    .execute(&mut *earlier)
+    .await
+    .unwrap();
+
+    stage.open("between");
+    let waiting = "select count(*) from pg_stat_activity
+        where wait_event_type = 'Lock' and datname = current_database()";
+    eventually("the step waits for the earlier write", async || {
+        world.value::<i64>(waiting).await > 0
+    })
+    .await;
+    earlier.commit().await.unwrap();
+
+    world.until_state(job, "finished").await;
+    assert_eq!(stage.notes(), ["one", "two"]);
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn a_job_that_catches_its_interruption_goes_on_all_the_same() {
     let world = World::new().await;
     let stage = Stage::default();
