@@ -12,8 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::pooler::{Pooling, detect};
 
-/// The longest time that connecting, or one operation, may take.
+/// The longest time that one operation may take.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest time that connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an operation may take until the heartbeat is asked whether connections were cut, and how long
 /// it may go on after that was found.
@@ -188,7 +191,9 @@ impl Connection {
         }
         // One that was cut need not be closed: nothing would arrive.
         self.open = None;
-        let opened = self.target.answer(cuts, self.connect_anew()).await;
+        // In a box: every future that uses a connection would contain it.
+        let connecting = timely(CONNECT_TIMEOUT, Box::pin(self.connect_anew()));
+        let opened = self.target.answer(cuts, connecting).await;
         let conn = opened.inspect_err(|error| self.outage().begin(error))?;
         Ok(Open { conn, cuts })
     }
@@ -325,7 +330,7 @@ impl Cuts {
     }
 
     /// Counts one more, and returns the new count.
-    fn add(&self) -> usize {
+    pub(crate) fn add(&self) -> usize {
         self.count.send_modify(|count| *count += 1);
         self.count()
     }

@@ -7,14 +7,14 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::end::release_unknown;
 use queue_core::transitions::unblock::unblock;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::parts::{Parts, start};
 use super::{EXIT_TIMEOUT, Process};
 use crate::app::State;
 use crate::attempt::StopReason;
 use crate::config::ProcessSettings;
-use crate::connection::logged;
+use crate::connection::{Target, logged};
 use crate::services::heartbeat::Lost;
 use crate::stop::Stop;
 use crate::worker::{Shared, Worker, give_back_all};
@@ -25,6 +25,9 @@ const SHARES: u32 = 4;
 
 /// How long a process that stops waits for its last claims once no job runs.
 const CLAIM_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long an operation may take once no heartbeat tests whether connections were cut.
+const UNTESTED_MAX: Duration = Duration::from_secs(5);
 
 struct Life<'a, S> {
     process: &'a Process<S>,
@@ -107,7 +110,7 @@ impl<S: State> Life<'_, S> {
         let parts = &mut self.parts;
         tokio::select! {
             () = jobs_ended(&mut parts.worker_loops, &parts.workers, &parts.shared) => {}
-            () = tokio::time::sleep(finishing) => {}
+            () = sleep(finishing) => {}
             () = self.stop.asked_at_once() => {}
             _lost = &mut parts.heartbeat => {}
             _ended = &mut parts.completer => {}
@@ -127,7 +130,7 @@ impl<S: State> Life<'_, S> {
         tokio::pin!(ended);
         tokio::select! {
             () = &mut ended => return,
-            () = tokio::time::sleep(grace) => {}
+            () = sleep(grace) => {}
             () = self.stop.asked_at_once() => {}
         }
         self.runs.at_once();
@@ -142,6 +145,7 @@ impl<S: State> Life<'_, S> {
         self.parts.closing.cancel();
         let is_written = tokio::select! {
             () = ended(&mut self.parts.completer) => true,
+            never = replace_connections(&self.process.target) => never,
             // Unless the process stops, it can wait for the database.
             () = stopped_for_long(self.stop, self.deadline) => false,
         };
@@ -225,7 +229,7 @@ async fn loops_ended(loops: &mut Vec<JoinHandle<()>>) {
 /// Waits until the last run has ended and the database has had time to answer the claims under way.
 async fn no_run_for_long<S>(shared: &Shared<S>) {
     shared.runs.wait().await;
-    tokio::time::sleep(CLAIM_TIMEOUT).await;
+    sleep(CLAIM_TIMEOUT).await;
 }
 
 async fn abort(loops: &mut Vec<JoinHandle<()>>) {
@@ -233,6 +237,14 @@ async fn abort(loops: &mut Vec<JoinHandle<()>>) {
         task.abort();
     }
     loops_ended(loops).await;
+}
+
+/// Gives up on operations that take too long, again and again, so that they are repeated on new connections.
+async fn replace_connections(target: &Target) -> ! {
+    loop {
+        sleep(UNTESTED_MAX).await;
+        target.cuts().add();
+    }
 }
 
 /// Waits for a task that may have been waited for already.
@@ -255,7 +267,7 @@ pub(super) async fn stopped_for_long(stop: &Stop, deadline: Option<Instant>) {
         () = tokio::time::sleep_until(until) => {}
         () = async {
             stop.asked_at_once().await;
-            tokio::time::sleep(EXIT_TIMEOUT).await;
+            sleep(EXIT_TIMEOUT).await;
         } => {}
     }
 }

@@ -1,6 +1,7 @@
 //! The heartbeat: shows that this process is alive, detects when other processes may presume it dead, and
 //! detects connections that were cut.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,9 +48,10 @@ pub(crate) async fn beat<S: State>(
     let interval = context.settings.process.heartbeat_interval;
     let silence_max = context.settings.process.dead_after.mul_f64(2.0 / 3.0);
     let mut last = Instant::now();
+    let mut has_timed_out = false;
     loop {
         let sent = Instant::now();
-        let beating = beat_on_some_connection(&mut context, &shared);
+        let beating = beat_on_some_connection(&mut context, &shared, &mut has_timed_out);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
             return Lost::Silent;
         };
@@ -96,22 +98,28 @@ async fn wait(interval: Duration, context: &ServiceContext) {
     }
 }
 
-/// Writes the heartbeat, by a new connection if the present one does not answer. If the new one does
-/// answer, the connections opened before it were cut.
+/// Writes the heartbeat, by a new connection if the present one does not answer. Once a new one does
+/// answer, perhaps some heartbeats later, the connections opened before it were cut.
 async fn beat_on_some_connection<S>(
     context: &mut ServiceContext,
     shared: &Shared<S>,
+    has_timed_out: &mut bool,
 ) -> Result<Option<Requests>, sqlx::Error> {
     let interval = context.settings.process.heartbeat_interval;
     let limit = ANSWER_TIMEOUT.min(interval);
-    match timely(limit, beat_once(context, shared)).await {
-        Err(error) if is_timeout(&error) => {}
-        beaten => return beaten,
+    let mut beaten = timely(limit, beat_once(context, shared)).await;
+    if let Err(error) = &beaten
+        && is_timeout(error)
+    {
+        *has_timed_out = true;
+        beaten = timely(interval, beat_once(context, shared)).await;
     }
-    let beaten = timely(interval, beat_once(context, shared)).await?;
-    tracing::warn!("connections to the database were cut; opening new ones");
-    context.connection.note_cut();
-    Ok(beaten)
+    let requests = beaten?;
+    if mem::take(has_timed_out) {
+        tracing::warn!("connections to the database were cut; opening new ones");
+        context.connection.note_cut();
+    }
+    Ok(requests)
 }
 
 /// Appends what has been counted since the last heartbeat.

@@ -103,6 +103,43 @@ async fn the_heartbeat_is_written_again_within_five_seconds_of_a_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_finish_again_after_a_time_without_heartbeats_whose_connections_stay_cut() {
+    // The process starts over in the last case. In the others, connections work again in different moments
+    // between two heartbeats.
+    let cases = [
+        (30_000, 3_000),
+        (30_000, 3_300),
+        (30_000, 3_600),
+        (1_500, 3_000),
+    ];
+    for (dead_after, time) in cases {
+        let (world, proxy) = world().await;
+        let mut settings = settings();
+        settings.process.heartbeat_interval = Duration::from_millis(300);
+        settings.process.dead_after = Duration::from_millis(dead_after);
+        let worker = start(&world, &proxy, settings);
+        enqueue(&world, 3_000).await;
+        eventually("some jobs are done", async || {
+            world.count("finished").await >= 300
+        })
+        .await;
+
+        proxy.drop_all(true);
+        tokio::time::sleep(Duration::from_millis(time)).await;
+        proxy.cut();
+        proxy.drop_all(false);
+        let over_at = Instant::now();
+        world.until("finished where outcome = 'done'", 3_000).await;
+        assert!(
+            over_at.elapsed() < Duration::from_secs(20),
+            "{:?}, {dead_after}, {time}",
+            over_at.elapsed()
+        );
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_is_notified_of_jobs_again_after_a_cut() {
     if !notifications() {
         return;
