@@ -49,6 +49,8 @@ mod state;
 
 mod context;
 mod db;
+#[doc(hidden)]
+pub mod metrics;
 mod names;
 mod redact;
 mod unique;

@@ -233,6 +233,10 @@ impl NewJob {
         options.due == Due::Now && options.unique.is_none() && !options.waits
     }
 
+    pub(crate) fn queue_and_kind(&self) -> (&str, &str) {
+        (&self.options.queue, &self.kind)
+    }
+
     pub(crate) fn check_copyable(&self) -> Result<(), EnqueueError> {
         if self.is_copyable() {
             return Ok(());

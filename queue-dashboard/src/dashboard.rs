@@ -255,6 +255,14 @@ impl Dashboard {
         self
     }
 
+    /// Answers at `/metrics` with what this program exports, in the text format of Prometheus, to those who
+    /// may read; without it there is no such page.
+    #[must_use]
+    pub fn metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.site.metrics = Some(Box::new(text));
+        self
+    }
+
     /// Ends the streams of live pages when the application begins to stop, so that a graceful shutdown does
     /// not wait for them.
     ///

@@ -105,6 +105,7 @@ pub(crate) fn table() -> Vec<Route> {
         page("/audit.csv", Viewer, get(audit::export)),
         page("/help", Viewer, get(help::show)),
         page("/display", Viewer, get(help::display)),
+        page("/metrics", Viewer, get(metrics)),
         page("/api/v1/openapi.json", Viewer, get(api::document)),
     ];
     routes.extend(api::table().into_iter().map(|endpoint| {
@@ -155,6 +156,15 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
         Ok(Ok(_)) => word(StatusCode::SERVICE_UNAVAILABLE, "outdated"),
         _ => word(StatusCode::SERVICE_UNAVAILABLE, "away"),
     }
+}
+
+async fn metrics(State(site): State<Arc<Site>>) -> Result<Response, Refusal> {
+    let text = site.metrics.as_ref().ok_or(Refusal::NoPage)?;
+    let prometheus = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    Ok((prometheus, text()).into_response())
 }
 
 fn word(status: StatusCode, word: &'static str) -> Response {

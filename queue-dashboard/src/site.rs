@@ -47,6 +47,8 @@ pub(crate) struct Site {
     /// Becomes true when streams must end.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) findings: Mutex<Option<(Instant, Vec<Finding>)>>,
+    /// Writes the metrics of the program.
+    pub(crate) metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
 impl Site {
@@ -68,6 +70,7 @@ impl Site {
             begun: Arc::default(),
             closing: watch::Sender::new(false),
             findings: Mutex::default(),
+            metrics: None,
         }
     }
 

@@ -59,6 +59,10 @@ mod connection;
 mod pooler;
 mod stop;
 
+// What a process measures, and whether it does its work.
+mod health;
+mod metrics;
+
 // How long to rest after a search that reads everything.
 mod rest;
 

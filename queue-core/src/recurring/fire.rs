@@ -62,6 +62,8 @@ pub struct Fired {
     pub name: String,
     /// The firings, oldest first.
     pub firings: Vec<Firing>,
+    /// How long after the first of its due times this was decided.
+    pub late: Duration,
     /// How many due times were decided before. Nothing was enqueued for them.
     pub lost: usize,
 }
@@ -235,6 +237,7 @@ async fn fire(
         .execute(conn)
         .await?;
     Ok(Fired {
+        late: (due.now - due.next_at).to_std().unwrap_or_default(),
         lost: decisions.len() - firings.len(),
         name: due.template.name,
         firings,

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, SqlStr};
 use super::claim::Track;
 use super::enqueue::{is_limited, waits_for};
 use super::job_columns::{escape, tenant, with_job_columns, write_line};
+use crate::metrics::note_enqueued;
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 
@@ -69,6 +70,7 @@ pub(crate) async fn copy(
         .bind(woken(jobs).iter().bind_iter())
         .execute(conn)
         .await?;
+    note_enqueued(jobs.iter().map(NewJob::queue_and_kind));
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use super::cancel::supersede;
 use super::job_columns::{bind_many, bind_one, column, with_job_columns};
 use super::run::{due, millis};
 use crate::job::{Due, JobId};
+use crate::metrics::note_enqueued;
 use crate::new_job::NewJob;
 use crate::sql::Schema;
 use crate::unique::OnConflict;
@@ -70,12 +71,18 @@ pub(crate) async fn enqueue(
     schema: &Schema,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
-    match jobs {
-        [] => Ok(Vec::new()),
-        [job] if job.is_copyable() => Ok(vec![enqueue_one(conn, schema, job).await?]),
-        jobs if jobs.iter().all(NewJob::is_copyable) => enqueue_many(conn, schema, jobs).await,
-        jobs => enqueue_any(conn, schema, jobs).await,
-    }
+    let enqueued = match jobs {
+        [] => Vec::new(),
+        [job] if job.is_copyable() => vec![enqueue_one(conn, schema, job).await?],
+        jobs if jobs.iter().all(NewJob::is_copyable) => enqueue_many(conn, schema, jobs).await?,
+        jobs => enqueue_any(conn, schema, jobs).await?,
+    };
+    let new = jobs
+        .iter()
+        .zip(&enqueued)
+        .filter(|(_, answer)| answer.is_new());
+    note_enqueued(new.map(|(job, _)| job.queue_and_kind()));
+    Ok(enqueued)
 }
 
 pub(super) fn is_limited(job: &NewJob) -> bool {

@@ -17,6 +17,7 @@ use super::context::{Attempt, Cx};
 use super::perform::{BoxError, Next, Perform, PerformBlocking, Policy};
 use super::run_error::RunError;
 use super::{log_lines, panics};
+use crate::metrics::Share;
 
 /// A run under way. Dropping it stops the run where that is possible.
 pub type Work = BoxFuture<'static, Result<(), RunError>>;
@@ -25,7 +26,7 @@ pub type Work = BoxFuture<'static, Result<(), RunError>>;
 pub(crate) type Around<S> = dyn Fn(Cx<S>, Work) -> Work + Send + Sync;
 
 /// One of the places in which a worker runs jobs, taken until all its clones are dropped.
-pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
+pub(crate) type Slot = Arc<(OwnedSemaphorePermit, Share)>;
 
 /// Decodes the arguments of a job and starts its run, which drops the slot when it has ended.
 type Start<S> = dyn Fn(&RawValue, Cx<S>, Slot) -> Result<Work, RunError> + Send + Sync;

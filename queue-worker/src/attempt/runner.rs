@@ -31,6 +31,7 @@ use crate::app::hooks::Hooks;
 use crate::app::log_lines::{self, Lines};
 use crate::app::panics;
 use crate::app::run_error::RunError;
+use crate::metrics::note_start;
 use crate::stop::Stop;
 
 /// The share of its timeout that a run may go on at most when it has reached it.
@@ -140,7 +141,10 @@ impl<S: Send + Sync + 'static> Runner<S> {
 
     async fn decide(&self, job: &ClaimedJob, in_flight: &InFlightJob, slot: Slot) -> Verdict {
         match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
-            (None, Some(handler)) => self.perform(handler, job, in_flight, slot).await,
+            (None, Some(handler)) => {
+                note_start(&job.queue, &job.kind);
+                self.perform(handler, job, in_flight, slot).await
+            }
             (Some(StopReason::Cancelled), _) => Verdict::End(cancelled_before_start()),
             // The process stops, or the kind is not registered: another process may run the job.
             _ => Verdict::End(End::Release),

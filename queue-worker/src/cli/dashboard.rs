@@ -2,15 +2,22 @@
 
 use std::io::{IsTerminal, stdin};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use queue_core::Queue;
+use queue_core::inspect::{begin_read, queues};
 use queue_dashboard::{Dashboard, PATH, hash_password};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::output::{print, say};
+use super::telemetry::Metrics;
 use super::{Database, Exit, Failure, Global};
 use crate::app::{App, State};
+use crate::connection::logged;
+use crate::metrics::Depths;
 use crate::stop::{Stop, stop_on_signals};
 
 const HELP: &str = "\
@@ -28,7 +35,11 @@ QUEUE_DASHBOARD_PROXY_PREFIX is the path that a proxy removes, QUEUE_DASHBOARD_T
 read that send it as a bearer token, and QUEUE_DASHBOARD_SECRET signs forms, instead of a key that is
 kept in the database.
 
-/up and /ready answer everybody with a status and a word, for load balancers.";
+/up and /ready answer everybody with a status and a word, for load balancers. /metrics answers those
+who may read, in the format of Prometheus.";
+
+/// How long counting the jobs of queues may take.
+const READ_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -82,9 +93,12 @@ async fn serve<S: State>(
     let config = global.load()?;
     let queue = Database::configured(&config)?.queue_of_dashboard().await?;
     let stop = Stop::new();
-    let dashboard = Dashboard::from_environment(queue).map_err(Failure::usage)?;
+    let dashboard = Dashboard::from_environment(queue.clone()).map_err(Failure::usage)?;
     let is_open = dashboard.is_open();
+    let metrics = Metrics::install()?;
+    tokio::spawn(read_depths(queue.clone(), Depths::new()));
     let router = dashboard
+        .metrics(move || metrics.text())
         .redaction(config.settings.redact.redaction())
         .dead_after(config.settings.process.dead_after)
         .kinds(app.known_kinds())
@@ -108,6 +122,25 @@ async fn serve<S: State>(
         () = stop.asked_at_once() => {}
     }
     Ok(Exit::Fine)
+}
+
+/// Reads how many jobs each queue has, for the metrics.
+async fn read_depths(queue: Queue, depths: Depths) {
+    loop {
+        depths.wanted().await;
+        let began = Instant::now();
+        let read = async {
+            let mut tx = begin_read(queue.pool(), READ_MAX).await?;
+            queues::list(&mut tx, queue.schema()).await
+        };
+        match read.await {
+            Ok(queues) => depths.keep(queues, began),
+            Err(error) => {
+                tracing::warn!(error = %logged(&error), "could not count the jobs of queues for the metrics");
+                sleep(READ_MAX).await;
+            }
+        }
+    }
 }
 
 async fn asked(stop: Stop) {

@@ -29,6 +29,7 @@ mod dashboard;
 mod dev;
 mod doctor;
 mod enqueue;
+mod health;
 mod jobs;
 mod limits;
 mod migrate;
@@ -38,6 +39,10 @@ mod recurring;
 mod start;
 mod stats;
 mod tenants;
+
+mod probes;
+mod systemd;
+mod telemetry;
 
 mod audit;
 mod confirm;
@@ -152,6 +157,9 @@ enum Command {
     /// Finds what keeps jobs from running, and says what to do
     #[command(after_help = doctor::HELP)]
     Doctor,
+    /// Says whether the process on this machine is ready, for containers
+    #[command(after_help = health::HELP)]
+    Health(health::Health),
     /// Serves the pages that show jobs and change them
     #[cfg(feature = "dashboard")]
     Dashboard(dashboard::Command),
@@ -280,6 +288,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Processes(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
+        Command::Health(_flags) => health::run(&global).await,
         #[cfg(feature = "dashboard")]
         Command::Dashboard(command) => command.run(&global, app).await,
         Command::Dev(command) => command.run(&global, program).await,

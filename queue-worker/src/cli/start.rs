@@ -6,7 +6,8 @@ use clap::Args;
 use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
-use super::{Database, Exit, Failure, Program};
+use super::telemetry::Metrics;
+use super::{Database, Exit, Failure, Program, probes, systemd};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -54,6 +55,9 @@ pub(super) struct ProcessFlags {
     /// How long it may take to end after it was asked to stop
     #[arg(long, value_name = "DURATION", env = "QUEUE_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Option<OsString>,
+    /// The port on which it answers at /up, /ready and /metrics
+    #[arg(long, value_name = "PORT", env = "QUEUE_PORT")]
+    port: Option<OsString>,
     /// Whether notifications of the database wake idle workers
     #[arg(long, value_name = "BOOL", env = "QUEUE_NOTIFICATIONS")]
     notifications: Option<OsString>,
@@ -73,12 +77,19 @@ pub(super) async fn run<S: State>(
     for warning in warnings(&config, &program.app) {
         tracing::warn!("{warning}");
     }
+    let port = config.settings.process.port;
+    let metrics = port.map(|_| Metrics::install()).transpose()?;
     let queue = database.queue_of_process(&config.settings)?;
     let app = program
         .complete(queue.pool().clone(), config.settings.clone())
         .await?;
     let process = Process::new(queue, app, config.settings).map_err(Failure::usage)?;
+    if let (Some(port), Some(metrics)) = (port, metrics) {
+        probes::serve(port, process.health().clone(), metrics).await?;
+    }
+    let notifying = tokio::spawn(systemd::notify(process.health().clone()));
     process.run_until_signal().await;
+    notifying.abort();
     Ok(Exit::Fine)
 }
 

@@ -9,6 +9,7 @@ use queue_core::counts::{Counts, KindCounts};
 use queue_core::transitions::Became;
 
 use crate::connection::logged;
+use crate::metrics::note_end;
 
 /// The counts of each queue, by kind.
 #[derive(Debug, Default)]
@@ -22,9 +23,8 @@ pub(crate) struct EndedRun<'a> {
     pub(crate) became: Became,
     /// Whether it ended in an error.
     pub(crate) is_error: bool,
-    /// How long the job had been ready.
-    pub(crate) waited: Duration,
-    pub(crate) ran: Duration,
+    /// How long the job had been ready, and how long it ran, if this process ran it.
+    pub(crate) times: Option<(Duration, Duration)>,
 }
 
 impl<'a> EndedRun<'a> {
@@ -35,8 +35,18 @@ impl<'a> EndedRun<'a> {
             kind,
             became,
             is_error: true,
-            waited: Duration::ZERO,
-            ran: Duration::ZERO,
+            times: None,
+        }
+    }
+
+    /// Returns what became of the job, in one word.
+    fn word(&self) -> &'static str {
+        match self.became {
+            Became::Finished(outcome) => outcome.as_str(),
+            Became::Failed => "failed",
+            Became::Scheduled | Became::Ready if self.is_error => "retried",
+            Became::Scheduled => "snoozed",
+            Became::Ready => "released",
         }
     }
 }
@@ -46,6 +56,7 @@ impl EndCounts {
     pub(crate) fn add<'a>(&self, ended: impl Iterator<Item = EndedRun<'a>>) {
         let mut queues = self.lock();
         for run in ended {
+            note_end(run.queue, run.kind, run.word(), run.times);
             let Some(counts) = count(&run) else {
                 continue;
             };
@@ -102,9 +113,10 @@ impl EndCounts {
 
 /// Returns what one run adds. One that was given back or snoozed is not counted.
 fn count(run: &EndedRun<'_>) -> Option<Counts> {
+    let (waited, ran) = run.times.unwrap_or_default();
     let mut counts = Counts {
-        waited_ms: millis(run.waited),
-        ran_ms: millis(run.ran),
+        waited_ms: millis(waited),
+        ran_ms: millis(ran),
         ..Counts::default()
     };
     match run.became {

@@ -22,6 +22,7 @@ use super::freed_keys::FreedKeys;
 use crate::app::hooks::{Hooks, JobEvent};
 use crate::attempt::{Completion, Handover, InFlight, InFlightJob, Logged, Prefetch};
 use crate::connection::{Connection, RetryDelay, logged};
+use crate::metrics::{note_lost, note_record};
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ impl Recorder {
         connection: &mut Connection,
         group: &[Completion],
     ) -> Result<Written, WriteError> {
+        let began = Instant::now();
         // An error of connecting has nothing to do with this group.
         connection
             .connect()
@@ -146,6 +148,7 @@ impl Recorder {
             let waking = connection.run(async |conn| wake_if_emitted(conn, schema, &events).await);
             waking.await.map_err(WriteError::of)?;
         }
+        note_record(group.len(), began);
         Ok(written)
     }
 
@@ -298,8 +301,8 @@ fn ended_runs<'a>(
             kind: &job.kind,
             became: *became.get(&job.claim.job_id())?,
             is_error: completion.end().is_some_and(|end| end.error().is_some()),
-            waited: completion.waited,
-            ran: completion.run.ran,
+            times: (!completion.run.ran.is_zero())
+                .then_some((completion.waited, completion.run.ran)),
         })
     })
 }
@@ -357,6 +360,7 @@ fn log(
 }
 
 fn report_lost(job: &InFlightJob, origin: Logged<'_>) {
+    note_lost(&job.queue, &job.kind);
     let message = "outcome ignored: the job now belongs to another process";
     log_job!(warn, job, origin, "{message}");
 }

@@ -16,7 +16,7 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 29] = [
+const VARIABLES: [(&str, &str); 30] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
     ("QUEUE_QUEUES", "workers.queues"),
@@ -36,6 +36,7 @@ const VARIABLES: [(&str, &str); 29] = [
     ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
     ("QUEUE_NOTIFICATIONS", "process.notifications"),
     ("QUEUE_KEEP_LOGS", "process.keep_logs"),
+    ("QUEUE_PORT", "process.port"),
     ("QUEUE_LISTEN_URL", "process.listen_url"),
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
@@ -59,7 +60,9 @@ fn value<'a>(name: &str, text: &'a str) -> DeValue<'a> {
         ("enabled" | "notifications" | "keep_logs" | "user", "false" | "0" | "no" | "off") => {
             Some(DeValue::Boolean(false))
         }
-        ("concurrency" | "batch_size", _) => DeValue::parse(text).ok().map(Spanned::into_inner),
+        ("concurrency" | "batch_size" | "port", _) => {
+            DeValue::parse(text).ok().map(Spanned::into_inner)
+        }
         _ => None,
     };
     parsed

@@ -137,9 +137,20 @@ pub struct ProcessSettings {
     /// Whether the last log lines of each run are kept, to be shown with its job; false by default. Kinds can
     /// ask for it, too.
     pub keep_logs: bool,
+    /// The port on which `queue start` answers at `/up`, `/ready` and `/metrics`; none by default, and 0
+    /// takes a free one.
+    pub port: Option<u16>,
     /// The URL of the server itself, for notifications and commands, if the database's URL leads to a
     /// pooler in transaction mode; without it such a process only polls.
     pub listen_url: Option<ServerUrl>,
+}
+
+impl ProcessSettings {
+    /// Returns how old the last heartbeat of this process may be before it stops its jobs: before others
+    /// presume it dead.
+    pub(crate) fn silent_after(&self) -> Duration {
+        self.dead_after.mul_f64(2.0 / 3.0)
+    }
 }
 
 /// A URL with a password, which is not shown.
@@ -375,6 +386,7 @@ impl Default for ProcessSettings {
             cancel_grace: Duration::from_secs(5),
             notifications: true,
             keep_logs: false,
+            port: None,
             listen_url: None,
         }
     }

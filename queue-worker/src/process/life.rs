@@ -63,6 +63,7 @@ pub(super) async fn live<S: State>(
     shared.runs.close();
     if is_asked {
         tracing::info!(jobs = shared.in_flight.count(), "stopping");
+        process.health.note_stop();
         life.deadline = Some(Instant::now() + life.settings().shutdown_timeout);
         life.let_jobs_finish().await;
     }

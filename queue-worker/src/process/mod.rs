@@ -11,7 +11,7 @@ mod queues;
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use queue_core::counts::append;
 use queue_core::operations::processes::ask;
@@ -27,6 +27,8 @@ use crate::app::{App, InvalidApp};
 use crate::completer::EndCounts;
 use crate::config::{InvalidSetting, Settings};
 use crate::connection::{Connection, RetryDelay, Target, logged, timely};
+use crate::health::Health;
+use crate::metrics::Depths;
 use crate::services::maintenance::Reported;
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
@@ -57,6 +59,8 @@ pub struct Process<S> {
     declared: Arc<Declared>,
     reported: Arc<Reported>,
     counts: Arc<EndCounts>,
+    depths: Depths,
+    health: Health,
     /// What it was last asked to do. A new life is quiet if the last one was.
     asked: Arc<watch::Sender<Asked>>,
 }
@@ -113,6 +117,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         let source = settings.scheduler.source.clone();
         let declared = Declared::new(source, program_name(), recurring_jobs);
         let target = Arc::new(target(&queue, &name));
+        let silent_after = settings.process.silent_after();
         Ok(Self {
             queue,
             app: Arc::new(app),
@@ -122,8 +127,15 @@ impl<S: Send + Sync + 'static> Process<S> {
             declared: Arc::new(declared),
             reported: Arc::default(),
             counts: Arc::default(),
+            depths: Depths::new(),
+            health: Health::new(silent_after),
             asked: Arc::default(),
         })
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Runs until a signal. TERM and INT let running jobs finish within the shutdown timeout. QUIT, or
@@ -223,6 +235,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             };
             let Err(error) = registered else {
                 connection.close().await;
+                self.health.note_heartbeat(Instant::now());
                 return true;
             };
             let wait = delay.next();

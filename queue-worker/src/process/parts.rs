@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
+use queue_core::inspect::queues;
 use queue_core::process::ProcessId;
 use queue_core::recurring::Kinds;
+use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::lookout::Lookout;
+use crate::metrics::Depths;
 use crate::services::batches::settle_batches;
 use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
@@ -97,12 +100,14 @@ pub(super) fn start<S: State>(
     let worker_loops = workers
         .iter()
         .flat_map(|worker| start_loops(&context, worker));
+    let health = process.health.clone();
+    let heartbeat = heartbeat::beat(context.another(), Arc::clone(&shared), health, stop.clone());
     Parts {
         closing,
         worker_loops: worker_loops.collect(),
         services,
         connection: Arc::clone(&context.shared),
-        heartbeat: tokio::spawn(heartbeat::beat(context, Arc::clone(&shared), stop.clone())),
+        heartbeat: tokio::spawn(heartbeat),
         completer: tokio::spawn(completer),
         shared,
         workers,
@@ -210,6 +215,7 @@ fn start_services<S: State>(
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))
         }),
+        start_reading_depths(process, context),
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
@@ -263,6 +269,29 @@ async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Er
         shared, lookout, ..
     } = &context;
     lookout.run(shared, &context.schema, &kinds).await
+}
+
+fn start_reading_depths<S>(process: &Process<S>, context: &ServiceContext) -> JoinHandle<()> {
+    let depths = process.depths.clone();
+    context.keep("depths", move |context| {
+        read_depths(context, depths.clone())
+    })
+}
+
+async fn read_depths(context: ServiceContext, depths: Depths) -> Result<(), sqlx::Error> {
+    let ServiceContext {
+        shared, stopping, ..
+    } = &context;
+    while stopping
+        .run_until_cancelled(depths.wanted())
+        .await
+        .is_some()
+    {
+        let began = Instant::now();
+        let reading = async |conn: &mut PgConnection| queues::list(conn, &context.schema).await;
+        depths.keep(shared.run(reading).await?, began);
+    }
+    Ok(())
 }
 
 async fn remove_idle_row<S>(

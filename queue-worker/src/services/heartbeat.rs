@@ -17,6 +17,8 @@ use crate::app::State;
 use crate::attempt::StopReason;
 use crate::completer::EndCounts;
 use crate::connection::{PATIENCE, logged, timely};
+use crate::health::Health;
+use crate::metrics::note_missed_heartbeat;
 use crate::stop::Stop;
 use crate::worker::Shared;
 
@@ -43,22 +45,28 @@ struct Requests {
 pub(crate) async fn beat<S: State>(
     mut context: ServiceContext,
     shared: Arc<Shared<S>>,
+    health: Health,
     stop: Stop,
 ) -> Lost {
     let interval = context.settings.process.heartbeat_interval;
-    let silence_max = context.settings.process.dead_after.mul_f64(2.0 / 3.0);
+    let silence_max = context.settings.process.silent_after();
     let mut last = Instant::now();
     let mut has_timed_out = false;
     loop {
         let sent = Instant::now();
         let beating = beat_on_some_connection(&mut context, &shared, &mut has_timed_out);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
+            note_missed_heartbeat();
             return Lost::Silent;
         };
+        if beaten.is_err() {
+            note_missed_heartbeat();
+        }
         match beaten {
             Ok(None) => return Lost::DeclaredDead,
             Ok(Some(requests)) => {
                 last = sent;
+                health.note_heartbeat(sent.into_std());
                 for (job, attempt) in requests.cancelled {
                     let cancelled = StopReason::Cancelled;
                     shared.in_flight.stop(job, Some(attempt), cancelled);

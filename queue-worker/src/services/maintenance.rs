@@ -24,6 +24,7 @@ use super::supervision::ServiceContext;
 use crate::app::hooks::Hooks;
 use crate::completer::{EndCounts, EndedInBatches, EndedJob, EndedRun, announce};
 use crate::config::{KeepFor, Retention};
+use crate::metrics::note_crash;
 
 /// Only every so many times are jobs without any process recovered too, because that reads all
 /// claims, and jobs of unknown kinds looked for.
@@ -107,6 +108,7 @@ async fn recover_some(
     let mut ended = Vec::new();
     for job in &recovered {
         report(job);
+        note_crash(&job.queue, &job.kind);
         let became = job.became.parse()?;
         let run = EndedRun::elsewhere(&job.queue, &job.kind, became);
         counts.add(std::iter::once(run));

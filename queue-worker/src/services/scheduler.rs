@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::run_error::with_causes;
 use crate::config::SchedulerSettings;
 use crate::lookout::Lookout;
+use crate::metrics::note_late;
 use crate::shared_connection::SharedConnection;
 
 /// The shortest sleep, so that a recurring job that another scheduler has locked is not polled in a
@@ -184,6 +185,7 @@ impl Scheduler {
             match tick {
                 Tick::Idle => break,
                 Tick::Fired(fired) => {
+                    note_late(fired.late);
                     report_fired(&fired);
                     reported.remove(&fired.name);
                 }

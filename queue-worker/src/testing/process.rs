@@ -25,6 +25,7 @@ use crate::app::{App, panics};
 use crate::attempt::{Completion, InFlight, Runner, StopReason};
 use crate::completer::{Checkpoints, EndedJob, FreedKeys, Recorder, STEPS_MAX, announce};
 use crate::connection::{Connection, Target};
+use crate::metrics::Share;
 use crate::stop::Stop;
 
 /// How long a job may go on after it was asked to stop.
@@ -253,7 +254,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let mut in_flight = self.recorder.in_flight.add(std::slice::from_ref(&job));
         let in_flight = in_flight.remove(0);
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
-        let slot = Arc::new(slot.expect("a new semaphore"));
+        let slot = Arc::new((slot.expect("a new semaphore"), Share::slot_used()));
         let mut running = pin!(self.runner.run(job, Arc::clone(&in_flight), slot));
         tokio::select! {
             biased;

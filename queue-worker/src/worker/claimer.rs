@@ -12,6 +12,7 @@ use super::rounds::LISTED_MAX;
 use super::state::Worker;
 use crate::completer::{EndedJob, announce};
 use crate::connection::{Connection, logged};
+use crate::metrics::{note_blocked, note_claim};
 
 /// A claim that finds nothing but takes longer raises the floors.
 const LONG_WALK: Duration = Duration::from_millis(50);
@@ -105,6 +106,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let _no_reconciliation_meanwhile = worker.shared.in_flight.claiming.read().await;
         let checks = worker.shared.freed_keys.checks();
         let rests = !are_late && worker.gated.rests(checks);
+        let began = Instant::now();
         let (mut found, mut room) = (Found::default(), limit.min(worker.affordable()));
         // Lanes that rest are claimed from only if the others had no jobs.
         for rest in [false, true] {
@@ -120,6 +122,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
                 break;
             }
         }
+        note_claim(found.count, began);
         Ok(found)
     }
 
@@ -230,6 +233,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
         let ended = dropped.iter().map(|job| job.job_id);
         worker.shared.ended_in_batches.add_others(ended);
         let LimitedClaim { jobs, parked, .. } = claimed;
+        note_blocked(&parked);
         let count = jobs.len() + parked.len();
         found.count += count;
         for job in &jobs {

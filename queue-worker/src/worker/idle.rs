@@ -16,6 +16,7 @@ use queue_core::process::{self, ProcessId};
 use tokio::sync::{Mutex, Notify};
 
 use crate::connection::Connection;
+use crate::metrics::note_polling;
 use crate::shared_connection::SharedConnection;
 
 /// How long all workers must have been busy before the row is removed: it is written a few times a
@@ -52,6 +53,7 @@ impl Drop for IdleWorker<'_> {
 
 impl IdleRows {
     pub(crate) fn new(schema: Schema, process: ProcessId, listens: bool) -> Self {
+        note_polling(0);
         Self {
             schema,
             process,
@@ -118,7 +120,7 @@ impl IdleRows {
     ) -> Result<(), sqlx::Error> {
         let _writing = self.writing.lock().await;
         if polled.is_empty() {
-            self.polling_workers.fetch_add(1, Ordering::Relaxed);
+            note_polling(1 + self.polling_workers.fetch_add(1, Ordering::Relaxed));
             self.renew_announcement();
         }
         // The rows may be written although the answer is lost.
@@ -128,14 +130,14 @@ impl IdleRows {
             .await?;
         polled.retain(|queue| !queues.contains(queue) || ours.contains(queue));
         if polled.is_empty() {
-            self.polling_workers.fetch_sub(1, Ordering::Relaxed);
+            note_polling(self.polling_workers.fetch_sub(1, Ordering::Relaxed) - 1);
         }
         Ok(())
     }
 
     fn clear_polled(&self, polled: &mut Vec<String>) {
         if !polled.is_empty() {
-            self.polling_workers.fetch_sub(1, Ordering::Relaxed);
+            note_polling(self.polling_workers.fetch_sub(1, Ordering::Relaxed) - 1);
             polled.clear();
         }
     }

@@ -7,6 +7,7 @@ use queue_core::transitions::end::End;
 
 use super::state::Worker;
 use crate::attempt::{Completion, Verdict, for_hooks};
+use crate::metrics::Share;
 
 /// Starts claimed jobs until the process stops. A slot is taken only once there is a job for it,
 /// because a taken slot counts as a running job.
@@ -27,7 +28,7 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
         };
         let running = Arc::clone(&worker);
         worker.shared.runs.spawn(async move {
-            let slot = Arc::new(slot);
+            let slot = Arc::new((slot, Share::slot_used()));
             let mut completion = running.shared.runner.run(job, in_flight, slot).await;
             completion.prefetch = Arc::downgrade(&running.prefetch);
             running.prefetch.note_end();

@@ -21,6 +21,7 @@ use crate::attempt::{Completion, InFlight, Prefetch, Runner};
 use crate::completer::{EndCounts, EndedInBatches, FreedKeys};
 use crate::config::WorkerSettings;
 use crate::lookout::Lookout;
+use crate::metrics::Share;
 
 /// The most bytes of arguments that one claim should bring, or a worker prefetch.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
@@ -55,6 +56,7 @@ pub(crate) struct Worker<S> {
     pub(super) prefetch: Arc<Prefetch>,
     /// The free slots, one permit each.
     pub(super) slots: Arc<Semaphore>,
+    _slots: Share,
     pub(super) gated: Gated,
     /// How fast jobs come, and the queues that are polled. Outlives a claim loop that fails.
     pub(super) polling: Arc<tokio::sync::Mutex<Polling>>,
@@ -68,6 +70,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         Self {
             lanes: Mutex::new(Lanes::new(settings.queues.clone())),
             slots: Arc::new(Semaphore::new(settings.concurrency)),
+            _slots: Share::slots(settings.concurrency),
             settings,
             shared,
             signals: Signals::default(),

@@ -4,14 +4,15 @@ const CORE: &str = include_str!("../../../queue-core/src/lib.rs");
 const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
 /// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
-/// batches are settled and events wake jobs, what idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 8] = [
+/// batches are settled and events wake jobs, what labels metrics, what idle processes look for, and how arguments are read.
+const INTERNAL: [&str; 9] = [
     "process",
     "transitions",
     "steps",
     "batches",
     "counts",
     "events",
+    "metrics",
     "look",
     "decode_args",
 ];

@@ -181,6 +181,7 @@ fn a_whole_file_is_read() {
                 cancel_grace: Duration::ZERO,
                 notifications: false,
                 keep_logs: false,
+                port: None,
                 listen_url: None,
             },
             maintenance: MaintenanceSettings {

@@ -73,6 +73,7 @@ fn every_scalar_can_be_set_by_its_variable() {
                 cancel_grace: seconds(7),
                 notifications: false,
                 keep_logs: true,
+                port: None,
                 listen_url: None,
             },
             maintenance: MaintenanceSettings {

@@ -5,14 +5,17 @@ use std::net::TcpStream;
 use std::process::Stdio;
 
 use crate::shell::{Shell, stopped_by};
-use queue_tests::world::World;
+use queue_core::{NewJob, Options};
+use queue_tests::world::{World, eventually};
 use rustix::process::Signal;
+use serde_json::json;
+use tokio::task::spawn_blocking;
 
-fn get(address: &str, path: &str, login: &str) -> String {
+fn get(address: &str, path: &str, scheme: &str, login: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic {login}\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {scheme} {login}\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
@@ -42,8 +45,8 @@ async fn the_command_serves_pages_to_a_user_until_it_is_stopped() {
     let address = url.strip_prefix("http://").unwrap();
     let address = address.strip_suffix("/ops/jobs").unwrap().to_owned();
 
-    let answers = tokio::task::spawn_blocking(move || {
-        ["bWlyYTpvcGVu", "bWlyYTpzaHV0"].map(|login| get(&address, "/ops/jobs", login))
+    let answers = spawn_blocking(move || {
+        ["bWlyYTpvcGVu", "bWlyYTpzaHV0"].map(|login| get(&address, "/ops/jobs", "Basic", login))
     });
     let [right, wrong] = answers.await.unwrap();
 
@@ -59,7 +62,7 @@ async fn a_variable_that_is_not_valid_is_named() {
     let shell = Shell::on(&world);
     let mut command = shell.command(&["dashboard"]);
     command.env("QUEUE_DASHBOARD_USER", "mira");
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
 
@@ -68,4 +71,36 @@ async fn a_variable_that_is_not_valid_is_named() {
         said.contains("QUEUE_DASHBOARD_PASSWORD: the user has no password"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn programs_with_a_token_read_the_metrics() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let token = "a token of at least thirty-two bytes";
+    let mut child = shell
+        .command(&["dashboard", "--listen", "127.0.0.1:0"])
+        .env("QUEUE_DASHBOARD_TOKEN", token)
+        .spawn()
+        .unwrap();
+    let job = NewJob::untyped("send", &json!({}), Options::new().queue("mail"));
+    let _ = world.queue.enqueue_all([job]).await.unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.next().unwrap().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/ops/jobs").unwrap();
+    let ask = |scheme: &'static str| {
+        let address = address.to_owned();
+        let asking = spawn_blocking(move || get(&address, "/ops/jobs/metrics", scheme, token));
+        async { asking.await.unwrap() }
+    };
+
+    let refused = ask("Basic").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    eventually("it exports the depth of the queue", async || {
+        let line = "queue_depth{queue=\"mail\",state=\"ready\"} 1\n";
+        ask("Bearer").await.contains(line)
+    })
+    .await;
+    stopped_by(child, Signal::TERM).await;
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 60] = [
+const ROUTES: [(&str, &str, Role); 61] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -53,6 +53,7 @@ const ROUTES: [(&str, &str, Role); 60] = [
     ("GET", "/audit.csv", Role::Viewer),
     ("GET", "/help", Role::Viewer),
     ("GET", "/display", Role::Viewer),
+    ("GET", "/metrics", Role::Viewer),
     ("GET", "/api/v1/openapi.json", Role::Viewer),
     ("GET", "/api/v1/findings", Role::Viewer),
     ("GET", "/api/v1/stats", Role::Viewer),

@@ -1,0 +1,90 @@
+//! Whether a process does its work, for those who watch it from outside.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// The health of a process, by its heartbeats.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    state: watch::Sender<State>,
+    /// The age of a heartbeat at which others may presume the process dead.
+    silent_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Starting,
+    Beaten(Instant),
+    Stopping,
+}
+
+impl Health {
+    pub(crate) fn new(silent_after: Duration) -> Self {
+        Self {
+            state: watch::Sender::new(State::Starting),
+            silent_after,
+        }
+    }
+
+    /// Notes a heartbeat that was written.
+    pub(crate) fn note_heartbeat(&self, now: Instant) {
+        self.state.send_if_modified(|state| {
+            let is_new = matches!(state, State::Starting);
+            if !matches!(state, State::Stopping) {
+                *state = State::Beaten(now);
+            }
+            is_new
+        });
+    }
+
+    /// Notes that the process was asked to stop.
+    pub(crate) fn note_stop(&self) {
+        self.state.send_replace(State::Stopping);
+    }
+
+    /// Waits until the process has registered, or was asked to stop before.
+    pub(crate) async fn started(&self) {
+        let has_started = |state: &State| !matches!(state, State::Starting);
+        let _ = self.state.subscribe().wait_for(has_started).await;
+    }
+
+    /// Waits until the process was asked to stop.
+    pub(crate) async fn stopped(&self) {
+        let is_stopping = |state: &State| matches!(state, State::Stopping);
+        let _ = self.state.subscribe().wait_for(is_stopping).await;
+    }
+
+    /// Returns why the process is not ready, if so.
+    pub(crate) fn problem(&self, now: Instant) -> Option<&'static str> {
+        match *self.state.borrow() {
+            State::Starting => Some("the process has not registered with the database yet"),
+            State::Beaten(at) if now.duration_since(at) < self.silent_after => None,
+            State::Beaten(_) => Some("the database does not take the heartbeats of the process"),
+            State::Stopping => Some("the process is stopping"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_ready_while_its_heartbeats_are_written() {
+        let health = Health::new(Duration::from_secs(20));
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(health.problem(at(0)).is_some());
+
+        health.note_heartbeat(at(0));
+        assert_eq!(health.problem(at(19)), None);
+        assert!(health.problem(at(20)).unwrap().contains("heartbeats"));
+        health.note_heartbeat(at(20));
+        assert_eq!(health.problem(at(21)), None);
+
+        health.note_stop();
+        health.note_heartbeat(at(21));
+        assert!(health.problem(at(21)).unwrap().contains("stopping"));
+    }
+}
