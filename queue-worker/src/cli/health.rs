@@ -28,14 +28,14 @@ const REQUEST: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: c
 #[derive(Args)]
 pub(super) struct Health {
     /// The port of the process
-    #[arg(long, value_name = "PORT", env = "QUEUE_PORT")]
+    #[arg(long, value_name = "PORT", env = "QUEUE_PROCESS_PORT")]
     port: Option<OsString>,
 }
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let port = global.load()?.settings.process.port.ok_or_else(|| {
         Failure::usage(
-            "no port is configured: set `process.port` in queue.toml, QUEUE_PORT or --port",
+            "no port is configured: set `process.port` in queue.toml, QUEUE_PROCESS_PORT or --port",
         )
     })?;
     let asked = timeout(ANSWER_TIMEOUT, ask(port)).await;

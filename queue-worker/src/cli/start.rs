@@ -56,7 +56,7 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_name = "DURATION", env = "QUEUE_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Option<OsString>,
     /// The port on which it answers at /up, /ready and /metrics
-    #[arg(long, value_name = "PORT", env = "QUEUE_PORT")]
+    #[arg(long, value_name = "PORT", env = "QUEUE_PROCESS_PORT")]
     port: Option<OsString>,
     /// Whether notifications of the database wake idle workers
     #[arg(long, value_name = "BOOL", env = "QUEUE_NOTIFICATIONS")]

@@ -36,7 +36,7 @@ const VARIABLES: [(&str, &str); 30] = [
     ("QUEUE_CANCEL_GRACE", "process.cancel_grace"),
     ("QUEUE_NOTIFICATIONS", "process.notifications"),
     ("QUEUE_KEEP_LOGS", "process.keep_logs"),
-    ("QUEUE_PORT", "process.port"),
+    ("QUEUE_PROCESS_PORT", "process.port"),
     ("QUEUE_LISTEN_URL", "process.listen_url"),
     ("QUEUE_MAINTENANCE", "maintenance.enabled"),
     ("QUEUE_MAINTENANCE_INTERVAL", "maintenance.interval"),
