@@ -407,7 +407,7 @@ CREATE TABLE queue.slots (
 CREATE TABLE queue.steps (
     job_id bigint NOT NULL,
     finished_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    occurrence integer NOT NULL,
+    occurrence smallint NOT NULL,
     name text NOT NULL COLLATE pg_catalog."C",
     result json NOT NULL,
     CONSTRAINT steps_occurrence_check CHECK ((occurrence > 0))

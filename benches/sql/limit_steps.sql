@@ -1,5 +1,5 @@
 insert into queue_limit.steps (job_id, finished_at, occurrence, name, result)
-select run.job_id, statement_timestamp(), nextval('queue_limit.step_seq'), 'step', RESULT
+select run.job_id, statement_timestamp(), nextval('queue_limit.step_seq') / BATCH + 1, 'step', RESULT
 from generate_series(1, BATCH) as step (number)
 cross join lateral (
     select job_id

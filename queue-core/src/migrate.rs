@@ -103,6 +103,11 @@ pub const MIGRATIONS: &[Migration] = &[
         "fairness",
         include_str!("../migrations/0022_fairness.sql"),
     ),
+    migration(
+        23,
+        "short occurrences",
+        include_str!("../migrations/0023_short_occurrences.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

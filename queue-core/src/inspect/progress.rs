@@ -46,7 +46,7 @@ pub struct StepDetails {
     /// Its name.
     pub name: String,
     /// Its number among the steps of that name, from 1.
-    pub occurrence: i32,
+    pub occurrence: i16,
     /// When it finished.
     pub finished_at: DateTime<Utc>,
     /// The size of its result as JSON.

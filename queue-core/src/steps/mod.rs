@@ -35,7 +35,7 @@ pub struct FinishedStep {
     /// Its name.
     pub name: String,
     /// Its number among the steps of that name in the job, from 1.
-    pub occurrence: i32,
+    pub occurrence: i16,
     /// Its result, as JSON.
     pub result: String,
 }
@@ -88,7 +88,7 @@ pub struct StoredStep {
     /// Its name.
     pub name: String,
     /// Its number among the steps of that name in the job, from 1.
-    pub occurrence: i32,
+    pub occurrence: i16,
     /// Its result, as JSON.
     #[sqlx(json)]
     pub result: Box<RawValue>,

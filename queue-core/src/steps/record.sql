@@ -9,7 +9,7 @@
 -- names the steps.
 with held as materialized (
     select step.*
-    from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::text[])
+    from unnest($2::bigint[], $3::integer[], $4::text[], $5::smallint[], $6::text[])
         with ordinality as step (job_id, attempt, name, occurrence, result, place)
     cross join lateral (
         select

@@ -95,7 +95,7 @@ pub(crate) struct RunSteps {
 #[derive(Debug, Default)]
 struct Begun {
     /// How many of each name it has begun and not given up.
-    counts: HashMap<String, i32>,
+    counts: HashMap<String, i16>,
     /// How many have finished, with those of earlier runs.
     finished: usize,
     /// The name of the last one.
@@ -108,7 +108,7 @@ struct Begun {
 /// The steps that earlier runs have finished.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
-    by_name: HashMap<(String, i32), StoredStep>,
+    by_name: HashMap<(String, i16), StoredStep>,
     /// Their names, in the order in which they have finished.
     order: Vec<String>,
 }
@@ -129,7 +129,7 @@ impl Stored {
         }
     }
 
-    pub(crate) fn get(&self, name: &str, occurrence: i32) -> Option<&StoredStep> {
+    pub(crate) fn get(&self, name: &str, occurrence: i16) -> Option<&StoredStep> {
         self.by_name.get(&(name.to_owned(), occurrence))
     }
 }
@@ -142,18 +142,18 @@ impl RunSteps {
         }
     }
 
-    /// Counts a step of a name.
-    pub(crate) fn begin<'a>(&'a self, name: &'a str) -> Turn<'a> {
+    /// Counts a step of a name. Returns nothing if the job has too many of that name.
+    pub(crate) fn begin<'a>(&'a self, name: &'a str) -> Option<Turn<'a>> {
         let mut begun = lock(&self.begun);
         begun.last = Some(name.to_owned());
         let count = begun.counts.entry(name.to_owned()).or_default();
-        *count += 1;
-        Turn {
+        *count = count.checked_add(1)?;
+        Some(Turn {
             steps: self,
             name,
             occurrence: *count,
             is_over: false,
-        }
+        })
     }
 
     /// Returns the name of the step that was begun last.
@@ -170,7 +170,7 @@ impl RunSteps {
     /// Returns whether the run has come to all steps that earlier runs had finished.
     pub(crate) fn all_taken(&self) -> bool {
         let begun = lock(&self.begun);
-        let is_taken = |name: &str, occurrence: i32| {
+        let is_taken = |name: &str, occurrence: i16| {
             name.starts_with('@')
                 || begun
                     .counts
@@ -222,7 +222,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Turn<'a> {
     steps: &'a RunSteps,
     name: &'a str,
-    pub(crate) occurrence: i32,
+    pub(crate) occurrence: i16,
     is_over: bool,
 }
 
@@ -291,11 +291,21 @@ mod tests {
     #[test]
     fn a_step_that_is_tried_again_is_the_same_step() {
         let steps = RunSteps::default();
-        drop(steps.begin("send"));
-        let again = steps.begin("send");
+        drop(steps.begin("send").unwrap());
+        let again = steps.begin("send").unwrap();
         assert_eq!(again.occurrence, 1);
         again.finish();
-        assert_eq!(steps.begin("send").occurrence, 2);
-        assert_eq!(steps.begin("bill").occurrence, 1);
+        assert_eq!(steps.begin("send").unwrap().occurrence, 2);
+        assert_eq!(steps.begin("bill").unwrap().occurrence, 1);
+    }
+
+    #[test]
+    fn the_steps_of_one_name_have_a_limit() {
+        let steps = RunSteps::default();
+        for _ in 0..i16::MAX {
+            steps.begin("send").unwrap().finish();
+        }
+        assert!(steps.begin("send").is_none());
+        assert!(steps.begin("bill").is_some());
     }
 }

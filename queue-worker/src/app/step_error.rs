@@ -37,6 +37,12 @@ pub enum StepError {
     /// The name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The job has taken 32,767 steps of this name.
+    #[error(
+        "a job has at most 32,767 steps of one name, and `{0}` came once more: use a cursor for a long row of \
+         work"
+    )]
+    TooMany(String),
     /// The result is larger than 256 KiB as JSON.
     #[error(
         "the result of the step `{name}` has {bytes} bytes as JSON, the most is {RESULT_BYTES_MAX}: \

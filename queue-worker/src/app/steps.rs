@@ -246,6 +246,7 @@ impl<S> Cx<S> {
         }
         self.load_steps().await?;
         let turn = self.inner.steps.begin(name);
+        let turn = turn.ok_or_else(|| StepError::TooMany(name.to_owned()))?;
         if self.inner.steps.is_strict {
             turn.check_strictly().map_err(StepError::Changed)?;
         }
@@ -298,7 +299,7 @@ impl<S> Cx<S> {
         Ok(())
     }
 
-    pub(crate) fn stored(&self, name: &str, occurrence: i32) -> Option<&StoredStep> {
+    pub(crate) fn stored(&self, name: &str, occurrence: i16) -> Option<&StoredStep> {
         let stored = self.inner.steps.stored.get()?;
         stored.get(name, occurrence)
     }
@@ -323,7 +324,7 @@ impl<S> Cx<S> {
     pub(crate) async fn record(
         &self,
         name: &str,
-        occurrence: i32,
+        occurrence: i16,
         result: String,
     ) -> Result<(), StepError> {
         match self.finished(name, occurrence, result) {
@@ -367,7 +368,7 @@ impl<S> Cx<S> {
     }
 
     /// Returns the step to record. A context that a test has made records none.
-    fn finished(&self, name: &str, occurrence: i32, result: String) -> Option<FinishedStep> {
+    fn finished(&self, name: &str, occurrence: i16, result: String) -> Option<FinishedStep> {
         Some(FinishedStep {
             claim: self.inner.claim?,
             name: name.to_owned(),

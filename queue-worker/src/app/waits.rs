@@ -74,7 +74,7 @@ impl<S> Cx<S> {
     async fn patience(
         &self,
         event: &str,
-        occurrence: i32,
+        occurrence: i16,
         timeout: Duration,
     ) -> Result<Duration, StepError> {
         let key = format!("@wait/{event}");
