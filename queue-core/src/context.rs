@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
 use serde::{Deserialize, Serialize};
 
 /// The most bytes that a context may have as JSON, without its tenant.
@@ -126,7 +129,8 @@ impl Context {
     }
 
     /// Returns the current context: that of the innermost [`scope`](Self::scope), or of the job that runs.
-    /// It is empty outside of both, and on another task or thread.
+    /// It is empty outside of both, and on another task or thread. In a span of OpenTelemetry its trace is that
+    /// of the span.
     pub fn current() -> Self {
         Self::ambient()
             .map(Arc::unwrap_or_clone)
@@ -136,7 +140,23 @@ impl Context {
     /// Returns the current context, shared.
     #[doc(hidden)]
     pub fn ambient() -> Option<Arc<Self>> {
-        CURRENT.try_with(Arc::clone).ok()
+        let scoped = CURRENT.try_with(Arc::clone).ok();
+        let Some(traceparent) = current_traceparent() else {
+            return scoped;
+        };
+        let scoped = scoped.map(Arc::unwrap_or_clone).unwrap_or_default();
+        Some(Arc::new(scoped.traceparent(traceparent)))
+    }
+
+    /// Returns the span that the trace names.
+    #[doc(hidden)]
+    pub fn span(&self) -> Option<SpanContext> {
+        let mut parts = self.traceparent.as_deref()?.split('-').skip(1);
+        let trace = TraceId::from_hex(parts.next()?).ok()?;
+        let span = SpanId::from_hex(parts.next()?).ok()?;
+        let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
+        let flags = TraceFlags::new(flags);
+        Some(SpanContext::new(trace, span, flags, true, TraceState::NONE))
     }
 
     /// Makes this the current context while a future runs. Tasks that it spawns do not inherit it.
@@ -249,6 +269,17 @@ fn no_values(values: &BTreeMap<String, String>) -> bool {
     values.is_empty()
 }
 
+/// Returns the `traceparent` of the current span of OpenTelemetry, if there is one.
+fn current_traceparent() -> Option<String> {
+    opentelemetry::Context::map_current(|current| {
+        let span = current.span();
+        let span = span.span_context();
+        let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
+        let text = || format!("00-{trace}-{id}-{:02x}", flags.to_u8());
+        span.is_valid().then(text)
+    })
+}
+
 /// Returns the id of the trace in a `traceparent`, if it is valid.
 fn trace_id(traceparent: &str) -> Option<&str> {
     let parts: Vec<&str> = traceparent.split('-').collect();
@@ -304,6 +335,20 @@ mod tests {
         let read = Context::read(Some("acme".to_owned()), Some(&json)).unwrap();
         assert_eq!(read, whole());
         assert_eq!(Context::new().tenant("acme").to_json(), None);
+    }
+
+    #[test]
+    fn the_trace_is_that_of_the_current_span() {
+        let span = whole().span().unwrap();
+        let current = opentelemetry::Context::new().with_remote_span_context(span);
+        let _entered = current.attach();
+
+        assert_eq!(Context::current(), Context::new().traceparent(TRACEPARENT));
+        let scoped = Context::new().tenant("acme").sync_scope(Context::current);
+        assert_eq!(
+            scoped,
+            Context::new().tenant("acme").traceparent(TRACEPARENT)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Code shared by the tests of the queue.
 
+pub mod collector;
 pub mod deeds;
 pub mod pgbouncer;
 pub mod postgres;

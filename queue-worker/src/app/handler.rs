@@ -134,8 +134,12 @@ async fn on_a_thread(
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<(), RunError> {
     let span = tracing::Span::current();
+    let trace = opentelemetry::Context::current();
     let context = Context::current();
-    let work = move || context.sync_scope(|| span.in_scope(work));
+    let work = move || {
+        let _attached = trace.attach();
+        context.sync_scope(|| span.in_scope(work))
+    };
     let work = log_lines::on_another_thread(work);
     match AbortOnDropHandle::new(tokio::task::spawn_blocking(work)).await {
         Ok(result) => result,

@@ -2,6 +2,8 @@
 
 mod runner;
 
+mod trace;
+
 mod judge;
 
 mod prefetch;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use opentelemetry::context::FutureExt as _;
 use queue_core::Queue;
 use queue_core::process::ProcessId;
 use queue_core::steps::progress::LOG;
@@ -23,6 +24,7 @@ use super::judge::{
 };
 use super::logged::Logged;
 use super::prefetch::Prefetch;
+use super::trace;
 use crate::app::App;
 use crate::app::checkpoints::{Pause, RunSteps, StepService};
 use crate::app::context::{Attempt, Cx, RunContext};
@@ -123,9 +125,12 @@ impl<S: Send + Sync + 'static> Runner<S> {
         );
         let started = Instant::now();
         let waited = started.duration_since(in_flight.ready_since);
+        let tracing = trace::begin(&job, &in_flight.context);
         let deciding = self.decide(&job, &in_flight, slot).instrument(span);
+        let deciding = deciding.with_context(tracing.clone());
         let decided = AssertUnwindSafe(deciding).catch_unwind().await;
         let verdict = decided.unwrap_or_else(|_panic| undecided());
+        trace::end(&tracing, &verdict);
         Completion {
             run: Run {
                 claim: in_flight.claim,

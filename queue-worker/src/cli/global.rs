@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use anyhow::Context as _;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{ArgMatches, Args, Command, ValueEnum};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -28,6 +28,15 @@ pub(super) struct Global {
     /// Prints JSON for programs, with stable field names
     #[arg(long, global = true)]
     pub(super) json: bool,
+    /// How log lines are written: for people, or as JSON for programs, as with --json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "QUEUE_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
     /// Logs more; may be given twice
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
@@ -36,7 +45,19 @@ pub(super) struct Global {
     pub(super) settings: Vec<Override>,
 }
 
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
 impl Global {
+    /// Returns whether log lines are written as JSON.
+    pub(super) fn logs_json(&self) -> bool {
+        self.json || matches!(self.log_format, LogFormat::Json)
+    }
+
     /// Reads the configuration, overridden by the flags of this command line.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();

@@ -2,10 +2,14 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry::trace::TracerProvider as _;
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
+use super::telemetry::install_tracers;
 use super::{Failure, Global};
 use crate::LogLines;
 
@@ -20,17 +24,32 @@ pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
             .map_err(|error| Failure::usage(format!("{VARIABLE} is not valid: {error}")))?,
         None => EnvFilter::new(level(global.verbose, runs_jobs)),
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
         // A line that cannot be written is lost. Reporting that would fail too, and end the process.
         .log_internal_errors(false)
         .with_ansi(stderr().is_terminal());
-    let _taken = if global.json {
-        lines.json().finish().with(LogLines).try_init()
-    } else {
-        lines.finish().with(LogLines).try_init()
+    let lines = match global.logs_json() {
+        true => lines.json().boxed(),
+        false => lines.boxed(),
     };
+    let tracers = match runs_jobs {
+        true => install_tracers()?,
+        false => None,
+    };
+    let spans = tracers.map(|tracers| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracers.tracer("tracing"));
+        // Runs have a span already, and what the queue does itself is of no use in a trace.
+        layer.with_filter(filter_fn(|metadata| {
+            *metadata.level() <= Level::INFO && !metadata.target().starts_with("queue_worker")
+        }))
+    });
+    let lines = lines.with_filter(filter);
+    let log = Registry::default()
+        .with(spans)
+        .with(lines)
+        .with(LogLines.with_filter(LevelFilter::INFO));
+    let _taken = log.try_init();
     Ok(())
 }
 

@@ -42,7 +42,6 @@ mod tenants;
 
 mod probes;
 mod systemd;
-mod telemetry;
 
 mod audit;
 mod confirm;
@@ -51,6 +50,7 @@ mod filter;
 mod kinds;
 mod log;
 mod progress;
+mod telemetry;
 
 mod args;
 
@@ -274,7 +274,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
     let app = &program.app;
     let runs_jobs = matches!(command, Command::Start(_) | Command::Dev(_));
     log::start(&global, runs_jobs)?;
-    match command {
+    let exit = match command {
         Command::Start(_flags) => start::run(program, global.load()?).await,
         Command::Check(_flags) => check::run(&global, program.app),
         Command::Migrate(command) => command.run(&global).await,
@@ -295,7 +295,9 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Completions(completions) => {
             completions.run(commands(&program_name(), program.version))
         }
-    }
+    };
+    telemetry::finish().await;
+    exit
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::Args;
 use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
-use super::telemetry::Metrics;
+use super::telemetry::{Metrics, has_collector};
 use super::{Database, Exit, Failure, Program, probes, systemd};
 use crate::app::State;
 use crate::config::Config;
@@ -78,7 +78,8 @@ pub(super) async fn run<S: State>(
         tracing::warn!("{warning}");
     }
     let port = config.settings.process.port;
-    let metrics = port.map(|_| Metrics::install()).transpose()?;
+    let is_exported = port.is_some() || has_collector();
+    let metrics = is_exported.then(Metrics::install).transpose()?;
     let queue = database.queue_of_process(&config.settings)?;
     let app = program
         .complete(queue.pool().clone(), config.settings.clone())

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use queue_worker::cli::{self, Program};
-use queue_worker::{BoxError, Cx, Job, Limits, Options, Perform, Settings, Unique};
+use queue_worker::{
+    BoxError, Cx, EnqueueError, Job, Limits, Options, Perform, PerformBlocking, Settings, Unique,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use tracing::Instrument as _;
 
 #[derive(Serialize, Deserialize)]
 struct Send {}
@@ -56,6 +59,42 @@ impl Perform<Shop> for IndexPage {
     }
 }
 
+/// A kind that logs, and enqueues another job.
+#[derive(Serialize, Deserialize)]
+struct Relay {}
+
+impl Job for Relay {
+    const KIND: &'static str = "relay";
+}
+
+impl Perform<Shop> for Relay {
+    type Error = EnqueueError;
+
+    async fn perform(self, cx: Cx<Shop>) -> Result<(), EnqueueError> {
+        tracing::info!("relaying");
+        let forwarding = tracing::info_span!("forwarding");
+        let forward = async { cx.queue().enqueue(Send {}).await.map(drop) };
+        forward.instrument(forwarding).await
+    }
+}
+
+/// A kind that logs on a thread of its own.
+#[derive(Serialize, Deserialize)]
+struct Print {}
+
+impl Job for Print {
+    const KIND: &'static str = "print";
+}
+
+impl PerformBlocking<Shop> for Print {
+    type Error = std::io::Error;
+
+    fn perform(self, _cx: Cx<Shop>) -> Result<(), std::io::Error> {
+        tracing::info!("printing");
+        Ok(())
+    }
+}
+
 /// The state, which needs the database.
 struct Shop;
 
@@ -75,7 +114,12 @@ impl Shop {
 
 fn main() -> ExitCode {
     let program = Program::new(
-        |app| app.register::<Send>().register::<IndexPage>(),
+        |app| {
+            app.register::<Send>()
+                .register::<IndexPage>()
+                .register::<Relay>()
+                .register_blocking::<Print>()
+        },
         Shop::open,
     );
     cli::run(program.version("7.8.9"))

@@ -690,7 +690,7 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
     assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(
         checked["kinds"],
-        json!(["beat", "greet", "index_page", "send"])
+        json!(["beat", "greet", "index_page", "print", "relay", "send"])
     );
     let child = shell.command(&["start"]).spawn().unwrap();
 
@@ -766,7 +766,10 @@ async fn a_configuration_is_checked_without_a_database() {
         checked["workers"],
         json!([{"queues": ["mail", "*"], "concurrency": 4}])
     );
-    assert_eq!(checked["kinds"], json!(["greet", "index_page", "send"]));
+    assert_eq!(
+        checked["kinds"],
+        json!(["greet", "index_page", "print", "relay", "send"])
+    );
 
     let said = shell
         .refused(2, &["check", "--concurrency", "0", "--queues", "*,mail"])

@@ -67,5 +67,6 @@ mod steps;
 mod tenants;
 mod test_databases;
 mod testing;
+mod traces;
 mod unique;
 mod waking;

@@ -1,0 +1,53 @@
+//! The span of a run, by the conventions of OpenTelemetry for messaging. There is none unless the
+//! application, or the command line, has set a tracer provider before the process starts.
+
+use std::sync::LazyLock;
+
+use opentelemetry::global::{self, BoxedTracer};
+use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+use queue_core::metrics::METER;
+use queue_core::transitions::claim::ClaimedJob;
+
+use super::judge::Verdict;
+
+static TRACER: LazyLock<BoxedTracer> = LazyLock::new(|| global::tracer(METER));
+
+/// Begins the span of a run. It has a trace of its own, because the job may have waited for days, with a link
+/// to the span that enqueued the job.
+pub(super) fn begin(job: &ClaimedJob, context: &queue_core::Context) -> Context {
+    let builder = TRACER.span_builder("process");
+    let builder = builder.with_kind(SpanKind::Consumer);
+    let mut span = builder.start_with_context(&*TRACER, &Context::new());
+    if span.is_recording() {
+        span.update_name(format!("process {}", job.queue));
+        span.set_attributes([
+            KeyValue::new("messaging.system", "queue"),
+            KeyValue::new("messaging.operation.name", "process"),
+            KeyValue::new("messaging.operation.type", "process"),
+            KeyValue::new("messaging.destination.name", job.queue.clone()),
+            KeyValue::new("messaging.message.id", job.claim.job_id().to_string()),
+            KeyValue::new("queue.job.kind", job.kind.clone()),
+            KeyValue::new("queue.job.attempt", i64::from(job.claim.attempt())),
+        ]);
+        if let Some(tenant) = &context.tenant {
+            span.set_attribute(KeyValue::new("queue.job.tenant", tenant.clone()));
+        }
+        if let Some(origin) = context.span() {
+            span.add_link(origin, Vec::new());
+        }
+    }
+    Context::new().with_span(span)
+}
+
+/// Ends the span of a run. The message of an error, which may hold secrets, is left to the log.
+pub(super) fn end(context: &Context, verdict: &Verdict) {
+    let span = context.span();
+    if let Verdict::End(end) = verdict
+        && let Some(error) = end.error()
+    {
+        span.set_attribute(KeyValue::new("error.type", error.ending.as_str()));
+        span.set_status(Status::error(""));
+    }
+    span.end();
+}
