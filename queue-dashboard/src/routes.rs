@@ -21,7 +21,7 @@ use crate::links::API;
 use crate::live::{self, Hub};
 use crate::pages::{
     audit, batches, cause, confirm, failures, help, job, jobs, limits, many, operation, overview,
-    processes, queues, recurring,
+    processes, queues, recurring, schedule,
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -52,6 +52,13 @@ fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
         path: path.into(),
         role: Role::Operator,
         handler,
+    }
+}
+
+fn admin(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
+    Route {
+        role: Role::Admin,
+        ..act(path, handler)
     }
 }
 
@@ -86,9 +93,6 @@ pub(crate) fn table() -> Vec<Route> {
         act("/queues/{name}/{verb}", post(acts::queues::act)),
         page("/limits", Viewer, get(limits::list)),
         act("/limits/{key}/{verb}", post(acts::limits::act)),
-        page("/recurring", Viewer, get(recurring::list)),
-        page("/recurring/{name}", Viewer, get(recurring::one)),
-        act("/recurring/{name}/{verb}", post(acts::recurring::act)),
         page("/batches", Viewer, get(batches::list)),
         page("/batches/{id}", Viewer, get(batches::one)),
         page("/batches/{id}/{verb}", Operator, get(confirm::batch)),
@@ -96,10 +100,7 @@ pub(crate) fn table() -> Vec<Route> {
         page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
         page("/processes/{id}/stop", Admin, get(confirm::stop_process)),
-        Route {
-            role: Admin,
-            ..act("/processes/{id}/stop", post(acts::processes::stop))
-        },
+        admin("/processes/{id}/stop", post(acts::processes::stop)),
         act("/processes/{id}/{verb}", post(acts::processes::act)),
         page("/audit", Viewer, get(audit::list)),
         page("/audit.csv", Viewer, get(audit::export)),
@@ -108,11 +109,31 @@ pub(crate) fn table() -> Vec<Route> {
         page("/metrics", Viewer, get(metrics)),
         page("/api/v1/openapi.json", Viewer, get(api::document)),
     ];
+    routes.extend(recurring_table());
     routes.extend(api::table().into_iter().map(|endpoint| {
         let path = format!("{}{}", API, endpoint.path);
         page(path, Viewer, (endpoint.handler)())
     }));
     routes
+}
+
+fn recurring_table() -> Vec<Route> {
+    use Role::{Admin, Viewer};
+    vec![
+        page("/recurring", Viewer, get(recurring::list)),
+        page("/recurring/{name}", Viewer, get(recurring::one)),
+        page("/recurring/{name}/change", Admin, get(schedule::change)),
+        admin("/recurring/{name}/change", post(acts::recurring::change)),
+        page(
+            "/recurring/{name}/remove",
+            Admin,
+            get(confirm::remove_recurring),
+        ),
+        admin("/recurring/{name}/remove", post(acts::recurring::remove)),
+        act("/recurring/{name}/{verb}", post(acts::recurring::act)),
+        page("/add-recurring", Admin, get(schedule::add)),
+        admin("/add-recurring", post(acts::recurring::add)),
+    ]
 }
 
 /// Makes the router of everything below the mount.

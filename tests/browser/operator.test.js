@@ -57,6 +57,37 @@ test("a schedule is run now", async () => {
   await shows(page, "#firings", "by hand");
 });
 
+test("a schedule is added after its next times were seen, changed and removed", async () => {
+  const page = await visit(site, "mira:open", { javaScriptEnabled: false });
+  await page.goto("/ops/jobs/recurring");
+  await page.getByRole("link", { name: "Add…" }).click();
+  await page.fill("#f-name", "tidy");
+  await page.fill("#f-kind", "tidy_up");
+  await page.fill("#f-schedule", "every blue moon");
+  await page.fill("#f-zone", "Europe/Berlin");
+  await page.getByRole("button", { name: "See its next times" }).click();
+  await shows(page, "#h-schedule", "blue moon");
+  await page.fill("#f-schedule", "every day at 2am");
+  await page.getByRole("button", { name: "See its next times" }).click();
+  await shows(page, "form", "every day at 02:00 (Europe/Berlin)");
+  assert.equal(await page.locator("tbody tr").count(), 5);
+
+  await page.getByRole("button", { name: "Add tidy" }).click();
+
+  await shows(page, ".note", "Added tidy");
+  await shows(page, "#upcoming", "02:00:00");
+  await page.getByRole("link", { name: "Change…" }).click();
+  await page.fill("#f-schedule", "every day at 3am");
+  await page.getByRole("button", { name: "Change tidy" }).click();
+  await shows(page, "tbody", "03:00:00");
+  await page.getByRole("button", { name: "Change tidy" }).click();
+  await shows(page, "#answer", "every day at 03:00");
+  await page.getByRole("link", { name: "Remove…" }).click();
+  await page.getByRole("button", { name: "Remove tidy" }).click();
+  await shows(page, ".note", "Removed tidy");
+  assert.equal(await page.getByRole("link", { name: "tidy", exact: true }).count(), 0);
+});
+
 test("a viewer sees no act, and is refused", async () => {
   const page = await visit(site, "lena:open");
   await page.goto("/viewer/jobs/jobs?state=failed");

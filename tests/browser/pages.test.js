@@ -53,6 +53,10 @@ const PAGES = [
   ["limits-form", "/ops/jobs/limits", follow("a:text('Change…')")],
   ["recurring", "/ops/jobs/recurring"],
   ["schedule", "/ops/jobs/recurring/nightly_ledger"],
+  ["schedule-add", "/ops/jobs/add-recurring"],
+  ["schedule-wrong", "/ops/jobs/add-recurring", preview({ "f-schedule": "every blue moon", "f-name": "two words" })],
+  ["schedule-seen", "/ops/jobs/add-recurring", preview({ "f-schedule": "every day at 2am in Europe/Berlin", "f-name": "tidy", "f-kind": "tidy" })],
+  ["schedule-remove", "/ops/jobs/recurring/nightly_ledger/remove"],
   ["batches", "/ops/jobs/batches"],
   ["batch", "/ops/jobs/batches", follow("a.name:has-text('Renewals')")],
   ["batch-retry", "/ops/jobs/batches", open("a.name:has-text('Renewals')", "a:text('Retry')")],
@@ -88,6 +92,15 @@ function follow(selector) {
 /** Opens the page behind a link, and presses something there. */
 function open(selector, there) {
   return async (page) => (await follow(selector)(page), page.locator(there).first().click());
+}
+
+/** Fills fields, and asks for the next times. */
+function preview(fields) {
+  return async (page) => {
+    for (const [id, text] of Object.entries(fields)) await page.fill(`#${id}`, text);
+    await page.getByRole("button", { name: "See its next times" }).click();
+    await page.locator("[role=alert], tbody").waitFor();
+  };
 }
 
 /** Begins to retry many jobs, but keeps them from being changed. */

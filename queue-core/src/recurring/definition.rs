@@ -218,6 +218,20 @@ impl RecurringJob {
         checked.map_err(|error| InvalidRecurringJob::job(&self.name, error))
     }
 
+    /// Takes the context of the job that is stored. Takes its limits and its unique key, unless there are others,
+    /// if they are for the same kind and arguments.
+    pub(super) fn keep(&mut self, stored: &NewJob) {
+        let options = &mut self.job.options;
+        options.context.clone_from(&stored.options.context);
+        if (&self.job.kind, &self.job.args) != (&stored.kind, &stored.args) {
+            return;
+        }
+        if options.limits.is_empty() {
+            options.limits = stored.options.limits.clone();
+        }
+        options.unique = options.unique.take().or(stored.options.unique.clone());
+    }
+
     /// Binds the values of `insert.sql`.
     pub(super) fn bind<'q>(
         &self,

@@ -20,7 +20,8 @@ const OWNER: &str = include_str!("owner.sql");
 const PAUSE: &str = include_str!("pause.sql");
 const RESUME: &str = include_str!("resume.sql");
 const REMOVE: &str = include_str!("remove.sql");
-const LOCK_NAMED: &str = include_str!("lock_named.sql");
+const NAMED_TO_RUN: &str = concat!(include_str!("named.sql"), "for share");
+const NAMED_TO_CHANGE: &str = concat!(include_str!("named.sql"), "for update");
 const RECORD_RUN: &str = include_str!("record_run.sql");
 
 /// Why a recurring job was not changed.
@@ -121,6 +122,25 @@ pub async fn replace(
     }
 }
 
+/// Changes a recurring job that was added at run time, as [`replace`] does. Its jobs keep their context. They
+/// keep limits and a unique key that this program does not know, if kind and arguments stay the same.
+///
+/// # Errors
+/// Returns [`RecurringError::Unknown`] if there is no such recurring job, and [`RecurringError::Declared`] if a
+/// program declares it.
+pub async fn change(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    mut recurring: RecurringJob,
+    default_zone: Tz,
+) -> Result<(), RecurringError> {
+    let mut tx = conn.begin().await?;
+    let stored = named(&mut tx, schema, NAMED_TO_CHANGE, recurring.name()).await?;
+    recurring.keep(&stored.job_that_overlaps());
+    replace(&mut tx, schema, &recurring, default_zone).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Pauses a recurring job: nothing is enqueued for it until it is resumed. Returns whether it was
 /// not paused before.
 ///
@@ -131,7 +151,7 @@ pub async fn pause(
     schema: &Schema,
     name: &str,
 ) -> Result<bool, RecurringError> {
-    change(conn, schema, PAUSE, name).await
+    set(conn, schema, PAUSE, name).await
 }
 
 /// Resumes a recurring job. The due times since it was paused are missed ones. Returns whether it was
@@ -144,10 +164,10 @@ pub async fn resume(
     schema: &Schema,
     name: &str,
 ) -> Result<bool, RecurringError> {
-    change(conn, schema, RESUME, name).await
+    set(conn, schema, RESUME, name).await
 }
 
-async fn change(
+async fn set(
     conn: &mut PgConnection,
     schema: &Schema,
     statement: &'static str,
@@ -202,19 +222,7 @@ pub async fn run(
     kinds: &Kinds,
 ) -> Result<JobId, RecurringError> {
     let mut tx = conn.begin().await?;
-    let row = schema
-        .query(LOCK_NAMED)
-        .bind(name)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    let mut template = Template::read(&row).map_err(|error| match unreadable(&error) {
-        Some(reason) => RecurringError::Unreadable {
-            name: name.to_owned(),
-            reason,
-        },
-        None => error.into(),
-    })?;
+    let mut template = named(&mut tx, schema, NAMED_TO_RUN, name).await?;
     template.apply_rules(kinds);
     let mut enqueued = send(&mut tx, schema, &template.job()?).await?;
     if !enqueued.is_new() {
@@ -234,6 +242,28 @@ pub async fn run(
         .await?;
     tx.commit().await?;
     Ok(enqueued.id())
+}
+
+/// Reads the job of a recurring job, and locks its row.
+async fn named(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    statement: &'static str,
+    name: &str,
+) -> Result<Template, RecurringError> {
+    let row = schema
+        .query(statement)
+        .bind(name)
+        .fetch_optional(conn)
+        .await?;
+    let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
+    Template::read(&row).map_err(|error| match unreadable(&error) {
+        Some(reason) => RecurringError::Unreadable {
+            name: name.to_owned(),
+            reason,
+        },
+        None => error.into(),
+    })
 }
 
 /// Adds a recurring job, or changes the one with the same name, within a transaction. Returns whether it

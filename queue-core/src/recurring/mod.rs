@@ -30,7 +30,7 @@ mod policy;
 pub use clear::clear_firings;
 pub use decide::GRACE;
 pub use definition::{InvalidRecurringJob, JITTER_MAX, MISSED_MAX, RecurringJob};
-pub use edit::{RecurringError, add, pause, remove, replace, resume, run};
+pub use edit::{RecurringError, add, change, pause, remove, replace, resume, run};
 pub use fire::{Fired, Firing, FiringOutcome, JOBS_MAX, Tick, fire_next, next_due};
 pub use kinds::{Kinds, NewJobOf};
 pub use policy::{Missed, Overlap};

@@ -6,13 +6,14 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use queue_core::inspect::{jobs, queues};
+use queue_core::inspect::{jobs, queues, recurring};
 use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, check_queue};
 
 use super::batches::find;
 use super::needs::{Needs, PRIORITIZED, RESCHEDULED, asking, needs};
 use super::processes;
+use super::recurring::missing;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, pictured};
@@ -20,6 +21,10 @@ use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
 use crate::words::counted;
+
+/// What removing a recurring job does.
+const REMOVED: &str = "Nothing more is enqueued for it. Jobs that it enqueued stay, and so do the records of its due times, \
+    until they are cleared.";
 
 #[derive(Template)]
 #[template(path = "confirm.html")]
@@ -195,6 +200,43 @@ pub(crate) async fn batch(
     })
 }
 
+/// `GET /recurring/{name}/remove`
+pub(crate) async fn remove_recurring(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    allow_role(Role::Admin, &site, &visit, "Removing a recurring job")?;
+    let mut tx = site.read().await?;
+    let job = recurring::show(&mut tx, site.queue.schema(), &name, 0).await?;
+    let job = job.ok_or_else(|| missing(&name))?;
+    let shown = pictured(&name);
+    let title = format!("Remove recurring job {shown}?");
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Recurring, title).await?;
+    let href = visit.links.one("recurring", &name);
+    let lead = Html::new().text("It enqueues ").user(&job.kind).text(" ");
+    page(&Confirm {
+        frame,
+        lead: lead
+            .strong(pictured(&job.words.unwrap_or(job.schedule)))
+            .text("."),
+        points: match job.source {
+            None => vec![REMOVED],
+            Some(_) => vec![
+                REMOVED,
+                "A program declares it: it comes back when a process that still declares it starts. To stop it, \
+                    remove it there, or pause it here.",
+            ],
+        },
+        action: format!("{href}/remove"),
+        button: format!("Remove {shown}"),
+        needs: None,
+        is_danger: true,
+        asks_why: true,
+        back: href,
+    })
+}
+
 /// `GET /processes/{id}/stop`
 pub(crate) async fn stop_process(
     State(site): State<Arc<Site>>,
@@ -233,7 +275,12 @@ pub(super) fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refus
     allow_role(Role::Operator, site, visit, doing)
 }
 
-fn allow_role(role: Role, site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
+pub(super) fn allow_role(
+    role: Role,
+    site: &Site,
+    visit: &Visit,
+    doing: &str,
+) -> Result<(), Refusal> {
     match visit.may(role, site) {
         true => Ok(()),
         false if site.is_read_only => Err(Refusal::read_only()),

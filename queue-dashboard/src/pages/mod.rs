@@ -7,6 +7,7 @@ pub(crate) mod cause;
 pub(crate) mod help;
 pub(crate) mod job;
 pub(crate) mod many;
+pub(crate) mod schedule;
 
 pub(crate) mod confirm;
 pub(crate) mod jobs;

@@ -11,7 +11,9 @@ use queue_core::inspect::recurring;
 use queue_core::inspect::{
     FiringDetails, RecurringJobDetails, RecurringJobSummary, spell_duration,
 };
+use queue_core::schedule::{Tz, parse_zone};
 
+use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact, json, pictured, user};
 use crate::links::Links;
@@ -31,6 +33,8 @@ struct Recurring {
     answer: Html,
     rows: Vec<Row>,
     more: usize,
+    /// The address of the form to add one, for admins.
+    add_href: Option<String>,
 }
 
 #[derive(Template)]
@@ -41,7 +45,11 @@ struct One {
     name: Html,
     badge: Html,
     is_paused: bool,
+    is_admin: bool,
+    /// Whether it was added at run time.
+    is_own: bool,
     acts_href: String,
+    zone: String,
     upcoming: Vec<Upcoming>,
     firings: Vec<FiringRow>,
     args: Option<Html>,
@@ -59,9 +67,11 @@ struct Row {
     last: Html,
 }
 
-struct Upcoming {
-    at: Html,
-    in_words: Html,
+/// A time to come, by the clock of a schedule and in UTC.
+pub(super) struct Upcoming {
+    pub(super) own: String,
+    pub(super) utc: String,
+    pub(super) in_words: Html,
 }
 
 struct FiringRow {
@@ -81,6 +91,9 @@ pub(crate) async fn list(
     page(&Recurring {
         frame,
         answer: answer(&jobs),
+        add_href: visit
+            .may(Role::Admin, &site)
+            .then(|| visit.links.to("/add-recurring")),
         more: jobs.len().saturating_sub(SHOWN_MAX),
         rows: jobs
             .iter()
@@ -182,16 +195,16 @@ pub(crate) async fn one(
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
-    let missing = || Refusal::NoThing(format!("recurring job {}", pictured(&name)));
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
     let job = recurring::show(&mut tx, schema, &name, FIRINGS)
         .await?
-        .ok_or_else(missing)?;
+        .ok_or_else(|| missing(&name))?;
     let title = format!("Recurring {}", pictured(&name));
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, title).await?;
     let links = &visit.links;
     let args = site.redaction.args(&job.kind, &job.args);
+    let zone = parse_zone(&job.zone).unwrap_or(Tz::UTC);
     page(&One {
         frame,
         answer: one_answer(&job, signs.now),
@@ -202,11 +215,14 @@ pub(crate) async fn one(
             Html::new()
         },
         is_paused: job.paused_at.is_some(),
+        is_admin: visit.may(Role::Admin, &site),
+        is_own: job.source.is_none(),
+        zone: zone.name().to_owned(),
         acts_href: links.one("recurring", &job.name),
         upcoming: job
             .upcoming
             .iter()
-            .map(|at| upcoming(*at, signs.now))
+            .map(|at| upcoming(*at, zone, signs.now))
             .collect(),
         firings: job
             .firings
@@ -218,9 +234,15 @@ pub(crate) async fn one(
     })
 }
 
-fn upcoming(at: DateTime<Utc>, now: DateTime<Utc>) -> Upcoming {
+pub(crate) fn missing(name: &str) -> Refusal {
+    Refusal::NoThing(format!("recurring job {}", pictured(name)))
+}
+
+pub(super) fn upcoming(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> Upcoming {
+    let format = "%a %-d %b %Y %H:%M:%S";
     Upcoming {
-        at: Html::new().text(at.format("%a %-d %b %Y %H:%M:%S")),
+        own: at.with_timezone(&zone).format(format).to_string(),
+        utc: at.format(format).to_string(),
         in_words: ago(at, now),
     }
 }

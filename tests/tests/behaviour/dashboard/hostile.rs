@@ -9,6 +9,8 @@ use super::{Site, fail};
 
 const SCRIPT: &str = "<script>alert(\"x\")</script>";
 const ATTRIBUTE: &str = "\" onmouseover=\"alert(1)\" x='";
+/// Both as a part of an address.
+const ASKED: &str = "%3Cscript%3Ealert(%22x%22)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(1)";
 const DIRECTION: &str = "\u{202e}gnp.exe";
 
 /// Rows as another program may have written them: the checks of names are in our code, not in the tables.
@@ -53,6 +55,12 @@ async fn hostile(world: &World) -> i64 {
         ),
         format!("insert into queue.limits (name, slots, declared) values ('{text}', 3, false)"),
         format!(
+            "insert into queue.recurring_jobs (name, schedule, zone, kind, args, queue, priority, attempts_max,
+                 crashes_max, tags, missed, missed_max, overlap, jitter_ms)
+             values ('hostile', '{text}', '{text}', '{text}', jsonb_build_object('{text}', '{DIRECTION}'), '{text}', 0, 1, 1,
+                 array['{text}'], 'once', 1, 'allow', 0)"
+        ),
+        format!(
             "insert into queue.processes (id, name, host, pid, version, details, started_at, heartbeat_at)
              values ('00000000-0000-7000-8000-000000000001', '{text}', '{text}', 1, '{text}',
                  jsonb_build_object('queues', jsonb_build_array('{text}'),
@@ -69,7 +77,7 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
     let world = World::new().await;
     let site = Site::open(&world, Role::Admin);
     let job = hostile(&world).await;
-    let asked = "%3Cscript%3Ealert(%22x%22)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(1)";
+    let asked = ASKED;
     for path in [
         String::new(),
         "/jobs".to_owned(),
@@ -95,6 +103,9 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
         format!("/batches/{asked}"),
         format!("/limits?after={asked}"),
         "/recurring".to_owned(),
+        "/recurring/hostile".to_owned(),
+        "/recurring/hostile/change".to_owned(),
+        "/recurring/hostile/remove".to_owned(),
         "/processes".to_owned(),
         "/processes/00000000-0000-7000-8000-000000000001".to_owned(),
         "/help".to_owned(),
@@ -114,4 +125,24 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
     let page = site.page(&format!("/jobs/{job}")).await;
     assert!(page.contains("&lt;script&gt;"), "{page}");
     assert!(page.contains("&lt;U+202E&gt;gnp.exe"), "{page}");
+}
+
+#[tokio::test]
+async fn no_text_of_a_form_becomes_part_of_the_page_that_shows_it_again() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Admin);
+    let token = site.get("/add-recurring").await.token();
+    let names = [
+        "name", "schedule", "zone", "kind", "args", "queue", "priority", "tags", "missed",
+        "jitter", "seen",
+    ];
+    let fields = names.map(|name| format!("{name}={ASKED}%E2%80%AE%01"));
+    let body = format!("token={token}&{}", fields.join("&"));
+
+    let page = site.send("POST", "/add-recurring", &body).await.text;
+
+    assert!(page.contains("&#60;script&#62;"), "{page}");
+    for text in ["<script>", "\" onmouseover=\"", "\u{202e}", "\u{1}"] {
+        assert!(!page.contains(text), "{text}: {page}");
+    }
 }

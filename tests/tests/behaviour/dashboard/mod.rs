@@ -9,6 +9,7 @@ mod hostile;
 mod live;
 mod many;
 mod pages;
+mod recurring;
 mod routes;
 
 use axum::Router;

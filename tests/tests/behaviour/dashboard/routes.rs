@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 61] = [
+const ROUTES: [(&str, &str, Role); 67] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -37,9 +37,6 @@ const ROUTES: [(&str, &str, Role); 61] = [
     ("POST", "/queues/{name}/{verb}", Role::Operator),
     ("GET", "/limits", Role::Viewer),
     ("POST", "/limits/{key}/{verb}", Role::Operator),
-    ("GET", "/recurring", Role::Viewer),
-    ("GET", "/recurring/{name}", Role::Viewer),
-    ("POST", "/recurring/{name}/{verb}", Role::Operator),
     ("GET", "/batches", Role::Viewer),
     ("GET", "/batches/{id}", Role::Viewer),
     ("GET", "/batches/{id}/{verb}", Role::Operator),
@@ -55,6 +52,15 @@ const ROUTES: [(&str, &str, Role); 61] = [
     ("GET", "/display", Role::Viewer),
     ("GET", "/metrics", Role::Viewer),
     ("GET", "/api/v1/openapi.json", Role::Viewer),
+    ("GET", "/recurring", Role::Viewer),
+    ("GET", "/recurring/{name}", Role::Viewer),
+    ("GET", "/recurring/{name}/change", Role::Admin),
+    ("POST", "/recurring/{name}/change", Role::Admin),
+    ("GET", "/recurring/{name}/remove", Role::Admin),
+    ("POST", "/recurring/{name}/remove", Role::Admin),
+    ("POST", "/recurring/{name}/{verb}", Role::Operator),
+    ("GET", "/add-recurring", Role::Admin),
+    ("POST", "/add-recurring", Role::Admin),
     ("GET", "/api/v1/findings", Role::Viewer),
     ("GET", "/api/v1/stats", Role::Viewer),
     ("GET", "/api/v1/counts", Role::Viewer),
