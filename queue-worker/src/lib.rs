@@ -59,7 +59,8 @@ mod connection;
 mod pooler;
 mod stop;
 
-// What a process measures, and whether it does its work.
+// What a process measures, and whether it does its work, which only the command line tells.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
 mod health;
 mod metrics;
 
