@@ -210,6 +210,32 @@ test("a list stays as it is while rows are chosen, and then goes on", async () =
   await shows(page, "#live", "Live");
 });
 
+test("a page stays as it is while its tab is hidden, and then goes on", async () => {
+  const [page, other] = [await visit(site, "mira:open"), await visit(site, "mira:open")];
+  const hide = (isHidden) =>
+    page.evaluate((isHidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  await page.goto("/ops/jobs/jobs?state=failed");
+  await shows(page, "#live", "Live");
+  const job = await page.locator("a.name").first().getAttribute("href");
+  await other.goto("/ops/jobs/jobs?state=failed");
+  await shows(other, "#live", "Live");
+  await hide(true);
+  await shows(page, "#live", "Held while this tab is hidden");
+
+  const actor = await visit(site, "mira:open");
+  await actor.goto(`${job}/discard`);
+  await actor.getByRole("button", { name: /^Discard job/ }).click();
+
+  await other.locator(`a.name[href="${job}"]`).waitFor({ state: "detached" });
+  assert.equal(await page.locator("a.name").first().getAttribute("href"), job);
+  await hide(false);
+  await page.locator(`a.name[href="${job}"]`).waitFor({ state: "detached" });
+  await shows(page, "#live", "Live");
+});
+
 test("pages come back by themselves when the database does", async () => {
   const [open, opened] = [await visit(site, "mira:open"), await visit(site, "mira:open")];
   await open.goto("/new/jobs/queues");
