@@ -125,7 +125,7 @@
 
   // ---- keys ----
 
-  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", b: "/batches", p: "/processes", a: "/audit" };
+  const pages = { o: "", j: "/jobs", f: "/failures", q: "/queues", l: "/limits", r: "/recurring", b: "/batches", t: "/tenants", p: "/processes", a: "/audit" };
   const chosenRows = () => [...document.querySelectorAll(".rows input[name=id]:checked")];
   const boxes = () => [...document.querySelectorAll(".rows input[name=id]")];
   let lastBox = null;

@@ -13,8 +13,8 @@ use queue_core::inspect::stats::Stats;
 use queue_core::inspect::{
     AuditEntry, AuditFilter, BatchJob, BatchSummary, FailureGroup, JobDetails, JobSummary,
     LimitSummary, OperationDetails, ProcessSummary, QueueSummary, RecurringJobDetails,
-    RecurringJobSummary, audit, batches, failures, jobs, limits, operations, processes, queues,
-    recurring, stats,
+    RecurringJobSummary, TenantDetails, TenantSummary, audit, batches, failures, jobs, limits,
+    operations, processes, queues, recurring, stats, tenants,
 };
 use queue_core::{BatchId, JobId, REDACTED};
 use schemars::generate::SchemaSettings;
@@ -27,6 +27,7 @@ use crate::chart::Within;
 use crate::links::API;
 use crate::pages::failures::CAUSES_OF_JOBS;
 use crate::pages::jobs::filters::Filters;
+use crate::pages::tenants::From as TenantsFrom;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
@@ -73,7 +74,8 @@ const BEFORE: (&str, &str) = (
 /// All addresses but that of the document.
 pub(crate) fn table() -> Vec<Endpoint> {
     let mut table = about_jobs();
-    table.extend(about_the_rest());
+    table.extend(about_flow());
+    table.extend(about_machinery());
     table
 }
 
@@ -133,7 +135,7 @@ fn about_jobs() -> Vec<Endpoint> {
     ]
 }
 
-fn about_the_rest() -> Vec<Endpoint> {
+fn about_flow() -> Vec<Endpoint> {
     vec![
         endpoint::<Vec<QueueSummary>>("/queues", "All queues", &[], || get(list_queues)),
         endpoint::<Vec<LimitSummary>>(
@@ -169,6 +171,26 @@ fn about_the_rest() -> Vec<Endpoint> {
             ],
             || get(batch_jobs),
         ),
+        endpoint::<Vec<TenantSummary>>(
+            "/tenants",
+            "The tenants that have jobs in fair queues, or for which something is set",
+            &[(
+                "after",
+                "Tenants after this one, in the order of their names",
+            )],
+            || get(list_tenants),
+        ),
+        endpoint::<TenantDetails>(
+            "/tenants/{name}",
+            "A tenant and its newest jobs by state",
+            &[("name", "Its name")],
+            || get(one_tenant),
+        ),
+    ]
+}
+
+fn about_machinery() -> Vec<Endpoint> {
+    vec![
         endpoint::<Vec<ProcessSummary>>("/processes", "All processes", &[], || get(list_processes)),
         endpoint::<Vec<OperationDetails>>(
             "/operations",
@@ -397,6 +419,24 @@ async fn batch_jobs(
     let (mut tx, after) = (site.read().await?, JobId(from.after.unwrap_or(0)));
     let jobs = batches::jobs(&mut tx, site.queue.schema(), BatchId(id), after, ROWS);
     Ok(Json(jobs.await?))
+}
+
+async fn list_tenants(
+    State(site): State<Arc<Site>>,
+    Query(from): Query<TenantsFrom>,
+) -> Answer<Vec<TenantSummary>> {
+    let mut tx = site.read().await?;
+    let tenants = tenants::list(&mut tx, site.queue.schema(), &from.after, ROWS);
+    Ok(Json(tenants.await?))
+}
+
+async fn one_tenant(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+) -> Answer<TenantDetails> {
+    let mut tx = site.read().await?;
+    let found = tenants::show(&mut tx, site.queue.schema(), &name).await?;
+    Ok(Json(found.ok_or_else(|| Refusal::no_tenant(&name))?))
 }
 
 async fn list_processes(State(site): State<Arc<Site>>) -> Answer<Vec<ProcessSummary>> {

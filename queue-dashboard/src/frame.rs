@@ -25,6 +25,7 @@ pub(crate) enum Page {
     Limits,
     Recurring,
     Batches,
+    Tenants,
     Processes,
     Audit,
     Help,
@@ -131,6 +132,10 @@ fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
             entry(Page::Limits, "Limits", "limits", "/limits"),
             entry(Page::Recurring, "Recurring", "recurring", "/recurring"),
             entry(Page::Batches, "Batches", "batches", "/batches"),
+            Entry {
+                sign: sign(signs.paused_tenants, "paused", false),
+                ..entry(Page::Tenants, "Tenants", "tenants", "/tenants")
+            },
         ],
         vec![
             Entry {

@@ -152,6 +152,7 @@ static ICONS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
         "running",
         "scheduled",
         "search",
+        "tenants",
         "warning",
     ])
 });

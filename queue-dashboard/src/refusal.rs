@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use queue_core::{JobId, is_not_migrated, is_transient};
 
 use crate::auth::{Closed, PERIOD, Role, Viewer};
+use crate::html::pictured;
 
 /// Why a request is refused. The guard makes a page of it, because it knows where the dashboard is.
 #[derive(Clone, Debug)]
@@ -52,6 +53,10 @@ impl Refusal {
             role.as_str(),
             viewer.role.with_article()
         ))
+    }
+
+    pub(crate) fn no_tenant(name: &str) -> Self {
+        Self::NoThing(format!("tenant {}", pictured(name)))
     }
 
     pub(crate) fn read_only() -> Self {

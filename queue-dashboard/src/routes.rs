@@ -21,7 +21,7 @@ use crate::links::API;
 use crate::live::{self, Hub};
 use crate::pages::{
     audit, batches, cause, confirm, failures, help, job, jobs, limits, many, operation, overview,
-    processes, queues, recurring, schedule,
+    processes, queues, recurring, schedule, tenants,
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -97,6 +97,10 @@ pub(crate) fn table() -> Vec<Route> {
         page("/batches/{id}", Viewer, get(batches::one)),
         page("/batches/{id}/{verb}", Operator, get(confirm::batch)),
         act("/batches/{id}/{verb}", post(acts::batches::act)),
+        page("/tenants", Viewer, get(tenants::list)),
+        page("/tenants/{name}", Viewer, get(tenants::one)),
+        page("/tenants/{name}/{verb}", Operator, get(confirm::tenant)),
+        act("/tenants/{name}/{verb}", post(acts::tenants::act)),
         page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
         page("/processes/{id}/stop", Admin, get(confirm::stop_process)),

@@ -42,6 +42,15 @@ fn shortened(number: u64, unit: u64, name: &str) -> String {
     }
 }
 
+/// Writes a part of a whole in percent, with a decimal below 10: `41%`, `6.5%`.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    let percent = 100.0 * part as f64 / whole.max(1) as f64;
+    match percent {
+        10.0.. => format!("{percent:.0}%"),
+        _ => format!("{}%", format!("{percent:.1}").trim_end_matches(".0")),
+    }
+}
+
 /// Writes a number with what it counts: `1 job`, `2,864 jobs`.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!(
@@ -105,6 +114,9 @@ mod tests {
             assert_eq!(short(of(number, false)), text);
         }
         assert_eq!(short(of(1_000_000, true)), ">1M");
+        for (part, text) in [(0, "0%"), (13, "6.5%"), (82, "41%"), (200, "100%")] {
+            assert_eq!(percent(part, 200), text);
+        }
         assert_eq!(counted(1, "job", "jobs"), "1 job");
     }
 

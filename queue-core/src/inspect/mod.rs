@@ -11,6 +11,7 @@ pub mod batches;
 pub mod doctor;
 pub mod failures;
 pub mod operations;
+pub mod tenants;
 
 pub mod jobs;
 pub mod limits;
@@ -20,7 +21,6 @@ pub mod queues;
 pub mod recurring;
 pub mod signs;
 pub mod stats;
-pub mod tenants;
 
 mod backtrace;
 mod cause;
@@ -48,7 +48,7 @@ pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
 pub use spell::spell_duration;
 pub use stats::Stats;
-pub use tenants::TenantSummary;
+pub use tenants::{TenantDetails, TenantSummary};
 
 /// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;

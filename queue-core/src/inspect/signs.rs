@@ -15,6 +15,8 @@ const SIGNS: &str = include_str!("signs.sql");
 pub struct Signs {
     /// Queues that are paused.
     pub paused_queues: i64,
+    /// Tenants that are paused.
+    pub paused_tenants: i64,
     /// Processes that have been silent.
     pub silent_processes: i64,
     /// The time of the database.

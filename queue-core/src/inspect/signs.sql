@@ -1,6 +1,7 @@
--- Counts what needs attention: paused queues, and processes that have been silent for $1 ms.
+-- Counts what needs attention: paused queues and tenants, and processes that have been silent for $1 ms.
 select
     (select count(*) from queue.queues where paused_at is not null) as paused_queues,
+    (select count(*) from queue.tenants where paused_at is not null) as paused_tenants,
     (
         select count(*)
         from queue.processes

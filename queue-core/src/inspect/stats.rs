@@ -30,7 +30,7 @@ pub struct Stats {
     pub errors_by_kind: Vec<KindCount>,
 }
 
-/// Jobs in each state, each counted up to [`COUNT_MAX`].
+/// Jobs in each state, each counted up to a limit.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StateCounts {
@@ -59,6 +59,12 @@ impl StateCounts {
             JobState::Failed => self.failed,
             JobState::Finished => self.finished,
         }
+    }
+
+    /// Returns how many were counted in all states.
+    pub fn total(&self) -> u64 {
+        let counts = JobState::ALL.map(|state| self.of(state).count);
+        counts.into_iter().sum()
     }
 }
 

@@ -12,7 +12,7 @@ use queue_core::operations::limits::{
 use serde::Deserialize;
 use sqlx::PgConnection;
 
-use super::{Posted, Wanted, allow, audit, begin, done};
+use super::{Posted, Wanted, allow, begin, conclude};
 use crate::links::encoded;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -59,12 +59,8 @@ pub(crate) async fn act(
             false => Note::warning(format!("No limit was set for {key}.")),
         },
     };
-    if note.is_well {
-        audit(&mut tx, &site, &visit, &wanted, &form.posted).await?;
-    }
-    tx.commit().await?;
     let href = visit.links.to(&format!("/limits?after={}", encoded(&key)));
-    Ok(done(&visit, &form.posted, href, &note))
+    conclude(tx, &site, &visit, &wanted, &form.posted, href, &note).await
 }
 
 /// Reads the fields of the form. What is empty stays as it is.
@@ -85,7 +81,7 @@ fn setting(form: &PostedLimit) -> Result<LimitSetting, String> {
     }
 }
 
-async fn set(
+pub(super) async fn set(
     conn: &mut PgConnection,
     site: &Site,
     key: &str,

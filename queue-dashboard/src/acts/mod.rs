@@ -5,6 +5,8 @@
 
 pub(crate) mod many;
 
+pub(crate) mod tenants;
+
 pub(crate) mod batches;
 pub(crate) mod jobs;
 pub(crate) mod limits;
@@ -138,6 +140,33 @@ async fn audit(
 ) -> Result<(), sqlx::Error> {
     let act = act(wanted, posted);
     record(conn, site.queue.schema(), &actor(visit), &act).await
+}
+
+/// Returns the message about a queue or a tenant that was paused or resumed, if that changed anything.
+fn pausing(name: &str, pauses: bool, changed: bool) -> Note {
+    match (pauses, changed) {
+        (true, true) => Note::well(format!("Paused {name}: no more of its jobs start.")),
+        (true, false) => Note::warning(format!("{name} was paused before.")),
+        (false, true) => Note::well(format!("Resumed {name}.")),
+        (false, false) => Note::warning(format!("{name} was not paused.")),
+    }
+}
+
+/// Records an act that went well, commits it, and leads back.
+async fn conclude(
+    mut tx: Transaction<'static, Postgres>,
+    site: &Site,
+    visit: &Visit,
+    wanted: &Wanted<'_>,
+    posted: &Posted,
+    otherwise: String,
+    note: &Note,
+) -> Result<Response, Refusal> {
+    if note.is_well {
+        audit(&mut tx, site, visit, wanted, posted).await?;
+    }
+    tx.commit().await?;
+    Ok(done(visit, posted, otherwise, note))
 }
 
 /// Leads back to the page of the form, or to `otherwise`, with a message.

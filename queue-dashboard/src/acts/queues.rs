@@ -8,11 +8,11 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use queue_core::operations::queues::{QueueError, pause_because, resume};
 
-use super::{Posted, Wanted, allow, audit, begin, done};
+use super::{Posted, Wanted, allow, begin, conclude, pausing};
 use crate::html::pictured;
 use crate::refusal::Refusal;
 use crate::site::Site;
-use crate::visit::{Note, Visit};
+use crate::visit::Visit;
 
 pub(crate) async fn act(
     State(site): State<Arc<Site>>,
@@ -44,20 +44,9 @@ pub(crate) async fn act(
         Err(QueueError::Database(error)) => return Err(error.into()),
         Err(_) => return Err(Refusal::NoThing(format!("queue {}", pictured(&name)))),
     };
-    if changed {
-        audit(&mut tx, &site, &visit, &wanted, &posted).await?;
-    }
-    tx.commit().await?;
-    let note = match (pauses, changed) {
-        (true, true) => Note::well(format!("Paused {name}: no more of its jobs start.")),
-        (true, false) => Note::warning(format!("{name} was paused before.")),
-        (false, true) => Note::well(format!("Resumed {name}.")),
-        (false, false) => Note::warning(format!("{name} was not paused.")),
-    };
-    Ok(done(
-        &visit,
-        &posted,
+    let (href, note) = (
         visit.links.one("queues", &name),
-        &note,
-    ))
+        pausing(&name, pauses, changed),
+    );
+    conclude(tx, &site, &visit, &wanted, &posted, href, &note).await
 }

@@ -11,7 +11,7 @@ use queue_core::schedule::Tz;
 use serde::Deserialize;
 use sqlx::PgConnection;
 
-use super::{Posted, Wanted, allow, allow_role, audit, begin, done};
+use super::{Posted, Wanted, allow, allow_role, audit, begin, conclude, done};
 use crate::auth::Role;
 use crate::pages::recurring::missing;
 use crate::pages::schedule::{Fields, Problems, form, stored};
@@ -58,25 +58,15 @@ pub(crate) async fn act(
             }),
     };
     let note = match changed {
-        Ok(note) => {
-            if note.is_well {
-                audit(&mut tx, &site, &visit, &wanted, &posted).await?;
-            }
-            tx.commit().await?;
-            note
-        }
+        Ok(note) => note,
         Err(RecurringError::Database(error)) => return Err(error.into()),
         Err(RecurringError::Unknown(_)) => {
             return Err(missing(&name));
         }
         Err(refused) => Note::warning(format!("{refused}.")),
     };
-    Ok(done(
-        &visit,
-        &posted,
-        visit.links.one("recurring", &name),
-        &note,
-    ))
+    let href = visit.links.one("recurring", &name);
+    conclude(tx, &site, &visit, &wanted, &posted, href, &note).await
 }
 
 #[derive(Deserialize)]

@@ -135,6 +135,7 @@ fn what(entry: &AuditEntry, links: &Links) -> Html {
         "jobs" => ("job ", links.job(name), format!("#{name}")),
         "queues" => ("queue ", links.one("queues", name), name.to_owned()),
         "recurring" => ("schedule ", links.one("recurring", name), name.to_owned()),
+        "tenants" => ("tenant ", links.one("tenants", name), name.to_owned()),
         "limits" => ("limit of ", links.to("/limits"), name.to_owned()),
         "processes" => ("process ", links.one("processes", name), name.to_owned()),
         "batches" => ("batch ", links.one("batches", name), name.to_owned()),
@@ -158,7 +159,9 @@ fn what(entry: &AuditEntry, links: &Links) -> Html {
 
 fn past(verb: &str) -> Cow<'_, str> {
     match verb.split_once(' ') {
-        Some(("priority", priority)) => return format!("gave priority {priority} to").into(),
+        Some((what @ ("priority" | "weight" | "limit"), number)) => {
+            return format!("gave {what} {number} to").into();
+        }
         Some(("reschedule", at)) => return format!("rescheduled to {at}").into(),
         _ => {}
     }

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use queue_core::inspect::{jobs, queues, recurring};
+use queue_core::inspect::{jobs, queues, recurring, tenants};
 use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, check_queue};
 
@@ -20,7 +20,7 @@ use crate::html::{Html, pictured};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
-use crate::words::counted;
+use crate::words::{count, counted};
 
 /// What removing a recurring job does.
 const REMOVED: &str = "Nothing more is enqueued for it. Jobs that it enqueued stay, and so do the records of its due times, \
@@ -124,6 +124,59 @@ fn act(verb: &str) -> Option<(JobAction, &'static str, &'static [&'static str])>
     })
 }
 
+/// What pausing a queue or a tenant does.
+const PAUSED: [&str; 2] = [
+    "No more of its jobs start, in any process, until it is resumed.",
+    "Jobs that run go on, and jobs can still be enqueued.",
+];
+
+/// An act on a tenant that asks first.
+struct TenantAct {
+    verb: &'static str,
+    doing: &'static str,
+    title: &'static str,
+    points: &'static [&'static str],
+    /// The name of the number that it needs, and what that means.
+    needs: Option<(&'static str, &'static str)>,
+}
+
+const TENANT_ACTS: [TenantAct; 3] = [
+    TenantAct {
+        verb: "pause",
+        doing: "Pausing",
+        title: "Pause tenant",
+        points: &[
+            PAUSED[0],
+            PAUSED[1],
+            "It holds in fair queues. Jobs of other queues start as before.",
+        ],
+        needs: None,
+    },
+    TenantAct {
+        verb: "limit",
+        doing: "Setting a limit",
+        title: "Limit tenant",
+        points: &[
+            "So many of its jobs run at once, in all fair queues together. Those without room are blocked.",
+            "It holds from the next claim on; what runs goes on. Other tenants are not delayed.",
+        ],
+        needs: Some(("Jobs at once", "A whole number; with 0 none starts.")),
+    },
+    TenantAct {
+        verb: "weight",
+        doing: "Changing a share",
+        title: "Change the share of tenant",
+        points: &[
+            "So many of its jobs start in each turn, in all fair queues. Tenants with jobs take turns.",
+            "All processes know it within a second.",
+        ],
+        needs: Some((
+            "Jobs in a turn",
+            "From 1, as for tenants by default, to 1000.",
+        )),
+    },
+];
+
 /// `GET /queues/{name}/pause`
 pub(crate) async fn pause(
     State(site): State<Arc<Site>>,
@@ -154,13 +207,57 @@ pub(crate) async fn pause(
             .text(" in ")
             .user(&name)
             .text(" now."),
-        points: vec![
-            "No more of its jobs start, in any process, until it is resumed.",
-            "Jobs that run go on, and jobs can still be enqueued.",
-        ],
+        points: PAUSED.to_vec(),
         action: format!("{href}/pause"),
         button: format!("Pause {name}"),
         needs: None,
+        is_danger: false,
+        asks_why: true,
+        back: href,
+    })
+}
+
+/// `GET /tenants/{name}/{verb}`
+pub(crate) async fn tenant(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path((name, verb)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let act = TENANT_ACTS.iter().find(|act| act.verb == verb);
+    let act = act.ok_or(Refusal::NoPage)?;
+    allow(&site, &visit, act.doing)?;
+    let mut tx = site.read().await?;
+    let found = tenants::show(&mut tx, site.queue.schema(), &name).await?;
+    let tenant = found.ok_or_else(|| Refusal::no_tenant(&name))?.summary;
+    let name = pictured(&name);
+    let title = format!("{} {name}?", act.title);
+    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Tenants, title).await?;
+    let of = |jobs: u64| if jobs == 1 { "job of" } else { "jobs of" };
+    let (ready, running) = (tenant.ready.count, tenant.running.unsigned_abs());
+    let value = match act.verb {
+        "limit" => tenant.to.map(|to| to.to_string()).unwrap_or_default(),
+        _ => tenant.weight.to_string(),
+    };
+    let href = visit.links.one("tenants", &tenant.name);
+    page(&Confirm {
+        frame,
+        lead: Html::new()
+            .strong(format!("{} {}", count(tenant.ready), of(ready)))
+            .text(" ")
+            .user(&tenant.name)
+            .text(format!(
+                " in fair queues {} ready now, and {} in all queues.",
+                if ready == 1 { "is" } else { "are" },
+                counted(running, "runs", "run")
+            )),
+        points: act.points.to_vec(),
+        action: format!("{href}/{verb}"),
+        button: format!("{} {name}", act.title),
+        needs: act.needs.map(|(label, example)| Needs {
+            label,
+            example,
+            value,
+        }),
         is_danger: false,
         asks_why: true,
         back: href,

@@ -28,7 +28,7 @@ struct Help {
     version: &'static str,
 }
 
-const KEYS: [(&str, &str); 22] = [
+const KEYS: [(&str, &str); 23] = [
     ("?", "this page"),
     ("g o", "Overview"),
     ("g j", "Jobs"),
@@ -37,6 +37,7 @@ const KEYS: [(&str, &str); 22] = [
     ("g l", "Limits"),
     ("g r", "Recurring"),
     ("g b", "Batches"),
+    ("g t", "Tenants"),
     ("g p", "Processes"),
     ("g a", "Audit"),
     ("/", "search"),

@@ -161,7 +161,10 @@ impl LimitRow {
         let in_use = limit.in_use.unsigned_abs();
         let is_full = limit.waiting.count > 0;
         Self {
-            key: user(&limit.key),
+            key: match limit.key.strip_prefix("@tenant/") {
+                Some(tenant) => Html::new().link(&links.one("tenants", tenant), &limit.key),
+                None => user(&limit.key),
+            },
             words: limit_words(limit.to, limit.space_seconds, limit.burst),
             set_by: match limit.set_by.as_str() {
                 "job" => "by the job".to_owned(),

@@ -8,6 +8,7 @@ pub(crate) mod help;
 pub(crate) mod job;
 pub(crate) mod many;
 pub(crate) mod schedule;
+pub(crate) mod tenants;
 
 pub(crate) mod confirm;
 pub(crate) mod jobs;

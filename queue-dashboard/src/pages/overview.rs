@@ -56,13 +56,13 @@ struct FindingRow {
 }
 
 /// The jobs in one state.
-struct Figure {
-    name: &'static str,
-    icon: Html,
-    href: String,
-    count: String,
-    sub: String,
-    is_bad: bool,
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) icon: Html,
+    pub(super) href: String,
+    pub(super) count: String,
+    pub(super) sub: String,
+    pub(super) is_bad: bool,
 }
 
 pub(crate) async fn show(
@@ -95,7 +95,7 @@ pub(crate) async fn show(
             .iter()
             .map(|finding| FindingRow::new(finding, links))
             .collect(),
-        figures: figures(&states, oldest, links),
+        figures: figures(&states, oldest, &[], links),
         chart,
         queues_in_all: queues.len(),
         queues: queues
@@ -189,7 +189,13 @@ fn capitalized(text: &str) -> String {
     })
 }
 
-fn figures(states: &StateCounts, oldest: Option<f64>, links: &Links) -> Vec<Figure> {
+/// Returns the jobs in each state, with links to those that match filters.
+pub(super) fn figures(
+    states: &StateCounts,
+    oldest: Option<f64>,
+    filters: &[(&str, &str)],
+    links: &Links,
+) -> Vec<Figure> {
     let order = [
         ("Ready", JobState::Ready),
         ("Running", JobState::Claimed),
@@ -211,7 +217,7 @@ fn figures(states: &StateCounts, oldest: Option<f64>, links: &Links) -> Vec<Figu
         Figure {
             name,
             icon: icon_of_class(word, &format!("ink-{word}")),
-            href: links.jobs(&[("state", word)]),
+            href: links.jobs(&[&[("state", word)], filters].concat()),
             count: count(counted),
             sub,
             is_bad,

@@ -23,7 +23,7 @@ use crate::visit::Visit;
 use crate::words::{brief, counted, grouped};
 
 /// After this time the oldest ready job is shown as late.
-const LATE_SECONDS: f64 = 600.0;
+pub(super) const LATE_SECONDS: f64 = 600.0;
 /// The most queues on the page.
 const SHOWN_MAX: usize = 200;
 
@@ -206,8 +206,8 @@ pub(crate) async fn one(
     })
 }
 
-/// Returns since when a queue is paused, by whom and why: `Paused by mira 2h ago: “maintenance”`.
-fn paused(pause: &Pause, now: DateTime<Utc>) -> Html {
+/// Returns since when a queue or a tenant is paused, by whom and why: `Paused by mira 2h ago: “maintenance”`.
+pub(super) fn paused(pause: &Pause, now: DateTime<Utc>) -> Html {
     let mut html = Html::new().text("Paused ");
     if let Some(by) = &pause.by {
         html = html.text("by ").user(by).text(" ");
@@ -219,7 +219,7 @@ fn paused(pause: &Pause, now: DateTime<Utc>) -> Html {
     }
 }
 
-/// Returns by whom and why a queue is paused, as the rest of a sentence: ` by mira: “maintenance”`.
+/// Returns by whom and why a queue or a tenant is paused, as the rest of a sentence: ` by mira: “maintenance”`.
 pub(crate) fn by_and_why(pause: &Pause) -> Html {
     let mut html = Html::new();
     if let Some(by) = &pause.by {

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use super::audit::{act, actor, audit};
-use super::output::{grouped, say, since};
+use super::output::{count, grouped, say, since};
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
@@ -22,6 +22,9 @@ Examples:
 
 A pause, a weight and a limit of a tenant hold in all fair queues (`fair = true` in [queues.NAME]).";
 
+/// How many tenants are listed.
+const COUNT: u32 = 50;
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Tenants {
@@ -32,7 +35,7 @@ pub(super) struct Tenants {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Lists the tenants that have jobs, or for which something is set [default]
-    List,
+    List(List),
     /// Pauses a tenant: none of its jobs in fair queues is started
     Pause {
         /// The tenant
@@ -56,32 +59,71 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct List {
+    /// Only tenants after this one, such as the last one of the previous page
+    #[arg(long, value_name = "TENANT")]
+    after: Option<String>,
+    /// The maximum number of tenants
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = COUNT,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    count: u32,
+}
+
+/// The list without any flags.
+const FIRST_PAGE: List = List {
+    after: None,
+    count: COUNT,
+};
+
 impl Tenants {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let (mut conn, schema) = Database::open(&global.load()?).await?;
         match self.command {
-            None | Some(Command::List) => list(global, &mut conn, &schema).await,
+            None => FIRST_PAGE.run(global, &mut conn, &schema).await,
+            Some(Command::List(list)) => list.run(global, &mut conn, &schema).await,
             Some(command) => command.change(global, &mut conn, &schema).await,
         }
     }
 }
 
-async fn list(global: &Global, conn: &mut PgConnection, schema: &Schema) -> Result<Exit, Failure> {
-    let tenants = tenants::list(conn, schema).await?;
-    let number = |count: i64| grouped(count.unsigned_abs());
-    let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
-    global.print_list(
-        &tenants,
-        "no tenant has jobs in a fair queue: `fair = true` in [queues.NAME] makes one fair",
-        &[
-            ("TENANT", &|tenant| tenant.name.clone()),
-            ("#WEIGHT", &|tenant| tenant.weight.to_string()),
-            ("#READY", &|tenant| number(tenant.ready)),
-            ("#LATENCY", &|tenant| latency(tenant.latency_seconds)),
-            ("#RUNNING", &|tenant| number(tenant.running)),
-            ("PAUSED", &|tenant| since(tenant.paused_at)),
-        ],
-    )
+impl List {
+    async fn run(
+        self,
+        global: &Global,
+        conn: &mut PgConnection,
+        schema: &Schema,
+    ) -> Result<Exit, Failure> {
+        let after = self.after.unwrap_or_default();
+        let tenants = tenants::list(conn, schema, &after, self.count).await?;
+        let number = |count: i64| grouped(count.unsigned_abs());
+        let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
+        let empty = match after.is_empty() {
+            true => {
+                "no tenant has jobs in a fair queue: `fair = true` in [queues.NAME] makes one fair"
+            }
+            false => "there are no further tenants",
+        };
+        global.print_list(
+            &tenants,
+            empty,
+            &[
+                ("TENANT", &|tenant| tenant.name.clone()),
+                ("#WEIGHT", &|tenant| tenant.weight.to_string()),
+                ("#READY", &|tenant| count(tenant.ready)),
+                ("#LATENCY", &|tenant| latency(tenant.latency_seconds)),
+                ("#RUNNING", &|tenant| number(tenant.running)),
+                ("#FAILED", &|tenant| number(tenant.failed)),
+                ("PAUSED", &|tenant| since(tenant.paused_at)),
+            ],
+        )?;
+        if let (false, Some(last)) = (global.json, tenants.last())
+            && tenants.len() == self.count as usize
+        {
+            say(format!("there may be more: add --after '{}'", last.name));
+        }
+        Ok(Exit::Fine)
+    }
 }
 
 impl Command {
@@ -110,7 +152,7 @@ impl Command {
         schema: &Schema,
     ) -> Result<(bool, String), Failure> {
         Ok(match self {
-            Self::List => (false, String::new()),
+            Self::List(_) => (false, String::new()),
             Self::Pause { tenant, why } => {
                 let who = Some(actor().who);
                 let changed =
@@ -139,10 +181,10 @@ impl Command {
     /// Returns the tenant and the act, as the audit has it.
     fn act(self) -> (String, Act) {
         let (what, tenant, why) = match self {
-            Self::List => ("list", String::new(), None),
-            Self::Pause { tenant, why } => ("pause", tenant, why),
-            Self::Resume { tenant } => ("resume", tenant, None),
-            Self::Weight { tenant, weight } => ("weight", tenant, Some(weight.to_string())),
+            Self::List(_) => ("list".to_owned(), String::new(), None),
+            Self::Pause { tenant, why } => ("pause".to_owned(), tenant, why),
+            Self::Resume { tenant } => ("resume".to_owned(), tenant, None),
+            Self::Weight { tenant, weight } => (format!("weight {weight}"), tenant, None),
         };
         let done = Act {
             why,

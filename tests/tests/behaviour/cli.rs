@@ -397,7 +397,7 @@ async fn tenants_are_paused_resumed_and_weighted_and_that_is_recorded() {
         .rows("select what, target from queue.audit order by id")
         .await;
     let acts: Vec<&str> = acts.iter().map(|(what, _)| what.as_str()).collect();
-    assert_eq!(acts, ["pause", "weight", "resume"]);
+    assert_eq!(acts, ["pause", "weight 3", "resume"]);
 }
 
 #[tokio::test]

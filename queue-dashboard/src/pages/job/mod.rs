@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::inspect::{
-    AttemptDetails, JobDetails, JobLimit, jobs, processes, queues, spell_duration,
+    AttemptDetails, JobDetails, JobLimit, jobs, processes, queues, spell_duration, tenants,
 };
 use queue_core::{JobId, JobState};
 
@@ -101,6 +101,7 @@ pub(crate) async fn show(
         job: &job,
         processes: &processes,
         pause: queues::pause(&mut tx, schema, &job.queue).await?,
+        tenant_pause: tenants::pause_of(&mut tx, schema, id).await?,
         site: &site,
         links,
         now: signs.now,
@@ -310,7 +311,7 @@ fn facts(job: &JobDetails, links: &Links, now: DateTime<Utc>) -> Vec<(&'static s
 
 fn tenant(job: &JobDetails, links: &Links) -> Html {
     match &job.tenant {
-        Some(tenant) => Html::new().link(&links.jobs(&[("tenant", tenant)]), tenant),
+        Some(tenant) => Html::new().link(&links.one("tenants", tenant), tenant),
         None => Html::new().text("none"),
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Case<'a> {
     pub(super) job: &'a JobDetails,
     pub(super) processes: &'a [ProcessSummary],
     pub(super) pause: Option<Pause>,
+    /// The pause of its tenant, if that concerns it.
+    pub(super) tenant_pause: Option<Pause>,
     pub(super) site: &'a Site,
     pub(super) links: &'a Links,
     pub(super) now: DateTime<Utc>,
@@ -263,9 +265,14 @@ impl Case<'_> {
                 false => "every living process is stopping or quiet",
             }));
         }
-        if let Some(pause) = &self.pause {
-            let queue = self.links.one("queues", &job.queue);
-            let paused = Html::new().text("queue ").link(&queue, &job.queue);
+        let tenant = job.tenant.as_deref().unwrap_or_default();
+        for (pause, thing, page, name) in [
+            (&self.pause, "queue ", "queues", job.queue.as_str()),
+            (&self.tenant_pause, "tenant ", "tenants", tenant),
+        ] {
+            let Some(pause) = pause else { continue };
+            let paused = Html::new().text(thing);
+            let paused = paused.link(&self.links.one(page, name), name);
             return Some(
                 paused
                     .strong(" is paused")
@@ -368,7 +375,7 @@ impl Case<'_> {
             Some(_) => "What it waits for has happened, or its time is over",
             None => "It is due",
         };
-        let paused = match &self.pause {
+        let paused = |pause: &Option<Pause>| match pause {
             Some(pause) => (
                 false,
                 Html::new()
@@ -393,7 +400,7 @@ impl Case<'_> {
             .user(&job.queue);
         let mut conditions = vec![
             condition(Html::new().text(is_due), due, "scheduled"),
-            condition(queue, paused, "warning"),
+            condition(queue, paused(&self.pause), "warning"),
             condition(serves, of(self.serving().len()), "warning"),
             condition(
                 Html::new().text("It knows the kind ").user(&job.kind),
@@ -401,6 +408,12 @@ impl Case<'_> {
                 "warning",
             ),
         ];
+        if self.tenant_pause.is_some() {
+            let tenant = user(job.tenant.as_deref().unwrap_or_default());
+            let tenant = Html::new().text("Tenant ").html(&tenant);
+            let state = paused(&self.tenant_pause);
+            conditions.push(condition(tenant.text(" is not paused"), state, "warning"));
+        }
         conditions.extend(self.keys());
         conditions
     }

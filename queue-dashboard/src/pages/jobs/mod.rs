@@ -95,6 +95,7 @@ struct JobRow {
     error: String,
     queue: Html,
     queue_href: String,
+    tenant: Option<(Html, String)>,
     priority: i16,
     tags: Vec<String>,
     at: Html,
@@ -324,7 +325,10 @@ fn chips(filters: &Filters, links: &Links) -> Vec<Chip> {
             let label = TEXTS.iter().find(|(text, _)| text == name);
             Chip {
                 label: label.map_or(*name, |(_, label)| *label),
-                value: user(value),
+                value: match *name {
+                    "tenant" => Html::new().link(&links.one("tenants", value), value),
+                    _ => user(value),
+                },
                 without: links.jobs(&pairs),
             }
         });
@@ -361,6 +365,10 @@ impl JobRow {
             error: pictured(job.error.as_deref().unwrap_or_default()),
             queue: user(&job.queue),
             queue_href: links.one("queues", &job.queue),
+            tenant: job
+                .tenant
+                .as_deref()
+                .map(|tenant| (user(tenant), links.one("tenants", tenant))),
             priority: job.priority,
             tags: job.tags.iter().map(|tag| pictured(tag)).collect(),
             at: ago(job.at, now),

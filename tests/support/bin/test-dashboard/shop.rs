@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use queue_core::operations::queues::pause_because;
-use queue_core::{Batch, Limits, NewJob, OnFailure, Options};
+use queue_core::operations::limits::{LimitSetting, change};
+use queue_core::operations::queues::{pause_because, set_fair};
+use queue_core::operations::tenants;
+use queue_core::{Batch, Context, Limits, NewJob, OnFailure, Options};
 use queue_tests::world::{Running, World, worker};
 use serde_json::{Value, json};
 
@@ -14,6 +16,16 @@ use crate::jobs::app;
 const FAILED: usize = 10_000;
 /// The processes have no time to be declared dead by each other.
 const DEAD_AFTER: Duration = Duration::from_secs(3_600);
+
+/// The tenants whose reports wait.
+const TENANTS: [&str; 6] = [
+    "acme",
+    "nordlicht-gmbh",
+    "株式会社みなと",
+    "شركة النور",
+    "o'brien & sons \"ltd\"",
+    "a-tenant-whose-name-is-as-long-as-names-may-become-and-longer-still",
+];
 
 /// Fills the queues, and starts the processes. Jobs that stand still are enqueued before.
 pub(crate) async fn open(world: &World) -> Result<Vec<Running>> {
@@ -66,7 +78,9 @@ async fn fill(world: &World) -> Result<()> {
     let account = |number: usize| Limits::key(format!("account/{}", number % 3)).to(1);
     enqueue(world, "import_account", 12, |number| {
         let args = json!({"account_id": number % 3, "since": "2026-11-01", "token": "x"});
-        (args, on("imports").limits(account(number)).tag("crm"))
+        let context = Context::new().tenant(TENANTS[number % 2]);
+        let options = on("imports").limits(account(number)).tag("crm");
+        (args, options.context(context))
     })
     .await?;
     enqueue(world, "send_invoice", 40, |number| {
@@ -87,9 +101,13 @@ async fn fill(world: &World) -> Result<()> {
         (json!({"ledger": number}), on("billing"))
     })
     .await?;
+    share_reports(world).await?;
     enqueue(world, "build_report", 31, |number| {
         let title = "<script>alert('Q4')</script>";
-        (json!({"report": number, "title": title}), on("reports"))
+        let tenant = TENANTS[number * number % TENANTS.len()];
+        let context = Context::new().tenant(tenant);
+        let options = on("reports").context(context);
+        (json!({"report": number, "title": title}), options)
     })
     .await?;
     enqueue(world, "charge_card", 3, |number| {
@@ -109,6 +127,21 @@ async fn fill(world: &World) -> Result<()> {
     })
     .await?;
     fail_deliveries(world).await
+}
+
+/// Makes the queue of reports fair. One tenant has more turns and a limit, another is paused.
+async fn share_reports(world: &World) -> Result<()> {
+    let (mut conn, schema) = (world.connect().await, world.queue.schema());
+    set_fair(&mut conn, schema, "reports", true).await?;
+    tenants::set_weight(&mut conn, schema, TENANTS[0], 4).await?;
+    let five = LimitSetting {
+        to: Some(5),
+        rate: None,
+    };
+    change(&mut conn, schema, "@tenant/acme", five).await?;
+    let why = Some("their import floods the disk");
+    tenants::pause(&mut conn, schema, TENANTS[1], Some("jonas"), why).await?;
+    Ok(())
 }
 
 /// A batch in which one job has failed, one runs, and one waits for all others.

@@ -63,6 +63,9 @@ async fn fill(world: &World) -> (String, String) {
         )
         .await;
     world
+        .sql("insert into queue.tenants (name, weight, paused_at) values ('daily', 3, now())")
+        .await;
+    world
         .sql("insert into queue.limits (name, slots, declared) values ('account/7', 1, false)")
         .await;
     world
@@ -144,6 +147,11 @@ async fn errors_are_json_that_names_the_thing() {
             "/recurring/none",
             StatusCode::NOT_FOUND,
             "There is no recurring job none",
+        ),
+        (
+            "/tenants/none",
+            StatusCode::NOT_FOUND,
+            "There is no tenant none",
         ),
         ("/nothing", StatusCode::NOT_FOUND, "There is no such page"),
         (

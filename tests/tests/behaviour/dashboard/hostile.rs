@@ -69,7 +69,24 @@ async fn hostile(world: &World) -> i64 {
     ] {
         world.sql(&statement).await;
     }
+    make_tenant(world, &text).await;
     id
+}
+
+/// Makes the jobs those of a tenant, which is paused and limited.
+async fn make_tenant(world: &World, text: &str) {
+    for statement in [
+        format!("update queue.jobs set tenant = '{text}'"),
+        format!(
+            "insert into queue.tenants (name, paused_at, paused_by, paused_why)
+             values ('{text}', now(), '{text}', '{text}')"
+        ),
+        format!(
+            "insert into queue.limits (name, slots, declared) values ('@tenant/{text}', 3, false)"
+        ),
+    ] {
+        world.sql(&statement).await;
+    }
 }
 
 #[tokio::test]
@@ -78,6 +95,7 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
     let site = Site::open(&world, Role::Admin);
     let job = hostile(&world).await;
     let asked = ASKED;
+    let name = format!("{asked}%22%20x%3D%27");
     for path in [
         String::new(),
         "/jobs".to_owned(),
@@ -106,6 +124,13 @@ async fn no_text_of_a_user_becomes_part_of_a_page() {
         "/recurring/hostile".to_owned(),
         "/recurring/hostile/change".to_owned(),
         "/recurring/hostile/remove".to_owned(),
+        "/tenants".to_owned(),
+        format!("/tenants?after={asked}"),
+        format!("/tenants/{name}"),
+        format!("/tenants/{name}/pause"),
+        format!("/tenants/{name}/limit"),
+        format!("/tenants/{asked}"),
+        format!("/jobs?state=failed&tenant={name}"),
         "/processes".to_owned(),
         "/processes/00000000-0000-7000-8000-000000000001".to_owned(),
         "/help".to_owned(),

@@ -11,6 +11,7 @@ mod many;
 mod pages;
 mod recurring;
 mod routes;
+mod tenants;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

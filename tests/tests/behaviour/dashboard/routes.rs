@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 67] = [
+const ROUTES: [(&str, &str, Role); 73] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -41,6 +41,10 @@ const ROUTES: [(&str, &str, Role); 67] = [
     ("GET", "/batches/{id}", Role::Viewer),
     ("GET", "/batches/{id}/{verb}", Role::Operator),
     ("POST", "/batches/{id}/{verb}", Role::Operator),
+    ("GET", "/tenants", Role::Viewer),
+    ("GET", "/tenants/{name}", Role::Viewer),
+    ("GET", "/tenants/{name}/{verb}", Role::Operator),
+    ("POST", "/tenants/{name}/{verb}", Role::Operator),
     ("GET", "/processes", Role::Viewer),
     ("GET", "/processes/{id}", Role::Viewer),
     ("GET", "/processes/{id}/stop", Role::Admin),
@@ -74,6 +78,8 @@ const ROUTES: [(&str, &str, Role); 67] = [
     ("GET", "/api/v1/batches", Role::Viewer),
     ("GET", "/api/v1/batches/{id}", Role::Viewer),
     ("GET", "/api/v1/batches/{id}/jobs", Role::Viewer),
+    ("GET", "/api/v1/tenants", Role::Viewer),
+    ("GET", "/api/v1/tenants/{name}", Role::Viewer),
     ("GET", "/api/v1/processes", Role::Viewer),
     ("GET", "/api/v1/operations", Role::Viewer),
     ("GET", "/api/v1/audit", Role::Viewer),
@@ -93,6 +99,8 @@ fn verbs(method: &str, path: &str) -> &'static [&'static str] {
     match (method, path.split('/').nth(1)) {
         ("GET", Some("jobs")) => &["discard", "cancel", "run", "reschedule", "priority"],
         ("GET", Some("queues")) => &["pause"],
+        ("GET", Some("tenants")) => &["pause", "limit", "weight"],
+        (_, Some("tenants")) => &["pause", "resume", "limit", "weight"],
         (_, Some("limits")) => &["set", "reset"],
         (_, Some("batches")) => &["cancel"],
         (_, Some("jobs")) => &[
@@ -153,6 +161,9 @@ async fn addresses_that_are_none_are_pages_that_say_so() {
         "/queues/a%20b",
         "/queues/none/clear",
         "/recurring/none",
+        "/tenants/none",
+        "/tenants/none/pause",
+        "/tenants/none/explode",
         "/batches/12345",
         "/batches/x",
         "/processes/none",
