@@ -160,6 +160,19 @@ CREATE TABLE queue.dependencies (
     CONSTRAINT dependencies_rule_check CHECK ((rule = ANY (ARRAY['cancel'::text, 'continue'::text, 'hold'::text, 'success'::text, 'failure'::text, 'completion'::text])))
 );
 
+CREATE TABLE queue.depths (
+    at timestamp with time zone NOT NULL,
+    ready bigint NOT NULL,
+    scheduled bigint NOT NULL,
+    blocked bigint NOT NULL,
+    running bigint NOT NULL,
+    failed bigint NOT NULL,
+    oldest_ms bigint,
+    span smallint NOT NULL,
+    is_least boolean NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C"
+);
+
 CREATE TABLE queue.events (
     emitted_at timestamp with time zone NOT NULL,
     is_open boolean NOT NULL,
@@ -456,6 +469,9 @@ ALTER TABLE ONLY queue.claimed
 ALTER TABLE ONLY queue.dependencies
     ADD CONSTRAINT dependencies_pkey PRIMARY KEY (on_id, job_id);
 
+ALTER TABLE ONLY queue.depths
+    ADD CONSTRAINT depths_pkey PRIMARY KEY (span, queue, at);
+
 ALTER TABLE ONLY queue.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (name);
 
@@ -547,6 +563,8 @@ CREATE INDEX counts_fold ON queue.counts USING btree (span, at);
 CREATE INDEX deltas_target ON queue.deltas USING btree (target);
 
 CREATE INDEX dependencies_job ON queue.dependencies USING btree (job_id);
+
+CREATE INDEX depths_clear ON queue.depths USING btree (span, at);
 
 CREATE INDEX events_clear ON queue.events USING btree (emitted_at);
 

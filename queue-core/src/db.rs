@@ -82,6 +82,11 @@ pub fn is_not_migrated(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "42P01" || code == "3F000")
 }
 
+/// Returns whether a statement took longer than it may.
+pub(crate) fn is_out_of_time(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "57014")
+}
+
 /// Returns the code of an error of the server: five characters, as in its manual.
 fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()

@@ -19,6 +19,8 @@ mod queue;
 
 #[doc(hidden)]
 pub mod batches;
+pub mod depths;
+
 pub mod counts;
 #[doc(hidden)]
 pub mod events;

@@ -108,6 +108,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "short occurrences",
         include_str!("../migrations/0023_short_occurrences.sql"),
     ),
+    migration(24, "depths", include_str!("../migrations/0024_depths.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json};
 use queue_core::counts::{Bar, bars};
+use queue_core::depths::{Depth, depths};
 use queue_core::inspect::doctor::Finding;
 use queue_core::inspect::stats::Stats;
 use queue_core::inspect::{
@@ -71,6 +72,11 @@ const BEFORE: (&str, &str) = (
     "Rows with smaller ids than this one: the last of the previous page",
 );
 
+const CHARTED: [(&str, &str); 2] = [
+    ("queue", "One queue; all together by default"),
+    ("within", "`1h`, `24h` or `7d`"),
+];
+
 /// All addresses but that of the document.
 pub(crate) fn table() -> Vec<Endpoint> {
     let mut table = about_jobs();
@@ -96,11 +102,14 @@ fn about_jobs() -> Vec<Endpoint> {
         endpoint::<Vec<Bar>>(
             "/counts",
             "What has ended in each span of time",
-            &[
-                ("queue", "One queue; all by default"),
-                ("within", "`1h`, `24h` or `7d`"),
-            ],
+            &CHARTED,
             || get(counts),
+        ),
+        endpoint::<Vec<Depth>>(
+            "/depths",
+            "The most jobs in each state in each span of time in which there was a sample",
+            &CHARTED,
+            || get(all_depths),
         ),
         endpoint::<Vec<JobSummary>>(
             "/jobs",
@@ -295,6 +304,17 @@ async fn counts(
     let (schema, now) = (site.queue.schema(), chrono::Utc::now());
     let bars = bars(&mut tx, schema, of.queue.as_deref(), within.range(), now);
     Ok(Json(bars.await?))
+}
+
+async fn all_depths(
+    State(site): State<Arc<Site>>,
+    Query(of): Query<OfQueue>,
+    Query(within): Query<Within>,
+) -> Answer<Vec<Depth>> {
+    let mut tx = site.read().await?;
+    let (schema, now) = (site.queue.schema(), chrono::Utc::now());
+    let depths = depths(&mut tx, schema, of.queue.as_deref(), within.range(), now);
+    Ok(Json(depths.await?))
 }
 
 async fn list_jobs(

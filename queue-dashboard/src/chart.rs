@@ -1,19 +1,21 @@
-//! The chart of throughput: what ended in each span of time.
+//! Charts: what ended in each span of time, and how many jobs were ready.
 
 use askama::Template;
 use chrono::{DateTime, Utc};
 use queue_core::counts::{Bar, Counts, Range, bars};
+use queue_core::depths::{Depth, depths};
 use queue_core::inspect::spell_duration;
 use serde::Deserialize;
 use sqlx::PgConnection;
 
+use crate::html::Html;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::words::grouped;
 
-/// The heights of the two charts.
-const FINISHED_HEIGHT: f64 = 112.0;
-const FAILED_HEIGHT: f64 = 56.0;
+/// The heights of the charts.
+const HIGH: f64 = 112.0;
+const LOW: f64 = 56.0;
 
 /// The least height of a bar that stands for anything.
 const HEIGHT_MIN: f64 = 2.0;
@@ -51,6 +53,8 @@ pub(crate) struct Chart {
     choices: Vec<(&'static str, String, bool)>,
     finished: Bars,
     failed: Bars,
+    /// How many jobs were ready; only of one queue.
+    ready: Option<Bars>,
     times: Vec<String>,
     /// The newest first.
     rows: Vec<Row>,
@@ -78,10 +82,12 @@ struct Row {
     failed: String,
     waited: String,
     ran: String,
+    ready: String,
+    oldest: String,
 }
 
 impl Chart {
-    /// Reads what ended in a queue, or in all.
+    /// Reads what ended in a queue, or in all, and of a queue how many jobs were ready.
     pub(crate) async fn read(
         site: &Site,
         conn: &mut PgConnection,
@@ -91,8 +97,17 @@ impl Chart {
         now: DateTime<Utc>,
     ) -> Result<Self, Refusal> {
         let range = within.range();
-        let bars = bars(conn, site.queue.schema(), queue, range, now).await?;
-        Ok(Self::of(range, &bars, page))
+        let schema = site.queue.schema();
+        let bars = bars(conn, schema, queue, range, now).await?;
+        let mut chart = Self::of(range, &bars, page);
+        if queue.is_some() {
+            chart.add_depths(
+                range,
+                &depths(conn, schema, queue, range, now).await?,
+                &bars,
+            );
+        }
+        Ok(chart)
     }
 
     fn of(range: Range, bars: &[Bar], page: &str) -> Self {
@@ -124,16 +139,48 @@ impl Chart {
                 format!("{finished} {period}"),
                 &format!("Finished jobs {what}"),
                 &series(Counts::finished),
-                FINISHED_HEIGHT,
+                HIGH,
             ),
             failed: Bars::new(
                 failed,
                 &format!("Failed runs {what}"),
                 &series(Counts::errors),
-                FAILED_HEIGHT,
+                LOW,
             ),
+            ready: None,
             times: times(range, bars),
             rows: bars.iter().rev().map(|bar| Row::of(range, bar)).collect(),
+        }
+    }
+
+    /// Adds how many jobs were ready; times without a sample have no bar, and nothing in the table.
+    fn add_depths(&mut self, range: Range, depths: &[Depth], bars: &[Bar]) {
+        let sampled = |bar: &Bar| depths.iter().find(|depth| depth.at == bar.at);
+        let ready = bars
+            .iter()
+            .map(|bar| sampled(bar).map_or(0, |depth| depth.ready));
+        let ready: Vec<u64> = ready.map(i64::unsigned_abs).collect();
+        let found = RANGES.iter().find(|(_, other, ..)| *other == range);
+        let (.., period, unit) = *found.unwrap_or(&RANGES[0]);
+        let more = if depths.iter().any(|depth| depth.at_least) {
+            " or more"
+        } else {
+            ""
+        };
+        let most = grouped(ready.iter().copied().max().unwrap_or(0));
+        let title = format!("at most {most}{more} {period}");
+        self.ready = Some(Bars {
+            label: format!("The most ready jobs of each {unit}: {title}"),
+            ..Bars::new(title, "", &ready, LOW)
+        });
+        for (row, bar) in self.rows.iter_mut().zip(bars.iter().rev()) {
+            if let Some(depth) = sampled(bar) {
+                row.ready = number(depth.ready);
+                row.oldest = depth
+                    .oldest_ready_seconds
+                    .map(spell_duration)
+                    .unwrap_or_default();
+            }
         }
     }
 }
@@ -187,8 +234,29 @@ impl Row {
             failed: number(counts.errors()),
             waited: mean(counts.waited_ms),
             ran: mean(counts.ran_ms),
+            ready: String::new(),
+            oldest: String::new(),
         }
     }
+}
+
+/// Draws how many jobs of a queue were ready in each hour of a day, as one line of steps.
+pub(crate) fn spark(hours: Option<&Vec<i64>>) -> Html {
+    let Some(hours) = hours else {
+        return Html::new();
+    };
+    let most = hours.iter().copied().max().unwrap_or(0).unsigned_abs();
+    let steps = hours.iter().enumerate().map(|(hour, ready)| {
+        let tall = (ready.unsigned_abs() as f64 / most.max(1) as f64 * 22.0).round();
+        format!("V{}H{}", 22.0 - tall, (hour + 1) * 4)
+    });
+    let steps: String = steps.collect();
+    Html::new()
+        .raw("<svg class=\"spark\" viewBox=\"0 0 96 22\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"")
+        .text(format!("Ready in the last 24 hours: at most {}", grouped(most)))
+        .raw("\"><path d=\"M0 22")
+        .text(steps)
+        .raw("V22z\"/></svg>")
 }
 
 fn number(counted: i64) -> String {

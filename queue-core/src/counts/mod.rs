@@ -18,7 +18,7 @@ const FOLD: &str = include_str!("fold.sql");
 const BARS: &str = include_str!("bars.sql");
 
 /// The name that stands for all queues.
-const ALL: &str = "*";
+pub(crate) const ALL: &str = "*";
 
 /// Runs that have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, FromRow)]
@@ -146,6 +146,15 @@ impl Range {
             Self::Week => 56,
         }
     }
+
+    /// Returns when each bar begins, the last of which contains `now`.
+    pub fn starts(self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let width = TimeDelta::from_std(self.width()).unwrap_or(TimeDelta::MAX);
+        let last = now.duration_trunc(width).unwrap_or(now);
+        let back = (0..self.bars()).rev();
+        back.map(|back| last - width * i32::try_from(back).unwrap_or(i32::MAX))
+            .collect()
+    }
 }
 
 /// What ended in one span of time.
@@ -170,10 +179,7 @@ pub async fn bars(
     now: DateTime<Utc>,
 ) -> Result<Vec<Bar>, sqlx::Error> {
     let width = TimeDelta::from_std(range.width()).unwrap_or(TimeDelta::MAX);
-    let last = now.duration_trunc(width).unwrap_or(now);
-    let starts = (0..range.bars()).rev();
-    let starts = starts.map(|back| last - width * i32::try_from(back).unwrap_or(i32::MAX));
-    let starts: Vec<DateTime<Utc>> = starts.collect();
+    let starts = range.starts(now);
     let found: Vec<Bar> = schema
         .query_as(BARS)
         .bind(queue.unwrap_or(ALL))

@@ -86,6 +86,8 @@ pub(crate) async fn show(
     let is_empty = JobState::ALL
         .into_iter()
         .all(|state| states.of(state).count == 0);
+    let first = &queues[..queues.len().min(QUEUES)];
+    let rows = super::queues::rows(first, &site, &mut tx, links, signs.now).await?;
     let shown = shown(&findings);
     page(&Overview {
         answer: answer(&findings),
@@ -98,11 +100,7 @@ pub(crate) async fn show(
         figures: figures(&states, oldest, &[], links),
         chart,
         queues_in_all: queues.len(),
-        queues: queues
-            .iter()
-            .take(QUEUES)
-            .map(|queue| QueueRow::new(queue, links, signs.now))
-            .collect(),
+        queues: rows,
         causes: causes
             .iter()
             .map(|cause| CauseRow::new(cause, &site, links, signs.now))

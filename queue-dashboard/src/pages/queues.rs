@@ -8,12 +8,14 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::check_queue;
+use queue_core::depths::ready_by_hour;
 use queue_core::inspect::QueueSummary;
 use queue_core::inspect::processes::{self, ProcessSummary};
 use queue_core::inspect::queues::{self, Pause};
+use sqlx::PgConnection;
 
 use super::processes::{ProcessRow, is_alive, serves};
-use crate::chart::{Chart, Within};
+use crate::chart::{Chart, Within, spark};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact_minute, user};
 use crate::links::Links;
@@ -57,6 +59,8 @@ pub(super) struct QueueRow {
     pub(super) oldest: String,
     pub(super) oldest_class: &'static str,
     pub(super) ready: (String, String),
+    /// How many were ready in each hour of a day.
+    pub(super) spark: Html,
     pub(super) running: (String, String),
     pub(super) scheduled: (String, String),
     pub(super) blocked: (String, String),
@@ -92,6 +96,7 @@ impl QueueRow {
             oldest: queue.latency_seconds.map(brief).unwrap_or_default(),
             oldest_class: if is_late { "bad" } else { "" },
             ready: number("ready", queue.ready),
+            spark: Html::new(),
             running: number("running", queue.running),
             scheduled: number("scheduled", queue.scheduled),
             blocked: number("blocked", queue.blocked),
@@ -101,6 +106,23 @@ impl QueueRow {
             href,
         }
     }
+}
+
+/// Makes the rows of some queues, with how many of their jobs were ready in each hour of a day.
+pub(super) async fn rows(
+    queues: &[QueueSummary],
+    site: &Site,
+    conn: &mut PgConnection,
+    links: &Links,
+    now: DateTime<Utc>,
+) -> Result<Vec<QueueRow>, Refusal> {
+    let names = queues.iter().map(|queue| queue.name.as_str());
+    let hours = ready_by_hour(conn, site.queue.schema(), names, now).await?;
+    let rows = queues.iter().map(|queue| QueueRow {
+        spark: spark(hours.get(&queue.name)),
+        ..QueueRow::new(queue, links, now)
+    });
+    Ok(rows.collect())
 }
 
 /// Puts queues that stand still first, then those whose oldest job waits longest.
@@ -122,15 +144,12 @@ pub(crate) async fn list(
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
     let mut queues = queues::list(&mut tx, site.queue.schema()).await?;
     order(&mut queues);
+    let shown = &queues[..queues.len().min(SHOWN_MAX)];
     page(&Queues {
         frame,
         answer: answer(&queues),
-        more: queues.len().saturating_sub(SHOWN_MAX),
-        rows: queues
-            .iter()
-            .take(SHOWN_MAX)
-            .map(|queue| QueueRow::new(queue, &visit.links, signs.now))
-            .collect(),
+        more: queues.len() - shown.len(),
+        rows: rows(shown, &site, &mut tx, &visit.links, signs.now).await?,
     })
 }
 

@@ -229,6 +229,7 @@ fn start_services<S: State>(
     }
     if settings.maintenance.enabled {
         services.push(context.keep("clearing", maintenance::clear_old));
+        services.push(context.keep("depths", maintenance::sample_depths));
     }
     if settings.process.notifications {
         let (shared, workers) = (Arc::clone(shared), workers.to_vec());

@@ -1,5 +1,5 @@
 //! Maintenance: recovers the jobs of dead processes, warns of jobs that no process can run, clears what has
-//! been kept long enough, and adds up counts.
+//! been kept long enough, adds up counts, and samples depths.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::batches::clear_batches;
 use queue_core::counts::fold;
+use queue_core::depths::sample;
 use queue_core::events::clear_events;
 use queue_core::operations::audit::clear_audit;
 use queue_core::process::unknown_kinds;
@@ -141,6 +142,22 @@ fn report(job: &Recovered) {
         became = job.became,
         "recovered a job of a process that died",
     );
+}
+
+/// How long after the beginning of a minute it is sampled at most. Each process waits for a part of that, at
+/// random, so that they seldom sample at once.
+const SAMPLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Samples, once a minute, how many jobs each queue has, until the process stops. Of all processes, the first
+/// does it.
+pub(crate) async fn sample_depths(context: ServiceContext) -> Result<(), sqlx::Error> {
+    let (schema, stopping) = (&context.schema, &context.stopping);
+    while !stopping.is_cancelled() {
+        let sampled = context.shared.run(async |conn| sample(conn, schema).await);
+        let wait = sampled.await? + SAMPLED_WITHIN.mul_f64(fastrand::f64());
+        stopping.run_until_cancelled(sleep(wait)).await;
+    }
+    Ok(())
 }
 
 /// What is cleared, and how long it is kept.

@@ -19,6 +19,7 @@ mod cursors;
 mod cut_connections;
 mod dashboard;
 mod database_trouble;
+mod depths;
 mod doctor;
 mod embedded;
 mod enqueueing;

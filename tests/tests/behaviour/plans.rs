@@ -15,7 +15,7 @@ const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
 /// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and
 /// recurring jobs set seldom, lanes listed seldom, batches swept seldom. Claims check whether any limit
 /// exists. The end of the line is a sequence. Operations that have not ended are few, and have an index of
-/// their own.
+/// their own. A sample of depths counts all jobs that have not finished, once a minute.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_front", "limits"),
     ("claim_front_fair", "limits"),
@@ -27,6 +27,11 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("unknown_claims", "claimed"),
     ("clear_failed", "failed"),
     ("clear_rates", "rates"),
+    ("depths/sample", "ready"),
+    ("depths/sample", "scheduled"),
+    ("depths/sample", "blocked"),
+    ("depths/sample", "claimed"),
+    ("depths/sample", "failed"),
     ("batches/sweep", "batches"),
     ("batches/sweep", "deltas"),
     ("recurring/clear_firings", "recurring_jobs"),

@@ -5,12 +5,13 @@ const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
 /// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
 /// batches are settled and events wake jobs, what labels metrics, what idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 9] = [
+const INTERNAL: [&str; 10] = [
     "process",
     "transitions",
     "steps",
     "batches",
     "counts",
+    "depths",
     "events",
     "metrics",
     "look",

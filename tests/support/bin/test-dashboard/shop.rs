@@ -247,6 +247,13 @@ async fn age(world: &World) {
          from generate_series(1, 59) as ago,
              (values ('media', 'resize_image', 210), ('billing', 'send_invoice', 64),
                  ('webhooks', 'deliver_webhook', 38)) as kinds (queue, kind, many)",
+        "insert into queue.depths (span, at, queue, ready, scheduled, blocked, running, failed, oldest_ms, is_least)
+         select span, date_bin(span * interval '1 minute', now(), 'epoch'::timestamptz)
+                 - ago * span * interval '1 minute',
+             queue, (many * (1 + 0.4 * sin(ago / 5.0)))::int, 0, 0, 0, 0, 4000, false
+         from unnest(array[1, 60]) as span, generate_series(1, 59) as ago,
+             (values ('*', 900), ('media', 460), ('billing', 240), ('reports', 40), ('webhooks', 160))
+                 as queues (queue, many)",
         "insert into queue.processes (id, name, host, pid, version, details, started_at, heartbeat_at)
          values ('00000000-0000-7000-8000-000000000001', 'worker-eu-3.77', 'eu-3', 77, '2.14.1',
              '{\"queues\": [\"billing\", \"media\"], \"kinds\": [\"send_invoice\"], \"concurrency\": 8,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use queue_core::depths::sample;
 use queue_core::recurring::{RecurringJob, add};
 use queue_core::schedule::Tz;
 use queue_core::{Batch, NewJob, Options};
@@ -56,6 +57,7 @@ async fn fill(world: &World) -> (String, String) {
     add(&mut conn, world.queue.schema(), &daily, Tz::UTC)
         .await
         .unwrap();
+    sample(&mut conn, world.queue.schema()).await.unwrap();
     world
         .sql(
             "insert into queue.processes (id, name, host, pid, version, details)

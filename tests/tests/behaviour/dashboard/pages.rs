@@ -324,6 +324,48 @@ async fn a_silent_process_is_shown_as_that() {
 }
 
 #[tokio::test]
+async fn the_overview_and_queues_chart_how_many_jobs_were_ready() {
+    let world = World::new().await;
+    world
+        .sql(
+            "insert into queue.depths
+                 (span, at, queue, ready, scheduled, blocked, running, failed, oldest_ms, is_least)
+             select span, date_bin(span * interval '1 minute', now(), 'epoch'), queue, 1204, 0, 0, 0, 0, 90000, false
+             from unnest(array[1, 60]) as span, unnest(array['*', 'mail']) as queue",
+        )
+        .await;
+    world
+        .sql("insert into queue.queues (name) values ('mail'), ('idle')")
+        .await;
+    let site = Site::open(&world, Role::Viewer);
+
+    for path in ["", "/queues"] {
+        let page = site.page(path).await;
+        assert_contains(
+            &page,
+            &[
+                "Ready in the last 24 hours: at most 1,204",
+                "V22H92V0H96V22z",
+            ],
+        );
+        assert_eq!(page.matches("class=\"spark\"").count(), 1);
+    }
+    let hour = site.page("/queues/mail").await;
+    assert_contains(
+        &hour,
+        &[
+            "<b>Ready</b> at most 1,204 in the last hour",
+            "The most ready jobs of each minute: at most 1,204 in the last hour",
+            "<td role=\"cell\" class=\"r\">1,204</td><td role=\"cell\" class=\"r\">1m 30s</td>",
+        ],
+    );
+    assert_contains(
+        &site.page("/queues/idle").await,
+        &["<b>Ready</b> at most 0 in the last hour"],
+    );
+}
+
+#[tokio::test]
 async fn the_overview_and_a_queue_chart_what_has_ended() {
     let world = World::new().await;
     world

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 73] = [
+const ROUTES: [(&str, &str, Role); 74] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -68,6 +68,7 @@ const ROUTES: [(&str, &str, Role); 73] = [
     ("GET", "/api/v1/findings", Role::Viewer),
     ("GET", "/api/v1/stats", Role::Viewer),
     ("GET", "/api/v1/counts", Role::Viewer),
+    ("GET", "/api/v1/depths", Role::Viewer),
     ("GET", "/api/v1/jobs", Role::Viewer),
     ("GET", "/api/v1/jobs/{id}", Role::Viewer),
     ("GET", "/api/v1/failures", Role::Viewer),
