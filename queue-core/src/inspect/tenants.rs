@@ -13,8 +13,7 @@ use crate::sql::Schema;
 
 const TENANTS: &str = include_str!("tenants.sql");
 const JOBS: &str = include_str!("tenant_jobs.sql");
-const PAUSE: &str = "select paused_at, paused_by, paused_why from queue.tenants \
-    where name = (select tenant from queue.ready where job_id = $1) and paused_at is not null";
+const PAUSE: &str = include_str!("tenant_pause.sql");
 
 /// The most ready jobs of one tenant that are counted, the newest failed jobs among which those of tenants are
 /// counted, and the newest jobs of one tenant that [`show`] counts.

@@ -21,21 +21,21 @@ with recursive lanes as (
         order by ready.queue, ready.priority, ready.track
         limit 1
     ) as next
-), standing as (
+), in_line as (
     select queue, priority, track, $1::text collate "C" as name, 0 as nth
     from lanes
     where $5::text is null
     union all
-    select standing.queue, standing.priority, standing.track, next.tenant, nth + 1
-    from standing
+    select in_line.queue, in_line.priority, in_line.track, next.tenant, nth + 1
+    from in_line
     cross join lateral (
         select ready.tenant
         from queue.ready
-        where ready.queue = standing.queue
-            and ready.priority = standing.priority
-            and ready.track = standing.track
+        where ready.queue = in_line.queue
+            and ready.priority = in_line.priority
+            and ready.track = in_line.track
             and ready.track > 2
-            and ready.tenant > standing.name
+            and ready.tenant > in_line.name
         order by ready.tenant, ready.seq
         limit 1
     ) as next
@@ -48,7 +48,7 @@ with recursive lanes as (
     ) as job
     where job.tenant is not null
     group by job.tenant
-), fallen as (
+), failing as (
     select job.tenant as name, count(*) as failed
     from (select job_id from queue.failed order by job_id desc limit $4) as newest
     cross join lateral (
@@ -57,7 +57,7 @@ with recursive lanes as (
     where job.tenant is not null
     group by job.tenant
 ), known as (
-    select name from standing where nth > 0
+    select name from in_line where nth > 0
     union
     select name from running where name > $1 and $5 is null
     union
@@ -105,7 +105,7 @@ cross join lateral (
     ) as counted
 ) as waiting
 left join running on running.name = known.name
-left join fallen on fallen.name = known.name
+left join failing on failing.name = known.name
 left join queue.tenants on tenants.name = known.name
 left join queue.limits on limits.name = '@tenant/' || known.name
 order by known.name

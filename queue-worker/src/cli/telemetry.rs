@@ -34,7 +34,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 static METERS: OnceLock<SdkMeterProvider> = OnceLock::new();
 static TRACERS: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// The most sets of labels of one metric: a thousand pairs of a queue and a kind, by what became of the job.
+/// The most sets of labels of one metric: a thousand pairs of a queue and a kind, for each outcome.
 const SETS_MAX: usize = 8_000;
 
 /// The metrics of this program.
