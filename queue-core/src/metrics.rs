@@ -10,7 +10,7 @@ use opentelemetry::{KeyValue, StringValue, global};
 /// The name of the meter that all instruments belong to.
 pub const METER: &str = "queue";
 
-/// The most pairs of a queue and a kind that are told apart.
+/// The most pairs of a queue and a kind that are counted separately.
 const PAIRS_MAX: usize = 1_000;
 
 /// The name that stands for all further queues and kinds.

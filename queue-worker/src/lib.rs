@@ -59,7 +59,7 @@ mod connection;
 mod pooler;
 mod stop;
 
-// What a process measures, and whether it does its work, which only the command line tells.
+// What a process measures, and whether it does its work. Only the command line shows them.
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
 mod health;
 mod metrics;

@@ -1,7 +1,7 @@
 //! Depths: how many jobs each queue had in each state, sampled once a minute.
 //!
-//! A sample costs the same whatever the tables hold: it counts up to [`COUNT_MAX`] rows of each table, and is
-//! left out if that takes too long. Hours and days keep the most of their samples.
+//! The cost of a sample is bounded: it counts up to [`COUNT_MAX`] rows of each table, and is left out if that
+//! takes longer than two seconds. Hours and days keep the most of their samples.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tells systemd when the process is ready, that it is alive, and when it stops.
+//! Notifies systemd when the process is ready, that it is alive, and when it stops.
 
 use std::env;
 use std::ffi::OsString;

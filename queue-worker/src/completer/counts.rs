@@ -39,7 +39,7 @@ impl<'a> EndedRun<'a> {
         }
     }
 
-    /// Returns what became of the job, in one word.
+    /// Returns one word for the end of the run, as it stands in the metrics.
     fn word(&self) -> &'static str {
         match self.became {
             Became::Finished(outcome) => outcome.as_str(),

@@ -274,7 +274,7 @@ async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Er
 
 fn start_reading_depths<S>(process: &Process<S>, context: &ServiceContext) -> JoinHandle<()> {
     let depths = process.depths.clone();
-    context.keep("depths", move |context| {
+    context.keep("metrics", move |context| {
         read_depths(context, depths.clone())
     })
 }
