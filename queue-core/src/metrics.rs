@@ -1,6 +1,7 @@
 //! Metrics of jobs through the API of OpenTelemetry: what labels them, and how many were enqueued. They do
 //! nothing without a meter provider, which an application must set before it enqueues.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -43,36 +44,55 @@ pub fn by_kind<'a>(
         while jobs.next_if_eq(&(queue, kind)).is_some() {
             count += 1;
         }
-        note(count, &labels(queue, kind));
+        with_labels(queue, kind, |labels| note(count, labels));
     }
 }
 
-/// Returns the labels of a job. Beyond a thousand pairs of a queue and a kind they are `other`.
-pub fn labels(queue: &str, kind: &str) -> Labels {
+/// Calls a function with the labels of a job. Beyond a thousand pairs of a queue and a kind they are `other`.
+pub fn with_labels(queue: &str, kind: &str, note: impl FnOnce(&Labels)) {
     static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.labels(queue, kind)
+    thread_local! {
+        /// What this thread has used, because a job is noted several times and threads need not wait for
+        /// each other.
+        static USED: RefCell<ByKind> = RefCell::default();
+    }
+    USED.with_borrow_mut(|used| {
+        if let Some(labels) = used.get(queue).and_then(|kinds| kinds.get(kind)) {
+            return note(labels);
+        }
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(labels) = known.labels(queue, kind) else {
+            return note(&new_labels(OTHER, OTHER));
+        };
+        note(&labels);
+        let kinds = used.entry(queue.to_owned()).or_default();
+        kinds.insert(kind.to_owned(), labels);
+    });
 }
+
+/// Labels by queue and kind.
+type ByKind = HashMap<String, HashMap<String, Labels>>;
 
 #[derive(Default)]
 struct Known {
-    queues: HashMap<String, HashMap<String, Labels>>,
+    queues: ByKind,
     pairs: usize,
 }
 
 impl Known {
-    fn labels(&mut self, queue: &str, kind: &str) -> Labels {
+    /// Returns the labels of a job, unless there are too many.
+    fn labels(&mut self, queue: &str, kind: &str) -> Option<Labels> {
         if let Some(labels) = self.queues.get(queue).and_then(|kinds| kinds.get(kind)) {
-            return labels.clone();
+            return Some(labels.clone());
         }
         if self.pairs == PAIRS_MAX {
-            return new_labels(OTHER, OTHER);
+            return None;
         }
         self.pairs += 1;
         let labels = new_labels(queue, kind);
         let kinds = self.queues.entry(queue.to_owned()).or_default();
         kinds.insert(kind.to_owned(), labels.clone());
-        labels
+        Some(labels)
     }
 }
 
@@ -96,8 +116,9 @@ mod tests {
             known.labels("mail", &number.to_string());
         }
 
-        assert_eq!(known.labels("mail", "999"), new_labels("mail", "999"));
-        assert_eq!(known.labels("mail", "1000"), new_labels(OTHER, OTHER));
+        let last = new_labels("mail", "999");
+        assert_eq!(known.labels("mail", "999"), Some(last));
+        assert_eq!(known.labels("mail", "1000"), None);
         assert_eq!(known.pairs, PAIRS_MAX);
     }
 

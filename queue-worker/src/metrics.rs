@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 use opentelemetry::{KeyValue, global};
 use queue_core::inspect::queues::QueueSummary;
-use queue_core::metrics::{METER, by_kind, labels};
+use queue_core::metrics::{METER, by_kind, with_labels};
 use queue_core::transitions::claim_limited::Parked;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -50,7 +50,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     };
     Instruments {
         started: count("queue.jobs.started", "Runs of jobs that have begun"),
-        ended: count("queue.jobs.ended", "Ends of runs, by what the job became"),
+        ended: count("queue.jobs.ended", "Ends of runs, by their outcome"),
         crashed: count(
             "queue.jobs.crashed",
             "Jobs of dead processes that this process has recovered",
@@ -112,34 +112,35 @@ fn jobs(meter: &Meter, name: &'static str, text: &'static str) -> Histogram<u64>
 
 /// Counts a run that begins.
 pub(crate) fn note_start(queue: &str, kind: &str) {
-    INSTRUMENTS.started.add(1, &labels(queue, kind));
+    with_labels(queue, kind, |labels| INSTRUMENTS.started.add(1, labels));
 }
 
 /// Counts a run that ended, and measures it if it was a run of this process.
 pub(crate) fn note_end(
     queue: &str,
     kind: &str,
-    became: &'static str,
+    outcome: &'static str,
     times: Option<(Duration, Duration)>,
 ) {
-    let labels = labels(queue, kind);
-    if let Some((waited, ran)) = times {
-        INSTRUMENTS.waited.record(waited.as_secs_f64(), &labels);
-        INSTRUMENTS.ran.record(ran.as_secs_f64(), &labels);
-    }
-    let [queue, kind] = labels;
-    let became = KeyValue::new("became", became);
-    INSTRUMENTS.ended.add(1, &[queue, kind, became]);
+    with_labels(queue, kind, |labels| {
+        if let Some((waited, ran)) = times {
+            INSTRUMENTS.waited.record(waited.as_secs_f64(), labels);
+            INSTRUMENTS.ran.record(ran.as_secs_f64(), labels);
+        }
+        let [queue, kind] = labels.clone();
+        let outcome = KeyValue::new("outcome", outcome);
+        INSTRUMENTS.ended.add(1, &[queue, kind, outcome]);
+    });
 }
 
 /// Counts an outcome that was ignored.
 pub(crate) fn note_lost(queue: &str, kind: &str) {
-    INSTRUMENTS.lost.add(1, &labels(queue, kind));
+    with_labels(queue, kind, |labels| INSTRUMENTS.lost.add(1, labels));
 }
 
 /// Counts a job of a dead process that was recovered.
 pub(crate) fn note_crash(queue: &str, kind: &str) {
-    INSTRUMENTS.crashed.add(1, &labels(queue, kind));
+    with_labels(queue, kind, |labels| INSTRUMENTS.crashed.add(1, labels));
 }
 
 /// Measures a claim.

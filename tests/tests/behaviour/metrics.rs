@@ -82,9 +82,9 @@ async fn a_process_exports_how_its_jobs_end_and_what_it_does() {
     let text = until_exported(
         &process,
         &[
-            "queue_jobs_ended_total{became=\"done\",kind=\"good\",queue=\"mail\"} 2\n",
-            "queue_jobs_ended_total{became=\"retried\",kind=\"bad\",queue=\"mail\"} 1\n",
-            "queue_jobs_ended_total{became=\"failed\",kind=\"bad\",queue=\"mail\"} 1\n",
+            "queue_jobs_ended_total{kind=\"good\",outcome=\"done\",queue=\"mail\"} 2\n",
+            "queue_jobs_ended_total{kind=\"bad\",outcome=\"retried\",queue=\"mail\"} 1\n",
+            "queue_jobs_ended_total{kind=\"bad\",outcome=\"failed\",queue=\"mail\"} 1\n",
             "queue_jobs_started_total{kind=\"bad\",queue=\"mail\"} 2\n",
             "queue_job_wait_seconds_count{kind=\"good\",queue=\"mail\"} 2\n",
             "queue_job_run_seconds_count{kind=\"bad\",queue=\"mail\"} 2\n",
