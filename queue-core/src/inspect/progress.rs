@@ -13,14 +13,19 @@ use crate::steps::progress::{DONE, LOG, OUTPUT};
 const STEPS: &str = include_str!("job_steps.sql");
 const PROGRESS: &str = include_str!("job_progress.sql");
 
+/// The most finished steps that are read.
+const STEPS_MAX: i64 = 100;
+
 /// How far a job is.
 #[derive(Clone, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobProgress {
     /// How much of its work is done, if it says so.
     pub done: Option<Done>,
-    /// Its finished steps, first to last.
+    /// Its last 100 finished steps, first to last.
     pub steps: Vec<StepDetails>,
+    /// How many steps finished before those.
+    pub earlier_steps: u64,
     /// The places of its cursors, which may hold personal data.
     pub cursors: Vec<CursorDetails>,
     /// Its output, which may hold personal data.
@@ -79,6 +84,13 @@ pub struct RunLog {
 }
 
 #[derive(FromRow)]
+struct StepRow {
+    #[sqlx(flatten)]
+    step: StepDetails,
+    steps: i64,
+}
+
+#[derive(FromRow)]
 struct Row {
     name: String,
     #[sqlx(json)]
@@ -92,9 +104,12 @@ pub(super) async fn progress(
     schema: &Schema,
     job: JobId,
 ) -> Result<JobProgress, sqlx::Error> {
-    let steps = schema.query_as(STEPS).bind(job).fetch_all(&mut *conn);
+    let steps = schema.query_as(STEPS).bind(job).bind(STEPS_MAX);
+    let steps: Vec<StepRow> = steps.fetch_all(&mut *conn).await?;
+    let all = steps.first().map_or(0, |row| row.steps.unsigned_abs());
     let mut progress = JobProgress {
-        steps: steps.await?,
+        earlier_steps: all - steps.len() as u64,
+        steps: steps.into_iter().map(|row| row.step).collect(),
         ..JobProgress::default()
     };
     let rows: Vec<Row> = schema.query_as(PROGRESS).bind(job).fetch_all(conn).await?;

@@ -151,3 +151,22 @@ async fn the_command_line_shows_how_far_a_job_is() {
     assert_eq!(json["done"], json!({"done": 3, "of": 10}));
     assert_eq!(json["output"], json!(null));
 }
+
+#[tokio::test]
+async fn of_many_finished_steps_the_last_hundred_are_shown() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let job = world.queue.enqueue(Quiet {}).await.unwrap().id();
+    let steps = "insert into queue.steps (job_id, finished_at, occurrence, name, result)
+         select $1, now() + n * interval '1 s', n, 'load', '1' from generate_series(1, 230) as n";
+    world.sql(&steps.replace("$1", &job.to_string())).await;
+
+    let progress = show(&world, job).await.progress;
+    let text = shell.print(&["jobs", "show", &job.to_string()]).await;
+
+    assert_eq!(progress.earlier_steps, 130);
+    let numbers: Vec<i16> = progress.steps.iter().map(|step| step.occurrence).collect();
+    assert_eq!(numbers, Vec::from_iter(131..=230));
+    let shown = "finished steps, without the first 130\n  load (131)  1 B";
+    assert!(text.contains(shown), "{text}");
+}

@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use queue_core::inspect::JobFilter;
 use queue_core::operations::jobs::{JobAction, JobError, Refusal};
+use queue_core::operations::queues::set_fair;
 use queue_core::transitions::promote::promote;
-use queue_core::{JobId, JobState, Limits, NewJob, Options};
+use queue_core::{Context, JobId, JobState, Limits, NewJob, Options};
 use queue_tests::stage::{Gated, Note, Stage, gated};
 use queue_tests::world::{World, worker};
 use serde_json::json;
@@ -268,4 +269,59 @@ async fn the_command_line_reschedules_jobs_and_changes_their_priority() {
         .await;
     assert!(said.contains("it has this priority already"), "{said}");
     shell.refused(2, &["jobs", "reschedule", &id]).await;
+}
+
+/// Makes a job of a tenant in the fair queue `mail` that notes its name.
+async fn of_tenant(world: &World, tenant: &str, name: &str, options: Options) -> JobId {
+    let options = options.queue("mail").context(Context::new().tenant(tenant));
+    let job = NewJob::untyped("note", &json!(name), options);
+    world.queue.enqueue_all([job]).await.unwrap()[0].id()
+}
+
+/// Runs the jobs of the queue `mail` one after another, and returns their names.
+async fn run_mail(world: &World, jobs: i64) -> Vec<String> {
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("mail", 1));
+    world.until("finished", jobs).await;
+    process.stop().await;
+    stage.notes()
+}
+
+async fn fair_world() -> World {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    let schema = world.queue.schema();
+    assert!(set_fair(&mut conn, schema, "mail", true).await.unwrap());
+    world
+}
+
+#[tokio::test]
+async fn a_job_of_a_tenant_that_is_rescheduled_takes_its_turn_at_the_end_of_its_line() {
+    let world = fair_world().await;
+    let mut jobs = Vec::new();
+    for name in ["a0", "a1", "a2", "b0"] {
+        jobs.push(of_tenant(&world, &name[..1], name, Options::new()).await);
+    }
+
+    world.queue.reschedule(jobs[0], in_hours(1)).await.unwrap();
+    assert_eq!(world.state(jobs[0]).await, "scheduled");
+    world.queue.reschedule(jobs[0], Utc::now()).await.unwrap();
+
+    assert_eq!(world.count("ready where tenant is null").await, 0);
+    assert_eq!(run_mail(&world, 4).await, ["a1", "b0", "a2", "a0"]);
+}
+
+#[tokio::test]
+async fn a_job_of_a_tenant_with_another_priority_goes_before_all_turns() {
+    let world = fair_world().await;
+    let mut jobs = Vec::new();
+    for name in ["a0", "a1", "a2", "b0", "b1"] {
+        jobs.push(of_tenant(&world, &name[..1], name, Options::new()).await);
+    }
+
+    world.queue.prioritize(jobs[2], -1).await.unwrap();
+    world.queue.prioritize(jobs[4], 1).await.unwrap();
+
+    let notes = run_mail(&world, 5).await;
+    assert_eq!(notes, ["a2", "a0", "b0", "a1", "b1"]);
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use queue_core::inspect::{CursorDetails, Done, JobDetails, RunLog, StepDetails};
 
 use crate::html::{Html, exact, icon_of_class, json, pictured, progress, user};
-use crate::words::{bytes, grouped};
+use crate::words::{bytes, counted, grouped};
 
 /// The most letters of a cursor's place.
 const PLACE: usize = 200;
@@ -13,6 +13,8 @@ pub(super) struct Progress {
     /// How much of the work is done: a bar, and the same in words.
     pub(super) done: Option<(Html, String)>,
     pub(super) rows: Vec<Row>,
+    /// Says how many finished steps are not among the rows.
+    pub(super) earlier: Option<String>,
     pub(super) output: Option<Html>,
     pub(super) logs: Vec<Log>,
 }
@@ -42,10 +44,16 @@ impl Progress {
         Self {
             done: found.done.as_ref().map(done),
             rows: steps.chain(cursors).collect(),
+            earlier: earlier(found.earlier_steps),
             output: output.map(json),
             logs: found.logs.iter().map(Log::new).collect(),
         }
     }
+}
+
+fn earlier(steps: u64) -> Option<String> {
+    let counted = counted(steps, "earlier step is", "earlier steps are");
+    (steps > 0).then(|| format!("{counted} not listed"))
 }
 
 fn done(Done { done, of }: &Done) -> (Html, String) {

@@ -69,7 +69,12 @@ fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
 fn progress_text(progress: &JobProgress, with_args: bool) -> String {
     let mut text = String::new();
     if !progress.steps.is_empty() {
-        text.push_str("\nfinished steps\n");
+        text.push_str("\nfinished steps");
+        if progress.earlier_steps > 0 {
+            let earlier = progress.earlier_steps;
+            let _ = write!(text, ", without the first {earlier}");
+        }
+        text.push('\n');
     }
     for step in &progress.steps {
         let (name, bytes) = (&step.name, step.result_bytes);

@@ -416,6 +416,10 @@ async fn a_job_shows_its_steps_output_log_and_context() {
     for statement in [
         format!("insert into queue.steps values ({job}, now(), 2, 'load', '[1, 2]')"),
         format!(
+            "insert into queue.steps
+             select {job}, now() - interval '1 min', n, 'find', '1' from generate_series(1, 100) as n"
+        ),
+        format!(
             "insert into queue.progress (job_id, set_at, name, value)
              values ({job}, now(), 'pages', '812'), ({job}, now(), '@done', '{{\"done\": 3, \"of\": 1200}}'),
                  ({job}, now(), '@output', '{{\"pages\": 7, \"token\": \"x1\"}}'),
@@ -435,6 +439,7 @@ async fn a_job_shows_its_steps_output_log_and_context() {
 
     let for_all = [
         "3 of 1,200 done",
+        "1 earlier step is not listed",
         "load</bdi> (2)",
         "a result of 6 B",
         "attempt 1, without the first 2 lines",
