@@ -51,10 +51,10 @@ pub(crate) async fn beat<S: State>(
     let interval = context.settings.process.heartbeat_interval;
     let silence_max = context.settings.process.silent_after();
     let mut last = Instant::now();
-    let mut has_timed_out = false;
+    let mut has_failed = false;
     loop {
         let sent = Instant::now();
-        let beating = beat_on_some_connection(&mut context, &shared, &mut has_timed_out);
+        let beating = beat_on_some_connection(&mut context, &shared, &mut has_failed);
         let Ok(beaten) = timeout_at(last + silence_max, beating).await else {
             note_missed_heartbeat();
             return Lost::Silent;
@@ -72,12 +72,9 @@ pub(crate) async fn beat<S: State>(
                     shared.in_flight.stop(job, Some(attempt), cancelled);
                 }
                 heed(requests.process, &shared.asked, &stop);
-                append_counts(&mut context, &shared.counts).await;
+                append_counts(&mut context, &shared.counts, &mut has_failed).await;
             }
-            Err(error) if is_timeout(&error) => {
-                tracing::warn!("the database did not answer the heartbeat in time");
-            }
-            Err(error) if context.connection.outage().covers(&error) => {
+            Err(error) if is_timeout(&error) || context.connection.outage().covers(&error) => {
                 tracing::debug!(error = %logged(&error), "lost a connection");
             }
             Err(error) => {
@@ -106,38 +103,41 @@ async fn wait(interval: Duration, context: &ServiceContext) {
     }
 }
 
-/// Writes the heartbeat, by a new connection if the present one does not answer. Once a new one does
-/// answer, perhaps some heartbeats later, the connections opened before it were cut.
+/// Writes the heartbeat, by a new connection if the present one does not answer. After any failure, the
+/// connections opened before the first that answers again, perhaps some heartbeats later, are replaced: they
+/// may be cut, and nothing else would find that out soon.
 async fn beat_on_some_connection<S>(
     context: &mut ServiceContext,
     shared: &Shared<S>,
-    has_timed_out: &mut bool,
+    has_failed: &mut bool,
 ) -> Result<Option<Requests>, sqlx::Error> {
     let interval = context.settings.process.heartbeat_interval;
     let limit = ANSWER_TIMEOUT.min(interval);
     let mut beaten = timely(limit, beat_once(context, shared)).await;
-    if let Err(error) = &beaten
-        && is_timeout(error)
-    {
-        *has_timed_out = true;
+    *has_failed |= beaten.is_err();
+    if beaten.as_ref().is_err_and(is_timeout) {
+        tracing::warn!(
+            "the database did not answer the heartbeat in time; trying a new connection"
+        );
         beaten = timely(interval, beat_once(context, shared)).await;
     }
     let requests = beaten?;
-    if mem::take(has_timed_out) {
-        tracing::warn!("connections to the database were cut; opening new ones");
+    if mem::take(has_failed) {
         context.connection.note_cut();
     }
     Ok(requests)
 }
 
 /// Appends what has been counted since the last heartbeat.
-async fn append_counts(context: &mut ServiceContext, counts: &EndCounts) {
+async fn append_counts(context: &mut ServiceContext, counts: &EndCounts, has_failed: &mut bool) {
     let ServiceContext {
         connection, schema, ..
     } = context;
     let appending = counts.append(async |counts| {
         let appending = connection.run(async |conn| append(conn, schema, counts).await);
-        timely(ANSWER_TIMEOUT, appending).await
+        let appended = timely(ANSWER_TIMEOUT, appending).await;
+        *has_failed |= appended.is_err();
+        appended
     });
     appending.await;
 }

@@ -102,6 +102,67 @@ async fn the_heartbeat_is_written_again_within_five_seconds_of_a_cut() {
     worker.stop().await;
 }
 
+/// Waits until all jobs are done, and stops the process.
+async fn assert_soon_done(world: &World, worker: Worker, jobs: i64) {
+    let since = Instant::now();
+    world.until("finished where outcome = 'done'", jobs).await;
+    // An operation without another limit goes on for 30 seconds.
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_is_found_although_the_heartbeat_has_lost_its_connection_just_before() {
+    let (world, proxy) = world().await;
+    let worker = start(&world, &proxy, settings());
+    world
+        .until("processes where heartbeat_at > started_at", 1)
+        .await;
+    enqueue(&world, 6_000).await;
+    let some_are_done = async |jobs| {
+        eventually("jobs are done", async || {
+            world.count("finished").await >= jobs
+        })
+        .await;
+    };
+    some_are_done(300).await;
+
+    proxy.reset();
+    let done = world.count("finished").await;
+    some_are_done(done + 300).await;
+    proxy.cut();
+
+    enqueue(&world, 100).await;
+    assert_soon_done(&world, worker, 6_100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_is_found_although_it_comes_while_counts_are_appended() {
+    let (world, proxy) = world().await;
+    let mut settings = settings();
+    settings.process.heartbeat_interval = Duration::from_millis(300);
+    let worker = start(&world, &proxy, settings);
+    enqueue(&world, 100).await;
+    world.until("finished", 100).await;
+
+    let mut tx = world.pool().begin().await.unwrap();
+    let lock = sqlx::query("lock table queue.counts in exclusive mode");
+    lock.execute(&mut *tx).await.unwrap();
+    enqueue(&world, 1_000).await;
+    let waiting = "select count(*) from pg_locks
+        where not granted and relation = 'queue.counts'::regclass";
+    eventually("counts are appended", async || {
+        world.value::<i64>(waiting).await == 1
+    })
+    .await;
+    proxy.cut();
+    tx.rollback().await.unwrap();
+
+    enqueue(&world, 100).await;
+    assert_soon_done(&world, worker, 1_200).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_finish_again_after_a_time_without_heartbeats_whose_connections_stay_cut() {
     // The process starts over in the last case. In the others, connections work again in different moments
