@@ -30,7 +30,7 @@ use crate::pages::failures::CAUSES_OF_JOBS;
 use crate::pages::jobs::filters::Filters;
 use crate::pages::tenants::From as TenantsFrom;
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::site::{COUNTED_MAX, Site};
 use crate::visit::Visit;
 
 /// The most rows of one answer.
@@ -287,7 +287,8 @@ async fn findings(State(site): State<Arc<Site>>) -> Answer<Vec<Finding>> {
 
 async fn all_stats(State(site): State<Arc<Site>>) -> Answer<Stats> {
     let mut tx = site.read().await?;
-    Ok(Json(stats::gather(&mut tx, site.queue.schema()).await?))
+    let stats = stats::gather(&mut tx, site.queue.schema(), COUNTED_MAX);
+    Ok(Json(stats.await?))
 }
 
 #[derive(Deserialize)]
@@ -368,7 +369,8 @@ async fn causes(State(site): State<Arc<Site>>) -> Answer<Vec<FailureGroup>> {
 
 async fn list_queues(State(site): State<Arc<Site>>) -> Answer<Vec<QueueSummary>> {
     let mut tx = site.read().await?;
-    Ok(Json(queues::list(&mut tx, site.queue.schema()).await?))
+    let queues = queues::list_bounded(&mut tx, site.queue.schema());
+    Ok(Json(queues.await?))
 }
 
 /// Where a list goes on.

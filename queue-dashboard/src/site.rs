@@ -19,7 +19,7 @@ use crate::sign::Signer;
 pub(crate) const COUNTED_MAX: u32 = 100_000;
 /// How long a statement of a page may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
-/// How old the findings of the doctor may be, who reads all ready jobs.
+/// How old the findings of the doctor may be.
 const FINDINGS_FOR: Duration = Duration::from_secs(5);
 
 /// The dashboard of one queue.

@@ -49,9 +49,9 @@ const COUNT_BY_INDEX: &str = concat!(
     "select count(*) from matching"
 );
 const PLACE: &str = concat!(
-    "select job_id, (select created_at from queue.jobs where jobs.id = job_id)\nfrom (\n",
+    "select job_id, (select created_at from queue.jobs where jobs.id = job_id)\nfrom (select job_id from (\n",
     include_str!("jobs_states.sql"),
-    ") as narrow\nwhere $3::bigint is null or job_id < $3\norder by job_id desc\noffset $4 - 1\nlimit 1"
+    ") as narrow\nwhere $3::bigint is null or job_id < $3\norder by job_id desc\noffset $4 - 1\nlimit 1) as last"
 );
 const SHOW: &str = include_str!("job_show.sql");
 const ATTEMPTS: &str = include_str!("job_attempts.sql");
@@ -349,6 +349,7 @@ async fn place(
 ) -> Result<Option<(JobId, DateTime<Utc>)>, sqlx::Error> {
     schema
         .query_as(PLACE)
+        .persistent(false)
         .persistent(false)
         .bind(filter.states())
         .bind(filter.outcomes())

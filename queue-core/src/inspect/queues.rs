@@ -7,7 +7,11 @@ use sqlx::{FromRow, PgConnection};
 use crate::sql::Schema;
 
 const QUEUES: &str = include_str!("queues.sql");
+const SAMPLED: &str = include_str!("queues_sampled.sql");
 const PAUSE: &str = "select paused_at, paused_by, paused_why from queue.queues where name = $1 and paused_at is not null";
+
+/// The most jobs in one state that [`list_bounded`] counts.
+const COUNTED: i64 = 20_000;
 
 /// A queue and the number of its jobs.
 #[derive(Clone, Debug, FromRow, Serialize)]
@@ -33,6 +37,14 @@ pub struct QueueSummary {
     pub paused_by: Option<String>,
     /// Why it was paused, if somebody said so.
     pub paused_why: Option<String>,
+    /// When the jobs were counted, if that was not just now.
+    #[sqlx(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled_at: Option<DateTime<Utc>>,
+    /// Whether that count stopped at a million jobs in a state, so that there may be more.
+    #[sqlx(default)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
 }
 
 /// Since when a queue is paused, by whom and why.
@@ -81,4 +93,35 @@ pub async fn list(
     schema: &Schema,
 ) -> Result<Vec<QueueSummary>, sqlx::Error> {
     schema.query_as(QUEUES).fetch_all(conn).await
+}
+
+/// Lists the same queues at a bounded cost: if more than 20,000 jobs are in one state, the numbers are those of
+/// the last sample, which is a minute old. Counts all jobs if there is no sample of the last three minutes.
+pub async fn list_bounded(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<QueueSummary>, sqlx::Error> {
+    let sampled: Vec<QueueSummary> = schema
+        .query_as(SAMPLED)
+        .bind(COUNTED)
+        .fetch_all(&mut *conn)
+        .await?;
+    match sampled.is_empty() {
+        true => list(conn, schema).await,
+        false => Ok(sampled),
+    }
+}
+
+/// Returns a queue as [`list_bounded`] lists it; none if no process has seen it and it has no jobs.
+pub async fn show(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    name: &str,
+) -> Result<Option<QueueSummary>, sqlx::Error> {
+    let of_name = |queues: Vec<QueueSummary>| queues.into_iter().find(|queue| queue.name == name);
+    match of_name(list_bounded(conn, schema).await?) {
+        // A sample lacks what came since.
+        None => Ok(of_name(list(conn, schema).await?)),
+        found => Ok(found),
+    }
 }

@@ -68,7 +68,7 @@ impl StateCounts {
     }
 }
 
-/// Jobs and attempts that ended in a period and are not cleared, each counted up to [`COUNT_MAX`].
+/// Jobs and attempts that ended in a period and are not cleared, each counted up to a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endings {
@@ -94,20 +94,24 @@ pub struct KindCount {
     pub count: i64,
 }
 
-/// Reads the statistics. Reads up to [`COUNT_MAX`] rows of each table.
-pub async fn gather(conn: &mut PgConnection, schema: &Schema) -> Result<Stats, sqlx::Error> {
-    let mut stats = counts(conn, schema, COUNT_MAX).await?;
+/// Reads the statistics. Reads up to `max` rows of each table.
+pub async fn gather(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    max: u32,
+) -> Result<Stats, sqlx::Error> {
+    let mut stats = counts(conn, schema, max).await?;
     let endings: Vec<(String, i64, i64)> = schema
         .query_as(ENDINGS)
-        .bind(i64::from(COUNT_MAX))
+        .bind(i64::from(max))
         .fetch_all(&mut *conn)
         .await?;
     for (ending, minute, hour) in endings {
         stats.last_minute.set(&ending, minute);
         stats.last_hour.set(&ending, hour);
     }
-    stats.failed_by_kind = kinds(conn, schema, FAILED_KINDS).await?;
-    stats.errors_by_kind = kinds(conn, schema, ERROR_KINDS).await?;
+    stats.failed_by_kind = kinds(conn, schema, FAILED_KINDS, max).await?;
+    stats.errors_by_kind = kinds(conn, schema, ERROR_KINDS, max).await?;
     Ok(stats)
 }
 
@@ -127,7 +131,7 @@ pub async fn failed_by_kind(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<KindCount>, sqlx::Error> {
-    kinds(conn, schema, FAILED_KINDS).await
+    kinds(conn, schema, FAILED_KINDS, COUNT_MAX).await
 }
 
 async fn counts(conn: &mut PgConnection, schema: &Schema, max: u32) -> Result<Stats, sqlx::Error> {
@@ -168,10 +172,11 @@ async fn kinds(
     conn: &mut PgConnection,
     schema: &Schema,
     statement: &'static str,
+    max: u32,
 ) -> Result<Vec<KindCount>, sqlx::Error> {
     schema
         .query_as(statement)
-        .bind(i64::from(COUNT_MAX))
+        .bind(i64::from(max))
         .fetch_all(conn)
         .await
 }

@@ -13,6 +13,7 @@ use queue_core::{JobId, JobState, check_queue};
 use super::batches::find;
 use super::needs::{Needs, PRIORITIZED, RESCHEDULED, asking, needs};
 use super::processes;
+use super::queues::as_of;
 use super::recurring::missing;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
@@ -192,13 +193,11 @@ pub(crate) async fn pause(
     allow(&site, &visit, "Pausing")?;
     let mut tx = site.read().await?;
     let title = format!("Pause queue {name}?");
-    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
-    let known = queues::list(&mut tx, site.queue.schema()).await?;
-    let ready = known
-        .iter()
-        .find(|queue| queue.name == name)
-        .map_or(0, |queue| queue.ready);
+    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
+    let queue = queues::show(&mut tx, site.queue.schema(), &name).await?;
+    let ready = queue.as_ref().map_or(0, |queue| queue.ready);
     let ready = counted(ready.unsigned_abs(), "job is ready", "jobs are ready");
+    let when = queue.and_then(|queue| as_of(&queue, signs.now));
     let href = visit.links.one("queues", &name);
     page(&Confirm {
         frame,
@@ -206,7 +205,9 @@ pub(crate) async fn pause(
             .strong(ready)
             .text(" in ")
             .user(&name)
-            .text(" now."),
+            .text(" ")
+            .html(&when.unwrap_or(Html::new().text("now")))
+            .text("."),
         points: PAUSED.to_vec(),
         action: format!("{href}/pause"),
         button: format!("Pause {name}"),

@@ -25,4 +25,5 @@ pub(crate) mod operation;
 pub(crate) mod queues;
 
 pub(crate) mod needs;
+pub(crate) mod parts;
 pub(crate) mod processes;

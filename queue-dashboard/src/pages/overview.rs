@@ -13,7 +13,7 @@ use queue_core::inspect::{failures, processes, queues, stats};
 
 use super::failures::{CAUSES_OF_JOBS, CauseRow};
 use super::processes::ProcessRow;
-use super::queues::QueueRow;
+use super::queues::{QueueRow, as_of};
 use crate::chart::{Chart, Within};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, icon, icon_of_class, pictured};
@@ -40,6 +40,7 @@ struct Overview {
     chart: Chart,
     queues: Vec<QueueRow>,
     queues_in_all: usize,
+    queues_as_of: Option<Html>,
     causes: Vec<CauseRow>,
     processes: Vec<ProcessRow>,
     processes_in_all: usize,
@@ -75,7 +76,7 @@ pub(crate) async fn show(
     let schema = site.queue.schema();
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Overview, "Overview").await?;
     let (states, oldest) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let mut queues = queues::list(&mut tx, schema).await?;
+    let mut queues = queues::list_bounded(&mut tx, schema).await?;
     let root = visit.links.root();
     let chart = Chart::read(&site, &mut tx, &within, None, &root, signs.now).await?;
     let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
@@ -100,6 +101,7 @@ pub(crate) async fn show(
         figures: figures(&states, oldest, &[], links),
         chart,
         queues_in_all: queues.len(),
+        queues_as_of: queues.first().and_then(|queue| as_of(queue, signs.now)),
         queues: rows,
         causes: causes
             .iter()

@@ -9,11 +9,12 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::check_queue;
 use queue_core::depths::ready_by_hour;
-use queue_core::inspect::QueueSummary;
 use queue_core::inspect::processes::{self, ProcessSummary};
 use queue_core::inspect::queues::{self, Pause};
+use queue_core::inspect::{COUNT_MAX, QueueSummary};
 use sqlx::PgConnection;
 
+use super::parts::{From, Pager};
 use super::processes::{ProcessRow, is_alive, serves};
 use crate::chart::{Chart, Within, spark};
 use crate::frame::{Frame, Page, page};
@@ -26,8 +27,6 @@ use crate::words::{brief, counted, grouped};
 
 /// After this time the oldest ready job is shown as late.
 pub(super) const LATE_SECONDS: f64 = 600.0;
-/// The most queues on the page.
-const SHOWN_MAX: usize = 200;
 
 #[derive(Template)]
 #[template(path = "queues.html")]
@@ -35,7 +34,8 @@ struct Queues {
     frame: Frame,
     answer: Html,
     rows: Vec<QueueRow>,
-    more: usize,
+    as_of: Option<Html>,
+    pager: Option<Pager>,
 }
 
 #[derive(Template)]
@@ -44,6 +44,7 @@ struct One {
     frame: Frame,
     answer: Html,
     row: QueueRow,
+    as_of: Option<Html>,
     chart: Chart,
     processes: Vec<ProcessRow>,
 }
@@ -108,6 +109,19 @@ impl QueueRow {
     }
 }
 
+/// Returns when the jobs of a queue were counted, if that was not just now: `as of 03:12`.
+pub(super) fn as_of(queue: &QueueSummary, now: DateTime<Utc>) -> Option<Html> {
+    let among = match queue.at_least {
+        true => format!(
+            " among {} jobs of each state",
+            grouped(u64::from(COUNT_MAX))
+        ),
+        false => String::new(),
+    };
+    let at = exact_minute(queue.sampled_at?, now);
+    Some(Html::new().text("as of ").html(&at).text(among))
+}
+
 /// Makes the rows of some queues, with how many of their jobs were ready in each hour of a day.
 pub(super) async fn rows(
     queues: &[QueueSummary],
@@ -139,16 +153,18 @@ pub(super) fn order(queues: &mut [QueueSummary]) {
 pub(crate) async fn list(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
+    Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
-    let mut queues = queues::list(&mut tx, site.queue.schema()).await?;
+    let mut queues = queues::list_bounded(&mut tx, site.queue.schema()).await?;
     order(&mut queues);
-    let shown = &queues[..queues.len().min(SHOWN_MAX)];
+    let (shown, pager) = from.part(&queues, "/queues", &visit.links);
     page(&Queues {
         frame,
         answer: answer(&queues),
-        more: queues.len() - shown.len(),
+        as_of: shown.first().and_then(|queue| as_of(queue, signs.now)),
+        pager,
         rows: rows(shown, &site, &mut tx, &visit.links, signs.now).await?,
     })
 }
@@ -203,8 +219,7 @@ pub(crate) async fn one(
     let schema = site.queue.schema();
     let title = format!("Queue {name}");
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
-    let mut known = queues::list(&mut tx, schema).await?.into_iter();
-    let queue = known.find(|queue| queue.name == name);
+    let queue = queues::show(&mut tx, schema, &name).await?;
     let queue = queue.ok_or_else(|| Refusal::NoThing(format!("queue {name}")))?;
     let href = visit.links.one("queues", &name);
     let chart = Chart::read(&site, &mut tx, &within, Some(&name), &href, signs.now).await?;
@@ -217,6 +232,7 @@ pub(crate) async fn one(
         frame,
         answer: one_answer(&queue, &serving, &site, signs.now),
         row: QueueRow::new(&queue, &visit.links, signs.now),
+        as_of: as_of(&queue, signs.now),
         chart,
         processes: serving
             .into_iter()

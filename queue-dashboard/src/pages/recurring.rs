@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::inspect::recurring;
@@ -13,6 +13,7 @@ use queue_core::inspect::{
 };
 use queue_core::schedule::{Tz, parse_zone};
 
+use super::parts::{From, Pager};
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact, json, pictured, user};
@@ -22,8 +23,7 @@ use crate::site::Site;
 use crate::visit::Visit;
 use crate::words::counted;
 
-/// The most schedules on the page, and firings of one.
-const SHOWN_MAX: usize = 200;
+/// How many firings of a schedule are shown.
 const FIRINGS: u32 = 20;
 
 #[derive(Template)]
@@ -32,7 +32,7 @@ struct Recurring {
     frame: Frame,
     answer: Html,
     rows: Vec<Row>,
-    more: usize,
+    pager: Option<Pager>,
     /// The address of the form to add one, for admins.
     add_href: Option<String>,
 }
@@ -83,21 +83,22 @@ struct FiringRow {
 pub(crate) async fn list(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
+    Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, "Recurring").await?;
     let mut jobs = recurring::list(&mut tx, site.queue.schema()).await?;
     jobs.sort_by_key(|job| (!is_wrong(job), job.paused_at.is_some(), job.next_at));
+    let (shown, pager) = from.part(&jobs, "/recurring", &visit.links);
     page(&Recurring {
         frame,
         answer: answer(&jobs),
         add_href: visit
             .may(Role::Admin, &site)
             .then(|| visit.links.to("/add-recurring")),
-        more: jobs.len().saturating_sub(SHOWN_MAX),
-        rows: jobs
+        pager,
+        rows: shown
             .iter()
-            .take(SHOWN_MAX)
             .map(|job| Row::new(job, &visit.links, signs.now))
             .collect(),
     })

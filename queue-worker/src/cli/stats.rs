@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use queue_core::JobState;
 use queue_core::inspect::stats::{self, Endings, KindCount};
-use queue_core::inspect::{Stats as Figures, spell_duration};
+use queue_core::inspect::{COUNT_MAX, Stats as Figures, spell_duration};
 
 use super::output::{count, grouped};
 use super::{Database, Exit, Failure, Global};
@@ -15,7 +15,7 @@ Finished jobs are counted until they are cleared, by default after a day.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let figures = stats::gather(&mut conn, &schema).await?;
+    let figures = stats::gather(&mut conn, &schema, COUNT_MAX).await?;
     global.print(&figures, report)
 }
 

@@ -67,6 +67,32 @@ async fn grant(world: &World, findings: &[Finding]) {
 }
 
 #[tokio::test]
+async fn only_the_first_ready_jobs_of_each_lane_are_looked_at() {
+    let world = World::new().await;
+    world
+        .sql("insert into queue.queues (name, paused_at) values ('long', now()), ('short', now())")
+        .await;
+    world
+        .sql(
+            "insert into queue.ready (job_id, seq, queue, kind, priority)
+             select n, n, case n % 5000 when 0 then 'short' else 'long' end, 'k', 0
+             from generate_series(1, 15000) as n",
+        )
+        .await;
+
+    let paused = found(&world, "paused_queue").await;
+
+    let what: Vec<_> = paused.iter().map(|finding| &*finding.what).collect();
+    assert_eq!(
+        what,
+        [
+            "queue long is paused with at least 10000 jobs ready",
+            "queue short is paused with 3 jobs ready"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn the_doctor_names_a_role_with_too_few_rights_and_the_grants_that_it_lacks() {
     let world = World::new().await;
     let may_enqueue = [

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use queue_core::depths::sample;
 use queue_core::inspect::{Count, JobFilter, doctor, jobs, processes, queues, recurring, stats};
 use queue_core::operations::queues::{Place, clear, pause, resume};
 use queue_core::recurring::{RecurringJob, add};
@@ -286,6 +287,42 @@ async fn the_latency_of_a_queue_is_the_age_of_its_oldest_ready_job() {
 }
 
 #[tokio::test]
+async fn queues_of_many_jobs_are_listed_as_the_last_sample_counted_them() {
+    let world = World::new().await;
+    let mut conn = world.pool().acquire().await.unwrap();
+    let schema = world.queue.schema();
+    pause(&mut conn, schema, "quiet").await.unwrap();
+    world
+        .sql(
+            "insert into queue.ready (job_id, seq, queue, kind, priority)
+             select n, n, 'mail', 'k', 0 from generate_series(1, 20001) as n",
+        )
+        .await;
+    sample(&mut conn, schema).await.unwrap();
+    world.sql("delete from queue.ready where job_id = 1").await;
+    let _ = enqueue(&world, "a", Options::new().queue("new")).await;
+
+    let queues = queues::list_bounded(&mut conn, schema).await.unwrap();
+    let seen: Vec<_> = queues
+        .iter()
+        .map(|queue| (queue.name.as_str(), queue.ready, queue.sampled_at.is_some()))
+        .collect();
+    assert_eq!(seen, [("mail", 20_001, true), ("quiet", 0, true)]);
+    assert!(queues[0].latency_seconds.is_some() && queues[1].paused_at.is_some());
+    let new = queues::show(&mut conn, schema, "new").await.unwrap();
+    assert_eq!(
+        new.map(|queue| (queue.ready, queue.sampled_at)),
+        Some((1, None))
+    );
+
+    world
+        .sql("update queue.depths set at = at - interval '4 minutes'")
+        .await;
+    let counted = queues::list_bounded(&mut conn, schema).await.unwrap();
+    assert_eq!((counted[0].ready, counted[0].sampled_at), (20_000, None));
+}
+
+#[tokio::test]
 async fn pausing_or_resuming_twice_changes_nothing() {
     let world = World::new().await;
     let mut conn = world.pool().acquire().await.unwrap();
@@ -380,7 +417,7 @@ async fn stats_count_jobs_endings_and_errors() {
     process.stop().await;
     let mut conn = world.pool().acquire().await.unwrap();
 
-    let figures = stats::gather(&mut conn, world.queue.schema())
+    let figures = stats::gather(&mut conn, world.queue.schema(), 1_000)
         .await
         .unwrap();
 
@@ -588,7 +625,7 @@ async fn a_role_with_select_rights_may_inspect_everything() {
             .iter()
             .any(|finding| finding.check == "no_live_process")
     );
-    stats::gather(&mut conn, schema).await.unwrap();
+    stats::gather(&mut conn, schema, 1_000).await.unwrap();
     queues::list(&mut conn, schema).await.unwrap();
     processes::list(&mut conn, schema).await.unwrap();
     recurring::list(&mut conn, schema).await.unwrap();

@@ -47,7 +47,7 @@ pub struct Finding {
 /// Returns all findings, the worst first. A process counts as dead if its last heartbeat is older than
 /// `dead_after`.
 ///
-/// Reads all ready rows, and other tables by key or up to [`COUNT_MAX`](super::COUNT_MAX) rows.
+/// Reads the first ready jobs of each lane, and other tables by key or up to [`COUNT_MAX`](super::COUNT_MAX) rows.
 pub async fn examine(
     conn: &mut PgConnection,
     schema: &Schema,

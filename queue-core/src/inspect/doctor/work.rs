@@ -20,6 +20,8 @@ const ORPHANS: &str = include_str!("orphans.sql");
 
 /// How late a dispatcher or a scheduler may be: several polls.
 const OVERDUE_AFTER_MS: i64 = 10_000;
+/// About how many ready jobs are looked at, the first of each lane.
+const FRONT: i64 = 20_000;
 /// How many overdue or paused recurring jobs are read.
 const RECURRING_JOBS_MAX: i64 = 100;
 
@@ -44,6 +46,8 @@ pub(super) struct Backlog {
     pub(super) queue: String,
     pub(super) kind: String,
     pub(super) ready: i64,
+    /// Whether there may be more behind the first jobs of the lanes.
+    pub(super) at_least: bool,
     pub(super) oldest_seconds: f64,
     pub(super) paused: bool,
 }
@@ -83,7 +87,11 @@ pub(super) async fn read(
     Ok(Work {
         dead_after,
         processes: processes::list(conn, schema).await?,
-        backlog: schema.query_as(BACKLOG).fetch_all(&mut *conn).await?,
+        backlog: schema
+            .query_as(BACKLOG)
+            .bind(FRONT)
+            .fetch_all(&mut *conn)
+            .await?,
         closed_limits: closed_limits(conn, schema).await?,
         overdue: Count::up_to(COUNT_MAX, overdue),
         overdue_seconds: overdue_seconds.unwrap_or_default(),

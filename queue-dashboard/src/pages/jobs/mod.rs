@@ -12,9 +12,10 @@ use chrono::{DateTime, Utc};
 use queue_core::inspect::jobs::{self, Looked};
 use queue_core::inspect::operations::{self, OperationDetails};
 use queue_core::inspect::stats::{self, StateCounts};
-use queue_core::inspect::{Count, JobSummary};
+use queue_core::inspect::{Count, JobFilter, JobSummary};
 use queue_core::operations::jobs::JobAction;
-use queue_core::{JobId, JobState};
+use queue_core::{JobId, JobState, Schema};
+use sqlx::PgConnection;
 
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
@@ -144,12 +145,8 @@ async fn show(
     let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
     let (mut looked, mut matching) = (Looked::default(), Count::default());
     if let Some(filter) = &filter {
-        let before = filters.before;
-        looked = jobs::look(&mut tx, schema, filter, before, ROWS).await?;
-        matching = match (filters.texts.is_empty(), filters.tab.outcome) {
-            (true, None) if filters.tab.state != JobState::Finished => states.of(filters.tab.state),
-            _ => jobs::count_newest(&mut tx, schema, filter, MATCHING_MAX).await?,
-        };
+        looked = jobs::look(&mut tx, schema, filter, filters.before, ROWS).await?;
+        matching = count_matching(&mut tx, schema, &filters, filter, &looked, &states).await?;
     }
     let mut found = looked.jobs;
     for job in &mut found {
@@ -192,6 +189,28 @@ async fn show(
         problems: filters.problems,
         frame,
     })
+}
+
+/// Counts the jobs that match, of which these were found; if they are all, they are not counted again.
+async fn count_matching(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    filters: &Filters,
+    filter: &JobFilter,
+    found: &Looked,
+    states: &StateCounts,
+) -> Result<Count, sqlx::Error> {
+    let tab = filters.tab;
+    if filters.texts.is_empty() && tab.outcome.is_none() && tab.state != JobState::Finished {
+        return Ok(states.of(tab.state));
+    }
+    if filters.before.is_none() && found.jobs.len() < ROWS as usize {
+        return Ok(Count {
+            count: found.jobs.len() as u64,
+            at_least: found.back_to.is_some(),
+        });
+    }
+    jobs::count_newest(conn, schema, filter, MATCHING_MAX).await
 }
 
 /// Returns the address of the jobs before one.

@@ -1,5 +1,6 @@
 //! Every page with real data.
 
+use queue_core::depths::sample;
 use queue_core::recurring::{RecurringJob, add};
 use queue_core::schedule::Tz;
 use queue_core::{Context, JobId, NewJob, Options};
@@ -203,6 +204,65 @@ async fn a_list_goes_on_with_older_jobs() {
     );
     assert!(!older.contains("rel=\"next\""));
     assert!(newest.len() < 200_000, "{}", newest.len());
+}
+
+#[tokio::test]
+async fn many_queues_and_schedules_have_several_pages() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    world
+        .sql(
+            "insert into queue.queues (name) select 'queue-' || n from generate_series(1, 60) as n",
+        )
+        .await;
+    world
+        .sql(
+            "insert into queue.recurring_jobs
+                 (name, schedule, zone, missed, overlap, kind, queue, tags, args, jitter_ms, missed_max,
+                 priority, attempts_max, crashes_max)
+             select 'daily-' || n, '@daily', 'UTC', 'once', 'skip', 'k', 'mail', '{}', '{}', 0, 1, 0, 1, 1
+             from generate_series(1, 60) as n",
+        )
+        .await;
+
+    for path in ["/queues", "/recurring"] {
+        let first = site.page(path).await;
+        let next = format!("rel=\"next\" href=\"/ops/jobs{path}?from=50\"");
+        assert_contains(&first, &["1 to 50 of 60", &next]);
+        let last = site.page(&format!("{path}?from=50")).await;
+        assert_contains(
+            &last,
+            &["51 to 60 of 60", &format!("href=\"/ops/jobs{path}\">First")],
+        );
+        assert!(!last.contains("rel=\"next\""));
+        assert_eq!(first.matches("c-main").count(), 50);
+        assert_eq!(last.matches("c-main").count(), 10);
+    }
+}
+
+#[tokio::test]
+async fn numbers_of_a_sample_say_when_it_was_taken() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    world
+        .sql(
+            "insert into queue.ready (job_id, seq, queue, kind, priority)
+             select n, n, 'mail', 'k', 0 from generate_series(1, 20001) as n",
+        )
+        .await;
+    let paths = ["", "/queues", "/queues/mail", "/queues/mail/pause"];
+    for path in paths {
+        let counted = site.page(path).await;
+        assert!(!counted.contains("as of <time"), "{path}: {counted}");
+    }
+
+    sample(&mut world.connect().await, world.queue.schema())
+        .await
+        .unwrap();
+
+    for path in paths {
+        assert_contains(&site.page(path).await, &["20,001", "as of <time"]);
+    }
 }
 
 #[tokio::test]

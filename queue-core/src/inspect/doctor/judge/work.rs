@@ -104,7 +104,7 @@ fn paused(backlog: &[Backlog]) -> Vec<Finding> {
         .map(|(queue, waiting)| {
             warning(
                 "paused_queue",
-                format!("queue {queue} is paused with {} ready", jobs(waiting.ready)),
+                format!("queue {queue} is paused with {} ready", waiting.jobs()),
                 "none of them starts until it is resumed",
                 format!("run `queue queues resume {queue}` when they may run"),
             )
@@ -147,7 +147,7 @@ fn unserved(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
 }
 
 fn queue_not_served(queue: &str, waiting: Waiting) -> Finding {
-    let what = jobs_wait(waiting.ready);
+    let what = waiting.jobs_wait();
     let oldest = spell(waiting.oldest_seconds);
     error(
         "queue_not_served",
@@ -163,7 +163,7 @@ fn queue_not_served(queue: &str, waiting: Waiting) -> Finding {
 fn kind_not_served(waiting: &Backlog, serving: &[&ProcessSummary]) -> Finding {
     let Backlog { kind, queue, .. } = waiting;
     let known_elsewhere = serving.iter().any(|process| knows(process, kind));
-    let what = jobs_wait(waiting.ready);
+    let what = Waiting::of(waiting).jobs_wait();
     let oldest = spell(waiting.oldest_seconds);
     if known_elsewhere {
         return error(
@@ -192,7 +192,7 @@ fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
     by_queue(late)
         .into_iter()
         .map(|(queue, waiting)| {
-            let what = jobs_wait(waiting.ready);
+            let what = waiting.jobs_wait();
             let oldest = spell(waiting.oldest_seconds);
             warning(
                 "late_jobs",
@@ -343,7 +343,31 @@ fn details<'a>(process: &'a ProcessSummary, key: &str) -> Option<&'a Vec<serde_j
 #[derive(Clone, Copy, Default)]
 struct Waiting {
     ready: i64,
+    at_least: bool,
     oldest_seconds: f64,
+}
+
+impl Waiting {
+    fn of(each: &Backlog) -> Self {
+        Self {
+            ready: each.ready,
+            at_least: each.at_least,
+            oldest_seconds: each.oldest_seconds,
+        }
+    }
+
+    fn jobs(self) -> String {
+        format!("{}{}", self.at_least(), jobs(self.ready))
+    }
+
+    fn jobs_wait(self) -> String {
+        let wait = jobs_that(self.ready, "waits", "wait");
+        format!("{}{wait}", self.at_least())
+    }
+
+    fn at_least(self) -> &'static str {
+        if self.at_least { "at least " } else { "" }
+    }
 }
 
 fn by_queue<'a>(backlog: impl Iterator<Item = &'a Backlog>) -> BTreeMap<&'a str, Waiting> {
@@ -351,13 +375,10 @@ fn by_queue<'a>(backlog: impl Iterator<Item = &'a Backlog>) -> BTreeMap<&'a str,
     for each in backlog {
         let waiting = queues.entry(&each.queue).or_default();
         waiting.ready += each.ready;
+        waiting.at_least |= each.at_least;
         waiting.oldest_seconds = waiting.oldest_seconds.max(each.oldest_seconds);
     }
     queues
-}
-
-fn jobs_wait(count: i64) -> String {
-    jobs_that(count, "waits", "wait")
 }
 
 /// Returns `1 job is` or `2 jobs are`, given both verbs.

@@ -56,6 +56,7 @@ fn backlog(queue: &str, kind: &str) -> Backlog {
         queue: queue.to_owned(),
         kind: kind.to_owned(),
         ready: 3,
+        at_least: false,
         oldest_seconds: 5.0,
         paused: false,
     }
