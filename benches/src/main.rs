@@ -13,6 +13,7 @@ mod rate;
 mod report;
 mod rounds;
 mod server;
+mod site;
 mod wal;
 
 use anyhow::Result;
@@ -22,7 +23,7 @@ use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
 use crate::measures::{
     backlog, batches, drain, enqueue, horizon, idle, keys, late, latency, limit, live, memory,
-    steps, tenants, trips,
+    pages, steps, tenants, trips, viewers,
 };
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -86,6 +87,8 @@ async fn run(
         Measure::Tenants => tenants::run(options, database, report).await,
         Measure::Memory => memory::run(database, report).await,
         Measure::Idle => idle::run(database, report).await,
+        Measure::Pages => pages::run(database, report).await,
+        Measure::Viewers => viewers::run(options, database, report).await,
         Measure::All | Measure::Compare | Measure::IdleWorker | Measure::Sample => Ok(()),
     }
 }

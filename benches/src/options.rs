@@ -81,6 +81,10 @@ pub(crate) enum Measure {
     Memory,
     /// The transactions, connections and processor time of fifty idle processes.
     Idle,
+    /// How long the pages of the dashboard take, and how large they are, with a million and a half jobs.
+    Pages,
+    /// What ten viewers of the Overview cost while a backlog is drained.
+    Viewers,
     /// The working tree compared with another commit.
     Compare,
     /// The process whose memory is measured.
@@ -110,6 +114,8 @@ impl Options {
                 Measure::Tenants,
                 Measure::Memory,
                 Measure::Idle,
+                Measure::Pages,
+                Measure::Viewers,
             ],
             one => vec![one],
         }

@@ -23,6 +23,8 @@ pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p95_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_ms: Option<f64>,
@@ -30,12 +32,18 @@ pub(crate) struct Line {
     pub(crate) memory_kib: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_percent: Option<f64>,
+    /// Of the server and the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us_per_job: Option<f64>,
     /// Of one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transactions_per_second: Option<f64>,
     /// The most of one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<i64>,
+    /// The size of a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<usize>,
 }
 
 pub(crate) struct Report {
@@ -87,12 +95,14 @@ impl Line {
     fn rounded(mut self) -> Self {
         round(&mut self.jobs_per_second, 0);
         round(&mut self.limit_jobs_per_second, 0);
-        round(&mut self.ratio, 2);
+        round(&mut self.ratio, 3);
         round(&mut self.wal_bytes_per_job, 0);
         round(&mut self.p50_ms, 2);
+        round(&mut self.p95_ms, 2);
         round(&mut self.p99_ms, 2);
         round(&mut self.max_ms, 2);
         round(&mut self.cpu_percent, 2);
+        round(&mut self.cpu_us_per_job, 2);
         round(&mut self.transactions_per_second, 2);
         self
     }
@@ -112,12 +122,15 @@ fn table(lines: &[Line]) -> Table {
         "ratio",
         "WAL B/job",
         "p50 ms",
+        "p95 ms",
         "p99 ms",
         "longest ms",
         "KiB",
         "CPU %",
+        "CPU µs/job",
         "transactions/s",
         "connections",
+        "bytes",
     ]);
     for line in lines {
         table.add_row([
@@ -127,12 +140,15 @@ fn table(lines: &[Line]) -> Table {
             cell(line.ratio),
             cell(line.wal_bytes_per_job),
             cell(line.p50_ms),
+            cell(line.p95_ms),
             cell(line.p99_ms),
             cell(line.max_ms),
             cell(line.memory_kib),
             cell(line.cpu_percent),
+            cell(line.cpu_us_per_job),
             cell(line.transactions_per_second),
             cell(line.connections),
+            cell(line.bytes),
         ]);
     }
     table

@@ -12,6 +12,8 @@ pub(crate) mod latency;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
+pub(crate) mod pages;
 pub(crate) mod steps;
 pub(crate) mod tenants;
 pub(crate) mod trips;
+pub(crate) mod viewers;
