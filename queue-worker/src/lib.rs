@@ -63,6 +63,7 @@ mod stop;
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
 mod health;
 mod metrics;
+mod spans;
 
 // How long to rest after a search that reads everything.
 mod rest;

@@ -1,17 +1,11 @@
-//! The span of a run, by the conventions of OpenTelemetry for messaging. There is none unless the
-//! application, or the command line, has set a tracer provider before the process starts.
+//! The span of a run, by the conventions of OpenTelemetry for messaging.
 
-use std::sync::LazyLock;
-
-use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
-use queue_core::metrics::METER;
 use queue_core::transitions::claim::ClaimedJob;
 
 use super::judge::Verdict;
-
-static TRACER: LazyLock<BoxedTracer> = LazyLock::new(|| global::tracer(METER));
+use crate::spans::TRACER;
 
 /// Begins the span of a run. It has a trace of its own, because the job may have waited for days, with a link
 /// to the span that enqueued the job. Without a tracer provider the context is empty, which costs least.

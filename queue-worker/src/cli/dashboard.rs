@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use queue_core::Queue;
-use queue_core::inspect::{begin_read, queues};
+use queue_core::inspect::begin_read;
 use queue_dashboard::{Dashboard, PATH, hash_password};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use super::telemetry::Metrics;
 use super::{Database, Exit, Failure, Global};
 use crate::app::{App, State};
 use crate::connection::logged;
-use crate::metrics::Depths;
+use crate::metrics::{Reading, Readings};
 use crate::stop::{Stop, stop_on_signals};
 
 const HELP: &str = "\
@@ -96,11 +96,15 @@ async fn serve<S: State>(
     let dashboard = Dashboard::from_environment(queue.clone()).map_err(Failure::usage)?;
     let is_open = dashboard.is_open();
     let metrics = Metrics::install()?;
-    tokio::spawn(read_depths(queue.clone(), Depths::new()));
+    let (readings, dead_after) = (
+        Readings::new(queue.pool()),
+        config.settings.process.dead_after,
+    );
+    tokio::spawn(read_for_metrics(queue.clone(), dead_after, readings));
     let router = dashboard
         .metrics(move || metrics.text())
         .redaction(config.settings.redact.redaction())
-        .dead_after(config.settings.process.dead_after)
+        .dead_after(dead_after)
         .kinds(app.known_kinds())
         .closing(asked(stop.clone()))
         .alone();
@@ -124,19 +128,19 @@ async fn serve<S: State>(
     Ok(Exit::Fine)
 }
 
-/// Reads how many jobs each queue has, for the metrics.
-async fn read_depths(queue: Queue, depths: Depths) {
+/// Reads the tables for the metrics.
+async fn read_for_metrics(queue: Queue, dead_after: Duration, readings: Readings) {
     loop {
-        depths.wanted().await;
+        readings.wanted().await;
         let began = Instant::now();
         let read = async {
             let mut tx = begin_read(queue.pool(), READ_MAX).await?;
-            queues::list(&mut tx, queue.schema()).await
+            Reading::of(&mut tx, queue.schema(), dead_after).await
         };
         match read.await {
-            Ok(queues) => depths.keep(queues, began),
+            Ok(reading) => readings.keep(reading, began),
             Err(error) => {
-                tracing::warn!(error = %logged(&error), "could not count the jobs of queues for the metrics");
+                tracing::warn!(error = %logged(&error), "could not read the tables for the metrics");
                 sleep(READ_MAX).await;
             }
         }

@@ -28,7 +28,7 @@ use crate::completer::EndCounts;
 use crate::config::{InvalidSetting, Settings};
 use crate::connection::{Connection, RetryDelay, Target, logged, timely};
 use crate::health::Health;
-use crate::metrics::Depths;
+use crate::metrics::Readings;
 use crate::services::maintenance::Reported;
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
@@ -59,7 +59,7 @@ pub struct Process<S> {
     declared: Arc<Declared>,
     reported: Arc<Reported>,
     counts: Arc<EndCounts>,
-    depths: Depths,
+    readings: Readings,
     health: Health,
     /// What it was last asked to do. A new life is quiet if the last one was.
     asked: Arc<watch::Sender<Asked>>,
@@ -119,6 +119,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         let target = Arc::new(target(&queue, &name));
         let silent_after = settings.process.silent_after();
         Ok(Self {
+            readings: Readings::new(queue.pool()),
             queue,
             app: Arc::new(app),
             settings: Arc::new(settings),
@@ -127,7 +128,6 @@ impl<S: Send + Sync + 'static> Process<S> {
             declared: Arc::new(declared),
             reported: Arc::default(),
             counts: Arc::default(),
-            depths: Depths::new(),
             health: Health::new(silent_after),
             asked: Arc::default(),
         })

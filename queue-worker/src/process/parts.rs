@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use queue_core::inspect::queues;
 use queue_core::process::ProcessId;
 use queue_core::recurring::Kinds;
 use sqlx::PgConnection;
@@ -19,7 +18,7 @@ use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
 use crate::completer::{self, FreedKeys, Recorder};
 use crate::lookout::Lookout;
-use crate::metrics::Depths;
+use crate::metrics::{Reading, Readings};
 use crate::services::batches::settle_batches;
 use crate::services::heartbeat::{self, Lost};
 use crate::services::scheduler::Scheduler;
@@ -215,7 +214,7 @@ fn start_services<S: State>(
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))
         }),
-        start_reading_depths(process, context),
+        start_reading(process, context),
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
@@ -272,25 +271,26 @@ async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Er
     lookout.run(shared, &context.schema, &kinds).await
 }
 
-fn start_reading_depths<S>(process: &Process<S>, context: &ServiceContext) -> JoinHandle<()> {
-    let depths = process.depths.clone();
+fn start_reading<S>(process: &Process<S>, context: &ServiceContext) -> JoinHandle<()> {
+    let readings = process.readings.clone();
     context.keep("metrics", move |context| {
-        read_depths(context, depths.clone())
+        read_for_metrics(context, readings.clone())
     })
 }
 
-async fn read_depths(context: ServiceContext, depths: Depths) -> Result<(), sqlx::Error> {
+async fn read_for_metrics(context: ServiceContext, readings: Readings) -> Result<(), sqlx::Error> {
     let ServiceContext {
-        shared, stopping, ..
+        shared,
+        schema,
+        stopping,
+        settings,
+        ..
     } = &context;
-    while stopping
-        .run_until_cancelled(depths.wanted())
-        .await
-        .is_some()
-    {
+    let dead_after = settings.process.dead_after;
+    while let Some(()) = stopping.run_until_cancelled(readings.wanted()).await {
         let began = Instant::now();
-        let reading = async |conn: &mut PgConnection| queues::list(conn, &context.schema).await;
-        depths.keep(shared.run(reading).await?, began);
+        let reading = async |conn: &mut PgConnection| Reading::of(conn, schema, dead_after).await;
+        readings.keep(shared.run(reading).await?, began);
     }
     Ok(())
 }

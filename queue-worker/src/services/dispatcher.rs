@@ -10,6 +10,7 @@ use queue_core::transitions::promote::{DuePlace, next_due, promote_after};
 
 use super::supervision::ServiceContext;
 use crate::rest::rest_after;
+use crate::spans::note_work;
 
 /// The shortest sleep, so that a job that is about to be due does not cause a tight loop.
 const SLEEP_MIN: Duration = Duration::from_millis(5);
@@ -63,6 +64,11 @@ async fn promote_due(
         .await?;
     floor.place = next.map_or(promoted.last.unwrap_or(after), |next| next.floor);
     floor.note_look(after, began, Instant::now());
+    note_work(
+        "dispatch",
+        usize::try_from(promoted.jobs).unwrap_or(usize::MAX),
+        began,
+    );
     let wait = next.map(|next| next.wait.unwrap_or(Duration::MAX));
     Ok((promoted.jobs, wait))
 }

@@ -20,6 +20,7 @@ use crate::config::SchedulerSettings;
 use crate::lookout::Lookout;
 use crate::metrics::note_late;
 use crate::shared_connection::SharedConnection;
+use crate::spans::note_work;
 
 /// The shortest sleep, so that a recurring job that another scheduler has locked is not polled in a
 /// tight loop.
@@ -176,6 +177,7 @@ impl Scheduler {
     async fn fire_all(&self, reported: &mut HashSet<String>) -> Result<StillDue, sqlx::Error> {
         let mut still_due = StillDue::default();
         while !self.stopping.is_cancelled() {
+            let began = Instant::now();
             let tick = self
                 .connection
                 .run(async |conn| {
@@ -186,6 +188,7 @@ impl Scheduler {
                 Tick::Idle => break,
                 Tick::Fired(fired) => {
                     note_late(fired.late);
+                    note_work("schedule", 1, began);
                     report_fired(&fired);
                     reported.remove(&fired.name);
                 }

@@ -31,6 +31,11 @@ impl Served {
         starting.await.unwrap()
     }
 
+    /// Returns the host and the port at which it answers.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Returns the status and the text of an answer.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let (port, path) = (self.port, path.to_owned());

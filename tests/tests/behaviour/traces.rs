@@ -89,6 +89,15 @@ async fn a_run_has_a_span_that_links_to_the_one_that_enqueued_the_job() {
     assert_eq!(bad.status.as_ref().unwrap().code, ERROR);
     assert_eq!(attributes(bad)["error.type"], "error");
 
+    for operation in ["claim", "record"] {
+        let spans = collector.spans(operation);
+        let counts = spans.iter().map(|span| {
+            let count = &attributes(span)["messaging.batch.message_count"];
+            count.parse::<u32>().unwrap()
+        });
+        assert!(counts.sum::<u32>() >= 3, "{spans:?}");
+    }
+
     let metrics = collector.metrics();
     assert!(
         metrics.contains(&"queue.jobs.ended".to_owned()),

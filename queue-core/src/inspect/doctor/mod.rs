@@ -17,6 +17,37 @@ use self::rights::Lacking;
 use crate::migrate::{self, MIGRATIONS};
 use crate::sql::Schema;
 
+/// The names of all checks.
+pub const CHECKS: [&str; 27] = [
+    "abandoned_source",
+    "all_stopping",
+    "closed_limit",
+    "connections",
+    "dead_process",
+    "dead_rows",
+    "encoding",
+    "failed_jobs",
+    "horizon",
+    "ids",
+    "kind_not_served",
+    "late_jobs",
+    "missing_rights",
+    "no_live_process",
+    "not_migrated",
+    "orphaned_jobs",
+    "overdue_jobs",
+    "overdue_recurring_jobs",
+    "paused_queue",
+    "paused_recurring_jobs",
+    "queue_not_served",
+    "schema_new",
+    "schema_old",
+    "server_setting",
+    "takes_no_writes",
+    "undecodable_kind",
+    "unknown_kind",
+];
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -34,7 +65,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// The name of the check, for programs; it does not change.
+    /// The name of the check, one of [`CHECKS`], for programs; it does not change.
     pub check: &'static str,
     /// What was found.
     pub what: String,

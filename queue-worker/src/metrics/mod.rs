@@ -1,18 +1,19 @@
 //! What a process measures, through the API of OpenTelemetry. The instruments do nothing unless the
 //! application, or the command line, has set a meter provider before the process starts.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+mod readings;
+
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 use opentelemetry::{KeyValue, global};
-use queue_core::inspect::queues::QueueSummary;
 use queue_core::metrics::{METER, by_kind, with_labels};
 use queue_core::transitions::claim_limited::Parked;
-use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
-use crate::rest::rest_after;
+use crate::spans::note_work;
+
+pub(crate) use self::readings::{Reading, Readings};
 
 /// The upper bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 13] = [
@@ -83,10 +84,15 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             "queue.record.duration",
             "How long writes of outcomes took",
         ),
-        heartbeats_missed: count(
-            "queue.heartbeats.missed",
-            "Heartbeats that could not be written",
-        ),
+        heartbeats_missed: {
+            let missed = count(
+                "queue.heartbeats.missed",
+                "Heartbeats that could not be written",
+            );
+            // An alert needs the zero before the first.
+            missed.add(0, &[]);
+            missed
+        },
         late: seconds(
             &meter,
             "queue.recurring.late",
@@ -148,6 +154,7 @@ pub(crate) fn note_claim(jobs: usize, since: Instant) {
     INSTRUMENTS.claimed.record(jobs as u64, &[]);
     let took = since.elapsed().as_secs_f64();
     INSTRUMENTS.claiming.record(took, &[]);
+    note_work("claim", jobs, since);
 }
 
 /// Counts the jobs that a claim has blocked.
@@ -164,6 +171,7 @@ pub(crate) fn note_record(outcomes: usize, since: Instant) {
     INSTRUMENTS.recorded.record(outcomes as u64, &[]);
     let took = since.elapsed().as_secs_f64();
     INSTRUMENTS.recording.record(took, &[]);
+    note_work("record", outcomes, since);
 }
 
 /// Counts a heartbeat that could not be written.
@@ -206,112 +214,5 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         (self.1)(&INSTRUMENTS).add(-self.0, &[]);
-    }
-}
-
-/// How many jobs each queue has, and for how long its oldest ready one waits. They are read in the background
-/// while somebody reads the metrics, however often.
-#[derive(Clone, Default)]
-pub(crate) struct Depths {
-    kept: Arc<Mutex<Kept>>,
-    asked: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Kept {
-    queues: Vec<QueueSummary>,
-    read_at: Option<Instant>,
-    read_next: Option<Instant>,
-    asked_at: Option<Instant>,
-}
-
-/// How often they are read at most.
-const READ_EVERY: Duration = Duration::from_secs(10);
-
-/// For how long they are read after somebody has asked, and for how long they are shown.
-const KNOWN_FOR: Duration = Duration::from_secs(180);
-
-/// The most queues that are shown.
-const QUEUES_MAX: usize = 1_000;
-
-impl Depths {
-    /// Makes the instruments that show them.
-    pub(crate) fn new() -> Self {
-        let depths = Self::default();
-        let meter = global::meter(METER);
-        let shown = depths.clone();
-        meter
-            .i64_observable_gauge("queue.depth")
-            .with_description("Jobs of a queue by state, as of some seconds ago")
-            .with_callback(move |gauge| {
-                for queue in shown.ask() {
-                    let states = [
-                        ("ready", queue.ready),
-                        ("scheduled", queue.scheduled),
-                        ("blocked", queue.blocked),
-                        ("claimed", queue.running),
-                        ("failed", queue.failed),
-                    ];
-                    for (state, jobs) in states {
-                        let name = KeyValue::new("queue", queue.name.clone());
-                        gauge.observe(jobs, &[name, KeyValue::new("state", state)]);
-                    }
-                }
-            })
-            .build();
-        let shown = depths.clone();
-        meter
-            .f64_observable_gauge("queue.latency")
-            .with_description("How long the oldest ready job of a queue has been ready")
-            .with_unit("s")
-            .with_callback(move |gauge| {
-                for queue in shown.ask() {
-                    let latency = queue.latency_seconds.unwrap_or_default();
-                    gauge.observe(latency, &[KeyValue::new("queue", queue.name)]);
-                }
-            })
-            .build();
-        depths
-    }
-
-    /// Returns what was read last, and lets it be read again.
-    fn ask(&self) -> Vec<QueueSummary> {
-        let mut kept = self.kept();
-        kept.asked_at = Some(Instant::now());
-        self.asked.notify_one();
-        match kept.read_at.is_some_and(|at| at.elapsed() < KNOWN_FOR) {
-            true => kept.queues.clone(),
-            false => Vec::new(),
-        }
-    }
-
-    /// Waits until somebody has asked and they should be read again.
-    pub(crate) async fn wanted(&self) {
-        let read_next = self.kept().read_next;
-        if let Some(at) = read_next {
-            sleep_until(at.into()).await;
-        }
-        while !self.is_asked() {
-            self.asked.notified().await;
-        }
-    }
-
-    /// Keeps what was read.
-    pub(crate) fn keep(&self, mut queues: Vec<QueueSummary>, began: Instant) {
-        queues.truncate(QUEUES_MAX);
-        let mut kept = self.kept();
-        let now = Instant::now();
-        kept.queues = queues;
-        kept.read_at = Some(now);
-        kept.read_next = Some(now + rest_after(now - began).max(READ_EVERY));
-    }
-
-    fn is_asked(&self) -> bool {
-        let asked_at = self.kept().asked_at;
-        asked_at.is_some_and(|at| at.elapsed() < KNOWN_FOR)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
