@@ -1,20 +1,8 @@
 //! Numbers and times as people read them.
 
 use chrono::{DateTime, Utc};
+pub(crate) use queue_core::inspect::grouped;
 use queue_core::inspect::{Count, spell_duration};
-
-/// Writes a number with commas between thousands.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// Writes a count, which may have stopped: `>1,000,000`.
 pub(crate) fn count(count: Count) -> String {

@@ -46,7 +46,7 @@ pub use processes::ProcessSummary;
 pub use progress::{CursorDetails, Done, JobProgress, RunLog, StepDetails};
 pub use queues::QueueSummary;
 pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
-pub use spell::spell_duration;
+pub use spell::{grouped, spell_duration};
 pub use stats::Stats;
 pub use tenants::{TenantDetails, TenantSummary};
 
@@ -96,7 +96,7 @@ impl std::fmt::Display for Count {
         if self.at_least {
             f.write_str("more than ")?;
         }
-        self.count.fmt(f)
+        f.write_str(&grouped(self.count))
     }
 }
 
@@ -107,6 +107,6 @@ mod tests {
     #[test]
     fn a_count_that_stopped_at_its_limit_reads_more_than() {
         assert_eq!(Count::up_to(10, 10).to_string(), "10");
-        assert_eq!(Count::up_to(10, 11).to_string(), "more than 10");
+        assert_eq!(Count::up_to(10_000, 10_001).to_string(), "more than 10,000");
     }
 }

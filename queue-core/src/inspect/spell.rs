@@ -1,4 +1,17 @@
-//! Durations for people to read.
+//! Numbers and durations for people to read.
+
+/// Returns a number with commas between thousands: `10,005`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
 
 /// Returns a number of seconds in its two largest units: `850ms`, `42s`, `3m 5s`, `2d 4h`.
 pub fn spell_duration(seconds: f64) -> String {

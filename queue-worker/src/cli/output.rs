@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
-use indicatif::HumanCount;
+pub(super) use queue_core::inspect::grouped;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -284,11 +284,6 @@ pub(super) fn count(count: Count) -> String {
 pub(super) fn count_of_jobs(count: Count) -> String {
     let more = if count.at_least { "more than " } else { "" };
     format!("{more}{}", counted(count.count, "job", "jobs"))
-}
-
-/// Writes a number with commas between thousands.
-pub(super) fn grouped(count: u64) -> String {
-    HumanCount(count).to_string()
 }
 
 #[cfg(test)]

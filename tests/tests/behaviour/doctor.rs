@@ -86,7 +86,7 @@ async fn only_the_first_ready_jobs_of_each_lane_are_looked_at() {
     assert_eq!(
         what,
         [
-            "queue long is paused with at least 10000 jobs ready",
+            "queue long is paused with at least 10,000 jobs ready",
             "queue short is paused with 3 jobs ready"
         ]
     );

@@ -10,6 +10,7 @@ pub(super) use server::judge as server;
 pub(super) use work::judge as work;
 
 use super::{Finding, Severity};
+use crate::inspect::grouped;
 
 fn error(check: &'static str, what: String, why: &str, next: impl Into<String>) -> Finding {
     finding(Severity::Error, check, what, why, next)
@@ -39,7 +40,7 @@ fn finding(
 fn jobs(count: i64) -> String {
     match count {
         1 => "1 job".to_owned(),
-        count => format!("{count} jobs"),
+        count => format!("{} jobs", grouped(count.unsigned_abs())),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::Finding;
 use super::super::server::{Holder, Server, Table};
 use super::{error, warning};
-use crate::inspect::spell_duration as spell;
+use crate::inspect::{grouped, spell_duration as spell};
 
 pub(in super::super) fn judge(server: &Server) -> Vec<Finding> {
     let mut findings = settings(server);
@@ -149,9 +149,8 @@ fn table(table: &Table) -> Finding {
         Some(seconds) => format!("vacuumed {} ago", spell(seconds)),
         None => "not vacuumed since statistics began".to_owned(),
     };
-    let Table {
-        name, live, dead, ..
-    } = table;
+    let name = &table.name;
+    let [dead, live] = [table.dead, table.live].map(|rows| grouped(rows.unsigned_abs()));
     warning(
         "dead_rows",
         format!("the table {name} has {dead} dead rows and {live} live ones, {vacuumed}"),

@@ -9,8 +9,8 @@ use super::super::work::{Backlog, ClosedLimit, Source, Work};
 use super::super::{Finding, Severity};
 use super::{error, finding, jobs, warning};
 use crate::inspect::ProcessSummary;
-use crate::inspect::spell_duration as spell;
 use crate::inspect::stats::KindCount;
+use crate::inspect::{grouped, spell_duration as spell};
 
 /// How long a job may be ready before it is reported.
 const LATE_SECONDS: f64 = 60.0;
@@ -288,7 +288,8 @@ fn undecodable(kind: &KindCount) -> Finding {
 fn failed(work: &Work) -> Option<Finding> {
     let count: i64 = work.failed.iter().map(|kind| kind.count).sum();
     let kinds = work.failed.iter();
-    let kinds = some_of(kinds.map(|kind| format!("{} {}", kind.count, kind.kind)));
+    let kinds =
+        some_of(kinds.map(|kind| format!("{} {}", grouped(kind.count.unsigned_abs()), kind.kind)));
     (count > 0).then(|| {
         warning(
             "failed_jobs",

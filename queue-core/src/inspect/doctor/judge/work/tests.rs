@@ -150,8 +150,10 @@ fn late_overdue_orphaned_and_failed_jobs_are_reported() {
     }];
     work.failed = vec![KindCount {
         kind: "send".to_owned(),
-        count: 2,
+        count: 10_005,
     }];
+    let last = judge(&work).pop().unwrap();
+    assert_eq!(last.what, "10,005 jobs have failed: 10,005 send");
     assert_eq!(
         checks(&work),
         [
