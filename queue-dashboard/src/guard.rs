@@ -38,6 +38,11 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         None => site.gate.admit(&parts).await,
     };
     let visit = match admitted {
+        // Postgres refuses texts with this character, so nothing has such a name.
+        Ok(_) if view.contains("%00") => Err(match view.starts_with(API) {
+            true => Refusal::Invalid("The address has the character NUL.".to_owned()),
+            false => Refusal::NoPage,
+        }),
         Ok(viewer) => visit(&site, &parts, viewer, &links, &view).await,
         Err(closed) => Err(Refusal::Closed(Arc::new(closed))),
     };

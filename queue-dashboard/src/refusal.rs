@@ -89,12 +89,13 @@ impl Refusal {
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        let is_timeout = |error: &sqlx::Error| {
-            let code = error.as_database_error().and_then(|error| error.code());
-            code.is_some_and(|code| code == "57014")
-        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            Some("57014") => return Self::Slow,
+            Some("22021") => return Self::Invalid("A field has the character NUL.".to_owned()),
+            _ => {}
+        }
         match error {
-            error if is_timeout(&error) => Self::Slow,
             error if is_transient(&error) => Self::Away(error.to_string()),
             error if is_not_migrated(&error) => Self::NotMigrated,
             error => {

@@ -1,8 +1,9 @@
 //! Names, arguments and errors that try to become part of a page.
 
+use axum::http::StatusCode;
 use queue_core::{NewJob, Options};
 use queue_tests::world::World;
-use queue_worker::dashboard::Role;
+use queue_worker::dashboard::{Role, routes};
 use serde_json::json;
 
 use super::{Site, fail};
@@ -170,4 +171,30 @@ async fn no_text_of_a_form_becomes_part_of_the_page_that_shows_it_again() {
     for text in ["<script>", "\" onmouseover=\"", "\u{202e}", "\u{1}"] {
         assert!(!page.contains(text), "{text}: {page}");
     }
+}
+
+#[tokio::test]
+async fn names_and_fields_that_the_database_refuses_are_no_mistakes_of_the_program() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Admin);
+    for (method, path, _) in routes() {
+        let path = path.replace('{', "a%00b").replace('}', "");
+        let status = match path.starts_with("/api/") {
+            true => StatusCode::BAD_REQUEST,
+            false => StatusCode::NOT_FOUND,
+        };
+        if path.contains("%00") {
+            let answer = site.send(method, &path, "").await;
+            assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
+        }
+    }
+    let filtered = site.get("/jobs?tag=a%00b").await;
+    assert_eq!(filtered.status, StatusCode::NOT_FOUND);
+
+    let token = site.get("/queues/mail/pause").await.token();
+    let body = format!("token={token}&why=a%00b");
+    let paused = site.send("POST", "/queues/mail/pause", &body).await;
+
+    assert_eq!(paused.status, StatusCode::BAD_REQUEST);
+    assert!(paused.text.contains("NUL"), "{}", paused.text);
 }
