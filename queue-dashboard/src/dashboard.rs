@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::response::Redirect;
 use axum::routing::get;
 use queue_core::recurring::Kinds;
+use queue_core::schedule::Tz;
 use queue_core::{Queue, Redaction};
 use sha2::{Digest, Sha256};
 
@@ -252,6 +253,14 @@ impl Dashboard {
     #[must_use]
     pub fn kinds(mut self, kinds: Kinds) -> Self {
         self.site.kinds = kinds;
+        self
+    }
+
+    /// Sets the time zone that the form for recurring jobs begins with, as the scheduler has it; UTC by
+    /// default.
+    #[must_use]
+    pub fn time_zone(mut self, zone: Tz) -> Self {
+        self.site.time_zone = zone;
         self
     }
 

@@ -8,6 +8,7 @@ use queue_core::inspect::begin_read;
 use queue_core::inspect::doctor::{self, Finding};
 use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
+use queue_core::schedule::Tz;
 use queue_core::{Queue, Redaction, begin};
 use sqlx::{Postgres, Transaction};
 use tokio::sync::{Notify, OnceCell, watch};
@@ -29,6 +30,8 @@ pub(crate) struct Site {
     /// The kinds of the program, whose rules jobs of recurring jobs follow.
     pub(crate) kinds: Kinds,
     pub(crate) dead_after: Duration,
+    /// The time zone of new recurring jobs.
+    pub(crate) time_zone: Tz,
     /// The name of the place, such as `production`.
     pub(crate) place: Option<String>,
     /// The path that a proxy in front removes from addresses.
@@ -59,6 +62,7 @@ impl Site {
             redaction: Redaction::default(),
             kinds: Kinds::default(),
             dead_after: Duration::from_secs(30),
+            time_zone: Tz::UTC,
             place: None,
             proxy_prefix: String::new(),
             is_read_only: false,

@@ -134,7 +134,7 @@ pub(crate) async fn add(
     allow_role(Role::Admin, &site, &visit, "Adding a recurring job")?;
     let mut tx = site.read().await?;
     let fields = Fields::of([
-        ("zone", Tz::UTC.name().to_owned()),
+        ("zone", site.time_zone.name().to_owned()),
         ("args", "{}".to_owned()),
     ]);
     form(&site, &visit, &mut tx, None, &fields, Ok(())).await

@@ -106,6 +106,7 @@ async fn serve<S: State>(
         .redaction(config.settings.redact.redaction())
         .dead_after(dead_after)
         .kinds(app.known_kinds())
+        .time_zone(config.settings.scheduler.time_zone)
         .closing(asked(stop.clone()))
         .alone();
     let listener = TcpListener::bind(listen).await;

@@ -264,3 +264,13 @@ async fn recurring_jobs_are_not_changed_without_a_token_the_role_or_by_a_dashboa
     let job = stored(&world, "nightly").await.unwrap();
     assert_eq!(job.zone, "UTC");
 }
+
+#[tokio::test]
+async fn the_form_begins_with_the_time_zone_of_the_scheduler() {
+    let world = World::new().await;
+    let dashboard = Dashboard::new(world.queue.clone())
+        .authorize(|_| async { Some(Viewer::new("mira", Role::Admin)) })
+        .time_zone(Tz::Asia__Tokyo);
+    let page = Site::of(dashboard).page("/add-recurring").await;
+    assert!(page.contains("value=\"Asia/Tokyo\""), "{page}");
+}
