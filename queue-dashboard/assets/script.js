@@ -50,6 +50,7 @@
       }
     }
     mark();
+    writeTimes();
     return isWhole;
   };
 
@@ -113,15 +114,22 @@
     return `${Math.floor(seconds / 86400)}d`;
   };
 
-  setInterval(() => {
-    if (document.hidden || held) return;
+  // Kept until the tab is closed.
+  const isExact = () => sessionStorage.getItem("exact") === "true";
+
+  const writeTimes = () => {
     const now = Date.now() + ahead;
+    document.body.classList.toggle("exact-times", isExact());
     for (const time of document.querySelectorAll("time.ago")) {
       const seconds = (now - Date.parse(time.dateTime)) / 1000;
-      const text = seconds < 0 ? `in ${brief(-seconds)}` : `${brief(seconds)} ago`;
+      const ago = seconds < 0 ? `in ${brief(-seconds)}` : `${brief(seconds)} ago`;
+      const text = isExact() ? time.title : ago;
       if (time.textContent !== text) time.textContent = text;
     }
-  }, 1000);
+  };
+
+  setInterval(() => document.hidden || held || writeTimes(), 1000);
+  if (isExact()) writeTimes();
 
   // ---- keys ----
 
@@ -196,6 +204,10 @@
     "]": () => press(".pager [rel=next]"),
     ".": () => location.reload(),
     h: hold,
+    t: () => {
+      sessionStorage.setItem("exact", !isExact());
+      writeTimes();
+    },
     Escape: () => {
       chosen = null;
       for (const box of chosenRows()) box.checked = false;

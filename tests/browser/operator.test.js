@@ -169,6 +169,15 @@ test("keys open pages, rows and help, choose rows, and hold a view", async () =>
   await page.waitForURL("**/batches");
 
   await page.goto("/ops/jobs/jobs?state=failed");
+  const time = page.locator("time.ago").first();
+  assert.match(await time.innerText(), / ago$/);
+  await page.keyboard.press("t");
+  assert.equal(await time.innerText(), await time.getAttribute("title"));
+  await page.reload();
+  assert.match(await time.innerText(), / UTC$/);
+  await page.keyboard.press("t");
+  assert.match(await time.innerText(), / ago$/);
+
   const chosen = page.locator("input[name=id]:checked");
   const areChosen = async (number) => assert.equal(await chosen.count(), number);
   for (const key of ["j", "x", "j", "j", "Shift+X"]) await page.keyboard.press(key);

@@ -28,7 +28,7 @@ struct Help {
     version: &'static str,
 }
 
-const KEYS: [(&str, &str); 23] = [
+const KEYS: [(&str, &str); 24] = [
     ("?", "this page"),
     ("g o", "Overview"),
     ("g j", "Jobs"),
@@ -52,6 +52,7 @@ const KEYS: [(&str, &str); 23] = [
     ("[ ]", "newer and older"),
     ("h", "hold the page, or go on"),
     (".", "reload"),
+    ("t", "exact times, or how long ago"),
 ];
 
 pub(crate) async fn show(
