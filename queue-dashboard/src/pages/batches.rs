@@ -163,9 +163,9 @@ fn progress_of(batch: &BatchSummary) -> Html {
     let parts = [("done-part", well), ("bad-part", batch.failed)];
     let label = format!(
         "{} of {} ended, {} failed",
-        batch.jobs - batch.pending,
-        batch.jobs,
-        batch.failed
+        grouped((batch.jobs - batch.pending).unsigned_abs()),
+        grouped(batch.jobs.unsigned_abs()),
+        grouped(batch.failed.unsigned_abs())
     );
     progress(&parts, batch.jobs, &label)
 }
@@ -293,27 +293,23 @@ fn one_answer(batch: &BatchSummary) -> Html {
     }
 }
 
-/// Returns how many jobs have ended how, as links to them, and how many have not.
+/// Returns how many jobs have ended how, and how many have not, as links to them.
 fn counts(batch: &BatchSummary, links: &Links) -> Vec<Html> {
     let id = batch.id.to_string();
+    let in_state = |state| links.jobs(&[("state", state), ("batch", &id)]);
+    // A list of jobs is of one state, so those to go are only among all jobs.
     let counts = [
-        (batch.done, "done", Some("finished")),
-        (batch.discarded, "discarded", Some("discarded")),
-        (batch.failed, "failed", Some("failed")),
-        (batch.cancelled, "cancelled", Some("cancelled")),
-        (batch.pending, "to go", None),
+        (batch.done, "done", in_state("finished")),
+        (batch.discarded, "discarded", in_state("discarded")),
+        (batch.failed, "failed", in_state("failed")),
+        (batch.cancelled, "cancelled", in_state("cancelled")),
+        (batch.pending, "to go", "#members".to_owned()),
     ];
     let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
     counts
-        .map(|(count, word, state)| {
+        .map(|(count, word, href)| {
             let said = format!("{} {word}", grouped(count.unsigned_abs()));
-            match state {
-                Some(state) => {
-                    let href = links.jobs(&[("state", state), ("batch", &id)]);
-                    Html::new().link(&href, &said)
-                }
-                None => Html::new().text(said),
-            }
+            Html::new().link(&href, &said)
         })
         .collect()
 }

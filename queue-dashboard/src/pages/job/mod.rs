@@ -178,7 +178,11 @@ fn last_error(job: &JobDetails) -> Option<LastError> {
 
 /// Returns what happened, the last first.
 fn timeline(job: &JobDetails, now: DateTime<Utc>) -> Vec<Event> {
-    let mut events = Vec::new();
+    // Of events of the same time, the one that stands first came first.
+    let attempts = job.attempts.iter();
+    let mut events: Vec<_> = attempts
+        .map(|attempt| (attempt.ended_at, attempt_event(attempt, now)))
+        .collect();
     let mut add = |glyph: &str, class: &str, what: String, said: Html, at: DateTime<Utc>| {
         events.push((
             at,
@@ -231,13 +235,9 @@ fn timeline(job: &JobDetails, now: DateTime<Utc>) -> Vec<Event> {
         let what = format!("{}{}", word[..1].to_uppercase(), &word[1..]);
         add(word, class, what, Html::new(), at);
     }
-    let attempts = job
-        .attempts
-        .iter()
-        .map(|attempt| (attempt.ended_at, attempt_event(attempt, now)));
-    events.extend(attempts);
-    events.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    events.into_iter().map(|(_, event)| event).collect()
+    // One statement enqueues and blocks a job, and may read the clock for the block first.
+    events.sort_by_key(|(at, _)| (*at).max(job.enqueued_at));
+    events.into_iter().rev().map(|(_, event)| event).collect()
 }
 
 fn attempt_event(attempt: &AttemptDetails, now: DateTime<Utc>) -> Event {

@@ -49,6 +49,8 @@ struct Jobs {
     clear: String,
     searched: String,
     rows: Vec<JobRow>,
+    /// Whether any row has an act.
+    has_acts: bool,
     at_title: &'static str,
     is_failed: bool,
     /// The acts on chosen rows: their names, icons and addresses.
@@ -157,6 +159,8 @@ async fn show(
     let links = &visit.links;
     let is_operator = visit.may(Role::Operator, site);
     let last = found.last().filter(|_| found.len() == ROWS as usize);
+    let row = |job| JobRow::new(job, links, signs.now, is_operator);
+    let rows: Vec<JobRow> = found.iter().map(row).collect();
     page(&Jobs {
         answer: answer(&filters, matching),
         tabs: tabs(&filters, &states, links),
@@ -181,10 +185,8 @@ async fn show(
             (exact(at, signs.now), href)
         }),
         empty: empty(&filters),
-        rows: found
-            .iter()
-            .map(|job| JobRow::new(job, links, signs.now, is_operator))
-            .collect(),
+        has_acts: rows.iter().any(JobRow::has_acts),
+        rows,
         tab: filters.tab,
         problems: filters.problems,
         frame,
@@ -409,6 +411,10 @@ impl JobRow {
             ),
             href,
         }
+    }
+
+    fn has_acts(&self) -> bool {
+        self.can_retry || self.discard_href.is_some() || self.cancel_href.is_some()
     }
 }
 

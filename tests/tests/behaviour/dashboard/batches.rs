@@ -102,7 +102,7 @@ async fn a_batch_is_shown_with_what_holds_it_up() {
         "<strong>1 of 3 jobs are done.</strong>",
         "<bdi>1 done</bdi></a>",
         "<bdi>1 failed</bdi></a>",
-        "1 to go",
+        "<a href=\"#members\"><bdi>1 to go</bdi></a>",
         "report waits for charge, charge waits for list_due",
         "<text class=\"sub\" x=\"12\" y=\"40\">1 of 1 failed</text>",
         "On success",

@@ -125,6 +125,37 @@ async fn running_and_blocked_jobs_are_explained() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_blocked_at_once_was_enqueued_first() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let imports = [Import { account: 7 }, Import { account: 7 }];
+    let jobs = world.queue.enqueue_many(imports).await.unwrap();
+    world.until("blocked", 1).await;
+
+    let page = site.page(&format!("/jobs/{}", jobs[1].id())).await;
+
+    let place = |text: &str| page.find(&format!("<span class=\"what\">{text}<"));
+    let (blocked, enqueued) = (place("Blocked"), place("Enqueued"));
+    assert!(blocked.is_some() && blocked < enqueued, "{page}");
+}
+
+#[tokio::test]
+async fn a_list_without_acts_has_no_column_for_them() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Operator);
+    enqueue(&world, "send", &json!({}), Options::new()).await;
+    let job = enqueue(&world, "send", &json!({}), Options::new()).await;
+    world.queue.cancel(job).await.unwrap();
+
+    let [waiting, ended] = ["ready", "cancelled"].map(|tab| format!("/jobs?state={tab}"));
+
+    assert_contains(&site.page(&waiting).await, &[">Actions<", "acts-cell"]);
+    let ended = site.page(&ended).await;
+    assert_contains(&ended, &["1 job is cancelled"]);
+    assert!(!ended.contains(">Actions<") && !ended.contains("acts-cell"));
+}
+
+#[tokio::test]
 async fn a_failed_job_shows_its_error_and_why_it_stays() {
     let world = World::new().await;
     let site = Site::open(&world, Role::Operator);
