@@ -80,7 +80,10 @@ pub use app::join::{Child, ChildEnd, Joined};
 #[cfg(feature = "log-lines")]
 pub use app::log_lines::LogLines;
 pub use app::perform::{BoxError, Next, Perform, PerformBlocking};
+pub use app::reports::{ErrorReport, ReportOn};
 pub use app::run_error::RunError;
+#[cfg(feature = "sentry")]
+pub use app::sentry::report_to_sentry;
 pub use app::step::Step;
 pub use app::step_error::StepError;
 pub use app::{App, InvalidApp};
@@ -126,6 +129,10 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
+
+    #[cfg(feature = "sentry")]
+    #[doc = include_str!("../../docs/guides/monitoring.md")]
+    mod monitoring {}
 
     #[doc = include_str!("../../docs/guides/poolers.md")]
     mod poolers {}

@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use queue_core::transitions::Became;
-use queue_core::{Context, JobId, Outcome};
+use queue_core::{Context, JobId, Outcome, Redaction};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+
+use crate::config::Settings;
 
 /// What a job became, and its last run. Hooks get it once that is committed.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,8 @@ pub struct JobEvent<'a> {
     pub attempts_max: i16,
     /// The error of the last run with its causes, or why the job ended without one.
     pub error: Option<&'a str>,
+    /// The backtrace of that error, if there is one.
+    pub backtrace: Option<&'a str>,
     /// How long the job waits for its next run, if that follows from its error.
     pub retry_after: Option<Duration>,
     /// How long the job was ready before its last run began. Unknown if it did not run in this
@@ -42,6 +46,24 @@ pub struct JobEvent<'a> {
     pub waited: Option<Duration>,
     /// How long its last run took. Unknown if it did not run in this process.
     pub ran: Option<Duration>,
+    pub(crate) privacy: &'a Privacy,
+}
+
+/// What people must not see of jobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Privacy {
+    pub(crate) redaction: Redaction,
+    /// Whether the user of a context may be shown.
+    pub(crate) shows_user: bool,
+}
+
+impl Privacy {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            redaction: settings.redact.redaction(),
+            shows_user: settings.log.user,
+        }
+    }
 }
 
 /// The start or the stop of a process.
@@ -64,6 +86,7 @@ pub(crate) struct Hooks {
     pub(crate) discarded: Vec<JobHook>,
     pub(crate) started: Vec<ProcessHook>,
     pub(crate) stopped: Vec<ProcessHook>,
+    pub(crate) privacy: Arc<Privacy>,
 }
 
 impl Hooks {
@@ -129,6 +152,6 @@ async fn panics_on_a_thread(hook: ProcessHook, process: String) -> bool {
     has_panicked.await.unwrap_or(true)
 }
 
-fn panics(call: impl FnOnce()) -> bool {
+pub(super) fn panics(call: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(call)).is_err()
 }

@@ -12,9 +12,15 @@ use self::context::Cx;
 use self::handler::{Around, Handler, Work};
 use self::hooks::{Hooks, JobEvent, ProcessEvent};
 use self::perform::{Perform, PerformBlocking};
+use self::reports::{ErrorReport, ReportOn, Reporter};
 use self::run_error::RunError;
 
 pub(crate) mod handler;
+#[cfg(feature = "sentry")]
+pub(crate) mod sentry;
+
+pub(crate) mod reports;
+
 pub(crate) mod hooks;
 pub(crate) mod panics;
 pub(crate) mod run_error;
@@ -62,6 +68,7 @@ pub struct App<S> {
     pub(crate) state: Option<Arc<S>>,
     pub(crate) handlers: BTreeMap<String, Handler<S>>,
     pub(crate) hooks: Hooks,
+    pub(crate) reporters: Vec<Reporter>,
     types: BTreeMap<&'static str, NewJobOf>,
     pub(crate) arounds: Vec<Box<Around<S>>>,
     recurring_jobs: Vec<RecurringJob>,
@@ -102,6 +109,7 @@ impl<S: Send + Sync + 'static> App<S> {
             state: None,
             handlers: BTreeMap::new(),
             hooks: Hooks::default(),
+            reporters: Vec::new(),
             types: BTreeMap::new(),
             arounds: Vec::new(),
             recurring_jobs: Vec::new(),
@@ -234,6 +242,28 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn on_discarded(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.discarded.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls a function about failed runs, to report them to a service for errors. It is called on a thread
+    /// of its own, about one run after the other, and may block. If it is so slow that a hundred
+    /// reports wait, further ones are left out and logged. A panic is logged. A stop waits for the
+    /// last reports, for as long as for [`on_stop`](Self::on_stop).
+    ///
+    /// ```
+    /// # use queue_worker::{App, ReportOn};
+    /// let app = App::new(()).report_errors(ReportOn::LastAttempt, |report| {
+    ///     eprintln!("{} {}: {}", report.kind, report.job_id, report.error);
+    /// });
+    /// ```
+    #[must_use]
+    pub fn report_errors(
+        mut self,
+        on: ReportOn,
+        report: impl Fn(&ErrorReport) + Send + Sync + 'static,
+    ) -> Self {
+        let reporter = Reporter::new(on, report, &mut self.hooks);
+        self.reporters.push(reporter);
         self
     }
 

@@ -99,8 +99,6 @@ pub(crate) struct Runner<S> {
     /// Whether the last log lines of all runs are kept.
     pub(crate) keep_logs: bool,
     pub(crate) steps: Arc<StepService>,
-    /// Whether log lines name the user of a context.
-    pub(crate) logs_user: bool,
 }
 
 impl<S: Send + Sync + 'static> Runner<S> {
@@ -111,7 +109,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: Arc<InFlightJob>,
         slot: Slot,
     ) -> Completion {
-        let logged = Logged::of(&in_flight.context, self.logs_user);
+        let logged = Logged::of(&in_flight.context, self.app.hooks.privacy.shows_user);
         let span = tracing::info_span!(
             "job",
             job_id = %job.claim.job_id(),

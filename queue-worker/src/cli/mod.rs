@@ -50,6 +50,7 @@ mod filter;
 mod kinds;
 mod log;
 mod progress;
+mod sentry;
 mod telemetry;
 
 mod args;

@@ -7,7 +7,7 @@ use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
 use super::telemetry::{Metrics, has_collector};
-use super::{Database, Exit, Failure, Program, probes, systemd};
+use super::{Database, Exit, Failure, Program, probes, sentry, systemd};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -69,7 +69,9 @@ pub(super) async fn run<S: State>(
     config: Config,
 ) -> Result<Exit, Failure> {
     let database = Database::configured(&config)?;
-    program.app = complete(program.app, &config)?;
+    let app = complete(program.app, &config)?;
+    let (app, last_reports) = sentry::install(app, program.version)?;
+    program.app = app;
     match &config.file {
         Some(file) => tracing::info!(file = %file.display(), "read the configuration"),
         None => tracing::info!("found no queue.toml; using the environment, flags and defaults"),
@@ -91,6 +93,7 @@ pub(super) async fn run<S: State>(
     let notifying = tokio::spawn(systemd::notify(process.health().clone()));
     process.run_until_signal().await;
     notifying.abort();
+    drop(last_reports);
     Ok(Exit::Fine)
 }
 

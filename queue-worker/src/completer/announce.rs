@@ -9,7 +9,7 @@ use queue_core::transitions::facts::{Facts, facts};
 use queue_core::{Context, JobId, Outcome, Schema};
 
 use super::counts::{EndCounts, EndedRun};
-use crate::app::hooks::{Hooks, JobEvent};
+use crate::app::hooks::{Hooks, JobEvent, Privacy};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// The most jobs whose arguments are in memory at once.
@@ -82,13 +82,19 @@ pub(crate) async fn announce(
         let facts = read(connection, schema, batch).await;
         for job in batch {
             if let Some(facts) = facts.get(&job.job_id) {
-                hooks.call(job.became, &event(job, facts, &facts.context()));
+                let context = facts.context();
+                hooks.call(job.became, &event(job, facts, &context, &hooks.privacy));
             }
         }
     }
 }
 
-fn event<'a>(job: &'a EndedJob, facts: &'a Facts, context: &'a Context) -> JobEvent<'a> {
+fn event<'a>(
+    job: &'a EndedJob,
+    facts: &'a Facts,
+    context: &'a Context,
+    privacy: &'a Privacy,
+) -> JobEvent<'a> {
     JobEvent {
         job_id: job.job_id,
         kind: &facts.kind,
@@ -100,9 +106,11 @@ fn event<'a>(job: &'a EndedJob, facts: &'a Facts, context: &'a Context) -> JobEv
         failures: job.failures,
         attempts_max: facts.attempts_max,
         error: Some(&job.reason),
+        backtrace: None,
         retry_after: None,
         waited: None,
         ran: None,
+        privacy,
     }
 }
 

@@ -12,7 +12,7 @@ use queue_core::transitions::end::{End, end, was_written};
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::hand_over::{HandOver, Handed, hand_over};
 use queue_core::transitions::{Became, Claim, Run};
-use queue_core::{JobId, Outcome, Redaction, Schema, is_transient};
+use queue_core::{JobId, Outcome, Schema, is_transient};
 use sqlx::PgConnection;
 use tracing::field;
 
@@ -104,9 +104,6 @@ pub(crate) struct Recorder {
     pub(crate) freed_keys: Arc<FreedKeys>,
     pub(crate) ended_in_batches: Arc<EndedInBatches>,
     pub(crate) counts: Arc<EndCounts>,
-    pub(crate) redaction: Redaction,
-    /// Whether log lines name the user of a context.
-    pub(crate) logs_user: bool,
 }
 
 impl Recorder {
@@ -242,7 +239,7 @@ impl Recorder {
     }
 
     fn logged<'a>(&self, completion: &'a Completion) -> Logged<'a> {
-        Logged::of(&completion.job.context, self.logs_user)
+        Logged::of(&completion.job.context, self.hooks.privacy.shows_user)
     }
 
     /// Logs what a job became, and calls the hooks.
@@ -251,9 +248,11 @@ impl Recorder {
             Became::Finished(Outcome::Done) => None,
             _ => completion.end(),
         };
-        let error = end.and_then(End::error).map(|error| &*error.message);
+        let privacy = &*self.hooks.privacy;
+        let failure = end.and_then(End::error);
+        let error = failure.map(|error| &*error.message);
         let delay = end.and_then(End::delay);
-        let logged = error.map(|error| self.redaction.logged(&completion.job.kind, error));
+        let logged = error.map(|error| privacy.redaction.logged(&completion.job.kind, error));
         let origin = self.logged(completion);
         log(&completion.job, origin, became, logged.as_deref(), delay);
         let Some(job) = completion.for_hooks.as_deref() else {
@@ -272,9 +271,11 @@ impl Recorder {
                 .saturating_add(end.is_some_and(End::is_failure).into()),
             attempts_max: job.attempts_max,
             error,
+            backtrace: failure.and_then(|error| error.backtrace.as_deref()),
             retry_after: delay,
             waited: Some(completion.waited),
             ran: Some(completion.run.ran),
+            privacy,
         };
         self.hooks.call(became, &event);
     }

@@ -33,11 +33,11 @@ impl<S: Send + Sync + 'static> App<S> {
         self,
         handlers: &BTreeMap<String, HandlerSettings>,
     ) -> Result<Self, String> {
-        let endpoints = handlers.values().filter_map(|handler| match &handler.run {
-            HandlerRun::Http(endpoint) => Some(endpoint),
+        let urls = handlers.values().filter_map(|handler| match &handler.run {
+            HandlerRun::Http(endpoint) => Some(&*endpoint.url),
             HandlerRun::Command(_) => None,
         });
-        let client = http::http_client(endpoints)?;
+        let client = http::http_client(urls)?;
         Ok(handlers.iter().fold(self, |app, (kind, settings)| {
             app.add(kind, handler(settings, &client))
         }))

@@ -41,24 +41,20 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The longest wait that `Retry-After` may demand.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
-/// Makes the client for all endpoints of a process. It has no time limit: the timeout of an
-/// attempt drops the future.
+/// Makes the client for some URLs. It has no time limit: the timeout of an attempt drops the future.
 ///
 /// # Errors
-/// Fails if an endpoint has `https` and the system has no trusted certificates. Other endpoints
-/// need none.
-pub(crate) fn http_client<'a>(
-    handlers: impl IntoIterator<Item = &'a HttpHandler>,
-) -> Result<Client, String> {
+/// Fails if a URL has `https` and the system has no trusted certificates. Other URLs need none.
+pub(crate) fn http_client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Client, String> {
     // Has no effect if the program uses another provider.
     _ = rustls::crypto::ring::default_provider().install_default();
     let is_https = |url: Url| url.scheme() == "https";
-    let needs_certificates = |handler: &HttpHandler| Url::parse(&handler.url).is_ok_and(is_https);
+    let needs_certificates = |url: &str| Url::parse(url).is_ok_and(is_https);
     let builder = Client::builder()
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIME);
-    let builder = match handlers.into_iter().any(needs_certificates) {
+    let builder = match urls.into_iter().any(needs_certificates) {
         true => builder,
         false => builder.tls_certs_only([]),
     };

@@ -7,6 +7,7 @@ mod http;
 mod state;
 
 pub(crate) use foreign::new_job;
+pub(crate) use http::http_client;
 
 use std::time::Duration;
 

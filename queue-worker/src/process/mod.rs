@@ -21,8 +21,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use tokio::sync::watch;
 
-use crate::app::hooks::call_process_hooks;
+use crate::app::hooks::{Privacy, call_process_hooks};
 use crate::app::panics;
+use crate::app::reports::{Reporter, Reporting};
 use crate::app::{App, InvalidApp};
 use crate::completer::EndCounts;
 use crate::config::{InvalidSetting, Settings};
@@ -63,6 +64,7 @@ pub struct Process<S> {
     health: Health,
     /// What it was last asked to do. A new life is quiet if the last one was.
     asked: Arc<watch::Sender<Asked>>,
+    reporters: Vec<Reporter>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -102,7 +104,7 @@ impl<S: Send + Sync + 'static> Process<S> {
     ///
     /// # Errors
     /// Returns everything that is wrong with the application and the settings.
-    pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
+    pub fn new(queue: Queue, mut app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
         let mut problems: Vec<ProcessProblem> =
             app.problems().iter().cloned().map(Into::into).collect();
         if app.state.is_none() {
@@ -118,9 +120,11 @@ impl<S: Send + Sync + 'static> Process<S> {
         let declared = Declared::new(source, program_name(), recurring_jobs);
         let target = Arc::new(target(&queue, &name));
         let silent_after = settings.process.silent_after();
+        app.hooks.privacy = Arc::new(Privacy::of(&settings));
         Ok(Self {
             readings: Readings::new(queue.pool()),
             queue,
+            reporters: mem::take(&mut app.reporters),
             app: Arc::new(app),
             settings: Arc::new(settings),
             target,
@@ -175,8 +179,9 @@ impl<S: Send + Sync + 'static> Process<S> {
         }
     }
 
-    async fn run_lives(self, stop: Stop) {
+    async fn run_lives(mut self, stop: Stop) {
         panics::install_hook();
+        let reporting = Reporting::start(mem::take(&mut self.reporters));
         tracing::info!(process = self.name, kinds = ?self.app.kinds(), "starting");
         let hooks = &self.app.hooks;
         let mut has_started = false;
@@ -196,6 +201,8 @@ impl<S: Send + Sync + 'static> Process<S> {
             }
             deadline = life::live(&self, id, &stop).await;
         }
+        let given_up = life::stopped_for_long(&stop, deadline);
+        reporting.finish(given_up).await;
         if has_started {
             let given_up = life::stopped_for_long(&stop, deadline);
             call_process_hooks("on_stop", &hooks.stopped, &self.name, given_up).await;

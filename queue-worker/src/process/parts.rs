@@ -73,8 +73,6 @@ pub(super) fn start<S: State>(
         freed_keys: Arc::clone(&shared.freed_keys),
         ended_in_batches: Arc::clone(&shared.ended_in_batches),
         counts: Arc::clone(&shared.counts),
-        redaction: process.settings.redact.redaction(),
-        logs_user: process.settings.log.user,
     };
     let closing = CancellationToken::new();
     let completer = completer::run(
@@ -130,7 +128,6 @@ fn new_shared<S: State>(
             keep_logs: settings.keep_logs,
             stop: steps.stop.clone(),
             steps: Arc::new(steps),
-            logs_user: process.settings.log.user,
         },
         process: id,
         kinds: process.app.kinds(),

@@ -1,6 +1,7 @@
 //! Runs jobs when a test says so.
 
 use std::future::pending;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +17,12 @@ use queue_core::transitions::claim_limited::{after_claim, claim_limited};
 use queue_core::transitions::end::End;
 use queue_core::transitions::promote::promote;
 use queue_core::transitions::unblock::unblock;
-use queue_core::{Job, JobId, Outcome, Queue, Redaction};
+use queue_core::{Job, JobId, Outcome, Queue};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::checkpoints::StepService;
+use crate::app::reports::Reporting;
 use crate::app::{App, panics};
 use crate::attempt::{Completion, InFlight, Runner, StopReason};
 use crate::completer::{Checkpoints, EndedJob, FreedKeys, Recorder, STEPS_MAX, announce};
@@ -78,9 +80,11 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
     ///
     /// # Panics
     /// Panics when the application is invalid or the database fails.
-    pub async fn new(queue: &Queue, app: App<S>) -> Self {
+    pub async fn new(queue: &Queue, mut app: App<S>) -> Self {
         assert_eq!(app.problems(), [], "the application should be valid");
         panics::install_hook();
+        // They end when the application is dropped.
+        let _reporting = Reporting::start(mem::take(&mut app.reporters));
         let process = ProcessId::new();
         let recorder = Recorder {
             schema: queue.schema().clone(),
@@ -91,8 +95,6 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             freed_keys: Arc::new(FreedKeys::default()),
             ended_in_batches: Arc::default(),
             counts: Arc::default(),
-            redaction: Redaction::default(),
-            logs_user: false,
         };
         let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
         let unwritten = Arc::default();
@@ -109,7 +111,6 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
                 stop: Stop::new(),
                 is_sleep_short: true,
             }),
-            logs_user: false,
         };
         let options = (*queue.pool().connect_options()).clone();
         let target = Arc::new(Target::new(options, queue.schema().clone()));

@@ -23,6 +23,7 @@ mod depths;
 mod doctor;
 mod embedded;
 mod enqueueing;
+mod error_reports;
 mod events;
 mod examples;
 mod health;

@@ -55,7 +55,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 }
 
 async fn call(handler: &HttpHandler) -> HandlerOutcome {
-    let client = http_client([handler]).unwrap();
+    let client = http_client([&*handler.url]).unwrap();
     let facts = attempt();
     let attempt = call_http(handler, &client, &facts, ARGS, CancellationToken::new());
     timeout(LONG, attempt).await.expect("the endpoint answers")
@@ -198,7 +198,7 @@ async fn an_unreachable_endpoint_is_named_with_the_cause() {
 async fn a_request_to_stop_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
-    let client = http_client([&handler]).unwrap();
+    let client = http_client([&*handler.url]).unwrap();
     let stop = CancellationToken::new();
     let facts = attempt();
     let attempt = call_http(&handler, &client, &facts, ARGS, stop.clone());
@@ -226,7 +226,7 @@ async fn a_request_to_stop_closes_the_connection() {
 async fn a_job_is_done_by_its_status_even_if_the_body_never_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let handler = handler(format!("http://{}/hook", listener.local_addr().unwrap()));
-    let client = http_client([&handler]).unwrap();
+    let client = http_client([&*handler.url]).unwrap();
     let stop = CancellationToken::new();
     let facts = attempt();
     let attempt = call_http(&handler, &client, &facts, ARGS, stop);
@@ -285,7 +285,7 @@ fn retry_after_is_seconds_or_a_date_and_at_most_a_day() {
 #[test]
 fn a_client_speaks_tls_when_an_endpoint_needs_it() {
     let handler = handler("https://example.com/".to_owned());
-    match http_client([&handler]) {
+    match http_client([&*handler.url]) {
         Ok(_) => {}
         // Without certificates the error is clear; a missing provider would panic.
         Err(error) => assert!(error.contains("certificates"), "{error}"),

@@ -1,0 +1,58 @@
+//! Errors of jobs that fail for good, sent to Sentry if the environment names a project.
+
+use std::env;
+use std::sync::Arc;
+
+use reqwest::Client;
+use sentry::transports::ReqwestHttpTransportOptions;
+use sentry::types::Dsn;
+use sentry::{
+    ClientInitGuard, ClientOptions, Hub, Transport, TransportFactory, TransportOptions, init,
+};
+
+use super::Failure;
+use super::output::program_name;
+use crate::handlers::http_client;
+use crate::process::host_name;
+use crate::{App, ReportOn, report_to_sentry};
+
+/// The variable that names a project.
+const DSN: &str = "SENTRY_DSN";
+
+/// Lets an application report its errors if there is a project, unless the program has set up Sentry itself.
+/// The last errors are sent when the guard is dropped.
+pub(super) fn install<S: Send + Sync + 'static>(
+    app: App<S>,
+    version: &str,
+) -> Result<(App<S>, Option<ClientInitGuard>), Failure> {
+    let Some(dsn) = env::var(DSN).ok().filter(|dsn| !dsn.is_empty()) else {
+        return Ok((app, None));
+    };
+    if Hub::main().client().is_some() {
+        return Ok((app, None));
+    }
+    let invalid = |reason: String| Failure::usage(format!("{DSN}: {reason}"));
+    let project: Dsn = dsn
+        .parse()
+        .map_err(|_| invalid("expected a DSN of Sentry".to_owned()))?;
+    let client = http_client([&*project.envelope_api_url().to_string()]).map_err(invalid)?;
+    let release = env::var("SENTRY_RELEASE");
+    let options = ClientOptions::new()
+        .dsn(&dsn)
+        .release(release.unwrap_or_else(|_| format!("{}@{version}", program_name())))
+        .server_name(host_name())
+        .transport(Http(client));
+    let guard = init(options);
+    let app = app.report_errors(ReportOn::LastAttempt, report_to_sentry);
+    Ok((app, Some(guard)))
+}
+
+/// Sends with a client that needs no certificates unless the project has `https`.
+struct Http(Client);
+
+impl TransportFactory for Http {
+    fn create_transport_with_options(&self, options: TransportOptions) -> Arc<dyn Transport> {
+        let options = ReqwestHttpTransportOptions::from(options);
+        Arc::new(options.with_client(self.0.clone()).build())
+    }
+}
