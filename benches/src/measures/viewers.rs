@@ -1,6 +1,8 @@
 //! What ten viewers of the Overview cost: the processor time per job while a process drains a backlog.
 
 use anyhow::{Result, ensure};
+use queue_core::Schema;
+use queue_core::depths::sample;
 use tokio::io::{AsyncReadExt as _, copy, sink};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -53,6 +55,8 @@ async fn fill_and_drain(
 ) -> Result<f64> {
     database.reset().await?;
     database.fill(options.jobs).await?;
+    // As a process that has run for a minute would have.
+    sample(&mut *database.pool().acquire().await?, &Schema::default()).await?;
     let site = Site::serve(database.queue()).await?;
     let mut looking = JoinSet::new();
     for _ in 0..viewers {

@@ -339,7 +339,8 @@ pub async fn count_newest(
     Ok(counted)
 }
 
-/// Returns the job in the states of a filter that is so many jobs below another one, and when it was enqueued.
+/// Returns the job in the states of a filter, with any outcome, that is so many jobs below another one, and when
+/// it was enqueued.
 async fn place(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -350,9 +351,8 @@ async fn place(
     schema
         .query_as(PLACE)
         .persistent(false)
-        .persistent(false)
         .bind(filter.states())
-        .bind(filter.outcomes())
+        .bind(None::<Vec<&str>>)
         .bind(below)
         .bind(i64::from(jobs))
         .fetch_optional(conn)

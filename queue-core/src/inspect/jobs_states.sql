@@ -39,6 +39,6 @@
             select job_id, 'finished', finished_at, attempt, null, finished.outcome::text
             from queue.finished
             where 'finished' = any ($1)
-                and ($2::text[] is null or finished.outcome::text = any ($2))
+                and ($2::text[] is null or finished.outcome = any ($2::text[]::queue.outcome[]))
             order by job_id desc
         )

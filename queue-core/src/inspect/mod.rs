@@ -53,14 +53,15 @@ pub use tenants::{TenantDetails, TenantSummary};
 /// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;
 
-/// Begins a transaction that only reads, and in which no statement may take longer than `limit`.
+/// Begins a transaction that only reads, and in which no statement may take longer than `limit`. Statements are
+/// not compiled: that takes longer than most of them.
 pub async fn begin_read(
     pool: &PgPool,
     limit: Duration,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = begin(pool).await?;
     sqlx::query(
-        "select set_config('transaction_read_only', 'on', true), \
+        "select set_config('transaction_read_only', 'on', true), set_config('jit', 'off', true), \
          set_config('statement_timeout', $1, true)",
     )
     .persistent(false)
