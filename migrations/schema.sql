@@ -252,6 +252,12 @@ CREATE TABLE queue.jobs (
     CONSTRAINT jobs_unique_whole CHECK (((unique_key IS NULL) = (unique_states IS NULL)))
 );
 
+CREATE TABLE queue.kind_versions (
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    version text NOT NULL COLLATE pg_catalog."C"
+);
+
 CREATE TABLE queue.limits (
     changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     space interval,
@@ -492,6 +498,9 @@ ALTER TABLE ONLY queue.idle_processes
 
 ALTER TABLE ONLY queue.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.kind_versions
+    ADD CONSTRAINT kind_versions_pkey PRIMARY KEY (kind, version);
 
 ALTER TABLE ONLY queue.limits
     ADD CONSTRAINT limits_pkey PRIMARY KEY (name);

@@ -109,6 +109,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0023_short_occurrences.sql"),
     ),
     migration(24, "depths", include_str!("../migrations/0024_depths.sql")),
+    migration(
+        25,
+        "kind versions",
+        include_str!("../migrations/0025_kind_versions.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

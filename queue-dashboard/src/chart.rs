@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use queue_core::counts::{Bar, Counts, Range, bars};
 use queue_core::depths::{Depth, depths};
 use queue_core::inspect::spell_duration;
+use queue_core::inspect::versions::{self, SeenVersion};
 use serde::Deserialize;
 use sqlx::PgConnection;
 
-use crate::html::Html;
+use crate::html::{Html, pictured};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::words::grouped;
@@ -19,6 +20,12 @@ const LOW: f64 = 56.0;
 
 /// The least height of a bar that stands for anything.
 const HEIGHT_MIN: f64 = 2.0;
+
+/// How many versions are marked at most, and the least space between their names in percent.
+const MARKS_MAX: u32 = 20;
+const MARKS_APART: f64 = 12.0;
+/// How many characters of a version stand beside its mark.
+const VERSION_MAX: usize = 16;
 
 /// How many times stand below the chart.
 const TIMES: usize = 6;
@@ -55,6 +62,8 @@ pub(crate) struct Chart {
     failed: Bars,
     /// How many jobs were ready; only of one queue.
     ready: Option<Bars>,
+    /// Where versions were first seen, the oldest first.
+    marks: Vec<Mark>,
     times: Vec<String>,
     /// The newest first.
     rows: Vec<Row>,
@@ -66,6 +75,14 @@ struct Bars {
     label: String,
     top: String,
     bars: Vec<Rect>,
+}
+
+/// A line where a version was first seen, and its name if there is room.
+struct Mark {
+    x: String,
+    name: Option<String>,
+    /// Whether the name stands before the line, because there is no room behind it.
+    is_before: bool,
 }
 
 /// A bar, in percent and pixels.
@@ -100,6 +117,10 @@ impl Chart {
         let schema = site.queue.schema();
         let bars = bars(conn, schema, queue, range, now).await?;
         let mut chart = Self::of(range, &bars, page);
+        if let Some(first) = bars.first() {
+            let seen = versions::since(conn, schema, first.at, MARKS_MAX).await?;
+            chart.mark(range, first.at, &seen);
+        }
         if queue.is_some() {
             chart.add_depths(
                 range,
@@ -148,8 +169,38 @@ impl Chart {
                 LOW,
             ),
             ready: None,
+            marks: Vec::new(),
             times: times(range, bars),
             rows: bars.iter().rev().map(|bar| Row::of(range, bar)).collect(),
+        }
+    }
+
+    /// Marks where versions were first seen, of which the newest comes first.
+    fn mark(&mut self, range: Range, from: DateTime<Utc>, seen: &[SeenVersion]) {
+        let whole = range.width().as_secs_f64() * range.bars() as f64;
+        let mut named_at = -MARKS_APART;
+        for SeenVersion {
+            version,
+            first_seen_at,
+        } in seen.iter().rev()
+        {
+            let x = 100.0 * (*first_seen_at - from).as_seconds_f64() / whole;
+            let (version, at) = (pictured(version), clock(range, *first_seen_at));
+            let has_room = x - named_at >= MARKS_APART;
+            if has_room {
+                named_at = x;
+            }
+            let label = format!(". Version {version} was first seen at {at}");
+            self.finished.label.push_str(&label);
+            let mut name: String = version.chars().take(VERSION_MAX).collect();
+            if name.len() < version.len() {
+                name.push('…');
+            }
+            self.marks.push(Mark {
+                x: format!("{x:.2}"),
+                name: has_room.then_some(name),
+                is_before: x > 100.0 - MARKS_APART,
+            });
         }
     }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use super::versions::{self, KindVersion, SeenVersion};
 use super::{cause_of, fingerprint};
 use crate::job::JobId;
 use crate::sql::Schema;
@@ -33,6 +34,9 @@ pub struct FailureGroup {
     pub last_at: DateTime<Utc>,
     /// The newest of them.
     pub sample: JobId,
+    /// The newest version of a program with the kind when the first of them failed, if the kind had had another
+    /// one before.
+    pub began_with: Option<SeenVersion>,
 }
 
 #[derive(FromRow)]
@@ -53,7 +57,7 @@ pub async fn list(
     let jobs: Vec<FailedJob> = schema
         .query_as(FAILURES)
         .bind(i64::from(jobs_max))
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
     let mut groups = group(jobs);
     groups.sort_by(|one, other| {
@@ -63,7 +67,21 @@ pub async fn list(
             .then_with(|| one.kind.cmp(&other.kind))
     });
     groups.truncate(limit as usize);
+    let kinds: Vec<&str> = groups.iter().map(|group| group.kind.as_str()).collect();
+    let versions = versions::of_kinds(conn, schema, &kinds).await?;
+    for group in &mut groups {
+        group.began_with = began_with(group, &versions);
+    }
     Ok(groups)
+}
+
+fn began_with(group: &FailureGroup, versions: &[KindVersion]) -> Option<SeenVersion> {
+    let mut before = versions
+        .iter()
+        .filter(|of| of.kind == group.kind && of.seen.first_seen_at <= group.first_at);
+    let newest = before.next_back()?;
+    let is_change = before.next().is_some();
+    is_change.then(|| newest.seen.clone())
 }
 
 /// Groups jobs, of which the newest comes first.
@@ -86,6 +104,7 @@ fn group(jobs: Vec<FailedJob>) -> Vec<FailureGroup> {
                 first_at: job.failed_at,
                 last_at: job.failed_at,
                 sample: job.job_id,
+                began_with: None,
             });
         }
         let group = &mut groups[place];

@@ -21,6 +21,7 @@ pub mod queues;
 pub mod recurring;
 pub mod signs;
 pub mod stats;
+pub mod versions;
 
 mod backtrace;
 mod cause;
@@ -49,6 +50,7 @@ pub use recurring::{FiringDetails, RecurringJobDetails, RecurringJobSummary};
 pub use spell::{grouped, spell_duration};
 pub use stats::Stats;
 pub use tenants::{TenantDetails, TenantSummary};
+pub use versions::SeenVersion;
 
 /// The most rows that are counted.
 pub const COUNT_MAX: u32 = 1_000_000;

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use queue_core::JobState;
 use queue_core::inspect::failures::{self, FailureGroup};
-use queue_core::inspect::{JobFilter, JobSummary, fingerprint, jobs};
+use queue_core::inspect::{JobFilter, JobSummary, fingerprint, jobs, spell_duration};
 
 use super::failures::{CAUSES, CAUSES_OF_JOBS, CauseRow};
 use super::job::frames::{Line, lines};
@@ -17,7 +17,7 @@ use crate::html::{Html, ago, pictured, user};
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
-use crate::words::{counted, relative};
+use crate::words::{counted, relative, seconds_between};
 
 /// How many jobs of the kind are looked at, and how many are shown.
 const LOOKED_AT: u32 = 500;
@@ -98,7 +98,15 @@ pub(crate) async fn show(
 
 fn answer(cause: &FailureGroup, first: String) -> Html {
     let jobs = counted(cause.count.unsigned_abs(), "job is", "jobs are");
-    Html::new()
+    let answer = Html::new()
         .strong(format!("{jobs} failed for this cause."))
-        .text(format!(" The first of them failed {first}."))
+        .text(format!(" The first of them failed {first}"));
+    match &cause.began_with {
+        None => answer.text("."),
+        Some(seen) => {
+            let after = spell_duration(seconds_between(seen.first_seen_at, cause.first_at));
+            let answer = answer.text(format!(", {after} after version "));
+            answer.user(&seen.version).text(" was first seen.")
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub(super) struct CauseRow {
     pub(super) retry_href: String,
     pub(super) discard_href: String,
     pub(super) count: String,
+    /// The version since which it happens, if the kind had another one before.
+    pub(super) version: Option<String>,
     pub(super) first: Html,
     pub(super) last: Html,
     pub(super) sample: String,
@@ -68,6 +70,10 @@ impl CauseRow {
             error: pictured(&shown),
             kind: pictured(&cause.kind),
             count: grouped(cause.count.unsigned_abs()),
+            version: cause
+                .began_with
+                .as_ref()
+                .map(|seen| pictured(&seen.version)),
             first: ago(cause.first_at, now),
             last: ago(cause.last_at, now),
             sample: format!("#{}", cause.sample),

@@ -72,6 +72,7 @@ pub struct App<S> {
     types: BTreeMap<&'static str, NewJobOf>,
     pub(crate) arounds: Vec<Box<Around<S>>>,
     recurring_jobs: Vec<RecurringJob>,
+    pub(crate) version: &'static str,
     problems: Vec<InvalidApp>,
 }
 
@@ -113,12 +114,21 @@ impl<S: Send + Sync + 'static> App<S> {
             types: BTreeMap::new(),
             arounds: Vec::new(),
             recurring_jobs: Vec::new(),
+            version: env!("CARGO_PKG_VERSION"),
             problems: Vec::new(),
         }
     }
 
     pub(crate) fn with_state(mut self, state: S) -> Self {
         self.state = Some(Arc::new(state));
+        self
+    }
+
+    /// Sets the version of the program, such as `env!("CARGO_PKG_VERSION")`, which `--version` prints and pages
+    /// show; otherwise it is that of the queue.
+    #[must_use]
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
         self
     }
 

@@ -208,7 +208,7 @@ pub fn run<S: Send + Sync + 'static>(program: impl Into<Program<S>>) -> ExitCode
 /// Runs the command line of this process inside a runtime.
 pub async fn run_async<S: Send + Sync + 'static>(program: impl Into<Program<S>>) -> ExitCode {
     let program = program.into();
-    let commands = commands(&program_name(), program.version);
+    let commands = commands(&program_name(), program.app.version);
     let cli = match parse(commands, std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
@@ -294,7 +294,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Dashboard(command) => command.run(&global, app).await,
         Command::Dev(command) => command.run(&global, program).await,
         Command::Completions(completions) => {
-            completions.run(commands(&program_name(), program.version))
+            completions.run(commands(&program_name(), program.app.version))
         }
     };
     telemetry::finish().await;

@@ -39,7 +39,6 @@ type Build<S> = Box<dyn FnOnce(PgPool, Settings) -> BoxFuture<'static, Result<S,
 /// ```
 pub struct Program<S> {
     pub(super) app: App<S>,
-    pub(super) version: &'static str,
     build: Option<Build<S>>,
 }
 
@@ -63,10 +62,10 @@ impl<S: Send + Sync + 'static> Program<S> {
         }
     }
 
-    /// Sets the version that `--version` prints; otherwise it is that of the queue.
+    /// Sets the version of the program: see [`App::version`].
     #[must_use]
     pub fn version(mut self, version: &'static str) -> Self {
-        self.version = version;
+        self.app = self.app.version(version);
         self
     }
 
@@ -92,10 +91,6 @@ impl<S: Send + Sync + 'static> Program<S> {
 
 impl<S> From<App<S>> for Program<S> {
     fn from(app: App<S>) -> Self {
-        Self {
-            app,
-            version: env!("CARGO_PKG_VERSION"),
-            build: None,
-        }
+        Self { app, build: None }
     }
 }

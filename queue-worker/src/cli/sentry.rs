@@ -23,7 +23,6 @@ const DSN: &str = "SENTRY_DSN";
 /// The last errors are sent when the guard is dropped.
 pub(super) fn install<S: Send + Sync + 'static>(
     app: App<S>,
-    version: &str,
 ) -> Result<(App<S>, Option<ClientInitGuard>), Failure> {
     let Some(dsn) = env::var(DSN).ok().filter(|dsn| !dsn.is_empty()) else {
         return Ok((app, None));
@@ -37,6 +36,7 @@ pub(super) fn install<S: Send + Sync + 'static>(
         .map_err(|_| invalid("expected a DSN of Sentry".to_owned()))?;
     let client = http_client([&*project.envelope_api_url().to_string()]).map_err(invalid)?;
     let release = env::var("SENTRY_RELEASE");
+    let version = app.version;
     let options = ClientOptions::new()
         .dsn(&dsn)
         .release(release.unwrap_or_else(|_| format!("{}@{version}", program_name())))

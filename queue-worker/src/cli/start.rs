@@ -70,7 +70,7 @@ pub(super) async fn run<S: State>(
 ) -> Result<Exit, Failure> {
     let database = Database::configured(&config)?;
     let app = complete(program.app, &config)?;
-    let (app, last_reports) = sentry::install(app, program.version)?;
+    let (app, last_reports) = sentry::install(app)?;
     program.app = app;
     match &config.file {
         Some(file) => tracing::info!(file = %file.display(), "read the configuration"),

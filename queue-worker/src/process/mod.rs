@@ -307,7 +307,7 @@ impl<S: Send + Sync + 'static> Process<S> {
             name: self.name.clone(),
             host: host_name(),
             pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.app.version.to_owned(),
             details: json!({
                 "queues": queues.collect::<Vec<_>>(),
                 "kinds": self.app.kinds(),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use queue_core::inspect::versions;
 use queue_core::process::{Asked, ProcessId, ProcessInfo, heartbeat, register};
 use queue_core::transitions::cancel::request_cancel;
 use queue_core::transitions::promote::promote;
@@ -526,4 +528,47 @@ async fn a_process_that_starts_before_the_tables_exist_waits_for_them() {
     note(&world, "at last").await;
     stage.noted("at last").await;
     process.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_is_first_seen_once_for_each_kind() {
+    let world = World::new().await;
+    let start = async |version: &str, kinds: &[&str]| {
+        let info = ProcessInfo {
+            version: version.to_owned(),
+            details: json!({"kinds": kinds}),
+            ..ProcessInfo::default()
+        };
+        let (conn, schema) = (&mut world.connect().await, world.queue.schema());
+        register(conn, schema, ProcessId::new(), &info)
+            .await
+            .unwrap();
+    };
+    let known = async |kind| {
+        let (conn, schema) = (&mut world.connect().await, world.queue.schema());
+        let known = versions::of_kinds(conn, schema, &[kind]).await.unwrap();
+        let versions = known.into_iter().map(|of| of.seen.version);
+        versions.collect::<Vec<String>>()
+    };
+
+    start("1.0", &["send", "resize"]).await;
+    start("1.0", &["send", "resize"]).await;
+    start("1.1", &["send"]).await;
+
+    assert_eq!(known("send").await, ["1.0", "1.1"]);
+    assert_eq!(known("resize").await, ["1.0"]);
+    assert_eq!(known("unknown").await, [""; 0]);
+    let first = "select min(first_seen_at) from queue.kind_versions where version = '1.0'";
+    let since: DateTime<Utc> = world.value(first).await;
+    let (conn, schema) = (&mut world.connect().await, world.queue.schema());
+    let seen = versions::since(conn, schema, since, 9).await.unwrap();
+    let seen: Vec<&str> = seen.iter().map(|seen| seen.version.as_str()).collect();
+    assert_eq!(seen, ["1.1", "1.0"]);
+
+    for patch in 0..19 {
+        start(&format!("2.{patch}"), &["send"]).await;
+    }
+    let kept = known("send").await;
+    assert_eq!((kept.len(), kept[0].as_str()), (20, "1.1"));
+    assert_eq!(known("resize").await, ["1.0"]);
 }

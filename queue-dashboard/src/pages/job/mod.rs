@@ -13,6 +13,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::inspect::{
     AttemptDetails, JobDetails, JobLimit, jobs, processes, queues, spell_duration, tenants,
+    versions,
 };
 use queue_core::{JobId, JobState};
 
@@ -102,6 +103,7 @@ pub(crate) async fn show(
         processes: &processes,
         pause: queues::pause(&mut tx, schema, &job.queue).await?,
         tenant_pause: tenants::pause_of(&mut tx, schema, id).await?,
+        versions: &versions::of_kinds(&mut tx, schema, &[&job.kind]).await?,
         site: &site,
         links,
         now: signs.now,

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use queue_core::events::awaited_batch;
 use queue_core::inspect::processes::ProcessSummary;
 use queue_core::inspect::queues::Pause;
+use queue_core::inspect::versions::KindVersion;
 use queue_core::inspect::{JobDetails, spell_duration};
 use queue_core::{JobState, Outcome};
 
@@ -21,6 +22,8 @@ pub(super) struct Case<'a> {
     pub(super) pause: Option<Pause>,
     /// The pause of its tenant, if that concerns it.
     pub(super) tenant_pause: Option<Pause>,
+    /// The versions that know its kind, the oldest first.
+    pub(super) versions: &'a [KindVersion],
     pub(super) site: &'a Site,
     pub(super) links: &'a Links,
     pub(super) now: DateTime<Utc>,
@@ -287,7 +290,16 @@ impl Case<'_> {
             self.able(),
         ) {
             (_, _, 1..) => None,
-            (_, true, _) => Some(bold("no living process knows the kind ").user(&job.kind)),
+            (_, true, _) => {
+                let obstacle = bold("no living process knows the kind ").user(&job.kind);
+                Some(match self.versions.last() {
+                    None => obstacle,
+                    Some(last) => obstacle
+                        .text(". Version ")
+                        .user(&last.seen.version)
+                        .text(" knew it"),
+                })
+            }
             (true, ..) => Some(bold("no living process serves queue ").user(&job.queue)),
             _ => Some(bold("the processes that know it").text(" do not serve its queue")),
         }

@@ -49,6 +49,7 @@ async fn hostile(world: &World) -> i64 {
                  ({id}, now(), '@log/1', json_build_object('dropped', 0, 'lines', json_build_array('{text}')))"
         ),
         format!("update queue.attempts set process = '{text}', backtrace = '0: a::b{text}'"),
+        format!("insert into queue.kind_versions values (now(), '{text}', '{text}')"),
         format!("insert into queue.queues (name, paused_at) values ('{text}', now())"),
         format!(
             "insert into queue.batches (id, name, metadata)

@@ -499,6 +499,48 @@ async fn the_overview_and_a_queue_chart_what_has_ended() {
 }
 
 #[tokio::test]
+async fn charts_causes_and_jobs_name_versions() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let app = App::new(()).version("2.14.2").register::<Import>();
+    let running = world.start(app, worker("*", 1));
+    eventually("a process", async || world.count("processes").await == 1).await;
+    world
+        .sql(
+            "insert into queue.kind_versions (kind, version, first_seen_at)
+             values ('import', '<2.14.1>', now() - interval '2 hours'),
+                 ('sync', '2.14.0', now() - interval '9 hours')",
+        )
+        .await;
+    let import = enqueue(&world, "import", &json!({}), Options::new().queue("other")).await;
+    fail(&world, import, "no such account").await;
+    let sync = enqueue(&world, "sync", &json!({}), Options::new()).await;
+
+    let hour = site.page("").await;
+    assert_contains(
+        &hour,
+        &[
+            "Version 2.14.2 was first seen at ",
+            "<line class=\"mark\"",
+            ">2.14.2</text>",
+        ],
+    );
+    assert!(!hour.contains("2.14.1"), "{hour}");
+    let day = site.page("/queues/default?within=24h").await;
+    assert_contains(&day, &["Version &#60;2.14.1&#62; was first seen at "]);
+    let failures = site.page("/failures").await;
+    assert_contains(&failures, &["since version <bdi>2.14.2</bdi>"]);
+    let cause = failures.split("/failures/import/").nth(1).unwrap();
+    let cause = cause.split('"').next().unwrap();
+    let cause = site.page(&format!("/failures/import/{cause}")).await;
+    assert_contains(&cause, &["after version <bdi>2.14.2</bdi> was first seen."]);
+    let job = site.page(&format!("/jobs/{sync}")).await;
+    let knew = "<bdi>sync</bdi>. Version <bdi>2.14.0</bdi> knew it.";
+    assert_contains(&job, &["no living process knows the kind", knew]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_job_shows_its_steps_output_log_and_context() {
     let world = World::new().await;
     let context = Context::new().request_id("req-17");
