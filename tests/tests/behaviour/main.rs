@@ -19,6 +19,7 @@ mod cursors;
 mod cut_connections;
 mod dashboard;
 mod database_trouble;
+mod deploying;
 mod depths;
 mod doctor;
 mod embedded;
