@@ -45,6 +45,21 @@ CREATE FUNCTION queue.state_finished() RETURNS smallint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (32)::smallint;
 
+CREATE TABLE queue.alert_turn (
+    is_only boolean DEFAULT true NOT NULL,
+    until timestamp with time zone NOT NULL,
+    CONSTRAINT alert_turn_is_only_check CHECK (is_only)
+);
+
+CREATE TABLE queue.alerts (
+    begun_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    told_at timestamp with time zone,
+    over_at timestamp with time zone,
+    kind text NOT NULL,
+    subject text NOT NULL COLLATE pg_catalog."C",
+    text text NOT NULL
+);
+
 CREATE TABLE queue.attempts (
     job_id bigint NOT NULL,
     attempt integer NOT NULL,
@@ -453,6 +468,12 @@ CREATE TABLE queue.waits (
     attempt integer NOT NULL,
     event text NOT NULL COLLATE pg_catalog."C"
 );
+
+ALTER TABLE ONLY queue.alert_turn
+    ADD CONSTRAINT alert_turn_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY queue.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (kind, subject);
 
 ALTER TABLE ONLY queue.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (job_id, attempt);

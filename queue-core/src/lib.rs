@@ -18,6 +18,8 @@ pub mod operations;
 mod queue;
 
 #[doc(hidden)]
+pub mod alerts;
+#[doc(hidden)]
 pub mod batches;
 pub mod depths;
 

@@ -114,6 +114,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "kind versions",
         include_str!("../migrations/0025_kind_versions.sql"),
     ),
+    migration(26, "alerts", include_str!("../migrations/0026_alerts.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

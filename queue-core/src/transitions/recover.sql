@@ -6,6 +6,8 @@
 -- claimed together again, all would be charged with its next crash. So they get new places in line, and
 -- from the second crash on random due times.
 --
+-- If alerts are in use, there is one about each dead process.
+--
 -- A crash is counted and kept as an attempt. A job fails at crashes_max crashes. Skips locked claims:
 -- another process is recovering them, or a late finish is ending them. Continued by free.sql.
 with dead as (
@@ -17,6 +19,16 @@ with dead as (
         for update skip locked
     ))
     returning id, name
+), alerted as (
+    insert into queue.alerts as alerts (kind, subject, text)
+    select distinct on (name) 'dead_process', name, 'the process `' || name || '` died'
+    from dead
+    where exists (
+        select from queue.alert_turn where until > statement_timestamp() - interval '1 day'
+    )
+    order by name
+    on conflict (kind, subject) do update
+    set begun_at = excluded.begun_at, told_at = null
 ), idle as (
     delete from queue.idle_processes
     where process_id in (select id from dead)

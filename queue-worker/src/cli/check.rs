@@ -36,6 +36,7 @@ fn summary<S>(config: &Config, app: &App<S>) -> serde_json::Value {
         "dispatcher": settings.dispatcher.enabled,
         "scheduler": settings.scheduler.enabled,
         "maintenance": settings.maintenance.enabled,
+        "alerts": config.alerts.as_ref().map(|alerts| &alerts.on),
         "kinds": app.kinds(),
         "recurring_jobs": recurring_jobs(app),
         "warnings": warnings(config, app),
@@ -69,6 +70,10 @@ fn text<S>(config: &Config, app: &App<S>) -> String {
     add("dispatcher", on(settings.dispatcher.enabled));
     add("scheduler", on(settings.scheduler.enabled));
     add("maintenance", on(settings.maintenance.enabled));
+    if let Some(alerts) = &config.alerts {
+        let on: Vec<&str> = alerts.on.iter().map(|kind| kind.as_str()).collect();
+        add("alerts", &on.join(", "));
+    }
     add("schema", &config.database.schema);
     match app.kinds() {
         kinds if kinds.is_empty() => add(

@@ -172,6 +172,7 @@ mod tests {
             },
             handlers: std::collections::BTreeMap::new(),
             recurring: std::collections::BTreeMap::new(),
+            alerts: None,
             file: None,
         }
     }

@@ -40,6 +40,7 @@ mod start;
 mod stats;
 mod tenants;
 
+mod alerts;
 mod probes;
 mod systemd;
 

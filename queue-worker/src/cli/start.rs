@@ -7,7 +7,7 @@ use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
 use super::telemetry::{Metrics, has_collector};
-use super::{Database, Exit, Failure, Program, probes, sentry, systemd};
+use super::{Database, Exit, Failure, Program, alerts, probes, sentry, systemd};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -86,6 +86,7 @@ pub(super) async fn run<S: State>(
     let app = program
         .complete(queue.pool().clone(), config.settings.clone())
         .await?;
+    let alerting = alerts::start(&queue, &config)?;
     let process = Process::new(queue, app, config.settings).map_err(Failure::usage)?;
     if let (Some(port), Some(metrics)) = (port, metrics) {
         probes::serve(port, process.health().clone(), metrics).await?;
@@ -93,6 +94,7 @@ pub(super) async fn run<S: State>(
     let notifying = tokio::spawn(systemd::notify(process.health().clone()));
     process.run_until_signal().await;
     notifying.abort();
+    drop(alerting);
     drop(last_reports);
     Ok(Exit::Fine)
 }

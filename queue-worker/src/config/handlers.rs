@@ -120,18 +120,7 @@ pub(super) struct Timeout(#[serde(deserialize_with = "duration")] Duration);
 impl HandlerTable {
     /// Returns the handler, and rejects everything that is invalid in it.
     pub(super) fn handler(mut self, check: &mut Check) -> Option<HandlerSettings> {
-        let run = match (self.command.take(), self.http.take()) {
-            (Some(command), None) => self.command_handler(command, check),
-            (None, Some(url)) => Some(self.http_handler(url, check)),
-            (Some(_), Some(_)) => {
-                check.refuse("http", "a handler has `command` or `http`, not both");
-                None
-            }
-            (None, None) => {
-                check.refuse("", "a handler needs `command` or `http`");
-                None
-            }
-        };
+        let run = self.run(check);
         let timeout = self.timeout.map(|Timeout(timeout)| timeout);
         check.duration("timeout", timeout, TIMEOUT);
         check.name("queue", self.queue.as_deref(), check_queue);
@@ -148,9 +137,25 @@ impl HandlerTable {
         })
     }
 
+    /// Takes the command or the endpoint.
+    pub(super) fn run(&mut self, check: &mut Check) -> Option<HandlerRun> {
+        match (self.command.take(), self.http.take()) {
+            (Some(command), None) => self.command_handler(command, check),
+            (None, Some(url)) => Some(self.http_handler(url, check)),
+            (Some(_), Some(_)) => {
+                check.refuse("http", "give `command` or `http`, not both");
+                None
+            }
+            (None, None) => {
+                check.refuse("", "give `command` or `http`");
+                None
+            }
+        }
+    }
+
     fn command_handler(&mut self, command: Vec<String>, check: &mut Check) -> Option<HandlerRun> {
         let strays = [("headers", !self.headers.is_empty())];
-        check.stray(strays, "belongs to a handler with `http`");
+        check.stray(strays, "belongs to `http`");
         for (position, word) in command.iter().enumerate() {
             if word.contains('\0') {
                 let message = "an argument cannot contain null characters";
@@ -174,7 +179,7 @@ impl HandlerTable {
 
     fn http_handler(&mut self, url: String, check: &mut Check) -> HandlerRun {
         let strays = [("env", !self.env.is_empty()), ("cwd", self.cwd.is_some())];
-        check.stray(strays, "belongs to a handler with `command`");
+        check.stray(strays, "belongs to `command`");
         check.accept("http", check_url(&url));
         let headers = mem::take(&mut self.headers);
         let headers = check.within("headers", |check| checked(headers, check_header, check));

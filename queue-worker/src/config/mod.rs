@@ -14,6 +14,7 @@
 
 mod settings;
 
+mod alerts;
 mod recurring;
 
 mod handlers;
@@ -34,6 +35,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::AlertSettings;
 pub use backoff::BackoffSettings;
 pub use check::InvalidSetting;
 pub use handlers::{CommandHandler, HandlerRun, HandlerSettings, HttpHandler};
@@ -44,6 +46,7 @@ pub use parts::{
 };
 pub use problem::{ConfigProblem, InvalidConfig, SettingPlace};
 pub use queue_core::Rate;
+pub use queue_core::alerts::AlertKind;
 pub use queue_core::operations::limits::LimitSetting;
 pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;

@@ -8,6 +8,7 @@ use queue_core::operations::limits::LimitSetting;
 use queue_core::{check_kind, check_queue};
 use serde::Deserialize;
 
+use super::alerts::{AlertSettings, AlertTable};
 use super::check::{Check, InvalidSetting};
 use super::document::Document;
 use super::handlers::{HandlerSettings, HandlerTable};
@@ -64,6 +65,8 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerSettings>,
     /// The recurring jobs, by name.
     pub recurring: BTreeMap<String, RecurringSettings>,
+    /// What people are told when something is wrong, and how.
+    pub alerts: Option<AlertSettings>,
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
 }
@@ -85,6 +88,7 @@ struct File {
     queues: BTreeMap<String, QueueSettings>,
     handlers: BTreeMap<String, HandlerTable>,
     recurring: BTreeMap<String, RecurringTable>,
+    alerts: Option<AlertTable>,
 }
 
 impl Settings {
@@ -92,8 +96,8 @@ impl Settings {
     /// `QUEUE_CONFIG` names. Variables (`QUEUE_…`) override the file; other settings have their
     /// defaults.
     ///
-    /// The whole file is checked, but its database, handlers and recurring jobs are only for the
-    /// command line: an application brings its own.
+    /// The whole file is checked, but its database, handlers, recurring jobs and alerts are only
+    /// for the command line: an application brings its own.
     ///
     /// # Errors
     /// Contains every problem of the file and the environment, each with its place.
@@ -206,6 +210,10 @@ impl File {
             }
             recurring.insert(name, settings);
         }
+        let alerts = self.alerts;
+        let alerts = check.within("alerts", |check| {
+            alerts.and_then(|table| table.alerts(check))
+        });
         check.within("database", |check| self.database.check(check));
         let limits = self.limits.into_iter().map(|(name, table)| {
             let limit = check.within(&format!("limits.{name}"), |check| table.limit(check));
@@ -230,6 +238,7 @@ impl File {
             database: self.database,
             handlers,
             recurring,
+            alerts,
             file,
         }
     }

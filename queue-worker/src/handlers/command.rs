@@ -51,7 +51,24 @@ pub(crate) async fn run_command(
     args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    match supervise(spec, attempt, args, stop).await {
+    let job = [
+        ("QUEUE_JOB_ID", attempt.job_id.to_string()),
+        ("QUEUE_JOB_KIND", attempt.kind.clone()),
+        ("QUEUE_JOB_QUEUE", attempt.queue.clone()),
+        ("QUEUE_JOB_ATTEMPT", attempt.number.to_string()),
+        ("QUEUE_JOB_ATTEMPTS_MAX", attempt.attempts_max.to_string()),
+    ];
+    run_with_input(spec, &job, args, stop).await
+}
+
+/// Runs a command with some variables and a line of input, as [`run_command`] does.
+pub(crate) async fn run_with_input(
+    spec: &CommandHandler,
+    variables: &[(&str, String)],
+    input: &str,
+    stop: CancellationToken,
+) -> HandlerOutcome {
+    match supervise(spec, variables, input, stop).await {
         Ok((status, stderr)) => judge(status, &stderr.text()),
         Err(error) => HandlerOutcome::Retry { error },
     }
@@ -60,13 +77,13 @@ pub(crate) async fn run_command(
 /// Runs the command to its end. Returns its status and the end of its standard error.
 async fn supervise(
     spec: &CommandHandler,
-    attempt: &Attempt,
-    args: &str,
+    variables: &[(&str, String)],
+    input: &str,
     stop: CancellationToken,
 ) -> Result<(ExitStatus, Tail), String> {
     let group = Group::start()
         .map_err(|error| format!("could not start `/bin/sh`, which guards the command: {error}"))?;
-    let mut child = start(spec, attempt, &group).map_err(|error| not_started(spec, &error))?;
+    let mut child = start(spec, variables, &group).map_err(|error| not_started(spec, &error))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut errors = Tail::default();
 
@@ -75,8 +92,8 @@ async fn supervise(
         // reads from another, and may close them before it ends.
         let mut pipes = pin!(async {
             tokio::join!(
-                feed(stdin, args),
-                drain(stdout, |output| log_output(output, attempt)),
+                feed(stdin, input),
+                drain(stdout, log_output),
                 drain(stderr, |chunk| errors.push(chunk))
             )
         });
@@ -104,16 +121,12 @@ async fn supervise(
     }
 }
 
-fn start(spec: &CommandHandler, attempt: &Attempt, group: &Group) -> io::Result<Child> {
+fn start(spec: &CommandHandler, variables: &[(&str, String)], group: &Group) -> io::Result<Child> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
         .envs(&spec.env)
-        .env("QUEUE_JOB_ID", attempt.job_id.to_string())
-        .env("QUEUE_JOB_KIND", &attempt.kind)
-        .env("QUEUE_JOB_QUEUE", &attempt.queue)
-        .env("QUEUE_JOB_ATTEMPT", attempt.number.to_string())
-        .env("QUEUE_JOB_ATTEMPTS_MAX", attempt.attempts_max.to_string())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -137,16 +150,16 @@ fn not_started(spec: &CommandHandler, error: &io::Error) -> String {
     format!("could not start `{}`: {reason}", spec.program)
 }
 
-/// Writes the arguments and closes the pipe. The command need not read all of them.
-async fn feed(stdin: Option<ChildStdin>, args: &str) {
+/// Writes the input and closes the pipe. The command need not read all of it.
+async fn feed(stdin: Option<ChildStdin>, input: &str) {
     let Some(mut stdin) = stdin else { return };
     let written = async {
-        stdin.write_all(args.as_bytes()).await?;
+        stdin.write_all(input.as_bytes()).await?;
         stdin.write_all(b"\n").await?;
         stdin.flush().await
     };
     if let Err(error) = written.await {
-        tracing::debug!(%error, "the command did not read all of its arguments");
+        tracing::debug!(%error, "the command did not read all of its input");
     }
 }
 
@@ -159,10 +172,9 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])
     }
 }
 
-fn log_output(output: &[u8], attempt: &Attempt) {
+/// Logs output, within the span of the job.
+fn log_output(output: &[u8]) {
     tracing::debug!(
-        job_id = %attempt.job_id,
-        kind = attempt.kind,
         output = String::from_utf8_lossy(output).trim_end(),
         "output of the command"
     );

@@ -1,6 +1,7 @@
-//! Handlers without Rust code: they run an attempt as a command or an HTTP request.
+//! Handlers without Rust code: they run an attempt as a command or an HTTP request. Alerts are sent so, too.
 
 mod foreign;
+mod message;
 
 mod command;
 mod http;
@@ -8,6 +9,7 @@ mod state;
 
 pub(crate) use foreign::new_job;
 pub(crate) use http::http_client;
+pub(crate) use message::Receiver;
 
 use std::time::Duration;
 

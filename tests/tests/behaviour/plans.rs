@@ -9,7 +9,14 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqlSafeStr as _};
 
 /// Tables with a handful of rows.
-const SMALL: &[&str] = &["processes", "queues", "idle_processes", "pollers"];
+const SMALL: &[&str] = &[
+    "processes",
+    "queues",
+    "idle_processes",
+    "pollers",
+    "alerts",
+    "alert_turn",
+];
 
 /// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,
 /// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and

@@ -70,4 +70,5 @@ fn the_commented_settings_of_the_sample_configuration_are_valid() {
     assert_eq!(config.settings.retention.kinds.len(), 1);
     assert_eq!(config.settings.limits.len(), 5);
     assert_eq!(config.settings.queues.len(), 1);
+    assert!(config.alerts.is_some());
 }

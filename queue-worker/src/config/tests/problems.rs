@@ -135,7 +135,7 @@ schema = "My Schema"
     assert_eq!(
         sources.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, queues, handlers, recurring
+  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, queues, handlers, recurring, alerts
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` comes after `*`, which already matches every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; remove one of them
@@ -156,11 +156,11 @@ schema = "My Schema"
   queue.toml:31:12: handlers.send.attempts: expected a whole number from 1 to 1000, found 0
   queue.toml:32:11: handlers.send.backoff: expected "exponential", "polynomial", { fixed = "10s" } or { list = ["1s", "1m"] }, found "wild"
   queue.toml:33:1: handlers.send.retries: unknown key; known here: command, http, env, cwd, headers, timeout, queue, attempts, backoff
-  queue.toml:37:8: handlers.both.http: a handler has `command` or `http`, not both
-  queue.toml:39:1: handlers.neither: a handler needs `command` or `http`
+  queue.toml:37:8: handlers.both.http: give `command` or `http`, not both
+  queue.toml:39:1: handlers.neither: give `command` or `http`
   queue.toml:40:9: handlers.neither.queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:43:8: handlers.call.http: expected a URL with http or https, found `ftp`
-  queue.toml:44:7: handlers.call.env: belongs to a handler with `command`
+  queue.toml:44:7: handlers.call.env: belongs to `command`
   queue.toml:45:28: handlers.call.headers.Queue-Job-Id: this header is set by the worker
   queue.toml:45:41: handlers.call.headers.a b: this is not a valid name of a header
   queue.toml:45:53: handlers.call.headers.Fine: expected a string

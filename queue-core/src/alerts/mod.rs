@@ -1,0 +1,240 @@
+//! Alerts: what is wrong, and whether people were told.
+//!
+//! One process at a time has the turn. It compares what is wrong with the open alerts, sends what was not told,
+//! and then records that. A crash in between tells it again. A state, such as a backlog, is told again when it
+//! is over. An event, the death of a process or a batch whose jobs did not all succeed, is told once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgBindIterExt as _;
+use sqlx::{FromRow, PgConnection};
+
+use crate::inspect::{failures, queues, spell_duration};
+use crate::redact::Redaction;
+use crate::sql::Schema;
+use crate::transitions::millis;
+
+const TAKE_TURN: &str = include_str!("take_turn.sql");
+const END_TURN: &str = include_str!("end_turn.sql");
+const PARTIAL_BATCHES: &str = include_str!("partial_batches.sql");
+const LATE: &str = include_str!("late.sql");
+const MERGE: &str = include_str!("merge.sql");
+const UNTOLD: &str = include_str!("untold.sql");
+const NOTE_TOLD: &str = include_str!("note_told.sql");
+
+/// How many failed jobs are read to find their causes, and how many causes and other alerts there are at most.
+const FAILED_MAX: u32 = 10_000;
+const ALERTS_MAX: u32 = 200;
+
+/// How late a recurring job is on time: docs/ARCHITECTURE.md calls later ones missed.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertKind {
+    /// Jobs of a kind have failed for good, and were neither retried nor discarded.
+    FailedJob,
+    /// So have jobs of a kind with one cause: errors that differ only in ids, hosts and the like.
+    Cause,
+    /// A job of a queue that is not paused has been ready for too long.
+    Backlog,
+    /// A process died.
+    DeadProcess,
+    /// A recurring job was due more than a minute ago.
+    LateSchedule,
+    /// A batch ended, but not all of its jobs succeeded.
+    PartialBatch,
+}
+
+impl AlertKind {
+    /// Returns its name, as in `queue.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailedJob => "failed_job",
+            Self::Cause => "cause",
+            Self::Backlog => "backlog",
+            Self::DeadProcess => "dead_process",
+            Self::LateSchedule => "late_schedule",
+            Self::PartialBatch => "partial_batch",
+        }
+    }
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// The kinds of alerts.
+    pub on: &'a [AlertKind],
+    /// How long a job may be ready.
+    pub latency: Duration,
+    /// What people must not see in causes.
+    pub redaction: &'a Redaction,
+}
+
+/// An alert whose beginning or end was not told.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct Alert {
+    /// What it is about.
+    pub kind: String,
+    /// The kind of job, cause, queue, process, recurring job or batch.
+    pub subject: String,
+    /// What is wrong, in words.
+    pub text: String,
+    /// When it began.
+    pub begun_at: DateTime<Utc>,
+    /// Since when it is over.
+    pub over_at: Option<DateTime<Utc>>,
+    /// Whether its beginning was not told.
+    #[serde(skip)]
+    pub is_new: bool,
+}
+
+/// The right to look and to tell, until a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn(DateTime<Utc>);
+
+/// Takes the turn for a time at most, unless another process has it or has just had it.
+pub async fn take_turn(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    at_most: Duration,
+) -> Result<Option<Turn>, sqlx::Error> {
+    let until = schema.query_scalar(TAKE_TURN).bind(millis(at_most));
+    Ok(until.fetch_optional(conn).await?.map(Turn))
+}
+
+/// Ends a turn. The next one is an interval later.
+pub async fn end_turn(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    turn: Turn,
+    interval: Duration,
+) -> Result<(), sqlx::Error> {
+    let end = schema.query(END_TURN).bind(turn.0).bind(millis(interval));
+    end.execute(conn).await.map(drop)
+}
+
+/// Finds out what is wrong, and returns the alerts whose beginning or end was not told, the oldest first.
+pub async fn look(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    watch: Watch<'_>,
+) -> Result<Vec<Alert>, sqlx::Error> {
+    let wrong = wrong(conn, schema, watch).await?;
+    let on = watch.on.iter();
+    schema
+        .query(MERGE)
+        .bind(wrong.iter().map(|(kind, ..)| kind.as_str()).bind_iter())
+        .bind(wrong.iter().map(|(_, subject, _)| subject).bind_iter())
+        .bind(wrong.iter().map(|(.., text)| text).bind_iter())
+        .bind(on.map(|kind| kind.as_str()).bind_iter())
+        .execute(&mut *conn)
+        .await?;
+    schema.query_as(UNTOLD).fetch_all(conn).await
+}
+
+/// Records that alerts were told.
+pub async fn note_told(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    told: &[Alert],
+) -> Result<(), sqlx::Error> {
+    schema
+        .query(NOTE_TOLD)
+        .bind(told.iter().map(|alert| &alert.kind).bind_iter())
+        .bind(told.iter().map(|alert| &alert.subject).bind_iter())
+        .bind(told.iter().map(|alert| alert.over_at.is_some()).bind_iter())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What is wrong: the kind of its alert, the subject, and the words.
+type Wrong = (AlertKind, String, String);
+
+async fn wrong(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    watch: Watch<'_>,
+) -> Result<Vec<Wrong>, sqlx::Error> {
+    let is_on = |kind| watch.on.contains(&kind);
+    let mut wrong = Vec::new();
+    if is_on(AlertKind::FailedJob) || is_on(AlertKind::Cause) {
+        wrong.extend(failing(conn, schema, watch.redaction).await?);
+    }
+    if is_on(AlertKind::Backlog) {
+        wrong.extend(backlogs(conn, schema, watch.latency).await?);
+    }
+    if is_on(AlertKind::LateSchedule) {
+        wrong.extend(late(conn, schema).await?);
+    }
+    if is_on(AlertKind::PartialBatch) {
+        wrong.extend(partial_batches(conn, schema).await?);
+    }
+    wrong.retain(|(kind, ..)| is_on(*kind));
+    Ok(wrong)
+}
+
+async fn failing(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    redaction: &Redaction,
+) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
+    let groups = failures::list(conn, schema, FAILED_MAX, ALERTS_MAX).await?;
+    Ok(groups.into_iter().flat_map(|group| {
+        let kind = group.kind;
+        let cause = redaction.error(&kind, &group.cause);
+        let fails = format!("jobs of the kind `{kind}` fail: {cause}");
+        let subject = format!("{kind} {}", group.fingerprint);
+        let failed = format!("jobs of the kind `{kind}` have failed");
+        [
+            (AlertKind::Cause, subject, fails),
+            (AlertKind::FailedJob, kind, failed),
+        ]
+    }))
+}
+
+async fn backlogs(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    latency: Duration,
+) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
+    let queues = queues::list(conn, schema).await?.into_iter();
+    Ok(queues.filter_map(move |queue| {
+        let waited = queue.latency_seconds?;
+        let is_backlog = waited > latency.as_secs_f64() && queue.paused_at.is_none();
+        let (name, waited) = (queue.name, spell_duration(waited));
+        let text = format!("a job of the queue `{name}` has been ready for {waited}");
+        is_backlog.then_some((AlertKind::Backlog, name, text))
+    }))
+}
+
+async fn late(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
+    let late = schema.query_scalar(LATE).bind(millis(GRACE));
+    let late: Vec<String> = late.bind(i64::from(ALERTS_MAX)).fetch_all(conn).await?;
+    Ok(late.into_iter().map(|name| {
+        let text = format!("the recurring job `{name}` was due more than a minute ago");
+        (AlertKind::LateSchedule, name, text)
+    }))
+}
+
+async fn partial_batches(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
+    let batches = schema.query_as(PARTIAL_BATCHES);
+    let batches: Vec<(i64, Option<String>)> =
+        batches.bind(i64::from(ALERTS_MAX)).fetch_all(conn).await?;
+    Ok(batches.into_iter().map(|(id, name)| {
+        let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
+        let text = format!("the batch {id}{name} ended, but not all of its jobs succeeded");
+        (AlertKind::PartialBatch, id.to_string(), text)
+    }))
+}
