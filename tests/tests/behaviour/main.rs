@@ -28,6 +28,7 @@ mod enqueueing;
 mod error_reports;
 mod events;
 mod examples;
+mod fuzzing;
 mod health;
 mod hooks;
 #[cfg(target_os = "linux")]

@@ -25,10 +25,10 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 /// The answer to a request.
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -53,7 +53,7 @@ impl Answer {
 
 /// A dashboard at `/ops/jobs`, and one who looks at it.
 #[derive(Clone)]
-struct Site {
+pub(crate) struct Site {
     router: Router,
     login: Option<String>,
 }
@@ -67,7 +67,7 @@ impl Site {
     }
 
     /// A dashboard whose viewers have this role.
-    fn open(world: &World, role: Role) -> Self {
+    pub(crate) fn open(world: &World, role: Role) -> Self {
         let dashboard = Dashboard::new(world.queue.clone());
         Self::of(dashboard.authorize(move |_| async move { Some(Viewer::new("mira", role)) }))
     }
@@ -103,7 +103,7 @@ impl Site {
             .await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, "").await
     }
 
