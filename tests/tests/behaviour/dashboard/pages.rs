@@ -512,6 +512,10 @@ async fn charts_causes_and_jobs_name_versions() {
                  ('sync', '2.14.0', now() - interval '9 hours')",
         )
         .await;
+    // The process must not run the job before it is made a failed one.
+    world
+        .sql("insert into queue.queues (name, paused_at) values ('other', now())")
+        .await;
     let import = enqueue(&world, "import", &json!({}), Options::new().queue("other")).await;
     fail(&world, import, "no such account").await;
     let sync = enqueue(&world, "sync", &json!({}), Options::new()).await;
