@@ -26,6 +26,8 @@ use crate::words::{brief, count, counted};
 const QUEUES: usize = 6;
 const CAUSES: u32 = 5;
 const PROCESSES: usize = 5;
+/// The most errors that are shown: a thousand queues may be without a process.
+const ERRORS: usize = 20;
 const WARNINGS: usize = 5;
 
 #[derive(Template)]
@@ -117,11 +119,12 @@ pub(crate) async fn show(
     })
 }
 
-/// Returns all errors, and the first warnings.
+/// Returns the first errors, and the first warnings.
 fn shown(findings: &[Finding]) -> Vec<&Finding> {
     let is_error = |finding: &&Finding| finding.severity == Severity::Error;
     let errors = findings.iter().filter(is_error);
     let warnings = findings.iter().filter(|finding| !is_error(finding));
+    let errors = errors.take(ERRORS);
     errors.chain(warnings.take(WARNINGS)).collect()
 }
 

@@ -545,6 +545,30 @@ async fn charts_causes_and_jobs_name_versions() {
 }
 
 #[tokio::test]
+async fn the_overview_shows_the_first_of_many_problems() {
+    let world = World::new().await;
+    let running = world.start(App::new(()).register::<Import>(), worker("served", 1));
+    world.until("processes", 1).await;
+    for number in 0..30 {
+        let queue = format!("queue-{number}");
+        enqueue(&world, "import", &json!({}), Options::new().queue(queue)).await;
+    }
+
+    let page = Site::open(&world, Role::Viewer).page("").await;
+
+    assert_contains(
+        &page,
+        &["30 problems stop jobs", "and 10 more: <code>queue doctor"],
+    );
+    assert_eq!(
+        page.matches("No live process serves queue").count(),
+        20,
+        "{page}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_job_shows_its_steps_output_log_and_context() {
     let world = World::new().await;
     let context = Context::new().request_id("req-17");
