@@ -121,7 +121,7 @@ async fn running_and_blocked_jobs_are_explained() {
             &["import", &format!("1 job is {tab}"), "account&#34;: 7"],
         );
     }
-    running.stop().await;
+    running.stop_at_once().await;
 }
 
 #[tokio::test]
