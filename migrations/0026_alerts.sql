@@ -1,7 +1,7 @@
--- What people are told when something is wrong, and when that is over. Only processes with [alerts] tell it.
+-- Alerts that were sent or are to be sent. Only processes with [alerts] send them.
 --
--- told_at  when its beginning was told
--- over_at  since when it is over; the row is removed when that was told
+-- told_at  when it was sent that something is wrong
+-- over_at  since when nothing is wrong any more; the row is removed when that was sent
 create table queue.alerts (
     begun_at timestamptz not null default statement_timestamp(),
     told_at  timestamptz,
@@ -12,7 +12,7 @@ create table queue.alerts (
     constraint alerts_pkey primary key (kind, subject)
 );
 
--- The only row says until when it is the turn of one process to look and to tell.
+-- The only row says until when one process has the turn to look for alerts and to send them.
 create table queue.alert_turn (
     is_only boolean     not null default true check (is_only),
     until   timestamptz not null,

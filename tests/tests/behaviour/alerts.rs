@@ -1,4 +1,4 @@
-//! People are told when something is wrong, and when it is over, by one of all processes.
+//! One process sends an alert when something is wrong, and another when it is over.
 
 use std::process::{Child, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -142,18 +142,22 @@ const SETTINGS: [&str; 30] = [
     "= [",
 ];
 
+/// Runs a command, which must succeed or refuse the text as wrong usage.
+async fn assert_read_or_refused(shell: &Shell, line: &[&str], text: &str) {
+    let output = shell.run(line).await;
+    let (code, said) = (output.status.code(), said(&output));
+    assert!(
+        matches!(code, Some(0 | 2)) && !said.contains("panicked"),
+        "{code:?} for {text:?}: {said}"
+    );
+}
+
 #[tokio::test]
 async fn every_configuration_is_read_or_refused() {
     let shell = Shell::without_database();
     for text in inputs(texts(&SETTINGS, "\n")) {
         shell.write("queue.toml", &text);
-        let checked = shell.run(&["check"]).await;
-        let code = checked.status.code();
-        assert!(
-            matches!(code, Some(0 | 2)) && !said(&checked).contains("panicked"),
-            "{code:?} for {text:?}: {}",
-            said(&checked)
-        );
+        assert_read_or_refused(&shell, &["check"], &text).await;
     }
 }
 
@@ -185,13 +189,7 @@ async fn every_filter_of_arguments_is_read_or_refused() {
             continue;
         }
         let line = ["jobs", "list", &format!("--args={text}")];
-        let listed = shell.run(&line).await;
-        let code = listed.status.code();
-        assert!(
-            matches!(code, Some(0 | 2)) && !said(&listed).contains("panicked"),
-            "{code:?} for {text:?}: {}",
-            said(&listed)
-        );
+        assert_read_or_refused(&shell, &line, &text).await;
     }
 }
 
