@@ -55,12 +55,23 @@ impl Health {
         let _ = self.state.subscribe().wait_for(is_stopping).await;
     }
 
+    /// Returns whether the last heartbeat is so old that others may presume the process dead.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        matches!(*self.state.borrow(), State::Beaten(at) if self.is_old(now, at))
+    }
+
+    fn is_old(&self, now: Instant, heartbeat: Instant) -> bool {
+        now.duration_since(heartbeat) >= self.silent_after
+    }
+
     /// Returns why the process is not ready, if so.
     pub(crate) fn problem(&self, now: Instant) -> Option<&'static str> {
         match *self.state.borrow() {
             State::Starting => Some("the process has not registered with the database yet"),
-            State::Beaten(at) if now.duration_since(at) < self.silent_after => None,
-            State::Beaten(_) => Some("the database does not take the heartbeats of the process"),
+            State::Beaten(at) if self.is_old(now, at) => {
+                Some("the database does not take the heartbeats of the process")
+            }
+            State::Beaten(_) => None,
             State::Stopping => Some("the process is stopping"),
         }
     }

@@ -14,6 +14,8 @@ pub enum Deed {
     Quick,
     /// Ends at once, and records its end.
     Recorded,
+    /// Sleeps for this many milliseconds.
+    Sleep(u64),
     /// Ends when the gate of this name opens, or when asked to stop.
     Gate(String),
     /// Ends when the gate of this name opens, and ignores requests to stop.
@@ -146,6 +148,7 @@ impl Perform<Ledger> for Deed {
         match self {
             Self::Quick => {}
             Self::Recorded => cx.state().note_end(cx.attempt()).await?,
+            Self::Sleep(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
             Self::Gate(name) => tokio::select! {
                 () = cx.state().wait_at(&name) => {}
                 () = cx.cancelled() => return Err("asked to stop".into()),

@@ -33,6 +33,7 @@ use crate::app::hooks::Hooks;
 use crate::app::log_lines::{self, Lines};
 use crate::app::panics;
 use crate::app::run_error::RunError;
+use crate::health::Health;
 use crate::metrics::note_start;
 use crate::stop::Stop;
 
@@ -96,6 +97,7 @@ pub(crate) struct Runner<S> {
     /// The time between asking a job to stop and dropping it.
     pub(crate) cancel_grace: Duration,
     pub(crate) stop: Stop,
+    pub(crate) health: Health,
     /// Whether the last log lines of all runs are kept.
     pub(crate) keep_logs: bool,
     pub(crate) steps: Arc<StepService>,
@@ -124,7 +126,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let started = Instant::now();
         let waited = started.duration_since(in_flight.ready_since);
         let tracing = trace::begin(&job, &in_flight.context);
-        let deciding = self.decide(&job, &in_flight, slot).instrument(span);
+        let deciding = self.decide(&job, &in_flight, slot, started);
+        let deciding = deciding.instrument(span);
         let deciding = deciding.with_context(tracing.clone());
         let decided = AssertUnwindSafe(deciding).catch_unwind().await;
         let verdict = decided.unwrap_or_else(|_panic| undecided());
@@ -142,11 +145,22 @@ impl<S: Send + Sync + 'static> Runner<S> {
         }
     }
 
-    async fn decide(&self, job: &ClaimedJob, in_flight: &InFlightJob, slot: Slot) -> Verdict {
+    async fn decide(
+        &self,
+        job: &ClaimedJob,
+        in_flight: &InFlightJob,
+        slot: Slot,
+        started: Instant,
+    ) -> Verdict {
+        // A process that was suspended notices it here before its heartbeat does: by now another process may
+        // have finished the job.
+        if self.health.is_silent(started) {
+            return Verdict::End(End::Release);
+        }
         match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
             (None, Some(handler)) => {
                 note_start(&job.queue, &job.kind);
-                self.perform(handler, job, in_flight, slot).await
+                self.perform(handler, job, in_flight, slot, started).await
             }
             (Some(StopReason::Cancelled), _) => Verdict::End(cancelled_before_start()),
             // The process stops, or the kind is not registered: another process may run the job.
@@ -160,6 +174,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         job: &ClaimedJob,
         in_flight: &InFlightJob,
         slot: Slot,
+        started: Instant,
     ) -> Verdict {
         let Some(state) = self.app.state.clone() else {
             // Not reached: such an application is refused when the process is made.
@@ -180,7 +195,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             claim: Some(job.claim),
             attempt: Attempt::of(job),
             token: in_flight.token.clone(),
-            started: Instant::now(),
+            started,
             has_completed: AtomicBool::new(false),
             steps: RunSteps::new(handler.policy.strict_steps),
             steps_shared: Arc::clone(&self.steps),

@@ -127,6 +127,7 @@ fn new_shared<S: State>(
             cancel_grace: settings.cancel_grace,
             keep_logs: settings.keep_logs,
             stop: steps.stop.clone(),
+            health: process.health.clone(),
             steps: Arc::new(steps),
         },
         process: id,

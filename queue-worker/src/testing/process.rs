@@ -27,6 +27,7 @@ use crate::app::{App, panics};
 use crate::attempt::{Completion, InFlight, Runner, StopReason};
 use crate::completer::{Checkpoints, EndedJob, FreedKeys, Recorder, STEPS_MAX, announce};
 use crate::connection::{Connection, Target};
+use crate::health::Health;
 use crate::metrics::Share;
 use crate::stop::Stop;
 
@@ -105,6 +106,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
             cancel_grace: CANCEL_GRACE,
             keep_logs: false,
             stop: Stop::new(),
+            health: Health::new(Duration::MAX),
             steps: Arc::new(StepService {
                 checkpoints,
                 unwritten: Arc::clone(&unwritten),

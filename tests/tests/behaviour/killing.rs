@@ -277,6 +277,32 @@ async fn a_process_that_was_suspended_loses_its_jobs_and_registers_anew() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_suspended_begins_no_job_that_it_had_prefetched() {
+    let world = world().await;
+    // Their pace lets the process prefetch, and then all slots are taken.
+    let quick = || vec![Deed::Quick; 400];
+    enqueue(
+        &world,
+        [quick(), vec![Deed::Sleep(400); 4], quick()].concat(),
+    )
+    .await;
+    let frozen = Victim::start(WORKER, &orders(&world));
+    until_runs(&world, "true", 404).await;
+    frozen.pause();
+    assert!(world.count("claimed").await > 4, "nothing was prefetched");
+
+    let _heir = Victim::start(WORKER, &orders(&world));
+    world.until("finished", 804).await;
+    frozen.resume();
+    enqueue(&world, quick()).await;
+
+    world.until("finished", 1_204).await;
+    let late = "finished join ledger.runs using (job_id) where began_at > finished_at";
+    assert_eq!(world.count(late).await, 0);
+    assert_sound(world.pool()).await;
+}
+
+#[tokio::test]
 async fn a_process_whose_row_is_gone_stops_its_jobs_and_registers_anew() {
     let world = world().await;
     let victim = Victim::start(WORKER, &orders(&world));
