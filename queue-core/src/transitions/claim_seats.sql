@@ -1,6 +1,7 @@
 -- ready -> claimed, from lanes with limits, for simple jobs: those with one limit, of slots, and no
 -- blocked jobs before them. Each tries to take the slot above those in use, or a random free one, and is
--- claimed if no other claim took it first. Of more than 32 slots, one is drawn without reading which are
+-- claimed if no other claim took it first. The only slot of a key is left to a job that was unblocked, also
+-- if the caller does not know the lane of that job yet. Of more than 32 slots, one is drawn without reading which are
 -- free. The only slot of a key is not looked up either: the insert finds out whether it is free.
 --
 -- All other jobs, and those that did not get the slot, stay where they are. The row `left` stands for
@@ -67,13 +68,23 @@ with setting as (
         and (
             front.track = 2
             or (
-                select job_id
-                from queue.blocked
-                where blocked.key = own.key
-                    and blocked.queue = front.queue
-                    and blocked.kind = front.kind
-                limit 1
-            ) is null
+                (
+                    select job_id
+                    from queue.blocked
+                    where blocked.key = own.key
+                        and blocked.queue = front.queue
+                        and blocked.kind = front.kind
+                    limit 1
+                ) is null
+                and (own.slots > 1 or (
+                    select job_id
+                    from queue.ready
+                    where ready.waited_for = own.key
+                        and ready.queue = front.queue
+                        and ready.kind = front.kind
+                    limit 1
+                ) is null)
+            )
         )
 ), grabbed as (
     insert into queue.slots (key, number, job_id, expires_at)

@@ -7,13 +7,23 @@
         row_number() over (partition by own.key order by front.position, front.seq) as rank,
         (count(*) over (partition by own.key))::integer as asked,
         max(coalesce(of_key.slots, of_group.slots, own.slots)) over (partition by own.key) as slots_max,
-        front.track <> 2 and exists (
-            select
-            from queue.blocked
-            where blocked.key = own.key
-                and blocked.queue = front.queue
-                and blocked.kind = front.kind
-                and (blocked.priority, blocked.seq) < (front.priority, front.seq)
+        front.track <> 2 and (
+            exists (
+                select
+                from queue.blocked
+                where blocked.key = own.key
+                    and blocked.queue = front.queue
+                    and blocked.kind = front.kind
+                    and (blocked.priority, blocked.seq) < (front.priority, front.seq)
+            )
+            or (coalesce(of_key.slots, of_group.slots, own.slots) = 1 and exists (
+                select
+                from queue.ready
+                where ready.waited_for = own.key
+                    and ready.queue = front.queue
+                    and ready.kind = front.kind
+                    and ready.priority <= front.priority
+            ))
         ) as is_behind
     from front
     cross join lateral (select limits from queue.jobs where jobs.id = front.job_id limit 1) as job

@@ -46,7 +46,13 @@ impl ManualProcess {
 
     /// Claims up to `limit` jobs, and examines no more than that.
     async fn claim(&mut self, limit: usize) -> LimitedClaim {
-        let lanes = [Track::Unblocked, Track::Limited].map(lane);
+        self.claim_of(&[Track::Unblocked, Track::Limited], limit)
+            .await
+    }
+
+    /// Claims from the lanes of some tracks.
+    async fn claim_of(&mut self, tracks: &[Track], limit: usize) -> LimitedClaim {
+        let lanes: Vec<Lane> = tracks.iter().copied().map(lane).collect();
         let (schema, kinds) = (Schema::default(), ["k".to_owned()]);
         let conn = &mut self.conn;
         let claiming = claim_limited(conn, &schema, self.process, &lanes, &kinds, limit, limit);
@@ -111,6 +117,29 @@ async fn until_waiting(world: &World) {
         world.value::<i64>(waiting).await > 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_job_does_not_overtake_one_that_was_unblocked_into_a_lane_that_the_claim_does_not_know() {
+    let world = World::new().await;
+    let mut process = ManualProcess::new(&world).await;
+    let first = enqueue(&world, Limits::key("a")).await;
+    let second = enqueue(&world, Limits::key("a")).await;
+    let claimed = process.claim(2).await;
+    assert_eq!(ids(&claimed), [first]);
+    let third = enqueue(&world, Limits::key("a")).await;
+    process.finish(&claimed.jobs[0]).await;
+    assert_eq!(world.state(second).await, "ready");
+
+    let unaware = process.claim_of(&[Track::Limited], 2).await;
+    assert_eq!(ids(&unaware), []);
+    assert_eq!(world.state(third).await, "blocked");
+
+    let claimed = process.claim(2).await;
+    assert_eq!(ids(&claimed), [second]);
+    process.finish(&claimed.jobs[0]).await;
+    assert_eq!(ids(&process.claim(2).await), [third]);
+    assert_tables_sound(world.pool()).await;
 }
 
 #[tokio::test]
