@@ -9,7 +9,7 @@ use fastrand::Rng;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::time::sleep;
 
-use crate::servers::{CONNECTIONS, Stop};
+use crate::servers::{CONNECTIONS, Servers, Stop};
 use crate::stage::{DEAD_AFTER, Stage};
 
 /// What is done to processes, connections and servers.
@@ -43,6 +43,10 @@ pub(crate) enum Fault {
     Delay,
     /// One answer in ten is lost, for a few seconds.
     LoseAnswers,
+    /// Patroni is asked to make the standby the primary server.
+    Switchover,
+    /// The primary server and its Patroni are killed, and Patroni promotes the standby.
+    Failover,
 }
 
 impl fmt::Display for Fault {
@@ -68,6 +72,16 @@ impl Fault {
     /// Returns whether the fault takes back what was acknowledged.
     pub(crate) fn takes_back(self) -> bool {
         self == Self::PromoteLagging
+    }
+
+    /// Returns whether the fault can be made on these servers.
+    fn is_possible(self, servers: &Servers) -> bool {
+        match self {
+            Self::Switchover | Self::Failover => servers.has_patroni(),
+            Self::Kill | Self::Suspend => true,
+            Self::FullDisk => servers.has_disk && !servers.has_patroni(),
+            _ => !servers.has_patroni(),
+        }
     }
 
     /// Strikes, and returns when the fault was over.
@@ -115,6 +129,10 @@ impl Fault {
                 proxy.lose_one_in(10);
                 sleep(time).await;
                 proxy.lose_one_in(0);
+            }
+            Self::Switchover | Self::Failover => {
+                stage.servers.change_primary(self == Self::Failover).await?;
+                proxy.lead_to(&stage.servers.connect_options());
             }
         }
         Ok(Instant::now())
@@ -177,7 +195,7 @@ impl Deck {
         let all = Fault::value_variants().iter().copied();
         let faults = all
             .filter(|fault| only.is_empty() || only.contains(fault))
-            .filter(|fault| *fault != Fault::FullDisk || stage.servers.has_disk);
+            .filter(|fault| fault.is_possible(&stage.servers));
         Self {
             rng: Rng::with_seed(seed),
             faults: faults.collect(),

@@ -5,6 +5,7 @@ mod faults;
 mod history;
 mod jobs;
 mod load;
+mod patroni;
 mod report;
 mod servers;
 mod stage;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Only these faults, such as `kill`.
     #[arg(long = "only", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
+    /// With two servers that Patroni keeps available, and the faults that this concerns.
+    #[arg(long)]
+    patroni: bool,
     /// The orders of a worker process.
     #[arg(long, hide = true)]
     worker: Option<String>,
@@ -66,7 +70,7 @@ fn main() -> Result<ExitCode> {
 async fn run(arguments: &Arguments) -> Result<Report> {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let mut stage = Stage::build().await?;
+    let mut stage = Stage::build(arguments.patroni).await?;
     let report = tokio::select! {
         report = break_and_check(arguments, seed, &mut stage) => report,
         () = interrupted() => Err(anyhow!("interrupted")),

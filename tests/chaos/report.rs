@@ -111,6 +111,9 @@ impl fmt::Display for Report {
             });
             let (lost, doubled) = (sum(&self.lost), sum(&self.doubled));
             let times = strikes().count();
+            if times == 0 {
+                continue;
+            }
             writeln!(f, "| {fault} | {times} | {lost} | {doubled} | {back} |")?;
         }
         writeln!(f, "\n{} jobs, seed {}", self.jobs, self.seed)?;

@@ -1,4 +1,4 @@
-//! The server of a run, and its standby.
+//! The server of a run, and its standby; or the two servers that Patroni keeps available.
 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -14,6 +14,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::process::Command;
+
+use crate::patroni::Cluster;
 
 /// More connections are refused. A cut leaves twice as many as before, for a while.
 pub(crate) const CONNECTIONS: usize = 250;
@@ -39,13 +41,16 @@ pub(crate) struct Servers {
     folder: TempDir,
     /// Whether the folder is a disk of its own, which can be made full.
     pub(crate) has_disk: bool,
-    /// The primary server's folder.
+    /// The primary server's folder, and its port.
     primary: PathBuf,
+    port: u16,
     standbys: usize,
+    /// What keeps the servers available, if that is not left to the run.
+    cluster: Option<Cluster>,
 }
 
 impl Servers {
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(with_patroni: bool) -> Result<Self> {
         let model = DedicatedServer::start().await;
         let mut conn = model.connect_options().connect().await?;
         let asked = "select setting from pg_config where name = 'BINDIR'";
@@ -62,15 +67,29 @@ impl Servers {
             .arg(folder.path())
             .stderr(Stdio::null())
             .status();
-        let servers = Self {
+        let mut servers = Self {
             bin: bin.into(),
             account: (owner.uid(), owner.gid()),
             has_disk: disk.await.is_ok_and(|status| status.success()),
             primary: folder.path().join("first"),
+            port: PgConnectOptions::new_without_pgpass().get_port(),
             folder,
             standbys: 0,
+            cluster: None,
         };
-        servers.initialize().await?;
+        if with_patroni {
+            let folders = ["etcd", "first", "second"];
+            let folders = folders.map(|name| servers.folder.path().join(name));
+            for folder in &folders {
+                servers.make_folder(folder)?;
+            }
+            let starting = Cluster::start(&servers.bin, servers.account, folders);
+            servers.cluster = Some(starting.await?);
+            servers.find_primary().await?;
+        } else {
+            servers.initialize().await?;
+        }
+        servers.create_database().await?;
         Ok(servers)
     }
 
@@ -88,7 +107,10 @@ impl Servers {
         ];
         self.run("initdb", |command| command.args(options).arg(&data))
             .await?;
-        self.start_server().await?;
+        self.start_server().await
+    }
+
+    async fn create_database(&self) -> Result<()> {
         let mut conn = self.options("postgres").connect().await?;
         sqlx::query("create database queue")
             .execute(&mut conn)
@@ -118,6 +140,7 @@ impl Servers {
     fn options(&self, database: &str) -> PgConnectOptions {
         PgConnectOptions::new()
             .socket(&self.primary)
+            .port(self.port)
             .username("queue")
             .database(database)
     }
@@ -217,6 +240,29 @@ impl Servers {
         Ok(())
     }
 
+    /// Has Patroni make the standby the primary server: after a kill of the primary server, or in order.
+    pub(crate) async fn change_primary(&mut self, kills: bool) -> Result<()> {
+        let cluster = self.cluster.as_mut().context("Patroni does not run")?;
+        if kills {
+            cluster.fail_over().await?;
+        } else {
+            cluster.switch_over().await?;
+        }
+        self.find_primary().await
+    }
+
+    async fn find_primary(&mut self) -> Result<()> {
+        let cluster = self.cluster.as_ref().context("Patroni does not run")?;
+        let primary = cluster.primary().await.context("no server is primary")?;
+        (self.primary, self.port) = (primary.folder.clone(), primary.port);
+        Ok(())
+    }
+
+    /// Returns whether Patroni keeps the servers available.
+    pub(crate) fn has_patroni(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Gives the disk only the room that is used, or as much as at first.
     pub(crate) async fn fill_disk(&self, is_full: bool) {
         eventually("the disk gets another size", async || {
@@ -246,9 +292,12 @@ impl Servers {
         (used + ROOM).to_string()
     }
 
-    /// Stops the server.
-    pub(crate) async fn stop(&self) {
-        let _stopped = self.stop_server(Stop::Immediate).await;
+    /// Stops the servers.
+    pub(crate) async fn stop(&mut self) {
+        match &mut self.cluster {
+            Some(cluster) => cluster.stop().await,
+            None => drop(self.stop_server(Stop::Immediate).await),
+        }
         if self.has_disk {
             let umount = Command::new("umount")
                 .arg("-l")

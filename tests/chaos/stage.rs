@@ -36,8 +36,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn build() -> Result<Self> {
-        let servers = Servers::start().await?;
+    pub(crate) async fn build(with_patroni: bool) -> Result<Self> {
+        let servers = Servers::start(with_patroni).await?;
         let proxy = Proxy::before(&servers.connect_options());
         let folder = tempfile::tempdir()?;
         let mut orders = Orders::to(proxy.url());

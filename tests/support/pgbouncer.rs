@@ -124,7 +124,12 @@ impl Drop for PgBouncer {
     }
 }
 
-fn free_port() -> u16 {
+/// Returns a port on which nothing listens.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }
