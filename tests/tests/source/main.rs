@@ -5,3 +5,4 @@ mod core;
 mod layers;
 mod readme;
 mod reexports;
+mod secrets;
