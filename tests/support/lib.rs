@@ -6,6 +6,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod recurring;
+pub mod reference;
 pub mod sentry;
 mod slot;
 pub mod soundness;

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(60);
 pub enum AlertKind {
     /// Jobs of a kind have failed for good, and were neither retried nor discarded.
     FailedJob,
-    /// So have jobs of a kind with one cause: errors that differ only in ids, hosts and the like.
+    /// Jobs of a kind have failed for good with one cause: errors that differ only in ids, hosts and the like.
     Cause,
     /// A job of a queue that is not paused has been ready for too long.
     Backlog,

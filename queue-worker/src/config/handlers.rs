@@ -34,7 +34,7 @@ const OWN_PREFIX: &str = "queue-job-";
 pub struct HandlerSettings {
     /// The command or endpoint.
     pub run: HandlerRun,
-    /// How long one attempt may take; unlimited when `None`.
+    /// How long one attempt may take; as long as it likes by default.
     pub timeout: Option<Duration>,
     /// The queue for jobs that this program enqueues without one.
     pub queue: Option<String>,
@@ -62,7 +62,7 @@ pub struct CommandHandler {
     pub arguments: Vec<String>,
     /// Environment variables, in addition to those of the worker process.
     pub env: BTreeMap<String, String>,
-    /// The working directory; that of the worker process when `None`.
+    /// The working directory; by default that of the worker process.
     pub cwd: Option<PathBuf>,
 }
 
@@ -100,7 +100,9 @@ impl fmt::Debug for HttpHandler {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct HandlerTable {
+    /// The program and its arguments.
     pub(super) command: Option<Vec<String>>,
+    /// The URL of an endpoint, instead of a command.
     pub(super) http: Option<String>,
     pub(super) env: BTreeMap<String, Secret>,
     pub(super) cwd: Option<PathBuf>,

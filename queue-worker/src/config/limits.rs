@@ -11,8 +11,11 @@ const MAX: u64 = i32::MAX as u64;
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct LimitTable {
+    /// How many jobs run at once; 0 lets none start.
     to: Option<u32>,
+    /// How many jobs start in a period, as in `"100/1m"`.
     rate: Option<String>,
+    /// How many of them may start at once; by default all of them.
     burst: Option<u32>,
 }
 

@@ -25,7 +25,7 @@ use super::values::{duration, json, zone};
 pub struct RecurringSettings {
     /// When it is enqueued.
     pub schedule: String,
-    /// The time zone of the schedule, unless the schedule names one; the scheduler's if `None`.
+    /// The time zone of the schedule, unless the schedule names one; by default that of the scheduler.
     pub zone: Option<Tz>,
     /// The kind of its jobs. A recurring job with its own handler is a kind of the same name.
     pub kind: String,
@@ -41,13 +41,13 @@ pub struct RecurringSettings {
     pub crashes: Option<u16>,
     /// The tags of its jobs.
     pub tags: Vec<String>,
-    /// The policy for missed due times.
+    /// What happens at due times that were missed by over a minute; `once` by default.
     pub missed: Missed,
-    /// How many missed due times are decided one by one.
+    /// How many missed due times are decided one by one; 100 by default. Earlier ones are decided together.
     pub missed_max: Option<u32>,
-    /// The policy for overlapping jobs.
+    /// What happens at a due time while an earlier job has not ended; `allow` by default.
     pub overlap: Overlap,
-    /// How long after its due time a job may start.
+    /// Delays each job by a random time up to this; none by default.
     pub jitter: Duration,
 }
 

@@ -51,7 +51,11 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     };
     Instruments {
         started: count("queue.jobs.started", "Runs of jobs that have begun"),
-        ended: count("queue.jobs.ended", "Ends of runs, by their outcome"),
+        ended: count(
+            "queue.jobs.ended",
+            "Runs that ended, by what the job is then: done, failed, retried, discarded, cancelled, \
+             snoozed or released",
+        ),
         crashed: count(
             "queue.jobs.crashed",
             "Jobs of dead processes that this process has recovered",

@@ -97,7 +97,7 @@ impl Readings {
     fn show_latency(&self, meter: &Meter) {
         let readings = self.clone();
         let gauge = meter.f64_observable_gauge("queue.latency").with_unit("s");
-        let text = "How long the oldest ready job of a queue has been ready";
+        let text = "How long the oldest ready job of a queue has been ready, or 0";
         let gauge = gauge.with_description(text).with_callback(move |gauge| {
             for queue in readings.ask().queues {
                 let latency = queue.latency_seconds.unwrap_or_default();

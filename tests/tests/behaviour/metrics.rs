@@ -1,5 +1,7 @@
 //! What processes export.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -7,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use queue_core::{NewJob, Options};
+use queue_tests::reference::assert_page;
 use queue_tests::world::{World, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,6 +30,9 @@ command = ["false"]
 backoff = { fixed = "10ms" }
 [handlers.long]
 command = ["sleep", "20"]
+
+[handlers.short]
+command = ["sleep", "1"]
 
 [recurring.often]
 schedule = "every second"
@@ -248,4 +254,111 @@ async fn a_process_exports_how_its_jobs_end_and_what_it_does() {
     let crashed = "queue_jobs_crashed_total{kind=\"long\",queue=\"mail\"} 1\n";
     assert_clean(&until_exported(&heir, &[crashed]).await);
     heir.child.kill().unwrap();
+}
+
+const REFERENCE: &str = "\
+# Metrics
+
+What each process exports at `/metrics`, under the names of Prometheus. By OTLP they have dots instead of underscores,
+and no `_total` and `_seconds`. [The guide](../guides/monitoring.md) says how to read them.
+
+| metric | kind | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+";
+
+/// The code that makes the instruments.
+const INSTRUMENTS: [&str; 3] = [
+    include_str!("../../../queue-core/src/metrics.rs"),
+    include_str!("../../../queue-worker/src/metrics/mod.rs"),
+    include_str!("../../../queue-worker/src/metrics/readings.rs"),
+];
+
+#[derive(Default)]
+struct Metric {
+    kind: String,
+    meaning: String,
+    labels: BTreeSet<String>,
+}
+
+/// Returns the metrics in the text that a process exports, by name.
+fn metrics(exported: &str) -> BTreeMap<String, Metric> {
+    let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
+    let mut current = String::new();
+    for line in exported.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, meaning) = help.split_once(' ').unwrap();
+            current = name.to_owned();
+            metrics.entry(current.clone()).or_default().meaning = meaning.to_owned();
+            continue;
+        }
+        let metric = metrics.get_mut(&current).unwrap();
+        if line.starts_with("# TYPE ") {
+            metric.kind = line.rsplit(' ').next().unwrap().to_owned();
+        } else if let Some((_, labels)) = line.split_once('{') {
+            let (labels, _) = labels.split_once('}').unwrap();
+            let names = labels
+                .split(',')
+                .map(|label| label.split_once('=').unwrap().0);
+            // The bounds of a histogram.
+            let names = names.filter(|name| *name != "le");
+            metric.labels.extend(names.map(str::to_owned));
+        }
+    }
+    metrics
+}
+
+/// Returns the page of the reference. A process exports a metric once it has a value.
+fn reference(exported: &str) -> String {
+    let mut page = REFERENCE.to_owned();
+    for (name, metric) in metrics(exported) {
+        let unit = if name.contains("_seconds") { "s" } else { "" };
+        let labels: Vec<String> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
+        writeln!(
+            page,
+            "| `{name}` | {} | {unit} | {} | {} |",
+            metric.kind,
+            labels.join(", "),
+            metric.meaning
+        )
+        .unwrap();
+    }
+    page
+}
+
+#[tokio::test]
+async fn the_reference_has_every_metric() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    shell.write("queue.toml", SETTINGS);
+    for kind in ["good", "long", "long"] {
+        enqueue(&world, kind, Options::new()).await;
+    }
+    let mut dies = Served::start(shell.command(&["start"])).await;
+    let blocked = until_exported(&dies, &["queue_jobs_blocked_total{"]).await;
+    dies.child.kill().unwrap();
+    let mut heir = Served::start(shell.command(&["start"])).await;
+    until_exported(&heir, &["queue_jobs_crashed_total{"]).await;
+
+    enqueue(&world, "short", Options::new()).await;
+    let take = "update queue.claimed set attempt = attempt + 1
+        where job_id in (select id from queue.jobs where kind = 'short')";
+    eventually("another process has the job", async || {
+        world.sql(take).await == 1
+    })
+    .await;
+    let lines = [
+        "queue_jobs_lost_total{",
+        "queue_depth{",
+        "queue_findings{",
+        "queue_recurring_late_seconds_count",
+    ];
+    let exported = blocked + &until_exported(&heir, &lines).await;
+    heir.child.kill().unwrap();
+
+    let instruments: usize = INSTRUMENTS
+        .iter()
+        .map(|code| code.matches("\"queue.").count())
+        .sum();
+    assert_eq!(metrics(&exported).len(), instruments, "{exported}");
+    assert_page("metrics.md", &reference(&exported));
 }

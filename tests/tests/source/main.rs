@@ -5,4 +5,5 @@ mod core;
 mod layers;
 mod readme;
 mod reexports;
+mod reference;
 mod secrets;
