@@ -1,13 +1,16 @@
-//! The settings in the README and in the sample configuration are valid. The README's Rust code is
-//! compiled with the documentation of queue-worker, and its first job is an example that a test runs.
+//! The settings in the README and in the sample configuration are valid, and the guide to troubleshooting names all
+//! checks of the doctor. The README's Rust code is compiled with the documentation of queue-worker, and its first job is
+//! an example that a test runs.
 
 use std::fs;
 
+use queue_core::inspect::doctor::CHECKS;
 use queue_worker::Settings;
 use queue_worker::config::{Config, Override};
 
 const README: &str = include_str!("../../../README.md");
 const SAMPLE: &str = include_str!("../../../config/queue.toml");
+const TROUBLESHOOTING: &str = include_str!("../../../docs/guides/troubleshooting.md");
 const FIRST_JOB: &str = include_str!("../../../queue-worker/examples/first_job.rs");
 
 /// Returns the first block in this language below a heading.
@@ -42,6 +45,13 @@ fn the_configuration_of_the_readme_is_valid() {
 #[test]
 fn the_first_job_of_the_readme_is_the_example() {
     assert_eq!(block("A first job", "rust,no_run"), FIRST_JOB);
+}
+
+#[test]
+fn troubleshooting_names_every_check_of_the_doctor() {
+    for check in CHECKS {
+        assert!(TROUBLESHOOTING.contains(&format!("`{check}`")), "{check}");
+    }
 }
 
 #[test]
