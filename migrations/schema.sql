@@ -69,6 +69,7 @@ CREATE TABLE queue.attempts (
     ending text NOT NULL,
     error text NOT NULL,
     backtrace text,
+    version text COLLATE pg_catalog."C",
     CONSTRAINT attempts_ending_check CHECK ((ending = ANY (ARRAY['error'::text, 'panic'::text, 'timeout'::text, 'crash'::text, 'cancelled'::text, 'undecodable'::text, 'step'::text])))
 );
 

@@ -115,6 +115,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0025_kind_versions.sql"),
     ),
     migration(26, "alerts", include_str!("../migrations/0026_alerts.sql")),
+    migration(
+        27,
+        "attempt_versions",
+        include_str!("../migrations/0027_attempt_versions.sql"),
+    ),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -291,20 +291,43 @@ impl Row {
     }
 }
 
-/// Draws how many jobs of a queue were ready in each hour of a day, as one line of steps.
-pub(crate) fn spark(hours: Option<&Vec<i64>>) -> Html {
+/// Draws how many jobs of a queue were ready in each hour of a day.
+pub(crate) fn spark_of_ready(hours: Option<&Vec<i64>>) -> Html {
     let Some(hours) = hours else {
         return Html::new();
     };
-    let most = hours.iter().copied().max().unwrap_or(0).unsigned_abs();
+    let most = grouped(most(hours));
+    let said = format!("Ready in the last 24 hours: at most {most}");
+    spark("spark", said, hours)
+}
+
+/// Draws how many jobs failed in each hour of a day.
+pub(crate) fn spark_of_failures(hours: &[i64]) -> Html {
+    let (all, most) = (hours.iter().sum(), grouped(most(hours)));
+    let said = format!(
+        "Failed in the last 24 hours: {}, at most {most} in an hour",
+        number(all)
+    );
+    spark("spark bad", said, hours)
+}
+
+fn most(hours: &[i64]) -> u64 {
+    hours.iter().copied().max().unwrap_or(0).unsigned_abs()
+}
+
+/// Draws a number for each hour of a day as one line of steps.
+fn spark(class: &'static str, said: String, hours: &[i64]) -> Html {
+    let most = most(hours);
     let steps = hours.iter().enumerate().map(|(hour, ready)| {
         let tall = (ready.unsigned_abs() as f64 / most.max(1) as f64 * 22.0).round();
         format!("V{}H{}", 22.0 - tall, (hour + 1) * 4)
     });
     let steps: String = steps.collect();
     Html::new()
-        .raw("<svg class=\"spark\" viewBox=\"0 0 96 22\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"")
-        .text(format!("Ready in the last 24 hours: at most {}", grouped(most)))
+        .raw("<svg class=\"")
+        .raw(class)
+        .raw("\" viewBox=\"0 0 96 22\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"")
+        .text(said)
         .raw("\"><path d=\"M0 22")
         .text(steps)
         .raw("V22z\"/></svg>")

@@ -12,6 +12,8 @@ use super::{cause_of, fingerprint};
 use crate::job::JobId;
 use crate::sql::Schema;
 
+const HOURS: usize = 24;
+
 const FAILURES: &str = include_str!("failures.sql");
 
 /// Failed jobs of one kind whose last errors have the same cause.
@@ -28,6 +30,8 @@ pub struct FailureGroup {
     pub cause: String,
     /// How many they are.
     pub count: i64,
+    /// How many of them failed in each of the last 24 hours, the earliest first.
+    pub by_hour: Vec<i64>,
     /// When the first of them failed.
     pub first_at: DateTime<Utc>,
     /// When the last of them failed.
@@ -37,6 +41,10 @@ pub struct FailureGroup {
     /// The newest version of a program with the kind when the first of them failed, if the kind had had another
     /// one before.
     pub began_with: Option<SeenVersion>,
+    /// The version that ran the last attempt of the first of them, if it is known.
+    pub first_version: Option<String>,
+    /// The version that ran the last attempt of the last of them, if it is known.
+    pub last_version: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -44,7 +52,10 @@ struct FailedJob {
     job_id: JobId,
     kind: String,
     failed_at: DateTime<Utc>,
+    /// How many whole hours ago that was.
+    hours_ago: i64,
     error: Option<String>,
+    version: Option<String>,
 }
 
 /// Groups the `jobs_max` newest failed jobs, and returns up to `limit` groups, the largest first.
@@ -101,16 +112,26 @@ fn group(jobs: Vec<FailedJob>) -> Vec<FailureGroup> {
                 error,
                 cause,
                 count: 0,
+                by_hour: vec![0; HOURS],
                 first_at: job.failed_at,
                 last_at: job.failed_at,
                 sample: job.job_id,
                 began_with: None,
+                first_version: job.version.clone(),
+                last_version: job.version.clone(),
             });
         }
         let group = &mut groups[place];
         group.count += 1;
-        group.first_at = group.first_at.min(job.failed_at);
-        group.last_at = group.last_at.max(job.failed_at);
+        let hours_ago = usize::try_from(job.hours_ago).unwrap_or_default();
+        if hours_ago < HOURS {
+            group.by_hour[HOURS - 1 - hours_ago] += 1;
+        }
+        if job.failed_at < group.first_at {
+            (group.first_at, group.first_version) = (job.failed_at, job.version);
+        } else if job.failed_at > group.last_at {
+            (group.last_at, group.last_version) = (job.failed_at, job.version);
+        }
     }
     groups
 }

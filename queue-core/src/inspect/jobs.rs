@@ -266,6 +266,8 @@ pub struct AttemptDetails {
     pub ended_at: DateTime<Utc>,
     /// The name of the process that ran it.
     pub process: String,
+    /// The version of its program, if it is known.
+    pub version: Option<String>,
     /// How it ended: `error`, `panic`, `timeout`, `crash`, `cancelled`,
     /// `undecodable`, or `step` for a step with tries left.
     pub ending: String,

@@ -45,8 +45,9 @@ with claim as materialized (
     where (job_id in (select job_id from deleted)) is true
 ), logged as (
     insert into queue.attempts
-        (job_id, attempt, started_at, ended_at, process, ending, error, backtrace)
-    select job_id, attempt, started_at, statement_timestamp(), $10, ending, error, backtrace
+        (job_id, attempt, started_at, ended_at, process, version, ending, error, backtrace)
+    select job_id, attempt, started_at, statement_timestamp(), $10,
+        (select version from queue.processes where id = $1 limit 1), ending, error, backtrace
     from ended
     where ending is not null
 ), postponed as (

@@ -18,7 +18,7 @@ with dead as (
         where heartbeat_at < statement_timestamp() - $1 * interval '1 millisecond'
         for update skip locked
     ))
-    returning id, name
+    returning id, name, version
 ), alerted as (
     insert into queue.alerts as alerts (kind, subject, text)
     select distinct on (name) 'dead_process', name, 'the process `' || name || '` died'
@@ -73,8 +73,10 @@ with dead as (
     select *, 'process ' || process || ' died while it held this job' as error
     from ended
 ), logged as (
-    insert into queue.attempts (job_id, attempt, started_at, ended_at, process, ending, error)
-    select job_id, attempt, claimed_at, statement_timestamp(), process, 'crash', error
+    insert into queue.attempts
+        (job_id, attempt, started_at, ended_at, process, version, ending, error)
+    select job_id, attempt, claimed_at, statement_timestamp(), process,
+        (select version from dead where id = process_id), 'crash', error
     from charged
 ), placed as (
     insert into queue.ready

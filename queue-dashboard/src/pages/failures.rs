@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use queue_core::inspect::failures::{self, FailureGroup};
 use queue_core::inspect::stats;
 
+use crate::chart::spark_of_failures;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured};
 use crate::links::{Links, query};
@@ -40,8 +41,13 @@ pub(super) struct CauseRow {
     pub(super) retry_href: String,
     pub(super) discard_href: String,
     pub(super) count: String,
+    pub(super) by_hour: Html,
+    pub(super) in_hour: String,
+    pub(super) in_day: String,
     /// The version since which it happens, if the kind had another one before.
     pub(super) version: Option<String>,
+    /// The versions in which it happened: `version A`, or `versions A to B`.
+    pub(super) versions: Option<String>,
     pub(super) first: Html,
     pub(super) last: Html,
     pub(super) sample: String,
@@ -69,17 +75,38 @@ impl CauseRow {
             discard_href: many("discard"),
             error: pictured(&shown),
             kind: pictured(&cause.kind),
-            count: grouped(cause.count.unsigned_abs()),
+            count: number(cause.count),
+            by_hour: spark_of_failures(&cause.by_hour),
+            in_hour: number(cause.by_hour.last().copied().unwrap_or_default()),
+            in_day: number(cause.by_hour.iter().sum()),
             version: cause
                 .began_with
                 .as_ref()
                 .map(|seen| pictured(&seen.version)),
+            versions: versions(cause),
             first: ago(cause.first_at, now),
             last: ago(cause.last_at, now),
             sample: format!("#{}", cause.sample),
             sample_href: links.job(cause.sample),
         }
     }
+}
+
+fn number(counted: i64) -> String {
+    grouped(counted.unsigned_abs())
+}
+
+fn versions(cause: &FailureGroup) -> Option<String> {
+    let first = cause
+        .first_version
+        .as_ref()
+        .or(cause.last_version.as_ref())?;
+    let last = cause.last_version.as_ref().unwrap_or(first);
+    Some(if first == last {
+        format!("version {}", pictured(last))
+    } else {
+        format!("versions {} to {}", pictured(first), pictured(last))
+    })
 }
 
 pub(crate) async fn show(
@@ -99,10 +126,7 @@ pub(crate) async fn show(
             let jobs = if failed.count == 1 { "job" } else { "jobs" };
             let jobs = format!("{} failed {jobs}", count(failed));
             let mut answer = Html::new().strong(format!("{many} behind {jobs}."));
-            answer = answer.text(format!(
-                " {} of them are of kind ",
-                grouped(first.count.unsigned_abs())
-            ));
+            answer = answer.text(format!(" {} of them are of kind ", number(first.count)));
             answer = answer.user(&first.kind).text(".");
             if failed.count > u64::from(CAUSES_OF_JOBS) {
                 let of = grouped(u64::from(CAUSES_OF_JOBS));

@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 
 use super::parts::{From, Pager};
 use super::processes::{ProcessRow, is_alive, serves};
-use crate::chart::{Chart, Within, spark};
+use crate::chart::{Chart, Within, spark_of_ready};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact_minute, user};
 use crate::links::Links;
@@ -133,7 +133,7 @@ pub(super) async fn rows(
     let names = queues.iter().map(|queue| queue.name.as_str());
     let hours = ready_by_hour(conn, site.queue.schema(), names, now).await?;
     let rows = queues.iter().map(|queue| QueueRow {
-        spark: spark(hours.get(&queue.name)),
+        spark: spark_of_ready(hours.get(&queue.name)),
         ..QueueRow::new(queue, links, now)
     });
     Ok(rows.collect())

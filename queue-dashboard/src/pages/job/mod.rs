@@ -254,14 +254,15 @@ fn attempt_event(attempt: &AttemptDetails, now: DateTime<Utc>) -> Event {
     };
     let line = attempt.error.lines().next().unwrap_or_default();
     let line: String = line.chars().take(300).collect();
+    let place = Html::new().text("in ").user(&attempt.process);
+    let place = match &attempt.version {
+        Some(version) => place.text(", version ").user(version),
+        None => place,
+    };
     Event {
         icon: icon_of_class("failed", "ink-failed"),
         what,
-        said: Html::new()
-            .text("in ")
-            .user(&attempt.process)
-            .text(": ")
-            .user(&line),
+        said: place.text(": ").user(&line),
         at: exact(attempt.ended_at, now),
         anchor: Some(number),
     }

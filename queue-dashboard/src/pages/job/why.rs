@@ -94,7 +94,13 @@ impl Case<'_> {
                     job.crashes_max
                 ))
                 .text(". It may be what kills them."),
-            Some("undecodable") => why.strong("its arguments cannot be read").text(ago),
+            Some("undecodable") => {
+                let why = why.strong("its arguments cannot be read");
+                match last.and_then(|last| last.version.as_ref()) {
+                    Some(version) => why.text(" by version ").user(version).text(ago),
+                    None => why.text(ago),
+                }
+            }
             _ => why
                 .strong(format!(
                     "{} of {} failed",

@@ -248,12 +248,15 @@ fn attempts(job: &JobDetails) -> String {
 
 fn attempt_text(attempt: &AttemptDetails, whole_backtrace: bool) -> String {
     let took = (attempt.ended_at - attempt.started_at).as_seconds_f64();
+    let version = attempt.version.as_ref();
+    let version = version.map(|version| format!(" of version {}", one_line(version)));
     let mut text = format!(
-        "attempt {}: {} after {}, in process {}, {}\n{}\n",
+        "attempt {}: {} after {}, in process {}{}, {}\n{}\n",
         attempt.attempt,
         attempt.ending,
         spell_duration(took),
         one_line(&attempt.process),
+        version.unwrap_or_default(),
         absolute(attempt.ended_at),
         indented(&attempt.error),
     );

@@ -545,6 +545,45 @@ async fn charts_causes_and_jobs_name_versions() {
 }
 
 #[tokio::test]
+async fn failures_and_attempts_name_the_versions_that_ran_them_and_failures_their_hours() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let mut jobs = Vec::new();
+    for version in ["2.13.0", "<2.14.2>"] {
+        let app = App::new(()).version(version).register::<Import>();
+        let running = world.start(app, worker("*", 1));
+        let unreadable = json!("no object");
+        let once = Options::new().attempts(1);
+        let job = enqueue(&world, "import", &unreadable, once).await;
+        world.until_state(job, "failed").await;
+        running.stop().await;
+        jobs.push(job);
+    }
+    world
+        .sql(
+            "update queue.failed set failed_at = now() - interval '200 minutes'
+             where job_id = (select min(job_id) from queue.failed)",
+        )
+        .await;
+
+    let failures = site.page("/failures").await;
+    assert_contains(
+        &failures,
+        &[
+            "versions 2.13.0 to &#60;2.14.2&#62;",
+            "Failed in the last 24 hours: 2, at most 1 in an hour",
+            "data-label=\"In 1h\">1</td>",
+            "data-label=\"In 24h\">2</td>",
+        ],
+    );
+    let first = site.page(&format!("/jobs/{}", jobs[0])).await;
+    assert_contains(&first, &[", version <bdi>2.13.0</bdi>: "]);
+    let second = site.page(&format!("/jobs/{}", jobs[1])).await;
+    let why = "its arguments cannot be read</strong> by version <bdi>&lt;2.14.2&gt;</bdi>";
+    assert_contains(&second, &[why]);
+}
+
+#[tokio::test]
 async fn the_overview_shows_the_first_of_many_problems() {
     let world = World::new().await;
     let running = world.start(App::new(()).register::<Import>(), worker("served", 1));
