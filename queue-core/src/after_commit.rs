@@ -76,7 +76,7 @@ impl AfterCommit {
     /// Refuses an invalid job, while the transaction can still be rolled back.
     pub fn enqueue_new(&mut self, mut job: NewJob) -> Result<(), EnqueueError> {
         job.inherit(Context::ambient().as_ref());
-        job.check(self.queue.args_bytes_max)?;
+        self.queue.check(&job)?;
         self.jobs.push(job);
         Ok(())
     }

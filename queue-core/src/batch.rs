@@ -202,17 +202,21 @@ impl Batch {
         }
     }
 
+    /// Returns its jobs and callbacks.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &NewJob> {
+        let callbacks = self.callbacks.iter().map(|(_, job)| job);
+        self.jobs.iter().chain(callbacks)
+    }
+
     /// Refuses invalid jobs, jobs that wait for each other in a circle, and jobs that wait and are delayed.
     pub(crate) fn check(&self, args_bytes_max: usize) -> Result<(), EnqueueError> {
-        let all = || {
-            self.jobs
-                .iter()
-                .chain(self.callbacks.iter().map(|(_, job)| job))
-        };
-        for job in all() {
+        for job in self.all() {
             job.check(args_bytes_max)?;
         }
-        if let Some(job) = all().find(|job| job.options.waits && job.options.due != Due::Now) {
+        if let Some(job) = self
+            .all()
+            .find(|job| job.options.waits && job.options.due != Due::Now)
+        {
             let kind = job.kind.to_string();
             return Err(EnqueueError::WaitsAndDelayed { kind });
         }

@@ -80,6 +80,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// The name of the kind in the database. After a change, waiting jobs with the old name are not run.
     const KIND: &'static str;
 
+    /// Whether the arguments, the results of steps, the output and the cursors of the jobs are encrypted in the
+    /// database. The processes that enqueue and run them need [`Keys`](crate::Keys).
+    const ENCRYPTED: bool = false;
+
     /// Returns the default options of jobs of this kind.
     fn options() -> Options {
         Options::new()

@@ -54,6 +54,8 @@ mod state;
 mod context;
 mod db;
 #[doc(hidden)]
+pub mod encryption;
+#[doc(hidden)]
 pub mod metrics;
 mod names;
 mod redact;
@@ -65,13 +67,14 @@ pub use batch::{Batch, EnqueuedBatch, Member, OnFailure};
 pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
 pub use db::{begin, begin_read_committed, is_not_migrated, is_read_only, is_transient};
 pub use emit::{Emit, EmitError, PAYLOAD_BYTES_MAX};
+pub use encryption::{InvalidKeys, Keys};
 pub use job::{BatchId, Job, JobId, Options, Outcome};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
     InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
     check_tag,
 };
-pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob};
+pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob, NoKeys};
 pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
 pub use request::{CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany};

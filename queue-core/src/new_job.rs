@@ -1,6 +1,7 @@
 //! A job before it is enqueued: checked, and with its arguments written as JSON.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
@@ -8,9 +9,11 @@ use serde_json::value::RawValue;
 
 use crate::args;
 use crate::context::{Context, InvalidContext};
+use crate::encryption::Place;
 use crate::job::{BatchId, Due, Job, Options};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
+use crate::sql::Schema;
 use crate::unique::Unique;
 
 /// The most bytes of arguments a job may have by default; see [`Queue`](crate::Queue).
@@ -20,9 +23,26 @@ pub const ARGS_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub(crate) kind: Cow<'static, str>,
-    pub(crate) args: String,
+    pub(crate) args: Args,
     pub(crate) options: Options,
 }
+
+/// The arguments of a job before it is enqueued, as JSON.
+#[derive(Clone)]
+pub(crate) enum Args {
+    /// Stored as they are.
+    Plain(String),
+    /// Encrypted when they are stored.
+    Secret(String),
+}
+
+/// The kind is encrypted, and there are no keys.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "jobs of the kind `{0}` are encrypted, and this process has no key: set QUEUE_ENCRYPTION_KEYS, or call \
+     `Queue::encryption_keys`"
+)]
+pub struct NoKeys(pub String);
 
 /// Why a job was not enqueued. Nothing was written. If the error came from the database in the caller's
 /// transaction, roll that transaction back.
@@ -78,6 +98,9 @@ pub enum EnqueueError {
         /// The error of serde_json.
         source: serde_json::Error,
     },
+    /// The kind is encrypted, and there are no keys.
+    #[error(transparent)]
+    NoKeys(#[from] NoKeys),
     /// The unique key is empty.
     #[error("the unique key of `{kind}` is empty")]
     EmptyUniqueKey {
@@ -172,7 +195,10 @@ impl NewJob {
         read::<J>(&args)?;
         Ok(Self {
             kind: Cow::Borrowed(J::KIND),
-            args,
+            args: match J::ENCRYPTED {
+                true => Args::Secret(args),
+                false => Args::Plain(args),
+            },
             options,
         })
     }
@@ -185,9 +211,12 @@ impl NewJob {
     /// Refuses arguments that do not fit the type.
     pub fn of_json<J: Job>(args: &RawValue) -> Result<Self, EnqueueError> {
         let typed = Self::of(&read::<J>(args.get())?)?;
-        let unique = typed.options.unique.map(|rule| rule.of_args(&typed.args));
+        let unique = typed
+            .options
+            .unique
+            .map(|rule| rule.of_args(typed.args.json()));
         Ok(Self {
-            args: args.get().to_owned(),
+            args: typed.args.with(args.get()),
             options: Options {
                 unique,
                 ..typed.options
@@ -204,7 +233,7 @@ impl NewJob {
     {
         Self {
             kind: Cow::Owned(kind.into()),
-            args: args.to_string(),
+            args: Args::Plain(args.to_string()),
             options,
         }
     }
@@ -271,17 +300,62 @@ impl NewJob {
         self.check_args(args_bytes_max)
     }
 
+    /// Refuses, before anything is sent, a job that cannot be encrypted although its kind is.
+    pub(crate) fn check_key(&self, schema: &Schema) -> Result<(), NoKeys> {
+        match &self.args {
+            Args::Secret(_) if schema.keys().is_none() => Err(NoKeys(self.kind.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the arguments as they are stored.
+    pub(crate) fn stored_args(&self, schema: &Schema) -> Result<Cow<'_, str>, sqlx::Error> {
+        let no_keys = || sqlx::Error::Encode(NoKeys(self.kind.to_string()).into());
+        Ok(match &self.args {
+            Args::Plain(json) => Cow::Borrowed(json),
+            Args::Secret(json) => {
+                let keys = schema.keys().ok_or_else(no_keys)?;
+                Cow::Owned(keys.seal(&self.kind, Place::Args, json))
+            }
+        })
+    }
+
     fn check_args(&self, max: usize) -> Result<(), EnqueueError> {
         let kind = || self.kind.to_string();
-        let bytes = self.args.len();
+        let bytes = self.args.json().len();
         if bytes > max {
             let kind = kind();
             return Err(EnqueueError::TooLarge { kind, bytes, max });
         }
-        args::check(&self.args).map_err(|reason| EnqueueError::Unstorable {
+        args::check(self.args.json()).map_err(|reason| EnqueueError::Unstorable {
             kind: kind(),
             reason,
         })
+    }
+}
+
+impl Args {
+    pub(crate) fn json(&self) -> &str {
+        let (Self::Plain(json) | Self::Secret(json)) = self;
+        json
+    }
+
+    /// Returns other arguments of the same kind.
+    pub(crate) fn with(&self, json: &str) -> Self {
+        match self {
+            Self::Secret(_) => Self::Secret(json.to_owned()),
+            _ => Self::Plain(json.to_owned()),
+        }
+    }
+}
+
+/// Hides arguments that are encrypted.
+impl fmt::Debug for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(json) => json.fmt(f),
+            Self::Secret(_) => f.write_str("encrypted"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::context::Context;
 use crate::db::{begin, begin_read_committed};
+use crate::encryption::Keys;
 use crate::migrate::{MigrateError, migrate};
 use crate::names::InvalidName;
 use crate::new_job::ARGS_BYTES_MAX;
@@ -77,7 +78,7 @@ impl Queue {
     /// Refuses a name that [`Schema::named`] refuses.
     pub fn in_schema(mut self, name: &str) -> Result<Self, InvalidName> {
         let is_pooled = self.schema.is_pooled();
-        self.schema = Schema::named(name)?;
+        self.schema = Schema::named(name)?.with_keys(self.schema.keys().cloned());
         if is_pooled {
             self.schema.set_pooled();
         }
@@ -94,6 +95,13 @@ impl Queue {
             true => self.in_transaction(migrating).await,
             false => migrating(&mut *self.pool.acquire().await?).await,
         }
+    }
+
+    /// Sets the keys for kinds that are encrypted ([`Job::ENCRYPTED`](crate::Job::ENCRYPTED)).
+    #[must_use]
+    pub fn encryption_keys(mut self, keys: Keys) -> Self {
+        self.schema = self.schema.with_keys(Some(keys));
+        self
     }
 
     /// Sets the most bytes of JSON that the arguments of a job may have; 1 MiB by default.

@@ -113,9 +113,10 @@ impl Queue {
     /// the others are sent.
     ///
     /// # Errors
-    /// Refuses invalid names, too few attempts and arguments that cannot be stored.
+    /// Refuses invalid names, too few attempts, and arguments that cannot be stored or encrypted.
     pub fn check(&self, job: &NewJob) -> Result<(), EnqueueError> {
-        job.check(self.args_bytes_max)
+        job.check(self.args_bytes_max)?;
+        Ok(job.check_key(&self.schema)?)
     }
 }
 
@@ -264,7 +265,7 @@ impl<'a> EnqueueMany<'a> {
     async fn send(self) -> Result<Vec<Enqueued>, EnqueueError> {
         let jobs = self.jobs?;
         for job in &jobs {
-            job.check(self.queue.args_bytes_max)?;
+            self.queue.check(job)?;
         }
         match self.tx {
             Some(conn) => enqueue_chunks(conn, self.queue, &jobs).await,
@@ -345,7 +346,7 @@ fn chunk_len(jobs: &[NewJob]) -> usize {
         .iter()
         .take(CHUNK_JOBS_MAX)
         .take_while(|job| {
-            bytes += job.args.len();
+            bytes += job.args.json().len();
             bytes <= CHUNK_BYTES_MAX
         })
         .count();
@@ -373,6 +374,9 @@ impl<'a> EnqueueBatch<'a> {
             queue, mut batch, ..
         } = self;
         batch.check(queue.args_bytes_max)?;
+        batch
+            .all()
+            .try_for_each(|job| job.check_key(&queue.schema))?;
         if let Some(conn) = self.tx {
             return batches::create(conn, &queue.schema, &mut batch).await;
         }
@@ -465,9 +469,9 @@ where
                 break;
             };
             job.inherit(self.context.as_ref());
-            job.check(self.queue.args_bytes_max)?;
+            self.queue.check(&job)?;
             job.check_copyable()?;
-            bytes += job.args.len();
+            bytes += job.args.json().len();
             chunk.push(job);
         }
         Ok(chunk)

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::value::{RawValue, to_raw_value};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlSafeStr, SqlStr};
 
+use crate::encryption::{Keys, Place, Unopened, open};
 use crate::names::InvalidName;
 
 /// The schema of all tables of the queue, `queue` by default.
@@ -15,6 +17,7 @@ pub struct Schema {
     name: Arc<str>,
     renamed: Option<Arc<Mutex<HashMap<&'static str, SqlStr>>>>,
     is_pooled: Arc<AtomicBool>,
+    keys: Option<Keys>,
 }
 
 pub(crate) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
@@ -46,6 +49,7 @@ impl Schema {
             name: name.into(),
             renamed,
             is_pooled: Arc::default(),
+            keys: None,
         })
     }
 
@@ -96,6 +100,37 @@ impl Schema {
         self.is_pooled.load(Ordering::Relaxed)
     }
 
+    /// Sets the keys with which values in it are encrypted.
+    #[must_use]
+    pub fn with_keys(self, keys: Option<Keys>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// Returns the keys with which values in it are encrypted.
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// Decrypts a value of a job. Returns nothing if it is not encrypted.
+    #[doc(hidden)]
+    pub fn open(
+        &self,
+        kind: &str,
+        place: Place<'_>,
+        json: &str,
+    ) -> Result<Option<Box<RawValue>>, Unopened> {
+        open(self.keys(), kind, place, json)
+    }
+
+    /// Decrypts a value for people. One that cannot be read becomes a text that names its key.
+    pub(crate) fn show(&self, kind: &str, place: Place<'_>, json: &mut Box<RawValue>) {
+        match self.open(kind, place, json.get()) {
+            Ok(None) => {}
+            Ok(Some(opened)) => *json = opened,
+            Err(unopened) => *json = to_raw_value(&unopened.to_string()).unwrap_or_default(),
+        }
+    }
+
     /// Makes a query of a statement for this schema.
     pub(crate) fn query<'q>(&self, statement: &'static str) -> Query<'q> {
         sqlx::query(self.sql(statement)).persistent(!self.is_pooled())
@@ -132,6 +167,7 @@ impl Default for Schema {
             name: Self::DEFAULT.into(),
             renamed: None,
             is_pooled: Arc::default(),
+            keys: None,
         }
     }
 }

@@ -41,6 +41,8 @@ enum Key {
     ReadArgs(String),
     Text(String),
     RecurringJob(String),
+    /// The digest, of arguments that must not be stored.
+    Digest(Vec<u8>),
 }
 
 /// What happens to a job whose key is taken.
@@ -100,6 +102,14 @@ impl Unique {
     pub(crate) fn of_args(mut self, args: &str) -> Self {
         if matches!(self.key, Key::Args) {
             self.key = Key::ReadArgs(args.to_owned());
+        }
+        self
+    }
+
+    /// Returns the same rule without the arguments, which must not be stored.
+    pub(crate) fn without_args(mut self, kind: &str, args: &str) -> Self {
+        if matches!(self.key, Key::Args | Key::ReadArgs(_)) {
+            self.key = Key::Digest(self.digest(kind, args));
         }
         self
     }
@@ -168,6 +178,7 @@ impl Unique {
                 hash.update((u64::MAX - 1).to_be_bytes());
                 hash.update(name);
             }
+            Key::Digest(digest) => return digest.clone(),
         }
         hash.finalize().to_vec()
     }

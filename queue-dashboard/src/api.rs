@@ -124,7 +124,10 @@ fn about_jobs() -> Vec<Endpoint> {
                 ("tenant", "Jobs of a tenant"),
                 ("tag", "Jobs with a tag"),
                 ("error", "Jobs whose last error contains a text"),
-                ("arg", "Jobs whose arguments contain a value: `path:value`"),
+                (
+                    "arg",
+                    "Jobs whose arguments contain a value, unless they are encrypted: `path:value`",
+                ),
                 BEFORE,
             ],
             || get(list_jobs),

@@ -97,11 +97,11 @@ pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJ
 pub use queue_core::{
     ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Batch, BatchId, CONTEXT_BYTES_MAX, Conflict,
     Context, CopyError, CopyJobs, Emit, EmitError, Enqueue, EnqueueBatch, EnqueueError,
-    EnqueueMany, Enqueued, EnqueuedBatch, InvalidContext, InvalidLimit, InvalidName,
-    InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits,
-    Member, NAME_BYTES_MAX, NewJob, OnConflict, OnFailure, Options, Outcome, PAYLOAD_BYTES_MAX,
-    Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema, States, Unique,
-    UnknownState, begin, begin_read_committed, check_args, check_kind, check_queue,
+    EnqueueMany, Enqueued, EnqueuedBatch, InvalidContext, InvalidKeys, InvalidLimit, InvalidName,
+    InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, Keys, LIMITS_MAX, Limits,
+    Member, NAME_BYTES_MAX, NewJob, NoKeys, OnConflict, OnFailure, Options, Outcome,
+    PAYLOAD_BYTES_MAX, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema,
+    States, Unique, UnknownState, begin, begin_read_committed, check_args, check_kind, check_queue,
     check_recurring_job, check_step, check_tag, is_not_migrated, is_read_only, is_transient,
     redact,
 };
@@ -129,6 +129,9 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/coming-from-solid-queue.md")]
     mod coming_from_solid_queue {}
+
+    #[doc = include_str!("../../docs/guides/encryption.md")]
+    mod encryption {}
 
     #[cfg(feature = "sentry")]
     #[doc = include_str!("../../docs/guides/monitoring.md")]

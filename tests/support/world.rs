@@ -103,7 +103,10 @@ impl World {
         let options = options.extra_float_digits(None);
         let queue = Queue::new(PgPool::connect_lazy_with(options));
         let queue = queue.in_schema(self.queue.schema().name());
-        let queue = queue.expect("the name of a schema");
+        let mut queue = queue.expect("the name of a schema");
+        if let Some(keys) = self.queue.schema().keys() {
+            queue = queue.encryption_keys(keys.clone());
+        }
         match mode {
             PoolMode::Session => queue,
             PoolMode::Transaction => queue.transaction_pooler(),

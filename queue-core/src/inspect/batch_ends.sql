@@ -1,6 +1,6 @@
 -- Lists up to $3 jobs of a batch ($1), in order, after the job $2: how each has ended, if it has, its output,
 -- and the last error of one that failed.
-select jobs.id, ended.state, output.value as output, last.error
+select jobs.id, jobs.kind, ended.state, output.value as output, last.error
 from queue.jobs
 left join lateral (
     select outcome::text as state from queue.finished where finished.job_id = jobs.id

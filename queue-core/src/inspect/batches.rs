@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
+use crate::encryption::Place;
 use crate::job::{BatchId, JobId};
 use crate::redact::Redaction;
 use crate::sql::Schema;
+use crate::steps::progress::OUTPUT;
 
 const LIST: &str = include_str!("batches_list.sql");
 const JOBS: &str = include_str!("batch_jobs.sql");
@@ -107,11 +109,15 @@ pub struct BatchJob {
 pub struct BatchEnd {
     /// The job.
     pub id: JobId,
+    kind: String,
     /// `done`, `discarded`, `cancelled` or `failed`; none if it has not ended.
     pub state: Option<String>,
     /// What it has put out, if it is done.
     #[sqlx(json(nullable))]
     pub output: Option<Box<RawValue>>,
+    /// Whether that is encrypted in the database.
+    #[sqlx(skip)]
+    pub is_encrypted: bool,
     /// Its last error, if it has failed.
     pub error: Option<String>,
 }
@@ -174,13 +180,22 @@ pub async fn ends(
     after: JobId,
     limit: u32,
 ) -> Result<Vec<BatchEnd>, sqlx::Error> {
-    schema
+    let mut ends: Vec<BatchEnd> = schema
         .query_as(ENDS)
         .bind(batch)
         .bind(after)
         .bind(i64::from(limit))
         .fetch_all(conn)
-        .await
+        .await?;
+    for end in &mut ends {
+        if let Some(output) = &mut end.output {
+            let place = Place::Progress(end.id.0, OUTPUT);
+            if let Some(opened) = schema.open(&end.kind, place, output.get())? {
+                (*output, end.is_encrypted) = (opened, true);
+            }
+        }
+    }
+    Ok(ends)
 }
 
 /// Lists the callbacks of a batch: the jobs that start when it has ended.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::Count;
 use super::progress::{JobProgress, progress};
 use super::times::Times;
+use crate::encryption::Place;
 use crate::job::{BatchId, JobId, Outcome};
 use crate::redact::Redaction;
 use crate::sql::Schema;
@@ -395,7 +397,14 @@ async fn summaries(
     let statements = [LIST, LIST_BY_INDEX];
     let statement = matching(schema, statements, filter, between, limit).bind(with_args);
     let rows = statement.fetch_all(conn).await?;
-    rows.iter().map(JobSummary::from_row).collect()
+    let read = |row: &PgRow| {
+        let mut job = JobSummary::from_row(row)?;
+        if let Some(args) = &mut job.args {
+            schema.show(&job.kind, Place::Args, args);
+        }
+        Ok(job)
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Returns up to `limit` ids of matching jobs, newest first, smaller than `below`: a batch of a bulk
@@ -451,9 +460,10 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = JobDetails::from_row(&row)?;
+    schema.show(&details.kind, Place::Args, &mut details.args);
     let attempts = schema.query_as(ATTEMPTS).bind(job).fetch_all(&mut *conn);
     details.attempts = attempts.await?;
-    details.progress = progress(conn, schema, job).await?;
+    details.progress = progress(conn, schema, &details.kind, job).await?;
     let times = details.times(row.try_get("now")?);
     details.wait_seconds = times.wait_seconds();
     details.run_seconds = times.run_seconds();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
+use crate::encryption::Place;
 use crate::job::JobId;
 use crate::redact::Redaction;
 use crate::sql::Schema;
@@ -98,10 +99,11 @@ struct Row {
     set_at: DateTime<Utc>,
 }
 
-/// Reads how far a job is.
+/// Reads how far a job of a kind is.
 pub(super) async fn progress(
     conn: &mut PgConnection,
     schema: &Schema,
+    kind: &str,
     job: JobId,
 ) -> Result<JobProgress, sqlx::Error> {
     let steps = schema.query_as(STEPS).bind(job).bind(STEPS_MAX);
@@ -113,7 +115,9 @@ pub(super) async fn progress(
         ..JobProgress::default()
     };
     let rows: Vec<Row> = schema.query_as(PROGRESS).bind(job).fetch_all(conn).await?;
-    for row in rows {
+    for mut row in rows {
+        let place = Place::Progress(job.0, &row.name);
+        schema.show(kind, place, &mut row.value);
         progress.add(row);
     }
     progress.logs.sort_by_key(|log| log.attempt);

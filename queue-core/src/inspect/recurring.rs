@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection, Row};
 
+use crate::encryption::Place;
 use crate::job::JobId;
 use crate::schedule::Schedule;
 use crate::sql::Schema;
@@ -150,6 +151,7 @@ pub async fn show(
         return Ok(None);
     };
     let mut details = RecurringJobDetails::from_row(&row)?;
+    schema.show(&details.kind, Place::Args, &mut details.args);
     if let Ok(schedule) = Schedule::of_row(&details.schedule, &details.zone) {
         details.words = Some(schedule.describe());
         details.upcoming = upcoming(&schedule, details.next_at, row.try_get("now")?);

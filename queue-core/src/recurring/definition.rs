@@ -1,6 +1,7 @@
 //! The definition of a recurring job: its schedule, its job, and its policies for missed due times
 //! and overlapping jobs.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use super::{Missed, Overlap};
 use crate::context::Context;
 use crate::job::{Due, Job};
 use crate::names::{InvalidName, check_recurring_job};
-use crate::new_job::{ARGS_BYTES_MAX, EnqueueError, NewJob};
+use crate::new_job::{ARGS_BYTES_MAX, Args, EnqueueError, NewJob};
 use crate::schedule::{InvalidSchedule, Schedule, Tz};
+use crate::unique::Unique;
 
 /// The range of [`RecurringJob::missed_max`].
 pub const MISSED_MAX: RangeInclusive<u32> = 1..=1_000;
@@ -218,12 +220,15 @@ impl RecurringJob {
         checked.map_err(|error| InvalidRecurringJob::job(&self.name, error))
     }
 
-    /// Takes the context of the job that is stored. Takes its limits and its unique key, unless there are others,
-    /// if they are for the same kind and arguments.
+    /// Takes the context of the job that is stored, and encrypts arguments of the same kind if it does. Takes its
+    /// limits and its unique key, unless there are others, if they are for the same kind and arguments.
     pub(super) fn keep(&mut self, stored: &NewJob) {
         let options = &mut self.job.options;
         options.context.clone_from(&stored.options.context);
-        if (&self.job.kind, &self.job.args) != (&stored.kind, &stored.args) {
+        if let (true, Args::Secret(_)) = (self.job.kind == stored.kind, &stored.args) {
+            self.job.args = stored.args.with(self.job.args.json());
+        }
+        if (&self.job.kind, self.job.args.json()) != (&stored.kind, stored.args.json()) {
             return;
         }
         if options.limits.is_empty() {
@@ -232,21 +237,41 @@ impl RecurringJob {
         options.unique = options.unique.take().or(stored.options.unique.clone());
     }
 
+    /// Returns its job.
+    pub(super) fn job(&self) -> &NewJob {
+        &self.job
+    }
+
+    /// Returns the rule of the unique key as it is stored: without arguments that are encrypted.
+    fn stored_unique(&self) -> Option<Unique> {
+        let unique = self.job.options.unique.clone()?;
+        Some(match &self.job.args {
+            Args::Plain(_) => unique,
+            Args::Secret(args) => unique.without_args(&self.job.kind, args),
+        })
+    }
+
     /// Binds the values of `insert.sql`.
     pub(super) fn bind<'q>(
         &self,
         query: Query<'q>,
         schedule: &Schedule,
+        args: Cow<'q, str>,
         source: Option<&'q str>,
         now: DateTime<Utc>,
     ) -> Query<'q> {
-        self.bind_definition(query, schedule)
+        self.bind_definition(query, schedule, args)
             .bind(source)
             .bind(schedule.next_after(now))
     }
 
     /// Binds the values of `differences.sql`, with which `insert.sql` begins.
-    pub(super) fn bind_definition<'q>(&self, query: Query<'q>, schedule: &Schedule) -> Query<'q> {
+    pub(super) fn bind_definition<'q>(
+        &self,
+        query: Query<'q>,
+        schedule: &Schedule,
+        args: Cow<'q, str>,
+    ) -> Query<'q> {
         let options = &self.job.options;
         let context = options.context.as_deref();
         query
@@ -254,7 +279,7 @@ impl RecurringJob {
             .bind(self.schedule.clone())
             .bind(schedule.zone().name())
             .bind(self.job.kind.to_string())
-            .bind(self.job.args.clone())
+            .bind(args)
             .bind(options.queue.to_string())
             .bind(options.priority)
             .bind(options.attempts_max)
@@ -265,7 +290,7 @@ impl RecurringJob {
             .bind(self.overlap.as_str())
             .bind(i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX))
             .bind(options.limits.to_json(&self.job.kind))
-            .bind(options.unique.as_ref().map(Json))
+            .bind(self.stored_unique().map(Json))
             .bind(context.and_then(|context| context.tenant.clone()))
             .bind(context.and_then(Context::to_json))
     }

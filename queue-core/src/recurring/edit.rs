@@ -1,11 +1,14 @@
 //! Changes of one recurring job by an operator or an application.
 
+use std::borrow::Cow;
+
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::template::{Template, send, unreadable};
 use super::{InvalidRecurringJob, Kinds, RecurringJob};
+use crate::encryption::Place;
 use crate::job::JobId;
-use crate::new_job::EnqueueError;
+use crate::new_job::{Args, EnqueueError, NoKeys};
 use crate::schedule::Tz;
 use crate::sql::Schema;
 
@@ -90,7 +93,8 @@ pub async fn add(
         .query_scalar("select clock_timestamp()")
         .fetch_one(&mut *conn)
         .await?;
-    let added = recurring.bind(schema.query(ADD), &schedule, None, now);
+    let args = args_to_store(conn, schema, recurring).await?;
+    let added = recurring.bind(schema.query(ADD), &schedule, args, None, now);
     match added.fetch_optional(conn).await? {
         Some(_) => Ok(()),
         None => Err(RecurringError::Taken(recurring.name().to_owned())),
@@ -257,7 +261,7 @@ async fn named(
         .fetch_optional(conn)
         .await?;
     let row = row.ok_or_else(|| RecurringError::Unknown(name.to_owned()))?;
-    Template::read(&row).map_err(|error| match unreadable(&error) {
+    Template::read(&row, schema).map_err(|error| match unreadable(&error) {
         Some(reason) => RecurringError::Unreadable {
             name: name.to_owned(),
             reason,
@@ -282,9 +286,36 @@ pub(super) async fn store(
         .bind(recurring.name())
         .fetch_one(&mut *conn)
         .await?;
-    let stored = recurring.bind(schema.query(STORE), &schedule, source, now);
+    let args = args_to_store(conn, schema, recurring).await?;
+    let stored = recurring.bind(schema.query(STORE), &schedule, args, source, now);
     let stored = stored.fetch_optional(conn).await?;
     Ok(stored.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Returns the arguments as they are stored. Encrypted anew, they would differ each time from those that are
+/// stored, so these are returned if they are equal.
+async fn args_to_store<'a>(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    recurring: &'a RecurringJob,
+) -> Result<Cow<'a, str>, RecurringError> {
+    let job = recurring.job();
+    if let Args::Secret(args) = &job.args {
+        let invalid = |no_keys: NoKeys| InvalidRecurringJob::job(recurring.name(), no_keys.into());
+        job.check_key(schema).map_err(invalid)?;
+        let stored: Option<String> = schema
+            .query_scalar("select args::text from queue.recurring_jobs where name = $1")
+            .bind(recurring.name())
+            .fetch_optional(conn)
+            .await?;
+        if let Some(stored) = stored
+            && let Ok(Some(opened)) = schema.open(&job.kind, Place::Args, &stored)
+            && opened.get() == args
+        {
+            return Ok(Cow::Owned(stored));
+        }
+    }
+    Ok(job.stored_args(schema)?)
 }
 
 /// Returns in what the stored recurring job of the same name differs, as names of columns.
@@ -295,9 +326,9 @@ pub(super) async fn differences(
     default_zone: Tz,
 ) -> Result<Vec<String>, RecurringError> {
     let schedule = recurring.schedule_in(default_zone)?;
-    let query = schema.query(DIFFERENCES);
+    let args = args_to_store(conn, schema, recurring).await?;
     let rows = recurring
-        .bind_definition(query, &schedule)
+        .bind_definition(schema.query(DIFFERENCES), &schedule, args)
         .fetch_all(conn)
         .await?;
     let names = rows.iter().map(|row| row.try_get(0));

@@ -120,7 +120,7 @@ pub async fn fire_next(
         return Ok(Tick::Idle);
     };
     let name: String = row.try_get("name")?;
-    let mut due = match DueRecurringJob::read(&row) {
+    let mut due = match DueRecurringJob::read(&row, schema) {
         Ok(due) => due,
         Err(error) => {
             let reason = unreadable(&error).ok_or(error)?;
@@ -179,12 +179,12 @@ struct DueRecurringJob {
 
 impl DueRecurringJob {
     /// Reads a row of `lock_due.sql`.
-    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &PgRow, schema: &Schema) -> Result<Self, sqlx::Error> {
         let schedule = Schedule::of_row(row.try_get("schedule")?, row.try_get("zone")?);
         let missed_max: i32 = row.try_get("missed_max")?;
         let jitter_ms: i64 = row.try_get("jitter_ms")?;
         Ok(Self {
-            template: Template::read(row)?,
+            template: Template::read(row, schema)?,
             schedule: schedule.map_err(|invalid| sqlx::Error::Decode(invalid.into()))?,
             missed: row.try_get("missed")?,
             missed_max: usize::try_from(missed_max).unwrap_or(1),

@@ -11,9 +11,10 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{Kinds, Overlap};
 use crate::context::Context;
+use crate::encryption::Place;
 use crate::job::Options;
 use crate::limit::Limits;
-use crate::new_job::{EnqueueError, NewJob};
+use crate::new_job::{Args, EnqueueError, NewJob};
 use crate::sql::Schema;
 use crate::transitions::enqueue::{Enqueued, enqueue};
 use crate::unique::Unique;
@@ -43,7 +44,7 @@ pub(super) struct Template {
 impl Template {
     /// Reads the columns that describe the job. The arguments stay text, so that no number in them is
     /// rounded.
-    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    pub(super) fn read(row: &PgRow, schema: &Schema) -> Result<Self, sqlx::Error> {
         let limits: Option<&str> = row.try_get("limits")?;
         let limits = limits.map(Limits::from_json).transpose();
         let unique: Option<&str> = row.try_get("unique_rule")?;
@@ -56,6 +57,11 @@ impl Template {
             .limits(limits.map_err(undecodable)?.unwrap_or_default());
         let tags: Vec<String> = row.try_get("tags")?;
         let kind: String = row.try_get("kind")?;
+        let args: String = row.try_get("args")?;
+        let args = match schema.open(&kind, Place::Args, &args)? {
+            Some(opened) => Args::Secret(opened.get().to_owned()),
+            None => Args::Plain(args),
+        };
         let mut options = tags.into_iter().fold(options, Options::tag);
         options.unique = unique.map_err(undecodable)?;
         let context = Context::read(row.try_get("tenant")?, row.try_get("context")?);
@@ -65,7 +71,7 @@ impl Template {
             overlap: row.try_get("overlap")?,
             job: NewJob {
                 kind: kind.into(),
-                args: row.try_get("args")?,
+                args,
                 options,
             },
         })
@@ -75,13 +81,14 @@ impl Template {
     /// that does not know the type stores the defaults. Arguments that do not fit the type are enqueued all
     /// the same: another version of the program may read them.
     pub(super) fn apply_rules(&mut self, kinds: &Kinds) {
-        let args = RawValue::from_string(self.job.args.clone());
+        let args = RawValue::from_string(self.job.args.json().to_owned());
         let Some((new_job, args)) = kinds.types.get(&*self.job.kind).zip(args.ok()) else {
             return;
         };
         let Ok(typed) = new_job(&args) else {
             return;
         };
+        self.job.args = typed.args.with(self.job.args.json());
         let (options, typed) = (&mut self.job.options, typed.options);
         if options.limits.is_empty() {
             options.limits = typed.limits;

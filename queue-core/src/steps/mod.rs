@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use sqlx::postgres::PgBindIterExt as _;
 use sqlx::{FromRow, PgConnection};
 
+use crate::encryption::Place;
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -102,13 +103,21 @@ impl StoredStep {
     }
 }
 
-/// Reads the finished steps of a job, in the order in which they finished.
+/// Reads the finished steps of a job of a kind, in the order in which they finished.
 pub async fn load(
     conn: &mut PgConnection,
     schema: &Schema,
+    kind: &str,
     job: JobId,
 ) -> Result<Vec<StoredStep>, sqlx::Error> {
-    schema.query_as(LOAD).bind(job).fetch_all(conn).await
+    let mut steps: Vec<StoredStep> = schema.query_as(LOAD).bind(job).fetch_all(conn).await?;
+    for step in &mut steps {
+        let place = Place::Step(job.0, &step.name, step.occurrence);
+        if let Some(opened) = schema.open(kind, place, step.result.get())? {
+            step.result = opened;
+        }
+    }
+    Ok(steps)
 }
 
 /// Returns how long it is until a time by the clock of the database; zero if it has passed.

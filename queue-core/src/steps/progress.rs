@@ -8,6 +8,7 @@ use sqlx::postgres::PgBindIterExt as _;
 use sqlx::types::Json;
 
 use super::Recorded;
+use crate::encryption::Place;
 use crate::job::JobId;
 use crate::process::ProcessId;
 use crate::sql::Schema;
@@ -60,10 +61,11 @@ pub async fn write(
     Ok(written)
 }
 
-/// Reads a value of a job, if it has one of this name.
+/// Reads a value of a job of a kind, if it has one of this name.
 pub async fn read(
     conn: &mut PgConnection,
     schema: &Schema,
+    kind: &str,
     job: JobId,
     name: &str,
 ) -> Result<Option<Box<RawValue>>, sqlx::Error> {
@@ -73,5 +75,9 @@ pub async fn read(
         .bind(name)
         .fetch_optional(conn)
         .await?;
-    Ok(found.map(|(Json(value),)| value))
+    let Some((Json(value),)) = found else {
+        return Ok(None);
+    };
+    let opened = schema.open(kind, Place::Progress(job.0, name), value.get())?;
+    Ok(Some(opened.unwrap_or(value)))
 }

@@ -10,6 +10,7 @@ use sqlx::{Column as _, FromRow, PgConnection, Row as _};
 
 use super::run::Claim;
 use crate::context::Context;
+use crate::encryption::{Place, Unopened};
 use crate::process::ProcessId;
 use crate::sql::{QueryAs, Schema};
 
@@ -127,6 +128,14 @@ pub struct ClaimedJob {
 }
 
 impl ClaimedJob {
+    /// Decrypts its arguments, if they are encrypted. They stay encrypted on an error.
+    pub fn open_args(&mut self, schema: &Schema) -> Result<(), Unopened> {
+        if let Some(opened) = schema.open(&self.kind, Place::Args, self.args.get())? {
+            self.args = opened;
+        }
+        Ok(())
+    }
+
     /// Returns its tenant; none if its context cannot be read.
     pub fn tenant(&self) -> Option<&str> {
         self.context.as_ref().ok()?.tenant.as_deref()

@@ -47,7 +47,7 @@ pub(crate) async fn copy(
         .fetch_one(&mut *conn)
         .await?;
     let waits_for = waits_for(jobs);
-    let lines = job_lines(&ids, &now, jobs);
+    let lines = job_lines(schema, &ids, &now, jobs)?;
     copy_rows(conn, schema.sql(&COPY_JOBS), lines).await?;
     let has_tenants = jobs.iter().any(|job| tenant(job).is_some());
     let fair_queues: Vec<String> = match has_tenants {
@@ -89,13 +89,18 @@ async fn copy_rows(
     }
 }
 
-fn job_lines(ids: &[i64], now: &str, jobs: &[NewJob]) -> Vec<u8> {
+fn job_lines(
+    schema: &Schema,
+    ids: &[i64],
+    now: &str,
+    jobs: &[NewJob],
+) -> Result<Vec<u8>, sqlx::Error> {
     let mut lines = Vec::with_capacity(jobs.len() * 200);
     for (id, job) in ids.iter().zip(jobs) {
         let _infallible = write!(lines, "{id}\t{now}");
-        write_line(&mut lines, job);
+        write_line(&mut lines, schema, job)?;
     }
-    lines
+    Ok(lines)
 }
 
 fn ready_lines(

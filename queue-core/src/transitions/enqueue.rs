@@ -94,7 +94,7 @@ async fn enqueue_one(
     schema: &Schema,
     job: &NewJob,
 ) -> Result<Enqueued, sqlx::Error> {
-    let row = bind_one(schema.query(&ENQUEUE_ONE), job)
+    let row = bind_one(schema.query(&ENQUEUE_ONE), schema, job)?
         .fetch_one(conn)
         .await?;
     Ok(Enqueued::New(row.try_get("id")?))
@@ -106,7 +106,7 @@ async fn enqueue_many(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
     let query = schema.query(&ENQUEUE_MANY).bind(waits_for(jobs));
-    let rows = bind_many(query, jobs).fetch_all(conn).await?;
+    let rows = bind_many(query, schema, jobs)?.fetch_all(conn).await?;
     rows.iter()
         .map(|row| Ok(Enqueued::New(row.try_get("id")?)))
         .collect()
@@ -172,7 +172,7 @@ async fn enqueue_any(
 
 fn unique_key(job: &NewJob) -> Option<Vec<u8>> {
     let unique = job.options.unique.as_ref()?;
-    Some(unique.digest(&job.kind, &job.args))
+    Some(unique.digest(&job.kind, job.args.json()))
 }
 
 /// Runs the long statement, and returns for each job its id and whether it was admitted.
@@ -190,7 +190,7 @@ async fn admit(
         .bind(column(jobs, unique_states))
         .bind(column(jobs, unique_for_ms))
         .bind(waits_for(jobs));
-    let rows = bind_many(query, jobs).fetch_all(conn).await?;
+    let rows = bind_many(query, schema, jobs)?.fetch_all(conn).await?;
     rows.iter()
         .map(|row| Ok((row.try_get("id")?, row.try_get("admitted")?)))
         .collect()

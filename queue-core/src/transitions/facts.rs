@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
 use crate::context::Context;
+use crate::encryption::Place;
 use crate::job::JobId;
 use crate::sql::Schema;
 
@@ -38,11 +39,17 @@ impl Facts {
     }
 }
 
-/// Reads jobs. Those that were cleared meanwhile are missing.
+/// Reads jobs. Those that were cleared meanwhile are missing. Arguments stay encrypted if their key is unknown.
 pub async fn facts(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs: &[JobId],
 ) -> Result<Vec<Facts>, sqlx::Error> {
-    schema.query_as(FACTS).bind(jobs).fetch_all(conn).await
+    let mut facts: Vec<Facts> = schema.query_as(FACTS).bind(jobs).fetch_all(conn).await?;
+    for job in &mut facts {
+        if let Ok(Some(opened)) = schema.open(&job.kind, Place::Args, job.args.get()) {
+            job.args = opened;
+        }
+    }
+    Ok(facts)
 }

@@ -10,6 +10,7 @@ use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 
 use crate::new_job::NewJob;
+use crate::sql::Schema;
 
 struct Column {
     name: &'static str,
@@ -97,35 +98,44 @@ fn parameters(statement: &str) -> usize {
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// Binds the columns of one job.
-pub(super) fn bind_one<'q>(query: Query<'q>, job: &'q NewJob) -> Query<'q> {
-    query
+pub(super) fn bind_one<'q>(
+    query: Query<'q>,
+    schema: &Schema,
+    job: &'q NewJob,
+) -> Result<Query<'q>, sqlx::Error> {
+    Ok(query
         .bind(&*job.kind)
         .bind(&*job.options.queue)
         .bind(job.options.priority)
         .bind(job.options.attempts_max)
         .bind(job.options.crashes_max)
-        .bind(&job.args)
+        .bind(job.stored_args(schema)?)
         .bind(tags(job))
         .bind(limits(job))
         .bind(tenant(job))
         .bind(context(job))
-        .bind(job.options.batch)
+        .bind(job.options.batch))
 }
 
 /// Binds the columns of many jobs, as arrays.
-pub(super) fn bind_many<'q>(query: Query<'q>, jobs: &'q [NewJob]) -> Query<'q> {
-    query
+pub(super) fn bind_many<'q>(
+    query: Query<'q>,
+    schema: &Schema,
+    jobs: &'q [NewJob],
+) -> Result<Query<'q>, sqlx::Error> {
+    let args: Result<Vec<_>, _> = jobs.iter().map(|job| job.stored_args(schema)).collect();
+    Ok(query
         .bind(column(jobs, |job| &*job.kind))
         .bind(column(jobs, |job| &*job.options.queue))
         .bind(column(jobs, |job| job.options.priority))
         .bind(column(jobs, |job| job.options.attempts_max))
         .bind(column(jobs, |job| job.options.crashes_max))
-        .bind(column(jobs, |job| job.args.as_str()))
+        .bind(args?)
         .bind(column_if_any(jobs, tags))
         .bind(column_if_any(jobs, limits))
         .bind(column_if_any(jobs, tenant))
         .bind(column_if_any(jobs, context))
-        .bind(column_if_any(jobs, |job| job.options.batch))
+        .bind(column_if_any(jobs, |job| job.options.batch)))
 }
 
 /// Returns the value of each job in a column.
@@ -143,7 +153,11 @@ fn column_if_any<'a, T>(
 }
 
 /// Writes the columns of a job as the rest of a line of COPY, after its first fields.
-pub(super) fn write_line(line: &mut Vec<u8>, job: &NewJob) {
+pub(super) fn write_line(
+    line: &mut Vec<u8>,
+    schema: &Schema,
+    job: &NewJob,
+) -> Result<(), sqlx::Error> {
     let options = &job.options;
     let _infallible = write!(
         line,
@@ -153,7 +167,7 @@ pub(super) fn write_line(line: &mut Vec<u8>, job: &NewJob) {
     let (tags, limits, context) = (tags(job), limits(job), context(job));
     let batch = options.batch.map(|batch| batch.to_string());
     for text in [
-        Some(job.args.as_str()),
+        Some(&*job.stored_args(schema)?),
         tags.as_deref(),
         limits.as_deref(),
         tenant(job),
@@ -167,6 +181,7 @@ pub(super) fn write_line(line: &mut Vec<u8>, job: &NewJob) {
         }
     }
     line.push(b'\n');
+    Ok(())
 }
 
 /// Returns the tags as Postgres writes an array. Each is quoted, or the tag `null` would be no tag;
@@ -238,7 +253,7 @@ mod tests {
         let options = Options::new().tag("null").tag("a:b");
         let job = NewJob::untyped("send", &json!(1), options);
         let mut line = Vec::new();
-        write_line(&mut line, &job);
+        write_line(&mut line, &Schema::default(), &job).unwrap();
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "\tsend\tdefault\t0\t10\t3\t1\t{\"null\",\"a:b\"}\t\\N\t\\N\t\\N\t\\N\n"

@@ -11,7 +11,7 @@ use queue_core::process::ProcessId;
 use queue_core::transitions::claim::ClaimedJob;
 use queue_core::transitions::finish::finish;
 use queue_core::transitions::{Claim, Run};
-use queue_core::{BatchId, Context, JobId, Queue, begin_read_committed};
+use queue_core::{BatchId, Context, JobId, Keys, Queue, begin_read_committed};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +84,8 @@ pub(crate) struct RunContext<S> {
     /// The right to end the run. A context that a test has made has none.
     pub(crate) claim: Option<Claim>,
     pub(crate) attempt: Attempt,
+    /// The keys, if its kind is encrypted.
+    pub(crate) keys: Option<Keys>,
     pub(crate) token: CancellationToken,
     pub(crate) started: Instant,
     /// Whether the job has called [`Cx::complete_in`].

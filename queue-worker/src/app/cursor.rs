@@ -1,14 +1,16 @@
 //! Cursors: how far a job is in a long row of work, so that a later run of the job goes on there.
 
 use futures_util::future::try_join_all;
+use queue_core::encryption::{Place, without_values};
 use queue_core::steps::Recorded;
 use queue_core::steps::progress::{DONE, OUTPUT, Progress, read, write};
+use queue_core::transitions::Claim;
 use queue_core::{begin, begin_read_committed, check_step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
-use super::context::Cx;
+use super::context::{Attempt, Cx};
 use super::step_error::StepError;
 use super::steps::encode;
 
@@ -57,7 +59,7 @@ impl<S> Cx<S> {
         let place = place.map(|json| serde_json::from_str(&json)).transpose();
         let place = place.map_err(|source| StepError::DecodeCursor {
             name: name.to_owned(),
-            source,
+            source: without_values(self.inner.keys.is_some(), source),
         })?;
         Ok(Cursor {
             cx: self,
@@ -97,11 +99,24 @@ impl<S> Cx<S> {
     pub(crate) fn set_progress(&self, name: &str, value: String) {
         self.inner.steps.set_place(name, &value);
         if let Some(claim) = self.inner.claim {
-            self.inner.steps_shared.unwritten.set(Progress {
-                claim,
-                name: name.to_owned(),
-                value,
-            });
+            let progress = self.kept(claim, name, value);
+            self.inner.steps_shared.unwritten.set(progress);
+        }
+    }
+
+    /// Returns a value as it is kept: encrypted if the kind is. Other names with `@` than that of the output are
+    /// counters and log lines.
+    fn kept(&self, claim: Claim, name: &str, mut value: String) -> Progress {
+        if let Some(keys) = &self.inner.keys
+            && (name == OUTPUT || !name.starts_with('@'))
+        {
+            let place = Place::Progress(claim.job_id().0, name);
+            value = keys.seal(&self.inner.attempt.kind, place, &value);
+        }
+        Progress {
+            claim,
+            name: name.to_owned(),
+            value,
         }
     }
 
@@ -121,7 +136,8 @@ impl<S> Cx<S> {
             return Ok(None);
         }
         let mut tx = begin_read_committed(inner.queue.pool()).await?;
-        let found = read(&mut tx, inner.queue.schema(), inner.attempt.job_id, name).await?;
+        let Attempt { kind, job_id, .. } = &inner.attempt;
+        let found = read(&mut tx, inner.queue.schema(), kind, *job_id, name).await?;
         tx.commit().await?;
         Ok(found.map(|value| value.get().to_owned()))
     }
@@ -182,11 +198,7 @@ impl<S, T: Serialize + DeserializeOwned> Cursor<'_, S, T> {
         let Some(claim) = inner.claim else {
             return Ok(());
         };
-        let progress = Progress {
-            claim,
-            name: self.name.clone(),
-            value,
-        };
+        let progress = self.cx.kept(claim, &self.name, value);
         let written = write(tx, inner.queue.schema(), inner.process, &[&progress]).await?;
         match written[..] {
             [Recorded::Lost] => Err(StepError::Lost(claim.job_id())),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use queue_core::encryption::without_values;
 use queue_core::transitions::Ending;
-use queue_core::{Context, decode_args};
-use serde::de::DeserializeOwned;
+use queue_core::{Context, Job, decode_args};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
@@ -56,6 +56,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
                 strict_steps: J::strict_steps(),
                 keeps_log: J::keeps_log(),
                 resumptions_max: J::resumptions_max(),
+                is_encrypted: J::ENCRYPTED,
             },
             start: Box::new(start),
         }
@@ -79,6 +80,7 @@ impl<S: Send + Sync + 'static> Handler<S> {
                 strict_steps: J::strict_steps(),
                 keeps_log: J::keeps_log(),
                 resumptions_max: J::resumptions_max(),
+                is_encrypted: J::ENCRYPTED,
             },
             start: Box::new(start),
         }
@@ -151,14 +153,16 @@ async fn on_a_thread(
 }
 
 /// Reads the arguments, or asks what happens next.
-fn decode<J: DeserializeOwned>(
+fn decode<J: Job>(
     args: &RawValue,
     next: impl FnOnce(&serde_json::Error) -> Next,
 ) -> Result<J, RunError> {
     decode_args(args.get()).map_err(|error| {
+        let next = next(&error);
+        let error = without_values(J::ENCRYPTED, error);
         let message = format!("the arguments do not fit the job's type: {error}");
         RunError {
-            next: next(&error),
+            next,
             ..RunError::new(Ending::Undecodable, message)
         }
     })

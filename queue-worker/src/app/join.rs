@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use queue_core::encryption::without_values;
 use queue_core::events::end_of_batch;
 use queue_core::inspect::BatchSummary;
 use queue_core::inspect::batches::{BatchEnd, ends, show};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoints::Pause;
 use super::context::Cx;
 use super::step_error::StepError;
-use super::steps::{decode, encode};
+use super::steps::encode;
 
 /// How many ends one statement reads.
 const PAGE: u32 = 1_000;
@@ -115,7 +116,7 @@ impl<S> Cx<S> {
         let name = format!("join/{batch}");
         let turn = self.begin_step(&name).await?;
         if let Some(stored) = self.stored(&name, turn.occurrence) {
-            let joined = decode(&name, stored)?;
+            let joined = self.decode(&name, stored)?;
             turn.finish();
             return Ok(joined);
         }
@@ -188,7 +189,7 @@ fn child<T: DeserializeOwned>(found: BatchEnd) -> Result<Child<T>, StepError> {
         .transpose();
     let output = output.map_err(|source| StepError::Decode {
         name: format!("output of job {}", found.id),
-        source,
+        source: without_values(found.is_encrypted, source),
     })?;
     let end = match found.state.as_deref() {
         Some("done") => ChildEnd::Done(output),

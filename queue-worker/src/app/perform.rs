@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use queue_core::Job;
+use queue_core::{Job, Keys, Queue};
 
 use super::backoff::Backoff;
 use super::context::{Attempt, Cx};
@@ -191,4 +191,13 @@ pub(crate) struct Policy {
     pub(crate) strict_steps: bool,
     pub(crate) keeps_log: bool,
     pub(crate) resumptions_max: Option<u32>,
+    pub(crate) is_encrypted: bool,
+}
+
+impl Policy {
+    /// Returns the keys with which runs encrypt what they keep, if the kind is encrypted.
+    pub(crate) fn keys(&self, queue: &Queue) -> Option<Keys> {
+        let keys = queue.schema().keys().filter(|_| self.is_encrypted);
+        keys.cloned()
+    }
 }

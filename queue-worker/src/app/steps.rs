@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use queue_core::encryption::{Place, without_values};
 use queue_core::steps::{
     FinishedStep, RESULT_BYTES_MAX, Recorded, StoredStep, load, record, time_until,
 };
@@ -14,7 +15,7 @@ use sqlx::PgConnection;
 use tokio::sync::oneshot;
 
 use super::checkpoints::{Checkpoint, Kept, Pause, Stored, Turn};
-use super::context::Cx;
+use super::context::{Attempt, Cx};
 use super::step::Step;
 use super::step_error::StepError;
 
@@ -111,7 +112,7 @@ impl<S> Cx<S> {
         let left = match self.stored(name, turn.occurrence) {
             Some(_) if self.inner.steps_shared.is_sleep_short => Duration::ZERO,
             Some(stored) => {
-                let whole = Duration::from_millis(decode(name, stored)?);
+                let whole = Duration::from_millis(self.decode(name, stored)?);
                 whole.saturating_sub(stored.age())
             }
             None => {
@@ -136,7 +137,7 @@ impl<S> Cx<S> {
     pub async fn sleep_until(&self, name: &str, time: DateTime<Utc>) -> Result<(), StepError> {
         let turn = self.begin_step(name).await?;
         let time = match self.stored(name, turn.occurrence) {
-            Some(stored) => decode(name, stored)?,
+            Some(stored) => self.decode(name, stored)?,
             None => {
                 let result = encode(name, &time)?;
                 self.record(name, turn.occurrence, result).await?;
@@ -227,10 +228,11 @@ impl<S> Cx<S> {
         if inner.claim.is_none() || inner.attempt.number == 1 {
             return Ok(());
         }
+        let Attempt { kind, job_id, .. } = &inner.attempt;
         let loaded = async || {
             // A pooler in transaction mode keeps a server only within a transaction.
             let mut tx = begin_read_committed(inner.queue.pool()).await?;
-            let steps = load(&mut tx, inner.queue.schema(), inner.attempt.job_id).await?;
+            let steps = load(&mut tx, inner.queue.schema(), kind, *job_id).await?;
             tx.commit().await?;
             Ok::<_, sqlx::Error>(Stored::new(steps))
         };
@@ -270,7 +272,7 @@ impl<S> Cx<S> {
     ) -> Result<ControlFlow<T, Turn<'a>>, StepError> {
         let turn = self.begin_step(step.name).await?;
         if let Some(stored) = self.stored(step.name, turn.occurrence) {
-            let value = decode(step.name, stored)?;
+            let value = self.decode(step.name, stored)?;
             turn.finish();
             return Ok(ControlFlow::Break(value));
         }
@@ -368,12 +370,29 @@ impl<S> Cx<S> {
     }
 
     /// Returns the step to record. A context that a test has made records none.
-    fn finished(&self, name: &str, occurrence: i16, result: String) -> Option<FinishedStep> {
+    fn finished(&self, name: &str, occurrence: i16, mut result: String) -> Option<FinishedStep> {
+        let claim = self.inner.claim?;
+        if let Some(keys) = &self.inner.keys {
+            let place = Place::Step(claim.job_id().0, name, occurrence);
+            result = keys.seal(&self.inner.attempt.kind, place, &result);
+        }
         Some(FinishedStep {
-            claim: self.inner.claim?,
+            claim,
             name: name.to_owned(),
             occurrence,
             result,
+        })
+    }
+
+    /// Reads the result of an earlier run.
+    pub(crate) fn decode<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        stored: &StoredStep,
+    ) -> Result<T, StepError> {
+        serde_json::from_str(stored.result.get()).map_err(|source| StepError::Decode {
+            name: name.to_owned(),
+            source: without_values(self.inner.keys.is_some(), source),
         })
     }
 }
@@ -390,11 +409,4 @@ pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<String, StepE
         });
     }
     Ok(result)
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(name: &str, stored: &StoredStep) -> Result<T, StepError> {
-    serde_json::from_str(stored.result.get()).map_err(|source| StepError::Decode {
-        name: name.to_owned(),
-        source,
-    })
 }

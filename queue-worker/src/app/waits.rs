@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use super::checkpoints::Pause;
 use super::context::Cx;
 use super::step_error::StepError;
-use super::steps::decode;
 
 impl<S> Cx<S> {
     /// Waits until an event is emitted ([`Queue::emit`](queue_core::Queue::emit)), as a step: the run ends, its
@@ -43,7 +42,7 @@ impl<S> Cx<S> {
     ) -> Result<Option<T>, StepError> {
         let turn = self.begin_step(event).await?;
         if let Some(stored) = self.stored(event, turn.occurrence) {
-            let received: Option<(T,)> = decode(event, stored)?;
+            let received: Option<(T,)> = self.decode(event, stored)?;
             turn.finish();
             return Ok(received.map(|(payload,)| payload));
         }
@@ -81,7 +80,7 @@ impl<S> Cx<S> {
         match self.stored(&key, occurrence) {
             Some(_) if self.inner.steps_shared.is_sleep_short => Ok(Duration::ZERO),
             Some(stored) => {
-                let whole = Duration::from_millis(decode(event, stored)?);
+                let whole = Duration::from_millis(self.decode(event, stored)?);
                 Ok(whole.saturating_sub(stored.age()))
             }
             None => {

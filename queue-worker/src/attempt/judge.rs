@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use queue_core::Outcome;
+use queue_core::encryption::Unopened;
 use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 
@@ -123,6 +124,12 @@ pub(crate) fn uncommitted() -> RunError {
 /// Returns the error of a run that did not begin, because the context of its job cannot be read.
 pub(crate) fn unreadable_context(reason: &str) -> RunError {
     let message = format!("the context of the job cannot be read: {reason}");
+    RunError::new(Ending::Undecodable, message)
+}
+
+/// Returns the error of a run that did not begin, because the arguments of its job cannot be decrypted.
+pub(crate) fn unopened(reason: &Unopened) -> RunError {
+    let message = format!("the arguments of the job are {reason}");
     RunError::new(Ending::Undecodable, message)
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use opentelemetry::context::FutureExt as _;
 use queue_core::Queue;
+use queue_core::encryption::Unopened;
 use queue_core::process::ProcessId;
 use queue_core::steps::progress::LOG;
 use queue_core::transitions::claim::ClaimedJob;
@@ -20,7 +21,7 @@ use super::handover::Handover;
 use super::in_flight::{InFlightJob, StopReason};
 use super::judge::{
     Verdict, cancelled_before_start, dropped, interrupted_too_often, judge, paused, uncommitted,
-    unreadable_context,
+    unopened, unreadable_context,
 };
 use super::logged::Logged;
 use super::prefetch::Prefetch;
@@ -107,7 +108,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
     /// Runs a job to its end, and returns the verdict on it.
     pub(crate) async fn run(
         &self,
-        job: ClaimedJob,
+        mut job: ClaimedJob,
         in_flight: Arc<InFlightJob>,
         slot: Slot,
     ) -> Completion {
@@ -126,7 +127,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let started = Instant::now();
         let waited = started.duration_since(in_flight.ready_since);
         let tracing = trace::begin(&job, &in_flight.context);
-        let deciding = self.decide(&job, &in_flight, slot, started);
+        let opened = job.open_args(self.queue.schema());
+        let deciding = self.decide(&job, opened, &in_flight, slot, started);
         let deciding = deciding.instrument(span);
         let deciding = deciding.with_context(tracing.clone());
         let decided = AssertUnwindSafe(deciding).catch_unwind().await;
@@ -148,6 +150,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
     async fn decide(
         &self,
         job: &ClaimedJob,
+        opened: Result<(), Unopened>,
         in_flight: &InFlightJob,
         slot: Slot,
         started: Instant,
@@ -160,6 +163,10 @@ impl<S: Send + Sync + 'static> Runner<S> {
         match (in_flight.stop_reason(), self.app.handlers.get(&job.kind)) {
             (None, Some(handler)) => {
                 note_start(&job.queue, &job.kind);
+                if let Err(reason) = opened {
+                    let (error, backoff) = (unopened(&reason), &handler.policy.backoff);
+                    return Verdict::End(judge(error, &Attempt::of(job), backoff, None));
+                }
                 self.perform(handler, job, in_flight, slot, started).await
             }
             (Some(StopReason::Cancelled), _) => Verdict::End(cancelled_before_start()),
@@ -194,6 +201,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             process: self.process,
             claim: Some(job.claim),
             attempt: Attempt::of(job),
+            keys: handler.policy.keys(&self.queue),
             token: in_flight.token.clone(),
             started,
             has_completed: AtomicBool::new(false),

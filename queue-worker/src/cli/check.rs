@@ -3,6 +3,7 @@
 use queue_core::recurring::RecurringJob;
 use serde_json::json;
 
+use super::database::keys_of_environment;
 use super::limits::{setting_json, setting_words};
 use super::start::{complete, warnings};
 use super::{Exit, Failure, Global};
@@ -17,6 +18,7 @@ Reports all problems at once, each with its place, and exits with 2 if there are
 pub(super) fn run<S: State>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
     let config = global.load()?;
     let app = complete(app, &config)?;
+    keys_of_environment()?;
     global.print(&summary(&config, &app), |_| text(&config, &app))
 }
 

@@ -1,14 +1,16 @@
 //! The database of a command.
 
+use std::env;
 use std::str::FromStr;
 use std::time::Duration;
 
-use queue_core::{Queue, Schema};
+use queue_core::{Keys, Queue, Schema};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor as _, PgConnection};
+use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
 use super::output::set_clock;
 use super::{Exit, Failure};
+use crate::config::overrides::KEYS_VARIABLE;
 use crate::config::{Config, DatabaseSettings, Settings};
 use crate::pool_options;
 use crate::pooler::{self, Pooling};
@@ -49,7 +51,7 @@ impl Database {
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
         let server = config.settings.process.listen_url.as_ref();
         Ok(Self {
-            schema: Schema::named(schema)?,
+            schema: Schema::named(schema)?.with_keys(keys_of_environment()?),
             options: options_of(url)?,
             server: server.map(|url| options_of(&url.0)).transpose()?,
         })
@@ -113,7 +115,7 @@ impl Database {
             .max_connections(DASHBOARD_CONNECTIONS)
             .acquire_timeout(DASHBOARD_PATIENCE)
             .connect_lazy_with(options.clone().application_name("queue dashboard"));
-        let queue = Queue::new(pool).in_schema(self.schema.name())?;
+        let queue = self.queue_with(pool)?;
         Ok(match self.server.is_none() && self.is_pooled().await {
             true => queue.transaction_pooler(),
             false => queue,
@@ -133,7 +135,15 @@ impl Database {
             .max_connections(jobs.saturating_add(2))
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options.clone());
-        Ok(Queue::new(pool).in_schema(self.schema.name())?)
+        self.queue_with(pool)
+    }
+
+    fn queue_with(&self, pool: PgPool) -> Result<Queue, Failure> {
+        let queue = Queue::new(pool).in_schema(self.schema.name())?;
+        Ok(match self.schema.keys() {
+            Some(keys) => queue.encryption_keys(keys.clone()),
+            None => queue,
+        })
     }
 
     /// Describes where the database is, without the password.
@@ -150,6 +160,16 @@ impl Database {
             options.get_port()
         )
     }
+}
+
+/// Returns the keys for encrypted kinds, if there are any.
+pub(super) fn keys_of_environment() -> Result<Option<Keys>, Failure> {
+    let Some(text) = env::var_os(KEYS_VARIABLE) else {
+        return Ok(None);
+    };
+    // Text that is not valid UTF-8 is not base64 either.
+    let keys: Result<Keys, _> = text.to_string_lossy().parse();
+    keys.map(Some).map_err(Failure::usage)
 }
 
 /// Poolers refuse parameters at the start of a connection that they do not know.

@@ -34,7 +34,7 @@ pub(super) struct FilterArgs {
     /// Jobs whose last error contains this text
     #[arg(long, value_name = "TEXT")]
     pub(super) error: Option<String>,
-    /// Jobs whose arguments contain this JSON, such as `{"user_id": 7}`
+    /// Jobs whose arguments contain this JSON, such as `{"user_id": 7}`, unless they are encrypted
     #[arg(long, value_name = "JSON", value_parser = json)]
     pub(super) args_contain: Option<String>,
     /// Jobs enqueued longer ago than this, such as `10m` or `2days`

@@ -106,9 +106,9 @@ Exit codes:
   4  there is no such job or recurring job
 
 Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default
-queue.toml in the current directory), QUEUE_LOG the filter of the log (such as `info` or
-`queue_worker=debug`), COLUMNS the width of tables. Flags override the environment, which overrides
-the file.";
+queue.toml in the current directory), QUEUE_ENCRYPTION_KEYS the keys for encrypted kinds,
+QUEUE_LOG the filter of the log (such as `info` or `queue_worker=debug`), COLUMNS
+the width of tables. Flags override the environment, which overrides the file.";
 
 #[derive(Parser)]
 #[command(

@@ -19,7 +19,7 @@ mod recurring;
 
 mod handlers;
 mod limits;
-mod overrides;
+pub(crate) mod overrides;
 mod parts;
 mod redact;
 

@@ -12,6 +12,9 @@ use super::problem::SettingPlace;
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "QUEUE_CONFIG";
 
+/// Holds the keys for encrypted kinds. They are no setting: a file is no place for them.
+pub(crate) const KEYS_VARIABLE: &str = "QUEUE_ENCRYPTION_KEYS";
+
 const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
@@ -128,7 +131,7 @@ pub(super) fn lay_over<'a>(overrides: &'a [Override], document: &mut Document<'a
 /// Kubernetes sets `QUEUE_SERVICE_HOST` for a service with the name `queue`.
 fn refuse_misspelt(overrides: &[Override], document: &mut Document<'_>) {
     let known = VARIABLES.map(|(name, _key)| name);
-    let known = || known.into_iter().chain([FILE_VARIABLE]);
+    let known = || known.into_iter().chain([FILE_VARIABLE, KEYS_VARIABLE]);
     for given in overrides {
         if known().any(|name| name == given.variable) {
             continue;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use queue_core::counts::append;
 use queue_core::operations::processes::ask;
 use queue_core::process::{Asked, ProcessId, ProcessInfo, deregister, register};
-use queue_core::{InvalidName, Queue};
+use queue_core::{InvalidName, NoKeys, Queue};
 use serde_json::json;
 use sqlx::PgConnection;
 use tokio::sync::watch;
@@ -88,6 +88,9 @@ pub enum ProcessProblem {
     /// A name is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// A kind is encrypted, and there are no keys.
+    #[error(transparent)]
+    NoKeys(#[from] NoKeys),
 }
 
 fn listed(problems: &[ProcessProblem]) -> String {
@@ -111,6 +114,11 @@ impl<S: Send + Sync + 'static> Process<S> {
             problems.push(InvalidApp::NoState.into());
         }
         problems.extend(settings.problems().into_iter().map(Into::into));
+        if queue.schema().keys().is_none() {
+            let handlers = app.handlers.iter();
+            let encrypted = handlers.filter(|(_, handler)| handler.policy.is_encrypted);
+            problems.extend(encrypted.map(|(kind, _)| NoKeys(kind.clone()).into()));
+        }
         if !problems.is_empty() {
             return Err(InvalidProcess { problems });
         }

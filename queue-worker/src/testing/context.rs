@@ -71,6 +71,7 @@ pub fn cx_of<S>(state: S, queue: Queue, attempt: Attempt) -> Cx<S> {
         queue,
         process: ProcessId::new(),
         claim: None,
+        keys: None,
         attempt,
         token: CancellationToken::new(),
         started: Instant::now(),

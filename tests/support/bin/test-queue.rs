@@ -59,6 +59,25 @@ impl Perform<Shop> for IndexPage {
     }
 }
 
+/// A kind that is encrypted.
+#[derive(Serialize, Deserialize)]
+struct Secret {
+    word: String,
+}
+
+impl Job for Secret {
+    const KIND: &'static str = "secret";
+    const ENCRYPTED: bool = true;
+}
+
+impl Perform<Shop> for Secret {
+    type Error = std::io::Error;
+
+    async fn perform(self, _cx: Cx<Shop>) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+}
+
 /// A kind that logs, and enqueues another job.
 #[derive(Serialize, Deserialize)]
 struct Relay {}
@@ -115,10 +134,15 @@ impl Shop {
 fn main() -> ExitCode {
     let program = Program::new(
         |app| {
-            app.register::<Send>()
+            let app = app
+                .register::<Send>()
                 .register::<IndexPage>()
                 .register::<Relay>()
-                .register_blocking::<Print>()
+                .register_blocking::<Print>();
+            match std::env::var_os("QUEUE_ENCRYPTION_KEYS") {
+                Some(_keys) => app.register::<Secret>(),
+                None => app,
+            }
         },
         Shop::open,
     );

@@ -24,6 +24,7 @@ mod deploying;
 mod depths;
 mod doctor;
 mod embedded;
+mod encryption;
 mod enqueueing;
 mod error_reports;
 mod events;

@@ -4,8 +4,8 @@ const CORE: &str = include_str!("../../../queue-core/src/lib.rs");
 const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
 /// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
-/// batches are settled, events wake jobs and people are told what is wrong, what labels metrics, what idle processes look for, and how arguments are read.
-const INTERNAL: [&str; 11] = [
+/// batches are settled, events wake jobs and people are told what is wrong, what labels metrics, what idle processes look for, how arguments are read, and how values are encrypted.
+const INTERNAL: [&str; 12] = [
     "alerts",
     "process",
     "transitions",
@@ -13,6 +13,7 @@ const INTERNAL: [&str; 11] = [
     "batches",
     "counts",
     "depths",
+    "encryption",
     "events",
     "metrics",
     "look",

@@ -290,7 +290,16 @@ fn empty(filters: &Filters) -> String {
     match (filters.before, filters.texts.is_empty()) {
         (Some(_), _) => "No older job matches.".to_owned(),
         (None, true) => format!("No job is {}.", filters.tab.word),
-        (None, false) => format!("No {} job matches all filters.", filters.tab.word),
+        (None, false) => {
+            let encrypted = match filters.text("arg") {
+                Some(_) => " Encrypted arguments are not searched.",
+                None => "",
+            };
+            format!(
+                "No {} job matches all filters.{encrypted}",
+                filters.tab.word
+            )
+        }
     }
 }
 
