@@ -7,6 +7,7 @@
 pub mod many;
 
 pub mod jobs;
+pub mod keys;
 pub mod limits;
 pub mod processes;
 pub mod queues;

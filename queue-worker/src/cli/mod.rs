@@ -31,6 +31,7 @@ mod doctor;
 mod enqueue;
 mod health;
 mod jobs;
+mod keys;
 mod limits;
 mod migrate;
 mod processes;
@@ -106,8 +107,8 @@ Exit codes:
   4  there is no such job or recurring job
 
 Environment: DATABASE_URL is the database, QUEUE_CONFIG the configuration file (by default
-queue.toml in the current directory), QUEUE_ENCRYPTION_KEYS the keys for encrypted kinds,
-QUEUE_LOG the filter of the log (such as `info` or `queue_worker=debug`), COLUMNS
+queue.toml in the current directory), QUEUE_ENCRYPTION_KEYS the keys for encrypted kinds (see
+`queue help keys`), QUEUE_LOG the filter of the log (such as `info` or `queue_worker=debug`), COLUMNS
 the width of tables. Flags override the environment, which overrides the file.";
 
 #[derive(Parser)]
@@ -153,6 +154,8 @@ enum Command {
     Recurring(recurring::Recurring),
     /// Lists the processes that run jobs, makes them quiet, resumes and stops them
     Processes(processes::Processes),
+    /// Encrypts with the newest key what is encrypted with older ones
+    Keys(keys::KeysCommand),
     /// Shows how many jobs there are, how many ended, and which fail
     #[command(after_help = stats::HELP)]
     Stats,
@@ -288,6 +291,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Tenants(command) => command.run(&global).await,
         Command::Recurring(command) => command.run(&global, app).await,
         Command::Processes(command) => command.run(&global).await,
+        Command::Keys(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
         Command::Health(_flags) => health::run(&global).await,

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use queue_core::inspect::jobs::{list_with_args, show};
 use queue_core::inspect::{JobDetails, JobFilter};
+use queue_core::operations::keys::{Rotated, rotate};
 use queue_core::recurring::{Kinds, RecurringJob, Tick, add, change, fire_next, register, run};
 use queue_core::schedule::Tz;
 use queue_core::{Batch, EnqueueError, JobId, Keys, NewJob, Options, Queue, Unique};
 use queue_tests::stage::Stage;
-use queue_tests::world::{World, worker};
+use queue_tests::world::{World, eventually, worker};
 use queue_worker::dashboard::Role;
 use queue_worker::{App, Attempt, BoxError, ChildEnd, Cx, Job, Next, Perform, Process};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dashboard::Site;
+use crate::shell::{Shell, said};
 
 /// What must not be found in the tables.
 const CARD: &str = "4929-1234";
@@ -430,6 +432,27 @@ async fn a_recurring_job_is_declared_again_without_a_change_and_waits_for_its_ke
     assert!(!job.is_new());
 }
 
+/// Rotates page by page until the end, or until some pages are done.
+async fn rotate_pages(world: &World, queue: &Queue, pages: usize, only_counts: bool) -> Rotated {
+    let (mut conn, schema) = (world.connect().await, queue.schema());
+    let mut all = Rotated::default();
+    let mut after = Some(0);
+    for _ in 0..pages {
+        let Some(from) = after else { break };
+        let keys = schema.keys().unwrap();
+        let page = rotate(&mut conn, schema, keys, from, 2, only_counts)
+            .await
+            .unwrap();
+        all.rotated += page.rotated;
+        all.unreadable += page.unreadable;
+        for (key, count) in page.found {
+            *all.found.entry(key).or_default() += count;
+        }
+        after = page.last;
+    }
+    all
+}
+
 #[tokio::test]
 async fn a_change_by_a_program_that_does_not_know_the_kind_stays_encrypted() {
     let world = world_with(NEW).await;
@@ -447,6 +470,157 @@ async fn a_change_by_a_program_that_does_not_know_the_kind_stays_encrypted() {
             .count("recurring_jobs where schedule = '@hourly'")
             .await,
         1
+    );
+    assert_eq!(tables_with(&world, CARD).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_old_key_is_not_needed() {
+    let mut world = world_with(OLD).await;
+    let stage = Stage::default();
+    // A job that has run once, others that wait, and a recurring job.
+    let failed = world.queue.enqueue(Charge::new()).await.unwrap().id();
+    let process = world.start(app(&stage), worker("*", 1));
+    world.until_state(failed, "finished").await;
+    process.stop().await;
+    let jobs = 1 + enqueue_in_every_way(&world).await;
+    let both = world
+        .queue
+        .clone()
+        .encryption_keys(keys(&format!("{NEW},{OLD}")));
+    // One step, the output and the cursor, the recurring job, and the arguments.
+    let values = u64::try_from(jobs).unwrap() + 4;
+
+    let counted = rotate_pages(&world, &both, 100, true).await;
+    assert_eq!((counted.found["old"], counted.rotated), (values, 0));
+    let begun = rotate_pages(&world, &both, 1, false).await;
+    assert_eq!(begun.rotated, 6);
+    let rotated = rotate_pages(&world, &both, 100, false).await;
+    assert_eq!((rotated.rotated, rotated.unreadable), (values - 6, 0));
+
+    assert_eq!(tables_with(&world, "\"old\"").await, [""; 0]);
+    world.queue = world.queue.encryption_keys(keys(NEW));
+    let process = world.start(app(&stage), worker("*", 2));
+    world.until("finished", jobs + 1).await;
+    process.stop().await;
+    assert_eq!(
+        shown(&world.queue, &world, failed)
+            .await
+            .progress
+            .output
+            .unwrap()
+            .get(),
+        format!("\"{CARD}\"")
+    );
+    let mut conn = world.connect().await;
+    run(
+        &mut conn,
+        world.queue.schema(),
+        "nightly",
+        &Kinds::default(),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_rotation_leaves_what_it_cannot_decrypt_and_what_was_changed_meanwhile() {
+    let world = world_with(OLD).await;
+    world.queue.enqueue(Charge::new()).await.unwrap();
+    let changed = world.queue.enqueue(Charge::new()).await.unwrap().id();
+    let without = world.queue.clone().encryption_keys(keys(NEW));
+    let both = world
+        .queue
+        .clone()
+        .encryption_keys(keys(&format!("{NEW},{OLD}")));
+
+    let kept = rotate_pages(&world, &without, 100, false).await;
+    assert_eq!(
+        (kept.found["old"], kept.rotated, kept.unreadable),
+        (2, 0, 2)
+    );
+    // The rotation reads the value, waits for the lock, and finds another one.
+    let mut tx = world.pool().begin().await.unwrap();
+    sqlx::query("update queue.jobs set args = '\"changed\"' where id = $1")
+        .bind(changed.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let rotating = rotate_pages(&world, &both, 100, false);
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%new::jsonb%'";
+    let changing = async {
+        eventually("the rotation waits", async || {
+            world.value::<i64>(waiting).await > 0
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (rotated, ()) = tokio::join!(rotating, changing);
+
+    assert_eq!((rotated.found["old"], rotated.rotated), (2, 1));
+    assert_eq!(world.count("jobs where args = '\"changed\"'").await, 1);
+}
+
+#[tokio::test]
+async fn keys_of_the_environment_are_those_of_commands() {
+    let world = world_with(OLD).await;
+    let shell = Shell::on(&world);
+    let job = world.queue.enqueue(Charge::new()).await.unwrap().id();
+    let run = async |keys: &str, line: &[&str]| {
+        let mut command = shell.command(line);
+        command.env("QUEUE_ENCRYPTION_KEYS", keys);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &said(&output);
+        (output.status.code().unwrap(), text)
+    };
+    let (both, job) = (format!("{NEW},{OLD}"), job.to_string());
+
+    let (_, closed) = run(NEW, &["jobs", "show", &job, "--args"]).await;
+    let (_, open) = run(&both, &["jobs", "show", &job, "--args"]).await;
+    let (code, invalid) = run("new:AAAA", &["check"]).await;
+    let without = shell.refused(2, &["keys", "rotate"]).await;
+    let (_, counted) = run(&both, &["keys", "rotate", "--dry-run"]).await;
+    let (partly, kept) = run(NEW, &["keys", "rotate"]).await;
+    let (fine, rotated) = run(&both, &["keys", "rotate"]).await;
+    let (_, enqueued) = run(
+        NEW,
+        &["enqueue", "secret", "--args", r#"{"word": "4929-1234"}"#],
+    )
+    .await;
+
+    assert!(
+        closed.contains("encrypted with the key `old`") && !closed.contains(CARD),
+        "{closed}"
+    );
+    assert!(open.contains(CARD), "{open}");
+    assert!(
+        code == 2 && invalid.contains("does not have 32 bytes"),
+        "{invalid}"
+    );
+    assert!(without.contains("set QUEUE_ENCRYPTION_KEYS"), "{without}");
+    assert!(
+        counted.contains("found 1 value of the key old"),
+        "{counted}"
+    );
+    assert!(
+        partly == 1 && kept.contains("could not decrypt 1 value"),
+        "{kept}"
+    );
+    assert!(
+        fine == 0 && rotated.contains("encrypted 1 value with the key new"),
+        "{rotated}"
+    );
+    assert_eq!(
+        world
+            .count("audit where what = 'rotate' and target = 'keys'")
+            .await,
+        2
+    );
+    assert_eq!(
+        world.count("jobs where kind = 'secret'").await,
+        1,
+        "{enqueued}"
     );
     assert_eq!(tables_with(&world, CARD).await, [""; 0]);
 }

@@ -20,9 +20,9 @@ const SMALL: &[&str] = &[
 
 /// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,
 /// and a process reads all claims. Failed jobs, rates and firings are cleared seldom, limits and
-/// recurring jobs set seldom, lanes listed seldom, batches swept seldom. Claims check whether any limit
-/// exists. The end of the line is a sequence. Operations that have not ended are few, and have an index of
-/// their own. A sample of depths counts all jobs that have not finished, once a minute.
+/// recurring jobs set seldom, lanes listed seldom, batches swept seldom, keys rotated seldom. Claims check
+/// whether any limit exists. The end of the line is a sequence. Operations that have not ended are few, and have
+/// an index of their own. A sample of depths counts all jobs that have not finished, once a minute.
 const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("claim_front", "limits"),
     ("claim_front_fair", "limits"),
@@ -45,6 +45,7 @@ const MAY_READ_WHOLE: &[(&str, &str)] = &[
     ("recurring/pause", "recurring_jobs"),
     ("recurring/leftovers", "recurring_jobs"),
     ("recurring/undeclare", "recurring_jobs"),
+    ("operations/keys/find", "recurring_jobs"),
     ("operations/limits/set", "slots"),
     ("operations/many/next", "operations"),
     ("claim/line_end", "job_seq"),
