@@ -323,6 +323,12 @@ ALTER TABLE queue.operations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE queue.origin (
+    is_only boolean DEFAULT true NOT NULL,
+    written_by xid NOT NULL,
+    CONSTRAINT origin_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE queue.pollers (
     queue text NOT NULL COLLATE pg_catalog."C",
     process_id uuid NOT NULL,
@@ -532,6 +538,9 @@ ALTER TABLE ONLY queue.migrations
 
 ALTER TABLE ONLY queue.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.origin
+    ADD CONSTRAINT origin_pkey PRIMARY KEY (is_only);
 
 ALTER TABLE ONLY queue.pollers
     ADD CONSTRAINT pollers_pkey PRIMARY KEY (queue);

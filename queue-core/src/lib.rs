@@ -39,6 +39,8 @@ pub mod steps;
 #[doc(hidden)]
 pub mod transitions;
 
+#[doc(hidden)]
+pub mod origin;
 pub mod process;
 
 mod new_job;

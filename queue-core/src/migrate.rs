@@ -120,6 +120,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "attempt_versions",
         include_str!("../migrations/0027_attempt_versions.sql"),
     ),
+    migration(28, "origin", include_str!("../migrations/0028_origin.sql")),
 ];
 
 const fn migration(version: i32, name: &'static str, sql: &'static str) -> Migration {

@@ -9,14 +9,14 @@ use super::output::one_line;
 use super::{Database, Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\
-Looks for tables that are missing or of another version; rights that this role or that of a process
-lacks; missing, dead or stopping processes; jobs in queues that no process serves, in paused queues,
-behind limits of 0, of kinds that no process knows, or with arguments that do not fit their type;
-jobs that are late, overdue or failed; recurring jobs that are overdue, paused, or of a source
-without a process; a server that takes no writes, has no UTF8, or is behind a pooler; sessions,
-replication slots and prepared transactions that keep dead rows from being removed; tables full of
-dead rows; settings of the server that lose jobs or slow them down; connections and ids that run
-out.
+Looks for tables that are missing, of another version or restored from a dump; rights that this role
+or that of a process lacks; missing, dead or stopping processes; jobs in queues that no process
+serves, in paused queues, behind limits of 0, of kinds that no process knows, or with arguments that
+do not fit their type; jobs that are late, overdue or failed; recurring jobs that are overdue,
+paused, or of a source without a process; a server that takes no writes, has no UTF8, or is behind a
+pooler; sessions, replication slots and prepared transactions that keep dead rows from being
+removed; tables full of dead rows; settings of the server that lose jobs or slow them down;
+connections and ids that run out.
 
 An ordinary database role is enough. Exits with 1 if there is a finding. With --json, each finding
 has a stable `check`, such as `no_live_process`.";

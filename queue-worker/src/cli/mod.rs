@@ -37,6 +37,7 @@ mod migrate;
 mod processes;
 mod queues;
 mod recurring;
+mod restored;
 mod start;
 mod stats;
 mod tenants;
@@ -156,6 +157,8 @@ enum Command {
     Processes(processes::Processes),
     /// Encrypts with the newest key what is encrypted with older ones
     Keys(keys::KeysCommand),
+    /// Lets processes run the jobs of a restored copy, or not
+    Restored(restored::Restored),
     /// Shows how many jobs there are, how many ended, and which fail
     #[command(after_help = stats::HELP)]
     Stats,
@@ -292,6 +295,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Recurring(command) => command.run(&global, app).await,
         Command::Processes(command) => command.run(&global).await,
         Command::Keys(command) => command.run(&global).await,
+        Command::Restored(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Doctor => doctor::run(&global).await,
         Command::Health(_flags) => health::run(&global).await,

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use queue_core::counts::append;
 use queue_core::operations::processes::ask;
+use queue_core::origin::is_original;
 use queue_core::process::{Asked, ProcessId, ProcessInfo, deregister, register};
 use queue_core::{InvalidName, NoKeys, Queue};
 use serde_json::json;
@@ -218,8 +219,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Registers the process, and retries that until the database is there. Returns whether this
-    /// was done before the process was asked to stop.
+    /// Registers the process, and retries that until the database is there, and is no restored copy that
+    /// nobody has accepted. Returns whether this was done before the process was asked to stop.
     ///
     /// The limits are declared before, so that no job exceeds them; but not when the process starts
     /// over, because a newer program may have declared others meanwhile.
@@ -227,6 +228,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         let mut delay = RetryDelay::default();
         let mut connection = self.connection();
         let info = self.info();
+        let mut has_warned = false;
         loop {
             let registered = tokio::select! {
                 () = stop.asked() => {
@@ -236,6 +238,9 @@ impl<S: Send + Sync + 'static> Process<S> {
                 }
                 registered = connection.run(async |conn| {
                     let schema = self.queue.schema();
+                    if !is_original(conn, schema).await? {
+                        return Ok(false);
+                    }
                     if !starts_over {
                         limits::declare(conn, schema, &self.settings.limits).await?;
                         queues::declare(conn, schema, &self.settings.queues).await?;
@@ -245,27 +250,37 @@ impl<S: Send + Sync + 'static> Process<S> {
                     if request.is_some() {
                         ask(conn, schema, process.0, request, by.as_deref()).await?;
                     }
-                    Ok(())
+                    Ok(true)
                 }) => registered,
             };
-            let Err(error) = registered else {
-                connection.close().await;
-                self.health.note_heartbeat(Instant::now());
-                return true;
-            };
-            let wait = delay.next();
-            if queue_core::is_not_migrated(&error) {
-                tracing::error!("the tables of the queue are missing: run `queue migrate`");
-            } else if !self.target.outage().is_on() {
-                tracing::warn!(
-                    error = %logged(&error),
-                    "could not register with the database; retrying",
-                );
+            match registered {
+                Ok(true) => {
+                    connection.close().await;
+                    self.health.note_heartbeat(Instant::now());
+                    return true;
+                }
+                Ok(false) if mem::replace(&mut has_warned, true) => {}
+                Ok(false) => tracing::error!(
+                    "this database is a restored copy, so no job is run: to run its jobs here, use \
+                     `queue restored accept`"
+                ),
+                Err(error) => self.report_unregistered(&error),
             }
             tokio::select! {
                 () = stop.asked() => return false,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(delay.next()) => {}
             }
+        }
+    }
+
+    fn report_unregistered(&self, error: &sqlx::Error) {
+        if queue_core::is_not_migrated(error) {
+            tracing::error!("the tables of the queue are missing: run `queue migrate`");
+        } else if !self.target.outage().is_on() {
+            tracing::warn!(
+                error = %logged(error),
+                "could not register with the database; retrying",
+            );
         }
     }
 

@@ -61,6 +61,7 @@ mod races;
 mod recurring;
 mod recurring_declared;
 mod rescheduling;
+mod restored;
 mod retention;
 mod running;
 mod scan;

@@ -16,6 +16,7 @@ const SMALL: &[&str] = &[
     "pollers",
     "alerts",
     "alert_turn",
+    "origin",
 ];
 
 /// Statements that read a whole table on purpose. Recovery looks for jobs of processes without a row,

@@ -3,11 +3,13 @@
 const CORE: &str = include_str!("../../../queue-core/src/lib.rs");
 const WORKER: &str = include_str!("../../../queue-worker/src/lib.rs");
 
-/// What only the parts of the queue use: the rows of processes, the transitions, the results of steps, how
-/// batches are settled, events wake jobs and people are told what is wrong, what labels metrics, what idle processes look for, how arguments are read, and how values are encrypted.
-const INTERNAL: [&str; 12] = [
+/// What only the parts of the queue use: the rows of processes, whether the database is a copy, the transitions,
+/// the results of steps, how batches are settled, events wake jobs and people are told what is wrong, what labels
+/// metrics, what idle processes look for, how arguments are read, and how values are encrypted.
+const INTERNAL: [&str; 13] = [
     "alerts",
     "process",
+    "origin",
     "transitions",
     "steps",
     "batches",

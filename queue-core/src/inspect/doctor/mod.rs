@@ -15,10 +15,11 @@ use sqlx::PgConnection;
 
 use self::rights::Lacking;
 use crate::migrate::{self, MIGRATIONS};
+use crate::origin::is_original;
 use crate::sql::Schema;
 
 /// The names of all checks.
-pub const CHECKS: [&str; 27] = [
+pub const CHECKS: [&str; 28] = [
     "abandoned_source",
     "all_stopping",
     "closed_limit",
@@ -40,6 +41,7 @@ pub const CHECKS: [&str; 27] = [
     "paused_queue",
     "paused_recurring_jobs",
     "queue_not_served",
+    "restored_copy",
     "schema_new",
     "schema_old",
     "server_setting",
@@ -104,6 +106,7 @@ async fn examine_tables(
     let known = MIGRATIONS.last().map_or(0, |last| last.version);
     let mut findings = judge::schema(schema.name(), migrated.version, known);
     if migrated.version == known {
+        findings.extend(judge::origin(is_original(conn, schema).await?));
         let work = work::read(conn, schema, dead_after).await?;
         let processes = work.processes.iter().map(|process| process.name.as_str());
         let lacking = rights::of_processes(conn, schema, processes).await?;

@@ -70,6 +70,18 @@ pub(super) fn schema(name: &str, version: i32, known: i32) -> Vec<Finding> {
     vec![found]
 }
 
+/// Judges whether processes run jobs in this database.
+pub(super) fn origin(is_original: bool) -> Option<Finding> {
+    (!is_original).then(|| {
+        error(
+            "restored_copy",
+            "this database is a restored copy that nobody has accepted".to_owned(),
+            "processes that start here run no job, as the original may run them too",
+            "if this database replaces the original, or its jobs may run again here: `queue restored accept`",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
