@@ -133,12 +133,25 @@ mod guides {
     #[doc = include_str!("../../docs/guides/encryption.md")]
     mod encryption {}
 
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("../../docs/guides/first-job.md")]
+    mod first_job {}
+
+    #[doc = include_str!("../../docs/guides/limits.md")]
+    mod limits {}
+
     #[cfg(feature = "sentry")]
     #[doc = include_str!("../../docs/guides/monitoring.md")]
     mod monitoring {}
 
     #[doc = include_str!("../../docs/guides/poolers.md")]
     mod poolers {}
+
+    #[doc = include_str!("../../docs/guides/recurring.md")]
+    mod recurring {}
+
+    #[doc = include_str!("../../docs/guides/retries.md")]
+    mod retries {}
 
     #[doc = include_str!("../../docs/guides/steps.md")]
     mod steps {}
@@ -149,6 +162,9 @@ mod guides {
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../docs/guides/testing.md")]
     mod testing {}
+
+    #[doc = include_str!("../../docs/guides/transactions.md")]
+    mod transactions {}
 
     #[doc = include_str!("../../docs/guides/when-things-break.md")]
     mod when_things_break {}

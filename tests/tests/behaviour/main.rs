@@ -30,6 +30,7 @@ mod error_reports;
 mod events;
 mod examples;
 mod fuzzing;
+mod guides;
 mod health;
 mod hooks;
 #[cfg(target_os = "linux")]
