@@ -1,5 +1,7 @@
 //! `/failures/{kind}/{fingerprint}`: one cause of failures, and its jobs.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -14,14 +16,17 @@ use super::failures::{CAUSES, CAUSES_OF_JOBS, CauseRow};
 use super::job::frames::{Line, lines};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured, user};
+use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::Visit;
-use crate::words::{counted, relative, seconds_between};
+use crate::words::{counted, grouped, relative, seconds_between};
 
 /// How many jobs of the kind are looked at, and how many are shown.
 const LOOKED_AT: u32 = 500;
 const SHOWN: usize = 20;
+/// How many queues and tenants are shown.
+const PLACES: usize = 10;
 
 #[derive(Template)]
 #[template(path = "cause.html")]
@@ -33,6 +38,33 @@ struct One {
     message: String,
     backtrace: Vec<Line>,
     jobs: Vec<Row>,
+    /// The queues and the tenants of its newest jobs.
+    queues: Vec<Place>,
+    tenants: Vec<Place>,
+}
+
+/// A queue or a tenant, and how many of the jobs that were looked at are its own.
+struct Place {
+    name: Html,
+    href: String,
+    jobs: String,
+}
+
+/// Counts names, and returns the most frequent first.
+fn places(page: &str, links: &Links, names: impl Iterator<Item = String>) -> Vec<Place> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, jobs)| Reverse(*jobs));
+    counts.truncate(PLACES);
+    let place = |(name, jobs): (String, u64)| Place {
+        href: links.one(page, &name),
+        name: user(&name),
+        jobs: grouped(jobs),
+    };
+    counts.into_iter().map(place).collect()
 }
 
 /// A job that failed for this cause.
@@ -70,7 +102,8 @@ pub(crate) async fn show(
     let found = jobs::list(&mut tx, schema, &of_kind, None, LOOKED_AT).await?;
     let is_alike =
         |job: &JobSummary| fingerprint(job.error.as_deref().unwrap_or_default()) == print;
-    let alike = found.into_iter().filter(is_alike).take(SHOWN);
+    let alike: Vec<JobSummary> = found.into_iter().filter(is_alike).collect();
+    let tenants = alike.iter().filter_map(|job| job.tenant.clone());
     let row = |mut job: JobSummary| {
         job.redact(&site.redaction);
         Row {
@@ -90,7 +123,13 @@ pub(crate) async fn show(
             .and_then(|last| last.backtrace.as_deref())
             .map(lines)
             .unwrap_or_default(),
-        jobs: alike.map(row).collect(),
+        queues: places(
+            "queues",
+            &visit.links,
+            alike.iter().map(|job| job.queue.clone()),
+        ),
+        tenants: places("tenants", &visit.links, tenants),
+        jobs: alike.into_iter().take(SHOWN).map(row).collect(),
         cause: CauseRow::new(cause, &site, &visit.links, signs.now),
         frame,
     })

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use queue_core::Schema;
 use queue_core::inspect::failures::{self, FailureGroup};
-use queue_core::inspect::stats;
+use queue_core::inspect::{AuditFilter, Count, audit, operations, stats};
+use serde::Deserialize;
+use sqlx::PgConnection;
 
 use crate::chart::spark_of_failures;
 use crate::frame::{Frame, Page, page};
@@ -17,17 +20,37 @@ use crate::links::{Links, query};
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
 use crate::visit::Visit;
-use crate::words::{count, counted, grouped};
+use crate::words::{count, counted, grouped, relative};
 
 /// How many of the newest failed jobs are grouped by their cause.
 pub(crate) const CAUSES_OF_JOBS: u32 = 5_000;
 pub(super) const CAUSES: u32 = 100;
+/// How many of the newest operations are looked through for the last retry.
+const OPERATIONS: u32 = 20;
+
+/// The periods, each with its name in addresses.
+const PERIODS: [(&str, Option<TimeDelta>, &str); 4] = [
+    ("1h", Some(TimeDelta::hours(1)), "in the last hour"),
+    ("24h", Some(TimeDelta::hours(24)), "in the last 24 hours"),
+    ("7d", Some(TimeDelta::days(7)), "in the last 7 days"),
+    ("all", None, ""),
+];
+
+/// The query of the page.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Period {
+    within: Option<String>,
+}
 
 #[derive(Template)]
 #[template(path = "failures.html")]
 struct Failures {
     frame: Frame,
     answer: Html,
+    /// The periods, each with its address and whether it is the one shown.
+    periods: Vec<(&'static str, String, bool)>,
+    /// Whether no job is failed, however long ago.
+    is_empty: bool,
     causes: Vec<CauseRow>,
 }
 
@@ -109,38 +132,98 @@ fn versions(cause: &FailureGroup) -> Option<String> {
     })
 }
 
+/// Leaves out causes that no job has failed for since a time.
+pub(super) fn keep_since(causes: &mut Vec<FailureGroup>, since: DateTime<Utc>) {
+    causes.retain(|cause| cause.last_at >= since);
+}
+
 pub(crate) async fn show(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
+    Query(asked): Query<Period>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, "Failures").await?;
     let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
-    let failed = states.failed;
-    let answer = match causes.first() {
-        None => Html::new().strong("No job is failed."),
-        Some(first) => {
-            let many = counted(causes.len() as u64, "cause is", "causes are");
-            let jobs = if failed.count == 1 { "job" } else { "jobs" };
-            let jobs = format!("{} failed {jobs}", count(failed));
-            let mut answer = Html::new().strong(format!("{many} behind {jobs}."));
-            answer = answer.text(format!(" {} of them are of kind ", number(first.count)));
-            answer = answer.user(&first.kind).text(".");
-            if failed.count > u64::from(CAUSES_OF_JOBS) {
-                let of = grouped(u64::from(CAUSES_OF_JOBS));
-                answer = answer.text(format!(" Only the newest {of} are grouped here."));
-            }
-            answer
-        }
+    let mut causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
+    let is_empty = causes.is_empty();
+    let is_asked = |(name, ..): &&(&str, _, _)| asked.within.as_deref() == Some(*name);
+    let period = PERIODS.iter().find(is_asked);
+    let (chosen, length, spelled) = *period.unwrap_or(&PERIODS[PERIODS.len() - 1]);
+    if let Some(length) = length {
+        keep_since(&mut causes, signs.now - length);
+    }
+    let answer = if is_empty {
+        none_failed(last_retry(&mut tx, schema).await?, signs.now)
+    } else {
+        answer(&causes, states.failed, spelled)
+    };
+    let link = |name| {
+        let href = visit.links.to(&format!("/failures?within={name}"));
+        (name, href, name == chosen)
     };
     page(&Failures {
         answer,
+        periods: PERIODS.iter().map(|(name, ..)| link(*name)).collect(),
+        is_empty,
         causes: causes
             .iter()
             .map(|cause| CauseRow::new(cause, &site, &visit.links, signs.now))
             .collect(),
         frame,
     })
+}
+
+/// Says what is behind the failed jobs of a period.
+fn answer(causes: &[FailureGroup], failed: Count, period: &str) -> Html {
+    let Some(first) = causes.first() else {
+        return Html::new().strong(format!("No job that is failed now failed {period}."));
+    };
+    let many = counted(causes.len() as u64, "cause is", "causes are");
+    let answer = if period.is_empty() {
+        let jobs = if failed.count == 1 { "job" } else { "jobs" };
+        let jobs = format!("{} failed {jobs}", count(failed));
+        Html::new().strong(format!("{many} behind {jobs}."))
+    } else {
+        Html::new().strong(format!("{many} behind what failed {period}."))
+    };
+    let of_first = counted(
+        first.count.unsigned_abs(),
+        "failed job is",
+        "failed jobs are",
+    );
+    let answer = answer.text(format!(" {of_first} of kind "));
+    let answer = answer.user(&first.kind).text(" and the first cause.");
+    if failed.count <= u64::from(CAUSES_OF_JOBS) {
+        return answer;
+    }
+    let of = grouped(u64::from(CAUSES_OF_JOBS));
+    answer.text(format!(
+        " Only the newest {of} are grouped and counted here."
+    ))
+}
+
+fn none_failed(retried: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Html {
+    let answer = Html::new().strong("No job is failed.");
+    match retried {
+        Some(at) => answer.text(format!(" Somebody last retried one {}.", relative(at, now))),
+        None => answer,
+    }
+}
+
+/// Returns when somebody last retried a job, or began to retry many.
+async fn last_retry(
+    conn: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let retries = AuditFilter {
+        what: Some("retry".to_owned()),
+        ..AuditFilter::default()
+    };
+    let one = audit::list(conn, schema, &retries, None, 1).await?;
+    let many = operations::list(conn, schema, OPERATIONS).await?;
+    let many = many.iter().filter(|operation| operation.action == "retry");
+    let many = many.map(|operation| operation.created_at).max();
+    Ok(one.first().map(|act| act.at).max(many))
 }

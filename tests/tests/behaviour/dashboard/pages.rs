@@ -205,7 +205,7 @@ async fn a_failed_job_shows_its_error_and_why_it_stays() {
     );
     assert_contains(
         &site.page("").await,
-        &["Why jobs are failed", "503 Service"],
+        &["Causes of failures in the last hour", "503 Service"],
     );
 }
 
@@ -533,7 +533,7 @@ async fn charts_causes_and_jobs_name_versions() {
     let day = site.page("/queues/default?within=24h").await;
     assert_contains(&day, &["Version &#60;2.14.1&#62; was first seen at "]);
     let failures = site.page("/failures").await;
-    assert_contains(&failures, &["since version <bdi>2.14.2</bdi>"]);
+    assert_contains(&failures, &["new in version <bdi>2.14.2</bdi>"]);
     let cause = failures.split("/failures/import/").nth(1).unwrap();
     let cause = cause.split('"').next().unwrap();
     let cause = site.page(&format!("/failures/import/{cause}")).await;
@@ -554,7 +554,8 @@ async fn failures_and_attempts_name_the_versions_that_ran_them_and_failures_thei
         let running = world.start(app, worker("*", 1));
         let unreadable = json!("no object");
         let once = Options::new().attempts(1);
-        let job = enqueue(&world, "import", &unreadable, once).await;
+        let enqueuing = enqueue(&world, "import", &unreadable, once);
+        let job = Context::new().tenant(version).scope(enqueuing).await;
         world.until_state(job, "failed").await;
         running.stop().await;
         jobs.push(job);
@@ -576,11 +577,59 @@ async fn failures_and_attempts_name_the_versions_that_ran_them_and_failures_thei
             "data-label=\"In 24h\">2</td>",
         ],
     );
+    let cause = failures.split("/failures/import/").nth(1).unwrap();
+    let cause = cause.split('"').next().unwrap();
+    let cause = site.page(&format!("/failures/import/{cause}")).await;
+    assert_contains(
+        &cause,
+        &[
+            "versions 2.13.0 to &#60;2.14.2&#62;",
+            "/queues/default\"><bdi>default</bdi></a> <span class=\"faint\">2</span>",
+            "/tenants/2.13.0\"><bdi>2.13.0</bdi></a> <span class=\"faint\">1</span>",
+        ],
+    );
     let first = site.page(&format!("/jobs/{}", jobs[0])).await;
     assert_contains(&first, &[", version <bdi>2.13.0</bdi>: "]);
     let second = site.page(&format!("/jobs/{}", jobs[1])).await;
     let why = "its arguments cannot be read</strong> by version <bdi>&lt;2.14.2&gt;</bdi>";
     assert_contains(&second, &[why]);
+}
+
+#[tokio::test]
+async fn failures_are_those_of_a_period_and_the_last_retry_is_named_when_there_are_none() {
+    let world = World::new().await;
+    let site = Site::open(&world, Role::Viewer);
+    let job = enqueue(&world, "import", &json!({}), Options::new()).await;
+    fail(&world, job, "no such account").await;
+    world
+        .sql("update queue.failed set failed_at = now() - interval '3 hours'")
+        .await;
+
+    let hour = site.page("/failures?within=1h").await;
+    assert_contains(
+        &hour,
+        &["No job that is failed now failed in the last hour."],
+    );
+    assert!(!hour.contains("no such account"), "{hour}");
+    let day = site.page("/failures?within=24h").await;
+    let causes = [
+        "1 cause is behind what failed in the last 24 hours.",
+        "no such account",
+    ];
+    assert_contains(&day, &causes);
+    let overview = site.page("").await;
+    assert_contains(&overview, &["No job failed for good in the last hour."]);
+
+    world.queue.retry(job).await.unwrap();
+    world
+        .sql(
+            "insert into queue.audit (at, who, role, what, target)
+             values (now() - interval '3 days', 'mira', 'operator', 'retry', 'jobs/1')",
+        )
+        .await;
+    let none = site.page("/failures?within=1h").await;
+    let answer = ["No job is failed.", "Somebody last retried one 3d ago."];
+    assert_contains(&none, &answer);
 }
 
 #[tokio::test]
