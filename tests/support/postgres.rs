@@ -5,6 +5,7 @@
 //! process. A test's database is a copy of a template that is prepared once.
 
 use std::env;
+use std::path::Path;
 use std::process;
 use std::thread;
 
@@ -149,11 +150,22 @@ impl DedicatedServer {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> DedicatedServer {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with settings, with its database prepared.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(settings: &[(&str, &str)]) -> DedicatedServer {
         let directory = directory();
+        let settings = settings.iter();
         let embedded = Embedded::start(EmbeddedOptions {
             data: Some(directory.path().to_owned()),
             durable: false,
-            settings: Vec::new(),
+            settings: settings
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         })
         .await
         .expect("a server for the test should start");
@@ -181,6 +193,12 @@ impl DedicatedServer {
     #[must_use]
     pub fn url(&self) -> String {
         self.embedded.url()
+    }
+
+    /// Returns its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.embedded.data_dir()
     }
 
     /// Stops it in order, which closes all connections.

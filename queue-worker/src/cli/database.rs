@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use queue_core::{Keys, Queue, Schema};
+use rustls::CertificateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
@@ -63,7 +64,10 @@ impl Database {
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(Some(connection))) => return Ok(connection),
             Ok(Ok(None)) => return Err(Failure::usage(POOLED)),
-            Ok(Err(error)) => anyhow::Error::new(error),
+            Ok(Err(error)) => match certificate_problem(&error) {
+                Some(problem) => anyhow::Error::new(error).context(problem),
+                None => anyhow::Error::new(error),
+            },
             Err(_elapsed) => anyhow::anyhow!("no answer in {} s", CONNECT_TIMEOUT.as_secs()),
         };
         let context = format!("could not connect to {}", self.place());
@@ -170,6 +174,28 @@ pub(super) fn keys_of_environment() -> Result<Option<Keys>, Failure> {
     // Text that is not valid UTF-8 is not base64 either.
     let keys: Result<Keys, _> = text.to_string_lossy().parse();
     keys.map(Some).map_err(Failure::usage)
+}
+
+/// Says what to do about a certificate of the server that was refused.
+fn certificate_problem(error: &sqlx::Error) -> Option<&'static str> {
+    let sqlx::Error::Io(error) = error else {
+        return None;
+    };
+    let rustls::Error::InvalidCertificate(reason) = error.get_ref()?.downcast_ref()? else {
+        return None;
+    };
+    match reason {
+        CertificateError::UnknownIssuer => Some(
+            "no trusted CA has signed the certificate of the server: name the file with the certificate of \
+             its CA as `sslrootcert` in the database URL",
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Some(
+                "the certificate of the server is for another host: use a host that it names in the database URL",
+            )
+        }
+        _ => None,
+    }
 }
 
 /// Poolers refuse parameters at the start of a connection that they do not know.

@@ -75,6 +75,7 @@ mod steps;
 mod tenants;
 mod test_databases;
 mod testing;
+mod tls;
 mod traces;
 mod unique;
 mod waking;
