@@ -573,8 +573,8 @@ async fn failures_and_attempts_name_the_versions_that_ran_them_and_failures_thei
         &[
             "versions 2.13.0 to &#60;2.14.2&#62;",
             "Failed in the last 24 hours: 2, at most 1 in an hour",
-            "data-label=\"In 1h\">1</td>",
-            "data-label=\"In 24h\">2</td>",
+            "\">1</a></td><td role=\"cell\" class=\"r\" data-label=\"In 24h\">",
+            "\">2</a></td><td role=\"cell\" class=\"r\" data-label=\"Failed now\">",
         ],
     );
     let cause = failures.split("/failures/import/").nth(1).unwrap();
