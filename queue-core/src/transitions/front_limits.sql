@@ -16,7 +16,7 @@
                     and blocked.kind = front.kind
                     and (blocked.priority, blocked.seq) < (front.priority, front.seq)
             )
-            or (coalesce(of_key.slots, of_group.slots, own.slots) = 1 and exists (
+            or (coalesce(of_key.slots, of_group.slots, own.slots, 0) = 1 and exists (
                 select
                 from queue.ready
                 where ready.waited_for = own.key
