@@ -59,9 +59,9 @@ impl Cluster {
             std::fs::write(node.settings(), node.configuration(number, bin, clients))?;
             cluster.start_patroni(number)?;
             // The second server copies the first.
-            cluster.until_has_primary().await?;
+            cluster.until_primary(0).await?;
         }
-        cluster.until_synchronous().await?;
+        cluster.roles().await?;
         Ok(cluster)
     }
 
@@ -85,7 +85,7 @@ impl Cluster {
         None
     }
 
-    /// Makes the standby the primary server, in order, and returns when it is.
+    /// Makes the standby the primary server, in order, and waits until it is.
     pub(crate) async fn switch_over(&self) -> Result<()> {
         let (old, new) = self.roles().await?;
         let body = format!(r#"{{"leader": "node{old}", "candidate": "node{new}"}}"#);
@@ -94,7 +94,7 @@ impl Cluster {
         if !answer.starts_with("HTTP/1.0 200") {
             bail!("Patroni does not switch over: {answer}");
         }
-        self.until(new, "GET /primary").await
+        self.until_primary(new).await
     }
 
     /// Kills the primary server and its Patroni, waits until the standby is the primary server, and starts
@@ -102,52 +102,32 @@ impl Cluster {
     pub(crate) async fn fail_over(&mut self) -> Result<()> {
         let (old, new) = self.roles().await?;
         self.nodes[old].kill().await?;
-        self.until(new, "GET /primary").await?;
+        self.until_primary(new).await?;
         self.start_patroni(old)
-    }
-
-    /// Waits until commits wait for the standby.
-    async fn until_synchronous(&self) -> Result<()> {
-        self.roles().await.map(drop)
     }
 
     /// Returns the numbers of the primary server and of the standby for which commits wait, once it is there.
     async fn roles(&self) -> Result<(usize, usize)> {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        let found = async || {
             for (old, new) in [(0, 1), (1, 0)] {
                 let nodes = &self.nodes;
                 if nodes[old].answers("GET /primary").await && nodes[new].answers("GET /sync").await
                 {
-                    return Ok((old, new));
+                    return Some((old, new));
                 }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("no standby is synchronous after {PATIENCE:?}")
+            None
+        };
+        until("a standby is synchronous", found).await
     }
 
-    async fn until_has_primary(&self) -> Result<()> {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            if self.primary().await.is_some() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("no server is primary after {PATIENCE:?}")
-    }
-
-    /// Waits until the Patroni of a server answers a request with yes.
-    async fn until(&self, number: usize, request: &str) -> Result<()> {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            if self.nodes[number].answers(request).await {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("node{number} does not answer {request} with yes after {PATIENCE:?}")
+    /// Waits until a server is the primary server.
+    async fn until_primary(&self, number: usize) -> Result<()> {
+        let is_primary = async || {
+            let is_primary = self.nodes[number].answers("GET /primary").await;
+            is_primary.then_some(())
+        };
+        until("a server is primary", is_primary).await
     }
 
     /// Stops everything.
@@ -242,6 +222,18 @@ impl Node {
             .context("the id of the server's process")?;
         Ok(kill_process(server, Signal::KILL)?)
     }
+}
+
+/// Waits until there is an answer.
+async fn until<T>(what: &str, answer: impl AsyncFn() -> Option<T>) -> Result<T> {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Some(found) = answer().await {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("waited in vain for {PATIENCE:?}: {what}")
 }
 
 fn start_etcd(account: (u32, u32), folder: &Path, clients: u16, peers: u16) -> Result<Child> {
