@@ -1,8 +1,8 @@
 -- ready -> claimed, from lanes with limits, for simple jobs: those with one limit, of slots, and no
 -- blocked jobs before them. Each tries to take the slot above those in use, or a random free one, and is
--- claimed if no other claim took it first. The only slot of a key is left to a job that was unblocked, also
--- if the caller does not know the lane of that job yet. Of more than 32 slots, one is drawn without reading which are
--- free. The only slot of a key is not looked up either: the insert finds out whether it is free.
+-- claimed if no other claim took it first. Of more than 32 slots, one is drawn without reading which are
+-- free. The only slot of a key is not looked up either: the insert finds out whether it is free. It is left
+-- to a job of the same queue and kind that was unblocked, also if the caller does not know its lane yet.
 --
 -- All other jobs, and those that did not get the slot, stay where they are. The row `left` stands for
 -- them: claim_limited.sql decides about them. A key with more slots in use than its limit is not simple:
