@@ -361,7 +361,7 @@ async fn one_job(
 
 async fn causes(State(site): State<Arc<Site>>) -> Answer<Vec<FailureGroup>> {
     let mut tx = site.read().await?;
-    let causes = failures::list(&mut tx, site.queue.schema(), CAUSES_OF_JOBS, ROWS);
+    let causes = failures::list(&mut tx, site.queue.schema(), CAUSES_OF_JOBS, ROWS, None);
     let mut causes = causes.await?;
     for cause in &mut causes {
         cause.error = site.redaction.error(&cause.kind, &cause.error).into_owned();

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use crate::html::{Html, pictured};
 use crate::refusal::Refusal;
 use crate::site::Site;
-use crate::words::grouped;
+use crate::words::{grouped, number};
 
 /// The heights of the charts.
 const HIGH: f64 = 112.0;
@@ -38,15 +38,21 @@ pub(crate) struct Within {
 
 impl Within {
     pub(crate) fn range(&self) -> Range {
-        let named = self.within.as_deref();
-        let ranges = RANGES.into_iter();
-        let mut chosen = ranges.filter(|(name, ..)| Some(*name) == named);
-        chosen.next().map_or(Range::Hour, |(_, range, ..)| range)
+        self.named().map_or(Range::Hour, |(_, range, ..)| range)
+    }
+
+    /// Returns the range that it names, if it names one.
+    pub(crate) fn named(&self) -> Option<NamedRange> {
+        let is_named = |(name, ..): &NamedRange| self.within.as_deref() == Some(*name);
+        RANGES.into_iter().find(is_named)
     }
 }
 
-/// The ranges, with their names and what a bar of them is.
-const RANGES: [(&str, Range, &str, &str); 3] = [
+/// A range: its name in addresses, when that is in words, and what a bar of it is.
+type NamedRange = (&'static str, Range, &'static str, &'static str);
+
+/// The ranges, the shortest first.
+pub(crate) const RANGES: [NamedRange; 3] = [
     ("1h", Range::Hour, "in the last hour", "minute"),
     ("24h", Range::Day, "in the last 24 hours", "half hour"),
     ("7d", Range::Week, "in the last 7 days", "3 hours"),
@@ -331,10 +337,6 @@ fn spark(class: &'static str, said: String, hours: &[i64]) -> Html {
         .raw("\"><path d=\"M0 22")
         .text(steps)
         .raw("V22z\"/></svg>")
-}
-
-fn number(counted: i64) -> String {
-    grouped(counted.unsigned_abs())
 }
 
 /// Returns the least of 1, 2, 4, 5 and 8 times a power of ten that is not below a number.

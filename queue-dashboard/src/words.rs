@@ -39,6 +39,11 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
+/// Writes a number that counts something, with thousands apart.
+pub(crate) fn number(counted: i64) -> String {
+    grouped(counted.unsigned_abs())
+}
+
 /// Writes a number with what it counts: `1 job`, `2,864 jobs`.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!(

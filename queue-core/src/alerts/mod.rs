@@ -184,7 +184,7 @@ async fn failing(
     schema: &Schema,
     redaction: &Redaction,
 ) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
-    let groups = failures::list(conn, schema, FAILED_MAX, ALERTS_MAX).await?;
+    let groups = failures::list(conn, schema, FAILED_MAX, ALERTS_MAX, None).await?;
     Ok(groups.into_iter().flat_map(|group| {
         let kind = group.kind;
         let cause = redaction.error(&kind, &group.cause);

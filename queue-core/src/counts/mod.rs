@@ -147,6 +147,11 @@ impl Range {
         }
     }
 
+    /// Returns how long the range is.
+    pub fn length(self) -> Duration {
+        self.width() * u32::try_from(self.bars()).unwrap_or(u32::MAX)
+    }
+
     /// Returns when each bar begins, the last of which contains `now`.
     pub fn starts(self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         let width = TimeDelta::from_std(self.width()).unwrap_or(TimeDelta::MAX);

@@ -58,12 +58,14 @@ struct FailedJob {
     version: Option<String>,
 }
 
-/// Groups the `jobs_max` newest failed jobs, and returns up to `limit` groups, the largest first.
+/// Groups the `jobs_max` newest failed jobs, and returns up to `limit` groups, the largest first; if there is a
+/// time, only those of which a job has failed since then.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs_max: u32,
     limit: u32,
+    since: Option<DateTime<Utc>>,
 ) -> Result<Vec<FailureGroup>, sqlx::Error> {
     let jobs: Vec<FailedJob> = schema
         .query_as(FAILURES)
@@ -71,6 +73,7 @@ pub async fn list(
         .fetch_all(&mut *conn)
         .await?;
     let mut groups = group(jobs);
+    groups.retain(|group| since.is_none_or(|since| group.last_at >= since));
     groups.sort_by(|one, other| {
         let order = |group: &FailureGroup| (Reverse(group.count), Reverse(group.last_at));
         order(one)

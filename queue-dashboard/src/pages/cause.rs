@@ -85,7 +85,7 @@ pub(crate) async fn show(
     let missing = || Refusal::NoThing("failed job of this cause now".to_owned());
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
-    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, None).await?;
     let is_asked = |cause: &&FailureGroup| cause.kind == kind && cause.fingerprint == print;
     let cause = causes.iter().find(is_asked).ok_or_else(missing)?;
     let title = format!("Failures of {}", pictured(&kind));

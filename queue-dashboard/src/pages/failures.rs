@@ -6,41 +6,28 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::inspect::failures::{self, FailureGroup};
 use queue_core::inspect::{AuditFilter, Count, audit, operations, stats};
-use serde::Deserialize;
 use sqlx::PgConnection;
 
-use crate::chart::spark_of_failures;
+use crate::chart::{RANGES, Within, spark_of_failures};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured};
 use crate::links::{Links, query};
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
 use crate::visit::Visit;
-use crate::words::{count, counted, grouped, relative};
+use crate::words::{count, counted, grouped, number, relative};
 
 /// How many of the newest failed jobs are grouped by their cause.
 pub(crate) const CAUSES_OF_JOBS: u32 = 5_000;
 pub(super) const CAUSES: u32 = 100;
+/// The name of the choice of all failed jobs, whenever they failed.
+const ALL: &str = "all";
 /// How many of the newest operations are looked through for the last retry.
 const OPERATIONS: u32 = 20;
-
-/// The periods, each with its name in addresses.
-const PERIODS: [(&str, Option<TimeDelta>, &str); 4] = [
-    ("1h", Some(TimeDelta::hours(1)), "in the last hour"),
-    ("24h", Some(TimeDelta::hours(24)), "in the last 24 hours"),
-    ("7d", Some(TimeDelta::days(7)), "in the last 7 days"),
-    ("all", None, ""),
-];
-
-/// The query of the page.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Period {
-    within: Option<String>,
-}
 
 #[derive(Template)]
 #[template(path = "failures.html")]
@@ -48,7 +35,7 @@ struct Failures {
     frame: Frame,
     answer: Html,
     /// The periods, each with its address and whether it is the one shown.
-    periods: Vec<(&'static str, String, bool)>,
+    choices: Vec<(&'static str, String, bool)>,
     /// Whether no job is failed, however long ago.
     is_empty: bool,
     causes: Vec<CauseRow>,
@@ -115,10 +102,6 @@ impl CauseRow {
     }
 }
 
-fn number(counted: i64) -> String {
-    grouped(counted.unsigned_abs())
-}
-
 fn versions(cause: &FailureGroup) -> Option<String> {
     let first = cause
         .first_version
@@ -132,40 +115,37 @@ fn versions(cause: &FailureGroup) -> Option<String> {
     })
 }
 
-/// Leaves out causes that no job has failed for since a time.
-pub(super) fn keep_since(causes: &mut Vec<FailureGroup>, since: DateTime<Utc>) {
-    causes.retain(|cause| cause.last_at >= since);
-}
-
 pub(crate) async fn show(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
-    Query(asked): Query<Period>,
+    Query(within): Query<Within>,
 ) -> Result<Response, Refusal> {
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, "Failures").await?;
     let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let mut causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES).await?;
-    let is_empty = causes.is_empty();
-    let is_asked = |(name, ..): &&(&str, _, _)| asked.within.as_deref() == Some(*name);
-    let period = PERIODS.iter().find(is_asked);
-    let (chosen, length, spelled) = *period.unwrap_or(&PERIODS[PERIODS.len() - 1]);
-    if let Some(length) = length {
-        keep_since(&mut causes, signs.now - length);
-    }
+    let is_empty = states.failed.count == 0;
+    let named = within.named();
+    let since = named.map(|(_, range, ..)| signs.now - range.length());
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
     let answer = if is_empty {
         none_failed(last_retry(&mut tx, schema).await?, signs.now)
     } else {
-        answer(&causes, states.failed, spelled)
+        answer(
+            &causes,
+            states.failed,
+            named.map(|(_, _, period, _)| period),
+        )
     };
-    let link = |name| {
+    let shown = named.map_or(ALL, |(name, ..)| name);
+    let names = RANGES.into_iter().map(|(name, ..)| name).chain([ALL]);
+    let choice = |name| {
         let href = visit.links.to(&format!("/failures?within={name}"));
-        (name, href, name == chosen)
+        (name, href, name == shown)
     };
     page(&Failures {
         answer,
-        periods: PERIODS.iter().map(|(name, ..)| link(*name)).collect(),
+        choices: names.map(choice).collect(),
         is_empty,
         causes: causes
             .iter()
@@ -175,19 +155,19 @@ pub(crate) async fn show(
     })
 }
 
-/// Says what is behind the failed jobs of a period.
-fn answer(causes: &[FailureGroup], failed: Count, period: &str) -> Html {
+/// Says what is behind the jobs that failed in a period, or behind all failed jobs.
+fn answer(causes: &[FailureGroup], failed: Count, period: Option<&str>) -> Html {
     let Some(first) = causes.first() else {
+        let period = period.unwrap_or_default();
         return Html::new().strong(format!("No job that is failed now failed {period}."));
     };
     let many = counted(causes.len() as u64, "cause is", "causes are");
-    let answer = if period.is_empty() {
-        let jobs = if failed.count == 1 { "job" } else { "jobs" };
-        let jobs = format!("{} failed {jobs}", count(failed));
-        Html::new().strong(format!("{many} behind {jobs}."))
-    } else {
-        Html::new().strong(format!("{many} behind what failed {period}."))
+    let what = match period {
+        Some(period) => format!("what failed {period}"),
+        None if failed.count == 1 => format!("{} failed job", count(failed)),
+        None => format!("{} failed jobs", count(failed)),
     };
+    let answer = Html::new().strong(format!("{many} behind {what}."));
     let of_first = counted(
         first.count.unsigned_abs(),
         "failed job is",

@@ -245,7 +245,7 @@ async fn of_cause(
     kind: Option<&str>,
     fingerprint: &str,
 ) -> Result<Count, Refusal> {
-    let causes = failures::list(conn, site.queue.schema(), CAUSES_OF_JOBS, CAUSES).await?;
+    let causes = failures::list(conn, site.queue.schema(), CAUSES_OF_JOBS, CAUSES, None).await?;
     let all: i64 = causes.iter().map(|cause| cause.count).sum();
     let alike = causes.iter().filter(|cause| {
         cause.fingerprint == fingerprint && kind.is_none_or(|kind| kind == cause.kind)

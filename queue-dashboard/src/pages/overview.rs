@@ -12,7 +12,7 @@ use queue_core::inspect::doctor::{Finding, Severity};
 use queue_core::inspect::stats::StateCounts;
 use queue_core::inspect::{failures, processes, queues, stats};
 
-use super::failures::{CAUSES as CAUSES_MAX, CAUSES_OF_JOBS, CauseRow, keep_since};
+use super::failures::{CAUSES_OF_JOBS, CauseRow};
 use super::processes::ProcessRow;
 use super::queues::{QueueRow, as_of};
 use crate::chart::{Chart, Within};
@@ -25,7 +25,7 @@ use crate::visit::Visit;
 use crate::words::{brief, count, counted};
 
 const QUEUES: usize = 6;
-const CAUSES: usize = 5;
+const CAUSES: u32 = 5;
 const PROCESSES: usize = 5;
 /// The most errors that are shown: a thousand queues may be without a process.
 const ERRORS: usize = 20;
@@ -82,8 +82,8 @@ pub(crate) async fn show(
     let mut queues = queues::list_bounded(&mut tx, schema).await?;
     let root = visit.links.root();
     let chart = Chart::read(&site, &mut tx, &within, None, &root, signs.now).await?;
-    let mut causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES_MAX).await?;
-    keep_since(&mut causes, signs.now - TimeDelta::hours(1));
+    let since = Some(signs.now - TimeDelta::hours(1));
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
     let mut processes = processes::list(&mut tx, schema).await?;
     super::queues::order(&mut queues);
     super::processes::order(&mut processes, &site);
@@ -109,7 +109,6 @@ pub(crate) async fn show(
         queues: rows,
         causes: causes
             .iter()
-            .take(CAUSES)
             .map(|cause| CauseRow::new(cause, &site, links, signs.now))
             .collect(),
         processes_in_all: processes.len(),
