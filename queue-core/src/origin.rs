@@ -3,8 +3,8 @@
 //! A restored dump holds the jobs of another database, perhaps of one that goes on running them. So processes
 //! run nothing there until an operator accepts the copy. The row of the table `origin` names the transaction
 //! that wrote it, which Postgres also keeps in `xmin`. A standby, a copy of files and `pg_upgrade` keep both, so
-//! they go on. Whatever copies rows, such as a dump or logical replication, writes the row anew, in a transaction
-//! with another number.
+//! processes run there. A tool that copies rows, such as a dump or logical replication, inserts the row in a new
+//! transaction, which has another number.
 
 use sqlx::PgConnection;
 

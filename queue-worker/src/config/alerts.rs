@@ -16,7 +16,7 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 const LATENCY: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
 
-/// What people are told when something is wrong, and how.
+/// Which problems alerts are sent about, and where they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertSettings {
     /// The command that is run, or the endpoint that is called.

@@ -34,7 +34,7 @@ const OWN_PREFIX: &str = "queue-job-";
 pub struct HandlerSettings {
     /// The command or endpoint.
     pub run: HandlerRun,
-    /// How long one attempt may take; as long as it likes by default.
+    /// How long one attempt may take; unlimited by default.
     pub timeout: Option<Duration>,
     /// The queue for jobs that this program enqueues without one.
     pub queue: Option<String>,

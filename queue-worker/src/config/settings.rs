@@ -65,7 +65,7 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerSettings>,
     /// The recurring jobs, by name.
     pub recurring: BTreeMap<String, RecurringSettings>,
-    /// What people are told when something is wrong, and how.
+    /// Which problems alerts are sent about, and where they are sent.
     pub alerts: Option<AlertSettings>,
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,

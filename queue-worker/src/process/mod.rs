@@ -219,8 +219,8 @@ impl<S: Send + Sync + 'static> Process<S> {
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Registers the process, and retries that until the database is there, and is no restored copy that
-    /// nobody has accepted. Returns whether this was done before the process was asked to stop.
+    /// Registers the process, and retries that until the database is there and is not a restored copy that
+    /// waits to be accepted. Returns whether this was done before the process was asked to stop.
     ///
     /// The limits are declared before, so that no job exceeds them; but not when the process starts
     /// over, because a newer program may have declared others meanwhile.

@@ -16,7 +16,7 @@ use super::code::{code, comment, fields, items, root, variants};
 const HOOKS: &str = "\
 # Events
 
-What a program is told, by hooks; what people are told, by alerts; and every line of the log.
+The hooks that a program can register, the alerts that are sent, and every line of the log.
 
 ## Hooks
 
