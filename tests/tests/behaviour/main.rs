@@ -64,6 +64,7 @@ mod recurring_declared;
 mod rescheduling;
 mod restored;
 mod retention;
+mod roles;
 mod running;
 mod scan;
 mod schedulers;

@@ -1,5 +1,7 @@
 //! Runs the program like a shell.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -79,6 +81,17 @@ impl Shell {
         said(&output)
     }
 
+    /// Starts a dashboard with these variables, and returns the address at which it listens.
+    pub(crate) fn dashboard(&self, variables: &[(&str, &str)]) -> (Child, String) {
+        let mut command = self.command(&["dashboard", "--listen", "127.0.0.1:0"]);
+        let mut child = command.envs(variables.iter().copied()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = lines.next().unwrap().unwrap();
+        let address = url.strip_prefix("http://").unwrap();
+        let address = address.strip_suffix("/ops/jobs").unwrap().to_owned();
+        (child, address)
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
@@ -87,6 +100,19 @@ impl Shell {
 /// Returns the standard error of a program.
 pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Asks a dashboard for a page, and returns its answer.
+pub(crate) fn get(address: &str, path: &str, scheme: &str, login: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {scheme} {login}\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Sends a signal to a running program, and waits for its end.

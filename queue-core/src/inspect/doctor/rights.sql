@@ -1,6 +1,7 @@
 -- Finds the rights on the schema $1 that a role lacks, and returns a row for each grant that would give
 -- them. Looks at the roles of sessions whose application is named in $2, or, if that is null, at the role of
--- this session. A role that may write no table only inspects: it needs to read the tables.
+-- this session. A role that may write no table only inspects: it needs to read the tables, but not the key
+-- that signs forms.
 with role as (
     select oid, rolname,
         exists (
@@ -33,7 +34,10 @@ with role as (
     cross join unnest('{select,insert,update,delete}'::text[]) as privilege
     where relnamespace = to_regnamespace($1)
         and relkind = 'r'
-        and (privilege = 'select' or (writes and relname <> 'migrations'))
+        and case
+            when writes then privilege = 'select' or relname <> 'migrations'
+            else privilege = 'select' and relname <> 'signing_key'
+        end
         and not has_table_privilege(role.oid, pg_class.oid, privilege)
     union all
     select rolname, 'sequence', format('%s.%I', $1, relname), privilege
