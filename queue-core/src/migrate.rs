@@ -2,8 +2,10 @@
 //!
 //! Each migration is applied in a transaction of its own that first takes a transaction-scoped
 //! advisory lock. So several processes that start at once apply each migration once, and nothing stays
-//! locked when one of them dies. An applied migration is a row in `queue.migrations`. A database with a
-//! migration that this program does not know is newer than the program, and is not changed.
+//! locked when one of them dies. Its commands are sent one at a time, as a distributed planner demands: each
+//! ends with a line that ends in `;`, and Postgres refuses two at once. An applied migration is a row in
+//! `queue.migrations`. A database with a migration that this program does not know is newer than the
+//! program, and is not changed.
 
 use std::collections::BTreeMap;
 
@@ -238,9 +240,10 @@ async fn apply(
         false => CREATE_SCHEMA,
     };
     let script = format!("{create_schema}{CREATE_BOOKKEEPING}{}", migration.script());
-    sqlx::raw_sql(schema.rename(&script))
-        .execute(&mut *tx)
-        .await?;
+    for command in script.split_inclusive(";\n") {
+        let command = sqlx::query(schema.rename(command)).persistent(false);
+        command.execute(&mut *tx).await?;
+    }
     tx.commit().await?;
     Ok(true)
 }

@@ -49,6 +49,28 @@ async fn migrating_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn each_command_of_a_migration_is_sent_alone() {
+    let world = bare().await;
+    for prepare in [
+        "create table public.sent (message text)",
+        "create function public.record() returns event_trigger language plpgsql as
+         'begin insert into public.sent values (current_query()); end'",
+        "create event trigger record on ddl_command_end execute function public.record()",
+    ] {
+        world.sql(prepare).await;
+    }
+    let mut conn = world.connect().await;
+
+    migrate(&mut conn, &Schema::default()).await.unwrap();
+
+    let sent: Vec<(String,)> = world.rows("select message from public.sent").await;
+    assert!(sent.len() > MIGRATIONS.len(), "{}", sent.len());
+    for (message,) in sent {
+        assert!(!message.trim_end().contains(";\n"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_newer_than_the_program_is_left_alone() {
     let world = World::new().await;
     let mut conn = world.connect().await;
