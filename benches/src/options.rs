@@ -83,6 +83,8 @@ pub(crate) enum Measure {
     Idle,
     /// How long the pages of the dashboard take, and how large they are, with a million and a half jobs.
     Pages,
+    /// How one server grows with processes, connections and queues.
+    Scaling,
     /// What ten viewers of the Overview cost while a backlog is drained.
     Viewers,
     /// The working tree compared with another commit.
@@ -116,6 +118,7 @@ impl Options {
                 Measure::Idle,
                 Measure::Pages,
                 Measure::Viewers,
+                Measure::Scaling,
             ],
             one => vec![one],
         }

@@ -121,6 +121,11 @@ impl Running {
             .context("the worker did not finish its jobs in ten minutes")
     }
 
+    /// Returns how many jobs this process has finished.
+    pub(crate) fn finished_so_far(&self) -> usize {
+        self.finishes.count.load(Ordering::Relaxed)
+    }
+
     /// Waits for the start of a job, and returns its time.
     pub(crate) async fn start_of(&mut self, id: i64) -> Result<Instant> {
         loop {

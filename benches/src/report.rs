@@ -35,6 +35,9 @@ pub(crate) struct Line {
     /// Of the server and the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_us_per_job: Option<f64>,
+    /// Of the server alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_us_per_job: Option<f64>,
     /// Of one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transactions_per_second: Option<f64>,
@@ -103,6 +106,7 @@ impl Line {
         round(&mut self.max_ms, 2);
         round(&mut self.cpu_percent, 2);
         round(&mut self.cpu_us_per_job, 2);
+        round(&mut self.server_us_per_job, 2);
         round(&mut self.transactions_per_second, 2);
         self
     }
@@ -128,6 +132,7 @@ fn table(lines: &[Line]) -> Table {
         "KiB",
         "CPU %",
         "CPU µs/job",
+        "of the server",
         "transactions/s",
         "connections",
         "bytes",
@@ -146,6 +151,7 @@ fn table(lines: &[Line]) -> Table {
             cell(line.memory_kib),
             cell(line.cpu_percent),
             cell(line.cpu_us_per_job),
+            cell(line.server_us_per_job),
             cell(line.transactions_per_second),
             cell(line.connections),
             cell(line.bytes),

@@ -13,6 +13,7 @@ pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod memory;
 pub(crate) mod pages;
+pub(crate) mod scaling;
 pub(crate) mod steps;
 pub(crate) mod tenants;
 pub(crate) mod trips;
