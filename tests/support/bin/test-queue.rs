@@ -29,6 +29,24 @@ impl Perform<Shop> for Send {
     }
 }
 
+/// The kind of the guide to the first job.
+#[derive(Serialize, Deserialize)]
+struct SendWelcome {
+    user_id: i64,
+}
+
+impl Job for SendWelcome {
+    const KIND: &'static str = "send_welcome";
+}
+
+impl Perform<Shop> for SendWelcome {
+    type Error = std::io::Error;
+
+    async fn perform(self, _cx: Cx<Shop>) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+}
+
 /// A kind with rules: one job of a page at a time, and one at all that waits for a page.
 #[derive(Serialize, Deserialize)]
 struct IndexPage {
@@ -136,6 +154,7 @@ fn main() -> ExitCode {
         |app| {
             let app = app
                 .register::<Send>()
+                .register::<SendWelcome>()
                 .register::<IndexPage>()
                 .register::<Relay>()
                 .register_blocking::<Print>();

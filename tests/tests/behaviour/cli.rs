@@ -690,7 +690,15 @@ async fn a_recurring_job_of_the_configuration_runs_its_command() {
     assert_eq!(checked["recurring_jobs"], json!(["beat", "daily"]));
     assert_eq!(
         checked["kinds"],
-        json!(["beat", "greet", "index_page", "print", "relay", "send"])
+        json!([
+            "beat",
+            "greet",
+            "index_page",
+            "print",
+            "relay",
+            "send",
+            "send_welcome"
+        ])
     );
     let child = shell.command(&["start"]).spawn().unwrap();
 
@@ -768,7 +776,14 @@ async fn a_configuration_is_checked_without_a_database() {
     );
     assert_eq!(
         checked["kinds"],
-        json!(["greet", "index_page", "print", "relay", "send"])
+        json!([
+            "greet",
+            "index_page",
+            "print",
+            "relay",
+            "send",
+            "send_welcome"
+        ])
     );
 
     let said = shell
