@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use queue_core::{Schema, redact};
+use queue_core::{Queue, redact};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::sync::{Notify, OnceCell, watch};
@@ -46,19 +46,19 @@ const NO_SYNC: (&str, &str) = ("synchronous_commit", "off");
 
 /// The database of a process, as its connections reach it.
 pub(crate) struct Target {
-    options: PgConnectOptions,
-    schema: Schema,
+    queue: Queue,
+    /// The name that the connections have at the server.
+    application: String,
     pooling: OnceCell<Pooling>,
     outage: Outage,
     cuts: Cuts,
 }
 
 impl Target {
-    /// Poolers refuse parameters at the start of a connection that they do not know.
-    pub(crate) fn new(options: PgConnectOptions, schema: Schema) -> Self {
+    pub(crate) fn new(queue: &Queue, application: String) -> Self {
         Self {
-            options: options.extra_float_digits(None),
-            schema,
+            queue: queue.clone(),
+            application,
             pooling: OnceCell::new(),
             outage: Outage::default(),
             cuts: Cuts::default(),
@@ -74,18 +74,23 @@ impl Target {
     }
 
     async fn detect_pooling(&self) -> Result<Pooling, sqlx::Error> {
-        let mut conn = self.options.connect().await?;
-        let found = detect(&mut conn, &self.options).await?;
+        let options = self.options();
+        let mut conn = options.connect().await?;
+        let found = detect(&mut conn, &options).await?;
         let _closed_or_broken = conn.close().await;
         if found == Pooling::Transaction {
-            self.schema.set_pooled();
+            self.queue.schema().set_pooled();
             tracing::info!("connected through a pooler in transaction mode");
         }
         Ok(found)
     }
 
-    pub(crate) fn options(&self) -> &PgConnectOptions {
-        &self.options
+    /// Returns how to connect now. The pool has it, because it may change: a password is rotated.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        let options = (*self.queue.pool().connect_options()).clone();
+        // Poolers refuse parameters at the start of a connection that they do not know.
+        let options = options.extra_float_digits(None);
+        options.application_name(&self.application)
     }
 
     pub(crate) fn outage(&self) -> &Outage {
@@ -200,7 +205,7 @@ impl Connection {
 
     async fn connect_anew(&self) -> Result<PgConnection, sqlx::Error> {
         let pooling = self.target.pooling().await?;
-        let mut conn = self.target.options.connect().await?;
+        let mut conn = self.target.options().connect().await?;
         if pooling == Pooling::Session {
             conn.execute(self.settings("set")).await?;
         }

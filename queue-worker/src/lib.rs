@@ -52,6 +52,10 @@ mod lookout;
 // What an application connects with.
 mod pool;
 
+// Where the database is, as a URL says.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
+mod servers;
+
 // Connections that are opened again after an error, and the handle that stops a process.
 mod shared_connection;
 

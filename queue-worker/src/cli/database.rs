@@ -1,12 +1,10 @@
 //! The database of a command.
 
 use std::env;
-use std::str::FromStr;
 use std::time::Duration;
 
 use queue_core::{Keys, Queue, Schema};
 use rustls::CertificateError;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
 use super::output::set_clock;
@@ -15,6 +13,7 @@ use crate::config::overrides::KEYS_VARIABLE;
 use crate::config::{Config, DatabaseSettings, Settings};
 use crate::pool_options;
 use crate::pooler::{self, Pooling};
+use crate::servers::Servers;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,9 +34,9 @@ const NO_DATABASE: &str = "no database given: set DATABASE_URL, or `queue dev` s
 /// The configured database, and the schema in it.
 pub(super) struct Database {
     pub(super) schema: Schema,
-    options: PgConnectOptions,
-    /// The server itself, if the other options lead to a pooler.
-    server: Option<PgConnectOptions>,
+    pub(super) servers: Servers,
+    /// The server itself, if the other URL leads to a pooler.
+    direct: Option<Servers>,
 }
 
 impl Database {
@@ -50,11 +49,11 @@ impl Database {
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {
         let DatabaseSettings { url, schema } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
-        let server = config.settings.process.listen_url.as_ref();
+        let direct = config.settings.process.listen_url.as_ref();
         Ok(Self {
             schema: Schema::named(schema)?.with_keys(keys_of_environment()?),
-            options: options_of(url)?,
-            server: server.map(|url| options_of(&url.0)).transpose()?,
+            servers: servers(url)?,
+            direct: direct.map(|url| servers(&url.0)).transpose()?,
         })
     }
 
@@ -70,16 +69,16 @@ impl Database {
             },
             Err(_elapsed) => anyhow::anyhow!("no answer in {} s", CONNECT_TIMEOUT.as_secs()),
         };
-        let context = format!("could not connect to {}", self.place());
+        let context = format!("could not connect to {}", self.servers.place);
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
     /// Opens one connection, unless it leads to a pooler in transaction mode.
     async fn connect_to_server(&self) -> Result<Option<PgConnection>, sqlx::Error> {
-        let options = self.server.as_ref().unwrap_or(&self.options);
-        let mut connection = PgConnection::connect_with(options).await?;
-        if self.server.is_none()
-            && pooler::detect(&mut connection, options).await? == Pooling::Transaction
+        let options = self.direct().options()?;
+        let mut connection = PgConnection::connect_with(&options).await?;
+        if self.direct.is_none()
+            && pooler::detect(&mut connection, &options).await? == Pooling::Transaction
         {
             return Ok(None);
         }
@@ -92,8 +91,8 @@ impl Database {
     /// Returns whether a pooler is in front of the server: it refuses the options of a connection, or does
     /// not pass them on.
     pub(super) async fn is_pooled(&self) -> bool {
-        let options = self.options.clone().options([("queue.probe", "on")]);
         let probing = async {
+            let options = self.servers.options()?.options([("queue.probe", "on")]);
             let mut conn = PgConnection::connect_with(&options).await?;
             sqlx::query_scalar("select current_setting('queue.probe', true) is distinct from 'on'")
                 .fetch_one(&mut conn)
@@ -108,19 +107,18 @@ impl Database {
 
     /// Makes a handle to enqueue with, which connects to the server when it is used.
     pub(super) fn queue(&self) -> Result<Queue, Failure> {
-        self.queue_on(self.server.as_ref().unwrap_or(&self.options), 0)
+        self.queue_on(self.direct(), 0)
     }
 
     /// Makes the handle of a dashboard, which shows a page when the database is away.
     #[cfg(feature = "dashboard")]
     pub(super) async fn queue_of_dashboard(&self) -> Result<Queue, Failure> {
-        let options = self.server.as_ref().unwrap_or(&self.options);
-        let pool = pool_options()
+        let options = pool_options()
             .max_connections(DASHBOARD_CONNECTIONS)
-            .acquire_timeout(DASHBOARD_PATIENCE)
-            .connect_lazy_with(options.clone().application_name("queue dashboard"));
-        let queue = self.queue_with(pool)?;
-        Ok(match self.server.is_none() && self.is_pooled().await {
+            .acquire_timeout(DASHBOARD_PATIENCE);
+        let servers = self.direct().clone().application("queue dashboard");
+        let queue = self.queue_with(servers.pool(options)?)?;
+        Ok(match self.direct.is_none() && self.is_pooled().await {
             true => queue.transaction_pooler(),
             false => queue,
         })
@@ -131,15 +129,19 @@ impl Database {
     pub(super) fn queue_of_process(&self, settings: &Settings) -> Result<Queue, Failure> {
         let workers = settings.workers.iter();
         let jobs: usize = workers.map(|worker| worker.concurrency).sum();
-        self.queue_on(&self.options, u32::try_from(jobs).unwrap_or(u32::MAX))
+        self.queue_on(&self.servers, u32::try_from(jobs).unwrap_or(u32::MAX))
     }
 
-    fn queue_on(&self, options: &PgConnectOptions, jobs: u32) -> Result<Queue, Failure> {
-        let pool = pool_options()
+    fn queue_on(&self, servers: &Servers, jobs: u32) -> Result<Queue, Failure> {
+        let options = pool_options()
             .max_connections(jobs.saturating_add(2))
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(options.clone());
-        self.queue_with(pool)
+            .acquire_timeout(CONNECT_TIMEOUT);
+        self.queue_with(servers.pool(options)?)
+    }
+
+    /// Returns the server itself.
+    fn direct(&self) -> &Servers {
+        self.direct.as_ref().unwrap_or(&self.servers)
     }
 
     fn queue_with(&self, pool: PgPool) -> Result<Queue, Failure> {
@@ -148,21 +150,6 @@ impl Database {
             Some(keys) => queue.encryption_keys(keys.clone()),
             None => queue,
         })
-    }
-
-    /// Describes where the database is, without the password.
-    pub(super) fn place(&self) -> String {
-        let options = &self.options;
-        let host = match options.get_socket() {
-            Some(socket) => socket.display().to_string(),
-            None => options.get_host().to_owned(),
-        };
-        let user = options.get_username();
-        let database = options.get_database().unwrap_or(user);
-        format!(
-            "the database `{database}` at {host}, port {}, as `{user}`",
-            options.get_port()
-        )
     }
 }
 
@@ -198,38 +185,7 @@ fn certificate_problem(error: &sqlx::Error) -> Option<&'static str> {
     }
 }
 
-/// Poolers refuse parameters at the start of a connection that they do not know.
-fn options_of(url: &str) -> Result<PgConnectOptions, Failure> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))?;
-    Ok(options.application_name("queue").extra_float_digits(None))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(url: &str) -> Config {
-        Config {
-            settings: Settings::default(),
-            database: DatabaseSettings {
-                url: Some(url.to_owned()),
-                schema: "queue".to_owned(),
-            },
-            handlers: std::collections::BTreeMap::new(),
-            recurring: std::collections::BTreeMap::new(),
-            alerts: None,
-            file: None,
-        }
-    }
-
-    #[test]
-    fn the_place_of_a_database_does_not_contain_its_password() {
-        let database = Database::configured(&at("postgres://ada:secret@db:6432/app"))
-            .unwrap_or_else(|_| panic!());
-        assert_eq!(
-            database.place(),
-            "the database `app` at db, port 6432, as `ada`"
-        );
-    }
+fn servers(url: &str) -> Result<Servers, Failure> {
+    Servers::parse(url)
+        .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))
 }

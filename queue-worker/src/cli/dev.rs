@@ -42,7 +42,7 @@ impl Dev {
     ) -> Result<Exit, Failure> {
         let mut config = global.load()?;
         if config.database.url.is_some() {
-            let place = Database::configured(&config)?.place();
+            let place = Database::configured(&config)?.servers.place;
             let question =
                 format!("migrate {place}, which --database-url does not name, and run jobs there");
             let is_meant = self.yes || global.names_database();

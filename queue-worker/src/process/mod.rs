@@ -365,9 +365,7 @@ const SESSION_SETTINGS: [(&str, &str); 3] = [
 
 fn target(queue: &Queue, name: &str) -> Target {
     let name: String = name.chars().take(50).collect();
-    let options = (*queue.pool().connect_options()).clone();
-    let options = options.application_name(&format!("queue {name}"));
-    Target::new(options, queue.schema().clone())
+    Target::new(queue, format!("queue {name}"))
 }
 
 fn default_name() -> String {

@@ -32,7 +32,7 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
 ) -> Result<(), sqlx::Error> {
     let options = match (server, target.pooling().await?) {
         (Some(url), _) => PgConnectOptions::from_str(&url.0)?,
-        (None, Pooling::Session) => target.options().clone(),
+        (None, Pooling::Session) => target.options(),
         (None, Pooling::Transaction) => {
             tracing::warn!(
                 "no notifications through a pooler in transaction mode, only polls: set \

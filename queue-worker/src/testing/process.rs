@@ -114,8 +114,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
                 is_sleep_short: true,
             }),
         };
-        let options = (*queue.pool().connect_options()).clone();
-        let target = Arc::new(Target::new(options, queue.schema().clone()));
+        let target = Arc::new(Target::new(queue, "queue test".to_owned()));
         let mut connection = Connection::new(&target, &[]);
         let recording = Checkpoints {
             schema: queue.schema().clone(),

@@ -52,6 +52,7 @@ mod metrics;
 mod migrating;
 mod operations;
 mod outcomes;
+mod passwords;
 mod plans;
 mod pooler;
 mod prefetching;

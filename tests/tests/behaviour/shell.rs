@@ -84,7 +84,10 @@ impl Shell {
     /// Starts a dashboard with these variables, and returns the address at which it listens.
     pub(crate) fn dashboard(&self, variables: &[(&str, &str)]) -> (Child, String) {
         let mut command = self.command(&["dashboard", "--listen", "127.0.0.1:0"]);
-        let mut child = command.envs(variables.iter().copied()).spawn().unwrap();
+        command
+            .envs(variables.iter().copied())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = lines.next().unwrap().unwrap();
         let address = url.strip_prefix("http://").unwrap();
