@@ -85,7 +85,8 @@ impl Target {
         Ok(found)
     }
 
-    /// Returns how to connect now. The pool has it, because it may change: a password is rotated.
+    /// Returns how to connect now. The pool has it, because it may change: a password is rotated, or another
+    /// server takes over.
     pub(crate) fn options(&self) -> PgConnectOptions {
         let options = (*self.queue.pool().connect_options()).clone();
         // Poolers refuse parameters at the start of a connection that they do not know.
@@ -128,6 +129,8 @@ struct Open {
     conn: PgConnection,
     /// How many cuts there had been when it was opened.
     cuts: usize,
+    /// The options of the pool at that time.
+    options: Arc<PgConnectOptions>,
 }
 
 impl Connection {
@@ -191,16 +194,23 @@ impl Connection {
 
     async fn open(&mut self) -> Result<Open, sqlx::Error> {
         let cuts = self.target.cuts.count();
-        if let Some(open) = self.open.take_if(|open| open.cuts == cuts) {
+        let options = self.target.queue.pool().connect_options();
+        let is_current =
+            |open: &mut Open| open.cuts == cuts && is_same_server(&open.options, &options);
+        if let Some(open) = self.open.take_if(is_current) {
             return Ok(open);
         }
-        // One that was cut need not be closed: nothing would arrive.
+        // One that was cut, or leads to a server that is not used any more, is not worth a message.
         self.open = None;
         // In a box: every future that uses a connection would contain it.
         let connecting = timely(CONNECT_TIMEOUT, Box::pin(self.connect_anew()));
         let opened = self.target.answer(cuts, connecting).await;
         let conn = opened.inspect_err(|error| self.outage().begin(error))?;
-        Ok(Open { conn, cuts })
+        Ok(Open {
+            conn,
+            cuts,
+            options,
+        })
     }
 
     async fn connect_anew(&self) -> Result<PgConnection, sqlx::Error> {
@@ -276,6 +286,13 @@ impl Connection {
             let _closed_or_broken = timeout(Duration::from_secs(1), open.conn.close()).await;
         }
     }
+}
+
+/// Returns whether connections with these options lead to the same server.
+pub(crate) fn is_same_server(one: &PgConnectOptions, other: &PgConnectOptions) -> bool {
+    one.get_socket() == other.get_socket()
+        && one.get_host() == other.get_host()
+        && one.get_port() == other.get_port()
 }
 
 /// Since when the database is out of reach, as the connections of a process notice together: one of them

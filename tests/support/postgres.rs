@@ -5,8 +5,11 @@
 //! process. A test's database is a copy of a template that is prepared once.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process;
+use std::process::{self, Command};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -158,18 +161,8 @@ impl DedicatedServer {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(settings: &[(&str, &str)]) -> DedicatedServer {
-        let directory = directory();
-        let settings = settings.iter();
-        let embedded = Embedded::start(EmbeddedOptions {
-            data: Some(directory.path().to_owned()),
-            durable: false,
-            settings: settings
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        })
-        .await
-        .expect("a server for the test should start");
-        let mut connection = embedded
+        let server = Self::start_in(directory(), settings).await;
+        let mut connection = server
             .connect_options()
             .connect()
             .await
@@ -177,10 +170,57 @@ impl DedicatedServer {
         prepare(&mut connection)
             .await
             .expect("the database should be prepared");
+        server
+    }
+
+    async fn start_in(directory: TempDir, settings: &[(&str, &str)]) -> DedicatedServer {
+        let settings = settings.iter();
+        let embedded = Embedded::start(EmbeddedOptions {
+            data: Some(directory.path().to_owned()),
+            durable: false,
+            settings: settings
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        });
         DedicatedServer {
-            embedded,
+            embedded: embedded.await.expect("a server for the test should start"),
             _directory: directory,
         }
+    }
+
+    /// Starts a standby that follows this server.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn standby(&self) -> DedicatedServer {
+        let data = self.data_dir();
+        let owner = data.metadata().expect("the owner of the data");
+        let directory = directory();
+        let home = data.parent().and_then(Path::file_name);
+        let home = directory.path().join(home.expect("a folder of the data"));
+        let made = fs::DirBuilder::new().mode(0o700).create(&home);
+        made.and_then(|()| chown(&home, Some(owner.uid()), Some(owner.gid())))
+            .expect("a folder for a server");
+        let started = fs::read_to_string(data.join("postmaster.opts"));
+        let started = started.expect("the command that started the server");
+        let postgres = Path::new(started.split(' ').next().unwrap_or_default());
+        let mut copy = Command::new(postgres.with_file_name("pg_basebackup"));
+        copy.args([
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--username=queue",
+        ])
+        .arg("--host")
+        .arg(self.embedded.socket_dir())
+        .arg("--pgdata")
+        .arg(home.join("data"))
+        .current_dir("/")
+        .uid(owner.uid())
+        .gid(owner.gid());
+        let copied = tokio::process::Command::from(copy).status().await;
+        assert!(copied.expect("pg_basebackup").success());
+        Self::start_in(directory, &[]).await
     }
 
     /// Returns the options to connect to its database.

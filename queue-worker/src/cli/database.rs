@@ -75,7 +75,7 @@ impl Database {
 
     /// Opens one connection, unless it leads to a pooler in transaction mode.
     async fn connect_to_server(&self) -> Result<Option<PgConnection>, sqlx::Error> {
-        let options = self.direct().options()?;
+        let options = self.direct().find().await?;
         let mut connection = PgConnection::connect_with(&options).await?;
         if self.direct.is_none()
             && pooler::detect(&mut connection, &options).await? == Pooling::Transaction
@@ -92,7 +92,7 @@ impl Database {
     /// not pass them on.
     pub(super) async fn is_pooled(&self) -> bool {
         let probing = async {
-            let options = self.servers.options()?.options([("queue.probe", "on")]);
+            let options = self.servers.find().await?.options([("queue.probe", "on")]);
             let mut conn = PgConnection::connect_with(&options).await?;
             sqlx::query_scalar("select current_setting('queue.probe', true) is distinct from 'on'")
                 .fetch_one(&mut conn)
@@ -106,8 +106,8 @@ impl Database {
     }
 
     /// Makes a handle to enqueue with, which connects to the server when it is used.
-    pub(super) fn queue(&self) -> Result<Queue, Failure> {
-        self.queue_on(self.direct(), 0)
+    pub(super) async fn queue(&self) -> Result<Queue, Failure> {
+        self.queue_on(self.direct(), 0).await
     }
 
     /// Makes the handle of a dashboard, which shows a page when the database is away.
@@ -117,7 +117,7 @@ impl Database {
             .max_connections(DASHBOARD_CONNECTIONS)
             .acquire_timeout(DASHBOARD_PATIENCE);
         let servers = self.direct().clone().application("queue dashboard");
-        let queue = self.queue_with(servers.pool(options)?)?;
+        let queue = self.queue_with(servers.pool(options).await?)?;
         Ok(match self.direct.is_none() && self.is_pooled().await {
             true => queue.transaction_pooler(),
             false => queue,
@@ -126,17 +126,18 @@ impl Database {
 
     /// Makes the handle of a process, which finds out whether there is a pooler. Its pool, which the
     /// state of an application is built with, has a connection for each job that runs.
-    pub(super) fn queue_of_process(&self, settings: &Settings) -> Result<Queue, Failure> {
+    pub(super) async fn queue_of_process(&self, settings: &Settings) -> Result<Queue, Failure> {
         let workers = settings.workers.iter();
         let jobs: usize = workers.map(|worker| worker.concurrency).sum();
-        self.queue_on(&self.servers, u32::try_from(jobs).unwrap_or(u32::MAX))
+        let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+        self.queue_on(&self.servers, jobs).await
     }
 
-    fn queue_on(&self, servers: &Servers, jobs: u32) -> Result<Queue, Failure> {
+    async fn queue_on(&self, servers: &Servers, jobs: u32) -> Result<Queue, Failure> {
         let options = pool_options()
             .max_connections(jobs.saturating_add(2))
             .acquire_timeout(CONNECT_TIMEOUT);
-        self.queue_with(servers.pool(options)?)
+        self.queue_with(servers.pool(options).await?)
     }
 
     /// Returns the server itself.

@@ -82,7 +82,7 @@ pub(super) async fn run<S: State>(
     let port = config.settings.process.port;
     let is_exported = port.is_some() || has_collector();
     let metrics = is_exported.then(Metrics::install).transpose()?;
-    let queue = database.queue_of_process(&config.settings)?;
+    let queue = database.queue_of_process(&config.settings).await?;
     let app = program
         .complete(queue.pool().clone(), config.settings.clone())
         .await?;

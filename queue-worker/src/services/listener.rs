@@ -1,7 +1,6 @@
 //! The listener: receives notifications of new jobs, for idle workers, of events for which jobs wait, and of
 //! requests to cancel running jobs. Without it all would be found too, only later.
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::attempt::StopReason;
 use crate::config::ServerUrl;
 use crate::connection::{Target, timely};
 use crate::pooler::Pooling;
+use crate::servers::Servers;
 use crate::worker::{Shared, Worker};
 
 /// How long no notification may arrive until the connection is tested.
@@ -31,7 +31,7 @@ pub(crate) async fn listen<S: Send + Sync + 'static>(
     workers: Vec<Arc<Worker<S>>>,
 ) -> Result<(), sqlx::Error> {
     let options = match (server, target.pooling().await?) {
-        (Some(url), _) => PgConnectOptions::from_str(&url.0)?,
+        (Some(url), _) => Servers::parse(&url.0)?.find().await?,
         (None, Pooling::Session) => target.options(),
         (None, Pooling::Transaction) => {
             tracing::warn!(

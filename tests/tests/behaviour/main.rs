@@ -71,6 +71,7 @@ mod scan;
 mod schedulers;
 mod scheduling;
 mod served;
+mod server_lists;
 mod shell;
 mod step_rules;
 mod steps;

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::shell::{Shell, get, stopped_by};
 use queue_core::{NewJob, Options, Queue};
@@ -76,10 +76,6 @@ impl Guarded {
     }
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 #[tokio::test]
 async fn a_worker_process_takes_a_new_password_for_itself_and_for_its_jobs() {
     let guarded = Guarded::start().await;
@@ -113,7 +109,7 @@ async fn a_dashboard_takes_a_new_password() {
     let file = guarded.file();
     let (child, address) = guarded.shell().dashboard(&[
         ("QUEUE_DASHBOARD_TOKEN", TOKEN),
-        ("PGPASSFILE", text(&file)),
+        ("PGPASSFILE", file.to_str().unwrap()),
     ]);
     let answers = async || {
         let address = address.clone();

@@ -23,7 +23,7 @@ pub(super) async fn run(
     by_name: JobByName<'_>,
 ) -> Result<Exit, Failure> {
     let mut lines = Lines::open(path)?;
-    let queue = database.queue()?;
+    let queue = database.queue().await?;
     database.connect().await?;
     let enqueued = enqueue_all(&queue, &mut lines, by_name).await;
     lines.bar.finish_and_clear();

@@ -94,7 +94,7 @@ impl Enqueue {
             return file::run(global, &database, path, &by_name).await;
         }
         let job = self.job(&by_name).map_err(Failure::usage)?;
-        let queue = database.queue()?;
+        let queue = database.queue().await?;
         queue.check(&job)?;
         database.connect().await?;
         let enqueued = queue.enqueue_all([job]).await?;
