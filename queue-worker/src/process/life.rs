@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue_core::batches::{of_jobs, settle_all};
 use queue_core::process::ProcessId;
 use queue_core::transitions::end::release_unknown;
 use queue_core::transitions::unblock::unblock;
@@ -13,6 +14,7 @@ use super::parts::{Parts, start};
 use super::{EXIT_TIMEOUT, Process};
 use crate::app::State;
 use crate::attempt::StopReason;
+use crate::completer::News;
 use crate::config::ProcessSettings;
 use crate::connection::{Target, logged};
 use crate::services::heartbeat::Lost;
@@ -160,6 +162,7 @@ impl<S: State> Life<'_, S> {
         }
         let leaving = async {
             self.release_remaining().await;
+            self.settle_batches().await;
             self.unblock_others().await;
             self.process.append_counts().await;
             self.process.deregister(self.id).await;
@@ -182,6 +185,24 @@ impl<S: State> Life<'_, S> {
                 error = %logged(&error),
                 "could not give back jobs that did not stop",
             ),
+        }
+    }
+
+    /// Settles the batches whose last jobs were the last runs. Otherwise a sweep would find them up to a minute
+    /// later.
+    async fn settle_batches(&self) {
+        let News { mut ended, others } = self.parts.shared.ended_in_batches.take();
+        if ended.is_empty() && others.is_empty() {
+            return;
+        }
+        let schema = self.process.queue.schema();
+        let settling = self.process.try_once(async |conn| {
+            ended.extend(of_jobs(conn, schema, &others).await?);
+            settle_all(conn, schema, ended).await
+        });
+        if let Err(error) = settling.await {
+            let error = logged(&error);
+            tracing::debug!(error, "could not settle batches; another process will");
         }
     }
 

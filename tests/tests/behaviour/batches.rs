@@ -13,7 +13,7 @@ use queue_core::{
     Batch, BatchId, EnqueueError, JobId, Limits, NewJob, OnFailure, Options, Outcome,
 };
 use queue_tests::soundness::assert_tables_sound;
-use queue_tests::stage::Stage;
+use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, eventually, worker};
 use queue_worker::testing::TestProcess;
 use queue_worker::{Attempt, BoxError, Cx, Job, Next, Perform, Settings};
@@ -922,4 +922,24 @@ async fn ends_of_jobs_without_a_batch_are_not_counted() {
 
     assert!(ended.is_empty());
     assert_eq!(world.count("deltas").await, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_stops_settles_the_batches_of_its_last_runs() {
+    let (world, stage) = (World::new().await, Stage::default());
+    let mut batch = Batch::new().on_completion(&Note::new("end")).unwrap();
+    batch.add(&Gated::new("last")).unwrap();
+    world.queue.enqueue_batch(batch).await.unwrap();
+    let process = world.start(stage.app(), worker("*", 1));
+    stage.noted("last begins").await;
+
+    process.ask_to_stop();
+    world
+        .until("processes where stopping_at is not null", 1)
+        .await;
+    stage.open("last");
+    process.ended().await;
+
+    assert_eq!(world.count("ready").await, 1);
+    assert_tables_sound(world.pool()).await;
 }
