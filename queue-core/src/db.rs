@@ -77,9 +77,15 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "25006")
 }
 
-/// Returns whether an error means that the tables of the queue are missing.
+/// Returns whether an error means that the tables of the queue are missing, or older than this program: it names
+/// a table, schema, column or function that does not exist.
 pub fn is_not_migrated(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| code == "42P01" || code == "3F000")
+    code(error).is_some_and(|code| ["42P01", "3F000", "42703", "42883"].contains(&code.as_ref()))
+}
+
+/// Returns whether a statement waited for a lock for longer than it may.
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "55P03")
 }
 
 /// Returns whether a statement took longer than it may.

@@ -5,14 +5,14 @@
 //! locked when one of them dies. Its commands are sent one at a time, as a distributed planner demands: each
 //! ends with a line that ends in `;`, and Postgres refuses two at once. An applied migration is a row in
 //! `queue.migrations`. A database with a migration that this program does not know is newer than the
-//! program, and is not changed.
+//! program, as after a rollback. The program works on it, and changes nothing.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::db::BEGIN;
+use crate::db::{self, BEGIN};
 use crate::sql::Schema;
 
 /// One migration.
@@ -142,19 +142,6 @@ pub struct MigrationStatus {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// The database has migrations that this program does not know.
-    #[error(
-        "the schema `{schema}` is at version {found}, and this program knows versions up to \
-         {known}: upgrade the program"
-    )]
-    Newer {
-        /// The schema.
-        schema: String,
-        /// The newest version in the database.
-        found: i32,
-        /// The newest version this program has.
-        known: i32,
-    },
     /// A migration failed, and was rolled back.
     #[error("could not apply migration {version} ({name}) to the schema `{schema}`")]
     Failed {
@@ -167,11 +154,25 @@ pub enum MigrateError {
         /// The error of the server.
         source: sqlx::Error,
     },
+    /// A migration needs a table on which another transaction holds a lock. It waited for three seconds, because
+    /// statements of processes wait behind it, and was rolled back.
+    #[error(
+        "migration {version} ({name}) needs a table that another transaction has locked, such as a dump: try \
+         again when that has ended"
+    )]
+    Locked {
+        /// The migration's version.
+        version: i32,
+        /// Its name.
+        name: &'static str,
+    },
     /// The applied migrations could not be read.
     #[error("could not read which migrations have been applied")]
     Database(#[from] sqlx::Error),
 }
 
+/// Statements of processes wait behind a migration that waits for a lock.
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '3s';\n";
 const CREATE_SCHEMA: &str = "create schema if not exists queue;\n";
 const CREATE_BOOKKEEPING: &str = "create table if not exists queue.migrations (
     version    integer     not null,
@@ -183,32 +184,14 @@ const CREATE_BOOKKEEPING: &str = "create table if not exists queue.migrations (
 
 /// Applies the missing migrations, and returns them. Any number of processes may call it at once. The
 /// connection must not be in a transaction.
-///
-/// # Errors
-/// Refuses a database that is newer than this program.
 pub async fn migrate(
     conn: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<Migration>, MigrateError> {
-    let found = status(conn, schema).await?.version;
-    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    if found > known {
-        return Err(MigrateError::Newer {
-            schema: schema.name().to_owned(),
-            found,
-            known,
-        });
-    }
     let mut applied = Vec::new();
     for migration in MIGRATIONS {
         let is_new = apply(conn, schema, migration).await;
-        let is_new = is_new.map_err(|source| MigrateError::Failed {
-            schema: schema.name().to_owned(),
-            version: migration.version,
-            name: migration.name,
-            source,
-        })?;
-        if is_new {
+        if is_new.map_err(|error| migration.failed(schema, error))? {
             applied.push(*migration);
         }
     }
@@ -239,7 +222,8 @@ async fn apply(
         true => "",
         false => CREATE_SCHEMA,
     };
-    let script = format!("{create_schema}{CREATE_BOOKKEEPING}{}", migration.script());
+    let script = migration.script();
+    let script = format!("{LOCK_TIMEOUT}{create_schema}{CREATE_BOOKKEEPING}{script}");
     for command in script.split_inclusive(";\n") {
         let command = sqlx::query(schema.rename(command)).persistent(false);
         command.execute(&mut *tx).await?;
@@ -249,6 +233,19 @@ async fn apply(
 }
 
 impl Migration {
+    fn failed(&self, schema: &Schema, source: sqlx::Error) -> MigrateError {
+        let Self { version, name, .. } = *self;
+        if db::is_locked(&source) {
+            return MigrateError::Locked { version, name };
+        }
+        MigrateError::Failed {
+            schema: schema.name().to_owned(),
+            version,
+            name,
+            source,
+        }
+    }
+
     /// Returns its statements, with one that records it.
     fn script(&self) -> String {
         let Self { version, name, sql } = self;
@@ -308,6 +305,22 @@ pub struct Status {
     pub known: Vec<MigrationStatus>,
     /// The newest version in the database, which may be newer than the program; 0 if none.
     pub version: i32,
+}
+
+impl Status {
+    /// Returns how many migrations have not been applied. The program works only if there are none.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        let known = self.known.iter();
+        known.filter(|each| each.applied_at.is_none()).count()
+    }
+
+    /// Returns whether the database is newer than this program.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        let newest = MIGRATIONS.last().map_or(0, |newest| newest.version);
+        self.version > newest
+    }
 }
 
 /// Returns which migrations have been applied.

@@ -138,8 +138,11 @@ pub enum EnqueueError {
         /// The job's kind.
         kind: String,
     },
-    /// The tables of the queue are missing.
-    #[error("the tables of the queue are missing: run `queue migrate` against this database")]
+    /// The tables of the queue are missing, or older than this program.
+    #[error(
+        "the tables of the queue are missing or older than this program: run `queue migrate` against this \
+         database"
+    )]
     NotMigrated(#[source] sqlx::Error),
     /// The database takes no writes: it is a standby, or transactions are read-only by default.
     #[error("the database takes no writes (`queue doctor` finds the reason)")]

@@ -86,9 +86,6 @@ impl Queue {
     }
 
     /// Applies the missing migrations. Any number of processes may call it at once.
-    ///
-    /// # Errors
-    /// Refuses a database that is newer than this program.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let migrating = async |conn: &mut _| migrate(conn, &self.schema).await.map(drop);
         match self.schema.is_pooled() {

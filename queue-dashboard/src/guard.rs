@@ -275,8 +275,8 @@ fn words(refusal: &Refusal, view: &str) -> (String, Vec<String>) {
             ],
         ),
         Refusal::NotMigrated => (
-            "The tables are missing".into(),
-            vec!["This database has no queue, or the queue is in another schema. The command queue migrate creates it.".into()],
+            "The tables are missing or too old".into(),
+            vec!["This database has no queue, or one that is older than this program, or the queue is in another schema. The command queue migrate creates or updates it.".into()],
         ),
         Refusal::Slow => (
             "This took too long".into(),

@@ -24,7 +24,7 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// The database does not answer.
     Away(String),
-    /// The tables are missing.
+    /// The tables are missing, or older than this program.
     NotMigrated,
     /// A statement took too long.
     Slow,

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, middleware};
 use queue_core::inspect::begin_read;
-use queue_core::migrate::{self, MIGRATIONS};
+use queue_core::migrate;
 
 use crate::acts;
 use crate::api;
@@ -175,9 +175,8 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
         let mut tx = begin_read(site.queue.pool(), READY_WITHIN).await?;
         migrate::status(&mut tx, site.queue.schema()).await
     };
-    let known = MIGRATIONS.last().map_or(0, |last| last.version);
     match tokio::time::timeout(READY_WITHIN, read).await {
-        Ok(Ok(status)) if status.version >= known => word(StatusCode::OK, "ready"),
+        Ok(Ok(status)) if status.missing() == 0 => word(StatusCode::OK, "ready"),
         Ok(Ok(_)) => word(StatusCode::SERVICE_UNAVAILABLE, "outdated"),
         _ => word(StatusCode::SERVICE_UNAVAILABLE, "away"),
     }

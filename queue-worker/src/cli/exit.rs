@@ -93,8 +93,8 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         if queue_core::is_not_migrated(&error) {
             return Self::failed(
-                "the tables of the queue are missing in this database: run `queue migrate`, or \
-                 name their schema with --schema",
+                "the tables of the queue are missing in this database or older than this program: run \
+                 `queue migrate`, or name their schema with --schema",
             );
         }
         if queue_core::is_read_only(&error) {

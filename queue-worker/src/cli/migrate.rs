@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use queue_core::Schema;
 use queue_core::inspect::doctor;
-use queue_core::migrate::{self, MIGRATIONS, MigrateError, Migration, MigrationStatus, Status};
+use queue_core::migrate::{self, MigrateError, Migration, MigrationStatus, Status};
 use serde_json::json;
 
 use super::output::{Column, absolute, counted, print, say, table_text};
@@ -48,11 +48,14 @@ impl Migrate {
 async fn up(global: &Global) -> Result<Exit, Failure> {
     let database = Database::configured(&global.load()?)?;
     let applied = apply(&database).await?;
-    if let Some(finding) = doctor::encoding(&mut database.connect().await?).await? {
+    let mut conn = database.connect().await?;
+    if let Some(finding) = doctor::encoding(&mut conn).await? {
         say(format!("warning: {}: {}", finding.what, finding.why));
     }
+    let found = migrate::status(&mut conn, &database.schema).await?;
     let schema = database.schema.name();
     say(match applied.len() as u64 {
+        0 if found.is_newer() => newer(schema, &found),
         0 => format!("the schema `{schema}` is up to date"),
         count => {
             let migrations = counted(count, "migration", "migrations");
@@ -95,23 +98,25 @@ const COLUMNS: [Column<'_, MigrationStatus>; 3] = [
 ];
 
 fn judge(schema: &str, found: &Status) -> Exit {
-    let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    let known = found.known.iter();
-    let missing = known.filter(|each| each.applied_at.is_none()).count();
-    if found.version > newest {
-        say(format!(
-            "the schema `{schema}` is at version {}, newer than this program: upgrade it",
-            found.version
-        ));
-    } else if missing > 0 {
+    let missing = found.missing();
+    if missing > 0 {
         let migrations = counted(missing as u64, "migration is", "migrations are");
         say(format!(
             "{migrations} missing in the schema `{schema}`: run `queue migrate`"
         ));
-    } else {
-        return Exit::Fine;
+        return Exit::Failed;
     }
-    Exit::Failed
+    if found.is_newer() {
+        say(newer(schema, found));
+    }
+    Exit::Fine
+}
+
+fn newer(schema: &str, found: &Status) -> String {
+    let version = found.version;
+    format!(
+        "the schema `{schema}` is at version {version}, newer than this program: nothing to apply"
+    )
 }
 
 fn sql(global: &Global) -> Result<Exit, Failure> {

@@ -17,7 +17,7 @@ use queue_core::counts::append;
 use queue_core::operations::processes::ask;
 use queue_core::origin::is_original;
 use queue_core::process::{Asked, ProcessId, ProcessInfo, deregister, register};
-use queue_core::{InvalidName, NoKeys, Queue};
+use queue_core::{InvalidName, NoKeys, Queue, migrate};
 use serde_json::json;
 use sqlx::PgConnection;
 use tokio::sync::watch;
@@ -101,6 +101,30 @@ fn listed(problems: &[ProcessProblem]) -> String {
         lines.push("(`Settings::load()` reads settings from queue.toml and QUEUE_…)".to_owned());
     }
     lines.join("\n")
+}
+
+/// What keeps a process from running jobs in a database.
+#[derive(Clone, Copy, PartialEq)]
+enum Hindrance {
+    /// The tables are missing or older than this program. Newer ones are no hindrance.
+    NotMigrated,
+    /// It is a restored copy.
+    NotAccepted,
+}
+
+impl Hindrance {
+    fn report(self) {
+        match self {
+            Self::NotMigrated => tracing::error!(
+                "the tables of the queue are missing or older than this program, so no job is run: run \
+                 `queue migrate`"
+            ),
+            Self::NotAccepted => tracing::error!(
+                "this database is a restored copy, so no job is run: to run its jobs here, use \
+                 `queue restored accept`"
+            ),
+        }
+    }
 }
 
 impl<S: Send + Sync + 'static> Process<S> {
@@ -219,16 +243,13 @@ impl<S: Send + Sync + 'static> Process<S> {
         tracing::info!(process = self.name, "stopped");
     }
 
-    /// Registers the process, and retries that until the database is there and is not a restored copy that
-    /// waits to be accepted. Returns whether this was done before the process was asked to stop.
-    ///
-    /// The limits are declared before, so that no job exceeds them; but not when the process starts
-    /// over, because a newer program may have declared others meanwhile.
+    /// Registers the process, and retries that until the database is there, is migrated, and is not a restored
+    /// copy that waits to be accepted. Returns whether this was done before the process was asked to stop.
     async fn register(&self, process: ProcessId, stop: &Stop, starts_over: bool) -> bool {
         let mut delay = RetryDelay::default();
         let mut connection = self.connection();
         let info = self.info();
-        let mut has_warned = false;
+        let mut reported = None;
         loop {
             let registered = tokio::select! {
                 () = stop.asked() => {
@@ -237,33 +258,20 @@ impl<S: Send + Sync + 'static> Process<S> {
                     return false;
                 }
                 registered = connection.run(async |conn| {
-                    let schema = self.queue.schema();
-                    if !is_original(conn, schema).await? {
-                        return Ok(false);
-                    }
-                    if !starts_over {
-                        limits::declare(conn, schema, &self.settings.limits).await?;
-                        queues::declare(conn, schema, &self.settings.queues).await?;
-                    }
-                    register(conn, schema, process, &info).await?;
-                    let Asked { request, by } = self.asked.borrow().clone();
-                    if request.is_some() {
-                        ask(conn, schema, process.0, request, by.as_deref()).await?;
-                    }
-                    Ok(true)
+                    self.register_unless(conn, process, &info, starts_over).await
                 }) => registered,
             };
             match registered {
-                Ok(true) => {
+                Ok(None) => {
                     connection.close().await;
                     self.health.note_heartbeat(Instant::now());
                     return true;
                 }
-                Ok(false) if mem::replace(&mut has_warned, true) => {}
-                Ok(false) => tracing::error!(
-                    "this database is a restored copy, so no job is run: to run its jobs here, use \
-                     `queue restored accept`"
-                ),
+                Ok(Some(hindrance)) => {
+                    if reported.replace(hindrance) != Some(hindrance) {
+                        hindrance.report();
+                    }
+                }
                 Err(error) => self.report_unregistered(&error),
             }
             tokio::select! {
@@ -273,10 +281,38 @@ impl<S: Send + Sync + 'static> Process<S> {
         }
     }
 
+    /// Registers the process, unless something hinders it.
+    ///
+    /// The limits are declared before, so that no job exceeds them; but not when the process starts
+    /// over, because a newer program may have declared others meanwhile.
+    async fn register_unless(
+        &self,
+        conn: &mut PgConnection,
+        process: ProcessId,
+        info: &ProcessInfo,
+        starts_over: bool,
+    ) -> Result<Option<Hindrance>, sqlx::Error> {
+        let schema = self.queue.schema();
+        if migrate::status(conn, schema).await?.missing() > 0 {
+            return Ok(Some(Hindrance::NotMigrated));
+        }
+        if !is_original(conn, schema).await? {
+            return Ok(Some(Hindrance::NotAccepted));
+        }
+        if !starts_over {
+            limits::declare(conn, schema, &self.settings.limits).await?;
+            queues::declare(conn, schema, &self.settings.queues).await?;
+        }
+        register(conn, schema, process, info).await?;
+        let Asked { request, by } = self.asked.borrow().clone();
+        if request.is_some() {
+            ask(conn, schema, process.0, request, by.as_deref()).await?;
+        }
+        Ok(None)
+    }
+
     fn report_unregistered(&self, error: &sqlx::Error) {
-        if queue_core::is_not_migrated(error) {
-            tracing::error!("the tables of the queue are missing: run `queue migrate`");
-        } else if !self.target.outage().is_on() {
+        if !self.target.outage().is_on() {
             tracing::warn!(
                 error = %logged(error),
                 "could not register with the database; retrying",

@@ -1,13 +1,18 @@
 //! Migrations: applied once each, also concurrently, and always with the same result.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 
 use queue_core::Schema;
 use queue_core::migrate::{MIGRATIONS, MigrateError, migrate, script, status};
-use queue_tests::world::World;
+use queue_tests::stage::{Note, Stage};
+use queue_tests::world::{World, worker};
+use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Executor as _};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::shell::{Shell, said, stopped_by};
 
 async fn bare() -> World {
     let world = World::new().await;
@@ -71,23 +76,59 @@ async fn each_command_of_a_migration_is_sent_alone() {
 }
 
 #[tokio::test]
-async fn a_database_newer_than_the_program_is_left_alone() {
+async fn a_program_older_than_the_tables_works_on_them() {
     let world = World::new().await;
-    let mut conn = world.connect().await;
     world
         .sql("insert into queue.migrations (version, name) values (9999, 'future')")
         .await;
+    let shell = Shell::on(&world);
 
-    let answer = migrate(&mut conn, &Schema::default()).await;
+    let migrated = said(&shell.run(&["migrate"]).await);
+    let status = shell.print(&["migrate", "status"]).await;
+    let doctor = shell.run(&["doctor"]).await.stdout;
+    let stage = Stage::default();
+    let process = world.start(stage.app(), worker("*", 1));
+    world.queue.enqueue(Note::new("done")).await.unwrap();
+    stage.noted("done").await;
+    process.stop().await;
 
-    let Err(MigrateError::Newer { found, known, .. }) = answer else {
-        panic!("{answer:?}");
-    };
-    assert_eq!(found, 9999);
-    assert_eq!(
-        Some(known),
-        MIGRATIONS.last().map(|migration| migration.version)
-    );
+    let newer = "at version 9999, newer than this program: nothing to apply";
+    assert!(migrated.contains(newer), "{migrated}");
+    assert!(!status.contains("missing"), "{status}");
+    let doctor = String::from_utf8(doctor).unwrap();
+    assert!(doctor.contains("and this program knows 2"), "{doctor}");
+}
+
+#[tokio::test]
+async fn a_process_newer_than_the_tables_waits_for_the_migration() {
+    let world = World::new().await;
+    let newest = MIGRATIONS.last().unwrap();
+    world
+        .sql("update queue.migrations set version = 0 where version = (select max(version) from queue.migrations)")
+        .await;
+    let shell = Shell::on(&world);
+    let mut child = shell.command(&["start"]).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = |line: &String| line.contains("older than this program, so no job is run");
+
+    let found = spawn_blocking(move || lines.map(Result::unwrap).find(waits));
+    assert!(found.await.unwrap().unwrap().contains("`queue migrate`"));
+    assert_eq!(world.count("processes").await, 0);
+    let again = format!("update queue.migrations set version = {}", newest.version);
+    world.sql(&format!("{again} where version = 0")).await;
+    world.until("processes", 1).await;
+    stopped_by(child, Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn a_command_newer_than_the_tables_names_the_command_that_migrates() {
+    let world = World::new().await;
+    world.sql("alter table queue.jobs drop column tags").await;
+
+    let refused = Shell::on(&world).refused(1, &["jobs", "show", "1"]).await;
+
+    assert!(refused.contains("older than this program"), "{refused}");
+    assert!(refused.contains("queue migrate`"), "{refused}");
 }
 
 #[tokio::test]
@@ -130,6 +171,30 @@ async fn a_failed_migration_leaves_no_trace_and_is_named() {
     world.sql("drop table queue.finished").await;
     let rest = migrate(&mut conn, &Schema::default()).await.unwrap();
     assert_eq!(rest[0].version, 2);
+}
+
+#[tokio::test]
+async fn a_migration_gives_up_when_another_transaction_keeps_a_table_locked() {
+    let world = World::new().await;
+    let mut conn = world.connect().await;
+    world
+        .sql("delete from queue.migrations where version = 27")
+        .await;
+    world
+        .sql("alter table queue.attempts drop column version")
+        .await;
+    let mut dump = world.pool().begin().await.unwrap();
+    let locked = "lock table queue.attempts in access share mode";
+    dump.execute(locked).await.unwrap();
+
+    let answer = migrate(&mut conn, &Schema::default()).await;
+    dump.rollback().await.unwrap();
+    let rest = migrate(&mut conn, &Schema::default()).await.unwrap();
+
+    let Err(MigrateError::Locked { version: 27, .. }) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(rest.len(), 1);
 }
 
 #[tokio::test]

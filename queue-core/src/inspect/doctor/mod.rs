@@ -105,7 +105,7 @@ async fn examine_tables(
     let migrated = migrate::status(conn, schema).await?;
     let known = MIGRATIONS.last().map_or(0, |last| last.version);
     let mut findings = judge::schema(schema.name(), migrated.version, known);
-    if migrated.version == known {
+    if migrated.missing() == 0 {
         findings.extend(judge::origin(is_original(conn, schema).await?));
         let work = work::read(conn, schema, dead_after).await?;
         let processes = work.processes.iter().map(|process| process.name.as_str());

@@ -59,10 +59,10 @@ pub(super) fn schema(name: &str, version: i32, known: i32) -> Vec<Finding> {
             "processes of this version do not start on it",
             "run `queue migrate`",
         ),
-        version if version > known => error(
+        version if version > known => warning(
             "schema_new",
             format!("the schema `{name}` is at version {version}, and this program knows {known}"),
-            "processes of this version do not start on it",
+            "this version works only on tables of the version that follows it",
             "upgrade this program",
         ),
         _ => return Vec::new(),
