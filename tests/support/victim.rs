@@ -75,6 +75,8 @@ impl Orders {
         settings.workers[0].concurrency = self.concurrency;
         settings.workers[0].poll_interval = Duration::from_millis(200);
         settings.dispatcher.poll_interval = Duration::from_millis(100);
+        // A sweep finds the batches that a killed process has not settled.
+        settings.maintenance.interval = Duration::from_secs(1);
         settings.process.heartbeat_interval = self.heartbeat;
         settings.process.dead_after = self.dead_after;
         settings.process.shutdown_timeout = self.shutdown_timeout;

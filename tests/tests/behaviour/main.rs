@@ -81,4 +81,5 @@ mod testing;
 mod tls;
 mod traces;
 mod unique;
+mod upgrading;
 mod waking;

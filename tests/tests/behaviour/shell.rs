@@ -13,26 +13,36 @@ use tempfile::TempDir;
 /// A working directory for the program, and the URL of its database.
 pub(crate) struct Shell {
     folder: TempDir,
+    program: PathBuf,
     pub(crate) url: Option<String>,
 }
 
 impl Shell {
     pub(crate) fn on(world: &World) -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
             url: Some(world.url()),
+            ..Self::without_database()
+        }
+    }
+
+    /// The same, of another program.
+    pub(crate) fn of(program: PathBuf, world: &World) -> Self {
+        Self {
+            program,
+            ..Self::on(world)
         }
     }
 
     pub(crate) fn without_database() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            program: env!("CARGO_BIN_EXE_test-queue").into(),
             url: None,
         }
     }
 
     pub(crate) fn command(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_test-queue"));
+        let mut command = Command::new(&self.program);
         command
             .args(line)
             .current_dir(&self.folder)
