@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, stderr};
 
 use opentelemetry::trace::TracerProvider as _;
-use tracing::Level;
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
@@ -44,13 +44,18 @@ pub(super) fn start(global: &Global, runs_jobs: bool) -> Result<(), Failure> {
             *metadata.level() <= Level::INFO && !metadata.target().starts_with("queue_worker")
         }))
     });
-    let lines = lines.with_filter(filter);
+    let lines = lines.with_filter(filter.and(filter_fn(|metadata| !shows_password(metadata))));
     let log = Registry::default()
         .with(spans)
         .with(lines)
         .with(LogLines.with_filter(LevelFilter::INFO));
     let _taken = log.try_init();
     Ok(())
+}
+
+/// Returns whether an event contains a line of the password file, as sqlx logs one that it cannot read.
+fn shows_password(metadata: &Metadata<'_>) -> bool {
+    metadata.target().ends_with("::pgpass") && metadata.fields().field("line").is_some()
 }
 
 fn level(verbose: u8, runs_jobs: bool) -> &'static str {

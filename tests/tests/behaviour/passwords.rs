@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use crate::shell::{Shell, get, stopped_by};
+use crate::shell::{Shell, get, said, stopped_by};
 use queue_core::{NewJob, Options, Queue};
 use queue_tests::postgres::DedicatedServer;
-use queue_tests::world::eventually;
+use queue_tests::world::{World, eventually};
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -122,4 +122,20 @@ async fn a_dashboard_takes_a_new_password() {
     eventually("a page is shown again", &answers).await;
 
     stopped_by(child, Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn a_password_file_that_is_not_valid_is_not_logged() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "hunter2\n").unwrap();
+    let mut command = shell.command(&["stats", "-vvv"]);
+    command.env("PGPASSFILE", file.path());
+    let output = spawn_blocking(move || command.output().unwrap());
+
+    let said = said(&output.await.unwrap());
+
+    assert!(said.contains("sqlx"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
 }
