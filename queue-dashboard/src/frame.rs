@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::response::{Html as HtmlResponse, IntoResponse, Response};
 use queue_core::inspect::signs::{self, Signs};
+use queue_core::inspect::spell_duration;
 use sqlx::PgConnection;
 
 use crate::assets;
@@ -56,6 +57,8 @@ pub(crate) struct Frame {
     pub(crate) who: String,
     pub(crate) role: &'static str,
     pub(crate) is_read_only: bool,
+    /// How far the replica that it reads is behind at most, if it reads one.
+    pub(crate) behind: Option<String>,
     pub(crate) is_operator: bool,
     pub(crate) note: Option<Note>,
     pub(crate) token: String,
@@ -91,7 +94,10 @@ impl Frame {
             place: site.place.clone(),
             who: pictured(&visit.viewer.name),
             role: visit.viewer.role.as_str(),
-            is_read_only: site.is_read_only,
+            is_read_only: visit.is_read_only(site),
+            behind: visit
+                .behind
+                .map(|behind| spell_duration(behind.as_secs_f64().ceil())),
             is_operator: visit.may(Role::Operator, site),
             note: visit.note.clone(),
             token: visit.token(),

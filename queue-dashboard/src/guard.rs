@@ -50,7 +50,9 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
     let theme = theme(&parts.headers);
     let mut response = match visit {
         Ok(visit) => {
-            operations::start(&site);
+            if !visit.is_read_only(&site) {
+                operations::start(&site);
+            }
             parts.extensions.insert(visit);
             next.run(Request::from_parts(parts, body)).await
         }
@@ -84,8 +86,10 @@ async fn visit(
     links: &Links,
     view: &str,
 ) -> Result<Visit, Refusal> {
-    let signer = site.signer().await?;
+    let behind = site.behind().await?;
+    let signer = site.signer(behind.is_some()).await?;
     Ok(Visit {
+        behind,
         note: Note::read(&parts.headers, &signer, &viewer),
         theme: theme(&parts.headers),
         viewer,

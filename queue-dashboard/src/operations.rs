@@ -16,9 +16,9 @@ use crate::site::Site;
 /// How often it looks for operations of dashboards that have died.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Starts the task, once for each dashboard.
+/// Starts the task, once for each dashboard that may change something.
 pub(crate) fn start(site: &Arc<Site>) {
-    if !site.is_read_only && site.works.set(()).is_ok() {
+    if site.works.set(()).is_ok() {
         tokio::spawn(work(Arc::downgrade(site)));
     }
 }

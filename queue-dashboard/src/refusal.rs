@@ -6,6 +6,7 @@ use queue_core::{JobId, is_not_migrated, is_transient};
 
 use crate::auth::{Closed, PERIOD, Role, Viewer};
 use crate::html::pictured;
+use crate::visit::Visit;
 
 /// Why a request is refused. The guard makes a page of it, because it knows where the dashboard is.
 #[derive(Clone, Debug)]
@@ -59,8 +60,15 @@ impl Refusal {
         Self::NoThing(format!("tenant {}", pictured(name)))
     }
 
-    pub(crate) fn read_only() -> Self {
-        Self::Forbidden("This dashboard is read-only: it changes nothing.".to_owned())
+    pub(crate) fn read_only(visit: &Visit) -> Self {
+        let why = match visit.behind {
+            Some(_) => {
+                "This dashboard reads a replica, which takes no writes: use one that is connected to the \
+                 primary server."
+            }
+            None => "This dashboard is read-only: it changes nothing.",
+        };
+        Self::Forbidden(why.to_owned())
     }
 
     /// Returns the header that asks a browser for a password, if one would help.

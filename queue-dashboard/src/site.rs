@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use queue_core::inspect::begin_read;
 use queue_core::inspect::doctor::{self, Finding};
+use queue_core::inspect::{begin_read, replica};
 use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
@@ -20,7 +20,7 @@ use crate::sign::Signer;
 pub(crate) const COUNTED_MAX: u32 = 100_000;
 /// How long a statement of a page may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
-/// How old the findings of the doctor may be.
+/// How old the findings of the doctor may be, and what is known about the server.
 const FINDINGS_FOR: Duration = Duration::from_secs(5);
 
 /// The dashboard of one queue.
@@ -50,6 +50,7 @@ pub(crate) struct Site {
     /// Becomes true when streams must end.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) findings: Mutex<Option<(Instant, Vec<Finding>)>>,
+    behind: Mutex<Option<(Instant, Option<Duration>)>>,
     /// Writes the metrics of the program.
     pub(crate) metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
@@ -74,6 +75,7 @@ impl Site {
             begun: Arc::default(),
             closing: watch::Sender::new(false),
             findings: Mutex::default(),
+            behind: Mutex::default(),
             metrics: None,
         }
     }
@@ -83,8 +85,25 @@ impl Site {
         begin_read(self.queue.pool(), STATEMENT_MAX).await
     }
 
+    /// Returns how far the server is behind its primary server at most, if it is a replica.
+    pub(crate) async fn behind(&self) -> Result<Option<Duration>, sqlx::Error> {
+        let kept = || self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, behind)) = *kept()
+            && at.elapsed() < FINDINGS_FOR
+        {
+            return Ok(behind.map(|behind| behind + at.elapsed()));
+        }
+        let behind = replica::behind(&mut *self.read().await?).await?;
+        *kept() = Some((Instant::now(), behind));
+        Ok(behind)
+    }
+
     /// Returns what signs forms and messages. Without a secret its key is kept in the database.
-    pub(crate) async fn signer(&self) -> Result<Signer, sqlx::Error> {
+    pub(crate) async fn signer(&self, is_replica: bool) -> Result<Signer, sqlx::Error> {
+        if is_replica {
+            // It has no forms, until it is promoted.
+            return Ok(Signer::new(Signer::random_key()));
+        }
         let key = async || match &self.secret {
             Some(secret) => Ok(secret.clone()),
             // It has no forms, and perhaps not the right to write.
@@ -115,8 +134,11 @@ impl Site {
         {
             return Ok(findings.clone());
         }
+        let is_replica = self.behind().await?.is_some();
         let mut tx = self.read().await?;
-        let findings = doctor::examine(&mut tx, self.queue.schema(), self.dead_after).await?;
+        let mut findings = doctor::examine(&mut tx, self.queue.schema(), self.dead_after).await?;
+        // Its frame says so, and processes use the primary server.
+        findings.retain(|finding| !is_replica || finding.check != "takes_no_writes");
         *kept() = Some((Instant::now(), findings.clone()));
         Ok(findings)
     }

@@ -1,5 +1,7 @@
 //! One request: its viewer, its page, and the viewer's colours.
 
+use std::time::Duration;
+
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 use base64::Engine as _;
@@ -32,6 +34,8 @@ pub(crate) struct Visit {
     pub(crate) theme: Option<&'static str>,
     pub(crate) note: Option<Note>,
     pub(crate) signer: Signer,
+    /// How far the server is behind its primary server at most, if it is a replica.
+    pub(crate) behind: Option<Duration>,
 }
 
 impl Visit {
@@ -41,7 +45,12 @@ impl Visit {
 
     /// Returns whether the viewer is shown acts of a role.
     pub(crate) fn may(&self, role: Role, site: &Site) -> bool {
-        self.viewer.role >= role && !site.is_read_only
+        self.viewer.role >= role && !self.is_read_only(site)
+    }
+
+    /// Returns whether nothing can be changed here.
+    pub(crate) fn is_read_only(&self, site: &Site) -> bool {
+        site.is_read_only || self.behind.is_some()
     }
 
     pub(crate) fn token(&self) -> String {

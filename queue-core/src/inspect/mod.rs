@@ -19,6 +19,7 @@ pub mod processes;
 pub mod progress;
 pub mod queues;
 pub mod recurring;
+pub mod replica;
 pub mod signs;
 pub mod stats;
 pub mod versions;

@@ -82,8 +82,8 @@ async fn allow_role(
     posted: &Posted,
     wanted: &Wanted<'_>,
 ) -> Result<(), Refusal> {
-    if site.is_read_only {
-        return Err(Refusal::read_only());
+    if visit.is_read_only(site) {
+        return Err(Refusal::read_only(visit));
     }
     if !visit.may(role, site) {
         let mut tx = begin(site).await?;

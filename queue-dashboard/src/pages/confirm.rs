@@ -381,7 +381,7 @@ pub(super) fn allow_role(
 ) -> Result<(), Refusal> {
     match visit.may(role, site) {
         true => Ok(()),
-        false if site.is_read_only => Err(Refusal::read_only()),
+        false if visit.is_read_only(site) => Err(Refusal::read_only(visit)),
         false => Err(Refusal::needs(role, doing, &visit.viewer)),
     }
 }

@@ -99,7 +99,8 @@ impl From<sqlx::Error> for Failure {
         }
         if queue_core::is_read_only(&error) {
             let error = anyhow::Error::new(error)
-                .context("the database takes no writes (`queue doctor` finds the reason)");
+                .context("the database takes no writes: if it is a replica, give the URL of the primary server \
+                    with --database-url (`queue doctor` finds the reason)");
             return Self::new(Exit::Unreachable, error);
         }
         if queue_core::is_transient(&error) {

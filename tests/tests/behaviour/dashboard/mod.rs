@@ -10,6 +10,7 @@ mod live;
 mod many;
 mod pages;
 mod recurring;
+mod replica;
 mod routes;
 mod tenants;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Site, enqueue};
 
 /// Every address with its method and the role that it needs.
-const ROUTES: [(&str, &str, Role); 74] = [
+pub(super) const ROUTES: [(&str, &str, Role); 74] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/jobs/retry", Role::Operator),
@@ -96,7 +96,7 @@ fn the_table_of_addresses_is_whole() {
 }
 
 /// Returns the verbs of an address that has some.
-fn verbs(method: &str, path: &str) -> &'static [&'static str] {
+pub(super) fn verbs(method: &str, path: &str) -> &'static [&'static str] {
     match (method, path.split('/').nth(1)) {
         ("GET", Some("jobs")) => &["discard", "cancel", "run", "reschedule", "priority"],
         ("GET", Some("queues")) => &["pause"],
