@@ -130,6 +130,27 @@ async fn all_pages_of_a_replica_are_read_and_all_acts_are_refused() {
 }
 
 #[tokio::test]
+async fn a_dashboard_of_a_replica_changes_jobs_once_that_is_promoted() {
+    let servers = Servers::start().await;
+    let site = servers.dashboard();
+    let before = site.page("/queues/default").await;
+    let promoted = PgPool::connect_lazy_with(servers.standby.connect_options());
+    sqlx::query("select pg_promote()")
+        .execute(&promoted)
+        .await
+        .unwrap();
+
+    let is_replica = async || site.page("/").await.contains("Read from a replica");
+    eventually("the dashboard finds out", async || !is_replica().await).await;
+    let resumed = site
+        .press("/queues/default", "/queues/default/resume")
+        .await;
+
+    assert!(before.contains("Read from a replica"), "{before}");
+    assert_eq!(resumed.status, StatusCode::SEE_OTHER, "{}", resumed.text);
+}
+
+#[tokio::test]
 async fn commands_that_read_work_on_a_replica_and_others_name_the_primary_server() {
     let servers = Servers::start().await;
     let shell = shell_of(&servers.standby);
