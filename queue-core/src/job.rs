@@ -84,6 +84,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// database. The processes that enqueue and run them need [`Keys`](crate::Keys).
     const ENCRYPTED: bool = false;
 
+    /// Which part of a job decides on which of several [`Shards`](crate::Shards) it is; the tenant by default.
+    const SHARD_BY: ShardBy = ShardBy::Tenant;
+
     /// Returns the default options of jobs of this kind.
     fn options() -> Options {
         Options::new()
@@ -98,6 +101,21 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     fn limits(&self) -> Limits {
         Limits::none()
     }
+}
+
+/// The part of a job that decides on which of several [`Shards`](crate::Shards) it is: jobs in which this part
+/// is the same are on one shard. The shards take turns for jobs without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShardBy {
+    /// The tenant of its [`Context`].
+    #[default]
+    Tenant,
+    /// Its unique key.
+    UniqueKey,
+    /// The key of its first limit, with its group.
+    LimitKey,
+    /// No part: the shards take turns.
+    Spread,
 }
 
 /// The options of a job: its queue, its priority, its attempts, its delay and more.

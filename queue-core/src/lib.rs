@@ -11,6 +11,8 @@
 mod after_commit;
 
 mod emit;
+mod shards;
+
 mod request;
 
 pub mod operations;
@@ -70,7 +72,7 @@ pub use context::{CONTEXT_BYTES_MAX, Context, InvalidContext};
 pub use db::{begin, begin_read_committed, is_not_migrated, is_read_only, is_transient};
 pub use emit::{Emit, EmitError, PAYLOAD_BYTES_MAX};
 pub use encryption::{InvalidKeys, Keys};
-pub use job::{BatchId, Job, JobId, Options, Outcome};
+pub use job::{BatchId, Job, JobId, Options, Outcome, ShardBy};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
     InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
@@ -81,6 +83,7 @@ pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
 pub use request::{CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany};
 pub use schedule::{InvalidSchedule, Schedule};
+pub use shards::{EnqueuedOn, InvalidShards, Shards, ShardsError};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};
 pub use transitions::enqueue::Enqueued;

@@ -1,4 +1,4 @@
-//! The rule for names of queues, kinds, groups, recurring jobs, steps, events and tags.
+//! The rule for names of queues, kinds, groups, recurring jobs, steps, events, tags and shards.
 
 /// The most bytes a queue, a kind or a tag may have.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -87,6 +87,18 @@ pub fn check_step(name: &str) -> Result<(), InvalidName> {
 /// Refuses what [`check_queue`] refuses.
 pub(crate) fn check_event(name: &str) -> Result<(), InvalidName> {
     check("event", name)
+}
+
+/// Checks the name of a shard, by the rule of [`check_queue`], and without a colon: an id is `NAME:4711`.
+///
+/// # Errors
+/// Refuses what [`check_queue`] refuses, and a colon.
+pub(crate) fn check_shard(name: &str) -> Result<(), InvalidName> {
+    if name.contains(':') {
+        let reason = "a colon ends the name of a shard in the id of a job";
+        return Err(InvalidName::new("shard", name, reason.to_owned()));
+    }
+    check("shard", name)
 }
 
 fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {

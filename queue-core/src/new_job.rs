@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::args;
 use crate::context::{Context, InvalidContext};
 use crate::encryption::Place;
-use crate::job::{BatchId, Due, Job, Options};
+use crate::job::{BatchId, Due, Job, Options, ShardBy};
 use crate::limit::InvalidLimit;
 use crate::names::{InvalidName, check_kind, check_queue, check_tag};
 use crate::sql::Schema;
@@ -25,6 +25,7 @@ pub struct NewJob {
     pub(crate) kind: Cow<'static, str>,
     pub(crate) args: Args,
     pub(crate) options: Options,
+    pub(crate) shard_by: ShardBy,
 }
 
 /// The arguments of a job before it is enqueued, as JSON.
@@ -203,6 +204,7 @@ impl NewJob {
                 false => Args::Plain(args),
             },
             options,
+            shard_by: J::SHARD_BY,
         })
     }
 
@@ -238,6 +240,7 @@ impl NewJob {
             kind: Cow::Owned(kind.into()),
             args: Args::Plain(args.to_string()),
             options,
+            shard_by: ShardBy::default(),
         }
     }
 
@@ -267,6 +270,12 @@ impl NewJob {
 
     pub(crate) fn queue_and_kind(&self) -> (&str, &str) {
         (&self.options.queue, &self.kind)
+    }
+
+    /// Returns the digest of the unique key.
+    pub(crate) fn unique_key(&self) -> Option<Vec<u8>> {
+        let unique = self.options.unique.as_ref()?;
+        Some(unique.digest(&self.kind, self.args.json()))
     }
 
     pub(crate) fn check_copyable(&self) -> Result<(), EnqueueError> {

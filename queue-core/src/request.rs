@@ -120,13 +120,22 @@ impl Queue {
     }
 }
 
+/// Where requests can be part of a transaction or of a batch: one queue, not many shards.
+#[diagnostic::on_unimplemented(
+    message = "transactions and batches are on one shard",
+    note = "take a shard by its name, `shards.get(\"eu\")`, or that of a job, `shards.shard_of(&job)`, and enqueue there"
+)]
+pub trait OneQueue {}
+
+impl OneQueue for Queue {}
+
 /// A request to enqueue one job; await it.
 #[must_use = "nothing is enqueued until the request is awaited"]
-pub struct Enqueue<'a> {
-    many: EnqueueMany<'a>,
+pub struct Enqueue<'a, To = Queue> {
+    pub(crate) many: EnqueueMany<'a, To>,
 }
 
-impl<'a> Enqueue<'a> {
+impl<'a, To> Enqueue<'a, To> {
     /// Sets the queue, instead of the kind's.
     pub fn queue(self, queue: impl Into<Cow<'static, str>>) -> Self {
         self.with(|options| options.queue(queue))
@@ -177,13 +186,19 @@ impl<'a> Enqueue<'a> {
     }
 
     /// Adds the job to a batch that has not ended.
-    pub fn batch(self, batch: BatchId) -> Self {
+    pub fn batch(self, batch: BatchId) -> Self
+    where
+        To: OneQueue,
+    {
         self.with(|options| options.batch(batch))
     }
 
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
     /// back. After an error the transaction can only be rolled back.
-    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self
+    where
+        To: OneQueue,
+    {
         self.many.tx = Some(tx);
         self
     }
@@ -201,39 +216,37 @@ impl<'a> IntoFuture for Enqueue<'a> {
     type IntoFuture = Answer<'a, Enqueued>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async {
-            let enqueued = self.many.send().await?;
-            let missing = || sqlx::Error::Protocol("no answer for the job".into());
-            Ok(enqueued.into_iter().next().ok_or_else(missing)?)
-        })
+        Box::pin(async { only(self.many.send().await?) })
     }
 }
 
+/// Returns the answer for the only job.
+pub(crate) fn only<T>(answers: Vec<T>) -> Result<T, EnqueueError> {
+    let missing = || sqlx::Error::Protocol("no answer for the job".into());
+    Ok(answers.into_iter().next().ok_or_else(missing)?)
+}
+
 /// A request to enqueue many jobs; await it. All are enqueued or none, and the answers are in the order
-/// of the jobs.
+/// of the jobs. On several [`Shards`](crate::Shards), all jobs of one shard are enqueued or none of them.
 ///
 /// Within each 1,000 jobs unique keys are taken in one order. Two transactions that take more of the same
 /// keys, or that replace jobs, can deadlock: the server then ends one of them with the code 40P01. On a
 /// pool the request is repeated; the transaction of a caller must be repeated by the caller.
 #[must_use = "nothing is enqueued until the request is awaited"]
-pub struct EnqueueMany<'a> {
-    queue: &'a Queue,
-    jobs: Result<Vec<NewJob>, EnqueueError>,
+pub struct EnqueueMany<'a, To = Queue> {
+    pub(crate) to: &'a To,
+    pub(crate) jobs: Result<Vec<NewJob>, EnqueueError>,
     tx: Option<&'a mut PgConnection>,
 }
 
-impl<'a> EnqueueMany<'a> {
+impl<'a, To> EnqueueMany<'a, To> {
     /// The jobs inherit the current context.
-    pub(crate) fn new(queue: &'a Queue, mut jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
+    pub(crate) fn new(to: &'a To, mut jobs: Result<Vec<NewJob>, EnqueueError>) -> Self {
         let context = Context::ambient();
         for job in jobs.iter_mut().flatten() {
             job.inherit(context.as_ref());
         }
-        Self {
-            queue,
-            jobs,
-            tx: None,
-        }
+        Self { to, jobs, tx: None }
     }
 
     /// Changes the options of every job.
@@ -257,26 +270,34 @@ impl<'a> EnqueueMany<'a> {
 
     /// Enqueues in the caller's transaction: visible once it is committed, gone if it is rolled
     /// back. After an error the transaction can only be rolled back.
-    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self {
+    pub fn tx(mut self, tx: &'a mut PgConnection) -> Self
+    where
+        To: OneQueue,
+    {
         self.tx = Some(tx);
         self
     }
+}
 
+impl EnqueueMany<'_> {
     async fn send(self) -> Result<Vec<Enqueued>, EnqueueError> {
         let jobs = self.jobs?;
         for job in &jobs {
-            self.queue.check(job)?;
+            self.to.check(job)?;
         }
         match self.tx {
-            Some(conn) => enqueue_chunks(conn, self.queue, &jobs).await,
-            None => enqueue_on_pool(self.queue, &jobs).await,
+            Some(conn) => enqueue_chunks(conn, self.to, &jobs).await,
+            None => enqueue_on_pool(self.to, &jobs).await,
         }
     }
 }
 
 /// Enqueues on the pool, and repeats that when the server prefers another transaction to ours: in a
 /// deadlock, or where transactions are serializable by default.
-async fn enqueue_on_pool(queue: &Queue, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
+pub(crate) async fn enqueue_on_pool(
+    queue: &Queue,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, EnqueueError> {
     for _ in 1..CONFLICTS_MAX {
         match enqueue_on_pool_once(queue, jobs).await {
             Err(EnqueueError::Database(error)) if db::is_conflict(&error) => {}

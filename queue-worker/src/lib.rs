@@ -101,13 +101,13 @@ pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJ
 pub use queue_core::{
     ARGS_BYTES_MAX, AfterCommit, AfterCommitError, Batch, BatchId, CONTEXT_BYTES_MAX, Conflict,
     Context, CopyError, CopyJobs, Emit, EmitError, Enqueue, EnqueueBatch, EnqueueError,
-    EnqueueMany, Enqueued, EnqueuedBatch, InvalidContext, InvalidKeys, InvalidLimit, InvalidName,
-    InvalidSchedule, Job, JobId, JobState, JsonText, KEY_BYTES_MAX, Key, Keys, LIMITS_MAX, Limits,
-    Member, NAME_BYTES_MAX, NewJob, NoKeys, OnConflict, OnFailure, Options, Outcome,
-    PAYLOAD_BYTES_MAX, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction, Schedule, Schema,
-    States, Unique, UnknownState, begin, begin_read_committed, check_args, check_kind, check_queue,
-    check_recurring_job, check_step, check_tag, is_not_migrated, is_read_only, is_transient,
-    redact,
+    EnqueueMany, Enqueued, EnqueuedBatch, EnqueuedOn, InvalidContext, InvalidKeys, InvalidLimit,
+    InvalidName, InvalidSchedule, InvalidShards, Job, JobId, JobState, JsonText, KEY_BYTES_MAX,
+    Key, Keys, LIMITS_MAX, Limits, Member, NAME_BYTES_MAX, NewJob, NoKeys, OnConflict, OnFailure,
+    Options, Outcome, PAYLOAD_BYTES_MAX, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction,
+    Schedule, Schema, ShardBy, Shards, ShardsError, States, Unique, UnknownState, begin,
+    begin_read_committed, check_args, check_kind, check_queue, check_recurring_job, check_step,
+    check_tag, is_not_migrated, is_read_only, is_transient, redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]
@@ -156,6 +156,9 @@ mod guides {
 
     #[doc = include_str!("../../docs/guides/retries.md")]
     mod retries {}
+
+    #[doc = include_str!("../../docs/guides/shards.md")]
+    mod shards {}
 
     #[doc = include_str!("../../docs/guides/steps.md")]
     mod steps {}

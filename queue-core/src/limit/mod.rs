@@ -254,6 +254,11 @@ impl Limits {
         Ok(())
     }
 
+    /// Returns the full key of the first limit.
+    pub(crate) fn first_key(&self, kind: &str) -> Option<String> {
+        Some(self.entries.first()?.full_key(kind))
+    }
+
     /// Returns the full keys of the limits that block, each with the number of jobs that can start at once
     /// by the limits of the job itself.
     pub(crate) fn blocking(&self, kind: &str) -> impl Iterator<Item = (String, u32)> {

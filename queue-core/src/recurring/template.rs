@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Row as _};
 use super::{Kinds, Overlap};
 use crate::context::Context;
 use crate::encryption::Place;
-use crate::job::Options;
+use crate::job::{Options, ShardBy};
 use crate::limit::Limits;
 use crate::new_job::{Args, EnqueueError, NewJob};
 use crate::sql::Schema;
@@ -73,6 +73,7 @@ impl Template {
                 kind: kind.into(),
                 args,
                 options,
+                shard_by: ShardBy::default(),
             },
         })
     }

@@ -144,7 +144,7 @@ async fn enqueue_any(
     schema: &Schema,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, sqlx::Error> {
-    let keys = column(jobs, unique_key);
+    let keys = column(jobs, NewJob::unique_key);
     let admissions = admit(conn, schema, jobs, &keys).await?;
     let lost: Vec<&[u8]> = admissions
         .iter()
@@ -168,11 +168,6 @@ async fn enqueue_any(
         enqueued.push(answer);
     }
     Ok(enqueued)
-}
-
-fn unique_key(job: &NewJob) -> Option<Vec<u8>> {
-    let unique = job.options.unique.as_ref()?;
-    Some(unique.digest(&job.kind, job.args.json()))
 }
 
 /// Runs the long statement, and returns for each job its id and whether it was admitted.

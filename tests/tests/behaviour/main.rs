@@ -72,6 +72,7 @@ mod schedulers;
 mod scheduling;
 mod served;
 mod server_lists;
+mod shards;
 mod shell;
 mod step_rules;
 mod steps;
