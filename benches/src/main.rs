@@ -23,7 +23,7 @@ use crate::compare::sample::Sample;
 use crate::database::BenchDatabase;
 use crate::measures::{
     backlog, batches, drain, enqueue, horizon, idle, keys, late, latency, limit, live, memory,
-    pages, scaling, steps, tenants, trips, viewers,
+    pages, scaling, shards, steps, tenants, trips, viewers,
 };
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -89,6 +89,7 @@ async fn run(
         Measure::Idle => idle::run(database, report).await,
         Measure::Pages => pages::run(database, report).await,
         Measure::Scaling => scaling::run(options, database, report).await,
+        Measure::Shards => shards::run(options, database, report).await,
         Measure::Viewers => viewers::run(options, database, report).await,
         Measure::All | Measure::Compare | Measure::IdleWorker | Measure::Sample => Ok(()),
     }

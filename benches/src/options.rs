@@ -85,6 +85,8 @@ pub(crate) enum Measure {
     Pages,
     /// How one server grows with processes, connections and queues.
     Scaling,
+    /// The cost of the choice of a shard, and two servers drained as shards.
+    Shards,
     /// What ten viewers of the Overview cost while a backlog is drained.
     Viewers,
     /// The working tree compared with another commit.
@@ -119,6 +121,7 @@ impl Options {
                 Measure::Pages,
                 Measure::Viewers,
                 Measure::Scaling,
+                Measure::Shards,
             ],
             one => vec![one],
         }

@@ -14,6 +14,7 @@ pub(crate) mod live;
 pub(crate) mod memory;
 pub(crate) mod pages;
 pub(crate) mod scaling;
+pub(crate) mod shards;
 pub(crate) mod steps;
 pub(crate) mod tenants;
 pub(crate) mod trips;
