@@ -149,7 +149,14 @@ fn expressions() -> Vec<String> {
     let rules = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("expr: "));
-    let rules = rules.map(|rule| rule.split(" > ").next().unwrap().to_owned());
+    let rules = rules.map(|rule| {
+        let absent = rule
+            .strip_prefix("absent(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        absent
+            .unwrap_or_else(|| rule.split(" > ").next().unwrap())
+            .to_owned()
+    });
     let panels: Value = serde_json::from_str(&deployed("grafana-dashboard.json")).unwrap();
     let panels = panels["panels"].as_array().unwrap().clone();
     let targets = panels
