@@ -82,7 +82,7 @@ impl Readings {
                     ("ready", queue.ready),
                     ("scheduled", queue.scheduled),
                     ("blocked", queue.blocked),
-                    ("claimed", queue.running),
+                    ("running", queue.running),
                     ("failed", queue.failed),
                 ];
                 for (state, jobs) in states {

@@ -276,12 +276,13 @@ fn undecodable(kind: &KindCount) -> Finding {
     warning(
         "undecodable_kind",
         format!(
-            "in the last hour, the arguments of {} of kind {kind} did not fit its type",
+            "in the last hour, the arguments of {} of kind {kind} could not be read",
             jobs(*count)
         ),
         "each try costs an attempt, and the last one fails the job",
-        "run a version of the program that can read them (docs/guides/changing-a-job.md), then `queue jobs \
-         retry` those that have failed",
+        "see the error with `queue jobs show`: run a version of the program that can read them \
+         (docs/guides/changing-a-job.md), or add the missing key to QUEUE_ENCRYPTION_KEYS, then `queue jobs retry` \
+         those that have failed",
     )
 }
 
