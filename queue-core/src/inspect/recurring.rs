@@ -78,7 +78,7 @@ pub struct RecurringJobDetails {
     pub args: Box<RawValue>,
     /// The policy for missed due times: `skip`, `once` or `all`.
     pub missed: String,
-    /// How many missed due times are decided one by one.
+    /// How many missed due times are handled one by one.
     pub missed_max: i32,
     /// The policy for overlapping jobs: `allow`, `skip` or `queue`.
     pub overlap: String,

@@ -153,7 +153,7 @@ impl RecurringJob {
         self
     }
 
-    /// Sets how many missed due times, the newest, are decided one by one; 100 unless set. Older ones
+    /// Sets how many missed due times, the newest, are handled one by one; 100 unless set. Older ones
     /// are recorded together, and nothing is enqueued for them.
     ///
     /// # Errors

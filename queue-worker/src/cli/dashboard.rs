@@ -29,11 +29,11 @@ Examples:
 
 Environment: QUEUE_DASHBOARD_USER and QUEUE_DASHBOARD_PASSWORD (plain, or an argon2 hash) open it;
 without them every page is closed. QUEUE_DASHBOARD_ROLE is the role of that user (viewer, operator
-or admin), QUEUE_DASHBOARD_READ_ONLY=true changes nothing, QUEUE_DASHBOARD_PLACE names the place,
-QUEUE_DASHBOARD_TRUSTED_PROXIES names proxies whose X-Forwarded-For counts,
-QUEUE_DASHBOARD_PROXY_PREFIX is the path that a proxy removes, QUEUE_DASHBOARD_TOKEN lets programs
-read that send it as a bearer token, and QUEUE_DASHBOARD_SECRET signs forms, instead of a key that is
-kept in the database.
+or admin), QUEUE_DASHBOARD_READ_ONLY=true makes it read-only, QUEUE_DASHBOARD_PLACE is a label for
+all pages, such as `production`, QUEUE_DASHBOARD_TRUSTED_PROXIES names proxies
+whose X-Forwarded-For counts, QUEUE_DASHBOARD_PROXY_PREFIX is the path that a proxy removes,
+QUEUE_DASHBOARD_TOKEN lets programs read that send it as a bearer token, and QUEUE_DASHBOARD_SECRET
+signs forms, instead of a key that is kept in the database.
 
 /up and /ready answer everybody with a status and a word, for load balancers. /metrics answers those
 who may read, in the format of Prometheus.";

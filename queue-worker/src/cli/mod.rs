@@ -91,7 +91,7 @@ or finished. Processes run jobs; any number of them may run at once.";
 const EXAMPLES: &str = "\
 First steps:
   queue dev                                       starts a database and a process
-  queue enqueue greet --args '{\"name\": \"Ada\"}'    enqueues a job
+  queue enqueue KIND --args '{\"name\": \"Ada\"}'     enqueues a job
   queue jobs                                      the newest jobs with their states
 
 In production:

@@ -303,7 +303,7 @@ impl From<Option<Duration>> for KeepFor {
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct DatabaseSettings {
-    /// The URL, which may name several servers. It belongs into `DATABASE_URL`: a file with a password in it gets
+    /// The URL, which may name several servers. Set it in `DATABASE_URL` instead: a file with a password in it gets
     /// copied.
     #[serde(deserialize_with = "some_secret")]
     pub url: Option<String>,

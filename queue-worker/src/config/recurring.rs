@@ -43,7 +43,7 @@ pub struct RecurringSettings {
     pub tags: Vec<String>,
     /// What happens at due times that were missed by over a minute; `once` by default.
     pub missed: Missed,
-    /// How many missed due times are decided one by one; 100 by default. Earlier ones are decided together.
+    /// How many missed due times are handled one by one; 100 by default. Earlier ones are handled together.
     pub missed_max: Option<u32>,
     /// What happens at a due time while an earlier job has not ended; `allow` by default.
     pub overlap: Overlap,

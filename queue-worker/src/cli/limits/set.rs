@@ -87,7 +87,10 @@ pub(super) async fn reset(global: &Global, name: &Name) -> Result<Exit, Failure>
         audit(&mut conn, &schema, act("reset", format!("limits/{name}"))).await?;
     }
     say(match changed {
-        true => format!("removed the limit of {name}: the limits of the jobs apply again"),
+        true => format!(
+            "removed the limit of {name}: the limits of the jobs apply again; one in queue.toml applies when a \
+             process with that file starts"
+        ),
         false => format!("no limit was set for {name}"),
     });
     global.conclude(&json!({"name": name, "changed": changed}))

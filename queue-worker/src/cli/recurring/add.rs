@@ -71,7 +71,7 @@ pub(super) struct Add {
     /// The policy for missed due times
     #[arg(long, value_name = "POLICY", default_value = "once", value_parser = policy::<Missed>(["skip", "once", "all"]))]
     missed: Missed,
-    /// How many missed due times, the newest, are decided one by one
+    /// How many missed due times, the newest, are handled one by one
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     missed_max: u32,
     /// The policy for a due time at which an earlier job has not ended
