@@ -2,7 +2,8 @@
 //!
 //! The arguments are the body of a `POST`, as JSON. The headers `Queue-Job-Id`, `Queue-Job-Kind`,
 //! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` describe the job, and
-//! `Idempotency-Key` is its id, the same for every attempt. The status is the outcome:
+//! `Idempotency-Key` is the same for every attempt of the job, and for no other job: `ID-TIME`, where TIME is
+//! when it was enqueued, in microseconds since 1970, in hexadecimal. The status is the outcome:
 //!
 //! | status | outcome |
 //! | --- | --- |
@@ -108,8 +109,15 @@ fn request(
     .header("Queue-Job-Queue", &attempt.queue)
     .header("Queue-Job-Attempt", attempt.number)
     .header("Queue-Job-Attempts-Max", attempt.attempts_max)
-    .header("Idempotency-Key", attempt.job_id.0)
+    .header("Idempotency-Key", idempotency_key(attempt))
     .body(args.to_owned())
+}
+
+/// Returns what names the job at the endpoint. Its id alone is not enough: another schema has the same ids, and
+/// after a restore from a dump they are given out again.
+fn idempotency_key(attempt: &Attempt) -> String {
+    let enqueued_at = attempt.created_at.timestamp_micros();
+    format!("{}-{enqueued_at:x}", attempt.job_id)
 }
 
 async fn judge(response: Response) -> HandlerOutcome {

@@ -56,7 +56,10 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 async fn call(handler: &HttpHandler) -> HandlerOutcome {
     let client = http_client([&*handler.url]).unwrap();
-    let facts = attempt();
+    let facts = Attempt {
+        created_at: DateTime::from_timestamp_micros(0x5_f3a1_b2c3_d4e5).unwrap(),
+        ..attempt()
+    };
     let attempt = call_http(handler, &client, &facts, ARGS, CancellationToken::new());
     timeout(LONG, attempt).await.expect("the endpoint answers")
 }
@@ -148,7 +151,7 @@ async fn the_request_carries_the_job() {
         "queue-job-queue: mail",
         "queue-job-attempt: 2",
         "queue-job-attempts-max: 5",
-        "idempotency-key: 42",
+        "idempotency-key: 42-5f3a1b2c3d4e5",
         "authorization: bearer x",
     ] {
         assert!(
