@@ -8,10 +8,9 @@ use queue_core::transitions::end::End;
 use queue_core::transitions::{AttemptError, Ending};
 
 use super::in_flight::StopReason;
-use crate::app::backoff::Backoff;
 use crate::app::checkpoints::Pause;
 use crate::app::context::Attempt;
-use crate::app::perform::Next;
+use crate::app::perform::{Next, Policy};
 use crate::app::run_error::RunError;
 
 /// What is to be recorded about a run.
@@ -27,7 +26,7 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(
     RunError { mut error, next }: RunError,
     attempt: &Attempt,
-    backoff: &Backoff,
+    policy: &Policy,
     stopped: Option<StopReason>,
 ) -> End {
     match stopped {
@@ -36,8 +35,12 @@ pub(crate) fn judge(
             error.ending = Ending::Cancelled;
             return cancelled(error);
         }
-        Some(StopReason::TimedOut) => error.ending = Ending::Timeout,
-        None => {}
+        // The error of a run that was dropped says so already.
+        Some(StopReason::TimedOut) if error.ending != Ending::Timeout => {
+            error.ending = Ending::Timeout;
+            error.message = format!("{}: {}", timed_out(policy.timeout), error.message);
+        }
+        Some(StopReason::TimedOut) | None => {}
     }
     match next {
         Next::Snooze(delay) => End::Snooze { delay },
@@ -51,7 +54,9 @@ pub(crate) fn judge(
         Next::RetryAfter(delay) => End::Retry { error, delay },
         Next::Retry => End::Retry {
             error,
-            delay: backoff.wait(u32::from(attempt.failures.unsigned_abs()) + 1),
+            delay: policy
+                .backoff
+                .wait(u32::from(attempt.failures.unsigned_abs()) + 1),
         },
     }
 }
@@ -144,6 +149,7 @@ mod tests {
     use queue_core::JobId;
 
     use super::*;
+    use crate::app::backoff::Backoff;
 
     fn attempt(failures: i16, attempts_max: i16) -> Attempt {
         Attempt {
@@ -161,13 +167,20 @@ mod tests {
         }
     }
 
+    fn policy() -> Policy {
+        Policy {
+            backoff: Backoff::fixed(Duration::from_secs(9)).jitter(0.0),
+            timeout: Some(Duration::from_secs(3)),
+            ..Policy::default()
+        }
+    }
+
     fn judged(next: Next, failures: i16, stopped: Option<StopReason>) -> String {
         let run_error = RunError {
             next,
             ..RunError::new(Ending::Error, "no")
         };
-        let backoff = Backoff::fixed(Duration::from_secs(9)).jitter(0.0);
-        match judge(run_error, &attempt(failures, 3), &backoff, stopped) {
+        match judge(run_error, &attempt(failures, 3), &policy(), stopped) {
             End::Retry { error, delay } => {
                 format!("retry {:?} after {}", error.ending, delay.as_secs())
             }
@@ -212,5 +225,19 @@ mod tests {
         let timed_out = Some(StopReason::TimedOut);
         assert_eq!(judged(Next::Retry, 0, timed_out), "retry Timeout after 9");
         assert_eq!(judged(Next::Retry, 2, timed_out), "fail Timeout");
+    }
+
+    #[test]
+    fn the_error_of_a_run_that_timed_out_begins_with_the_timeout() {
+        let stopped = StopReason::TimedOut;
+        let message = |error| match judge(error, &attempt(0, 3), &policy(), Some(stopped)) {
+            End::Retry { error, .. } => error.message,
+            end => panic!("{end:?}"),
+        };
+
+        let killed = message(RunError::new(Ending::Error, "killed by SIGTERM"));
+        assert_eq!(killed, "ran longer than its 3s: killed by SIGTERM");
+        let dropped = message(dropped(stopped, policy().timeout));
+        assert_eq!(dropped, "ran longer than its 3s");
     }
 }

@@ -164,8 +164,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
             (None, Some(handler)) => {
                 note_start(&job.queue, &job.kind);
                 if let Err(reason) = opened {
-                    let (error, backoff) = (unopened(&reason), &handler.policy.backoff);
-                    return Verdict::End(judge(error, &Attempt::of(job), backoff, None));
+                    let (error, policy) = (unopened(&reason), &handler.policy);
+                    return Verdict::End(judge(error, &Attempt::of(job), policy, None));
                 }
                 self.perform(handler, job, in_flight, slot, started).await
             }
@@ -190,8 +190,8 @@ impl<S: Send + Sync + 'static> Runner<S> {
         let context = match &job.context {
             Ok(context) => Arc::clone(context),
             Err(reason) => {
-                let (error, backoff) = (unreadable_context(reason), &handler.policy.backoff);
-                return Verdict::End(judge(error, &Attempt::of(job), backoff, None));
+                let (error, policy) = (unreadable_context(reason), &handler.policy);
+                return Verdict::End(judge(error, &Attempt::of(job), policy, None));
             }
         };
         let run = RunContext {
@@ -292,25 +292,25 @@ async fn conclude<S>(
     stopped: Option<StopReason>,
     mut result: Result<(), RunError>,
 ) -> Verdict {
-    let backoff = &handler.policy.backoff;
+    let policy = &handler.policy;
     if let Some(pause) = cx.pause() {
         return Verdict::End(
             paused(pause, stopped, result.err()).unwrap_or_else(|reason| {
-                let error = dropped(reason, handler.policy.timeout);
-                judge(error, cx.attempt(), backoff, Some(reason))
+                let error = dropped(reason, policy.timeout);
+                judge(error, cx.attempt(), policy, Some(reason))
             }),
         );
     }
     // If the transaction was committed, the completer finds the job finished, and ignores this.
     if result.is_ok() && cx.has_completed() {
-        return Verdict::End(judge(uncommitted(), cx.attempt(), backoff, None));
+        return Verdict::End(judge(uncommitted(), cx.attempt(), policy, None));
     }
-    if result.is_ok() && handler.policy.strict_steps {
+    if result.is_ok() && policy.strict_steps {
         result = cx.check_all_came().await.map_err(RunError::from);
     }
     match result {
         Ok(()) => Verdict::Finish,
-        Err(error) => Verdict::End(judge(error, cx.attempt(), backoff, stopped)),
+        Err(error) => Verdict::End(judge(error, cx.attempt(), policy, stopped)),
     }
 }
 

@@ -421,7 +421,10 @@ async fn a_run_beyond_its_timeout_is_asked_to_stop_and_recorded_as_a_timeout() {
 
     let kept = attempts(&world).await;
     let found = (kept[0].1.as_str(), kept[0].2.as_str());
-    assert_eq!(found, ("timeout", "stopped by its token"));
+    assert_eq!(
+        found,
+        ("timeout", "ran longer than its 100ms: stopped by its token")
+    );
 }
 
 #[tokio::test]
