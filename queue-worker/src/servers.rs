@@ -42,8 +42,9 @@ impl Servers {
     /// Reads a URL.
     ///
     /// # Errors
-    /// Refuses a URL that is not valid.
+    /// Refuses a URL that is not valid, and one whose password may reach into the rest of the URL.
     pub(crate) fn parse(url: &str) -> Result<Self, sqlx::Error> {
+        check_end_of_password(url)?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let (attributes, query): (Vec<&str>, Vec<&str>) = query
             .split('&')
@@ -191,6 +192,19 @@ fn for_writes(attributes: &[&str]) -> Result<bool, sqlx::Error> {
     }
 }
 
+/// Refuses a URL in which a second `@`, or one of `/?#` before the only one, may be a part of the password.
+/// Otherwise other parts of the password would be shown as host, port and database, and the host connected to.
+fn check_end_of_password(url: &str) -> Result<(), sqlx::Error> {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    match rest.rsplit_once('@') {
+        Some((user, _)) if user.contains(['@', '/', '?', '#']) => {
+            let message = "it is not clear where its password ends";
+            Err(sqlx::Error::Configuration(message.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn place(servers: &[PgConnectOptions]) -> String {
     let at = |server: &PgConnectOptions| format!("{}, port {}", host(server), server.get_port());
     let at: Vec<String> = servers.iter().map(at).collect();
@@ -231,6 +245,30 @@ mod tests {
             let servers = Servers::parse(url).unwrap();
             assert_eq!(servers.place, place);
             assert_eq!(servers.for_writes, url.ends_with("read-write"));
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_instead_of_taken_for_a_host() {
+        for password in [
+            "s#cret", "s/cret", "s@cret", "s?cret", "1#2", "1/2", "1@2", "1?2", "1/x?y=z",
+        ] {
+            for rest in ["db/app", "db1,db2:5433/app?sslmode=require", "db"] {
+                let url = format!("postgres://ada:{password}@{rest}");
+                let refused = Servers::parse(&url).err().expect(&url).to_string();
+                assert!(
+                    refused.ends_with("not clear where its password ends"),
+                    "{refused}"
+                );
+            }
+        }
+        for password in ["s%23%2F%40%3F%25cret", "s:cret", ""] {
+            let url = format!("postgres://ada:{password}@db/app");
+            let servers = Servers::parse(&url).unwrap();
+            assert_eq!(
+                servers.place,
+                "the database `app` at db, port 5432, as `ada`"
+            );
         }
     }
 

@@ -187,6 +187,10 @@ fn certificate_problem(error: &sqlx::Error) -> Option<&'static str> {
 }
 
 fn servers(url: &str) -> Result<Servers, Failure> {
-    Servers::parse(url)
-        .map_err(|error| Failure::usage(format!("the database URL is not valid: {error}")))
+    Servers::parse(url).map_err(|error| {
+        Failure::usage(format!(
+            "the database URL is not valid: {error}; characters such as @ : / ? # % in the password must be \
+             percent-encoded, as %40 for @"
+        ))
+    })
 }

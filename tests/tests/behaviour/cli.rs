@@ -34,6 +34,19 @@ async fn an_unreachable_database_has_its_own_exit_code() {
 }
 
 #[tokio::test]
+async fn a_database_url_that_is_not_valid_is_refused_without_showing_a_part_of_it() {
+    let mut shell = Shell::without_database();
+    for password in ["s#cret", "s/cret", "s@cret", "s?cret", "s%ffcret"] {
+        shell.url = Some(format!("postgres://ada:{password}@db/app"));
+        let said = shell.refused(2, &["queues"]).await;
+        let advice = "; characters such as @ : / ? # % in the password must be percent-encoded, as %40 for @\n";
+        assert!(said.contains("the database URL is not valid: "), "{said}");
+        assert!(said.ends_with(advice), "{said}");
+        assert!(!said.contains("cret") && !said.contains("ada"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn migrate_creates_the_tables_and_other_commands_report_missing_ones() {
     let world = World::new().await;
     let shell = Shell::on(&world);
