@@ -100,7 +100,7 @@ impl FilterArgs {
 
     /// Describes the filter, to be read after "jobs".
     pub(super) fn describe(&self, states: &[JobState]) -> String {
-        let mut text = format!(" that are {}", either(states));
+        let mut text = format!(" in state {}", either(states));
         let named = [
             ("in queue", &self.queue),
             ("of kind", &self.kind),
@@ -188,7 +188,7 @@ mod tests {
         };
         assert_eq!(
             args.describe(&[JobState::Scheduled, JobState::Ready, JobState::Failed]),
-            " that are scheduled, ready or failed, in queue mail, enqueued more than 10m ago"
+            " in state scheduled, ready or failed, in queue mail, enqueued more than 10m ago"
         );
     }
 

@@ -317,7 +317,7 @@ async fn what_commands_change_is_in_the_audit() {
         .into_iter()
         .map(|(what, target, jobs, why)| format!("{what} {target} {jobs:?} {why:?}"))
         .collect();
-    let all = "jobs that are scheduled, ready, blocked or failed, of kind greet";
+    let all = "jobs in state scheduled, ready, blocked or failed, of kind greet";
     let expected = [
         &format!("cancel jobs/{id} Some(1) None"),
         &format!("begin to discard {all} None None"),

@@ -131,6 +131,8 @@ async fn the_doctor_of_a_role_that_may_read_nothing_names_the_grants_instead_of_
 
     let findings = examine(&world, options.clone()).await;
     assert_eq!(findings[0].check, "missing_rights");
+    let lacks = format!("the role {role} lacks rights on the schema queue: usage");
+    assert_eq!(findings[0].what, lacks);
     grant(&world, &findings[..2]).await;
 
     let findings = examine(&world, options).await;

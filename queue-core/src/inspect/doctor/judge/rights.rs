@@ -27,7 +27,7 @@ fn missing(lacking: &Lacking, whose: &str, why: &str) -> Finding {
     } = lacking;
     error(
         "missing_rights",
-        format!("the role {role}{whose} lacks the rights to {privileges} on the {class} {names}"),
+        format!("the role {role}{whose} lacks rights on the {class} {names}: {privileges}"),
         why,
         format!("run `grant {privileges} on {class} {names} to {role}`"),
     )
