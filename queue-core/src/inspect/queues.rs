@@ -7,6 +7,7 @@ use sqlx::{FromRow, PgConnection};
 use crate::sql::Schema;
 
 const QUEUES: &str = include_str!("queues.sql");
+const NAMED: &str = include_str!("queues_named.sql");
 const SAMPLED: &str = include_str!("queues_sampled.sql");
 const PAUSE: &str = "select paused_at, paused_by, paused_why from queue.queues where name = $1 and paused_at is not null";
 
@@ -93,6 +94,19 @@ pub async fn list(
     schema: &Schema,
 ) -> Result<Vec<QueueSummary>, sqlx::Error> {
     schema.query_as(QUEUES).fetch_all(conn).await
+}
+
+/// Lists the names of those queues, of all in which a run has ended within a year, and of all that a process names
+/// in its list.
+pub async fn names(conn: &mut PgConnection, schema: &Schema) -> Result<Vec<String>, sqlx::Error> {
+    let mut names: Vec<String> = schema.query_scalar(NAMED).fetch_all(&mut *conn).await?;
+    names.extend(
+        list(conn, schema)
+            .await?
+            .into_iter()
+            .map(|queue| queue.name),
+    );
+    Ok(names)
 }
 
 /// Lists the same queues at a bounded cost: if more than 20,000 jobs are in one state, the numbers are those of

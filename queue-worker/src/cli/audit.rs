@@ -2,6 +2,7 @@
 
 use queue_core::Schema;
 use queue_core::operations::audit::{Act, Actor, record};
+use rustix::process::getuid;
 use sqlx::PgConnection;
 
 use crate::process::host_name;
@@ -12,7 +13,7 @@ const ROLE: &str = "command line";
 /// Returns who runs this command: the user of the operating system, and the host.
 pub(super) fn actor() -> Actor {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| "unknown".to_owned());
+    let user = user.unwrap_or_else(|_| format!("uid {}", getuid().as_raw()));
     Actor {
         who: format!("{user}@{}", host_name()),
         role: ROLE.to_owned(),

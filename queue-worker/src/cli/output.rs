@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
 pub(super) use queue_core::inspect::grouped;
+use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -252,6 +253,16 @@ pub(super) fn coming(time: DateTime<Utc>) -> String {
 /// Writes when something began, relative to now; nothing if it has not begun.
 pub(super) fn since(time: Option<DateTime<Utc>>) -> String {
     time.map(relative).unwrap_or_default()
+}
+
+/// Writes since when a queue or a tenant is paused, by whom and why; nothing if it is not.
+pub(super) fn paused(pause: Option<Pause>) -> String {
+    let Some(Pause { at, by, why }) = pause else {
+        return String::new();
+    };
+    let by = by.map(|by| format!(", by {by}")).unwrap_or_default();
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{by}{why}", relative(at))
 }
 
 /// Writes a time in the local zone, and relative to now.

@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::audit::{act, actor, audit, with_jobs};
 use super::confirm::confirm;
-use super::output::{count_of_jobs, counted, grouped, say, since};
+use super::output::{count_of_jobs, counted, grouped, paused, say};
 use super::{Database, Exit, Failure, Global, progress};
 use crate::config::document::nearest;
 
@@ -46,7 +46,7 @@ enum Command {
         /// Why, for those who find them paused
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
-        /// Pauses queues that have never been used, without a confirmation
+        /// Pauses queues that no job has been seen in, without a confirmation
         #[arg(long, short)]
         yes: bool,
     },
@@ -95,7 +95,7 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
             ("#BLOCKED", &|queue| number(queue.blocked)),
             ("#RUNNING", &|queue| number(queue.running)),
             ("#FAILED", &|queue| number(queue.failed)),
-            ("PAUSED", &|queue| since(queue.paused_at)),
+            ("PAUSED", &|queue| paused(queue.pause())),
         ],
     )
 }
@@ -109,10 +109,9 @@ async fn pause(
 ) -> Result<Exit, Failure> {
     queues.iter().try_for_each(|queue| check_queue(queue))?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let used = queues::list(&mut conn, &schema).await?;
-    let used: Vec<&str> = used.iter().map(|queue| queue.name.as_str()).collect();
+    let known = queues::names(&mut conn, &schema).await?;
     for queue in queues {
-        if !used.contains(&queue.as_str()) && !confirm(&unused(queue, &used), yes)? {
+        if !known.contains(queue) && !confirm(&unknown(queue, &known), yes)? {
             return Ok(Exit::Failed);
         }
     }
@@ -138,13 +137,13 @@ async fn pause(
     global.conclude(&changes)
 }
 
-/// Asks for confirmation before a queue is paused that has never had a job: its name is probably misspelled.
-fn unused(queue: &str, used: &[&str]) -> String {
-    let hint = match nearest(queue, used.iter().copied()) {
+/// Asks for confirmation before a queue is paused that has had no job: its name is probably misspelled.
+fn unknown(queue: &str, known: &[String]) -> String {
+    let hint = match nearest(queue, known.iter().map(String::as_str)) {
         Some(near) => format!(" (did you mean `{near}`?)"),
         None => String::new(),
     };
-    format!("pause queue {queue}, which has never been used{hint}")
+    format!("pause queue `{queue}`, which no job has been seen in{hint}")
 }
 
 /// Resumes queues. Checks all names before the first change.
@@ -180,7 +179,7 @@ async fn clear(global: &Global, queue: &str, yes: bool) -> Result<Exit, Failure>
     let mut discarded = 0;
     if count.count > 0 {
         let jobs = count_of_jobs(count);
-        let question = format!("discard {jobs} that are ready in queue {queue}");
+        let question = format!("discard {jobs} in state ready, in queue {queue}");
         if !confirm(&question, yes)? {
             return Ok(Exit::Failed);
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use super::audit::{act, actor, audit};
-use super::output::{count, grouped, say, since};
+use super::output::{count, grouped, paused, say};
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
@@ -114,7 +114,7 @@ impl List {
                 ("#LATENCY", &|tenant| latency(tenant.latency_seconds)),
                 ("#RUNNING", &|tenant| number(tenant.running)),
                 ("#FAILED", &|tenant| number(tenant.failed)),
-                ("PAUSED", &|tenant| since(tenant.paused_at)),
+                ("PAUSED", &|tenant| paused(tenant.pause())),
             ],
         )?;
         if let (false, Some(last)) = (global.json, tenants.last())

@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use crate::shell::{Shell, said, stopped_by};
 use queue_core::{NewJob, Options};
-use queue_tests::world::{World, eventually};
+use queue_tests::stage::Stage;
+use queue_tests::world::{World, eventually, worker};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -417,11 +418,36 @@ async fn tenants_are_paused_resumed_and_weighted_and_that_is_recorded() {
 async fn queues_are_paused_resumed_and_cleared() {
     let world = World::new().await;
     let shell = Shell::on(&world);
-    shell
-        .print(&["enqueue", "a", "--queue", "mail", "--force"])
-        .await;
+    let enqueued = ["enqueue", "a", "--queue", "mail", "--force"];
+    let id = shell.print(&enqueued).await;
 
-    shell.print(&["queues", "pause", "mail"]).await;
+    let pausing = ["queues", "pause", "mail", "--why", "the relay is down"];
+    let mut pausing = shell.command(&pausing);
+    let user = rustix::process::getuid().as_raw();
+    assert!(
+        pausing
+            .env_remove("USER")
+            .env_remove("LOGNAME")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let by: String = world.value("select paused_by from queue.queues").await;
+    assert!(by.starts_with(&format!("uid {user}@")), "{by}");
+    let listed = shell.print(&["queues"]).await;
+    let pause = format!("ago, by {by}: the relay is down");
+    assert!(listed.contains(&pause), "{listed}");
+    let job = shell.print(&["jobs", "show", id.trim()]).await;
+    assert!(
+        job.contains("its queue was paused") && job.contains(&pause),
+        "{job}"
+    );
+    let findings = shell.run(&["doctor"]).await;
+    let found = String::from_utf8_lossy(&findings.stdout);
+    assert!(
+        found.contains(&format!("1 job ready, by {by}: the relay is down")),
+        "{found}"
+    );
     let queues = shell.json(&["queues"]).await;
     assert!(queues[0]["paused_at"].is_string(), "{queues}");
     assert_eq!(queues[0]["ready"], json!(1));
@@ -434,6 +460,32 @@ async fn queues_are_paused_resumed_and_cleared() {
 }
 
 #[tokio::test]
+async fn a_queue_whose_jobs_have_ended_or_that_a_process_names_is_paused_without_a_confirmation() {
+    let (world, stage) = (World::new().await, Stage::default());
+    let shell = Shell::on(&world);
+    world
+        .sql(
+            "insert into queue.counts (span, at, queue, kind, done, discarded, cancelled, failed, retried, waited_ms,
+                ran_ms)
+             select 1440, now() - interval '90 days', queue, 'k', 1, 0, 0, 0, 0, 0, 0
+             from unnest(array['*', '', 'mail', 'night']) as queue",
+        )
+        .await;
+    let process = world.start(stage.app(), worker("urgent, reports*, *", 1));
+    world.until("processes", 1).await;
+
+    shell
+        .print(&["queues", "pause", "mail", "night", "urgent"])
+        .await;
+    for unknown in ["reports", "nigth"] {
+        shell.refused(2, &["queues", "pause", unknown]).await;
+    }
+
+    assert_eq!(world.count("queues where paused_at is not null").await, 3);
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn an_unused_queue_is_paused_only_after_a_confirmation() {
     let world = World::new().await;
     let shell = Shell::on(&world);
@@ -442,7 +494,8 @@ async fn an_unused_queue_is_paused_only_after_a_confirmation() {
         .await;
 
     let said = shell.refused(2, &["queues", "pause", "mail", "mial"]).await;
-    assert!(said.contains("did you mean `mail`?"), "{said}");
+    let question = "pause queue `mial`, which no job has been seen in (did you mean `mail`?)";
+    assert!(said.contains(question), "{said}");
     assert!(said.contains("add --yes"), "{said}");
     assert_eq!(world.count("queues where paused_at is not null").await, 0);
     shell.print(&["queues", "pause", "mial", "--yes"]).await;

@@ -37,8 +37,10 @@ with recursive lane as (
 select queue, kind, sum(ready)::bigint as ready, bool_or(is_cut) as at_least,
     greatest(extract(epoch from clock_timestamp() - min(oldest)), 0)::float8 as oldest_seconds,
     (
-        select paused_at is not null from queue.queues where name = queue
-    ) is true as paused
+        select concat(', by ' || paused_by, ': ' || paused_why)
+        from queue.queues
+        where name = queue and paused_at is not null
+    ) as paused
 from front
 group by queue, kind
 order by queue, kind

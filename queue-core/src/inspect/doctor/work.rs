@@ -49,7 +49,8 @@ pub(super) struct Backlog {
     /// Whether there may be more behind the first jobs of the lanes.
     pub(super) at_least: bool,
     pub(super) oldest_seconds: f64,
-    pub(super) paused: bool,
+    /// By whom it is paused and why, such as `, by ada@host: the relay is down`; none if it is not.
+    pub(super) paused: Option<String>,
 }
 
 /// A recurring job that is due, but not enqueued.

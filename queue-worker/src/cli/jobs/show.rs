@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use queue_core::events::awaited_batch;
+use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{
-    AttemptDetails, Holder, JobDetails, JobLimit, JobProgress, RunLog, jobs, spell_duration,
+    AttemptDetails, Holder, JobDetails, JobLimit, JobProgress, RunLog, jobs, queues, spell_duration,
 };
 use queue_core::{JobId, JobState};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::frames::own_frames;
 use crate::cli::filter::job_id;
 use crate::cli::limits::limit_words;
 use crate::cli::output::{
-    ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, pretty, relative,
+    ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, paused, pretty, relative,
 };
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -38,14 +39,18 @@ impl Show {
         let job = jobs::show(&mut conn, &schema, self.id).await?;
         let mut job = job.ok_or_else(|| unknown(self.id))?;
         job.redact(&config.settings.redact.redaction());
+        let pause = match job.state {
+            JobState::Ready => queues::pause(&mut conn, &schema, &job.queue).await?,
+            _ => None,
+        };
         global.print_details(&job, self.args, |job, with_args| {
-            text(job, with_args, self.backtrace)
+            text(job, pause, with_args, self.backtrace)
         })
     }
 }
 
-fn text(job: &JobDetails, with_args: bool, whole_backtraces: bool) -> String {
-    let mut text = facts_text(&facts(job));
+fn text(job: &JobDetails, pause: Option<Pause>, with_args: bool, whole_backtraces: bool) -> String {
+    let mut text = facts_text(&facts(job, pause));
     if with_args {
         text.extend(["\narguments\n", &indented(&pretty(&job.args)), "\n"]);
         if let Some(context) = &job.context {
@@ -119,7 +124,7 @@ fn awaited(event: &str) -> String {
     }
 }
 
-fn facts(job: &JobDetails) -> Vec<Fact> {
+fn facts(job: &JobDetails, pause: Option<Pause>) -> Vec<Fact> {
     let mut facts = vec![
         ("job", format!("{} {}", job.id, job.kind)),
         ("state", state(job)),
@@ -127,6 +132,9 @@ fn facts(job: &JobDetails) -> Vec<Fact> {
         ("attempts", attempts(job)),
         ("enqueued", absolute(job.enqueued_at)),
     ];
+    if pause.is_some() {
+        facts.push(("waits", format!("its queue was paused {}", paused(pause))));
+    }
     let done = job.progress.done;
     facts.extend(done.map(|done| ("progress", format!("{} of {}", done.done, done.of))));
     let event = job.waits_for_event.as_deref();

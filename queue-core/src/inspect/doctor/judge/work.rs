@@ -99,12 +99,18 @@ fn orphans(count: i64) -> Option<Finding> {
 }
 
 fn paused(backlog: &[Backlog]) -> Vec<Finding> {
-    by_queue(backlog.iter().filter(|each| each.paused))
+    by_queue(backlog.iter().filter(|each| each.paused.is_some()))
         .into_iter()
         .map(|(queue, waiting)| {
+            let paused = backlog.iter().find(|each| each.queue == queue);
+            let by_and_why = paused.and_then(|each| each.paused.as_deref());
             warning(
                 "paused_queue",
-                format!("queue {queue} is paused with {} ready", waiting.jobs()),
+                format!(
+                    "queue {queue} is paused with {} ready{}",
+                    waiting.jobs(),
+                    by_and_why.unwrap_or_default()
+                ),
                 "none of them starts until it is resumed",
                 format!("run `queue queues resume {queue}` when they may run"),
             )
@@ -132,7 +138,7 @@ fn unserved(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
     if serving.is_empty() {
         return Vec::new();
     }
-    let waiting = || backlog.iter().filter(|each| !each.paused);
+    let waiting = || backlog.iter().filter(|each| each.paused.is_none());
     let is_served = |queue: &str| serving.iter().any(|process| serves(process, queue));
     let mut findings: Vec<Finding> = by_queue(waiting().filter(|each| !is_served(&each.queue)))
         .into_iter()
@@ -187,7 +193,7 @@ fn kind_not_served(waiting: &Backlog, serving: &[&ProcessSummary]) -> Finding {
 fn late(backlog: &[Backlog], serving: &[&ProcessSummary]) -> Vec<Finding> {
     let running: i64 = serving.iter().map(|process| process.running).sum();
     let late = backlog.iter().filter(|each| {
-        !each.paused && each.oldest_seconds > LATE_SECONDS && is_runnable(each, serving)
+        each.paused.is_none() && each.oldest_seconds > LATE_SECONDS && is_runnable(each, serving)
     });
     by_queue(late)
         .into_iter()

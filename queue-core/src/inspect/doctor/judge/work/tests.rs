@@ -58,7 +58,7 @@ fn backlog(queue: &str, kind: &str) -> Backlog {
         ready: 3,
         at_least: false,
         oldest_seconds: 5.0,
-        paused: false,
+        paused: None,
     }
 }
 
@@ -130,9 +130,11 @@ fn an_unknown_kind_differs_from_one_known_to_processes_of_other_queues() {
 #[test]
 fn a_paused_queue_is_not_reported_as_late() {
     let mut work = healthy();
-    work.backlog[0].paused = true;
+    work.backlog[0].paused = Some(", by ada@host: the relay is down".to_owned());
     work.backlog[0].oldest_seconds = 600.0;
     assert_eq!(checks(&work), ["paused_queue"]);
+    let what = "queue mail is paused with 3 jobs ready, by ada@host: the relay is down";
+    assert_eq!(judge(&work)[0].what, what);
 }
 
 #[test]
