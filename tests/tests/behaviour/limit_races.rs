@@ -143,6 +143,29 @@ async fn a_job_does_not_overtake_one_that_was_unblocked_into_a_lane_that_the_cla
 }
 
 #[tokio::test]
+async fn a_job_of_a_rate_is_claimed_while_an_unblocked_one_of_its_key_is_ready() {
+    let world = World::new().await;
+    let mut process = ManualProcess::new(&world).await;
+    let period = Duration::from_millis(50);
+    let limits = || Limits::key("a").rate(1, period);
+    let first = enqueue(&world, limits()).await;
+    let second = enqueue(&world, limits()).await;
+    assert_eq!(ids(&process.claim(2).await), [first]);
+    assert_eq!(world.state(second).await, "blocked");
+    tokio::time::sleep(period).await;
+    let keys = ["k/a".to_owned()];
+    unblock(&mut process.conn, &Schema::default(), &keys)
+        .await
+        .unwrap();
+    assert_eq!(world.state(second).await, "ready");
+    let third = enqueue(&world, limits()).await;
+
+    let claimed = process.claim_of(&[Track::Limited], 2).await;
+
+    assert_eq!(ids(&claimed), [third]);
+}
+
+#[tokio::test]
 async fn concurrent_claims_do_not_both_get_the_last_slot() {
     let world = World::new().await;
     let (mut first, mut second) = (
