@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::visit::{Note, Visit};
 
-/// What becomes of a tenant.
+/// A change to a tenant.
 #[derive(Clone, Copy)]
 enum Change {
     Pause,
