@@ -14,12 +14,15 @@ use serde_json::value::{RawValue, to_raw_value};
 pub const REDACTED: &str = "[redacted]";
 
 /// The names of fields that are redacted unless others are configured.
-pub const REDACTED_BY_DEFAULT: [&str; 6] = [
+pub const REDACTED_BY_DEFAULT: [&str; 9] = [
     "password",
     "token",
     "secret",
     "authorization",
+    "api_key",
+    "apikey",
     "card",
+    "cvv",
     "ssn",
 ];
 
@@ -74,7 +77,7 @@ impl Redaction {
     }
 
     /// Returns an error without the values that stand behind the name of a redacted field, as in
-    /// `token=1234` or `"token": "1234"`.
+    /// `token=1234`, `"token": ["1234"]` or `--token 1234`, and without the passwords of URLs.
     pub fn error<'e>(&self, kind: &str, error: &'e str) -> Cow<'e, str> {
         let rules = self.rules(kind);
         let (mut text, mut copied) = (String::new(), 0);
@@ -82,10 +85,11 @@ impl Redaction {
         while let Some((start, end)) = next_name(error, at) {
             at = end;
             let name = error[start..end].rsplit('.').next().unwrap_or_default();
-            if !rules.iter().any(|rule| rule.names(name)) {
-                continue;
-            }
-            if let Some((from, to)) = value_after(error, end) {
+            let value = match rules.iter().any(|rule| rule.names(name)) {
+                true => value_after(error, start, end),
+                false => password_after(error, end),
+            };
+            if let Some((from, to)) = value {
                 text.push_str(&error[copied..from]);
                 text.push_str(REDACTED);
                 (copied, at) = (to, to);
@@ -228,29 +232,97 @@ fn next_name(text: &str, at: usize) -> Option<(usize, usize)> {
     Some((start, length.map_or(text.len(), |length| start + length)))
 }
 
-/// Returns the place of the value after the name that ends at `end`, if there is one.
-fn value_after(text: &str, end: usize) -> Option<(usize, usize)> {
+/// Returns the place of the value after the name from `start` to `end`, if there is one.
+fn value_after(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
     let rest = text[end..].trim_start_matches(['"', '\'', ']', '\\']);
-    let rest = rest.trim_start().strip_prefix([':', '='])?.trim_start();
-    let from = text.len() - rest.len();
-    let length = match rest.chars().next()? {
+    let is_flag = text[start..].starts_with("--") && rest.starts_with([' ', ',']);
+    let quoted = text[..start].strip_suffix(['"', '\'']);
+    let is_in_pair = quoted.is_some_and(|before| before.trim_end_matches('\\').ends_with('('));
+    let rest = rest.trim_start();
+    let value = match rest.strip_prefix([':', '=']) {
+        Some(value) => value,
+        None if is_flag => rest.strip_prefix(',').unwrap_or(rest),
+        None if is_in_pair => rest.strip_prefix(',')?,
+        None => return None,
+    };
+    let value = value.trim_start();
+    let from = text.len() - value.len();
+    let length = match value.starts_with("invalid ") {
         // serde quotes the value that it rejects: `invalid type: string "1234", expected u32`.
-        _ if rest.starts_with("invalid ") => rest.find(", expected").unwrap_or(rest.len()),
-        quote @ ('"' | '\'') => end_of_quoted(rest, quote),
-        _ => end_of_word(rest),
+        true => value.find(", expected").unwrap_or(value.len()),
+        false => end_of_value(value),
     };
     (length > 0).then_some((from, from + length))
 }
 
-fn end_of_quoted(text: &str, quote: char) -> usize {
-    let mut is_escaped = false;
-    let ends = |&(at, c): &(usize, char)| {
-        let ends = at > 0 && c == quote && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-        ends
+/// Returns the place of the password in a URL whose scheme ends at `end`.
+fn password_after(text: &str, end: usize) -> Option<(usize, usize)> {
+    let rest = text[end..].strip_prefix("://")?;
+    let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"');
+    let authority = rest.split(ends).next()?;
+    let (user, password) = authority.rsplit_once('@')?.0.split_once(':')?;
+    let from = end + "://".len() + user.len() + 1;
+    Some((from, from + password.len()))
+}
+
+/// A value is `"quoted"`, `[bracketed]`, a word before either, as in `Some("x")`, or a word.
+fn end_of_value(text: &str) -> usize {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
+    let word = text.find(|c| !is_part(c)).unwrap_or(text.len());
+    let is_type = text.starts_with(char::is_uppercase);
+    let open = match text[word..].strip_prefix(' ') {
+        Some(rest) if is_type && rest.starts_with(['{', '[']) => word + 1,
+        _ => word,
     };
-    let mut chars = text.char_indices();
-    chars.find(ends).map_or(text.len(), |(at, _)| at + 1)
+    let rest = &text[open..];
+    if rest.starts_with(['[', '{', '(']) {
+        let end = open + end_of_bracketed(rest);
+        return end + end_of_word(&text[end..]);
+    }
+    let is_quoted = rest.trim_start_matches('\\').starts_with(['"', '\'']);
+    match is_quoted && word <= "b".len() {
+        true => open + end_of_quoted(rest),
+        false => end_of_word(text),
+    }
+}
+
+/// Returns where the bracket closes with which the text begins.
+fn end_of_bracketed(text: &str) -> usize {
+    let (mut closing, mut at) = (Vec::new(), 0);
+    while let Some(c) = text[at..].chars().next() {
+        match c {
+            '[' => closing.push(']'),
+            '{' => closing.push('}'),
+            '(' => closing.push(')'),
+            '"' | '\'' | '\\' => {
+                at += end_of_quoted(&text[at..]);
+                continue;
+            }
+            _ if closing.last() == Some(&c) => drop(closing.pop()),
+            _ => {}
+        }
+        at += c.len_utf8();
+        if closing.is_empty() {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// Returns where the quote closes with which the text begins, after the backslashes of outer quotes.
+///
+/// With `n` backslashes before the opening quote, there are `n` before the closing one, after a multiple of
+/// `2n + 2` that stand for backslashes of the value.
+fn end_of_quoted(text: &str) -> usize {
+    let count = |text: &str| text.len() - text.trim_end_matches('\\').len();
+    let outer = text.len() - text.trim_start_matches('\\').len();
+    let Some(quote @ ('"' | '\'')) = text[outer..].chars().next() else {
+        return outer;
+    };
+    let inner = &text[outer + 1..];
+    let mut quotes = inner.match_indices(quote);
+    let end = quotes.find(|(at, _)| count(&inner[..*at]) % (2 * outer + 2) == outer);
+    end.map_or(text.len(), |(at, _)| outer + 1 + at + 1)
 }
 
 /// An authorization has two words: `Bearer 1234`.
@@ -327,6 +399,59 @@ mod tests {
             ("the token has expired", "the token has expired"),
             ("password:", "password:"),
             ("card='unclosed", "card=[redacted]"),
+            (
+                r#"{"token": ["S3CRETa", "b]"], "id": 7}"#,
+                r#"{"token": [redacted], "id": 7}"#,
+            ),
+            (
+                r#"{"password": {"value": "x", "old": ["y"]}}"#,
+                r#"{"password": [redacted]}"#,
+            ),
+            (
+                r#"password: Some("x"), id: 7"#,
+                "password: [redacted], id: 7",
+            ),
+            (
+                r#"Login { password: Secret { value: "x" }, id: 7 }"#,
+                "Login { password: [redacted], id: 7 }",
+            ),
+            ("password = [a, b] refused", "password = [redacted] refused"),
+            ("password = (a, [b, c)", "password = [redacted]"),
+            (r#"token: b"x", id"#, "token: [redacted], id"),
+            (
+                r#"body "{\"token\": \"a\\\"b\", \"id\": 7}""#,
+                r#"body "{\"token\": [redacted], \"id\": 7}""#,
+            ),
+            (
+                r#"[("password", "x"), ("id", "7")]"#,
+                r#"[("password", [redacted]), ("id", "7")]"#,
+            ),
+            (
+                "curl --password x --verbose",
+                "curl --password [redacted] --verbose",
+            ),
+            (
+                r#""curl" "--token" "x y" "-v""#,
+                r#""curl" "--token" [redacted] "-v""#,
+            ),
+            (
+                "postgres://app:hunter2@db:5432/app is away",
+                "postgres://app:[redacted]@db:5432/app is away",
+            ),
+            (
+                "http://db:80/a@b?apikey=1",
+                "http://db:80/a@b?apikey=[redacted]",
+            ),
+            ("token=[redacted]", "token=[redacted]"),
+            (
+                r#"GET "/?token=abc" answered "no""#,
+                r#"GET "/?token=[redacted]" answered "no""#,
+            ),
+            ("`--token` is missing", "`--token` is missing"),
+            (
+                "a login (password, token) failed",
+                "a login (password, token) failed",
+            ),
         ] {
             assert_eq!(redaction.error("any", error), shown);
         }
