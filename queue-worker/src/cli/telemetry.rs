@@ -64,7 +64,7 @@ impl Metrics {
                 .with_protocol(Protocol::HttpBinary)
                 .with_http_client(client()?)
                 .build()
-                .context("could not set up the export of metrics")?;
+                .map_err(|_| invalid("metrics"))?;
             provider = provider.with_periodic_exporter(exporter);
         }
         let provider = provider.build();
@@ -92,7 +92,7 @@ pub(super) fn install_tracers() -> Result<Option<SdkTracerProvider>, Failure> {
         .with_protocol(Protocol::HttpBinary)
         .with_http_client(client()?)
         .build()
-        .context("could not set up the export of spans")?;
+        .map_err(|_| invalid("spans"))?;
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
         .with_batch_exporter(exporter)
@@ -115,6 +115,13 @@ pub(super) async fn finish() {
 /// Returns whether the environment names a collector of metrics.
 pub(super) fn has_collector() -> bool {
     is_set(ENDPOINT) || is_set(ENDPOINT_OF_METRICS)
+}
+
+/// Names the variables, and not the error, which repeats a URL that may have a password.
+fn invalid(exported: &str) -> Failure {
+    Failure::usage(format!(
+        "could not set up the export of {exported}: {ENDPOINT} or another variable OTEL_EXPORTER_OTLP_… is invalid"
+    ))
 }
 
 fn is_set(variable: &str) -> bool {

@@ -244,14 +244,6 @@ fn plain(message: &str) -> String {
     let Some((found, expected)) = of_serde else {
         return message.replace("unknown variant", "unknown value");
     };
-    let found = match found {
-        "map" => "a table",
-        "sequence" => "an array",
-        _ => ["string ", "boolean ", "integer ", "floating point "]
-            .iter()
-            .find_map(|kind| found.strip_prefix(kind))
-            .map_or(found, |value| value.trim_matches('`')),
-    };
     let expected = match expected {
         "a string" | "path string" => "a string",
         "a boolean" => "true or false",
@@ -262,6 +254,18 @@ fn plain(message: &str) -> String {
         "u32" => "a whole number from 0 to 4294967295",
         "usize" => "a whole number of at least 0",
         other => other,
+    };
+    let found = match found {
+        "map" => "a table",
+        "sequence" => "an array",
+        // It may be a secret, such as the URL of a database or the value of a header.
+        _ if found.starts_with("string ") && matches!(expected, "a table" | "an array") => {
+            "a string"
+        }
+        _ => ["string ", "boolean ", "integer ", "floating point "]
+            .iter()
+            .find_map(|kind| found.strip_prefix(kind))
+            .map_or(found, |value| value.trim_matches('`')),
     };
     format!("expected {expected}, found {found}")
 }

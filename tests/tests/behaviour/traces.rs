@@ -131,3 +131,21 @@ async fn every_line_that_a_job_logs_names_the_job() {
         assert!(job["job_id"].is_string(), "{job}");
     }
 }
+
+#[tokio::test]
+async fn an_invalid_collector_is_refused_without_its_password() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    for exported in ["ENDPOINT", "METRICS_ENDPOINT"] {
+        let mut command = shell.command(&["start"]);
+        let variable = format!("OTEL_EXPORTER_OTLP_{exported}");
+        command.env(variable, "http://app:S3CRET@a b:4318");
+
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+
+        let output = output.await.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        assert!(!said(&output).contains("S3CRET"), "{}", said(&output));
+    }
+}

@@ -208,6 +208,28 @@ number = 7
 }
 
 #[test]
+fn a_string_in_place_of_a_table_or_an_array_is_not_shown() {
+    let sources = Sources::with(
+        r#"database = "postgres://app:S3CRET@db/app"
+[alerts]
+http = "http://hooks/"
+headers = "Authorization: S3CRET"
+[handlers.call]
+command = "call S3CRET"
+env = "TOKEN=S3CRET"
+"#,
+    );
+    assert_eq!(
+        sources.problems(),
+        r#"the configuration has 4 problems:
+  queue.toml:1:12: database: expected a table, found a string
+  queue.toml:4:11: alerts.headers: expected a table, found a string
+  queue.toml:6:11: handlers.call.command: expected an array, found a string
+  queue.toml:7:7: handlers.call.env: expected a table, found a string"#
+    );
+}
+
+#[test]
 fn all_syntax_errors_are_reported_and_the_environment_is_checked() {
     let sources =
         Sources::with("[process]\nname = \nname = \"x\"\n\n[dispatcher\nenabled = true\n")
