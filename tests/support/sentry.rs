@@ -30,6 +30,16 @@ impl Sentry {
         (sentry, format!("http://key@{address}/7"))
     }
 
+    /// Starts to listen, and never answers. Returns the DSN.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn silent() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("a port");
+        (listener, format!("http://key@{address}/7"))
+    }
+
     /// Returns the events, in the order in which they came.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {

@@ -1,7 +1,8 @@
 //! Errors of jobs that fail for good, sent to Sentry if the environment names a project.
 
-use std::env;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{env, thread};
 
 use reqwest::Client;
 use sentry::transports::ReqwestHttpTransportOptions;
@@ -9,18 +10,26 @@ use sentry::types::Dsn;
 use sentry::{
     ClientInitGuard, ClientOptions, Hub, Transport, TransportFactory, TransportOptions, init,
 };
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Failure;
 use super::output::program_name;
-use crate::handlers::http_client;
+use crate::handlers::{built, http_builder};
 use crate::process::host_name;
 use crate::{App, ReportOn, report_to_sentry};
 
 /// The variable that names a project.
 const DSN: &str = "SENTRY_DSN";
 
+/// How long a request may take. Until it has ended, later errors wait, and soon are lost.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the end of a process may wait for the last errors.
+const LAST_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Lets an application report its errors if there is a project, unless the program has set up Sentry itself.
-/// The last errors are sent when the guard is dropped.
+/// [`send_last`] takes the guard.
 pub(super) fn install<S: Send + Sync + 'static>(
     app: App<S>,
 ) -> Result<(App<S>, Option<ClientInitGuard>), Failure> {
@@ -34,7 +43,8 @@ pub(super) fn install<S: Send + Sync + 'static>(
     let project: Dsn = dsn
         .parse()
         .map_err(|_| invalid("expected a DSN of Sentry".to_owned()))?;
-    let client = http_client([&*project.envelope_api_url().to_string()]).map_err(invalid)?;
+    let builder = http_builder([&*project.envelope_api_url().to_string()]);
+    let client = built(builder.timeout(REQUEST_TIMEOUT)).map_err(invalid)?;
     let release = env::var("SENTRY_RELEASE");
     let version = app.version;
     let options = ClientOptions::new()
@@ -45,6 +55,18 @@ pub(super) fn install<S: Send + Sync + 'static>(
     let guard = init(options);
     let app = app.report_errors(ReportOn::LastAttempt, report_to_sentry);
     Ok((app, Some(guard)))
+}
+
+/// Sends the last errors. The thread that sends them cannot be stopped, and ends with the program.
+pub(super) async fn send_last(guard: Option<ClientInitGuard>) {
+    let (sent, all_sent) = oneshot::channel::<()>();
+    thread::spawn(move || {
+        drop(guard);
+        drop(sent);
+    });
+    if timeout(LAST_TIMEOUT, all_sent).await.is_err() {
+        tracing::warn!("Sentry does not answer; the last reports are lost");
+    }
 }
 
 /// Sends with a client that needs no certificates unless the project has `https`.

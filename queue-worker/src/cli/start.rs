@@ -95,7 +95,7 @@ pub(super) async fn run<S: State>(
     process.run_until_signal().await;
     notifying.abort();
     drop(alerting);
-    drop(last_reports);
+    sentry::send_last(last_reports).await;
     Ok(Exit::Fine)
 }
 

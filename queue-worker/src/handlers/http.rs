@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
 use super::{HandlerOutcome, storable};
@@ -47,6 +47,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 /// # Errors
 /// Fails if a URL has `https` and the system has no trusted certificates. Other URLs need none.
 pub(crate) fn http_client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Client, String> {
+    built(http_builder(urls))
+}
+
+/// Begins to make such a client.
+pub(crate) fn http_builder<'a>(urls: impl IntoIterator<Item = &'a str>) -> ClientBuilder {
     // Has no effect if the program uses another provider.
     _ = rustls::crypto::ring::default_provider().install_default();
     let is_https = |url: Url| url.scheme() == "https";
@@ -55,10 +60,17 @@ pub(crate) fn http_client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result
         .user_agent(concat!("queue/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIME);
-    let builder = match urls.into_iter().any(needs_certificates) {
+    match urls.into_iter().any(needs_certificates) {
         true => builder,
         false => builder.tls_certs_only([]),
-    };
+    }
+}
+
+/// Makes the client.
+///
+/// # Errors
+/// Fails as [`http_client`] does.
+pub(crate) fn built(builder: ClientBuilder) -> Result<Client, String> {
     builder
         .build()
         .map_err(|error| format!("could not set up HTTP: {}", with_causes(&error)))

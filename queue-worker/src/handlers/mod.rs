@@ -8,7 +8,7 @@ mod http;
 mod state;
 
 pub(crate) use foreign::new_job;
-pub(crate) use http::http_client;
+pub(crate) use http::{built, http_builder};
 pub(crate) use message::Receiver;
 
 use std::time::Duration;

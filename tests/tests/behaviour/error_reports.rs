@@ -266,6 +266,25 @@ async fn jobs_that_fail_are_issues_of_sentry() {
 }
 
 #[tokio::test]
+async fn a_process_ends_although_sentry_does_not_answer() {
+    let world = World::new().await;
+    let (_silent, dsn) = Sentry::silent().await;
+    let job = NewJob::untyped("charge", &json!({}), Options::new());
+    let _ = world.queue.enqueue_all([job]).await.unwrap();
+    let shell = Shell::on(&world);
+    shell.write("queue.toml", SETTINGS);
+
+    let mut command = shell.command(&["start"]);
+    let child = command.env("SENTRY_DSN", &dsn).spawn().unwrap();
+    world.until("failed", 1).await;
+    let output = stopped_by(child, Signal::TERM).await;
+
+    assert!(output.status.success(), "{}", said(&output));
+    let lost = "Sentry does not answer; the last reports are lost";
+    assert!(said(&output).contains(lost), "{}", said(&output));
+}
+
+#[tokio::test]
 async fn a_process_refuses_a_dsn_that_it_cannot_read() {
     let world = World::new().await;
     let shell = Shell::on(&world);
