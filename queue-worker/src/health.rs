@@ -14,7 +14,8 @@ pub(crate) struct Health {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Starting,
+    /// What it waits for.
+    Starting(&'static str),
     Beaten(Instant),
     Stopping,
 }
@@ -22,7 +23,9 @@ enum State {
 impl Health {
     pub(crate) fn new(silent_after: Duration) -> Self {
         Self {
-            state: watch::Sender::new(State::Starting),
+            state: watch::Sender::new(State::Starting(
+                "the process has not registered with the database yet",
+            )),
             silent_after,
         }
     }
@@ -30,11 +33,21 @@ impl Health {
     /// Notes a heartbeat that was written.
     pub(crate) fn note_heartbeat(&self, now: Instant) {
         self.state.send_if_modified(|state| {
-            let is_new = matches!(state, State::Starting);
+            let is_new = matches!(state, State::Starting(_));
             if !matches!(state, State::Stopping) {
                 *state = State::Beaten(now);
             }
             is_new
+        });
+    }
+
+    /// Notes what keeps the process from registering, unless it has registered before.
+    pub(crate) fn note_waiting(&self, waits_for: &'static str) {
+        self.state.send_if_modified(|state| {
+            if matches!(state, State::Starting(_)) {
+                *state = State::Starting(waits_for);
+            }
+            false
         });
     }
 
@@ -45,7 +58,7 @@ impl Health {
 
     /// Waits until the process has registered, or was asked to stop before.
     pub(crate) async fn started(&self) {
-        let has_started = |state: &State| !matches!(state, State::Starting);
+        let has_started = |state: &State| !matches!(state, State::Starting(_));
         let _ = self.state.subscribe().wait_for(has_started).await;
     }
 
@@ -67,7 +80,7 @@ impl Health {
     /// Returns why the process is not ready, if so.
     pub(crate) fn problem(&self, now: Instant) -> Option<&'static str> {
         match *self.state.borrow() {
-            State::Starting => Some("the process has not registered with the database yet"),
+            State::Starting(waits_for) => Some(waits_for),
             State::Beaten(at) if self.is_old(now, at) => {
                 Some("the database does not take the heartbeats of the process")
             }

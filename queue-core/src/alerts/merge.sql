@@ -1,5 +1,5 @@
 -- Opens an alert for each thing that is wrong: its kind in $1, its subject in $2, and its words in $3. Ends the
--- alerts about states that are no longer so. Removes alerts whose kinds are not in $4, and events a day after they
+-- alerts about states that are no longer so, but not those of the kinds in $5, of which not all were found. Removes alerts whose kinds are not in $4, and events a day after they
 -- were told: until then a batch is not told again.
 --
 -- Only the process that has the turn runs this. Locks rows in the order of their keys.
@@ -12,6 +12,7 @@ with wrong as (
     set over_at = statement_timestamp()
     where over_at is null
         and kind = any ($4::text[])
+        and kind <> all ($5::text[])
         and kind <> all (array['dead_process', 'partial_batch'])
         and not exists (
             select from wrong where wrong.kind = alerts.kind and wrong.subject = alerts.subject

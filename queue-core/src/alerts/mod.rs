@@ -4,6 +4,8 @@
 //! and then records that. A crash in between tells it again. A state, such as a backlog, is told again when it
 //! is over. An event, the death of a process or a batch whose jobs did not all succeed, is told once.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -24,7 +26,7 @@ const MERGE: &str = include_str!("merge.sql");
 const UNTOLD: &str = include_str!("untold.sql");
 const NOTE_TOLD: &str = include_str!("note_told.sql");
 
-/// How many failed jobs are read to find their causes, and how many causes and other alerts there are at most.
+/// How many failed jobs are read to find their causes, and how many causes and other alerts are found at most.
 const FAILED_MAX: u32 = 10_000;
 const ALERTS_MAX: u32 = 200;
 
@@ -118,13 +120,14 @@ pub async fn end_turn(
     end.execute(conn).await.map(drop)
 }
 
-/// Finds out what is wrong, and returns the alerts whose beginning or end was not told, the oldest first.
+/// Finds out what is wrong, and returns the alerts whose beginning or end was not told: beginnings first, and the
+/// oldest first.
 pub async fn look(
     conn: &mut PgConnection,
     schema: &Schema,
     watch: Watch<'_>,
 ) -> Result<Vec<Alert>, sqlx::Error> {
-    let wrong = wrong(conn, schema, watch).await?;
+    let Looked { wrong, in_part } = wrong(conn, schema, watch).await?;
     let on = watch.on.iter();
     schema
         .query(MERGE)
@@ -132,6 +135,7 @@ pub async fn look(
         .bind(wrong.iter().map(|(_, subject, _)| subject).bind_iter())
         .bind(wrong.iter().map(|(.., text)| text).bind_iter())
         .bind(on.map(|kind| kind.as_str()).bind_iter())
+        .bind(in_part.iter().map(|kind| kind.as_str()).bind_iter())
         .execute(&mut *conn)
         .await?;
     schema.query_as(UNTOLD).fetch_all(conn).await
@@ -156,15 +160,22 @@ pub async fn note_told(
 /// What is wrong: the kind of its alert, the subject, and the words.
 type Wrong = (AlertKind, String, String);
 
+/// What was found wrong.
+struct Looked {
+    wrong: Vec<Wrong>,
+    /// The kinds of which there may be more. An alert of theirs that was not found is not over.
+    in_part: Vec<AlertKind>,
+}
+
 async fn wrong(
     conn: &mut PgConnection,
     schema: &Schema,
     watch: Watch<'_>,
-) -> Result<Vec<Wrong>, sqlx::Error> {
+) -> Result<Looked, sqlx::Error> {
     let is_on = |kind| watch.on.contains(&kind);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut in_part) = (Vec::new(), Vec::new());
     if is_on(AlertKind::FailedJob) || is_on(AlertKind::Cause) {
-        wrong.extend(failing(conn, schema, watch.redaction).await?);
+        Looked { wrong, in_part } = failing(conn, schema, watch.redaction).await?;
     }
     if is_on(AlertKind::Backlog) {
         wrong.extend(backlogs(conn, schema, watch.latency).await?);
@@ -176,26 +187,39 @@ async fn wrong(
         wrong.extend(partial_batches(conn, schema).await?);
     }
     wrong.retain(|(kind, ..)| is_on(*kind));
-    Ok(wrong)
+    Ok(Looked { wrong, in_part })
 }
 
 async fn failing(
     conn: &mut PgConnection,
     schema: &Schema,
     redaction: &Redaction,
-) -> Result<impl Iterator<Item = Wrong>, sqlx::Error> {
-    let groups = failures::list(conn, schema, FAILED_MAX, ALERTS_MAX, None).await?;
-    Ok(groups.into_iter().flat_map(|group| {
-        let kind = group.kind;
-        let cause = redaction.error(&kind, &group.cause);
-        let fails = format!("jobs of the kind `{kind}` fail: {cause}");
+) -> Result<Looked, sqlx::Error> {
+    let mut groups = failures::list(conn, schema, FAILED_MAX, FAILED_MAX, None).await?;
+    let mut in_part = Vec::new();
+    if groups.iter().map(|group| group.count).sum::<i64>() == i64::from(FAILED_MAX) {
+        in_part.push(AlertKind::FailedJob);
+    }
+    if !in_part.is_empty() || groups.len() > ALERTS_MAX as usize {
+        in_part.push(AlertKind::Cause);
+    }
+    let kinds: BTreeSet<String> = groups.iter().map(|group| group.kind.clone()).collect();
+    let failed = kinds.into_iter().map(|kind| {
+        let text = format!("jobs of the kind `{kind}` have failed");
+        (AlertKind::FailedJob, kind, text)
+    });
+    // The newest causes: one that was told before is not told over while there are too many to see it.
+    groups.sort_by_key(|group| Reverse(group.last_at));
+    groups.truncate(ALERTS_MAX as usize);
+    let causes = groups.iter().map(|group| {
+        let kind = &group.kind;
+        let cause = redaction.error(kind, &group.cause);
+        let text = format!("jobs of the kind `{kind}` fail: {cause}");
         let subject = format!("{kind} {}", group.fingerprint);
-        let failed = format!("jobs of the kind `{kind}` have failed");
-        [
-            (AlertKind::Cause, subject, fails),
-            (AlertKind::FailedJob, kind, failed),
-        ]
-    }))
+        (AlertKind::Cause, subject, text)
+    });
+    let wrong = failed.chain(causes).collect();
+    Ok(Looked { wrong, in_part })
 }
 
 async fn backlogs(

@@ -1,6 +1,6 @@
--- Returns the alerts whose beginning or end was not told.
+-- Returns the alerts whose beginning or end was not told, beginnings first.
 select kind, subject, text, begun_at, over_at, told_at is null as is_new
 from queue.alerts
 where told_at is null
     or over_at is not null
-order by begun_at, kind, subject
+order by is_new desc, begun_at, kind, subject

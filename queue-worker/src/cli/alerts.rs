@@ -6,7 +6,8 @@ use queue_core::alerts::{Alert, Turn, Watch, end_turn, look, note_told, take_tur
 use queue_core::{Queue, Redaction, begin_read_committed};
 use serde_json::json;
 use sqlx::PgConnection;
-use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
@@ -18,14 +19,20 @@ use crate::handlers::Receiver;
 /// How long a turn may last. If the process dies in it, another takes the next one after that.
 const TURN_MAX: Duration = Duration::from_secs(60);
 
-/// How many alerts a message names. It counts the others.
+/// How long the end of a program may wait for the end of a turn.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How many alerts a message names. It counts the others, which the next messages name.
 const NAMED_MAX: usize = 50;
 
-/// Starts to look, until the handle is dropped.
-pub(super) fn start(
-    queue: &Queue,
-    config: &Config,
-) -> Result<Option<AbortOnDropHandle<()>>, Failure> {
+/// The task that looks for alerts.
+pub(super) struct Alerts {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+/// Starts to look.
+pub(super) fn start(queue: &Queue, config: &Config) -> Result<Option<Alerts>, Failure> {
     let Some(settings) = &config.alerts else {
         return Ok(None);
     };
@@ -35,8 +42,19 @@ pub(super) fn start(
         settings: settings.clone(),
         redaction: config.settings.redact.redaction(),
         receiver: receiver.map_err(Failure::usage)?,
+        stop: CancellationToken::new(),
     };
-    Ok(Some(AbortOnDropHandle::new(tokio::spawn(alerting.run()))))
+    let stop = alerting.stop.clone();
+    let task = AbortOnDropHandle::new(tokio::spawn(alerting.run()));
+    Ok(Some(Alerts { stop, task }))
+}
+
+impl Alerts {
+    /// Stops, and leaves the turn to another process.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        let _too_late = timeout(END_TIMEOUT, self.task).await;
+    }
 }
 
 struct Alerting {
@@ -44,6 +62,7 @@ struct Alerting {
     settings: AlertSettings,
     redaction: Redaction,
     receiver: Receiver,
+    stop: CancellationToken,
 }
 
 impl Alerting {
@@ -52,7 +71,10 @@ impl Alerting {
             if let Err(error) = self.take_turn().await {
                 tracing::warn!(error = %logged(&error), "could not look for alerts; trying again");
             }
-            sleep(self.settings.interval.mul_f64(0.9 + fastrand::f64() / 5.0)).await;
+            let pause = self.settings.interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+            if timeout(pause, self.stop.cancelled()).await.is_ok() {
+                return;
+            }
         }
     }
 
@@ -63,7 +85,10 @@ impl Alerting {
         let Some(turn) = taking.await? else {
             return Ok(());
         };
-        let looked = self.look_and_tell().await;
+        let looked = tokio::select! {
+            looked = self.look_and_tell() => looked,
+            () = self.stop.cancelled() => Ok(()),
+        };
         self.end(turn).await?;
         looked
     }
@@ -94,7 +119,8 @@ impl Alerting {
             );
             return Ok(());
         }
-        self.commit(async |conn| note_told(conn, schema, &untold).await)
+        let named = &untold[..untold.len().min(NAMED_MAX)];
+        self.commit(async |conn| note_told(conn, schema, named).await)
             .await
     }
 
@@ -107,6 +133,13 @@ impl Alerting {
         tx.commit().await?;
         Ok(done)
     }
+}
+
+/// Escapes what Slack and others would take for markup, such as a mention.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// Writes a message. Its `text` is what Slack and others show.
@@ -124,7 +157,7 @@ fn message(alerts: &[Alert]) -> String {
     }
     json!({
         "program": program_name(),
-        "text": lines.join("\n"),
+        "text": escaped(&lines.join("\n")),
         "begun": begun,
         "over": over,
         "more": more.len(),

@@ -94,7 +94,9 @@ pub(super) async fn run<S: State>(
     let notifying = tokio::spawn(systemd::notify(process.health().clone()));
     process.run_until_signal().await;
     notifying.abort();
-    drop(alerting);
+    if let Some(alerting) = alerting {
+        alerting.end().await;
+    }
     sentry::send_last(last_reports).await;
     Ok(Exit::Fine)
 }

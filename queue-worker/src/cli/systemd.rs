@@ -13,6 +13,9 @@ use crate::health::Health;
 /// How many times the process says within the time that the watchdog grants that it is alive.
 const TIMES: u32 = 3;
 
+/// How often a process that waits asks for more time, a minute from then.
+const EXTENSION: Duration = Duration::from_secs(20);
+
 /// Notifies the service manager that has started this process, if there is one, until the process has ended.
 pub(super) async fn notify(health: Health) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
@@ -27,8 +30,18 @@ pub(super) async fn notify(health: Health) {
             sleep(interval).await;
         }
     };
+    // A process that waits, such as for `queue migrate`, is not restarted for it.
+    let waiting = async {
+        loop {
+            send(&socket, "EXTEND_TIMEOUT_USEC=60000000");
+            sleep(EXTENSION).await;
+        }
+    };
     let work = async {
-        health.started().await;
+        tokio::select! {
+            () = health.started() => {}
+            () = waiting => {}
+        }
         send(&socket, "READY=1");
         health.stopped().await;
         send(&socket, "STOPPING=1");

@@ -113,6 +113,18 @@ enum Hindrance {
 }
 
 impl Hindrance {
+    /// Says it to those who ask whether the process is ready.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NotMigrated => {
+                "the tables are missing or older than this program: run `queue migrate`"
+            }
+            Self::NotAccepted => {
+                "the database is a restored copy: to run its jobs, use `queue restored accept`"
+            }
+        }
+    }
+
     fn report(self) {
         match self {
             Self::NotMigrated => tracing::error!(
@@ -268,6 +280,7 @@ impl<S: Send + Sync + 'static> Process<S> {
                     return true;
                 }
                 Ok(Some(hindrance)) => {
+                    self.health.note_waiting(hindrance.as_str());
                     if reported.replace(hindrance) != Some(hindrance) {
                         hindrance.report();
                     }

@@ -244,7 +244,7 @@ async fn an_alert_that_was_sent_by_a_process_that_died_then_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_message_names_fifty_alerts_and_counts_the_others() {
+async fn a_message_names_fifty_alerts_and_the_next_one_the_others() {
     let world = World::new().await;
     let (hook, receiver) = Hook::start(0).await;
     for number in 0..60 {
@@ -255,16 +255,74 @@ async fn a_message_names_fifty_alerts_and_counts_the_others() {
         .await;
 
     let process = Running::start(&world, &receiver);
-    eventually("a message", async || !hook.messages().is_empty()).await;
+    eventually("both messages", async || hook.told("begun").len() == 60).await;
     process.stop().await;
 
     let messages = hook.messages();
-    assert_eq!(messages.len(), 1);
+    assert_eq!(messages.len(), 2);
     assert_eq!(messages[0]["begun"].as_array().unwrap().len(), 50);
     assert_eq!(messages[0]["more"], 10);
     let text = messages[0]["text"].as_str().unwrap();
     assert!(text.starts_with("a job of the queue `q"), "{text}");
     assert!(text.ends_with("\nand 10 more"), "{text}");
+}
+
+/// Puts failed jobs into the tables, a pair for each of some causes.
+async fn fail_for(world: &World, causes: std::ops::Range<i32>) {
+    for cause in causes {
+        let job = || NewJob::untyped("sync", &json!({}), Options::new());
+        let _ = world.queue.enqueue_all([job(), job()]).await.unwrap();
+        world
+            .sql(&format!(
+                "with moved as (delete from queue.ready where kind = 'sync' returning job_id, queue, kind),
+                 failed as (
+                     insert into queue.failed (job_id, attempt, failures, crashes, queue, kind)
+                     select job_id, 1, 1, 0, queue, kind from moved
+                 )
+                 insert into queue.attempts (job_id, attempt, started_at, process, ending, error)
+                 select job_id, 1, now(), 'w', 'error', 'cause <{cause}>' from moved"
+            ))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_cause_is_not_over_while_there_are_too_many_to_see_it() {
+    let world = World::new().await;
+    let (hook, receiver) = Hook::start(0).await;
+    fail_for(&world, 0..1).await;
+    let process = Running::start(&world, &receiver);
+    hook.until("begun", "failed_job", "sync").await;
+
+    fail_for(&world, 1..206).await;
+    eventually("the newest causes", async || {
+        hook.messages()
+            .iter()
+            .any(|message| message.to_string().contains("cause &lt;205&gt;"))
+    })
+    .await;
+    enqueue(&world, "work").await;
+    hook.until("begun", "failed_job", "bad").await;
+    assert_eq!(hook.told("over"), []);
+
+    world.sql("delete from queue.failed").await;
+    hook.until("over", "failed_job", "sync").await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_stops_leaves_its_turn_to_others() {
+    let world = World::new().await;
+    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = hangs.local_addr().unwrap().port();
+    enqueue(&world, "mail").await;
+
+    let process = Running::start(&world, &format!("http = \"http://127.0.0.1:{port}/\""));
+    let _connection = hangs.accept().await.unwrap();
+    process.stop().await;
+
+    let left = "alert_turn where until > now() + interval '10 seconds'";
+    assert_eq!(world.count(left).await, 0);
 }
 
 #[tokio::test]

@@ -138,3 +138,30 @@ async fn the_socket_of_systemd_may_be_abstract() {
 
     assert!(said.contains(&"READY=1".to_owned()), "{said:?}");
 }
+
+#[tokio::test]
+async fn a_process_that_waits_says_for_what_and_asks_systemd_for_time() {
+    let world = World::new().await;
+    world.sql("drop schema queue cascade").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let shell = Shell::on(&world);
+    let mut command = shell.command(&["start", "--port", "0"]);
+    command.env("NOTIFY_SOCKET", &path);
+
+    let process = Served::start(command).await;
+    eventually("it says what it waits for", async || {
+        process
+            .get("/ready")
+            .await
+            .1
+            .contains("run `queue migrate`")
+    })
+    .await;
+    stopped_by(process.child, Signal::TERM).await;
+
+    let mut bytes = [0; 100];
+    let length = socket.recv(&mut bytes).unwrap();
+    assert_eq!(&bytes[..length], b"EXTEND_TIMEOUT_USEC=60000000");
+}
