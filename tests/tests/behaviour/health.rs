@@ -1,5 +1,7 @@
 //! What those who watch a process from outside learn: probes, `queue health` and systemd.
 
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -164,4 +166,29 @@ async fn a_process_that_waits_says_for_what_and_asks_systemd_for_time() {
     let mut bytes = [0; 100];
     let length = socket.recv(&mut bytes).unwrap();
     assert_eq!(&bytes[..length], b"EXTEND_TIMEOUT_USEC=60000000");
+}
+
+#[tokio::test]
+async fn silent_connections_to_the_port_are_closed_and_do_not_keep_others_away() {
+    let world = World::new().await;
+    let shell = Shell::on(&world);
+    let process = Served::start(shell.command(&["start", "--port", "0"])).await;
+    let port = process.port;
+    let silent = spawn_blocking(move || {
+        let connect = |_| TcpStream::connect(("::1", port)).unwrap();
+        (0..100).map(connect).collect::<Vec<_>>()
+    });
+    let silent = silent.await.unwrap();
+
+    assert_eq!(process.get("/up").await.0, 200);
+
+    let closed = spawn_blocking(move || {
+        silent.into_iter().all(|mut stream| {
+            let patience = Some(Duration::from_secs(20));
+            stream.set_read_timeout(patience).unwrap();
+            stream.read(&mut [0]).is_ok_and(|bytes| bytes == 0)
+        })
+    });
+    assert!(closed.await.unwrap());
+    stopped_by(process.child, Signal::TERM).await;
 }
