@@ -28,8 +28,8 @@ use crate::transitions::enqueue::Enqueued;
 /// *shard*, which [`Job::SHARD_BY`] decides.
 ///
 /// Unique keys and limits hold on one shard. A job that has one of them, but not the part that decides, is refused:
-/// it could be on any shard, beside others with its key. Whatever else concerns several jobs is on one shard too:
-/// transactions, batches, recurring jobs and events are those of the [`Queue`] that [`get`](Self::get) and
+/// it could be on any shard, beside others with its key. Transactions, batches, recurring jobs and events are on one
+/// shard as well: they are those of the [`Queue`] that [`get`](Self::get) and
 /// [`shard_of`](Self::shard_of) return.
 ///
 /// ```no_run

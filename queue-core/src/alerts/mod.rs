@@ -120,8 +120,8 @@ pub async fn end_turn(
     end.execute(conn).await.map(drop)
 }
 
-/// Finds out what is wrong, and returns the alerts whose beginning or end was not told: beginnings first, and the
-/// oldest first.
+/// Finds out what is wrong, and returns the alerts whose beginning or end has not been sent: beginnings first, and
+/// the oldest first.
 pub async fn look(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -208,7 +208,7 @@ async fn failing(
         let text = format!("jobs of the kind `{kind}` have failed");
         (AlertKind::FailedJob, kind, text)
     });
-    // The newest causes: one that was told before is not told over while there are too many to see it.
+    // Only the newest causes. The alert of an older one stays open as long as there are too many causes to see it.
     groups.sort_by_key(|group| Reverse(group.last_at));
     groups.truncate(ALERTS_MAX as usize);
     let causes = groups.iter().map(|group| {

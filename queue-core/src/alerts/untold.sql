@@ -1,4 +1,4 @@
--- Returns the alerts whose beginning or end was not told, beginnings first.
+-- Returns the alerts whose beginning or end has not been sent, beginnings first.
 select kind, subject, text, begun_at, over_at, told_at is null as is_new
 from queue.alerts
 where told_at is null

@@ -24,8 +24,8 @@ use crate::health::Health;
 /// The media type of the text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The most connections at once, and how long one may be silent. Without bounds, whoever reaches the port could use
-/// up the connections that the process may have open, those to the database included.
+/// The most connections at once, and how long one may be silent. Without these bounds a client could use up the files
+/// that the process may have open, and with them its connections to the database.
 const CONNECTIONS_MAX: usize = 64;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
