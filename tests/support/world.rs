@@ -317,6 +317,19 @@ impl World {
         }
         panic!("waited for {count} rows in {of}, and saw {seen}");
     }
+
+    /// Waits until a process has looked for the tables.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn until_looked_for_tables(&self) {
+        let looked = "select count(*) from pg_stat_activity where datname = current_database()
+            and application_name like 'queue %' and query like '%migrations%'";
+        eventually("a process has looked for the tables", async || {
+            self.value::<i64>(looked).await > 0
+        })
+        .await;
+    }
 }
 
 impl Running {

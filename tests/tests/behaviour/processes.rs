@@ -10,7 +10,7 @@ use queue_core::transitions::promote::promote;
 use queue_core::transitions::recover::{Recovered, recover};
 use queue_core::{JobId, Outcome};
 use queue_tests::stage::{Gated, Note, Stage};
-use queue_tests::world::{World, eventually, worker};
+use queue_tests::world::{World, worker};
 use queue_worker::{Process, Settings};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -516,12 +516,7 @@ async fn a_process_that_starts_before_the_tables_exist_waits_for_them() {
     let stage = Stage::default();
     world.sql("alter schema queue rename to not_yet").await;
     let process = world.start(stage.app(), worker("*", 1));
-    let looked = "select count(*) from pg_stat_activity where datname = current_database()
-        and application_name like 'queue %' and query like '%migrations%'";
-    eventually("the process has looked", async || {
-        world.value::<i64>(looked).await > 0
-    })
-    .await;
+    world.until_looked_for_tables().await;
 
     world.sql("alter schema not_yet rename to queue").await;
 

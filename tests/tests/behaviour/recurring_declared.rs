@@ -354,12 +354,7 @@ async fn recurring_jobs_are_registered_when_the_tables_exist() {
     let stage = Stage::default();
     let app = stage.app().recurring(recurring_job("tick", "every second"));
     let process = world.start(app, by("app"));
-    let looked = "select count(*) from pg_stat_activity where datname = current_database()
-        and application_name like 'queue %' and query like '%migrations%'";
-    eventually("the process has looked for the tables", async || {
-        world.value::<i64>(looked).await > 0
-    })
-    .await;
+    world.until_looked_for_tables().await;
 
     queue_core::migrate::migrate(&mut world.connect().await, &Schema::default())
         .await
