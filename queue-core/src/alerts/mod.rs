@@ -195,7 +195,7 @@ async fn failing(
     schema: &Schema,
     redaction: &Redaction,
 ) -> Result<Looked, sqlx::Error> {
-    let mut groups = failures::list(conn, schema, FAILED_MAX, FAILED_MAX, None).await?;
+    let mut groups = failures::all(conn, schema, FAILED_MAX).await?;
     let mut in_part = Vec::new();
     if groups.iter().map(|group| group.count).sum::<i64>() == i64::from(FAILED_MAX) {
         in_part.push(AlertKind::FailedJob);

@@ -67,12 +67,7 @@ pub async fn list(
     limit: u32,
     since: Option<DateTime<Utc>>,
 ) -> Result<Vec<FailureGroup>, sqlx::Error> {
-    let jobs: Vec<FailedJob> = schema
-        .query_as(FAILURES)
-        .bind(i64::from(jobs_max))
-        .fetch_all(&mut *conn)
-        .await?;
-    let mut groups = group(jobs);
+    let mut groups = all(conn, schema, jobs_max).await?;
     groups.retain(|group| since.is_none_or(|since| group.last_at >= since));
     groups.sort_by(|one, other| {
         let order = |group: &FailureGroup| (Reverse(group.count), Reverse(group.last_at));
@@ -87,6 +82,16 @@ pub async fn list(
         group.began_with = began_with(group, &versions);
     }
     Ok(groups)
+}
+
+/// Groups the `jobs_max` newest failed jobs, without the versions that they began with.
+pub(crate) async fn all(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    jobs_max: u32,
+) -> Result<Vec<FailureGroup>, sqlx::Error> {
+    let jobs = schema.query_as(FAILURES).bind(i64::from(jobs_max));
+    Ok(group(jobs.fetch_all(conn).await?))
 }
 
 fn began_with(group: &FailureGroup, versions: &[KindVersion]) -> Option<SeenVersion> {
