@@ -94,15 +94,15 @@ pub(crate) async fn run(sample: Sample, counted: bool, server: &Server) -> Resul
     let statements = counts.statements.load(Ordering::Relaxed) - statements;
     let round_trips = counts.round_trips.load(Ordering::Relaxed) - round_trips;
     let log = wal::position(direct.pool()).await? - log;
-    let used = Usage::now(direct.pool()).await?;
     let jobs = jobs as f64;
+    let used = Usage::now(direct.pool()).await?.micros_per_job(usage, jobs);
     let figures = Figures {
         speed,
         log_bytes: log as f64 / jobs,
         statements: statements as f64 / jobs,
         round_trips: round_trips as f64 / jobs,
-        server_us: (used.server - usage.server) * 1e6 / jobs,
-        worker_us: (used.worker - usage.worker) * 1e6 / jobs,
+        server_us: used.server,
+        worker_us: used.worker,
     };
     println!("{}", serde_json::to_string(&figures)?);
     if counted {

@@ -30,6 +30,14 @@ impl Usage {
             worker: processor_seconds(std::process::id())?,
         })
     }
+
+    /// Returns the microseconds that each of some jobs took since another reading.
+    pub(crate) fn micros_per_job(self, since: Self, jobs: f64) -> Self {
+        Self {
+            server: (self.server - since.server) * 1e6 / jobs,
+            worker: (self.worker - since.worker) * 1e6 / jobs,
+        }
+    }
 }
 
 /// Returns the processor time that a process has used, in seconds.

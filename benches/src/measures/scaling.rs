@@ -71,9 +71,8 @@ struct Series {
 #[derive(Clone, Copy)]
 struct Figure {
     jobs_per_second: f64,
-    /// Microseconds of processor time, of the server and of this process.
-    server: f64,
-    worker: f64,
+    /// The processor time of a job in microseconds.
+    used: Usage,
 }
 
 impl Series {
@@ -100,8 +99,8 @@ impl Series {
                     figure.jobs_per_second / first.jobs_per_second
                 }))),
                 ratio_of: Some("the first"),
-                cpu_us_per_job: of(|figure| figure.server + figure.worker),
-                server_us_per_job: of(|figure| figure.server),
+                cpu_us_per_job: of(|figure| figure.used.server + figure.used.worker),
+                server_us_per_job: of(|figure| figure.used.server),
                 ..Line::default()
             });
         }
@@ -123,8 +122,7 @@ impl Figure {
         let jobs = jobs as f64;
         Ok(Self {
             jobs_per_second: jobs / seconds,
-            server: (after.server - before.server) * 1e6 / jobs,
-            worker: (after.worker - before.worker) * 1e6 / jobs,
+            used: after.micros_per_job(before, jobs),
         })
     }
 }

@@ -67,8 +67,8 @@ async fn fill_and_drain(
     let before = Usage::now(database.pool()).await?;
     drain::drain(database, options.jobs, options.concurrency).await?;
     let after = Usage::now(database.pool()).await?;
-    let seconds = after.server - before.server + after.worker - before.worker;
-    Ok(seconds * 1e6 / options.jobs as f64)
+    let used = after.micros_per_job(before, options.jobs as f64);
+    Ok(used.server + used.worker)
 }
 
 /// Reads until the first event.
