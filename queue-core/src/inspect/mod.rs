@@ -6,6 +6,8 @@
 //!
 //! Large tables are read by key, or up to [`COUNT_MAX`] rows; functions that read more document it.
 
+pub mod merged;
+
 pub mod audit;
 pub mod batches;
 pub mod doctor;
@@ -92,6 +94,13 @@ impl Count {
             count: counted.min(u64::from(max)),
             at_least: counted > u64::from(max),
         }
+    }
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.at_least |= other.at_least;
     }
 }
 
