@@ -12,6 +12,7 @@ use queue_core::inspect::Done;
 use queue_core::steps::progress::DONE;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::app::context::Cx;
 use crate::app::run_error::RunError;
@@ -62,9 +63,7 @@ struct StateFile<S> {
 
 impl<S> StateFile<S> {
     fn create(cx: Cx<S>, last: Option<&str>) -> io::Result<Self> {
-        let (process, job) = (std::process::id(), cx.job_id());
-        let name = format!("queue-state-{process}-{job}-{}", cx.attempt().number);
-        let path = std::env::temp_dir().join(name);
+        let path = std::env::temp_dir().join(format!("queue-state-{}", Uuid::now_v7()));
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
