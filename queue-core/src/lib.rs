@@ -75,8 +75,8 @@ pub use encryption::{InvalidKeys, Keys};
 pub use job::{BatchId, Job, JobId, Options, Outcome, ShardBy};
 pub use limit::{Conflict, InvalidLimit, KEY_BYTES_MAX, Key, LIMITS_MAX, Limits, Rate};
 pub use names::{
-    InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_step,
-    check_tag,
+    InvalidName, NAME_BYTES_MAX, check_kind, check_queue, check_recurring_job, check_shard,
+    check_step, check_tag,
 };
 pub use new_job::{ARGS_BYTES_MAX, EnqueueError, JsonText, NewJob, NoKeys};
 pub use queue::Queue;

@@ -93,7 +93,7 @@ pub(crate) fn check_event(name: &str) -> Result<(), InvalidName> {
 ///
 /// # Errors
 /// Refuses what [`check_queue`] refuses, and a colon.
-pub(crate) fn check_shard(name: &str) -> Result<(), InvalidName> {
+pub fn check_shard(name: &str) -> Result<(), InvalidName> {
     if name.contains(':') {
         let reason = "a colon ends the name of a shard in the id of a job";
         return Err(InvalidName::new("shard", name, reason.to_owned()));

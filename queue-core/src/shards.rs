@@ -179,6 +179,12 @@ impl Shards {
         Ok((&shard.name, &shard.queue))
     }
 
+    /// Returns the name and the queue of the shard that a recurring job is on, which its name decides.
+    pub fn shard_of_recurring(&self, name: &str) -> (&str, &Queue) {
+        let shard = &self.all[self.heaviest(name.as_bytes())];
+        (&shard.name, &shard.queue)
+    }
+
     /// Enqueues one job.
     pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<'_, Self> {
         Enqueue {
@@ -448,6 +454,10 @@ mod tests {
         let limits = [own, Limits::key("maps").group("api")];
         let limits = limits.map(|limits| by(ShardBy::LimitKey, Options::new().limits(limits)));
         assert_eq!(limits, ["asia", "eu"]);
+
+        let recurring = ["nightly", "clean", "report-7"];
+        let recurring = recurring.map(|name| shards.shard_of_recurring(name).0);
+        assert_eq!(recurring, ["us", "asia", "us"]);
     }
 
     #[tokio::test]

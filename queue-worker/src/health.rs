@@ -1,7 +1,11 @@
 //! Whether a process does its work, for those who watch it from outside.
 
+#[cfg(feature = "cli")]
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cli")]
+use futures_util::future::select_all;
 use tokio::sync::watch;
 
 /// The health of a process, by its heartbeats.
@@ -87,6 +91,43 @@ impl Health {
             State::Beaten(_) => None,
             State::Stopping => Some("the process is stopping"),
         }
+    }
+}
+
+/// The health of a process by that of each shard that it serves.
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug)]
+pub(crate) struct HealthOfShards(Vec<(Option<Arc<str>>, Health)>);
+
+#[cfg(feature = "cli")]
+impl HealthOfShards {
+    pub(crate) fn new(shards: impl Iterator<Item = (Option<Arc<str>>, Health)>) -> Self {
+        Self(shards.collect())
+    }
+
+    /// Waits until the process has registered with one shard, or was asked to stop before.
+    pub(crate) async fn started(&self) {
+        let started = self.0.iter().map(|(_, health)| Box::pin(health.started()));
+        select_all(started).await;
+    }
+
+    /// Waits until the process was asked to stop.
+    pub(crate) async fn stopped(&self) {
+        let stopped = self.0.iter().map(|(_, health)| Box::pin(health.stopped()));
+        select_all(stopped).await;
+    }
+
+    /// Returns whether the process is ready, which it is if it works on one shard, and what is wrong with each.
+    pub(crate) fn problems(&self, now: Instant) -> (bool, Vec<String>) {
+        let problems = self.0.iter().filter_map(|(shard, health)| {
+            let problem = health.problem(now)?;
+            Some(match shard {
+                Some(shard) => format!("shard {shard}: {problem}"),
+                None => problem.to_owned(),
+            })
+        });
+        let problems: Vec<String> = problems.collect();
+        (problems.len() < self.0.len(), problems)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::sql::Schema;
 
 const LEFTOVERS: &str = include_str!("leftovers.sql");
 const UNDECLARE: &str = include_str!("undeclare.sql");
+const UNDECLARE_MOVED: &str = include_str!("undeclare_moved.sql");
 
 /// What registering changed, as names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,17 +55,19 @@ pub async fn register(
     Ok(registered)
 }
 
-/// Does the same as [`register`], but removes nothing: another program may have the same source and
-/// declare other recurring jobs.
+/// Does the same as [`register`], but removes only those that this source declares `elsewhere`, on another shard:
+/// another program may have the same source and declare other recurring jobs.
 pub async fn declare(
     conn: &mut PgConnection,
     schema: &Schema,
     source: &str,
     declared: &[RecurringJob],
+    elsewhere: &[RecurringJob],
     default_zone: Tz,
 ) -> Result<Registered, RecurringError> {
     let mut tx = conn.begin().await?;
     let mut registered = store_all(&mut tx, schema, source, declared, default_zone).await?;
+    registered.removed = others(&mut tx, schema, UNDECLARE_MOVED, source, elsewhere).await?;
     registered.leftovers = others(&mut tx, schema, LEFTOVERS, source, declared).await?;
     tx.commit().await?;
     Ok(registered)
@@ -105,7 +108,7 @@ async fn store_all(
     Ok(registered)
 }
 
-/// Removes or lists the recurring jobs of a source that it does not declare.
+/// Removes or lists recurring jobs of a source, by the names of those that it declares.
 async fn others(
     tx: &mut PgConnection,
     schema: &Schema,

@@ -31,13 +31,18 @@ pub(super) struct Alerts {
     task: AbortOnDropHandle<()>,
 }
 
-/// Starts to look.
-pub(super) fn start(queue: &Queue, config: &Config) -> Result<Option<Alerts>, Failure> {
+/// Starts to look at a queue, or at a shard.
+pub(super) fn start(
+    shard: Option<&str>,
+    queue: &Queue,
+    config: &Config,
+) -> Result<Option<Alerts>, Failure> {
     let Some(settings) = &config.alerts else {
         return Ok(None);
     };
     let receiver = Receiver::new(settings.run.clone());
     let alerting = Alerting {
+        shard: shard.map(str::to_owned),
         queue: queue.clone(),
         settings: settings.clone(),
         redaction: config.settings.redact.redaction(),
@@ -58,6 +63,7 @@ impl Alerts {
 }
 
 struct Alerting {
+    shard: Option<String>,
     queue: Queue,
     settings: AlertSettings,
     redaction: Redaction,
@@ -111,7 +117,7 @@ impl Alerting {
         if untold.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.receiver.send(&message(&untold)).await {
+        if let Err(error) = self.receiver.send(&self.message(&untold)).await {
             tracing::warn!(
                 alerts = untold.len(),
                 error,
@@ -133,6 +139,36 @@ impl Alerting {
         tx.commit().await?;
         Ok(done)
     }
+
+    /// Writes a message. Its `text` is what Slack and others show.
+    fn message(&self, alerts: &[Alert]) -> String {
+        let (named, more) = alerts.split_at(alerts.len().min(NAMED_MAX));
+        let begun: Vec<&Alert> = named.iter().filter(|alert| alert.is_new).collect();
+        let over: Vec<&Alert> = named
+            .iter()
+            .filter(|alert| alert.over_at.is_some())
+            .collect();
+        let mut lines: Vec<String> = begun.iter().map(|alert| alert.text.clone()).collect();
+        lines.extend(over.iter().map(|alert| format!("over: {}", alert.text)));
+        if !more.is_empty() {
+            lines.push(format!("and {} more", more.len()));
+        }
+        let shard = self.shard.as_deref();
+        if let Some(shard) = shard {
+            lines.insert(0, format!("shard {shard}:"));
+        }
+        let mut message = json!({
+            "program": program_name(),
+            "text": escaped(&lines.join("\n")),
+            "begun": begun,
+            "over": over,
+            "more": more.len(),
+        });
+        if let Some(shard) = shard {
+            message["shard"] = shard.into();
+        }
+        message.to_string()
+    }
 }
 
 /// Escapes what Slack and others would take for markup, such as a mention.
@@ -140,27 +176,4 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
-}
-
-/// Writes a message. Its `text` is what Slack and others show.
-fn message(alerts: &[Alert]) -> String {
-    let (named, more) = alerts.split_at(alerts.len().min(NAMED_MAX));
-    let begun: Vec<&Alert> = named.iter().filter(|alert| alert.is_new).collect();
-    let over: Vec<&Alert> = named
-        .iter()
-        .filter(|alert| alert.over_at.is_some())
-        .collect();
-    let mut lines: Vec<String> = begun.iter().map(|alert| alert.text.clone()).collect();
-    lines.extend(over.iter().map(|alert| format!("over: {}", alert.text)));
-    if !more.is_empty() {
-        lines.push(format!("and {} more", more.len()));
-    }
-    json!({
-        "program": program_name(),
-        "text": escaped(&lines.join("\n")),
-        "begun": begun,
-        "over": over,
-        "more": more.len(),
-    })
-    .to_string()
 }

@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use queue_core::batches::{cancel_batch, close, retry_failed};
+use queue_core::batches::{self as verbs, cancel_batch, retry_failed};
 use queue_core::inspect::{BatchJob, BatchSummary, batches};
-use queue_core::{BatchId, JobId, Redaction, Schema};
+use queue_core::{BatchId, JobId};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::PgConnection;
 
 use super::audit::{act, audit};
 use super::confirm::confirm;
+use super::global::Newest;
+use super::here::are_several;
+use super::ids::{WrittenId, batch_id};
 use super::output::{Column, Fact, absolute, facts_text, grouped, one_line, pretty, relative, say};
 use super::{Database, Exit, Failure, Global};
 
@@ -29,14 +31,14 @@ Examples:
   queue batches cancel 17          cancels its jobs, and those of batches within it
   queue batches close 17           lets a batch end that a program has left open";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Batches {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists batches with their progress, newest first [default]
     List(List),
@@ -44,13 +46,13 @@ enum Command {
     Show {
         /// The batch
         #[arg(value_parser = batch_id)]
-        id: BatchId,
+        id: WrittenId<BatchId>,
     },
     /// Cancels a batch: it takes no more jobs, and those that have not ended are cancelled
     Cancel {
         /// The batch
         #[arg(value_parser = batch_id)]
-        id: BatchId,
+        id: WrittenId<BatchId>,
         /// Skips the confirmation
         #[arg(long, short)]
         yes: bool,
@@ -59,17 +61,17 @@ enum Command {
     Retry {
         /// The batch
         #[arg(value_parser = batch_id)]
-        id: BatchId,
+        id: WrittenId<BatchId>,
     },
     /// Closes a batch that was left open: it ends as soon as all its jobs have
     Close {
         /// The batch
         #[arg(value_parser = batch_id)]
-        id: BatchId,
+        id: WrittenId<BatchId>,
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct List {
     /// Only batches that have ended
     #[arg(long, conflicts_with = "running")]
@@ -79,7 +81,7 @@ struct List {
     running: bool,
     /// Only batches older than this one, such as the last one of the previous page
     #[arg(long, value_name = "ID", value_parser = batch_id)]
-    below: Option<BatchId>,
+    below: Option<WrittenId<BatchId>>,
     /// The maximum number of batches
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = LISTED,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -108,44 +110,36 @@ struct Whole {
 
 impl Batches {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let (mut conn, schema) = Database::open(&config).await?;
-        let redaction = config.settings.redact.redaction();
-        match self.command {
-            None => list(global, &mut conn, &schema, List::default(), &redaction).await,
-            Some(Command::List(asked)) => list(global, &mut conn, &schema, asked, &redaction).await,
-            Some(Command::Show { id }) => show(global, &mut conn, &schema, id, &redaction).await,
-            Some(Command::Cancel { id, yes }) => cancel(global, &mut conn, &schema, id, yes).await,
-            Some(Command::Retry { id }) => retry(global, &mut conn, &schema, id).await,
-            Some(Command::Close { id }) => {
-                if !close(&mut conn, &schema, id).await? {
-                    return Err(unknown(id));
-                }
-                audit(&mut conn, &schema, act("close", target(id))).await?;
-                global.print(&json!({ "closed": id }), |_| format!("closed batch {id}\n"))
-            }
+        match self.command.unwrap_or(Command::List(List::default())) {
+            Command::List(asked) => list(global, asked).await,
+            Command::Show { id } => show(global, id.here()?).await,
+            Command::Cancel { id, yes } => cancel(global, id.here()?, yes).await,
+            Command::Retry { id } => retry(global, id.here()?).await,
+            Command::Close { id } => close(global, id.here()?).await,
         }
     }
 }
 
-async fn list(
-    global: &Global,
-    conn: &mut PgConnection,
-    schema: &Schema,
-    asked: List,
-    redaction: &Redaction,
-) -> Result<Exit, Failure> {
+async fn list(global: &Global, asked: List) -> Result<Exit, Failure> {
     let List {
         ended,
         below,
         limit,
         ..
     } = asked;
+    let below = below.as_ref().map(WrittenId::here).transpose()?;
+    let config = global.load()?;
+    let (mut conn, schema) = Database::open(&config).await?;
     let has_ended = (ended || asked.running).then_some(ended);
-    let mut found = batches::list(conn, schema, has_ended, below, limit).await?;
-    found.iter_mut().for_each(|batch| batch.redact(redaction));
-    global.print_list(&found, "there are no such batches", &COLUMNS)?;
-    if let (false, Some(last)) = (global.json, found.last())
+    let mut found = batches::list(&mut conn, &schema, has_ended, below, limit).await?;
+    let redaction = config.settings.redact.redaction();
+    found.iter_mut().for_each(|batch| batch.redact(&redaction));
+    let newest = Newest {
+        at: |batch: &BatchSummary| batch.created_at,
+        most: limit,
+    };
+    global.print_newest(&found, "there are no such batches", &COLUMNS, Some(newest))?;
+    if let (false, false, Some(last)) = (global.json, are_several(), found.last())
         && found.len() == limit as usize
     {
         say(format!("there may be more: add --below {}", last.id));
@@ -167,20 +161,16 @@ fn number(count: i64) -> String {
     grouped(count.unsigned_abs())
 }
 
-async fn show(
-    global: &Global,
-    conn: &mut PgConnection,
-    schema: &Schema,
-    id: BatchId,
-    redaction: &Redaction,
-) -> Result<Exit, Failure> {
-    let mut batch = batches::show(conn, schema, id)
+async fn show(global: &Global, id: BatchId) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let (mut conn, schema) = Database::open(&config).await?;
+    let mut batch = batches::show(&mut conn, &schema, id)
         .await?
         .ok_or_else(|| unknown(id))?;
-    batch.redact(redaction);
+    batch.redact(&config.settings.redact.redaction());
     let whole = Whole {
-        members: batches::jobs(conn, schema, id, JobId(0), JOBS_SHOWN).await?,
-        callbacks: batches::callbacks(conn, schema, id).await?,
+        members: batches::jobs(&mut conn, &schema, id, JobId(0), JOBS_SHOWN).await?,
+        callbacks: batches::callbacks(&mut conn, &schema, id).await?,
         batch,
     };
     global.print(&whole, text)
@@ -262,14 +252,9 @@ fn line(job: &BatchJob) -> String {
     line + "\n"
 }
 
-async fn cancel(
-    global: &Global,
-    conn: &mut PgConnection,
-    schema: &Schema,
-    id: BatchId,
-    yes: bool,
-) -> Result<Exit, Failure> {
-    let batch = batches::show(conn, schema, id)
+async fn cancel(global: &Global, id: BatchId, yes: bool) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
+    let batch = batches::show(&mut conn, &schema, id)
         .await?
         .ok_or_else(|| unknown(id))?;
     let question = format!(
@@ -279,8 +264,8 @@ async fn cancel(
     if !confirm(&question, yes)? {
         return Ok(Exit::Failed);
     }
-    audit(conn, schema, act("cancel", target(id))).await?;
-    let done = cancel_batch(conn, schema, id).await?;
+    audit(&mut conn, &schema, act("cancel", target(id))).await?;
+    let done = cancel_batch(&mut conn, &schema, id).await?;
     let (cancelled, asked) = (done.ended.len(), done.asked.len());
     let answer = json!({ "cancelled": cancelled, "asked_to_stop": asked });
     global.print(&answer, |_| {
@@ -288,20 +273,25 @@ async fn cancel(
     })
 }
 
-async fn retry(
-    global: &Global,
-    conn: &mut PgConnection,
-    schema: &Schema,
-    id: BatchId,
-) -> Result<Exit, Failure> {
-    batches::show(conn, schema, id)
+async fn retry(global: &Global, id: BatchId) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
+    batches::show(&mut conn, &schema, id)
         .await?
         .ok_or_else(|| unknown(id))?;
-    audit(conn, schema, act("retry", target(id))).await?;
-    let retried = retry_failed(conn, schema, id).await?;
+    audit(&mut conn, &schema, act("retry", target(id))).await?;
+    let retried = retry_failed(&mut conn, &schema, id).await?;
     global.print(&json!({ "retried": retried }), |_| {
         format!("retried {retried} jobs\n")
     })
+}
+
+async fn close(global: &Global, id: BatchId) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
+    if !verbs::close(&mut conn, &schema, id).await? {
+        return Err(unknown(id));
+    }
+    audit(&mut conn, &schema, act("close", target(id))).await?;
+    global.print(&json!({ "closed": id }), |_| format!("closed batch {id}\n"))
 }
 
 /// Names a batch as the audit does. Acts on its jobs, some by some, are recorded beforehand.
@@ -312,11 +302,4 @@ fn target(id: BatchId) -> String {
 fn unknown(id: BatchId) -> Failure {
     let error = anyhow::anyhow!("there is no batch {id}: it never existed, or it was cleared");
     Failure::new(Exit::NotFound, error)
-}
-
-fn batch_id(text: &str) -> Result<BatchId, String> {
-    match text.trim_start_matches('#').parse() {
-        Ok(id @ 1..) => Ok(BatchId(id)),
-        _ => Err("the id of a batch is a whole number from 1".to_owned()),
-    }
 }

@@ -16,7 +16,7 @@ Reads the configuration as `queue start` would with the same flags, and shows wh
 Reports all problems at once, each with its place, and exits with 2 if there are any.";
 
 pub(super) fn run<S: State>(global: &Global, app: App<S>) -> Result<Exit, Failure> {
-    let config = global.load()?;
+    let config = global.load_all()?;
     let app = complete(app, &config)?;
     keys_of_environment()?;
     global.print(&summary(&config, &app), |_| text(&config, &app))
@@ -32,6 +32,7 @@ fn summary<S>(config: &Config, app: &App<S>) -> serde_json::Value {
     json!({
         "source": source(config),
         "schema": config.database.schema,
+        "shards": config.used_shards(),
         "database_given": config.database.url.is_some(),
         "workers": workers.collect::<Vec<_>>(),
         "limits": limits.map(|(name, limit)| setting_json(name, limit)).collect::<Vec<_>>(),
@@ -76,7 +77,10 @@ fn text<S>(config: &Config, app: &App<S>) -> String {
         let on: Vec<&str> = alerts.on.iter().map(|kind| kind.as_str()).collect();
         add("alerts", &on.join(", "));
     }
-    add("schema", &config.database.schema);
+    match config.used_shards() {
+        shards if shards.is_empty() => add("schema", &config.database.schema),
+        shards => add("shards", &shards.join(", ")),
+    }
     match app.kinds() {
         kinds if kinds.is_empty() => add(
             "kinds",
@@ -87,7 +91,7 @@ fn text<S>(config: &Config, app: &App<S>) -> String {
     if !app.recurring_jobs().is_empty() {
         add("recurring", &recurring_jobs(app).join(", "));
     }
-    if config.database.url.is_none() {
+    if config.database.url.is_none() && config.shards.is_empty() {
         let advice = "not set: set DATABASE_URL before `queue start`";
         add("database", advice);
     }

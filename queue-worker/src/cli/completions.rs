@@ -12,7 +12,7 @@ Examples:
   queue completions zsh > ~/.zfunc/_queue
   queue completions fish > ~/.config/fish/completions/queue.fish";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Completions {
     /// The shell to complete for

@@ -16,6 +16,7 @@ use super::output::{print, say};
 use super::telemetry::Metrics;
 use super::{Database, Exit, Failure, Global};
 use crate::app::{App, State};
+use crate::config::Config;
 use crate::connection::logged;
 use crate::metrics::{Reading, Readings};
 use crate::stop::{Stop, stop_on_signals};
@@ -41,7 +42,7 @@ who may read, in the format of Prometheus.";
 /// How long counting the jobs of queues may take.
 const READ_MAX: Duration = Duration::from_secs(10);
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Command {
     #[command(subcommand)]
@@ -51,7 +52,7 @@ pub(super) struct Command {
     listen: SocketAddr,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Sub {
     /// Reads a password from the standard input, and prints its argon2 hash
     Hash,
@@ -90,14 +91,14 @@ async fn serve<S: State>(
     app: &App<S>,
     listen: SocketAddr,
 ) -> Result<Exit, Failure> {
-    let config = global.load()?;
+    let config = of_one_shard(global.load_all()?)?;
     let queue = Database::configured(&config)?.queue_of_dashboard().await?;
     let stop = Stop::new();
     let dashboard = Dashboard::from_environment(queue.clone()).map_err(Failure::usage)?;
     let is_open = dashboard.is_open();
     let metrics = Metrics::install()?;
     let (readings, dead_after) = (
-        Readings::new(queue.pool()),
+        Readings::new(queue.pool(), None),
         config.settings.process.dead_after,
     );
     tokio::spawn(read_for_metrics(queue.clone(), dead_after, readings));
@@ -127,6 +128,17 @@ async fn serve<S: State>(
         () = stop.asked_at_once() => {}
     }
     Ok(Exit::Fine)
+}
+
+/// Returns the configuration of the only shard that is used, if the queue has shards.
+fn of_one_shard(config: Config) -> Result<Config, Failure> {
+    match config.used_shards()[..] {
+        [] => Ok(config),
+        [shard] => Ok(config.of_shard(shard).unwrap_or(config)),
+        _ => Err(Failure::usage(
+            "a dashboard shows one shard: name it with --shards",
+        )),
+    }
 }
 
 /// Reads the tables for the metrics.

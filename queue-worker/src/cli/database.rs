@@ -47,7 +47,7 @@ impl Database {
     }
 
     pub(super) fn configured(config: &Config) -> Result<Self, Failure> {
-        let DatabaseSettings { url, schema } = &config.database;
+        let DatabaseSettings { url, schema, .. } = &config.database;
         let url = url.as_deref().ok_or_else(|| Failure::usage(NO_DATABASE))?;
         let direct = config.settings.process.listen_url.as_ref();
         Ok(Self {
@@ -125,10 +125,16 @@ impl Database {
     }
 
     /// Makes the handle of a process, which finds out whether there is a pooler. Its pool, which the
-    /// state of an application is built with, has a connection for each job that runs.
-    pub(super) async fn queue_of_process(&self, settings: &Settings) -> Result<Queue, Failure> {
+    /// state of an application is built with, has a connection for each job that runs: on one of several shards, among
+    /// which the concurrency is divided, for its part of them.
+    pub(super) async fn queue_of_process(
+        &self,
+        settings: &Settings,
+        shards: usize,
+    ) -> Result<Queue, Failure> {
         let workers = settings.workers.iter();
-        let jobs: usize = workers.map(|worker| worker.concurrency).sum();
+        let jobs = workers.map(|worker| worker.concurrency.div_ceil(shards));
+        let jobs: usize = jobs.sum();
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
         self.queue_on(&self.servers, jobs).await
     }

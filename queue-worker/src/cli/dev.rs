@@ -1,5 +1,6 @@
 //! `queue dev`: everything on one machine, for development.
 
+use std::mem;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -21,7 +22,7 @@ data is, and how to use the same database with other commands.
 If DATABASE_URL or queue.toml names a database, asks whether to migrate and use that one; with
 --database-url does so. It starts no Postgres then.";
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Dev {
     /// The directory for the database
@@ -40,7 +41,11 @@ impl Dev {
         global: &Global,
         program: Program<S>,
     ) -> Result<Exit, Failure> {
-        let mut config = global.load()?;
+        let mut config = global.load_all()?;
+        if !mem::take(&mut config.shards).is_empty() {
+            config.database.shards = None;
+            say("without [shards]: everything is on one database");
+        }
         if config.database.url.is_some() {
             let place = Database::configured(&config)?.servers.place;
             let question =

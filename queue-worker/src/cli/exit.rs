@@ -8,7 +8,7 @@ use queue_core::operations::limits::LimitError;
 use queue_core::operations::queues::QueueError;
 use queue_core::operations::tenants::TenantError;
 use queue_core::recurring::RecurringError;
-use queue_core::{EnqueueError, InvalidName};
+use queue_core::{EnqueueError, InvalidName, ShardsError};
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +51,14 @@ impl Failure {
         Self::new(Exit::Failed, anyhow::Error::msg(message))
     }
 
-    /// Ends the command quietly: the reader of its output has gone away.
-    pub(super) fn reader_gone() -> Self {
-        Self {
-            exit: Exit::Fine,
-            error: None,
-        }
+    /// Ends the command quietly: the reader of its output has gone away, or there is nothing to do.
+    pub(super) fn quiet() -> Self {
+        Self::said(Exit::Fine)
+    }
+
+    /// Ends the command after what is wrong was said.
+    pub(super) fn said(exit: Exit) -> Self {
+        Self { exit, error: None }
     }
 
     /// Returns the message with its causes, if there is one.
@@ -143,6 +145,16 @@ impl From<EnqueueError> for Failure {
             EnqueueError::NotMigrated(error)
             | EnqueueError::ReadOnly(error)
             | EnqueueError::Database(error) => error.into(),
+            refused => Self::new(Exit::Usage, refused),
+        }
+    }
+}
+
+impl From<ShardsError> for Failure {
+    fn from(error: ShardsError) -> Self {
+        match error {
+            ShardsError::Refused(refused) => refused.into(),
+            ShardsError::Failed { .. } => Self::new(Exit::Unreachable, error),
             refused => Self::new(Exit::Usage, refused),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use queue_core::inspect::JobFilter;
-use queue_core::{InvalidName, JobId, JobState, Outcome};
+use queue_core::{InvalidName, JobState, Outcome};
 
 use super::args::parse_args;
 use super::exit::Failure;
@@ -160,24 +160,9 @@ fn json(text: &str) -> Result<String, String> {
     parse_args(text).map(|args| args.get().to_owned())
 }
 
-/// Reads the id of a job, with or without a `#` before it.
-pub(super) fn job_id(text: &str) -> Result<JobId, String> {
-    match text.trim_start_matches('#').parse() {
-        Ok(JobId(id @ 1..)) => Ok(JobId(id)),
-        _ => Err("the id of a job is a whole number from 1".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_read_with_or_without_a_hash() {
-        assert_eq!(job_id("7"), Ok(JobId(7)));
-        assert_eq!(job_id("#7"), Ok(JobId(7)));
-        assert!(job_id("0").is_err() && job_id("seven").is_err());
-    }
 
     #[test]
     fn a_filter_is_described_as_a_sentence() {

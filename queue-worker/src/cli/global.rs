@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::exit::{Exit, Failure};
+use super::here::{self, List, Printed};
 use super::output::{Column, print, print_json, say, table_text};
 use crate::config::{Config, Override};
 
-#[derive(Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// The database, as postgres://user:password@host/name
@@ -22,6 +24,9 @@ pub(super) struct Global {
     /// The schema that holds the queue's tables [default: queue]
     #[arg(long, global = true, value_name = "NAME", env = "QUEUE_SCHEMA")]
     schema: Option<OsString>,
+    /// The shards to use, separated by commas [default: all in the configuration file]
+    #[arg(long, global = true, value_name = "NAMES", env = "QUEUE_SHARDS")]
+    shards: Option<OsString>,
     /// The configuration file [default: queue.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE", env = "QUEUE_CONFIG")]
     config: Option<OsString>,
@@ -43,6 +48,9 @@ pub(super) struct Global {
     /// The settings that are given by flags, as [`given_settings`] reads them.
     #[arg(skip)]
     pub(super) settings: Vec<Override>,
+    /// The shard on which the command runs, if the queue has shards.
+    #[arg(skip)]
+    shard: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -52,17 +60,42 @@ enum LogFormat {
     Json,
 }
 
+/// How lists of several shards are merged: the newest items first.
+pub(super) struct Newest<T> {
+    /// Returns when an item began.
+    pub(super) at: fn(&T) -> DateTime<Utc>,
+    /// The most items.
+    pub(super) most: u32,
+}
+
 impl Global {
     /// Returns whether log lines are written as JSON.
     pub(super) fn logs_json(&self) -> bool {
         self.json || matches!(self.log_format, LogFormat::Json)
     }
 
-    /// Reads the configuration, overridden by the flags of this command line.
-    pub(super) fn load(&self) -> Result<Config, Failure> {
+    /// Reads the configuration with all shards, overridden by the flags of this command line.
+    pub(super) fn load_all(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
         Config::load(&overrides).map_err(Failure::usage)
+    }
+
+    /// Reads the configuration of the shard on which the command runs, or of the queue if it has no shards.
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        let config = self.load_all()?;
+        let shard = self.shard.as_ref();
+        Ok(shard
+            .and_then(|shard| config.of_shard(shard))
+            .unwrap_or(config))
+    }
+
+    /// Returns the same flags for a command on one shard.
+    pub(super) fn on_shard(&self, shard: &str) -> Self {
+        Self {
+            shard: Some(shard.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// Returns whether a flag names the database.
@@ -113,6 +146,28 @@ impl Global {
         empty: &str,
         columns: &[Column<'_, T>],
     ) -> Result<Exit, Failure> {
+        self.print_newest(list, empty, columns, None)
+    }
+
+    /// Prints a list as [`print_list`](Self::print_list) does. Those of several shards are merged.
+    pub(super) fn print_newest<T: Serialize>(
+        &self,
+        list: &[T],
+        empty: &str,
+        columns: &[Column<'_, T>],
+        newest: Option<Newest<T>>,
+    ) -> Result<Exit, Failure> {
+        if here::shard().is_some() {
+            let mut kept = List::of(list, empty, columns)?;
+            if let Some(newest) = newest {
+                kept.newest = Some(newest.most as usize);
+                for (row, item) in kept.rows.iter_mut().zip(list) {
+                    row.at = Some((newest.at)(item));
+                }
+            }
+            here::keep(Printed::List(kept));
+            return Ok(Exit::Fine);
+        }
         match list {
             list if self.json => print_json(list)?,
             [] => say(empty),

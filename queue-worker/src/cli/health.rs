@@ -25,7 +25,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 const REQUEST: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct Health {
     /// The port of the process
     #[arg(long, value_name = "PORT", env = "QUEUE_PROCESS_PORT")]

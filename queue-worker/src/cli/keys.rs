@@ -24,14 +24,14 @@ const NO_KEYS: &str =
 /// How many jobs are read at once.
 const PAGE: u32 = 200;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct KeysCommand {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Encrypts with the first key what is encrypted with older ones, beside running workers
     Rotate {

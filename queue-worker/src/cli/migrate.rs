@@ -7,6 +7,7 @@ use queue_core::migrate::{self, MigrateError, Migration, MigrationStatus, Status
 use serde_json::json;
 
 use super::output::{Column, absolute, counted, print, say, table_text};
+use super::shards::on_each;
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\
@@ -18,14 +19,14 @@ Examples:
 The tables and the list of applied migrations are in a schema of their own (`queue`, or --schema),
 apart from the application's migrations.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Migrate {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Applies missing migrations [default]
     Up,
@@ -38,8 +39,8 @@ enum Command {
 impl Migrate {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self.command {
-            None | Some(Command::Up) => up(global).await,
-            Some(Command::Status) => status(global).await,
+            None | Some(Command::Up) => on_each(global, up).await,
+            Some(Command::Status) => on_each(global, status).await,
             Some(Command::Sql) => sql(global),
         }
     }

@@ -46,10 +46,13 @@ mod alerts;
 mod probes;
 mod systemd;
 
+mod shards;
+
 mod audit;
 mod confirm;
 mod database;
 mod filter;
+mod ids;
 mod kinds;
 mod log;
 mod progress;
@@ -60,6 +63,8 @@ mod args;
 
 mod global;
 mod output;
+
+mod here;
 
 mod program;
 
@@ -75,6 +80,7 @@ use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
 use output::{own_words, program_name};
+use shards::on_each;
 use start::ProcessFlags;
 
 pub use program::Program;
@@ -129,7 +135,7 @@ struct Cli<C: Subcommand = Command> {
     command: C,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Runs jobs until it is asked to stop
     #[command(after_help = start::HELP)]
@@ -178,7 +184,7 @@ enum Command {
 }
 
 /// The commands of a program that is called `jobs`: `jobs list` instead of `jobs jobs list`.
-#[derive(Subcommand)]
+#[derive(Clone, Subcommand)]
 enum CommandOfJobs {
     #[command(flatten)]
     Jobs(Box<jobs::Command>),
@@ -285,19 +291,8 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
     let exit = match command {
         Command::Start(_flags) => start::run(program, global.load()?).await,
         Command::Check(_flags) => check::run(&global, program.app),
-        Command::Migrate(command) => command.run(&global).await,
         Command::Enqueue(command) => command.run(&global, app).await,
-        Command::Jobs(command) => command.run(&global).await,
-        Command::Batches(command) => command.run(&global).await,
-        Command::Limits(command) => command.run(&global).await,
-        Command::Queues(command) => command.run(&global).await,
-        Command::Tenants(command) => command.run(&global).await,
-        Command::Recurring(command) => command.run(&global, app).await,
-        Command::Processes(command) => command.run(&global).await,
-        Command::Keys(command) => command.run(&global).await,
-        Command::Restored(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
-        Command::Doctor => doctor::run(&global).await,
         Command::Health(_flags) => health::run(&global).await,
         #[cfg(feature = "dashboard")]
         Command::Dashboard(command) => command.run(&global, app).await,
@@ -305,6 +300,17 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Completions(completions) => {
             completions.run(commands(&program_name(), program.app.version))
         }
+        Command::Migrate(command) => command.run(&global).await,
+        Command::Queues(command) => command.run(&global).await,
+        Command::Jobs(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Batches(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Limits(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Tenants(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Recurring(it) => on_each(&global, async |on| it.clone().run(on, app).await).await,
+        Command::Processes(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Keys(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Restored(it) => on_each(&global, async |on| it.clone().run(on).await).await,
+        Command::Doctor => on_each(&global, doctor::run).await,
     };
     telemetry::finish().await;
     exit

@@ -12,18 +12,22 @@ pub(super) use queue_core::inspect::grouped;
 use queue_core::inspect::queues::Pause;
 use queue_core::inspect::{Count, spell_duration};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::exit::Failure;
+use super::here::{self, List, ListRow, Printed};
 
-/// Prints lines to the standard output. A closed pipe ends the command without an error.
-pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
-    let text = text.as_ref();
+/// Prints lines to the standard output, unless they are to be put together with those of other shards. A closed pipe
+/// ends the command without an error.
+pub(super) fn print(text: impl Into<String>) -> Result<(), Failure> {
+    let Some(Printed::Text(text)) = here::keep(Printed::Text(text.into())) else {
+        return Ok(());
+    };
     let mut out = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written = write!(out, "{text}{end}").and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+        io::ErrorKind::BrokenPipe => Failure::quiet(),
         _ => anyhow::Error::new(error)
             .context("could not write the result")
             .into(),
@@ -33,7 +37,11 @@ pub(super) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
 /// Prints a message for people to the standard error, in the words of this program.
 pub(super) fn say(text: impl AsRef<str>) {
     // There is no other place to report that the standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", own_words(text.as_ref()));
+    let text = own_words(text.as_ref());
+    let _ = match here::shard() {
+        Some(shard) => writeln!(io::stderr().lock(), "shard {shard}: {text}"),
+        None => writeln!(io::stderr().lock(), "{text}"),
+    };
 }
 
 /// Returns the name by which this program was called.
@@ -68,6 +76,11 @@ fn in_words_of(program: &str, text: &str) -> String {
 
 /// Prints one JSON value: indented on a terminal, otherwise on one line.
 pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
+    if here::shard().is_some() {
+        let json = to_raw_value(value).context("could not write JSON")?;
+        here::keep(Printed::Json(json));
+        return Ok(());
+    }
     let text = if io::stdout().is_terminal() {
         serde_json::to_string_pretty(value)
     } else {
@@ -138,12 +151,56 @@ impl Rows {
 /// Writes a table with a row for each item.
 pub(super) fn table_text<T>(items: &[T], columns: &[Column<'_, T>]) -> String {
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
-    let mut rows = Rows::new(&titles);
-    for item in items {
-        rows.add(columns.iter().map(|(_, cell)| cell(item)));
-    }
+    let rows = items.iter();
+    let rows = rows.map(|item| columns.iter().map(|(_, cell)| cell(item)).collect());
+    table_of(&titles, rows)
+}
+
+/// Writes a table of cells.
+fn table_of(titles: &[&str], cells: impl Iterator<Item = Vec<String>>) -> String {
+    let mut rows = Rows::new(titles);
+    cells.for_each(|cells| rows.add(cells));
     rows.fit();
     rows.table.trim_fmt()
+}
+
+impl List {
+    /// Makes a list of items.
+    pub(super) fn of<T: Serialize>(
+        items: &[T],
+        empty: &str,
+        columns: &[Column<'_, T>],
+    ) -> Result<Self, Failure> {
+        let row = |item: &T| {
+            Ok::<_, Failure>(ListRow {
+                at: None,
+                cells: columns.iter().map(|(_, cell)| cell(item)).collect(),
+                json: to_raw_value(item).context("could not write JSON")?,
+            })
+        };
+        Ok(Self {
+            empty: empty.to_owned(),
+            titles: columns
+                .iter()
+                .map(|(title, _)| (*title).to_owned())
+                .collect(),
+            rows: items.iter().map(row).collect::<Result<_, _>>()?,
+            newest: None,
+        })
+    }
+
+    /// Prints it as a table, or says that it is empty.
+    pub(super) fn print(self) -> Result<(), Failure> {
+        if self.rows.is_empty() {
+            say(self.empty);
+            return Ok(());
+        }
+        let titles: Vec<&str> = self.titles.iter().map(String::as_str).collect();
+        print(table_of(
+            &titles,
+            self.rows.into_iter().map(|row| row.cells),
+        ))
+    }
 }
 
 /// Returns the width that `COLUMNS` asks for, also where there is no terminal.

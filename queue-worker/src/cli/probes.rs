@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::Failure;
 use super::telemetry::Metrics;
-use crate::health::Health;
+use crate::health::HealthOfShards;
 
 /// The media type of the text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,11 +33,20 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens on a port of all addresses, and answers until the program ends.
-pub(super) async fn serve(port: u16, health: Health, metrics: Metrics) -> Result<(), Failure> {
+pub(super) async fn serve(
+    port: u16,
+    health: HealthOfShards,
+    metrics: Metrics,
+) -> Result<(), Failure> {
     let ready = move || async move {
-        match health.problem(Instant::now()) {
-            None => (StatusCode::OK, "ready\n".to_owned()),
-            Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+        let (is_ready, problems) = health.problems(Instant::now());
+        let problems: String = problems
+            .iter()
+            .map(|problem| format!("{problem}\n"))
+            .collect();
+        match is_ready {
+            true => (StatusCode::OK, format!("ready\n{problems}")),
+            false => (StatusCode::SERVICE_UNAVAILABLE, problems),
         }
     };
     let text = async move || ([(header::CONTENT_TYPE, PROMETHEUS)], metrics.text()).into_response();

@@ -22,14 +22,14 @@ Examples:
 A process is named by its name, or by its id, which `queue processes --json` shows. It reads what it is
 asked for with its next heartbeat, every few seconds.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Processes {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists every process [default]
     List,
@@ -41,7 +41,7 @@ enum Command {
     Stop(One),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct One {
     /// The name or the id of the process
     #[arg(value_name = "PROCESS")]

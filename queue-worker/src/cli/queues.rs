@@ -1,16 +1,20 @@
 //! `queue queues`: lists, pauses, resumes and clears queues.
 
 use clap::{Args, Subcommand};
-use queue_core::inspect::{COUNT_MAX, JobFilter, jobs, queues, spell_duration};
+use queue_core::inspect::merged::{self, Merged};
+use queue_core::inspect::queues::{self, QueueSummary};
+use queue_core::inspect::{COUNT_MAX, JobFilter, jobs, spell_duration};
 use queue_core::operations::audit::Act;
 use queue_core::operations::queues::{self as verbs, Place};
 use queue_core::{JobState, Schema, check_queue};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use super::audit::{act, actor, audit, with_jobs};
 use super::confirm::confirm;
 use super::output::{count_of_jobs, counted, grouped, paused, say};
+use super::shards::{on_each, read_each};
 use super::{Database, Exit, Failure, Global, progress};
 use crate::config::document::nearest;
 
@@ -27,14 +31,14 @@ Examples:
 Latency is how long the oldest ready job has been waiting. To limit how many jobs of a queue run at
 once in all processes, use `queue limits set --queue NAME`.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Queues {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists every queue with its depth and latency [default]
     List,
@@ -71,33 +75,76 @@ impl Queues {
         match self.command.unwrap_or(Command::List) {
             Command::List => list(global).await,
             Command::Pause { queues, why, yes } => {
-                pause(global, &queues, why.as_deref(), yes).await
+                let why = why.as_deref();
+                on_each(global, async |on| pause(on, &queues, why, yes).await).await
             }
-            Command::Resume { queues } => resume(global, &queues).await,
-            Command::Clear { queue, yes } => clear(global, &queue, yes).await,
+            Command::Resume { queues } => {
+                on_each(global, async |on| resume(on, &queues).await).await
+            }
+            Command::Clear { queue, yes } => {
+                on_each(global, async |on| clear(on, &queue, yes).await).await
+            }
         }
     }
 }
 
 async fn list(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let queues = queues::list(&mut conn, &schema).await?;
+    let (of_shards, exit) = read_each(global, queues::list).await?;
+    let merged = merged::queues(of_shards).into_iter();
+    let queues: Vec<QueueOnShards> = merged.map(Into::into).collect();
     let number = |count: i64| grouped(count.unsigned_abs());
     let latency = |seconds: Option<f64>| seconds.map_or("-".to_owned(), spell_duration);
     global.print_list(
         &queues,
         "there are no queues yet: one appears with its first job",
         &[
-            ("QUEUE", &|queue| queue.name.clone()),
-            ("#READY", &|queue| number(queue.ready)),
-            ("#LATENCY", &|queue| latency(queue.latency_seconds)),
-            ("#SCHEDULED", &|queue| number(queue.scheduled)),
-            ("#BLOCKED", &|queue| number(queue.blocked)),
-            ("#RUNNING", &|queue| number(queue.running)),
-            ("#FAILED", &|queue| number(queue.failed)),
-            ("PAUSED", &|queue| paused(queue.pause())),
+            ("QUEUE", &|queue| queue.whole.name.clone()),
+            ("#READY", &|queue| number(queue.whole.ready)),
+            ("#LATENCY", &|queue| latency(queue.whole.latency_seconds)),
+            ("#SCHEDULED", &|queue| number(queue.whole.scheduled)),
+            ("#BLOCKED", &|queue| number(queue.whole.blocked)),
+            ("#RUNNING", &|queue| number(queue.whole.running)),
+            ("#FAILED", &|queue| number(queue.whole.failed)),
+            ("PAUSED", &QueueOnShards::paused),
         ],
-    )
+    )?;
+    Ok(exit)
+}
+
+/// A queue, added up if it is on several shards.
+#[derive(Serialize)]
+struct QueueOnShards {
+    #[serde(flatten)]
+    whole: QueueSummary,
+    /// The shards on which it is paused, if it is not paused on all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paused_only_on: Vec<String>,
+}
+
+impl From<Merged<Option<String>, QueueSummary>> for QueueOnShards {
+    fn from(merged: Merged<Option<String>, QueueSummary>) -> Self {
+        let all = merged.parts.len();
+        let parts = merged.parts.into_iter();
+        let paused = parts.filter(|(_, part)| part.pause().is_some());
+        let paused: Vec<String> = paused.filter_map(|(shard, _)| shard).collect();
+        Self {
+            whole: merged.whole,
+            paused_only_on: if paused.len() < all {
+                paused
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl QueueOnShards {
+    fn paused(&self) -> String {
+        match &self.paused_only_on[..] {
+            [] => paused(self.whole.pause()),
+            shards => format!("on {}: {}", shards.join(", "), paused(self.whole.pause())),
+        }
+    }
 }
 
 /// Pauses queues. Checks all names before the first change.

@@ -20,14 +20,14 @@ The tables know whether a dump was restored, or rows were copied by logical repl
 start, but run nothing until the copy is accepted. They do not know it of a copy of the files, such as a
 backup restored to a point in time: hold that one before processes start.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Restored {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Shows whether processes run jobs in this database [default]
     Show,
@@ -37,7 +37,7 @@ enum Command {
     Hold(Why),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Why {
     /// Why, for those who read the audit
     #[arg(long, value_name = "TEXT")]

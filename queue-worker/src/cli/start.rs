@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use futures_util::future::join_all;
 use queue_core::recurring::InvalidRecurringJob;
+use queue_core::{Queue, Shards};
 use serde_json::value::to_raw_value;
 
+use super::alerts::{self, Alerts};
 use super::telemetry::{Metrics, has_collector};
-use super::{Database, Exit, Failure, Program, alerts, probes, sentry, systemd};
+use super::{Database, Exit, Failure, Program, probes, sentry, shards, systemd};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -28,7 +31,7 @@ After TERM or INT it starts no more jobs, gives back those that it has claimed b
 lets running jobs finish within the shutdown timeout. A later signal, or QUIT, ends it at once.";
 
 /// The settings of a process; `given_settings` reads them.
-#[derive(Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "The process (overrides the environment and queue.toml)")]
 pub(super) struct ProcessFlags {
     /// The queues of its worker, the most urgent first, separated by commas
@@ -68,7 +71,7 @@ pub(super) async fn run<S: State>(
     mut program: Program<S>,
     config: Config,
 ) -> Result<Exit, Failure> {
-    let database = Database::configured(&config)?;
+    let (shards, served) = served(&config).await?;
     let app = complete(program.app, &config)?;
     let (app, last_reports) = sentry::install(app)?;
     program.app = app;
@@ -82,23 +85,48 @@ pub(super) async fn run<S: State>(
     let port = config.settings.process.port;
     let is_exported = port.is_some() || has_collector();
     let metrics = is_exported.then(Metrics::install).transpose()?;
-    let queue = database.queue_of_process(&config.settings).await?;
+    let (_, first) = &served[0];
     let app = program
-        .complete(queue.pool().clone(), config.settings.clone())
+        .complete(first.pool().clone(), config.settings.clone())
         .await?;
-    let alerting = alerts::start(&queue, &config)?;
-    let process = Process::new(queue, app, config.settings).map_err(Failure::usage)?;
-    if let (Some(port), Some(metrics)) = (port, metrics) {
-        probes::serve(port, process.health().clone(), metrics).await?;
+    let mut alerting = Vec::new();
+    for (shard, queue) in &served {
+        alerting.extend(alerts::start(*shard, queue, &config)?);
     }
-    let notifying = tokio::spawn(systemd::notify(process.health().clone()));
+    let settings = config.settings.clone();
+    let process = match &shards {
+        Some(shards) => Process::of_shards(shards, config.used_shards(), app, settings),
+        None => Process::new(first.clone(), app, settings),
+    };
+    let process = process.map_err(Failure::usage)?;
+    if let (Some(port), Some(metrics)) = (port, metrics) {
+        probes::serve(port, process.health(), metrics).await?;
+    }
+    let notifying = tokio::spawn(systemd::notify(process.health()));
     process.run_until_signal().await;
     notifying.abort();
-    if let Some(alerting) = alerting {
-        alerting.end().await;
-    }
+    join_all(alerting.into_iter().map(Alerts::end)).await;
     sentry::send_last(last_reports).await;
     Ok(Exit::Fine)
+}
+
+/// Returns the shards, if the queue has any, and the queues that the process serves: there is at least one.
+async fn served(config: &Config) -> Result<(Option<Shards>, Vec<(Option<&str>, Queue)>), Failure> {
+    let used = config.used_shards();
+    let handle = async |database: &Database| {
+        database
+            .queue_of_process(&config.settings, used.len().max(1))
+            .await
+    };
+    if used.is_empty() {
+        let queue = handle(&Database::configured(config)?).await?;
+        return Ok((None, vec![(None, queue)]));
+    }
+    let shards = shards::handles(config, handle).await?;
+    let served = used.into_iter();
+    let served = served.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
+    let served = served.collect();
+    Ok((Some(shards), served))
 }
 
 /// Returns what is probably a mistake in the configuration, although a process can start with it.
@@ -113,7 +141,14 @@ pub(super) fn warnings<S>(config: &Config, app: &App<S>) -> Vec<String> {
              know: they run only where a process knows it"
         )
     });
-    warnings.collect()
+    let shards = config.shards.len();
+    let of_limits = config.settings.limits.keys().filter(|_| shards > 1);
+    let of_limits = of_limits.map(|name| {
+        format!(
+            "the limit `{name}` holds on each of the {shards} shards: jobs on different shards do not count together"
+        )
+    });
+    warnings.chain(of_limits).collect()
 }
 
 /// Adds the kinds and recurring jobs of the configuration to those of the program. Returns an error

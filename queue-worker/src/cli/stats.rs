@@ -7,16 +7,20 @@ use queue_core::inspect::stats::{self, Endings, KindCount};
 use queue_core::inspect::{COUNT_MAX, Stats as Figures, spell_duration};
 
 use super::output::{count, grouped};
-use super::{Database, Exit, Failure, Global};
+use super::shards::read_each;
+use super::{Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\
 Jobs are counted up to a million in each state, which is cheap even if there are many more.
 Finished jobs are counted until they are cleared, by default after a day.";
 
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let figures = stats::gather(&mut conn, &schema, COUNT_MAX).await?;
-    global.print(&figures, report)
+    let gather = async |conn: &mut _, schema: &_| stats::gather(conn, schema, COUNT_MAX).await;
+    let (of_shards, exit) = read_each(global, gather).await?;
+    let mut figures = Figures::default();
+    of_shards.iter().for_each(|(_, part)| figures += part);
+    global.print(&figures, report)?;
+    Ok(exit)
 }
 
 fn report(figures: &Figures) -> String {

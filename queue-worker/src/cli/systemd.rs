@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::health::Health;
+use crate::health::HealthOfShards;
 
 /// How many times the process says within the time that the watchdog grants that it is alive.
 const TIMES: u32 = 3;
@@ -17,7 +17,7 @@ const TIMES: u32 = 3;
 const EXTENSION: Duration = Duration::from_secs(20);
 
 /// Notifies the service manager that has started this process, if there is one, until the process has ended.
-pub(super) async fn notify(health: Health) {
+pub(super) async fn notify(health: HealthOfShards) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
         return;
     };

@@ -25,14 +25,14 @@ A pause, a weight and a limit of a tenant hold in all fair queues (`fair = true`
 /// How many tenants are listed.
 const COUNT: u32 = 50;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Tenants {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists the tenants that have jobs, or for which something is set [default]
     List(List),
@@ -59,7 +59,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct List {
     /// Only tenants after this one, such as the last one of the previous page
     #[arg(long, value_name = "TENANT")]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use self::channel::receive;
 use self::stuck::{STUCK_MAX, Stuck};
@@ -69,7 +70,9 @@ pub(crate) async fn run(
         connection: connection.another(),
     };
     // A task of its own, so that completions do not wake it.
-    let recording = AbortOnDropHandle::new(tokio::spawn(checkpoints.run(steps, closing.clone())));
+    let recording = AbortOnDropHandle::new(tokio::spawn(
+        checkpoints.run(steps, closing.clone()).in_current_span(),
+    ));
     let (stuck, rejected) = mpsc::channel(STUCK_MAX);
     let completer = Completer {
         recorder: &recorder,

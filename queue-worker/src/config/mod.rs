@@ -16,6 +16,7 @@ mod settings;
 
 mod alerts;
 mod recurring;
+mod shards;
 
 mod handlers;
 mod limits;
@@ -52,3 +53,4 @@ pub use queues::{InvalidQueueList, QueueList, QueuePattern};
 pub use recurring::RecurringSettings;
 pub use redact::RedactSettings;
 pub use settings::{Config, Settings};
+pub use shards::ShardSettings;

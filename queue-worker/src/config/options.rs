@@ -1,6 +1,6 @@
 //! Options of a job that may or may not be given.
 
-use queue_core::Options;
+use queue_core::{Context, Options};
 
 /// Sets one of the options, if a value is given.
 pub(crate) fn with<T>(
@@ -17,4 +17,10 @@ pub(crate) fn with<T>(
 /// Returns how many failures or crashes a job may have.
 pub(crate) fn count(count: u16) -> i16 {
     i16::try_from(count).unwrap_or(i16::MAX)
+}
+
+/// Sets a context with this tenant.
+#[cfg(feature = "cli")]
+pub(crate) fn for_tenant(options: Options, tenant: String) -> Options {
+    options.context(Context::new().tenant(tenant))
 }

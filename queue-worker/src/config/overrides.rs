@@ -19,9 +19,10 @@ const PREFIX: &str = "QUEUE_";
 
 /// Every variable that gives a setting, and the key of the setting in the file. A flag is
 /// identified by the variable of its setting.
-const VARIABLES: [(&str, &str); 30] = [
+const VARIABLES: [(&str, &str); 31] = [
     ("DATABASE_URL", "database.url"),
     ("QUEUE_SCHEMA", "database.schema"),
+    ("QUEUE_SHARDS", "database.shards"),
     ("QUEUE_QUEUES", "workers.queues"),
     ("QUEUE_CONCURRENCY", "workers.concurrency"),
     ("QUEUE_POLL_INTERVAL", "workers.poll_interval"),

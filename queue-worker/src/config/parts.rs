@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::check::{Check, Rules};
 use super::queues::QueueList;
-use super::values::{duration, keep, secret, zone};
+use super::values::{duration, keep, names, secret, zone};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const POLL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -164,7 +164,7 @@ impl fmt::Debug for ServerUrl {
 }
 
 /// Messages do not repeat the URL, which may contain a password.
-fn check_server_url(url: Option<&str>, key: &str, check: &mut Check) {
+pub(super) fn check_server_url(url: Option<&str>, key: &str, check: &mut Check) {
     let is_postgres =
         |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
     if url.is_some_and(|url| !is_postgres(url)) {
@@ -309,6 +309,10 @@ pub struct DatabaseSettings {
     pub url: Option<String>,
     /// The schema of the tables; `queue` by default.
     pub schema: String,
+    /// Which of the `[shards]` a process serves, and commands and pages show, with commas between their names; all
+    /// by default.
+    #[serde(deserialize_with = "names")]
+    pub shards: Option<Vec<String>>,
 }
 
 fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -319,11 +323,15 @@ impl DatabaseSettings {
     /// Checks URL and schema.
     pub(super) fn check(&self, check: &mut Check) {
         check_server_url(self.url.as_deref(), "url", check);
-        if let Err(refused) = Schema::named(&self.schema) {
-            let (schema, reason) = (&self.schema, refused.reason());
-            let message = format!("`{schema}` cannot name a schema: {reason}");
-            check.refuse("schema", message);
-        }
+        check_schema(&self.schema, check);
+    }
+}
+
+pub(super) fn check_schema(schema: &str, check: &mut Check) {
+    if let Err(refused) = Schema::named(schema) {
+        let reason = refused.reason();
+        let message = format!("`{schema}` cannot name a schema: {reason}");
+        check.refuse("schema", message);
     }
 }
 
@@ -333,6 +341,7 @@ impl fmt::Debug for DatabaseSettings {
         f.debug_struct("DatabaseSettings")
             .field("url", &self.url.as_ref().map(|_| "…"))
             .field("schema", &self.schema)
+            .field("shards", &self.shards)
             .finish()
     }
 }
@@ -342,6 +351,7 @@ impl Default for DatabaseSettings {
         Self {
             url: None,
             schema: "queue".to_owned(),
+            shards: None,
         }
     }
 }

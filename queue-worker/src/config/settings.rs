@@ -21,6 +21,7 @@ use super::parts::{
 use super::problem::{InvalidConfig, SettingPlace};
 use super::recurring::{RecurringSettings, RecurringTable};
 use super::redact::RedactSettings;
+use super::shards::{ShardSettings, check_shards};
 
 /// The file that is read by default, if it exists.
 const DEFAULT_FILE: &str = "queue.toml";
@@ -61,6 +62,8 @@ pub struct Config {
     pub settings: Settings,
     /// The database it works on.
     pub database: DatabaseSettings,
+    /// The shards, by name, if the queue has several.
+    pub shards: BTreeMap<String, ShardSettings>,
     /// The handlers without Rust code, by kind.
     pub handlers: BTreeMap<String, HandlerSettings>,
     /// The recurring jobs, by name.
@@ -77,6 +80,7 @@ pub struct Config {
 struct File {
     workers: Option<Vec<WorkerSettings>>,
     database: DatabaseSettings,
+    shards: BTreeMap<String, ShardSettings>,
     dispatcher: DispatcherSettings,
     scheduler: SchedulerSettings,
     process: ProcessSettings,
@@ -178,6 +182,29 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Returns the names of the shards that are used; empty if the queue has no shards.
+    pub fn used_shards(&self) -> Vec<&str> {
+        match &self.database.shards {
+            Some(used) => used.iter().map(String::as_str).collect(),
+            None => self.shards.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// Returns the configuration for one of the shards, if there is one with this name.
+    #[must_use]
+    pub fn of_shard(&self, name: &str) -> Option<Self> {
+        let shard = self.shards.get(name)?;
+        let mut config = Self {
+            database: shard.database(&self.database),
+            shards: BTreeMap::new(),
+            ..self.clone()
+        };
+        config.settings.process.listen_url = shard.listen_url.clone();
+        Some(config)
+    }
+}
+
 /// Returns whether the override has a value: an empty variable counts as unset.
 fn is_set(given: &Override) -> bool {
     !(given.value.is_empty() && matches!(given.place, SettingPlace::Variable(_)))
@@ -215,6 +242,11 @@ impl File {
             alerts.and_then(|table| table.alerts(check))
         });
         check.within("database", |check| self.database.check(check));
+        check_shards(&self.shards, &self.database, check);
+        if !self.shards.is_empty() && self.process.listen_url.is_some() {
+            let message = "there are [shards]: give each a `listen_url` of its own";
+            check.refuse("process.listen_url", message);
+        }
         let limits = self.limits.into_iter().map(|(name, table)| {
             let limit = check.within(&format!("limits.{name}"), |check| table.limit(check));
             (name, limit)
@@ -236,6 +268,7 @@ impl File {
         Config {
             settings,
             database: self.database,
+            shards: self.shards,
             handlers,
             recurring,
             alerts,

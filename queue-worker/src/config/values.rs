@@ -3,6 +3,7 @@
 //! serde rejects a value of the wrong type and names the expected one; `document.rs` rewrites the
 //! message.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -39,6 +40,15 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strin
 /// Reads the name of a time zone.
 pub(super) fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
     parse_zone(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// Reads names with commas between them.
+pub(super) fn names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let names: BTreeSet<&str> = text.split(',').map(str::trim).collect();
+    Ok(Some(names.into_iter().map(str::to_owned).collect()))
 }
 
 /// A value that is written as a string.

@@ -49,6 +49,8 @@ impl Reading {
 /// The last reading, and whether somebody wants another.
 #[derive(Clone, Default)]
 pub(crate) struct Readings {
+    /// The label that all have, if there are several shards.
+    shard: Vec<KeyValue>,
     kept: Arc<Mutex<Kept>>,
     asked: Arc<Notify>,
 }
@@ -61,14 +63,19 @@ struct Kept {
 }
 
 impl Readings {
-    /// Makes the instruments that show the last reading, and the connections of a pool.
-    pub(crate) fn new(pool: &PgPool) -> Self {
-        let readings = Self::default();
+    /// Makes the instruments that show the last reading, and the connections of a pool: for a queue, or for one of
+    /// several shards.
+    pub(crate) fn new(pool: &PgPool, shard: Option<&str>) -> Self {
+        let shard = shard.map(|shard| KeyValue::new("shard", shard.to_owned()));
+        let readings = Self {
+            shard: shard.into_iter().collect(),
+            ..Self::default()
+        };
         let meter = global::meter(METER);
         readings.show_depth(&meter);
         readings.show_latency(&meter);
         readings.show_findings(&meter);
-        show_pool(&meter, pool.clone());
+        readings.show_pool(&meter, pool.clone());
         readings
     }
 
@@ -87,7 +94,8 @@ impl Readings {
                 ];
                 for (state, jobs) in states {
                     let name = KeyValue::new("queue", queue.name.clone());
-                    gauge.observe(jobs, &[name, KeyValue::new("state", state)]);
+                    let labels = readings.labels([name, KeyValue::new("state", state)]);
+                    gauge.observe(jobs, &labels);
                 }
             }
         });
@@ -101,7 +109,8 @@ impl Readings {
         let gauge = gauge.with_description(text).with_callback(move |gauge| {
             for queue in readings.ask().queues {
                 let latency = queue.latency_seconds.unwrap_or_default();
-                gauge.observe(latency, &[KeyValue::new("queue", queue.name)]);
+                let labels = readings.labels([KeyValue::new("queue", queue.name)]);
+                gauge.observe(latency, &labels);
             }
         });
         gauge.build();
@@ -117,10 +126,29 @@ impl Readings {
             };
             for check in CHECKS {
                 let count = findings.iter().filter(|found| found.check == check).count();
-                gauge.observe(count as u64, &[KeyValue::new("check", check)]);
+                let labels = readings.labels([KeyValue::new("check", check)]);
+                gauge.observe(count as u64, &labels);
             }
         });
         gauge.build();
+    }
+
+    fn show_pool(&self, meter: &Meter, pool: PgPool) {
+        let readings = self.clone();
+        let gauge = meter.u64_observable_gauge("queue.pool.connections");
+        let text = "Connections of the pool with which jobs are enqueued";
+        let gauge = gauge.with_description(text).with_callback(move |gauge| {
+            let (all, idle) = (u64::from(pool.size()), pool.num_idle() as u64);
+            for (state, count) in [("idle", idle), ("used", all.saturating_sub(idle))] {
+                let labels = readings.labels([KeyValue::new("state", state)]);
+                gauge.observe(count, &labels);
+            }
+        });
+        gauge.build();
+    }
+
+    fn labels<const N: usize>(&self, own: [KeyValue; N]) -> Vec<KeyValue> {
+        own.into_iter().chain(self.shard.iter().cloned()).collect()
     }
 
     /// Returns what was read last, and lets it be read again.
@@ -166,16 +194,4 @@ impl Readings {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn show_pool(meter: &Meter, pool: PgPool) {
-    let gauge = meter.u64_observable_gauge("queue.pool.connections");
-    let text = "Connections of the pool with which jobs are enqueued";
-    let gauge = gauge.with_description(text).with_callback(move |gauge| {
-        let (all, idle) = (u64::from(pool.size()), pool.num_idle() as u64);
-        for (state, count) in [("idle", idle), ("used", all.saturating_sub(idle))] {
-            gauge.observe(count, &[KeyValue::new("state", state)]);
-        }
-    });
-    gauge.build();
 }

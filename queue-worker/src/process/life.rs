@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::parts::{Parts, start};
-use super::{EXIT_TIMEOUT, Process};
+use super::served::{EXIT_TIMEOUT, Served};
 use crate::app::State;
 use crate::attempt::StopReason;
 use crate::completer::News;
@@ -32,7 +32,7 @@ const CLAIM_TIMEOUT: Duration = Duration::from_millis(500);
 const UNTESTED_MAX: Duration = Duration::from_secs(5);
 
 struct Life<'a, S> {
-    process: &'a Process<S>,
+    served: &'a Served<S>,
     id: ProcessId,
     /// Stops the whole process.
     stop: &'a Stop,
@@ -46,16 +46,16 @@ struct Life<'a, S> {
 /// Runs all parts until the life ends, then stops the jobs and gives back the rest. Returns when the
 /// process should be gone, if it was asked to stop.
 pub(super) async fn live<S: State>(
-    process: &Process<S>,
+    served: &Served<S>,
     id: ProcessId,
     stop: &Stop,
 ) -> Option<Instant> {
     let runs = stop.child();
     let mut life = Life {
-        process,
+        served,
         id,
         stop,
-        parts: start(process, id, stop, &runs),
+        parts: start(served, id, stop, &runs),
         runs,
         deadline: None,
     };
@@ -65,7 +65,7 @@ pub(super) async fn live<S: State>(
     shared.runs.close();
     if is_asked {
         tracing::info!(jobs = shared.in_flight.count(), "stopping");
-        process.health.note_stop();
+        served.health.note_stop();
         life.deadline = Some(Instant::now() + life.settings().shutdown_timeout);
         life.let_jobs_finish().await;
     }
@@ -91,7 +91,7 @@ impl<S: State> Life<'_, S> {
     }
 
     fn settings(&self) -> &ProcessSettings {
-        &self.process.settings.process
+        &self.served.settings.process
     }
 
     /// Returns how long an interrupted job may go on. It ends before other processes may recover it.
@@ -148,7 +148,7 @@ impl<S: State> Life<'_, S> {
         self.parts.closing.cancel();
         let is_written = tokio::select! {
             () = ended(&mut self.parts.completer) => true,
-            never = replace_connections(&self.process.target) => never,
+            never = replace_connections(&self.served.target) => never,
             // Unless the process stops, it can wait for the database.
             () = stopped_for_long(self.stop, self.deadline) => false,
         };
@@ -164,8 +164,8 @@ impl<S: State> Life<'_, S> {
             self.release_remaining().await;
             self.settle_batches().await;
             self.unblock_others().await;
-            self.process.append_counts().await;
-            self.process.deregister(self.id).await;
+            self.served.append_counts().await;
+            self.served.deregister(self.id).await;
             self.parts.connection.close().await;
         };
         let _others_will_recover = timeout(EXIT_TIMEOUT, leaving).await;
@@ -173,9 +173,9 @@ impl<S: State> Life<'_, S> {
 
     /// Gives back all claims of this life: also those whose answer was lost or not waited for.
     async fn release_remaining(&self) {
-        let schema = self.process.queue.schema();
+        let schema = self.served.queue.schema();
         let given_back = self
-            .process
+            .served
             .try_once(async |conn| release_unknown(conn, schema, self.id, &[]).await)
             .await;
         match given_back {
@@ -195,8 +195,8 @@ impl<S: State> Life<'_, S> {
         if ended.is_empty() && others.is_empty() {
             return;
         }
-        let schema = self.process.queue.schema();
-        let settling = self.process.try_once(async |conn| {
+        let schema = self.served.queue.schema();
+        let settling = self.served.try_once(async |conn| {
             ended.extend(of_jobs(conn, schema, &others).await?);
             settle_all(conn, schema, ended).await
         });
@@ -214,9 +214,9 @@ impl<S: State> Life<'_, S> {
         if keys.is_empty() {
             return;
         }
-        let schema = self.process.queue.schema();
+        let schema = self.served.queue.schema();
         let unblocked = self
-            .process
+            .served
             .try_once(async |conn| unblock(conn, schema, keys).await);
         if let Err(error) = unblocked.await {
             let error = logged(&error);

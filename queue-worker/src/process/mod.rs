@@ -3,41 +3,40 @@
 //! A process has one id until it stops, is declared dead by others, or must expect to be. In the
 //! latter cases it stops its jobs and starts a new life under a new id.
 
+mod lives;
+
 mod life;
-mod limits;
 mod parts;
+
+mod served;
+
+mod limits;
 mod queues;
 
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use queue_core::counts::append;
-use queue_core::operations::processes::ask;
-use queue_core::origin::is_original;
-use queue_core::process::{Asked, ProcessId, ProcessInfo, deregister, register};
-use queue_core::{InvalidName, NoKeys, Queue, migrate};
-use serde_json::json;
-use sqlx::PgConnection;
-use tokio::sync::watch;
+use futures_util::future::join_all;
+use queue_core::recurring::RecurringJob;
+use queue_core::{InvalidName, NoKeys, Queue, Shards};
+use tokio::sync::OnceCell;
+use tokio::task::JoinError;
+use tracing::{Instrument as _, Span};
 
 use crate::app::hooks::{Privacy, call_process_hooks};
 use crate::app::panics;
 use crate::app::reports::{Reporter, Reporting};
 use crate::app::{App, InvalidApp};
-use crate::completer::EndCounts;
 use crate::config::{InvalidSetting, Settings};
-use crate::connection::{Connection, RetryDelay, Target, logged, timely};
+use crate::connection::Target;
 use crate::health::Health;
+#[cfg(feature = "cli")]
+use crate::health::HealthOfShards;
 use crate::metrics::Readings;
-use crate::services::maintenance::Reported;
 use crate::services::scheduler::Declared;
 use crate::stop::{Stop, stop_on_signals};
-
-/// How long a process that must end at once still tries to give back its jobs and to remove its
-/// row.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+use served::Served;
 
 /// Everything one process runs: workers, a dispatcher, a scheduler, and maintenance.
 ///
@@ -53,19 +52,13 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// # }
 /// ```
 pub struct Process<S> {
-    queue: Queue,
-    app: Arc<App<S>>,
-    settings: Arc<Settings>,
-    target: Arc<Target>,
     name: String,
-    declared: Arc<Declared>,
-    reported: Arc<Reported>,
-    counts: Arc<EndCounts>,
-    readings: Readings,
-    health: Health,
-    /// What it was last asked to do. A new life is quiet if the last one was.
-    asked: Arc<watch::Sender<Asked>>,
+    app: Arc<App<S>>,
+    /// One for each shard that it serves, or one.
+    served: Vec<Served<S>>,
     reporters: Vec<Reporter>,
+    /// Whether the hooks about its start were called.
+    has_started: Arc<OnceCell<()>>,
 }
 
 /// Why a process cannot be started: everything that is wrong, at once.
@@ -92,6 +85,12 @@ pub enum ProcessProblem {
     /// A kind is encrypted, and there are no keys.
     #[error(transparent)]
     NoKeys(#[from] NoKeys),
+    /// It is to serve a shard that does not exist.
+    #[error("there is no shard `{0}`")]
+    NoShard(String),
+    /// It is to serve no shard.
+    #[error("the process serves no shard: name at least one")]
+    NoShards,
 }
 
 fn listed(problems: &[ProcessProblem]) -> String {
@@ -103,88 +102,90 @@ fn listed(problems: &[ProcessProblem]) -> String {
     lines.join("\n")
 }
 
-/// What keeps a process from running jobs in a database.
-#[derive(Clone, Copy, PartialEq)]
-enum Hindrance {
-    /// The tables are missing or older than this program. Newer ones are no hindrance.
-    NotMigrated,
-    /// It is a restored copy.
-    NotAccepted,
-}
-
-impl Hindrance {
-    /// Says it to those who ask whether the process is ready.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::NotMigrated => {
-                "the tables are missing or older than this program: run `queue migrate`"
-            }
-            Self::NotAccepted => {
-                "the database is a restored copy: to run its jobs, use `queue restored accept`"
-            }
-        }
-    }
-
-    fn report(self) {
-        match self {
-            Self::NotMigrated => tracing::error!(
-                "the tables of the queue are missing or older than this program, so no job is run: run \
-                 `queue migrate`"
-            ),
-            Self::NotAccepted => tracing::error!(
-                "this database is a restored copy, so no job is run: to run its jobs here, use \
-                 `queue restored accept`"
-            ),
-        }
-    }
-}
-
 impl<S: Send + Sync + 'static> Process<S> {
     /// Makes a process for an application.
     ///
     /// # Errors
     /// Returns everything that is wrong with the application and the settings.
-    pub fn new(queue: Queue, mut app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
-        let mut problems: Vec<ProcessProblem> =
-            app.problems().iter().cloned().map(Into::into).collect();
-        if app.state.is_none() {
-            problems.push(InvalidApp::NoState.into());
+    pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
+        Self::serving(None, vec![(None, queue)], app, settings)
+    }
+
+    /// Makes a process that serves one, several or all of the shards, given their names. It goes on with the others
+    /// while one is away. The concurrency of each worker is divided among them, with at least one job at once on
+    /// each. A recurring job that it declares is on one shard, which its name decides.
+    ///
+    /// # Errors
+    /// Returns everything that is wrong with the application and the settings, and names that no shard has.
+    pub fn of_shards<'a>(
+        shards: &Shards,
+        served: impl IntoIterator<Item = &'a str>,
+        app: App<S>,
+        settings: Settings,
+    ) -> Result<Self, InvalidProcess> {
+        let mut queues = Vec::new();
+        let mut problems = Vec::new();
+        for name in served {
+            match shards.get(name) {
+                Some(queue) => queues.push((Some(Arc::from(name)), queue.clone())),
+                None => problems.push(ProcessProblem::NoShard(name.to_owned())),
+            }
         }
-        problems.extend(settings.problems().into_iter().map(Into::into));
-        if queue.schema().keys().is_none() {
-            let handlers = app.handlers.iter();
-            let encrypted = handlers.filter(|(_, handler)| handler.policy.is_encrypted);
-            problems.extend(encrypted.map(|(kind, _)| NoKeys(kind.clone()).into()));
+        if queues.is_empty() && problems.is_empty() {
+            problems.push(ProcessProblem::NoShards);
         }
         if !problems.is_empty() {
             return Err(InvalidProcess { problems });
         }
+        Self::serving(Some(shards), queues, app, settings)
+    }
+
+    fn serving(
+        shards: Option<&Shards>,
+        queues: Vec<(Option<Arc<str>>, Queue)>,
+        mut app: App<S>,
+        mut settings: Settings,
+    ) -> Result<Self, InvalidProcess> {
+        let problems = problems(&app, &settings, &queues);
+        if !problems.is_empty() {
+            return Err(InvalidProcess { problems });
+        }
         let name = settings.process.name.clone().unwrap_or_else(default_name);
-        let recurring_jobs = app.recurring_jobs().to_vec();
-        let source = settings.scheduler.source.clone();
-        let declared = Declared::new(source, program_name(), recurring_jobs);
-        let target = Arc::new(target(&queue, &name));
-        let silent_after = settings.process.silent_after();
         app.hooks.privacy = Arc::new(Privacy::of(&settings));
-        Ok(Self {
-            readings: Readings::new(queue.pool()),
-            queue,
-            reporters: mem::take(&mut app.reporters),
-            app: Arc::new(app),
-            settings: Arc::new(settings),
-            target,
-            name,
-            declared: Arc::new(declared),
+        for worker in &mut settings.workers {
+            worker.concurrency = worker.concurrency.div_ceil(queues.len());
+        }
+        let reporters = mem::take(&mut app.reporters);
+        let (app, settings) = (Arc::new(app), Arc::new(settings));
+        let has_started = Arc::default();
+        let served = queues.into_iter().map(|(shard, queue)| Served {
+            declared: Arc::new(declared(&app, &settings, shards, shard.as_deref())),
+            readings: Readings::new(queue.pool(), shard.as_deref()),
+            target: Arc::new(target(&queue, &name)),
+            health: Health::new(settings.process.silent_after()),
+            name: name.clone(),
+            app: Arc::clone(&app),
+            settings: Arc::clone(&settings),
             reported: Arc::default(),
             counts: Arc::default(),
-            health: Health::new(silent_after),
             asked: Arc::default(),
+            has_started: Arc::clone(&has_started),
+            shard,
+            queue,
+        });
+        Ok(Self {
+            served: served.collect(),
+            name,
+            app,
+            reporters,
+            has_started,
         })
     }
 
     #[cfg(feature = "cli")]
-    pub(crate) fn health(&self) -> &Health {
-        &self.health
+    pub(crate) fn health(&self) -> HealthOfShards {
+        let served = self.served.iter();
+        HealthOfShards::new(served.map(|served| (served.shard.clone(), served.health.clone())))
     }
 
     /// Runs until a signal. TERM and INT let running jobs finish within the shutdown timeout. QUIT, or
@@ -224,173 +225,70 @@ impl<S: Send + Sync + 'static> Process<S> {
         }
     }
 
-    async fn run_lives(mut self, stop: Stop) {
+    async fn run_lives(self, stop: Stop) {
         panics::install_hook();
-        let reporting = Reporting::start(mem::take(&mut self.reporters));
+        let reporting = Reporting::start(self.reporters);
         tracing::info!(process = self.name, kinds = ?self.app.kinds(), "starting");
-        let hooks = &self.app.hooks;
-        let mut has_started = false;
+        let lives = self.served.into_iter().map(|served| {
+            let span = match &served.shard {
+                Some(shard) => tracing::error_span!("shard", shard = &**shard),
+                None => Span::none(),
+            };
+            tokio::spawn(lives::run(served, stop.clone()).instrument(span))
+        });
         let mut deadline = None;
-        while !stop.is_asked() {
-            let id = ProcessId::new();
-            if !self.register(id, &stop, has_started).await {
-                break;
+        for ended in join_all(lives).await {
+            match ended.map_err(JoinError::try_into_panic) {
+                Ok(of_shard) => deadline = deadline.max(of_shard),
+                Err(Ok(panic)) => resume_unwind(panic),
+                Err(Err(_shutting_down)) => {}
             }
-            if !mem::replace(&mut has_started, true) {
-                let given_up = life::stopped_for_long(&stop, None);
-                call_process_hooks("on_start", &hooks.started, &self.name, given_up).await;
-                if stop.is_asked() {
-                    self.deregister(id).await;
-                    break;
-                }
-            }
-            deadline = life::live(&self, id, &stop).await;
         }
         let given_up = life::stopped_for_long(&stop, deadline);
         reporting.finish(given_up).await;
-        if has_started {
+        if self.has_started.initialized() {
             let given_up = life::stopped_for_long(&stop, deadline);
-            call_process_hooks("on_stop", &hooks.stopped, &self.name, given_up).await;
+            let hooks = &self.app.hooks.stopped;
+            call_process_hooks("on_stop", hooks, &self.name, given_up).await;
         }
         tracing::info!(process = self.name, "stopped");
     }
+}
 
-    /// Registers the process, and retries that until the database is there, is migrated, and is not a restored
-    /// copy that waits to be accepted. Returns whether this was done before the process was asked to stop.
-    async fn register(&self, process: ProcessId, stop: &Stop, starts_over: bool) -> bool {
-        let mut delay = RetryDelay::default();
-        let mut connection = self.connection();
-        let info = self.info();
-        let mut reported = None;
-        loop {
-            let registered = tokio::select! {
-                () = stop.asked() => {
-                    // The row may have been written although the answer is missing.
-                    self.deregister(process).await;
-                    return false;
-                }
-                registered = connection.run(async |conn| {
-                    self.register_unless(conn, process, &info, starts_over).await
-                }) => registered,
-            };
-            match registered {
-                Ok(None) => {
-                    connection.close().await;
-                    self.health.note_heartbeat(Instant::now());
-                    return true;
-                }
-                Ok(Some(hindrance)) => {
-                    self.health.note_waiting(hindrance.as_str());
-                    if reported.replace(hindrance) != Some(hindrance) {
-                        hindrance.report();
-                    }
-                }
-                Err(error) => self.report_unregistered(&error),
-            }
-            tokio::select! {
-                () = stop.asked() => return false,
-                () = tokio::time::sleep(delay.next()) => {}
-            }
-        }
+/// Returns what is wrong with an application and its settings.
+fn problems<S>(
+    app: &App<S>,
+    settings: &Settings,
+    queues: &[(Option<Arc<str>>, Queue)],
+) -> Vec<ProcessProblem> {
+    let of_app = app.problems().iter().cloned();
+    let mut problems: Vec<ProcessProblem> = of_app.map(Into::into).collect();
+    if app.state.is_none() {
+        problems.push(InvalidApp::NoState.into());
     }
+    problems.extend(settings.problems().into_iter().map(Into::into));
+    let mut queues = queues.iter();
+    if queues.any(|(_, queue)| queue.schema().keys().is_none()) {
+        let handlers = app.handlers.iter();
+        let encrypted = handlers.filter(|(_, handler)| handler.policy.is_encrypted);
+        problems.extend(encrypted.map(|(kind, _)| NoKeys(kind.clone()).into()));
+    }
+    problems
+}
 
-    /// Registers the process, unless something hinders it.
-    ///
-    /// The limits are declared before, so that no job exceeds them; but not when the process starts
-    /// over, because a newer program may have declared others meanwhile.
-    async fn register_unless(
-        &self,
-        conn: &mut PgConnection,
-        process: ProcessId,
-        info: &ProcessInfo,
-        starts_over: bool,
-    ) -> Result<Option<Hindrance>, sqlx::Error> {
-        let schema = self.queue.schema();
-        if migrate::status(conn, schema).await?.missing() > 0 {
-            return Ok(Some(Hindrance::NotMigrated));
-        }
-        if !is_original(conn, schema).await? {
-            return Ok(Some(Hindrance::NotAccepted));
-        }
-        if !starts_over {
-            limits::declare(conn, schema, &self.settings.limits).await?;
-            queues::declare(conn, schema, &self.settings.queues).await?;
-        }
-        register(conn, schema, process, info).await?;
-        let Asked { request, by } = self.asked.borrow().clone();
-        if request.is_some() {
-            ask(conn, schema, process.0, request, by.as_deref()).await?;
-        }
-        Ok(None)
-    }
-
-    fn report_unregistered(&self, error: &sqlx::Error) {
-        if !self.target.outage().is_on() {
-            tracing::warn!(
-                error = %logged(error),
-                "could not register with the database; retrying",
-            );
-        }
-    }
-
-    /// Appends what was counted since the last heartbeat.
-    async fn append_counts(&self) {
-        let schema = self.queue.schema();
-        let appending = self.counts.append(async |counts| {
-            self.try_once(async |conn| append(conn, schema, counts).await)
-                .await
-        });
-        appending.await;
-    }
-
-    /// Removes the row of a life that is over.
-    async fn deregister(&self, process: ProcessId) {
-        let left = self
-            .try_once(async |conn| deregister(conn, self.queue.schema(), process).await)
-            .await;
-        if let Err(error) = left {
-            tracing::warn!(error = %logged(&error), "could not remove the row of this process");
-        }
-    }
-
-    /// Runs an operation on a connection of its own, and gives up after [`EXIT_TIMEOUT`].
-    async fn try_once<T>(
-        &self,
-        operation: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let mut connection = self.connection();
-        let answer = timely(EXIT_TIMEOUT, connection.run(operation)).await;
-        connection.close().await;
-        answer
-    }
-
-    fn connection(&self) -> Connection {
-        Connection::new(
-            &self.target,
-            &[&PLANNER_SETTINGS[..], &SESSION_SETTINGS].concat(),
-        )
-    }
-
-    fn info(&self) -> ProcessInfo {
-        let workers = &self.settings.workers;
-        let queues = workers.iter().map(|worker| worker.queues.to_string());
-        let concurrency: usize = workers.iter().map(|worker| worker.concurrency).sum();
-        ProcessInfo {
-            name: self.name.clone(),
-            host: host_name(),
-            pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
-            version: self.app.version.to_owned(),
-            details: json!({
-                "queues": queues.collect::<Vec<_>>(),
-                "kinds": self.app.kinds(),
-                "concurrency": concurrency,
-                "dispatcher": self.settings.dispatcher.enabled,
-                "scheduler": self.settings.scheduler.enabled,
-                "maintenance": self.settings.maintenance.enabled,
-                "source": self.declared.source(),
-            }),
-        }
-    }
+/// Returns the recurring jobs that the process declares; on a shard, those that belong to it.
+fn declared<S>(
+    app: &App<S>,
+    settings: &Settings,
+    shards: Option<&Shards>,
+    shard: Option<&str>,
+) -> Declared {
+    let all = app.recurring_jobs().iter().cloned();
+    let (here, elsewhere) = all.partition(|recurring: &RecurringJob| {
+        shards.is_none_or(|shards| Some(shards.shard_of_recurring(recurring.name()).0) == shard)
+    });
+    let source = settings.scheduler.source.clone();
+    Declared::new(source, program_name(), here, elsewhere)
 }
 
 /// Makes our connections use indexes wherever there is one: plans must not depend on statistics
@@ -403,13 +301,6 @@ pub const PLANNER_SETTINGS: [(&str, &str); 6] = [
     ("enable_mergejoin", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
-];
-
-/// Settings that the statements of a process rely on. They replace defaults of the database and the role.
-const SESSION_SETTINGS: [(&str, &str); 3] = [
-    ("default_transaction_isolation", "read committed"),
-    ("default_transaction_read_only", "off"),
-    ("search_path", "pg_catalog"),
 ];
 
 fn target(queue: &Queue, name: &str) -> Target {

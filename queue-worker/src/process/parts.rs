@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
-use super::Process;
+use super::served::Served;
 use crate::app::State;
 use crate::app::checkpoints::StepService;
 use crate::attempt::{Completion, InFlight, Runner};
@@ -49,7 +50,7 @@ pub(super) struct Parts<S> {
 
 /// Starts all parts of a process.
 pub(super) fn start<S: State>(
-    process: &Process<S>,
+    served: &Served<S>,
     id: ProcessId,
     stop: &Stop,
     runs: &Stop,
@@ -63,13 +64,13 @@ pub(super) fn start<S: State>(
         is_sleep_short: false,
     };
     let unwritten = Arc::clone(&steps.unwritten);
-    let shared = Arc::new(new_shared(process, id, completions, steps));
+    let shared = Arc::new(new_shared(served, id, completions, steps));
     let recorder = Recorder {
         schema: shared.schema.clone(),
         process: id,
-        process_name: process.name.clone(),
+        process_name: served.name.clone(),
         in_flight: Arc::clone(&shared.in_flight),
-        hooks: process.app.hooks.clone(),
+        hooks: served.app.hooks.clone(),
         freed_keys: Arc::clone(&shared.freed_keys),
         ended_in_batches: Arc::clone(&shared.ended_in_batches),
         counts: Arc::clone(&shared.counts),
@@ -77,61 +78,61 @@ pub(super) fn start<S: State>(
     let closing = CancellationToken::new();
     let completer = completer::run(
         recorder,
-        process.connection(),
+        served.connection(),
         completed,
         finished_steps,
         unwritten,
         closing.clone(),
     );
-    let connection = process.connection();
+    let connection = served.connection();
     let context = ServiceContext {
         shared: Arc::new(SharedConnection::like(&connection)),
         lookout: Arc::clone(&shared.lookout),
         connection,
         schema: shared.schema.clone(),
-        settings: Arc::clone(&process.settings),
+        settings: Arc::clone(&served.settings),
         stopping: shared.stopping.clone(),
     };
-    let workers = new_workers(process, &shared);
-    let services = start_services(process, &context, &shared, &workers);
+    let workers = new_workers(served, &shared);
+    let services = start_services(served, &context, &shared, &workers);
     let worker_loops = workers
         .iter()
         .flat_map(|worker| start_loops(&context, worker));
-    let health = process.health.clone();
+    let health = served.health.clone();
     let heartbeat = heartbeat::beat(context.another(), Arc::clone(&shared), health, stop.clone());
     Parts {
         closing,
         worker_loops: worker_loops.collect(),
         services,
         connection: Arc::clone(&context.shared),
-        heartbeat: tokio::spawn(heartbeat),
-        completer: tokio::spawn(completer),
+        heartbeat: tokio::spawn(heartbeat.in_current_span()),
+        completer: tokio::spawn(completer.in_current_span()),
         shared,
         workers,
     }
 }
 
 fn new_shared<S: State>(
-    process: &Process<S>,
+    served: &Served<S>,
     id: ProcessId,
     completions: mpsc::Sender<Completion>,
     steps: StepService,
 ) -> Shared<S> {
-    let schema = process.queue.schema().clone();
-    let settings = &process.settings.process;
+    let schema = served.queue.schema().clone();
+    let settings = &served.settings.process;
     Shared {
         runner: Runner {
-            app: Arc::clone(&process.app),
-            queue: process.queue.clone(),
+            app: Arc::clone(&served.app),
+            queue: served.queue.clone(),
             process: id,
             cancel_grace: settings.cancel_grace,
             keep_logs: settings.keep_logs,
             stop: steps.stop.clone(),
-            health: process.health.clone(),
+            health: served.health.clone(),
             steps: Arc::new(steps),
         },
         process: id,
-        kinds: process.app.kinds(),
+        kinds: served.app.kinds(),
         in_flight: Arc::new(InFlight::new(Instant::now())),
         idle: IdleRows::new(schema.clone(), id, settings.notifications),
         lookout: Arc::new(Lookout::new(Instant::now())),
@@ -140,20 +141,20 @@ fn new_shared<S: State>(
         freed_keys: Arc::new(FreedKeys::default()),
         ended_in_batches: Arc::default(),
         emitted: Arc::default(),
-        counts: Arc::clone(&process.counts),
-        asked: Arc::clone(&process.asked),
+        counts: Arc::clone(&served.counts),
+        asked: Arc::clone(&served.asked),
         runs: TaskTracker::new(),
         stopping: CancellationToken::new(),
     }
 }
 
 /// Makes the workers. A process without registered kinds has none: they could not claim anything.
-fn new_workers<S: State>(process: &Process<S>, shared: &Arc<Shared<S>>) -> Vec<Arc<Worker<S>>> {
+fn new_workers<S: State>(served: &Served<S>, shared: &Arc<Shared<S>>) -> Vec<Arc<Worker<S>>> {
     if shared.kinds.is_empty() {
         tracing::warn!("no kind of job is registered, so this process runs none");
         return Vec::new();
     }
-    let settings = process.settings.workers.iter();
+    let settings = served.settings.workers.iter();
     settings
         .map(|settings| Arc::new(Worker::new(settings.clone(), Arc::clone(shared))))
         .collect()
@@ -175,20 +176,20 @@ fn start_loops<S: State>(context: &ServiceContext, worker: &Arc<Worker<S>>) -> [
 /// Starts the services. While the process stops, the unblocker goes on, because runs that end free
 /// slots, and so does the listener, so that jobs can still be cancelled.
 fn start_services<S: State>(
-    process: &Process<S>,
+    served: &Served<S>,
     context: &ServiceContext,
     shared: &Arc<Shared<S>>,
     workers: &[Arc<Worker<S>>],
 ) -> Vec<JoinHandle<()>> {
-    let settings = &process.settings;
+    let settings = &served.settings;
     let freed_keys = Arc::clone(&shared.freed_keys);
     let ended = Arc::clone(&shared.ended_in_batches);
     let (recovered, settling) = (Arc::clone(&ended), workers.to_vec());
     let idle = Arc::clone(shared);
-    let hooks = process.app.hooks.clone();
-    let reported = Arc::clone(&process.reported);
-    let counts = Arc::clone(&process.counts);
-    let kinds = Arc::new(process.app.known_kinds());
+    let hooks = served.app.hooks.clone();
+    let reported = Arc::clone(&served.reported);
+    let counts = Arc::clone(&served.counts);
+    let kinds = Arc::new(served.app.known_kinds());
     let looked_for = Arc::clone(&kinds);
     let mut services = vec![
         context.keep("lookout", move |context| {
@@ -212,7 +213,7 @@ fn start_services<S: State>(
         context.keep("idle row", move |context| {
             remove_idle_row(context, Arc::clone(&idle))
         }),
-        start_reading(process, context),
+        start_reading(served, context),
     ];
     if settings.dispatcher.enabled {
         services.push(context.keep("dispatcher", dispatcher::dispatch));
@@ -222,7 +223,7 @@ fn start_services<S: State>(
         }));
     }
     if settings.scheduler.enabled {
-        services.push(start_scheduler(process, context, kinds));
+        services.push(start_scheduler(served, context, kinds));
     }
     if settings.maintenance.enabled {
         services.push(context.keep("clearing", maintenance::clear_old));
@@ -231,7 +232,7 @@ fn start_services<S: State>(
     if settings.process.notifications {
         let (shared, workers) = (Arc::clone(shared), workers.to_vec());
         let (target, server) = (
-            Arc::clone(&process.target),
+            Arc::clone(&served.target),
             settings.process.listen_url.clone(),
         );
         services.push(context.keep("listener", move |_| {
@@ -243,11 +244,11 @@ fn start_services<S: State>(
 }
 
 fn start_scheduler<S: State>(
-    process: &Process<S>,
+    served: &Served<S>,
     context: &ServiceContext,
     kinds: Arc<Kinds>,
 ) -> JoinHandle<()> {
-    let declared = Arc::clone(&process.declared);
+    let declared = Arc::clone(&served.declared);
     context.keep("scheduler", move |context| {
         let scheduler = Scheduler {
             schema: context.schema,
@@ -269,8 +270,8 @@ async fn look(context: ServiceContext, kinds: Arc<Kinds>) -> Result<(), sqlx::Er
     lookout.run(shared, &context.schema, &kinds).await
 }
 
-fn start_reading<S>(process: &Process<S>, context: &ServiceContext) -> JoinHandle<()> {
-    let readings = process.readings.clone();
+fn start_reading<S>(served: &Served<S>, context: &ServiceContext) -> JoinHandle<()> {
+    let readings = served.readings.clone();
     context.keep("metrics", move |context| {
         read_for_metrics(context, readings.clone())
     })

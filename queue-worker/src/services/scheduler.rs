@@ -41,6 +41,8 @@ pub(crate) struct Declared {
     /// Whether other recurring jobs of the source are removed.
     is_owner: bool,
     recurring_jobs: Vec<RecurringJob>,
+    /// Those that are on other shards.
+    elsewhere: Vec<RecurringJob>,
     are_registered: AtomicBool,
 }
 
@@ -51,11 +53,13 @@ impl Declared {
         source: Option<String>,
         program: String,
         recurring_jobs: Vec<RecurringJob>,
+        elsewhere: Vec<RecurringJob>,
     ) -> Self {
         Self {
             is_owner: source.is_some(),
             source: source.unwrap_or(program),
             recurring_jobs,
+            elsewhere,
             are_registered: AtomicBool::new(false),
         }
     }
@@ -74,7 +78,7 @@ impl Declared {
         if self.is_owner {
             register(conn, schema, source, declared, zone).await
         } else {
-            declare(conn, schema, source, declared, zone).await
+            declare(conn, schema, source, declared, &self.elsewhere, zone).await
         }
     }
 }

@@ -8,6 +8,7 @@ use queue_core::Schema;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::config::Settings;
 use crate::connection::{Connection, RetryDelay, logged};
@@ -49,7 +50,7 @@ impl ServiceContext {
     where
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
     {
-        tokio::spawn(self.another().supervise(name, service))
+        tokio::spawn(self.another().supervise(name, service).in_current_span())
     }
 
     async fn supervise<F>(self, name: &'static str, service: impl Fn(Self) -> F)

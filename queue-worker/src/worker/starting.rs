@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use queue_core::transitions::Run;
 use queue_core::transitions::end::End;
+use tracing::Instrument as _;
 
 use super::state::Worker;
 use crate::attempt::{Completion, Verdict, for_hooks};
@@ -27,13 +28,14 @@ pub(crate) async fn start_jobs<S: Send + Sync + 'static>(worker: Arc<Worker<S>>)
             continue;
         };
         let running = Arc::clone(&worker);
-        worker.shared.runs.spawn(async move {
+        let run = async move {
             let slot = Arc::new((slot, Share::slot_used()));
             let mut completion = running.shared.runner.run(job, in_flight, slot).await;
             completion.prefetch = Arc::downgrade(&running.prefetch);
             running.prefetch.note_end();
             hand_over(&running, completion).await;
-        });
+        };
+        worker.shared.runs.spawn(run.in_current_span());
     }
 }
 

@@ -250,7 +250,7 @@ async fn the_same_declaration_of_two_programs_is_one_recurring_job_without_a_wor
         process_of(&world, source).await;
     }
     let declare_by = async |conn: &mut _, source| {
-        declare(conn, schema, source, &declared, Tz::UTC)
+        declare(conn, schema, source, &declared, &[], Tz::UTC)
             .await
             .unwrap()
     };
@@ -269,12 +269,12 @@ async fn a_different_declaration_is_reported_with_what_differs() {
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     process_of(&world, "web").await;
     let theirs = [recurring_job("nightly", "@daily")];
-    declare(&mut conn, schema, "web", &theirs, Tz::UTC)
+    declare(&mut conn, schema, "web", &theirs, &[], Tz::UTC)
         .await
         .unwrap();
 
     let ours = [recurring_job("nightly", "@weekly").overlap(Overlap::Skip)];
-    let registered = declare(&mut conn, schema, "jobs", &ours, Tz::UTC)
+    let registered = declare(&mut conn, schema, "jobs", &ours, &[], Tz::UTC)
         .await
         .unwrap();
 
@@ -313,11 +313,11 @@ async fn recurring_jobs_that_are_no_longer_declared_are_returned_as_leftovers() 
     let world = World::new().await;
     let (mut conn, schema) = (world.connect().await, world.queue.schema());
     let both = ["kept", "left"].map(|name| recurring_job(name, "@daily"));
-    declare(&mut conn, schema, "app", &both, Tz::UTC)
+    declare(&mut conn, schema, "app", &both, &[], Tz::UTC)
         .await
         .unwrap();
 
-    let registered = declare(&mut conn, schema, "app", &both[..1], Tz::UTC)
+    let registered = declare(&mut conn, schema, "app", &both[..1], &[], Tz::UTC)
         .await
         .unwrap();
 

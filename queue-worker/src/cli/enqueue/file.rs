@@ -5,12 +5,14 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use queue_core::{NewJob, Queue};
+use queue_core::NewJob;
 use serde_json::json;
 
+use super::destination::Destination;
 use super::line::{self, JobByName};
 use crate::cli::output::{counted, say};
-use crate::cli::{Database, Exit, Failure, Global, progress};
+use crate::cli::{Exit, Failure, Global, progress};
+use crate::config::Config;
 
 /// The size of a chunk: as much as one COPY may take.
 const CHUNK_JOBS: usize = 5_000;
@@ -18,14 +20,13 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) async fn run(
     global: &Global,
-    database: &Database,
+    config: &Config,
     path: &Path,
     by_name: JobByName<'_>,
 ) -> Result<Exit, Failure> {
     let mut lines = Lines::open(path)?;
-    let queue = database.queue().await?;
-    database.connect().await?;
-    let enqueued = enqueue_all(&queue, &mut lines, by_name).await;
+    let to = Destination::of(config).await?;
+    let enqueued = enqueue_all(&to, &mut lines, by_name).await;
     lines.bar.finish_and_clear();
     let enqueued = enqueued?;
     say(format!("enqueued {}", counted(enqueued, "job", "jobs")));
@@ -33,7 +34,7 @@ pub(super) async fn run(
 }
 
 async fn enqueue_all(
-    queue: &Queue,
+    to: &Destination,
     lines: &mut Lines,
     by_name: JobByName<'_>,
 ) -> Result<u64, Failure> {
@@ -41,9 +42,9 @@ async fn enqueue_all(
     loop {
         let first = lines.number + 1;
         let mut jobs = Vec::new();
-        let read = lines.read(queue, by_name, &mut jobs);
+        let read = lines.read(to, by_name, &mut jobs);
         let count = jobs.len() as u64;
-        if let Err(error) = send(queue, jobs).await {
+        if let Err(error) = to.enqueue_all(jobs).await {
             lines.bar.finish_and_clear();
             say(format!(
                 "{} before line {first} of {} enqueued, and none from that line on",
@@ -69,16 +70,6 @@ fn refused(lines: &Lines, enqueued: u64, message: &str) -> Failure {
          {} enqueued, from all lines before it; correct it and continue with line {number}",
         counted(enqueued, "job was", "jobs were")
     ))
-}
-
-/// Enqueues a chunk in one transaction.
-async fn send(queue: &Queue, jobs: Vec<NewJob>) -> Result<(), Failure> {
-    if !jobs.iter().all(NewJob::is_copyable) {
-        queue.enqueue_all(jobs).await?;
-        return Ok(());
-    }
-    let copied = queue.copy_jobs(jobs.into_iter().map(Ok)).await;
-    copied.map(drop).map_err(|error| error.source.into())
 }
 
 /// The lines of a file, and the number of the last one that was read.
@@ -113,7 +104,7 @@ impl Lines {
     /// Returns whether there may be more lines; the error is a message about the last line.
     fn read(
         &mut self,
-        queue: &Queue,
+        to: &Destination,
         by_name: JobByName<'_>,
         jobs: &mut Vec<NewJob>,
     ) -> Result<bool, String> {
@@ -130,7 +121,7 @@ impl Lines {
             self.bar.inc(text.len() as u64);
             if !text.trim_ascii().is_empty() {
                 let job = line::read(text.trim_ascii(), by_name)?;
-                queue.check(&job).map_err(|error| error.to_string())?;
+                to.check(&job)?;
                 jobs.push(job);
             }
         }

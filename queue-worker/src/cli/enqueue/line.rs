@@ -7,7 +7,7 @@ use queue_core::{NewJob, Options};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::options::with;
+use crate::config::options::{for_tenant, with};
 
 /// Makes a job by its kind and arguments. The error is a message.
 pub(super) type JobByName<'a> = &'a (dyn Fn(&str, &RawValue) -> Result<NewJob, String> + Sync);
@@ -25,6 +25,7 @@ struct Line {
     at: Option<DateTime<Utc>>,
     #[serde(default)]
     tags: Vec<String>,
+    tenant: Option<String>,
 }
 
 fn no_args() -> Box<RawValue> {
@@ -45,6 +46,7 @@ pub(super) fn read(text: &[u8], by_name: JobByName<'_>) -> Result<NewJob, String
         let options = with(options, line.priority, Options::priority);
         let options = with(options, line.attempts, Options::attempts);
         let options = with(options, delay, Options::delay);
+        let options = with(options, line.tenant, for_tenant);
         with(options, line.at, Options::at)
     }))
 }

@@ -1,6 +1,8 @@
 //! `queue enqueue`: one job, or a file of them.
 
 mod file;
+
+mod destination;
 mod line;
 
 use std::path::PathBuf;
@@ -9,17 +11,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use queue_core::{NewJob, Options, Unique};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::args::{parse_args, time};
 use super::kinds::Kinds;
 use super::output::say;
-use super::{Database, Exit, Failure, Global};
+use super::{Exit, Failure, Global};
 use crate::app::State;
 use crate::app::run_error::with_causes;
-use crate::config::options::with;
+use crate::config::options::{for_tenant, with};
 use crate::{App, handlers};
+use destination::Destination;
 use line::JobByName;
 
 const EXAMPLES: &str = "\
@@ -31,13 +34,13 @@ Examples:
   export-jobs | queue enqueue --file -            the same from the standard input
 
 Each line of a file is a JSON object with a \"kind\" and optionally \"args\", \"queue\", \"priority\",
-\"attempts\", \"delay\" (such as \"10m\"), \"at\" (such as \"2030-01-31T09:00:00Z\") and \"tags\":
+\"attempts\", \"delay\" (such as \"10m\"), \"at\" (such as \"2030-01-31T09:00:00Z\"), \"tags\" and \"tenant\":
   {\"kind\": \"send_welcome\", \"args\": {\"user_id\": 7}, \"queue\": \"mail\", \"tags\": [\"import\"]}
 
 An invalid line ends the command with its number: all lines before it are enqueued, and none from
 that line on. For a single job, the command prints its id.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Enqueue {
     /// The kind of the job
@@ -67,12 +70,15 @@ pub(super) struct Enqueue {
     /// A key that no other unfinished job may have
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
+    /// The tenant that it is for
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
     /// Enqueues kinds that this program does not know, for another program
     #[arg(long)]
     force: bool,
     /// Enqueues a job per line of this file; `-` is the standard input
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["kind", "args", "queue",
-        "priority", "attempts", "delay", "at", "tag", "unique_key"])]
+        "priority", "attempts", "delay", "at", "tag", "unique_key", "tenant"])]
     file: Option<PathBuf>,
 }
 
@@ -82,8 +88,7 @@ impl Enqueue {
         global: &Global,
         app: &App<S>,
     ) -> Result<Exit, Failure> {
-        let config = global.load()?;
-        let database = Database::configured(&config)?;
+        let config = global.load_all()?;
         let kinds = Kinds::new(app.kinds(), &config.handlers, self.force);
         let by_name = |kind: &str, args: &RawValue| {
             kinds.check(kind)?;
@@ -91,23 +96,18 @@ impl Enqueue {
             job.map_err(|refused| with_causes(&refused))
         };
         if let Some(path) = &self.file {
-            return file::run(global, &database, path, &by_name).await;
+            return file::run(global, &config, path, &by_name).await;
         }
         let job = self.job(&by_name).map_err(Failure::usage)?;
-        let queue = database.queue().await?;
-        queue.check(&job)?;
-        database.connect().await?;
-        let enqueued = queue.enqueue_all([job]).await?;
-        let enqueued = enqueued
-            .first()
-            .ok_or_else(|| Failure::failed("the database did not return the id of the job"))?;
-        let (id, is_new) = (enqueued.id(), enqueued.is_new());
+        let to = Destination::of(&config).await?;
+        let (id, is_new) = to.enqueue(job).await?;
         if !is_new {
             say(format!("not enqueued: job {id} holds the unique key"));
         }
         // A kept job is an earlier one that holds the unique key.
         let result = if is_new { "new" } else { "kept" };
-        global.print(&json!({"id": id, "result": result}), |_| id.to_string())
+        let id_as_json: Value = id.parse().map_or_else(|_| id.clone().into(), i64::into);
+        global.print(&json!({"id": id_as_json, "result": result}), |_| id.clone())
     }
 
     fn job(self, by_name: JobByName<'_>) -> Result<NewJob, String> {
@@ -119,6 +119,7 @@ impl Enqueue {
             let options = with(options, self.attempts, Options::attempts);
             let options = with(options, self.delay, Options::delay);
             let options = with(options, self.at, Options::at);
+            let options = with(options, self.tenant, for_tenant);
             let unique = self.unique_key.map(Unique::by_key);
             with(options, unique, Options::unique)
         }))

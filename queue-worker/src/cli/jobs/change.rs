@@ -14,7 +14,8 @@ use super::report::{Report, hint};
 use crate::cli::args::time;
 use crate::cli::audit::{act, audit, with_jobs};
 use crate::cli::confirm::confirm;
-use crate::cli::filter::{FilterArgs, job_id};
+use crate::cli::filter::FilterArgs;
+use crate::cli::ids::{WrittenId, here, job_id};
 use crate::cli::output::{count_of_jobs, say};
 use crate::cli::{Database, Exit, Failure, Global, progress};
 
@@ -57,7 +58,7 @@ A smaller priority runs sooner. Without --state, a filter selects scheduled, rea
 priority is kept for further attempts. A ready job is then behind the others of its new priority.";
 
 /// When to run jobs, and which.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Reschedule {
     /// The time from which they may start, such as `2030-01-31T09:00:00+01:00`
     #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "in")]
@@ -71,7 +72,7 @@ pub(in crate::cli) struct Reschedule {
 }
 
 /// The priority of jobs, and which.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Priority {
     /// The priority: a smaller one runs sooner
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
@@ -100,12 +101,12 @@ impl Priority {
 }
 
 /// Which jobs to change: ids or a filter.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Which {
     /// The jobs, by id
     #[arg(value_name = "ID", value_parser = job_id,
         conflicts_with_all = ["state", "queue", "kind", "tag", "error", "args_contain", "older_than"])]
-    ids: Vec<JobId>,
+    ids: Vec<WrittenId<JobId>>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Skips the confirmation
@@ -123,9 +124,10 @@ pub(super) async fn run(global: &Global, action: JobAction, which: Which) -> Res
     if which.ids.is_empty() {
         return run_matching(global, action, which).await;
     }
+    let ids = here(&which.ids)?;
     let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let changes = change(&mut conn, &schema, action, &which.ids).await?;
-    let done = act(action.to_string(), target(&which.ids));
+    let changes = change(&mut conn, &schema, action, &ids).await?;
+    let done = act(action.to_string(), target(&ids));
     record(&mut conn, &schema, done, &changes).await?;
     let report = Report::of(&changes);
     report.conclude(action, global.json)?;

@@ -4,7 +4,10 @@ use clap::Args;
 use queue_core::inspect::{JobSummary, jobs};
 use queue_core::{JobId, JobState};
 
-use crate::cli::filter::{FilterArgs, job_id};
+use crate::cli::filter::FilterArgs;
+use crate::cli::global::Newest;
+use crate::cli::here::are_several;
+use crate::cli::ids::{WrittenId, job_id};
 use crate::cli::output::{Column, relative, say};
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -12,7 +15,7 @@ const LIMIT: u32 = 50;
 /// How many characters of arguments are shown.
 const ARGS_MAX: usize = 60;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct List {
     #[command(flatten)]
     filter: FilterArgs,
@@ -22,7 +25,7 @@ pub(in crate::cli) struct List {
     limit: u32,
     /// Only jobs older than this one, such as the last one of the previous page
     #[arg(long, value_name = "ID", value_parser = job_id)]
-    below: Option<JobId>,
+    below: Option<WrittenId<JobId>>,
     /// Shows the beginning of their arguments, which may be personal data
     #[arg(long)]
     args: bool,
@@ -43,11 +46,12 @@ impl List {
 
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let filter = self.filter.filter()?;
+        let below = self.below.as_ref().map(WrittenId::here).transpose()?;
         let config = global.load()?;
         let (mut conn, schema) = Database::open(&config).await?;
         let mut found = match self.args {
-            true => jobs::list_with_args(&mut conn, &schema, &filter, self.below, self.limit).await,
-            false => jobs::list(&mut conn, &schema, &filter, self.below, self.limit).await,
+            true => jobs::list_with_args(&mut conn, &schema, &filter, below, self.limit).await,
+            false => jobs::list(&mut conn, &schema, &filter, below, self.limit).await,
         }?;
         let redaction = config.settings.redact.redaction();
         found.iter_mut().for_each(|job| job.redact(&redaction));
@@ -55,8 +59,12 @@ impl List {
             true => "there are no jobs yet: `queue enqueue KIND` adds one",
             false => "no job matches",
         };
-        global.print_list(&found, empty, &columns(&found))?;
-        if let (false, Some(last)) = (global.json, found.last())
+        let newest = Newest {
+            at: |job: &JobSummary| job.enqueued_at,
+            most: self.limit,
+        };
+        global.print_newest(&found, empty, &columns(&found), Some(newest))?;
+        if let (false, false, Some(last)) = (global.json, are_several(), found.last())
             && found.len() == self.limit as usize
         {
             say(format!("there may be more: add --below {}", last.id));

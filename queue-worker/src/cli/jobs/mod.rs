@@ -26,7 +26,7 @@ Examples:
   queue jobs priority 4711 --to -10               gives a waiting job another priority
   queue jobs list --json | jq '.[].id'            for programs";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Jobs {
     #[command(subcommand)]
@@ -35,7 +35,7 @@ pub(super) struct Jobs {
     list: list::List,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(super) enum Command {
     /// Lists jobs, newest first [default]
     List(list::List),

@@ -12,18 +12,18 @@ use queue_core::{JobId, JobState};
 use serde_json::Value;
 
 use super::frames::own_frames;
-use crate::cli::filter::job_id;
+use crate::cli::ids::{WrittenId, job_id};
 use crate::cli::limits::limit_words;
 use crate::cli::output::{
     ARGS_HIDDEN, Fact, absolute, facts_text, lines, one_line, paused, pretty, relative,
 };
 use crate::cli::{Database, Exit, Failure, Global};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Show {
     /// The job
     #[arg(value_parser = job_id)]
-    id: JobId,
+    id: WrittenId<JobId>,
     /// Shows its arguments, which may be personal data
     #[arg(long)]
     args: bool,
@@ -34,10 +34,11 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let id = self.id.here()?;
         let config = global.load()?;
         let (mut conn, schema) = Database::open(&config).await?;
-        let job = jobs::show(&mut conn, &schema, self.id).await?;
-        let mut job = job.ok_or_else(|| unknown(self.id))?;
+        let job = jobs::show(&mut conn, &schema, id).await?;
+        let mut job = job.ok_or_else(|| unknown(id))?;
         job.redact(&config.settings.redact.redaction());
         let pause = match job.state {
             JobState::Ready => queues::pause(&mut conn, &schema, &job.queue).await?,

@@ -12,7 +12,7 @@ const COUNT: u32 = 50;
 /// How many holders are listed; `queue jobs show` of a blocked job lists more.
 const HOLDERS_NAMED: usize = 3;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct List {
     /// Only keys after this one, such as the last one of the previous page
     #[arg(long, value_name = "KEY")]

@@ -24,14 +24,14 @@ limit of a key overrides that of its group, and both override the limits of the 
 `queue jobs list --state blocked` lists blocked jobs, and `queue jobs run` runs them despite their
 limits.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Limits {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists keys that jobs hold or wait for, and all limits that are set [default]
     List(list::List),
@@ -43,7 +43,7 @@ enum Command {
 }
 
 /// What a limit is set for; exactly one of them is given.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Name {
     /// The key, or the group of keys

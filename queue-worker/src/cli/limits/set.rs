@@ -14,7 +14,7 @@ pub(super) const RESET_HELP: &str = "\
 The limits of the jobs themselves apply again at once. A limit in queue.toml applies again when a
 process with that file starts.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 A value that is not given stays as it was set before, or as the jobs have it. The limit applies at
 once in all processes. Running jobs go on, and blocked jobs become ready when there is room.")]

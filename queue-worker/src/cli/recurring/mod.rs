@@ -24,14 +24,14 @@ Running schedulers see a change within a second. A recurring job that a program 
 declares is changed there; here it can be paused, resumed and run. If it is removed here, it comes
 back when a process that still declares it starts.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Recurring {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Lists all recurring jobs [default]
     List,

@@ -9,7 +9,7 @@ use crate::cli::output::{
 };
 use crate::cli::{Database, Exit, Failure, Global};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Show {
     /// The recurring job
     name: String,

@@ -1,27 +1,29 @@
 //! `queue recurring pause`, `resume`, `run` and `remove`
 
 use clap::Args;
+use queue_core::Schema;
 use queue_core::inspect::recurring as inspect;
-use queue_core::recurring;
+use queue_core::recurring::{self, RecurringError};
 use serde_json::json;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::App;
 use crate::cli::audit::{act, audit};
 use crate::cli::confirm::confirm;
+use crate::cli::here::{note_absent, shard};
 use crate::cli::kinds::Kinds;
 use crate::cli::output::say;
 use crate::cli::{Database, Exit, Failure, Global};
 
 /// The recurring jobs to change.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Names {
     /// The recurring jobs
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 The job is enqueued even if the recurring job is paused or an earlier job has not ended. The id of
 the job is printed.")]
@@ -30,13 +32,32 @@ pub(super) struct Run {
     name: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Remove {
     #[command(flatten)]
     which: Names,
     /// Does not ask for confirmation
     #[arg(long, short)]
     yes: bool,
+}
+
+/// Returns those of the names that are on this shard; all if the queue has no shards.
+async fn here(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    names: &[String],
+) -> Result<Vec<String>, Failure> {
+    if shard().is_none() {
+        return Ok(names.to_vec());
+    }
+    let mut here = Vec::new();
+    for name in names {
+        match inspect::show(conn, schema, name, 0).await? {
+            Some(_) => here.push(name.clone()),
+            None => note_absent(RecurringError::Unknown(name.clone()).to_string()),
+        }
+    }
+    Ok(here)
 }
 
 /// Pauses or resumes recurring jobs.
@@ -47,7 +68,7 @@ pub(super) async fn set_paused(
 ) -> Result<Exit, Failure> {
     let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
-    for name in &which.names {
+    for name in &here(&mut conn, &schema, &which.names).await? {
         let mut tx = conn.begin().await?;
         let (verb, changed) = match paused {
             true => ("pause", recurring::pause(&mut tx, &schema, name).await?),
@@ -71,7 +92,10 @@ pub(super) async fn set_paused(
 impl Remove {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let (mut conn, schema) = Database::open(&global.load()?).await?;
-        let names = self.which.names;
+        let names = here(&mut conn, &schema, &self.which.names).await?;
+        if names.is_empty() {
+            return Ok(Exit::Fine);
+        }
         if !confirm(&format!("remove {}", names.join(", ")), self.yes)? {
             return Ok(Exit::Failed);
         }

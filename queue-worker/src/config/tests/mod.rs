@@ -361,3 +361,43 @@ fn arguments_are_read_as_the_equivalent_json() {
     let expected = json!({"a": 16, "b": [1.5, true, "x"], "c": {"d": "2030-01-31"}});
     assert_eq!(config.recurring["a"].args, expected);
 }
+
+#[test]
+fn a_shard_has_what_the_database_has_unless_it_says_otherwise() {
+    let config = Sources::with(
+        r#"[database]
+url = "postgres://db/app"
+schema = "jobs"
+
+[shards.eu]
+url = "postgres://eu/app"
+listen_url = "postgres://eu-direct/app"
+
+[shards.us]
+schema = "us"
+
+[shards.asia]
+"#,
+    )
+    .flag("--shards", "QUEUE_SHARDS", "us, eu,us")
+    .config();
+    assert_eq!(config.used_shards(), ["eu", "us"]);
+    let place = |name| {
+        let config = config.of_shard(name).unwrap();
+        let listen_url = config.settings.process.listen_url;
+        let DatabaseSettings { url, schema, .. } = config.database;
+        (url.unwrap(), schema, listen_url.map(|url| url.0))
+    };
+    let text = str::to_owned;
+    let direct = Some(text("postgres://eu-direct/app"));
+    assert_eq!(
+        place("eu"),
+        (text("postgres://eu/app"), text("jobs"), direct)
+    );
+    assert_eq!(place("us"), (text("postgres://db/app"), text("us"), None));
+    assert_eq!(
+        place("asia"),
+        (text("postgres://db/app"), text("jobs"), None)
+    );
+    assert!(config.of_shard("africa").is_none());
+}

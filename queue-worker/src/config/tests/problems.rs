@@ -135,7 +135,7 @@ schema = "My Schema"
     assert_eq!(
         sources.problems(),
         r#"the configuration has 37 problems:
-  queue.toml:1:1: colour: unknown key; known here: workers, database, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, queues, handlers, recurring, alerts
+  queue.toml:1:1: colour: unknown key; known here: workers, database, shards, dispatcher, scheduler, process, maintenance, retention, redact, log, limits, queues, handlers, recurring, alerts
   queue.toml:4:19: workers[0].queues[1]: `two words` cannot name a queue: ' ' is not allowed in a name; use letters, digits and `_.:/-`
   queue.toml:4:37: workers[0].queues[3]: `late` comes after `*`, which already matches every other queue; move `*` to the end
   queue.toml:4:45: workers[0].queues[4]: `mail` is in the list twice; remove one of them
@@ -260,5 +260,50 @@ fn a_conflict_is_reported_where_one_of_the_settings_was_given() {
         "the configuration has a problem:\n  \
          QUEUE_DEAD_AFTER: expected dead_after of at least 1m, three times heartbeat_interval, \
          found 40s; a process would be presumed dead after one late heartbeat"
+    );
+}
+
+#[test]
+fn problems_of_shards_are_reported_with_their_places() {
+    let sources = Sources::with(
+        r#"[database]
+url = "postgres://db/app"
+shards = "eu,asia"
+
+[shards.eu]
+
+[shards.us]
+url = "postgres://db/app"
+schema = "queue"
+
+[shards.south]
+url = "mysql://ada:secret@db/app"
+schema = "My Schema"
+weight = 2
+
+[shards."eu:west"]
+schema = "west"
+"#,
+    )
+    .variable("QUEUE_LISTEN_URL", "postgres://db/app");
+    assert_eq!(
+        sources.problems(),
+        "the configuration has 7 problems:
+  queue.toml:3:10: database.shards: there is no shard `asia`: there are eu, eu:west, south, us
+  queue.toml:7:1: shards.us: it has the same database and schema as [shards.eu]
+  queue.toml:12:7: shards.south.url: expected a URL that starts with postgres:// or postgresql://
+  queue.toml:13:10: shards.south.schema: `My Schema` cannot name a schema: use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning
+  queue.toml:14:1: shards.south.weight: unknown key; known here: url, schema, listen_url
+  queue.toml:16:1: shards.eu:west: a colon ends the name of a shard in the id of a job
+  QUEUE_LISTEN_URL: there are [shards]: give each a `listen_url` of its own"
+    );
+}
+
+#[test]
+fn a_choice_among_no_shards_is_refused() {
+    let sources = Sources::with("").flag("--shards", "QUEUE_SHARDS", "eu");
+    assert_eq!(
+        sources.problems(),
+        "the configuration has a problem:\n  --shards: there is no shard `eu`: the file has no [shards]"
     );
 }

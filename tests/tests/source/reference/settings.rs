@@ -29,6 +29,7 @@ pub(super) fn page() -> String {
         "parts",
         "recurring",
         "redact",
+        "shards",
     ]
     .map(|name| file(&format!("{name}.rs")))
     .into();
@@ -121,6 +122,7 @@ fn written(kind: &Type, field: &Field) -> String {
     let reader = in_serde(&field.attributes, "deserialize_with");
     match (name.as_str(), reader.as_deref()) {
         (_, Some("keep")) | ("KeepFor", _) => "duration or `\"forever\"`".to_owned(),
+        (_, Some("names")) => "string".to_owned(),
         ("Option" | "BTreeMap", _) => written(inner.last().unwrap(), field),
         ("Vec", _) => match written(inner[0], field) {
             string if string == "string" => "list of strings".to_owned(),

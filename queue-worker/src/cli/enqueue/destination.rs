@@ -1,0 +1,65 @@
+//! Where jobs are enqueued: on the queue, or on the shard of each.
+
+use queue_core::{NewJob, Queue, Shards};
+
+use crate::cli::shards::handles;
+use crate::cli::{Database, Failure};
+use crate::config::Config;
+
+/// The queue, or its shards.
+pub(super) enum Destination {
+    Queue(Queue),
+    Shards(Shards),
+}
+
+impl Destination {
+    /// Connects to the queue, to say early what keeps it from that. Of shards, only those of the jobs are needed.
+    pub(super) async fn of(config: &Config) -> Result<Self, Failure> {
+        if !config.shards.is_empty() {
+            return Ok(Self::Shards(handles(config, Database::queue).await?));
+        }
+        let database = Database::configured(config)?;
+        database.connect().await?;
+        Ok(Self::Queue(database.queue().await?))
+    }
+
+    /// Returns why a job would be refused, if so.
+    pub(super) fn check(&self, job: &NewJob) -> Result<(), String> {
+        match self {
+            Self::Queue(queue) => queue.check(job).map_err(|error| error.to_string()),
+            Self::Shards(shards) => {
+                let (_, queue) = shards.shard_of(job).map_err(|error| error.to_string())?;
+                queue.check(job).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Enqueues one job. Returns its id as people write it, and whether it is new.
+    pub(super) async fn enqueue(&self, job: NewJob) -> Result<(String, bool), Failure> {
+        let missing = || Failure::failed("the database did not return the id of the job");
+        match self {
+            Self::Queue(queue) => {
+                let enqueued = queue.enqueue_all([job]).await?;
+                let enqueued = enqueued.first().ok_or_else(missing)?;
+                Ok((enqueued.id().to_string(), enqueued.is_new()))
+            }
+            Self::Shards(shards) => {
+                let enqueued = shards.enqueue_all([job]).await?;
+                let on = enqueued.first().ok_or_else(missing)?;
+                Ok((on.id(), on.enqueued.is_new()))
+            }
+        }
+    }
+
+    /// Enqueues many jobs, in one transaction on each queue.
+    pub(super) async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<(), Failure> {
+        match self {
+            Self::Queue(queue) if jobs.iter().all(NewJob::is_copyable) => {
+                let copied = queue.copy_jobs(jobs.into_iter().map(Ok)).await;
+                copied.map(drop).map_err(|error| error.source.into())
+            }
+            Self::Queue(queue) => Ok(queue.enqueue_all(jobs).await.map(drop)?),
+            Self::Shards(shards) => Ok(shards.enqueue_all(jobs).await.map(drop)?),
+        }
+    }
+}

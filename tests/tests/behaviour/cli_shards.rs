@@ -1,0 +1,257 @@
+//! Commands over several shards: all as one, each alone, and one that is away.
+
+use serde_json::{Value, json};
+
+use crate::shell::{Shell, said};
+use queue_core::Context;
+use queue_tests::world::{World, eventually};
+
+const AWAY: &str = "postgres://ada@127.0.0.1:1/app";
+
+/// Two shards, and a folder whose `queue.toml` names them.
+struct Two {
+    eu: World,
+    us: World,
+    shell: Shell,
+}
+
+impl Two {
+    async fn new() -> Self {
+        let (eu, us) = (World::new().await, World::new().await);
+        let shell = shell([("eu", &eu.url()), ("us", &us.url())]);
+        Self { eu, us, shell }
+    }
+
+    /// Enqueues a job on each shard: first `eu:1`, then `us:1`.
+    async fn enqueue(&self) {
+        for world in [&self.eu, &self.us] {
+            let job = queue_core::NewJob::untyped("say", &json!({}), queue_core::Options::new());
+            let enqueued = world.queue.enqueue_all([job]).await.unwrap();
+            assert_eq!(enqueued[0].id().0, 1);
+        }
+    }
+
+    /// The same folder, with a second shard that cannot be reached.
+    fn with_us_away(&self) -> Shell {
+        shell([("eu", &self.eu.url()), ("us", AWAY)])
+    }
+}
+
+fn shell(shards: [(&str, &str); 2]) -> Shell {
+    let shell = Shell::without_database();
+    let shards = shards.map(|(name, url)| format!("[shards.{name}]\nurl = \"{url}\"\n"));
+    let handlers = "[handlers.say]\ncommand = [\"true\"]\n";
+    shell.write("queue.toml", &format!("{}{handlers}", shards.concat()));
+    shell
+}
+
+#[tokio::test]
+async fn jobs_of_all_shards_are_one_list_with_the_newest_first() {
+    let two = Two::new().await;
+    two.enqueue().await;
+
+    let jobs = two.shell.json(&["jobs"]).await;
+    let ids = |jobs: &Value| {
+        let jobs = jobs.as_array().unwrap().iter();
+        jobs.map(|job| format!("{}:{}", job["shard"].as_str().unwrap(), job["id"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&jobs), ["us:1", "eu:1"]);
+    assert_eq!(ids(&two.shell.json(&["jobs", "-n", "1"]).await), ["us:1"]);
+    let only = two.shell.json(&["jobs", "--shards", "eu"]).await;
+    assert_eq!(ids(&only), ["eu:1"]);
+
+    let table = two.shell.print(&["jobs"]).await;
+    let rows: Vec<&str> = table.lines().map(str::trim).collect();
+    assert!(rows[1].starts_with("us:1  say   ready"), "{table}");
+    assert!(rows[2].starts_with("eu:1  say   ready"), "{table}");
+}
+
+#[tokio::test]
+async fn queues_and_statistics_add_up() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    two.shell
+        .print(&["queues", "pause", "default", "--shards", "us"])
+        .await;
+
+    let queues = two.shell.json(&["queues"]).await;
+    assert_eq!(queues[0]["name"], "default");
+    assert_eq!(queues[0]["ready"], 2);
+    assert_eq!(queues[0]["paused_only_on"], json!(["us"]));
+    assert_eq!(queues.as_array().unwrap().len(), 1);
+    assert!(two.shell.print(&["queues"]).await.contains("on us: "));
+    let stats = two.shell.json(&["stats"]).await;
+    assert_eq!(stats["jobs"]["ready"]["count"], 2);
+}
+
+#[tokio::test]
+async fn jobs_are_addressed_by_their_shard() {
+    let two = Two::new().await;
+    two.enqueue().await;
+
+    let shown = two.shell.print(&["jobs", "show", "us:1"]).await;
+    assert!(shown.starts_with("shard us\njob        1 say"), "{shown}");
+    let unclear = two.shell.refused(2, &["jobs", "show", "1"]).await;
+    assert!(unclear.contains("name the shard, as in eu:1"), "{unclear}");
+    let unknown = two.shell.refused(2, &["jobs", "show", "asia:1"]).await;
+    assert!(unknown.contains("are used: eu, us"), "{unknown}");
+    let unused = ["jobs", "show", "us:1", "--shards", "eu"];
+    let unused = two.shell.refused(2, &unused).await;
+    assert!(unused.contains("are used: eu"), "{unused}");
+    let gone = two.shell.refused(4, &["jobs", "show", "us:7"]).await;
+    assert!(gone.contains("there is no job 7"), "{gone}");
+
+    two.shell.print(&["jobs", "discard", "us:1"]).await;
+    assert_eq!(two.us.count("ready").await, 0);
+    assert_eq!(two.eu.count("ready").await, 1);
+    two.shell
+        .print(&["jobs", "discard", "--queue", "default", "--yes"])
+        .await;
+    assert_eq!(two.eu.count("ready").await, 0);
+}
+
+#[tokio::test]
+async fn without_shards_an_id_with_a_shard_is_refused() {
+    let world = World::new().await;
+    let refused = Shell::on(&world)
+        .refused(2, &["jobs", "show", "eu:1"])
+        .await;
+    assert!(refused.contains("has no [shards]"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_away_is_named_and_the_rest_is_shown() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    let shell = two.with_us_away();
+
+    for line in [
+        &["jobs"][..],
+        &["queues"],
+        &["stats"],
+        &["processes"],
+        &["migrate"],
+    ] {
+        let ran = shell.run(line).await;
+        assert_eq!(ran.status.code(), Some(3), "{line:?}");
+        let said = said(&ran);
+        assert!(
+            said.contains("error: shard us: could not connect"),
+            "{said}"
+        );
+        assert!(!said.contains("shard eu: could not"), "{said}");
+    }
+    let jobs = shell.run(&["jobs", "--json"]).await;
+    let jobs: Value = serde_json::from_slice(&jobs.stdout).unwrap();
+    assert_eq!(jobs[0]["shard"], "eu");
+    // It is not asked about a job that it cannot have.
+    shell.print(&["jobs", "show", "eu:1"]).await;
+}
+
+#[tokio::test]
+async fn a_job_is_enqueued_on_the_shard_of_its_tenant() {
+    let two = Two::new().await;
+    let shards = [("eu", two.eu.queue.clone()), ("us", two.us.queue.clone())];
+    let shards = queue_core::Shards::new(shards).unwrap();
+    let mut lines = String::new();
+    for number in 0..20 {
+        let tenant = format!("tenant-{number}");
+        let line = ["enqueue", "say", "--tenant", &tenant];
+        let id = two.shell.print(&line).await;
+        let context = Context::new().tenant(tenant.clone());
+        let options = queue_core::Options::new().context(context);
+        let job = queue_core::NewJob::untyped("say", &json!({}), options);
+        let (shard, _) = shards.shard_of(&job).unwrap();
+        assert!(id.starts_with(&format!("{shard}:")), "{tenant}: {id}");
+        lines.push_str(&format!(
+            "{{\"kind\": \"say\", \"tenant\": \"{tenant}\"}}\n"
+        ));
+    }
+    let counts = || async { [two.eu.count("jobs").await, two.us.count("jobs").await] };
+    let one_by_one = counts().await;
+    two.shell.write("jobs.jsonl", &lines);
+    two.shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
+    assert_eq!(counts().await, one_by_one.map(|count| 2 * count));
+
+    let unique = ["enqueue", "say", "--unique-key", "k"];
+    let refused = two.shell.refused(2, &unique).await;
+    assert!(refused.contains("no tenant that decides"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_on_no_shard_is_not_found() {
+    let two = Two::new().await;
+    let add = |name| {
+        [
+            "recurring",
+            "add",
+            name,
+            "--schedule",
+            "every hour",
+            "--kind",
+            "say",
+        ]
+    };
+    for name in ["a", "b", "c", "d"] {
+        two.shell.print(&add(name)).await;
+    }
+    let counts = [
+        two.eu.count("recurring_jobs").await,
+        two.us.count("recurring_jobs").await,
+    ];
+    assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    assert_eq!(counts[0] + counts[1], 4);
+
+    two.shell
+        .print(&["recurring", "pause", "a", "b", "c", "d"])
+        .await;
+    let paused = two
+        .shell
+        .refused(4, &["recurring", "resume", "a", "zebra", "d"])
+        .await;
+    assert!(
+        paused.contains("there is no recurring job `zebra`"),
+        "{paused}"
+    );
+    let of = "recurring_jobs where paused_at is null";
+    assert_eq!(two.eu.count(of).await + two.us.count(of).await, 2);
+    two.shell.print(&["recurring", "show", "c"]).await;
+    two.shell.refused(4, &["recurring", "show", "zebra"]).await;
+    two.shell
+        .print(&["recurring", "remove", "a", "b", "c", "d", "--yes"])
+        .await;
+}
+
+#[tokio::test]
+async fn each_shard_has_its_own_result_in_json() {
+    let two = Two::new().await;
+    let paused = two.shell.json(&["queues", "pause", "mail", "--yes"]).await;
+    let changed = json!([{"queue": "mail", "changed": true}]);
+    assert_eq!(paused, json!({"eu": changed, "us": changed}));
+    let doctor = two.shell.run(&["doctor", "--json"]).await;
+    let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert_eq!(found["eu"]["healthy"], false);
+    assert_eq!(found["us"]["healthy"], false);
+    assert_eq!(doctor.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_process_of_the_command_line_serves_the_shards_that_are_there() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    let shell = two.with_us_away();
+    let mut child = shell.command(&["start"]).spawn().unwrap();
+
+    two.eu.until_all_ended().await;
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    eventually("the process has ended", async || {
+        child.try_wait().unwrap().is_some()
+    })
+    .await;
+    assert_eq!(two.us.count("ready").await, 1);
+}
