@@ -330,16 +330,17 @@ async fn list_jobs(
     if let Some(problem) = filters.problems.first() {
         return Err(Refusal::Invalid(problem.clone()));
     }
-    let sees_args = visit.may_see_args(&site);
-    let filter = filters.filter(sees_args, &site.redaction);
+    let sees_args = visit.may_see_args();
+    let filter = filters.filter(sees_args, &site.settings.redaction);
     let filter = filter.map_err(Refusal::Invalid)?;
-    let (mut tx, schema, before) = (site.read().await?, site.queue.schema(), filters.before);
+    let (mut tx, schema) = (site.read().await?, site.queue.schema());
+    let before = filters.before.of(&visit.links).map(JobId);
     let mut found = match sees_args {
         true => jobs::list_with_args(&mut tx, schema, &filter, before, ROWS).await?,
         false => jobs::list(&mut tx, schema, &filter, before, ROWS).await?,
     };
     for job in &mut found {
-        job.redact(&site.redaction);
+        job.redact(&site.settings.redaction);
     }
     Ok(Json(found))
 }
@@ -352,8 +353,8 @@ async fn one_job(
     let mut tx = site.read().await?;
     let found = jobs::show(&mut tx, site.queue.schema(), JobId(id)).await?;
     let mut job = found.ok_or(Refusal::NoJob(JobId(id)))?;
-    job.redact(&site.redaction);
-    if !visit.may_see_args(&site) {
+    job.redact(&site.settings.redaction);
+    if !visit.may_see_args() {
         job.args = to_raw_value(REDACTED).unwrap_or_default();
     }
     Ok(Json(job))
@@ -364,8 +365,16 @@ async fn causes(State(site): State<Arc<Site>>) -> Answer<Vec<FailureGroup>> {
     let causes = failures::list(&mut tx, site.queue.schema(), CAUSES_OF_JOBS, ROWS, None);
     let mut causes = causes.await?;
     for cause in &mut causes {
-        cause.error = site.redaction.error(&cause.kind, &cause.error).into_owned();
-        cause.cause = site.redaction.error(&cause.kind, &cause.cause).into_owned();
+        cause.error = site
+            .settings
+            .redaction
+            .error(&cause.kind, &cause.error)
+            .into_owned();
+        cause.cause = site
+            .settings
+            .redaction
+            .error(&cause.kind, &cause.cause)
+            .into_owned();
     }
     Ok(Json(causes))
 }
@@ -409,8 +418,8 @@ async fn one_recurring(
     let mut tx = site.read().await?;
     let found = recurring::show(&mut tx, site.queue.schema(), &name, FIRINGS).await?;
     let mut job = found.ok_or_else(|| Refusal::NoThing(format!("recurring job {name}")))?;
-    job.args = match visit.may_see_args(&site) {
-        true => site.redaction.args(&job.kind, &job.args),
+    job.args = match visit.may_see_args() {
+        true => site.settings.redaction.args(&job.kind, &job.args),
         false => to_raw_value(REDACTED).unwrap_or_default(),
     };
     Ok(Json(job))
@@ -423,7 +432,7 @@ async fn list_batches(
     let (mut tx, before) = (site.read().await?, from.before.map(BatchId));
     let mut found = batches::list(&mut tx, site.queue.schema(), None, before, ROWS).await?;
     for batch in &mut found {
-        batch.redact(&site.redaction);
+        batch.redact(&site.settings.redaction);
     }
     Ok(Json(found))
 }
@@ -432,7 +441,7 @@ async fn one_batch(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Answer
     let mut tx = site.read().await?;
     let found = batches::show(&mut tx, site.queue.schema(), BatchId(id)).await?;
     let mut batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
-    batch.redact(&site.redaction);
+    batch.redact(&site.settings.redaction);
     Ok(Json(batch))
 }
 

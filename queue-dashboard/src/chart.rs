@@ -1,5 +1,7 @@
 //! Charts: what ended in each span of time, and how many jobs were ready.
 
+use std::cmp::Reverse;
+
 use askama::Template;
 use chrono::{DateTime, Utc};
 use queue_core::counts::{Bar, Counts, Range, bars};
@@ -109,32 +111,72 @@ struct Row {
     oldest: String,
 }
 
+/// What ended in one queue or in all, and the versions that were first seen meanwhile, the newest first.
+#[derive(Default)]
+pub(crate) struct Ended {
+    bars: Vec<Bar>,
+    seen: Vec<SeenVersion>,
+}
+
+impl Ended {
+    pub(crate) async fn read(
+        site: &Site,
+        conn: &mut PgConnection,
+        range: Range,
+        queue: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, sqlx::Error> {
+        let schema = site.queue.schema();
+        let bars = bars(conn, schema, queue, range, now).await?;
+        let seen = match bars.first() {
+            Some(first) => versions::since(conn, schema, first.at, MARKS_MAX).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { bars, seen })
+    }
+
+    /// Adds what ended in the same time on another shard.
+    pub(crate) fn add(&mut self, other: &Self) {
+        if self.bars.is_empty() {
+            self.bars.clone_from(&other.bars);
+        } else {
+            add_bars(&mut self.bars, &other.bars);
+        }
+        for seen in &other.seen {
+            match self.seen.iter_mut().find(|own| own.version == seen.version) {
+                Some(own) => own.first_seen_at = own.first_seen_at.min(seen.first_seen_at),
+                None => self.seen.push(seen.clone()),
+            }
+        }
+        self.seen.sort_by_key(|seen| Reverse(seen.first_seen_at));
+    }
+}
+
 impl Chart {
-    /// Reads what ended in a queue, or in all, and of a queue how many jobs were ready.
+    /// Reads what ended in a queue, and how many jobs were ready.
     pub(crate) async fn read(
         site: &Site,
         conn: &mut PgConnection,
         within: &Within,
-        queue: Option<&str>,
+        queue: &str,
         page: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, Refusal> {
-        let range = within.range();
-        let schema = site.queue.schema();
-        let bars = bars(conn, schema, queue, range, now).await?;
-        let mut chart = Self::of(range, &bars, page);
-        if let Some(first) = bars.first() {
-            let seen = versions::since(conn, schema, first.at, MARKS_MAX).await?;
-            chart.mark(range, first.at, &seen);
-        }
-        if queue.is_some() {
-            chart.add_depths(
-                range,
-                &depths(conn, schema, queue, range, now).await?,
-                &bars,
-            );
-        }
+        let (range, queue) = (within.range(), Some(queue));
+        let ended = Ended::read(site, conn, range, queue, now).await?;
+        let depths = depths(conn, site.queue.schema(), queue, range, now).await?;
+        let mut chart = Self::new(range, &ended, page);
+        chart.add_depths(range, &depths, &ended.bars);
         Ok(chart)
+    }
+
+    /// Draws what ended.
+    pub(crate) fn new(range: Range, ended: &Ended, page: &str) -> Self {
+        let mut chart = Self::of(range, &ended.bars, page);
+        if let Some(first) = ended.bars.first() {
+            chart.mark(range, first.at, &ended.seen);
+        }
+        chart
     }
 
     fn of(range: Range, bars: &[Bar], page: &str) -> Self {
@@ -238,6 +280,15 @@ impl Chart {
                     .map(spell_duration)
                     .unwrap_or_default();
             }
+        }
+    }
+}
+
+/// Adds what ended in the same spans of time; of a span that only one has begun, the other knows nothing.
+pub(crate) fn add_bars(bars: &mut [Bar], others: &[Bar]) {
+    for bar in bars {
+        if let Some(other) = others.iter().find(|other| other.at == bar.at) {
+            bar.counts.add(&other.counts);
         }
     }
 }

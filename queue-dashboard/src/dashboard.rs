@@ -11,17 +11,18 @@ use axum::response::Redirect;
 use axum::routing::get;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
-use queue_core::{Queue, Redaction};
+use queue_core::{Queue, Redaction, Shards};
 use sha2::{Digest, Sha256};
 
 use crate::auth::{Credentials, Role, Viewer};
-use crate::routes::{probes, router, table};
-use crate::site::Site;
+use crate::routes::{Route, probes, router, table, table_of_shards};
+use crate::site::{Settings, Site};
+use crate::sites::Sites;
 
 /// Where a dashboard that is served alone is mounted.
 pub const PATH: &str = "/ops/jobs";
 
-/// The pages of one queue, to mount in a router of axum under any path:
+/// The pages of one queue, or of all shards together and of each, to mount in a router of axum under any path:
 ///
 /// ```no_run
 /// # use queue_core::Queue;
@@ -38,7 +39,9 @@ pub const PATH: &str = "/ops/jobs";
 /// with `into_make_service_with_connect_info::<SocketAddr>()`, so that wrong passwords are counted per
 /// address; otherwise all callers count as one.
 pub struct Dashboard {
-    site: Site,
+    settings: Settings,
+    /// The queue, or the shards with their names.
+    queues: Vec<(Option<Arc<str>>, Queue)>,
 }
 
 /// A setting of the dashboard that is not valid.
@@ -72,11 +75,32 @@ impl Dashboard {
     /// Makes a dashboard that is closed to all.
     pub fn new(queue: Queue) -> Self {
         Self {
-            site: Site::closed(queue),
+            settings: Settings::closed(),
+            queues: vec![(None, queue)],
         }
     }
 
-    /// Makes a dashboard with the settings of the environment:
+    /// Makes a dashboard of shards that is closed to all. Its pages show all shards as one, to read; those below
+    /// `/shards/NAME` are the whole dashboard of one shard. A shard that is away is said, and the rest is shown.
+    pub fn of_shards(shards: &Shards) -> Self {
+        let queues = shards.iter();
+        let queues = queues.map(|(name, queue)| (Some(Arc::from(name)), queue.clone()));
+        Self {
+            settings: Settings::closed(),
+            queues: queues.collect(),
+        }
+    }
+
+    /// Makes a dashboard of a queue with the settings of the environment: see
+    /// [`with_environment`](Self::with_environment).
+    ///
+    /// # Errors
+    /// Returns the first variable that is not valid.
+    pub fn from_environment(queue: Queue) -> Result<Self, InvalidDashboard> {
+        Self::new(queue).with_environment()
+    }
+
+    /// Takes the settings of the environment:
     ///
     /// - `QUEUE_DASHBOARD_USER` and `QUEUE_DASHBOARD_PASSWORD` (plain, or an argon2 hash) open it;
     /// - `QUEUE_DASHBOARD_ROLE` is the role of that user: `viewer`, `operator`, or `admin` by default;
@@ -90,16 +114,9 @@ impl Dashboard {
     ///
     /// # Errors
     /// Returns the first variable that is not valid.
-    pub fn from_environment(queue: Queue) -> Result<Self, InvalidDashboard> {
-        Self::from_variables(queue, |name| env::var(name).ok())
-    }
-
-    fn from_variables(
-        queue: Queue,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, InvalidDashboard> {
-        let given = |name| variable(name).filter(|value| !value.is_empty());
-        let mut dashboard = Self::new(queue);
+    pub fn with_environment(self) -> Result<Self, InvalidDashboard> {
+        let given = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let mut dashboard = self;
         dashboard = match (given(USER), given(PASSWORD)) {
             (Some(user), Some(password)) => dashboard.login(&user, &password)?,
             (None, None) => dashboard,
@@ -145,14 +162,14 @@ impl Dashboard {
     pub fn login(mut self, user: &str, password: &str) -> Result<Self, InvalidDashboard> {
         let credentials = Credentials::new(user, password);
         let credentials = credentials.map_err(|reason| invalid(PASSWORD, reason))?;
-        self.site.gate.credentials = Some(credentials);
+        self.settings.gate.credentials = Some(credentials);
         Ok(self)
     }
 
     /// Sets the role of the user of [`login`](Self::login); admin by default.
     #[must_use]
     pub fn role(mut self, role: Role) -> Self {
-        self.site.gate.role = Some(role);
+        self.settings.gate.role = Some(role);
         self
     }
 
@@ -164,7 +181,7 @@ impl Dashboard {
         if token.len() < SECRET_BYTES_MIN {
             return Err(invalid(TOKEN, "it has fewer than 32 bytes"));
         }
-        self.site.gate.token = Some(Sha256::digest(token).into());
+        self.settings.gate.token = Some(Sha256::digest(token).into());
         Ok(self)
     }
 
@@ -176,7 +193,7 @@ impl Dashboard {
         C: Fn(Parts) -> F + Send + Sync + 'static,
         F: Future<Output = Option<Viewer>> + Send + 'static,
     {
-        self.site.gate.check = Some(Arc::new(move |parts| Box::pin(check(parts))));
+        self.settings.gate.check = Some(Arc::new(move |parts| Box::pin(check(parts))));
         self
     }
 
@@ -190,42 +207,42 @@ impl Dashboard {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(invalid(SECRET, "it has fewer than 32 bytes"));
         }
-        self.site.secret = Some(secret);
+        self.settings.secret = Some(secret);
         Ok(self)
     }
 
     /// Shows pages, but changes nothing.
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        self.site.is_read_only = true;
+        self.settings.is_read_only = true;
         self
     }
 
     /// Sets the lowest role that sees the arguments of jobs; every role does by default.
     #[must_use]
     pub fn args_for(mut self, role: Role) -> Self {
-        self.site.args_for = role;
+        self.settings.args_for = role;
         self
     }
 
     /// Sets which fields are redacted; those of [`Redaction::default`] by default.
     #[must_use]
     pub fn redaction(mut self, redaction: Redaction) -> Self {
-        self.site.redaction = redaction;
+        self.settings.redaction = redaction;
         self
     }
 
     /// Names the place, such as `production`, beside the name of the database.
     #[must_use]
     pub fn place(mut self, name: impl Into<String>) -> Self {
-        self.site.place = Some(name.into());
+        self.settings.place = Some(name.into());
         self
     }
 
     /// Names proxies whose `X-Forwarded-For` is taken for the address of the client.
     #[must_use]
     pub fn trusted_proxies(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        self.site.trust(addresses);
+        self.settings.trust(addresses);
         self
     }
 
@@ -233,7 +250,7 @@ impl Dashboard {
     #[must_use]
     pub fn proxy_prefix(mut self, path: &str) -> Self {
         let path = path.trim_matches('/');
-        self.site.proxy_prefix = match path {
+        self.settings.proxy_prefix = match path {
             "" => String::new(),
             path => format!("/{path}"),
         };
@@ -244,7 +261,7 @@ impl Dashboard {
     /// by default.
     #[must_use]
     pub fn dead_after(mut self, dead_after: Duration) -> Self {
-        self.site.dead_after = dead_after;
+        self.settings.dead_after = dead_after;
         self
     }
 
@@ -252,7 +269,7 @@ impl Dashboard {
     /// follows.
     #[must_use]
     pub fn kinds(mut self, kinds: Kinds) -> Self {
-        self.site.kinds = kinds;
+        self.settings.kinds = kinds;
         self
     }
 
@@ -260,7 +277,7 @@ impl Dashboard {
     /// default.
     #[must_use]
     pub fn time_zone(mut self, zone: Tz) -> Self {
-        self.site.time_zone = zone;
+        self.settings.time_zone = zone;
         self
     }
 
@@ -268,7 +285,7 @@ impl Dashboard {
     /// may read; without it there is no such page.
     #[must_use]
     pub fn metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.site.metrics = Some(Box::new(text));
+        self.settings.metrics = Some(Box::new(text));
         self
     }
 
@@ -279,7 +296,7 @@ impl Dashboard {
     /// Panics outside a tokio runtime.
     #[must_use]
     pub fn closing(self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
-        let closing = self.site.closing.clone();
+        let closing = self.settings.closing.clone();
         tokio::spawn(async move {
             stop.await;
             closing.send_replace(true);
@@ -289,37 +306,53 @@ impl Dashboard {
 
     /// Returns whether a way to log in is configured.
     pub fn is_open(&self) -> bool {
-        let gate = &self.site.gate;
+        let gate = &self.settings.gate;
         gate.check.is_some() || gate.credentials.is_some() || gate.token.is_some()
     }
 
     /// Returns the router, to mount with `nest_service` under any path; `nest` would miss the path with a slash
     /// at its end.
     pub fn router(self) -> Router {
-        router(&self.site())
+        router(&self.sites())
     }
 
     /// Returns the router of a program that serves nothing else: the pages at [`PATH`], to which `/` leads,
     /// and `/up` and `/ready`, which answer everybody.
     pub fn alone(self) -> Router {
-        let site = self.site();
+        let sites = self.sites();
         Router::new()
             .route("/", get(async || Redirect::to(PATH)))
-            .merge(probes(&site))
-            .nest_service(PATH, router(&site))
+            .merge(probes(&sites))
+            .nest_service(PATH, router(&sites))
     }
 
-    fn site(self) -> Arc<Site> {
-        Arc::new(self.site)
+    fn sites(mut self) -> Sites {
+        let names = self.queues.iter().filter_map(|(shard, _)| shard.clone());
+        self.settings.shards = names.collect();
+        let settings = Arc::new(self.settings);
+        let queues = self.queues.into_iter();
+        let site = |(shard, queue)| Arc::new(Site::new(&settings, queue, shard));
+        Sites {
+            all: queues.map(site).collect(),
+            is_merged: !settings.shards.is_empty(),
+            away: Arc::default(),
+            settings: Arc::clone(&settings),
+        }
     }
 }
 
 /// Returns the addresses below the mount that need a viewer, with their methods and roles.
 #[doc(hidden)]
 pub fn routes() -> Vec<(&'static str, String, Role)> {
-    let routes = table().into_iter();
-    routes
-        .map(|route| (route.method, route.path.into_owned(), route.role))
+    table().into_iter().map(Route::described).collect()
+}
+
+/// Returns those of the pages that show all shards.
+#[doc(hidden)]
+pub fn routes_of_shards() -> Vec<(&'static str, String, Role)> {
+    table_of_shards()
+        .into_iter()
+        .map(Route::described)
         .collect()
 }
 

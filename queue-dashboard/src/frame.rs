@@ -14,6 +14,7 @@ use crate::html::{Html, pictured};
 use crate::links::{Links, encoded};
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::Found;
 use crate::visit::{Note, Visit};
 
 /// The pages of the navigation.
@@ -40,6 +41,7 @@ pub(crate) struct Entry {
     pub(crate) href: String,
     /// What needs attention there, and whether it is bad.
     pub(crate) sign: Option<(String, bool)>,
+    path: &'static str,
 }
 
 pub(crate) struct Frame {
@@ -52,7 +54,12 @@ pub(crate) struct Frame {
     pub(crate) icon: String,
     pub(crate) theme: Option<&'static str>,
     pub(crate) themes: Vec<(&'static str, bool, String)>,
+    /// Where it is: the name of the database, behind that of its shard.
     pub(crate) database: String,
+    /// All shards, then each: its name, the address of this page there, and whether it is shown.
+    pub(crate) shards: Vec<(String, String, bool)>,
+    /// The shards that are away, and why.
+    pub(crate) away: Vec<(Arc<str>, String)>,
     pub(crate) place: Option<String>,
     pub(crate) who: String,
     pub(crate) role: &'static str,
@@ -69,7 +76,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Makes the frame of a page.
+    /// Makes the frame of a page about one queue.
     pub(crate) async fn new(
         site: &Arc<Site>,
         visit: &Visit,
@@ -77,41 +84,88 @@ impl Frame {
         page: Page,
         title: impl Into<String>,
     ) -> Result<(Self, Signs), sqlx::Error> {
-        let signs = signs::read(conn, site.queue.schema(), site.silent_after()).await?;
+        let silent_after = site.settings.silent_after();
+        let signs = signs::read(conn, site.queue.schema(), silent_after).await?;
+        let frame = Self::of(visit, where_is(site), &signs, page, title.into());
+        Ok((frame, signs))
+    }
+
+    /// Makes the frame of a page about one queue or all shards.
+    pub(crate) fn around<T>(found: &Found<T>, visit: &Visit, page: Page, title: &str) -> Self {
+        let place = match &*found.parts {
+            [part] if !found.is_merged => where_is(&part.reading.site),
+            _ => "all shards".to_owned(),
+        };
+        Self {
+            away: found.away.clone(),
+            ..Self::of(visit, place, &found.signs, page, title.to_owned())
+        }
+    }
+
+    fn of(visit: &Visit, database: String, signs: &Signs, page: Page, title: String) -> Self {
         let names = assets::names();
         let links = &visit.links;
         let asset = |name: &str| links.to(&format!("/assets/{name}"));
-        let frame = Self {
-            title: title.into(),
+        let groups = groups(links, signs);
+        Self {
+            title,
             page,
-            groups: groups(links, &signs),
+            shards: shards(visit, page, &groups),
+            away: Vec::new(),
+            groups,
             style: asset(names.style),
             script: asset(names.script),
             icon: asset(names.icon),
             theme: visit.theme,
             themes: themes(visit),
-            database: site.database(),
-            place: site.place.clone(),
+            database,
+            place: visit.settings.place.clone(),
             who: pictured(&visit.viewer.name),
             role: visit.viewer.role.as_str(),
-            is_read_only: visit.is_read_only(site),
+            is_read_only: visit.is_read_only(),
             behind: visit
                 .behind
                 .map(|behind| spell_duration(behind.as_secs_f64().ceil())),
-            is_operator: visit.may(Role::Operator, site),
+            is_operator: visit.may(Role::Operator),
             note: visit.note.clone(),
             token: visit.token(),
             here: links.to(&visit.view),
             live: links.to(&format!("/live?view={}", encoded(&visit.view))),
             as_of: Html::new().text(signs.now.format("%H:%M:%S")),
             links: links.clone(),
-        };
-        Ok((frame, signs))
+        }
     }
 
     pub(crate) fn is_on(&self, page: &Page) -> bool {
         self.page == *page
     }
+}
+
+fn where_is(site: &Site) -> String {
+    match &site.shard {
+        Some(shard) => format!("{shard} · {}", site.database()),
+        None => site.database(),
+    }
+}
+
+/// Returns the shards, with the addresses of a page there.
+fn shards(visit: &Visit, page: Page, groups: &[Vec<Entry>]) -> Vec<(String, String, bool)> {
+    let links = &visit.links;
+    let names = &visit.settings.shards;
+    let entry = groups.iter().flatten().find(|entry| entry.page == page);
+    let path = entry.map_or("/help", |entry| entry.path);
+    let shard = |name: &Arc<str>| {
+        let of_shard = links.of_shard(name);
+        let is_here = of_shard.root() == links.root();
+        (name.to_string(), of_shard.to(path), is_here)
+    };
+    let all = (
+        "All shards".to_owned(),
+        links.of_all().to(path),
+        visit.is_merged,
+    );
+    let all = (!names.is_empty()).then_some(all);
+    all.into_iter().chain(names.iter().map(shard)).collect()
 }
 
 fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
@@ -121,6 +175,7 @@ fn groups(links: &Links, signs: &Signs) -> Vec<Vec<Entry>> {
         icon: crate::html::icon(icon),
         href: links.to(path),
         sign: None,
+        path,
     };
     let sign =
         |count: i64, word: &str, is_bad| (count > 0).then(|| (format!("{count} {word}"), is_bad));

@@ -18,7 +18,9 @@ use crate::html::{Html, icon, pictured};
 use crate::links::{API, Links};
 use crate::operations;
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::sign::Signer;
+use crate::site::Settings;
+use crate::sites::Sites;
 use crate::visit::{NOTE_COOKIE, Note, Visit, cookie, theme};
 
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -26,16 +28,16 @@ const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src
                                 frame-ancestors 'none'";
 
 /// Passes on a request that is authenticated, and makes pages of refusals.
-pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(sites): State<Sites>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let links = parts.extensions.get::<Links>().cloned();
-    let links = links.unwrap_or_else(|| Links::at(mount(&site, &parts)));
+    let links = links.unwrap_or_else(|| found_at(&sites, &parts));
     let view = view(&parts);
     let known = parts.extensions.get::<Viewer>().cloned();
     let admitted = match known {
         // The dashboard itself makes this request, for a live page.
         Some(viewer) => Ok(viewer),
-        None => site.gate.admit(&parts).await,
+        None => sites.settings.gate.admit(&parts).await,
     };
     let visit = match admitted {
         // Postgres refuses texts with this character, so nothing has such a name.
@@ -43,15 +45,17 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
             true => Refusal::Invalid("The address has the character NUL.".to_owned()),
             false => Refusal::NoPage,
         }),
-        Ok(viewer) => visit(&site, &parts, viewer, &links, &view).await,
+        Ok(viewer) => visit(&sites, &parts, viewer, &links, &view).await,
         Err(closed) => Err(Refusal::Closed(Arc::new(closed))),
     };
     let had_note = cookie(&parts.headers, NOTE_COOKIE).is_some();
     let theme = theme(&parts.headers);
     let mut response = match visit {
         Ok(visit) => {
-            if !visit.is_read_only(&site) {
-                operations::start(&site);
+            if let Some(site) = sites.only()
+                && !visit.is_read_only()
+            {
+                operations::start(site);
             }
             parts.extensions.insert(visit);
             next.run(Request::from_parts(parts, body)).await
@@ -80,15 +84,23 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
 }
 
 async fn visit(
-    site: &Site,
+    sites: &Sites,
     parts: &Parts,
     viewer: Viewer,
     links: &Links,
     view: &str,
 ) -> Result<Visit, Refusal> {
-    let behind = site.behind().await?;
-    let signer = site.signer(behind.is_some()).await?;
+    let (behind, signer) = match sites.only() {
+        Some(site) => {
+            let behind = site.behind().await?;
+            (behind, site.signer(behind.is_some()).await?)
+        }
+        // It has no forms, and shows pages while shards are away.
+        None => (None, Signer::new(Signer::random_key())),
+    };
     Ok(Visit {
+        settings: Arc::clone(&sites.settings),
+        is_merged: sites.is_merged,
         behind,
         note: Note::read(&parts.headers, &signer, &viewer),
         theme: theme(&parts.headers),
@@ -121,8 +133,16 @@ pub(crate) async fn secure(request: Request, next: Next) -> Response {
     response
 }
 
+fn found_at(sites: &Sites, parts: &Parts) -> Links {
+    let mount = mount(&sites.settings, parts);
+    match sites.only().and_then(|site| site.shard.as_ref()) {
+        Some(shard) => Links::within_shard(mount, shard),
+        None => Links::at(mount),
+    }
+}
+
 /// Returns the path at which the dashboard is mounted, as browsers see it.
-fn mount(site: &Site, parts: &Parts) -> String {
+fn mount(settings: &Settings, parts: &Parts) -> String {
     let inner = parts.uri.path();
     let outer = match parts.extensions.get::<OriginalUri>() {
         Some(OriginalUri(uri)) => uri.path(),
@@ -132,7 +152,7 @@ fn mount(site: &Site, parts: &Parts) -> String {
         .strip_suffix(inner)
         .unwrap_or(outer)
         .trim_end_matches('/');
-    format!("{}{base}", site.proxy_prefix)
+    format!("{}{base}", settings.proxy_prefix)
 }
 
 fn view(parts: &Parts) -> String {

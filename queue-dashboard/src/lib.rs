@@ -21,20 +21,23 @@ mod guard;
 
 mod operations;
 
+mod sites;
+
 mod refusal;
 mod visit;
 
 mod site;
 
 mod assets;
-mod html;
 mod links;
+
+mod html;
 mod sign;
 mod words;
 
 mod auth;
 
 pub use auth::{Role, Viewer, hash_password};
-#[doc(hidden)]
-pub use dashboard::routes;
 pub use dashboard::{Dashboard, InvalidDashboard, PATH};
+#[doc(hidden)]
+pub use dashboard::{routes, routes_of_shards};

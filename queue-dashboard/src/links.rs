@@ -1,6 +1,10 @@
 //! The addresses of pages, below the path at which the dashboard is mounted.
 
+use std::sync::Arc;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::html::Html;
 
 /// The path of the JSON API.
 pub(crate) const API: &str = "/api/v1";
@@ -17,6 +21,11 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
+/// Returns the path of the pages of a shard, below the mount.
+pub(crate) fn shard_path(shard: &str) -> String {
+    format!("/shards/{}", encoded(shard))
+}
+
 /// Returns filters as they stand in an address.
 pub(crate) fn query(filters: &[(&str, &str)]) -> String {
     let filters = filters
@@ -28,13 +37,80 @@ pub(crate) fn query(filters: &[(&str, &str)]) -> String {
 /// Makes addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {
-    /// The path of the mount, without a slash at its end.
+    /// The path of the mount, or of a shard below it, without a slash at its end.
     base: String,
+    /// The path of the mount.
+    mount: String,
+    /// The shard that rows name beside what is on it, on pages of all shards.
+    named: Option<Arc<str>>,
 }
 
 impl Links {
-    pub(crate) fn at(base: String) -> Self {
-        Self { base }
+    pub(crate) fn at(mount: String) -> Self {
+        Self {
+            base: mount.clone(),
+            mount,
+            named: None,
+        }
+    }
+
+    /// Returns those of the pages of a shard, which are at `base`.
+    pub(crate) fn within_shard(base: String, shard: &str) -> Self {
+        let mount = base.strip_suffix(&shard_path(shard)).unwrap_or(&base);
+        Self {
+            mount: mount.to_owned(),
+            base,
+            named: None,
+        }
+    }
+
+    /// Returns those of the pages of a shard, for rows beside rows of other shards.
+    pub(crate) fn of_shard(&self, shard: &Arc<str>) -> Self {
+        Self {
+            base: format!("{}{}", self.mount, shard_path(shard)),
+            mount: self.mount.clone(),
+            named: Some(Arc::clone(shard)),
+        }
+    }
+
+    /// Returns those of the pages of all shards.
+    pub(crate) fn of_all(&self) -> Self {
+        Self::at(self.mount.clone())
+    }
+
+    /// Returns the path for cookies of the whole dashboard.
+    pub(crate) fn mount(&self) -> String {
+        self.of_all().root()
+    }
+
+    /// Names the shard beside what is on it, on pages of all shards, with the address of that.
+    pub(crate) fn mark(&self, href: &str) -> Html {
+        match &self.named {
+            Some(shard) => Html::new()
+                .raw("<span class=\"shard\">")
+                .link(href, shard)
+                .raw("</span> "),
+            None => Html::new(),
+        }
+    }
+
+    /// Returns the shard that rows name.
+    pub(crate) fn shard(&self) -> Option<&Arc<str>> {
+        self.named.as_ref()
+    }
+
+    /// Returns the id of a job or a batch, which names its shard on pages of all shards: `4711`, or `eu:4711`.
+    pub(crate) fn key(&self, id: impl std::fmt::Display) -> String {
+        match &self.named {
+            Some(shard) => format!("{shard}:{id}"),
+            None => id.to_string(),
+        }
+    }
+
+    /// Returns the same as people write it: `#4711`, or `eu:4711`.
+    pub(crate) fn id(&self, id: impl std::fmt::Display) -> String {
+        let hash = if self.named.is_some() { "" } else { "#" };
+        format!("{hash}{}", self.key(id))
     }
 
     /// Returns the path for cookies.

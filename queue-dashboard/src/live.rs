@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::auth::Viewer;
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::site::Settings;
 use crate::visit::Visit;
 
 /// How often a view is rendered.
@@ -49,7 +49,7 @@ struct Shown {
 /// The views that have viewers.
 pub(crate) struct Hub {
     pages: Router,
-    site: Arc<Site>,
+    settings: Arc<Settings>,
     views: Mutex<HashMap<View, watch::Sender<Shown>>>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn events(
         return Err(Refusal::NoPage);
     }
     let receiver = hub.look(visit, asked.view).ok_or(Refusal::Slow)?;
-    let closing = hub.site.closing.subscribe();
+    let closing = hub.settings.closing.subscribe();
     let state = (receiver, closing, 0, Instant::now());
     let events = stream::unfold(
         state,
@@ -96,10 +96,10 @@ pub(crate) async fn events(
 }
 
 impl Hub {
-    pub(crate) fn new(pages: Router, site: &Arc<Site>) -> Self {
+    pub(crate) fn new(pages: Router, settings: &Arc<Settings>) -> Self {
         Self {
             pages,
-            site: Arc::clone(site),
+            settings: Arc::clone(settings),
             views: Mutex::default(),
         }
     }

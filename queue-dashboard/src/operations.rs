@@ -26,7 +26,7 @@ pub(crate) fn start(site: &Arc<Site>) {
 /// Works on operations as long as the dashboard is there.
 async fn work(site: Weak<Site>) {
     while let Some(there) = site.upgrade() {
-        let mut closing = there.closing.subscribe();
+        let mut closing = there.settings.closing.subscribe();
         let (begun, looked) = (Arc::clone(&there.begun), step(&there).await);
         drop(there);
         match looked {

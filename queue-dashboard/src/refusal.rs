@@ -71,6 +71,16 @@ impl Refusal {
         Self::Forbidden(why.to_owned())
     }
 
+    /// Returns why a shard is shown as away, if it is the shard that cannot answer.
+    pub(crate) fn why_away(&self) -> Option<String> {
+        match self {
+            Self::Away(said) => Some(said.clone()),
+            Self::NotMigrated => Some("its tables are missing or too old".to_owned()),
+            Self::Slow => Some("it took too long".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Returns the header that asks a browser for a password, if one would help.
     pub(crate) fn challenge(&self) -> Option<&'static str> {
         match self {

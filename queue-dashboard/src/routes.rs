@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, middleware};
+use futures_util::future::join_all;
 use queue_core::inspect::begin_read;
 use queue_core::migrate;
 
@@ -17,7 +18,7 @@ use crate::api;
 use crate::assets;
 use crate::auth::Role;
 use crate::guard::{guard, secure};
-use crate::links::API;
+use crate::links::{API, shard_path};
 use crate::live::{self, Hub};
 use crate::pages::{
     audit, batches, cause, confirm, failures, help, job, jobs, limits, many, operation, overview,
@@ -25,19 +26,26 @@ use crate::pages::{
 };
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::Sites;
 
 /// How long `/ready` waits for the database.
 const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// An address below the mount, and the role that it needs.
-pub(crate) struct Route {
-    pub(crate) method: &'static str,
-    pub(crate) path: Cow<'static, str>,
-    pub(crate) role: Role,
-    handler: MethodRouter<Arc<Site>>,
+pub(crate) struct Route<S> {
+    method: &'static str,
+    path: Cow<'static, str>,
+    role: Role,
+    handler: MethodRouter<S>,
 }
 
-fn page(path: impl Into<Cow<'static, str>>, role: Role, handler: MethodRouter<Arc<Site>>) -> Route {
+impl<S> Route<S> {
+    pub(crate) fn described(self) -> (&'static str, String, Role) {
+        (self.method, self.path.into_owned(), self.role)
+    }
+}
+
+fn page<S>(path: impl Into<Cow<'static, str>>, role: Role, handler: MethodRouter<S>) -> Route<S> {
     Route {
         method: "GET",
         path: path.into(),
@@ -46,7 +54,7 @@ fn page(path: impl Into<Cow<'static, str>>, role: Role, handler: MethodRouter<Ar
     }
 }
 
-fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
+fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route<Arc<Site>> {
     Route {
         method: "POST",
         path: path.into(),
@@ -55,19 +63,17 @@ fn act(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
     }
 }
 
-fn admin(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route {
+fn admin(path: &'static str, handler: MethodRouter<Arc<Site>>) -> Route<Arc<Site>> {
     Route {
         role: Role::Admin,
         ..act(path, handler)
     }
 }
 
-/// The addresses that need a viewer.
-pub(crate) fn table() -> Vec<Route> {
+/// The addresses of the dashboard of one queue that need a viewer.
+pub(crate) fn table() -> Vec<Route<Arc<Site>>> {
     use Role::{Admin, Operator, Viewer};
     let mut routes = vec![
-        page("/", Viewer, get(overview::show)),
-        page("/jobs", Viewer, get(jobs::list)),
         page("/jobs/retry", Operator, get(many::confirm)),
         act("/jobs/retry", post(acts::many::act_on_many)),
         page("/jobs/discard", Operator, get(many::confirm)),
@@ -85,34 +91,24 @@ pub(crate) fn table() -> Vec<Route> {
         act("/jobs/{id}/{verb}", post(acts::jobs::act)),
         page("/operations/{id}", Viewer, get(operation::show)),
         act("/operations/{id}/stop", post(acts::many::stop)),
-        page("/failures", Viewer, get(failures::show)),
         page("/failures/{kind}/{fingerprint}", Viewer, get(cause::show)),
-        page("/queues", Viewer, get(queues::list)),
         page("/queues/{name}", Viewer, get(queues::one)),
         page("/queues/{name}/{verb}", Operator, get(confirm::pause)),
         act("/queues/{name}/{verb}", post(acts::queues::act)),
-        page("/limits", Viewer, get(limits::list)),
         act("/limits/{key}/{verb}", post(acts::limits::act)),
-        page("/batches", Viewer, get(batches::list)),
         page("/batches/{id}", Viewer, get(batches::one)),
         page("/batches/{id}/{verb}", Operator, get(confirm::batch)),
         act("/batches/{id}/{verb}", post(acts::batches::act)),
-        page("/tenants", Viewer, get(tenants::list)),
         page("/tenants/{name}", Viewer, get(tenants::one)),
         page("/tenants/{name}/{verb}", Operator, get(confirm::tenant)),
         act("/tenants/{name}/{verb}", post(acts::tenants::act)),
-        page("/processes", Viewer, get(processes::list)),
         page("/processes/{id}", Viewer, get(processes::one)),
         page("/processes/{id}/stop", Admin, get(confirm::stop_process)),
         admin("/processes/{id}/stop", post(acts::processes::stop)),
         act("/processes/{id}/{verb}", post(acts::processes::act)),
-        page("/audit", Viewer, get(audit::list)),
-        page("/audit.csv", Viewer, get(audit::export)),
-        page("/help", Viewer, get(help::show)),
-        page("/display", Viewer, get(help::display)),
-        page("/metrics", Viewer, get(metrics)),
         page("/api/v1/openapi.json", Viewer, get(api::document)),
     ];
+    routes.extend(common_table());
     routes.extend(recurring_table());
     routes.extend(api::table().into_iter().map(|endpoint| {
         let path = format!("{}{}", API, endpoint.path);
@@ -121,10 +117,41 @@ pub(crate) fn table() -> Vec<Route> {
     routes
 }
 
-fn recurring_table() -> Vec<Route> {
+/// The addresses of the pages that show all shards as one.
+pub(crate) fn table_of_shards() -> Vec<Route<Sites>> {
+    let mut routes = common_table();
+    routes.push(page("/jobs/{id}", Role::Viewer, get(jobs::on_shard)));
+    routes
+}
+
+/// The addresses of both.
+fn common_table<S>() -> Vec<Route<S>>
+where
+    S: Clone + Send + Sync + 'static,
+    Sites: FromRef<S>,
+{
+    use Role::Viewer;
+    vec![
+        page("/", Viewer, get(overview::show)),
+        page("/jobs", Viewer, get(jobs::list)),
+        page("/failures", Viewer, get(failures::show)),
+        page("/queues", Viewer, get(queues::list)),
+        page("/limits", Viewer, get(limits::list)),
+        page("/recurring", Viewer, get(recurring::list)),
+        page("/batches", Viewer, get(batches::list)),
+        page("/tenants", Viewer, get(tenants::list)),
+        page("/processes", Viewer, get(processes::list)),
+        page("/audit", Viewer, get(audit::list)),
+        page("/audit.csv", Viewer, get(audit::export)),
+        page("/help", Viewer, get(help::show)),
+        page("/display", Viewer, get(help::display)),
+        page("/metrics", Viewer, get(metrics)),
+    ]
+}
+
+fn recurring_table() -> Vec<Route<Arc<Site>>> {
     use Role::{Admin, Viewer};
     vec![
-        page("/recurring", Viewer, get(recurring::list)),
         page("/recurring/{name}", Viewer, get(recurring::one)),
         page("/recurring/{name}/change", Admin, get(schedule::change)),
         admin("/recurring/{name}/change", post(acts::recurring::change)),
@@ -141,49 +168,72 @@ fn recurring_table() -> Vec<Route> {
 }
 
 /// Makes the router of everything below the mount.
-pub(crate) fn router(site: &Arc<Site>) -> Router {
-    let pages = table().into_iter().fold(Router::new(), |router, route| {
+pub(crate) fn router(sites: &Sites) -> Router {
+    let Some(site) = sites.only() else {
+        let all = mounted(table_of_shards(), sites, sites.clone());
+        let shards = sites.all.iter();
+        let shards = shards.filter_map(|site| Some((site.shard.as_ref()?, Sites::from_ref(site))));
+        return shards.fold(all, |all, (shard, site)| {
+            all.nest_service(&shard_path(shard), router(&site))
+        });
+    };
+    mounted(table(), sites, Arc::clone(site))
+}
+
+fn mounted<S>(table: Vec<Route<S>>, sites: &Sites, state: S) -> Router
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let pages = table.into_iter().fold(Router::new(), |router, route| {
         router.route(&route.path, route.handler)
     });
     let pages = pages
         .fallback(async || Refusal::NoPage)
         .method_not_allowed_fallback(async || Refusal::NoMethod);
-    let guarded = |router: Router<Arc<Site>>| {
-        let guard = middleware::from_fn_with_state(Arc::clone(site), guard);
-        router.layer(guard).with_state(Arc::clone(site))
+    let guarded = |router: Router<S>| {
+        let guard = middleware::from_fn_with_state(sites.clone(), guard);
+        router.layer(guard).with_state(state.clone())
     };
-    let hub = Arc::new(Hub::new(guarded(pages.clone()), site));
+    let hub = Arc::new(Hub::new(guarded(pages.clone()), &sites.settings));
     let live = Router::new()
         .route("/live", get(live::events))
         .layer(Extension(hub));
     guarded(pages.merge(live))
-        .merge(probes(site))
+        .merge(probes(sites))
         .route("/assets/{name}", get(assets::serve))
         .layer(middleware::from_fn(secure))
 }
 
 /// The addresses that answer everybody with a word.
-pub(crate) fn probes(site: &Arc<Site>) -> Router {
+pub(crate) fn probes(sites: &Sites) -> Router {
     Router::new()
         .route("/up", get(async || word(StatusCode::OK, "up")))
         .route("/ready", get(ready))
-        .with_state(Arc::clone(site))
+        .with_state(sites.clone())
 }
 
-async fn ready(State(site): State<Arc<Site>>) -> Response {
+/// Of shards, one that is ready is enough: its pages can be shown.
+async fn ready(State(sites): State<Sites>) -> Response {
+    let looks = join_all(sites.all.iter().map(|site| is_migrated(site))).await;
+    match looks.into_iter().flatten().max() {
+        Some(true) => word(StatusCode::OK, "ready"),
+        Some(false) => word(StatusCode::SERVICE_UNAVAILABLE, "outdated"),
+        None => word(StatusCode::SERVICE_UNAVAILABLE, "away"),
+    }
+}
+
+/// Returns whether a queue has its tables; nothing if it does not answer.
+async fn is_migrated(site: &Site) -> Option<bool> {
     let read = async {
         let mut tx = begin_read(site.queue.pool(), READY_WITHIN).await?;
         migrate::status(&mut tx, site.queue.schema()).await
     };
-    match tokio::time::timeout(READY_WITHIN, read).await {
-        Ok(Ok(status)) if status.missing() == 0 => word(StatusCode::OK, "ready"),
-        Ok(Ok(_)) => word(StatusCode::SERVICE_UNAVAILABLE, "outdated"),
-        _ => word(StatusCode::SERVICE_UNAVAILABLE, "away"),
-    }
+    let status = tokio::time::timeout(READY_WITHIN, read).await.ok()?.ok()?;
+    Some(status.missing() == 0)
 }
 
-async fn metrics(State(site): State<Arc<Site>>) -> Result<Response, Refusal> {
-    let text = site.metrics.as_ref().ok_or(Refusal::NoPage)?;
+async fn metrics(State(sites): State<Sites>) -> Result<Response, Refusal> {
+    let text = sites.settings.metrics.as_ref().ok_or(Refusal::NoPage)?;
     let prometheus = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",

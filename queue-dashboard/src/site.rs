@@ -23,9 +23,10 @@ const STATEMENT_MAX: Duration = Duration::from_secs(2);
 /// How old the findings of the doctor may be, and what is known about the server.
 const FINDINGS_FOR: Duration = Duration::from_secs(5);
 
-/// The dashboard of one queue.
-pub(crate) struct Site {
-    pub(crate) queue: Queue,
+/// How a dashboard is set, of one queue or of several shards.
+pub(crate) struct Settings {
+    /// The names of the shards; none of a dashboard of one queue.
+    pub(crate) shards: Vec<Arc<str>>,
     pub(crate) redaction: Redaction,
     /// The kinds of the program, whose rules jobs of recurring jobs follow.
     pub(crate) kinds: Kinds,
@@ -42,24 +43,32 @@ pub(crate) struct Site {
     pub(crate) gate: Gate,
     /// The key that signs forms, instead of the one in the database.
     pub(crate) secret: Option<Vec<u8>>,
+    /// Becomes true when streams must end.
+    pub(crate) closing: watch::Sender<bool>,
+    /// Writes the metrics of the program.
+    pub(crate) metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
+}
+
+/// The pages of one queue.
+pub(crate) struct Site {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) queue: Queue,
+    /// The name of the shard that it is.
+    pub(crate) shard: Option<Arc<str>>,
     signer: OnceCell<Signer>,
     /// Set when the task that works on acts on many jobs has been started.
     pub(crate) works: OnceLock<()>,
     /// Notified when such an act begins.
     pub(crate) begun: Arc<Notify>,
-    /// Becomes true when streams must end.
-    pub(crate) closing: watch::Sender<bool>,
     pub(crate) findings: Mutex<Option<(Instant, Vec<Finding>)>>,
     behind: Mutex<Option<(Instant, Option<Duration>)>>,
-    /// Writes the metrics of the program.
-    pub(crate) metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
-impl Site {
-    /// Makes the site of a queue, closed to all.
-    pub(crate) fn closed(queue: Queue) -> Self {
+impl Settings {
+    /// Lets nobody in.
+    pub(crate) fn closed() -> Self {
         Self {
-            queue,
+            shards: Vec::new(),
             redaction: Redaction::default(),
             kinds: Kinds::default(),
             dead_after: Duration::from_secs(30),
@@ -70,13 +79,33 @@ impl Site {
             args_for: Role::Viewer,
             gate: Gate::closed(),
             secret: None,
+            closing: watch::Sender::new(false),
+            metrics: None,
+        }
+    }
+
+    /// Returns how long a process is silent before it is shown as that.
+    pub(crate) fn silent_after(&self) -> Duration {
+        self.dead_after / 2
+    }
+
+    pub(crate) fn trust(&mut self, proxies: impl IntoIterator<Item = IpAddr>) {
+        let proxies = proxies.into_iter().map(|address| address.to_canonical());
+        self.gate.trusted_proxies.extend(proxies);
+    }
+}
+
+impl Site {
+    pub(crate) fn new(settings: &Arc<Settings>, queue: Queue, shard: Option<Arc<str>>) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            queue,
+            shard,
             signer: OnceCell::new(),
             works: OnceLock::new(),
             begun: Arc::default(),
-            closing: watch::Sender::new(false),
             findings: Mutex::default(),
             behind: Mutex::default(),
-            metrics: None,
         }
     }
 
@@ -104,10 +133,10 @@ impl Site {
             // It has no forms, until it is promoted.
             return Ok(Signer::new(Signer::random_key()));
         }
-        let key = async || match &self.secret {
+        let key = async || match &self.settings.secret {
             Some(secret) => Ok(secret.clone()),
             // It has no forms, and perhaps not the right to write.
-            None if self.is_read_only => Ok(Signer::random_key()),
+            None if self.settings.is_read_only => Ok(Signer::random_key()),
             None => self.stored_key().await,
         };
         let signer = async || key().await.map(Signer::new);
@@ -121,11 +150,6 @@ impl Site {
         Ok(key)
     }
 
-    /// Returns how long a process is silent before it is shown as that.
-    pub(crate) fn silent_after(&self) -> Duration {
-        self.dead_after / 2
-    }
-
     /// Returns what keeps jobs from running, as of some seconds ago.
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, sqlx::Error> {
         let kept = || self.findings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +160,8 @@ impl Site {
         }
         let is_replica = self.behind().await?.is_some();
         let mut tx = self.read().await?;
-        let mut findings = doctor::examine(&mut tx, self.queue.schema(), self.dead_after).await?;
+        let mut findings =
+            doctor::examine(&mut tx, self.queue.schema(), self.settings.dead_after).await?;
         // Its frame says so, and processes use the primary server.
         findings.retain(|finding| !is_replica || finding.check != "takes_no_writes");
         *kept() = Some((Instant::now(), findings.clone()));
@@ -148,10 +173,5 @@ impl Site {
         let options = self.queue.pool().connect_options();
         let name = options.get_database().unwrap_or(options.get_username());
         name.to_owned()
-    }
-
-    pub(crate) fn trust(&mut self, proxies: impl IntoIterator<Item = IpAddr>) {
-        let proxies = proxies.into_iter().map(|address| address.to_canonical());
-        self.gate.trusted_proxies.extend(proxies);
     }
 }

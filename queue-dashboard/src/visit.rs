@@ -1,5 +1,6 @@
 //! One request: its viewer, its page, and the viewer's colours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -11,7 +12,7 @@ use chrono::Utc;
 use crate::auth::{Role, Viewer};
 use crate::links::Links;
 use crate::sign::Signer;
-use crate::site::Site;
+use crate::site::Settings;
 
 /// The cookie with a message that the next page shows.
 pub(crate) const NOTE_COOKIE: &str = "queue_note";
@@ -27,6 +28,9 @@ pub(crate) struct Note {
 
 #[derive(Clone)]
 pub(crate) struct Visit {
+    pub(crate) settings: Arc<Settings>,
+    /// Whether all shards are shown, where nothing can be changed: one acts on the pages of each.
+    pub(crate) is_merged: bool,
     pub(crate) links: Links,
     /// The path inside the dashboard, with the query.
     pub(crate) view: String,
@@ -39,18 +43,18 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    pub(crate) fn may_see_args(&self, site: &Site) -> bool {
-        self.viewer.role >= site.args_for
+    pub(crate) fn may_see_args(&self) -> bool {
+        self.viewer.role >= self.settings.args_for
     }
 
     /// Returns whether the viewer is shown acts of a role.
-    pub(crate) fn may(&self, role: Role, site: &Site) -> bool {
-        self.viewer.role >= role && !self.is_read_only(site)
+    pub(crate) fn may(&self, role: Role) -> bool {
+        self.viewer.role >= role && !self.is_read_only() && !self.is_merged
     }
 
     /// Returns whether nothing can be changed here.
-    pub(crate) fn is_read_only(&self, site: &Site) -> bool {
-        site.is_read_only || self.behind.is_some()
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.settings.is_read_only || self.behind.is_some()
     }
 
     pub(crate) fn token(&self) -> String {

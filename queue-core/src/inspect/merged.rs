@@ -42,11 +42,11 @@ pub fn failures<N: Clone>(
 
 /// Returns the newest rows of lists of which each begins with its newest row. Of each list it returns the beginning,
 /// even if its times are not in order.
-pub fn newest<N: Clone, T, K: Ord>(
-    shards: impl IntoIterator<Item = (N, Vec<T>)>,
-    at: impl Fn(&T) -> K,
+pub fn newest<N: Clone, L: IntoIterator, K: Ord>(
+    shards: impl IntoIterator<Item = (N, L)>,
+    at: impl Fn(&L::Item) -> K,
     limit: usize,
-) -> Vec<(N, T)> {
+) -> Vec<(N, L::Item)> {
     let lists = shards.into_iter();
     let mut lists: Vec<_> = lists
         .map(|(shard, rows)| (shard, rows.into_iter().peekable()))
@@ -89,7 +89,8 @@ where
     merged.into_values().collect()
 }
 
-fn longest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+/// Returns the longer of two times; none if there is neither.
+pub fn longest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     one.into_iter().chain(other).reduce(f64::max)
 }
 

@@ -82,10 +82,10 @@ async fn allow_role(
     posted: &Posted,
     wanted: &Wanted<'_>,
 ) -> Result<(), Refusal> {
-    if visit.is_read_only(site) {
+    if visit.is_read_only() {
         return Err(Refusal::read_only(visit));
     }
-    if !visit.may(role, site) {
+    if !visit.may(role) {
         let mut tx = begin(site).await?;
         let refused = Act {
             refused: true,

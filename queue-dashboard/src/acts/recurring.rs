@@ -41,7 +41,7 @@ pub(crate) async fn act(
     let schema = site.queue.schema();
     let mut tx = begin(&site).await?;
     let changed = match verb.as_str() {
-        "run" => run(&mut tx, schema, &name, &site.kinds)
+        "run" => run(&mut tx, schema, &name, &site.settings.kinds)
             .await
             .map(|job| Note::well(format!("Enqueued job {job} of {name}."))),
         "pause" => pause(&mut tx, schema, &name)
@@ -144,7 +144,7 @@ async fn write(
         Some(name) => Some(stored(conn, site, name).await?.args),
         None => None,
     };
-    let recurring = match fields.read(&site.kinds, stored.as_deref()) {
+    let recurring = match fields.read(&site.settings.kinds, stored.as_deref()) {
         Ok(recurring) if fields.are_seen() => recurring,
         read => return Ok(read.map(|_| false)),
     };

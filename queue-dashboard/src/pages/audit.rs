@@ -1,7 +1,6 @@
 //! `/audit` and `/audit.csv`: who did what, when, to how many, and why?
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
@@ -10,13 +9,15 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use queue_core::inspect::audit::{self, AuditEntry, AuditFilter};
+use queue_core::inspect::merged::newest;
 use serde::Deserialize;
 
+use super::parts::Below;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, exact, user};
 use crate::links::{Links, encoded};
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::sites::{Found, Reading, Sites};
 use crate::visit::Visit;
 use crate::words::counted;
 
@@ -42,6 +43,7 @@ struct Row {
     who_href: String,
     role: String,
     what: Html,
+    shard: Html,
     why: Option<Html>,
 }
 
@@ -50,7 +52,7 @@ struct Row {
 pub(crate) struct Asked {
     who: Option<String>,
     what: Option<String>,
-    before: Option<i64>,
+    before: Option<Below>,
 }
 
 impl Asked {
@@ -76,28 +78,44 @@ impl Asked {
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Audit, "Audit").await?;
-    let filter = asked.filter();
-    let found = audit::list(&mut tx, site.queue.schema(), &filter, asked.before, ROWS).await?;
+    let (filter, before) = (asked.filter(), asked.before.clone().unwrap_or_default());
+    let (found, acts) = read(&sites, &visit, &filter, &before, ROWS).await?;
     let (links, query) = (&visit.links, asked.query());
-    let last = found.last().filter(|_| found.len() == ROWS as usize);
+    let older = before.after(acts.iter().map(|(links, act)| (links, act.id)));
+    let older = (acts.len() == ROWS as usize).then_some(older);
     page(&Audit {
         answer: answer(&filter),
-        rows: found
+        rows: acts
             .iter()
-            .map(|entry| Row::new(entry, links, signs.now))
+            .map(|(links, act)| Row::new(act, links, found.signs.now))
             .collect(),
         export: links.to(&format!("/audit.csv?{query}")),
-        is_first: asked.before.is_none(),
+        is_first: before.is_start(),
         newest: links.to(&format!("/audit?{query}")),
-        older: last.map(|last| links.to(&format!("/audit?{query}&before={}", last.id))),
-        frame,
+        older: older.map(|older| links.to(&format!("/audit?{query}&before={older}"))),
+        frame: Frame::around(&found, &visit, Page::Audit, "Audit"),
     })
+}
+
+/// Reads the last acts.
+async fn read(
+    sites: &Sites,
+    visit: &Visit,
+    filter: &AuditFilter,
+    before: &Below,
+    limit: u32,
+) -> Result<(Found<()>, Vec<(Links, AuditEntry)>), Refusal> {
+    let read = async |mut of: Reading| {
+        let (schema, before) = (of.site.queue.schema(), before.of(&of.links));
+        let acts = audit::list(&mut of.tx, schema, filter, before, limit).await?;
+        Ok((of, acts))
+    };
+    let (found, acts) = sites.read(&visit.links, read).await?.taken();
+    Ok((found, newest(acts, |act| act.at, limit as usize)))
 }
 
 fn answer(filter: &AuditFilter) -> Html {
@@ -120,6 +138,7 @@ impl Row {
             who_href: links.to(&format!("/audit?who={}", encoded(&entry.who))),
             role: entry.role.clone(),
             what: what(entry, links),
+            shard: links.mark(&links.to("/audit")),
             why: entry
                 .why
                 .as_deref()
@@ -132,7 +151,7 @@ impl Row {
 fn what(entry: &AuditEntry, links: &Links) -> Html {
     let (page, name) = entry.target.split_once('/').unwrap_or(("", &entry.target));
     let (thing, href, shown) = match page {
-        "jobs" => ("job ", links.job(name), format!("#{name}")),
+        "jobs" => ("job ", links.job(name), links.id(name)),
         "queues" => ("queue ", links.one("queues", name), name.to_owned()),
         "recurring" => ("schedule ", links.one("recurring", name), name.to_owned()),
         "tenants" => ("tenant ", links.one("tenants", name), name.to_owned()),
@@ -186,14 +205,18 @@ fn past(verb: &str) -> Cow<'_, str> {
 
 /// `GET /audit.csv`
 pub(crate) async fn export(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
+    Extension(visit): Extension<Visit>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let filter = asked.filter();
-    let found = audit::list(&mut tx, site.queue.schema(), &filter, None, EXPORTED_MAX).await?;
-    let mut csv = "at,who,role,what,target,jobs,refused,why\r\n".to_owned();
-    for entry in found {
+    let (filter, all) = (asked.filter(), Below::default());
+    let (_, acts) = read(&sites, &visit, &filter, &all, EXPORTED_MAX).await?;
+    let mut csv = if visit.is_merged { "shard," } else { "" }.to_owned();
+    csv.push_str("at,who,role,what,target,jobs,refused,why\r\n");
+    for (links, entry) in acts {
+        if let Some(shard) = links.shard() {
+            csv.push_str(&format!("{},", cell(shard)));
+        }
         let cells = [
             entry.at.to_rfc3339_opts(SecondsFormat::Millis, true),
             entry.who,

@@ -7,16 +7,19 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use queue_core::inspect::merged::newest;
 use queue_core::inspect::{BatchJob, BatchSummary, batches};
 use queue_core::{BatchId, JobId};
 use serde::Deserialize;
 
 use super::batch_graph::Graph;
+use super::parts::Below;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, exact, json, pictured, progress, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{counted, grouped};
 
@@ -60,7 +63,7 @@ struct One {
 }
 
 struct Row {
-    id: BatchId,
+    id: String,
     name: Html,
     href: String,
     badge: Html,
@@ -84,11 +87,11 @@ struct JobRow {
 #[derive(Deserialize)]
 pub(crate) struct Asked {
     state: Option<String>,
-    below: Option<i64>,
+    below: Option<Below>,
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
@@ -97,15 +100,24 @@ pub(crate) async fn list(
         Some("ended") => ("ended", Some(true)),
         _ => ("all", None),
     };
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Batches, "Batches").await?;
-    let schema = site.queue.schema();
-    let running = batches::list(&mut tx, schema, Some(false), None, ROWS).await?;
-    let below = asked.below.map(BatchId);
-    let found = batches::list(&mut tx, schema, has_ended, below, ROWS).await?;
+    let below = asked.below.unwrap_or_default();
+    let read = async |mut of: Reading| {
+        let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
+        let running = batches::list(&mut *conn, schema, Some(false), None, ROWS).await?;
+        let below = below.of(&of.links).map(BatchId);
+        let found = batches::list(conn, schema, has_ended, below, ROWS).await?;
+        Ok((of, (running, found)))
+    };
+    let read = sites.read(&visit.links, read).await?;
+    let at = |batch: &&BatchSummary| batch.created_at;
+    let lists = read.each().map(|(links, (running, _))| (links, running));
+    let running = newest(lists, at, ROWS as usize);
+    let lists = read.each().map(|(links, (_, found))| (links, found));
+    let found = newest(lists, at, ROWS as usize);
     let links = &visit.links;
     let href = |state: &str| links.to(&format!("/batches?state={state}"));
-    let last = found.last().filter(|_| found.len() == ROWS as usize);
+    let older = below.after(found.iter().map(|(links, batch)| (*links, batch.id.0)));
+    let older = (found.len() == ROWS as usize).then_some(older);
     let tabs = [("Under way", "running"), ("Ended", "ended"), ("All", "all")];
     page(&Batches {
         answer: answer(&running),
@@ -114,16 +126,16 @@ pub(crate) async fn list(
             .to_vec(),
         rows: found
             .iter()
-            .map(|batch| Row::new(batch, links, signs.now))
+            .map(|(links, batch)| Row::new(batch, links, read.signs.now))
             .collect(),
-        is_first: below.is_none(),
+        is_first: below.is_start(),
         newest: href(state),
-        older: last.map(|last| format!("{}&below={}", href(state), last.id)),
-        frame,
+        older: older.map(|older| format!("{}&below={older}", href(state))),
+        frame: Frame::around(&read, &visit, Page::Batches, "Batches"),
     })
 }
 
-fn answer(running: &[BatchSummary]) -> Html {
+fn answer(running: &[(&Links, &BatchSummary)]) -> Html {
     let more = if running.len() == ROWS as usize {
         "At least "
     } else {
@@ -134,9 +146,9 @@ fn answer(running: &[BatchSummary]) -> Html {
         1 => Html::new().strong("One batch is under way."),
         many => Html::new().strong(format!("{more}{many} batches are under way.")),
     };
-    match running.iter().find(|batch| batch.failed > 0) {
+    match running.iter().find(|(_, batch)| batch.failed > 0) {
         None => answer,
-        Some(batch) => answer
+        Some((_, batch)) => answer
             .text(" ")
             .html(&named(batch))
             .text(format!(" cannot succeed: {}.", of_its_jobs(batch.failed))),
@@ -179,7 +191,7 @@ impl Row {
             cancelled => format!(", {} cancelled", grouped(cancelled.unsigned_abs())),
         };
         Self {
-            id: batch.id,
+            id: links.id(batch.id),
             name: named(batch),
             href: links.one("batches", &batch.id.to_string()),
             badge: badge(batch.state),
@@ -260,7 +272,7 @@ pub(crate) async fn find(
     let id = BatchId(id.parse().map_err(|_| none())?);
     let found = batches::show(conn, site.queue.schema(), id).await?;
     let mut batch = found.ok_or_else(none)?;
-    batch.redact(&site.redaction);
+    batch.redact(&site.settings.redaction);
     Ok(batch)
 }
 

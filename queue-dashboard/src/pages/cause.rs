@@ -92,7 +92,7 @@ pub(crate) async fn show(
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, title).await?;
     let sample = jobs::show(&mut tx, schema, cause.sample).await?;
     let mut sample = sample.ok_or_else(missing)?;
-    sample.redact(&site.redaction);
+    sample.redact(&site.settings.redaction);
     let last = sample.attempts.last();
     let of_kind = JobFilter {
         states: vec![JobState::Failed],
@@ -105,7 +105,7 @@ pub(crate) async fn show(
     let alike: Vec<JobSummary> = found.into_iter().filter(is_alike).collect();
     let tenants = alike.iter().filter_map(|job| job.tenant.clone());
     let row = |mut job: JobSummary| {
-        job.redact(&site.redaction);
+        job.redact(&site.settings.redaction);
         Row {
             id: format!("#{}", job.id),
             href: visit.links.job(job.id),
@@ -130,7 +130,7 @@ pub(crate) async fn show(
         ),
         tenants: places("tenants", &visit.links, tenants),
         jobs: alike.into_iter().take(SHOWN).map(row).collect(),
-        cause: CauseRow::new(cause, &site, &visit.links, signs.now),
+        cause: CauseRow::new(cause, &site.settings, &visit.links, signs.now),
         frame,
     })
 }

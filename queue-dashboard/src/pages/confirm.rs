@@ -55,7 +55,7 @@ pub(crate) async fn job(
         .map_err(|_| Refusal::NoThing(format!("job {}", pictured(&id))))?;
     let id = JobId(id);
     let doing = format!("This act on job {id}");
-    allow(&site, &visit, &doing)?;
+    allow(&visit, &doing)?;
     let mut tx = site.read().await?;
     let found = jobs::show(&mut tx, site.queue.schema(), id).await?;
     let job = found.ok_or(Refusal::NoJob(id))?;
@@ -190,7 +190,7 @@ pub(crate) async fn pause(
     if check_queue(&name).is_err() {
         return Err(Refusal::NoThing(format!("queue {}", pictured(&name))));
     }
-    allow(&site, &visit, "Pausing")?;
+    allow(&visit, "Pausing")?;
     let mut tx = site.read().await?;
     let title = format!("Pause queue {name}?");
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, title).await?;
@@ -226,7 +226,7 @@ pub(crate) async fn tenant(
 ) -> Result<Response, Refusal> {
     let act = TENANT_ACTS.iter().find(|act| act.verb == verb);
     let act = act.ok_or(Refusal::NoPage)?;
-    allow(&site, &visit, act.doing)?;
+    allow(&visit, act.doing)?;
     let mut tx = site.read().await?;
     let found = tenants::show(&mut tx, site.queue.schema(), &name).await?;
     let tenant = found.ok_or_else(|| Refusal::no_tenant(&name))?.summary;
@@ -274,7 +274,7 @@ pub(crate) async fn batch(
     if verb != "cancel" {
         return Err(Refusal::NoPage);
     }
-    allow(&site, &visit, "Cancelling")?;
+    allow(&visit, "Cancelling")?;
     let mut tx = site.read().await?;
     let batch = find(&mut tx, &site, &id).await?;
     let title = format!("Cancel batch {}?", batch.id);
@@ -304,7 +304,7 @@ pub(crate) async fn remove_recurring(
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
-    allow_role(Role::Admin, &site, &visit, "Removing a recurring job")?;
+    allow_role(Role::Admin, &visit, "Removing a recurring job")?;
     let mut tx = site.read().await?;
     let job = recurring::show(&mut tx, site.queue.schema(), &name, 0).await?;
     let job = job.ok_or_else(|| missing(&name))?;
@@ -341,7 +341,7 @@ pub(crate) async fn stop_process(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    allow_role(Role::Admin, &site, &visit, "Stopping a process")?;
+    allow_role(Role::Admin, &visit, "Stopping a process")?;
     let mut tx = site.read().await?;
     let process = processes::find(&mut tx, &site, &id).await?;
     let name = pictured(&process.name);
@@ -369,19 +369,14 @@ pub(crate) async fn stop_process(
     })
 }
 
-pub(super) fn allow(site: &Site, visit: &Visit, doing: &str) -> Result<(), Refusal> {
-    allow_role(Role::Operator, site, visit, doing)
+pub(super) fn allow(visit: &Visit, doing: &str) -> Result<(), Refusal> {
+    allow_role(Role::Operator, visit, doing)
 }
 
-pub(super) fn allow_role(
-    role: Role,
-    site: &Site,
-    visit: &Visit,
-    doing: &str,
-) -> Result<(), Refusal> {
-    match visit.may(role, site) {
+pub(super) fn allow_role(role: Role, visit: &Visit, doing: &str) -> Result<(), Refusal> {
+    match visit.may(role) {
         true => Ok(()),
-        false if visit.is_read_only(site) => Err(Refusal::read_only(visit)),
+        false if visit.is_read_only() => Err(Refusal::read_only(visit)),
         false => Err(Refusal::needs(role, doing, &visit.viewer)),
     }
 }

@@ -1,7 +1,5 @@
 //! `/failures`: which few causes are behind the many failures?
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -9,6 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::Schema;
 use queue_core::inspect::failures::{self, FailureGroup};
+use queue_core::inspect::merged::{self, Merged};
 use queue_core::inspect::{AuditFilter, Count, audit, operations, stats};
 use sqlx::PgConnection;
 
@@ -17,7 +16,8 @@ use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured};
 use crate::links::{Links, query};
 use crate::refusal::Refusal;
-use crate::site::{COUNTED_MAX, Site};
+use crate::site::{COUNTED_MAX, Settings};
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{count, counted, grouped, number, relative};
 
@@ -62,16 +62,29 @@ pub(super) struct CauseRow {
     pub(super) last: Html,
     pub(super) sample: String,
     pub(super) sample_href: String,
+    /// The shards on which it happens.
+    pub(super) shards: Html,
+}
+
+/// A cause of all failures that were read, and the part of each queue.
+pub(super) type Whole = Merged<Links, FailureGroup>;
+
+/// Adds up the failures of shards by their causes, the largest first.
+pub(super) fn together<'p>(
+    parts: impl IntoIterator<Item = (&'p Links, &'p Vec<FailureGroup>)>,
+) -> Vec<Whole> {
+    let parts = parts.into_iter();
+    merged::failures(parts.map(|(links, causes)| (links.clone(), causes.clone())))
 }
 
 impl CauseRow {
     pub(super) fn new(
         cause: &FailureGroup,
-        site: &Site,
+        settings: &Settings,
         links: &Links,
         now: DateTime<Utc>,
     ) -> Self {
-        let shown = site.redaction.error(&cause.kind, &cause.cause);
+        let shown = settings.redaction.error(&cause.kind, &cause.cause);
         let filters = [("state", "failed"), ("kind", cause.kind.as_str())];
         let print = cause.fingerprint.as_str();
         let many = |verb: &str| {
@@ -96,8 +109,23 @@ impl CauseRow {
             versions: versions(cause),
             first: ago(cause.first_at, now),
             last: ago(cause.last_at, now),
-            sample: format!("#{}", cause.sample),
+            sample: links.id(cause.sample),
             sample_href: links.job(cause.sample),
+            shards: Html::new(),
+        }
+    }
+
+    /// Describes a cause of all shards, which has a page on each on which it happens, or that of one queue.
+    pub(super) fn of_whole(cause: &Whole, settings: &Settings, now: DateTime<Utc>) -> Self {
+        let part = |(links, part): &(Links, FailureGroup)| {
+            let row = Self::new(part, settings, links, now);
+            links.mark(&row.href)
+        };
+        let (links, _) = &cause.parts[0];
+        let parts = cause.parts.iter().map(part);
+        Self {
+            shards: parts.fold(Html::new(), |shards, part| shards.html(&part)),
+            ..Self::new(&cause.whole, settings, links, now)
         }
     }
 }
@@ -116,26 +144,35 @@ fn versions(cause: &FailureGroup) -> Option<String> {
 }
 
 pub(crate) async fn show(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(within): Query<Within>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let schema = site.queue.schema();
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Failures, "Failures").await?;
-    let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let is_empty = states.failed.count == 0;
     let named = within.named();
-    let since = named.map(|(_, range, ..)| signs.now - range.length());
-    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
+    let read = async |mut of: Reading| {
+        let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
+        let (states, _) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
+        let since = named.map(|(_, range, ..)| of.signs.now - range.length());
+        let causes = failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
+        let retried = match states.failed.count {
+            0 => last_retry(conn, schema).await?,
+            _ => None,
+        };
+        Ok((of, (states.failed, causes, retried)))
+    };
+    let found = sites.read(&visit.links, read).await?;
+    let now = found.signs.now;
+    let mut failed = Count::default();
+    for part in &found.parts {
+        failed += part.found.0;
+    }
+    let is_empty = failed.count == 0;
+    let causes = together(found.each().map(|(links, (_, causes, _))| (links, causes)));
     let answer = if is_empty {
-        none_failed(last_retry(&mut tx, schema).await?, signs.now)
+        let retried = found.parts.iter().filter_map(|part| part.found.2).max();
+        none_failed(retried, now)
     } else {
-        answer(
-            &causes,
-            states.failed,
-            named.map(|(_, _, period, _)| period),
-        )
+        answer(&causes, failed, named.map(|(_, _, period, _)| period))
     };
     let shown = named.map_or(ALL, |(name, ..)| name);
     let names = RANGES.into_iter().map(|(name, ..)| name).chain([ALL]);
@@ -149,15 +186,15 @@ pub(crate) async fn show(
         is_empty,
         causes: causes
             .iter()
-            .map(|cause| CauseRow::new(cause, &site, &visit.links, signs.now))
+            .map(|cause| CauseRow::of_whole(cause, &sites.settings, now))
             .collect(),
-        frame,
+        frame: Frame::around(&found, &visit, Page::Failures, "Failures"),
     })
 }
 
 /// Says what is behind the jobs that failed in a period, or behind all failed jobs.
-fn answer(causes: &[FailureGroup], failed: Count, period: Option<&str>) -> Html {
-    let Some(first) = causes.first() else {
+fn answer(causes: &[Whole], failed: Count, period: Option<&str>) -> Html {
+    let Some(Merged { whole: first, .. }) = causes.first() else {
         let period = period.unwrap_or_default();
         return Html::new().strong(format!("No job that is failed now failed {period}."));
     };

@@ -1,7 +1,5 @@
 //! `/help` and `/display`: shortcuts, colours, who one is, and the version.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -12,7 +10,7 @@ use serde::Deserialize;
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::sites::Sites;
 use crate::visit::{THEME_COOKIE, Visit};
 
 /// How long the colours are remembered, in seconds.
@@ -56,17 +54,18 @@ const KEYS: [(&str, &str); 24] = [
 ];
 
 pub(crate) async fn show(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Help, "Help").await?;
+    let found = sites
+        .read(&visit.links, async |reading| Ok((reading, ())))
+        .await?;
     page(&Help {
         keys: &KEYS,
-        sees_args: visit.may_see_args(&site),
-        is_operator: visit.may(Role::Operator, &site),
+        sees_args: visit.may_see_args(),
+        is_operator: visit.may(Role::Operator),
         version: env!("CARGO_PKG_VERSION"),
-        frame,
+        frame: Frame::around(&found, &visit, Page::Help, "Help"),
     })
 }
 
@@ -82,7 +81,7 @@ pub(crate) async fn display(
     Extension(visit): Extension<Visit>,
     Query(choice): Query<Choice>,
 ) -> Response {
-    let path = visit.links.root();
+    let path = visit.links.mount();
     let cookie = match choice.theme.as_str() {
         theme @ ("light" | "dark") => {
             format!("{THEME_COOKIE}={theme}; Path={path}; Max-Age={YEAR}; SameSite=Lax; HttpOnly")

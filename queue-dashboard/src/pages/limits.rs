@@ -1,7 +1,5 @@
 //! `/limits`: who holds a key, and who waits for it?
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -10,11 +8,12 @@ use chrono::{DateTime, Utc};
 use queue_core::inspect::{LimitSummary, limits, spell_duration};
 use serde::Deserialize;
 
+use super::parts::first_by_name;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, meter, user};
 use crate::links::{Links, encoded};
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{brief, count, counted, seconds_between};
 
@@ -38,6 +37,7 @@ struct LimitsPage {
 
 struct LimitRow {
     key: Html,
+    shard: Html,
     words: String,
     set_by: String,
     is_closed: bool,
@@ -65,25 +65,29 @@ pub(crate) struct From {
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Limits, "Limits").await?;
-    let found = limits::list(&mut tx, site.queue.schema(), &from.after, ROWS).await?;
+    let read = async |mut of: Reading| {
+        let limits = limits::list(&mut of.tx, of.site.queue.schema(), &from.after, ROWS).await?;
+        Ok((of, limits))
+    };
+    let found = sites.read(&visit.links, read).await?;
+    let limits = first_by_name(found.each(), |limit| &limit.key, ROWS as usize);
+    let frame = Frame::around(&found, &visit, Page::Limits, "Limits");
     let links = &visit.links;
     let here = links.to(&format!("/limits?after={}", encoded(&from.after)));
-    let last = found.last().filter(|_| found.len() == ROWS as usize);
+    let last = limits.last().filter(|_| limits.len() >= ROWS as usize);
     page(&LimitsPage {
-        answer: answer(&found),
+        answer: answer(&limits),
         first: links.to("/limits"),
-        next: last.map(|last| links.to(&format!("/limits?after={}", encoded(&last.key)))),
-        rows: found
+        next: last.map(|(_, last)| links.to(&format!("/limits?after={}", encoded(&last.key)))),
+        rows: limits
             .iter()
-            .map(|limit| {
+            .map(|(links, limit)| {
                 let is_edited = frame.is_operator && from.edit.as_ref() == Some(&limit.key);
-                LimitRow::new(limit, links, signs.now, &here, is_edited)
+                LimitRow::new(limit, links, found.signs.now, &here, is_edited)
             })
             .collect(),
         here,
@@ -92,8 +96,9 @@ pub(crate) async fn list(
     })
 }
 
-fn answer(limits: &[LimitSummary]) -> Html {
-    let waiting = limits.iter().filter(|limit| limit.waiting.count > 0);
+fn answer(limits: &[(&Links, &LimitSummary)]) -> Html {
+    let limits = limits.iter().map(|(_, limit)| *limit);
+    let waiting = limits.filter(|limit| limit.waiting.count > 0);
     let keys = waiting.clone().count() as u64;
     let jobs: u64 = waiting.clone().map(|limit| limit.waiting.count).sum();
     if keys == 0 {
@@ -165,6 +170,7 @@ impl LimitRow {
                 Some(tenant) => Html::new().link(&links.one("tenants", tenant), &limit.key),
                 None => user(&limit.key),
             },
+            shard: links.mark(&links.to("/limits")),
             words: limit_words(limit.to, limit.space_seconds, limit.burst),
             set_by: match limit.set_by.as_str() {
                 "job" => "by the job".to_owned(),
@@ -185,7 +191,7 @@ impl LimitRow {
                 .holders
                 .iter()
                 .take(HOLDERS)
-                .map(|job| (format!("#{job}"), links.job(job)))
+                .map(|job| (links.id(job), links.job(job)))
                 .collect(),
             more_holders: (limit.in_use - HOLDERS as i64).max(0),
             next_start: limit.next_start_at.map(|at| {

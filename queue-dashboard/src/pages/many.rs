@@ -82,7 +82,7 @@ impl Choice {
         if let Some(problem) = filters.problems.first() {
             return Err(invalid(problem));
         }
-        let filter = filters.filter(visit.may_see_args(site), &site.redaction);
+        let filter = filters.filter(visit.may_see_args(), &site.settings.redaction);
         let selection = Selection {
             filter: filter.map_err(|why| invalid(&why))?,
             fingerprint: causes.into_iter().next().map(|(_, cause)| cause),
@@ -138,7 +138,7 @@ pub(crate) async fn confirm(
     Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
     let (verb, action) = verb(&visit)?;
-    allow(&site, &visit, "This act on many jobs")?;
+    allow(&visit, "This act on many jobs")?;
     let query = visit.view.split_once('?').map_or("", |(_, query)| query);
     let choice = Choice::read(query, &site, &visit)?;
     let (matching, kinds) = match &choice {

@@ -1,31 +1,34 @@
 //! `/`: is anything wrong, and what first?
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use chrono::TimeDelta;
 use queue_core::JobState;
+use queue_core::counts::Range;
 use queue_core::inspect::doctor::{Finding, Severity};
+use queue_core::inspect::merged::longest;
 use queue_core::inspect::stats::StateCounts;
-use queue_core::inspect::{failures, processes, queues, stats};
+use queue_core::inspect::{
+    FailureGroup, ProcessSummary, QueueSummary, failures, processes, queues, stats,
+};
 
-use super::failures::{CAUSES_OF_JOBS, CauseRow};
+use super::failures::{CAUSES as CAUSES_MAX, CAUSES_OF_JOBS, CauseRow};
 use super::processes::ProcessRow;
 use super::queues::{QueueRow, as_of};
-use crate::chart::{Chart, Within};
+use crate::chart::{Chart, Ended, Within};
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, icon, icon_of_class, pictured};
+use crate::html::{Html, icon, icon_of_class, pictured, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
-use crate::site::{COUNTED_MAX, Site};
+use crate::site::COUNTED_MAX;
+use crate::sites::{Part, Reading, Sites};
 use crate::visit::Visit;
-use crate::words::{brief, count, counted};
+use crate::words::{brief, count, counted, grouped};
 
 const QUEUES: usize = 6;
-const CAUSES: u32 = 5;
+const CAUSES: usize = 5;
 const PROCESSES: usize = 5;
 /// The most errors that are shown: a thousand queues may be without a process.
 const ERRORS: usize = 20;
@@ -47,6 +50,19 @@ struct Overview {
     causes: Vec<CauseRow>,
     processes: Vec<ProcessRow>,
     processes_in_all: usize,
+    /// The shards that answered, if all are shown.
+    shards: Vec<ShardRow>,
+}
+
+/// A shard in a table. A number has a link to its jobs.
+struct ShardRow {
+    name: Html,
+    href: String,
+    findings: String,
+    is_well: bool,
+    figures: Vec<Figure>,
+    processes: String,
+    processes_href: String,
 }
 
 /// A finding of the doctor: what, why, and what to do.
@@ -69,70 +85,112 @@ pub(super) struct Figure {
     pub(super) is_bad: bool,
 }
 
+/// What is read of a queue.
+struct Read {
+    findings: Vec<Finding>,
+    states: StateCounts,
+    oldest: Option<f64>,
+    queues: Vec<QueueSummary>,
+    ended: Ended,
+    causes: Vec<FailureGroup>,
+    processes: Vec<ProcessSummary>,
+}
+
+impl Read {
+    async fn of(of: &mut Reading, range: Range) -> Result<Self, Refusal> {
+        let (conn, schema, now) = (&mut *of.tx, of.site.queue.schema(), of.signs.now);
+        let since = Some(now - TimeDelta::hours(1));
+        let (states, oldest) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
+        Ok(Self {
+            findings: of.site.findings().await?,
+            states,
+            oldest,
+            queues: queues::list_bounded(&mut *conn, schema).await?,
+            ended: Ended::read(&of.site, &mut *conn, range, None, now).await?,
+            causes: failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES_MAX, since).await?,
+            processes: processes::list(conn, schema).await?,
+        })
+    }
+}
+
 pub(crate) async fn show(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(within): Query<Within>,
 ) -> Result<Response, Refusal> {
-    let findings = site.findings().await?;
-    let mut tx = site.read().await?;
-    let schema = site.queue.schema();
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Overview, "Overview").await?;
-    let (states, oldest) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let mut queues = queues::list_bounded(&mut tx, schema).await?;
-    let root = visit.links.root();
-    let chart = Chart::read(&site, &mut tx, &within, None, &root, signs.now).await?;
-    let since = Some(signs.now - TimeDelta::hours(1));
-    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
-    let mut processes = processes::list(&mut tx, schema).await?;
-    super::queues::order(&mut queues);
-    super::processes::order(&mut processes, &site);
-    let links = &visit.links;
-    let is_empty = JobState::ALL
-        .into_iter()
-        .all(|state| states.of(state).count == 0);
+    let range = within.range();
+    let read = async |mut of: Reading| {
+        let read = Read::of(&mut of, range).await?;
+        Ok((of, read))
+    };
+    let mut found = sites.read(&visit.links, read).await?;
+    let (links, now) = (&visit.links, found.signs.now);
+    let queues = found.each().map(|(links, read)| (links, &read.queues));
+    let queues = super::queues::together(queues);
     let first = &queues[..queues.len().min(QUEUES)];
-    let rows = super::queues::rows(first, &site, &mut tx, links, signs.now).await?;
+    let rows = super::queues::rows(first, &mut found, links).await?;
+    let (mut states, mut oldest, mut ended) = (StateCounts::default(), None, Ended::default());
+    for (_, read) in found.each() {
+        states += read.states;
+        oldest = longest(oldest, read.oldest);
+        ended.add(&read.ended);
+    }
+    let causes = found.each().map(|(links, read)| (links, &read.causes));
+    let causes = super::failures::together(causes);
+    let processes = found.each().map(|(links, read)| (links, &read.processes));
+    let processes = super::processes::together(processes, &visit);
+    let findings = found.each();
+    let findings = findings
+        .flat_map(|(links, read)| read.findings.iter().map(move |finding| (links, finding)));
+    let findings: Vec<(&Links, &Finding)> = findings.collect();
     let shown = shown(&findings);
     page(&Overview {
         answer: answer(&findings),
-        is_empty,
+        is_empty: states.total() == 0,
         more_findings: findings.len() - shown.len(),
         findings: shown
-            .iter()
-            .map(|finding| FindingRow::new(finding, links))
+            .into_iter()
+            .map(|(links, finding)| FindingRow::new(finding, links))
             .collect(),
+        shards: match found.is_merged {
+            true => found.parts.iter().map(ShardRow::new).collect(),
+            false => Vec::new(),
+        },
         figures: figures(&states, oldest, &[], links),
-        chart,
+        chart: Chart::new(range, &ended, &links.root()),
         queues_in_all: queues.len(),
-        queues_as_of: queues.first().and_then(|queue| as_of(queue, signs.now)),
+        queues_as_of: queues.first().and_then(|queue| as_of(&queue.whole, now)),
         queues: rows,
         causes: causes
             .iter()
-            .map(|cause| CauseRow::new(cause, &site, links, signs.now))
+            .take(CAUSES)
+            .map(|cause| CauseRow::of_whole(cause, &visit.settings, now))
             .collect(),
         processes_in_all: processes.len(),
         processes: processes
             .iter()
             .take(PROCESSES)
-            .map(|process| ProcessRow::new(process, &site, links, signs.now))
+            .map(|(links, process)| ProcessRow::new(process, &visit.settings, links, now))
             .collect(),
-        frame,
+        frame: Frame::around(&found, &visit, Page::Overview, "Overview"),
     })
 }
 
 /// Returns the first errors, and the first warnings.
-fn shown(findings: &[Finding]) -> Vec<&Finding> {
-    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-    let errors = findings.iter().filter(is_error);
-    let warnings = findings.iter().filter(|finding| !is_error(finding));
-    let errors = errors.take(ERRORS);
-    errors.chain(warnings.take(WARNINGS)).collect()
+fn shown<'f>(findings: &[(&'f Links, &'f Finding)]) -> Vec<(&'f Links, &'f Finding)> {
+    let errors = findings.iter().filter(|(_, finding)| is_error(finding));
+    let warnings = findings.iter().filter(|(_, finding)| !is_error(finding));
+    let shown = errors.take(ERRORS).chain(warnings.take(WARNINGS));
+    shown.copied().collect()
 }
 
-fn answer(findings: &[Finding]) -> Html {
-    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-    let errors = findings.iter().filter(is_error).count() as u64;
+fn is_error(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
+}
+
+fn answer(findings: &[(&Links, &Finding)]) -> Html {
+    let errors = findings.iter().filter(|(_, finding)| is_error(finding));
+    let errors = errors.count() as u64;
     let warnings = findings.len() as u64 - errors;
     let looks = counted(warnings, "thing needs a look", "things need a look");
     match (errors, warnings) {
@@ -149,13 +207,36 @@ fn stopping(errors: u64) -> String {
     counted(errors, "problem stops jobs", "problems stop jobs")
 }
 
+impl ShardRow {
+    fn new(part: &Part<Read>) -> Self {
+        let (found, links) = (&part.found, &part.reading.links);
+        let errors = found.findings.iter().filter(|finding| is_error(finding));
+        let errors = errors.count() as u64;
+        Self {
+            name: user(part.reading.site.shard.as_deref().unwrap_or_default()),
+            href: links.root(),
+            is_well: errors == 0,
+            findings: match (errors, found.findings.len() as u64) {
+                (0, 0) => "well".to_owned(),
+                (0, looks) => counted(looks, "thing needs a look", "things need a look"),
+                (errors, _) => stopping(errors),
+            },
+            figures: figures(&found.states, found.oldest, &[], links),
+            processes: grouped(found.processes.len() as u64),
+            processes_href: links.to("/processes"),
+        }
+    }
+}
+
 impl FindingRow {
     fn new(finding: &Finding, links: &Links) -> Self {
-        let is_error = finding.severity == Severity::Error;
+        let is_error = is_error(finding);
         Self {
             class: if is_error { "is-error" } else { "is-warning" },
             icon: icon(if is_error { "failed" } else { "warning" }),
-            what: with_code(&capitalized(&finding.what)),
+            what: links
+                .mark(&links.root())
+                .html(&with_code(&capitalized(&finding.what))),
             why: with_code(&capitalized(&finding.why)),
             next: with_code(&capitalized(&finding.next)),
             act: act(finding.check).map(|(name, path)| (name, links.to(path))),

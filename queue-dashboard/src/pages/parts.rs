@@ -1,11 +1,15 @@
-//! Pages of a list that is read whole, because its order is not that of an index.
+//! Pages of lists, of one queue or of all shards.
 
-use serde::Deserialize;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
 
 use crate::links::Links;
 use crate::words::grouped;
 
-/// The most rows on one page.
+/// The most rows on one page of a list that is read whole, because its order is not that of an index.
 const ROWS: usize = 50;
 
 /// Where a page of the list begins.
@@ -46,4 +50,84 @@ impl From {
         let is_part = pager.first.is_some() || pager.next.is_some();
         (&all[begin..end], is_part.then_some(pager))
     }
+}
+
+/// Where a page of a list begins that has the newest rows first: below the id of the last row before it, or below
+/// one of each shard: `eu:4711,us:300`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Below(Vec<(Option<Arc<str>>, i64)>);
+
+impl Below {
+    pub(crate) fn is_start(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the id for the rows with such links.
+    pub(crate) fn of(&self, links: &Links) -> Option<i64> {
+        let mut ids = self.0.iter();
+        let of_shard = ids.find(|(shard, _)| shard.as_ref() == links.shard());
+        of_shard.map(|(_, id)| *id)
+    }
+
+    /// Returns where the page after some rows begins.
+    pub(crate) fn after<'r>(&self, rows: impl IntoIterator<Item = (&'r Links, i64)>) -> Self {
+        let mut next = self.clone();
+        for (links, id) in rows {
+            next.0.retain(|(shard, _)| shard.as_ref() != links.shard());
+            next.0.push((links.shard().cloned(), id));
+        }
+        next
+    }
+}
+
+impl FromStr for Below {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let part = |part: &str| match part.rsplit_once(':') {
+            Some((shard, id)) => Ok((Some(Arc::from(shard)), id.parse()?)),
+            None => Ok((None, part.parse()?)),
+        };
+        text.split(',')
+            .map(part)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, (shard, id)) in self.0.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            match shard {
+                Some(shard) => write!(f, "{comma}{shard}:{id}")?,
+                None => write!(f, "{comma}{id}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Below {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Returns the first rows of lists of shards in the order of their names; rows of one name are never apart. The list
+/// of one queue stays as it is.
+pub(crate) fn first_by_name<'p, T>(
+    lists: impl Iterator<Item = (&'p Links, &'p Vec<T>)>,
+    name: impl Fn(&T) -> &str,
+    limit: usize,
+) -> Vec<(&'p Links, &'p T)> {
+    let mut rows: Vec<(&Links, &T)> = lists
+        .flat_map(|(links, list)| list.iter().map(move |row| (links, row)))
+        .collect();
+    rows.sort_by(|(_, one), (_, other)| name(one).cmp(name(other)));
+    if let Some(&(_, last)) = rows.get(limit.saturating_sub(1)) {
+        rows.retain(|(_, row)| name(row) <= name(last));
+    }
+    rows
 }

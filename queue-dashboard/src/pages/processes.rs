@@ -19,7 +19,8 @@ use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, badge, meter, pictured, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::site::{Settings, Site};
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{brief, counted, grouped, seconds_between};
 
@@ -57,13 +58,13 @@ struct Acts {
 }
 
 impl Acts {
-    fn new(process: &ProcessSummary, site: &Site, visit: &Visit) -> Self {
+    fn new(process: &ProcessSummary, visit: &Visit) -> Self {
         let stops = process.stopping_at.is_some() || process.asked == Some(ProcessRequest::Stop);
-        let is_operator = !stops && visit.may(Role::Operator, site);
+        let is_operator = !stops && visit.may(Role::Operator);
         Self {
             quiet: is_operator && process.asked.is_none(),
             resume: is_operator && process.asked.is_some(),
-            stop: !stops && visit.may(Role::Admin, site),
+            stop: !stops && visit.may(Role::Admin),
         }
     }
 }
@@ -82,6 +83,7 @@ pub(super) struct ProcessRow {
     pub(super) queues: Html,
     pub(super) version: String,
     pub(super) up: String,
+    pub(super) shard: Html,
 }
 
 /// A job that the process runs.
@@ -96,8 +98,8 @@ struct RunRow {
 }
 
 /// The state of a process, as it is shown.
-fn state(process: &ProcessSummary, site: &Site) -> &'static str {
-    if process.silent_seconds >= site.silent_after().as_secs_f64() {
+fn state(process: &ProcessSummary, settings: &Settings) -> &'static str {
+    if process.silent_seconds >= settings.silent_after().as_secs_f64() {
         "silent"
     } else if process.stopping_at.is_some() {
         "stopping"
@@ -109,8 +111,8 @@ fn state(process: &ProcessSummary, site: &Site) -> &'static str {
 }
 
 /// Returns whether a process starts jobs.
-pub(super) fn is_alive(process: &ProcessSummary, site: &Site) -> bool {
-    state(process, site) == "alive"
+pub(super) fn is_alive(process: &ProcessSummary, settings: &Settings) -> bool {
+    state(process, settings) == "alive"
 }
 
 /// Returns whether one of the workers of a process serves a queue.
@@ -136,11 +138,11 @@ fn texts(value: &Value) -> Vec<&str> {
 impl ProcessRow {
     pub(super) fn new(
         process: &ProcessSummary,
-        site: &Site,
+        settings: &Settings,
         links: &Links,
         now: DateTime<Utc>,
     ) -> Self {
-        let word = state(process, site);
+        let word = state(process, settings);
         let slots = process.details["concurrency"].as_u64().unwrap_or_default();
         let used = process.running.unsigned_abs();
         Self {
@@ -156,54 +158,68 @@ impl ProcessRow {
             queues: user(&texts(&process.details["queues"]).join("; ")),
             version: pictured(&process.version),
             up: brief(seconds_between(process.started_at, now)),
+            shard: links.mark(&links.to("/processes")),
         }
     }
 }
 
-/// Puts processes that are not well first, then the busiest.
-pub(super) fn order(processes: &mut [ProcessSummary], site: &Site) {
-    let rank = |process: &ProcessSummary| match state(process, site) {
+/// Returns the processes of queues, those that are not well first, then the busiest.
+pub(super) fn together<'p>(
+    parts: impl IntoIterator<Item = (&'p Links, &'p Vec<ProcessSummary>)>,
+    visit: &Visit,
+) -> Vec<(&'p Links, &'p ProcessSummary)> {
+    let rank = |process: &ProcessSummary| match state(process, &visit.settings) {
         "silent" => 0,
         "stopping" => 1,
         "quiet" => 2,
         _ => 3,
     };
-    processes.sort_by(|one, other| {
+    let of_part = |(links, all): (&'p Links, &'p Vec<ProcessSummary>)| {
+        all.iter().map(move |process| (links, process))
+    };
+    let mut processes: Vec<_> = parts.into_iter().flat_map(of_part).collect();
+    processes.sort_by(|(_, one), (_, other)| {
         (rank(one).cmp(&rank(other)))
             .then(other.running.cmp(&one.running))
             .then(one.name.cmp(&other.name))
     });
+    processes
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Processes, "Processes").await?;
-    let mut processes = processes::list(&mut tx, site.queue.schema()).await?;
-    order(&mut processes, &site);
+    let read = async |mut of: Reading| {
+        let processes = processes::list(&mut of.tx, of.site.queue.schema()).await?;
+        Ok((of, processes))
+    };
+    let found = sites.read(&visit.links, read).await?;
+    let processes = together(found.each(), &visit);
+    let all: Vec<&ProcessSummary> = processes.iter().map(|(_, process)| *process).collect();
     page(&Processes {
-        frame,
-        answer: answer(&processes, &site),
+        frame: Frame::around(&found, &visit, Page::Processes, "Processes"),
+        answer: answer(&all, &visit.settings),
         more: processes.len().saturating_sub(SHOWN_MAX),
         rows: processes
             .iter()
             .take(SHOWN_MAX)
-            .map(|process| ProcessRow::new(process, &site, &visit.links, signs.now))
+            .map(|(links, process)| {
+                ProcessRow::new(process, &visit.settings, links, found.signs.now)
+            })
             .collect(),
     })
 }
 
-fn answer(processes: &[ProcessSummary], site: &Site) -> Html {
+fn answer(processes: &[&ProcessSummary], settings: &Settings) -> Html {
     let silent: Vec<_> = processes
         .iter()
-        .filter(|process| state(process, site) == "silent")
+        .filter(|process| state(process, settings) == "silent")
         .collect();
     let all = processes.len() as u64;
     let quiet = processes
         .iter()
-        .filter(|process| state(process, site) == "quiet")
+        .filter(|process| state(process, settings) == "quiet")
         .count();
     let Some(first) = silent.first() else {
         return match all {
@@ -225,7 +241,7 @@ fn answer(processes: &[ProcessSummary], site: &Site) -> Html {
         many => format!("{many} of {all} processes are silent."),
     };
     let heard = brief(first.silent_seconds);
-    let dead_after = spell_duration(site.dead_after.as_secs_f64());
+    let dead_after = spell_duration(settings.dead_after.as_secs_f64());
     Html::new().strong(many).text(" ").user(&first.name).text(format!(
         " was last heard of {heard} ago; after {dead_after} a process counts as dead, and others take \
          its jobs."
@@ -247,8 +263,8 @@ pub(crate) async fn one(
     page(&One {
         frame,
         answer: one_answer(&process, &site),
-        acts: Acts::new(&process, &site, &visit),
-        row: ProcessRow::new(&process, &site, &visit.links, signs.now),
+        acts: Acts::new(&process, &visit),
+        row: ProcessRow::new(&process, &site.settings, &visit.links, signs.now),
         started: ago(process.started_at, signs.now),
         kinds: texts(&process.details["kinds"])
             .into_iter()
@@ -279,7 +295,7 @@ pub(crate) async fn find(
 fn one_answer(process: &ProcessSummary, site: &Site) -> Html {
     let running = counted(process.running.unsigned_abs(), "job", "jobs");
     let heard = brief(process.silent_seconds);
-    match state(process, site) {
+    match state(process, &site.settings) {
         "silent" => Html::new()
             .strong(format!("It was last heard of {heard} ago."))
             .text(" When it counts as dead, others take its jobs."),

@@ -1,5 +1,6 @@
 //! `/queues` and `/queues/{name}`: what is behind?
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -9,10 +10,10 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use queue_core::check_queue;
 use queue_core::depths::ready_by_hour;
+use queue_core::inspect::merged::{self, Merged};
 use queue_core::inspect::processes::{self, ProcessSummary};
 use queue_core::inspect::queues::{self, Pause};
 use queue_core::inspect::{COUNT_MAX, QueueSummary};
-use sqlx::PgConnection;
 
 use super::parts::{From, Pager};
 use super::processes::{ProcessRow, is_alive, serves};
@@ -22,6 +23,7 @@ use crate::html::{Html, ago, badge, exact_minute, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::{Found, Part, Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{brief, counted, grouped};
 
@@ -62,6 +64,8 @@ pub(super) struct QueueRow {
     pub(super) ready: (String, String),
     /// How many were ready in each hour of a day.
     pub(super) spark: Html,
+    /// The shards that have it, and where it is paused.
+    pub(super) shards: Html,
     pub(super) running: (String, String),
     pub(super) scheduled: (String, String),
     pub(super) blocked: (String, String),
@@ -98,6 +102,7 @@ impl QueueRow {
             oldest_class: if is_late { "bad" } else { "" },
             ready: number("ready", queue.ready),
             spark: Html::new(),
+            shards: Html::new(),
             running: number("running", queue.running),
             scheduled: number("scheduled", queue.scheduled),
             blocked: number("blocked", queue.blocked),
@@ -105,6 +110,30 @@ impl QueueRow {
             pause_href: format!("{href}/pause"),
             resume_href: format!("{href}/resume"),
             href,
+        }
+    }
+
+    /// Describes a queue of all shards, which has a page on each that has it, or that of one queue.
+    fn of_whole(queue: &Whole, links: &Links, now: DateTime<Utc>) -> Self {
+        let name = queue.whole.name.as_str();
+        let part = |(links, part): &(Links, QueueSummary)| {
+            let mark = links.mark(&links.one("queues", name));
+            match part.paused_at {
+                Some(_) => mark.text("paused "),
+                None => mark,
+            }
+        };
+        let row = Self::new(&queue.whole, links, now);
+        match &queue.parts[..] {
+            [(links, _)] if links.shard().is_none() => row,
+            parts => Self {
+                href: links.jobs(&[("state", "ready"), ("queue", name)]),
+                shards: parts
+                    .iter()
+                    .map(part)
+                    .fold(Html::new(), |shards, part| shards.html(&part)),
+                ..row
+            },
         }
     }
 }
@@ -122,26 +151,50 @@ pub(super) fn as_of(queue: &QueueSummary, now: DateTime<Utc>) -> Option<Html> {
     Some(Html::new().text("as of ").html(&at).text(among))
 }
 
+/// A queue of all that were read, and the part of each.
+pub(super) type Whole = Merged<Links, QueueSummary>;
+
+/// Adds up the queues of shards, those that are behind first.
+pub(super) fn together<'p>(
+    parts: impl IntoIterator<Item = (&'p Links, &'p Vec<QueueSummary>)>,
+) -> Vec<Whole> {
+    let parts = parts.into_iter();
+    let mut queues = merged::queues(parts.map(|(links, queues)| (links.clone(), queues.clone())));
+    order(&mut queues);
+    queues
+}
+
 /// Makes the rows of some queues, with how many of their jobs were ready in each hour of a day.
-pub(super) async fn rows(
-    queues: &[QueueSummary],
-    site: &Site,
-    conn: &mut PgConnection,
+pub(super) async fn rows<T>(
+    queues: &[Whole],
+    found: &mut Found<T>,
     links: &Links,
-    now: DateTime<Utc>,
 ) -> Result<Vec<QueueRow>, Refusal> {
-    let names = queues.iter().map(|queue| queue.name.as_str());
-    let hours = ready_by_hour(conn, site.queue.schema(), names, now).await?;
+    let now = found.signs.now;
+    let mut hours: HashMap<String, Vec<i64>> = HashMap::new();
+    for Part { reading: of, .. } in &mut found.parts {
+        let (schema, names) = (of.site.queue.schema(), queues.iter().map(name));
+        for (name, ready) in ready_by_hour(&mut of.tx, schema, names, now).await? {
+            let sums = hours.entry(name).or_insert_with(|| vec![0; ready.len()]);
+            for (sum, ready) in sums.iter_mut().zip(ready) {
+                *sum += ready;
+            }
+        }
+    }
     let rows = queues.iter().map(|queue| QueueRow {
-        spark: spark_of_ready(hours.get(&queue.name)),
-        ..QueueRow::new(queue, links, now)
+        spark: spark_of_ready(hours.get(name(queue))),
+        ..QueueRow::of_whole(queue, links, now)
     });
     Ok(rows.collect())
 }
 
+fn name(queue: &Whole) -> &str {
+    &queue.whole.name
+}
+
 /// Puts queues that stand still first, then those whose oldest job waits longest.
-pub(super) fn order(queues: &mut [QueueSummary]) {
-    queues.sort_by(|one, other| {
+fn order(queues: &mut [Whole]) {
+    queues.sort_by(|Merged { whole: one, .. }, Merged { whole: other, .. }| {
         let stands = |queue: &QueueSummary| queue.paused_at.is_some() && queue.ready > 0;
         let oldest = |queue: &QueueSummary| queue.latency_seconds.unwrap_or(-1.0);
         (stands(other).cmp(&stands(one)))
@@ -151,30 +204,34 @@ pub(super) fn order(queues: &mut [QueueSummary]) {
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Queues, "Queues").await?;
-    let mut queues = queues::list_bounded(&mut tx, site.queue.schema()).await?;
-    order(&mut queues);
+    let read = async |mut of: Reading| {
+        let queues = queues::list_bounded(&mut of.tx, of.site.queue.schema()).await?;
+        Ok((of, queues))
+    };
+    let mut found = sites.read(&visit.links, read).await?;
+    let queues = together(found.each());
     let (shown, pager) = from.part(&queues, "/queues", &visit.links);
+    let now = found.signs.now;
     page(&Queues {
-        frame,
         answer: answer(&queues),
-        as_of: shown.first().and_then(|queue| as_of(queue, signs.now)),
+        as_of: shown.first().and_then(|queue| as_of(&queue.whole, now)),
         pager,
-        rows: rows(shown, &site, &mut tx, &visit.links, signs.now).await?,
+        rows: rows(shown, &mut found, &visit.links).await?,
+        frame: Frame::around(&found, &visit, Page::Queues, "Queues"),
     })
 }
 
-fn answer(queues: &[QueueSummary]) -> Html {
+fn answer(queues: &[Whole]) -> Html {
+    let queues: Vec<&QueueSummary> = queues.iter().map(|queue| &queue.whole).collect();
     let paused: Vec<_> = queues
         .iter()
         .filter(|queue| queue.paused_at.is_some())
         .collect();
-    let late = |queue: &&QueueSummary| {
+    let late = |queue: &&&QueueSummary| {
         queue.paused_at.is_none() && queue.latency_seconds.unwrap_or_default() >= LATE_SECONDS
     };
     let late = queues.iter().find(late);
@@ -222,7 +279,7 @@ pub(crate) async fn one(
     let queue = queues::show(&mut tx, schema, &name).await?;
     let queue = queue.ok_or_else(|| Refusal::NoThing(format!("queue {name}")))?;
     let href = visit.links.one("queues", &name);
-    let chart = Chart::read(&site, &mut tx, &within, Some(&name), &href, signs.now).await?;
+    let chart = Chart::read(&site, &mut tx, &within, &name, &href, signs.now).await?;
     let processes = processes::list(&mut tx, schema).await?;
     let serving: Vec<_> = processes
         .iter()
@@ -236,7 +293,7 @@ pub(crate) async fn one(
         chart,
         processes: serving
             .into_iter()
-            .map(|process| ProcessRow::new(process, &site, &visit.links, signs.now))
+            .map(|process| ProcessRow::new(process, &site.settings, &visit.links, signs.now))
             .collect(),
     })
 }
@@ -274,7 +331,7 @@ fn one_answer(
 ) -> Html {
     let alive = serving
         .iter()
-        .filter(|process| is_alive(process, site))
+        .filter(|process| is_alive(process, &site.settings))
         .count();
     let ready = counted(queue.ready.unsigned_abs(), "job is ready", "jobs are ready");
     match (queue.pause(), alive) {

@@ -20,6 +20,7 @@ use crate::html::{Html, ago, badge, exact, json, pictured, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::counted;
 
@@ -57,6 +58,7 @@ struct One {
 }
 
 struct Row {
+    shard: Html,
     name: Html,
     href: String,
     words: String,
@@ -81,25 +83,30 @@ struct FiringRow {
 }
 
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, "Recurring").await?;
-    let mut jobs = recurring::list(&mut tx, site.queue.schema()).await?;
-    jobs.sort_by_key(|job| (!is_wrong(job), job.paused_at.is_some(), job.next_at));
+    let read = async |mut of: Reading| {
+        let jobs = recurring::list(&mut of.tx, of.site.queue.schema()).await?;
+        Ok((of, jobs))
+    };
+    let found = sites.read(&visit.links, read).await?;
+    let jobs = found.each();
+    let jobs = jobs.flat_map(|(links, jobs)| jobs.iter().map(move |job| (links, job)));
+    let mut jobs: Vec<(&Links, &RecurringJobSummary)> = jobs.collect();
+    jobs.sort_by_key(|(_, job)| (!is_wrong(job), job.paused_at.is_some(), job.next_at));
     let (shown, pager) = from.part(&jobs, "/recurring", &visit.links);
     page(&Recurring {
-        frame,
+        frame: Frame::around(&found, &visit, Page::Recurring, "Recurring"),
         answer: answer(&jobs),
         add_href: visit
-            .may(Role::Admin, &site)
+            .may(Role::Admin)
             .then(|| visit.links.to("/add-recurring")),
         pager,
         rows: shown
             .iter()
-            .map(|job| Row::new(job, &visit.links, signs.now))
+            .map(|(links, job)| Row::new(job, links, found.signs.now))
             .collect(),
     })
 }
@@ -109,10 +116,11 @@ fn is_wrong(job: &RecurringJobSummary) -> bool {
     matches!(job.last_outcome.as_deref(), Some("missed" | "failed"))
 }
 
-fn answer(jobs: &[RecurringJobSummary]) -> Html {
+fn answer(jobs: &[(&Links, &RecurringJobSummary)]) -> Html {
     let all = jobs.len() as u64;
-    let wrong: Vec<_> = jobs.iter().filter(|job| is_wrong(job)).collect();
-    let paused = jobs.iter().filter(|job| job.paused_at.is_some()).count();
+    let jobs = || jobs.iter().map(|(_, job)| job);
+    let wrong: Vec<_> = jobs().filter(|job| is_wrong(job)).collect();
+    let paused = jobs().filter(|job| job.paused_at.is_some()).count();
     let mut answer = match wrong.first() {
         None if all == 0 => return Html::new().strong("No job recurs."),
         None if all == 1 => Html::new().strong("The one schedule did what it should."),
@@ -138,6 +146,7 @@ fn answer(jobs: &[RecurringJobSummary]) -> Html {
 impl Row {
     fn new(job: &RecurringJobSummary, links: &Links, now: DateTime<Utc>) -> Self {
         Self {
+            shard: links.mark(&links.to("/recurring")),
             name: user(&job.name),
             href: links.one("recurring", &job.name),
             words: described(job.words.as_deref(), &job.schedule, &job.zone),
@@ -150,7 +159,7 @@ impl Row {
                 (Some(at), None) => ago(at, now),
                 (Some(at), Some(id)) => ago(at, now)
                     .text(", job ")
-                    .link(&links.job(id), &format!("#{id}")),
+                    .link(&links.job(id), &links.id(id)),
             },
         }
     }
@@ -204,7 +213,7 @@ pub(crate) async fn one(
     let title = format!("Recurring {}", pictured(&name));
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Recurring, title).await?;
     let links = &visit.links;
-    let args = site.redaction.args(&job.kind, &job.args);
+    let args = site.settings.redaction.args(&job.kind, &job.args);
     let zone = parse_zone(&job.zone).unwrap_or(Tz::UTC);
     page(&One {
         frame,
@@ -216,7 +225,7 @@ pub(crate) async fn one(
             Html::new()
         },
         is_paused: job.paused_at.is_some(),
-        is_admin: visit.may(Role::Admin, &site),
+        is_admin: visit.may(Role::Admin),
         is_own: job.source.is_none(),
         zone: zone.name().to_owned(),
         acts_href: links.one("recurring", &job.name),
@@ -230,7 +239,7 @@ pub(crate) async fn one(
             .iter()
             .map(|firing| FiringRow::new(firing, links, signs.now))
             .collect(),
-        args: visit.may_see_args(&site).then(|| json(&args)),
+        args: visit.may_see_args().then(|| json(&args)),
         facts: facts(&job, links, signs.now),
     })
 }

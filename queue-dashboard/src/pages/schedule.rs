@@ -131,10 +131,10 @@ pub(crate) async fn add(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
-    allow_role(Role::Admin, &site, &visit, "Adding a recurring job")?;
+    allow_role(Role::Admin, &visit, "Adding a recurring job")?;
     let mut tx = site.read().await?;
     let fields = Fields::of([
-        ("zone", site.time_zone.name().to_owned()),
+        ("zone", site.settings.time_zone.name().to_owned()),
         ("args", "{}".to_owned()),
     ]);
     form(&site, &visit, &mut tx, None, &fields, Ok(())).await
@@ -146,7 +146,7 @@ pub(crate) async fn change(
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
-    allow_role(Role::Admin, &site, &visit, "Changing a recurring job")?;
+    allow_role(Role::Admin, &visit, "Changing a recurring job")?;
     let mut tx = site.read().await?;
     let stored = stored(&mut tx, &site, &name).await?;
     let fields = Fields::of_stored(&stored, &site, &visit);
@@ -238,8 +238,8 @@ impl Fields {
     /// Returns the fields of a recurring job. Arguments that are redacted, or that the viewer does not see, are
     /// left out.
     fn of_stored(job: &RecurringJobDetails, site: &Site, visit: &Visit) -> Self {
-        let shown = site.redaction.args(&job.kind, &job.args);
-        let is_seen = visit.may_see_args(site) && shown.get() == job.args.get();
+        let shown = site.settings.redaction.args(&job.kind, &job.args);
+        let is_seen = visit.may_see_args() && shown.get() == job.args.get();
         let args = if is_seen { job.args.get() } else { "" };
         Self::of([
             ("name", job.name.clone()),

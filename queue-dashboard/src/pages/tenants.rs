@@ -13,12 +13,14 @@ use serde::Deserialize;
 
 use super::limits::limit_words;
 use super::overview::{Figure, figures};
+use super::parts::first_by_name;
 use super::queues::{LATE_SECONDS, by_and_why, paused};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, badge, exact_minute, pictured, progress, user};
 use crate::links::{Links, encoded};
 use crate::refusal::Refusal;
 use crate::site::Site;
+use crate::sites::{Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{brief, count, counted, grouped, percent};
 
@@ -52,6 +54,7 @@ struct One {
 
 /// A tenant in a table. A number of jobs has a link to them.
 struct TenantRow {
+    shard: Html,
     name: Html,
     title: String,
     href: String,
@@ -87,38 +90,41 @@ pub(crate) struct From {
 
 /// `GET /tenants`
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(from): Query<From>,
 ) -> Result<Response, Refusal> {
-    let mut tx = site.read().await?;
-    let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Tenants, "Tenants").await?;
-    let mut found = tenants::list(&mut tx, site.queue.schema(), &from.after, ROWS).await?;
+    let read = async |mut of: Reading| {
+        let tenants = tenants::list(&mut of.tx, of.site.queue.schema(), &from.after, ROWS).await?;
+        Ok((of, tenants))
+    };
+    let read = sites.read(&visit.links, read).await?;
+    let mut found = first_by_name(read.each(), |tenant| &tenant.name, ROWS as usize);
     let links = &visit.links;
-    let last = found.last().filter(|_| found.len() == ROWS as usize);
-    let next = last.map(|last| links.to(&format!("/tenants?after={}", encoded(&last.name))));
+    let last = found.last().filter(|_| found.len() >= ROWS as usize);
+    let next = last.map(|(_, last)| links.to(&format!("/tenants?after={}", encoded(&last.name))));
     let is_part = next.is_some() || !from.after.is_empty();
     let whole = (!is_part).then(|| Whole::of(&found));
     if !is_part {
         order(&mut found);
     }
     page(&Tenants {
-        answer: answer(&found, whole.as_ref(), signs.paused_tenants),
+        answer: answer(&found, whole.as_ref(), read.signs.paused_tenants),
         rows: found
             .iter()
-            .map(|tenant| TenantRow::new(tenant, whole.as_ref(), links, signs.now))
+            .map(|(links, tenant)| TenantRow::new(tenant, whole.as_ref(), links, read.signs.now))
             .collect(),
         first: links.to("/tenants"),
         next,
         is_part,
         after: from.after,
-        frame,
+        frame: Frame::around(&read, &visit, Page::Tenants, "Tenants"),
     })
 }
 
 /// Puts tenants that stand still first, then those of which most runs.
-fn order(tenants: &mut [TenantSummary]) {
-    tenants.sort_by(|one, other| {
+fn order(tenants: &mut [(&Links, &TenantSummary)]) {
+    tenants.sort_by(|(_, one), (_, other)| {
         let stands = |tenant: &TenantSummary| tenant.paused_at.is_some() && tenant.ready.count > 0;
         let oldest = |tenant: &TenantSummary| tenant.latency_seconds.unwrap_or(-1.0);
         (stands(other).cmp(&stands(one)))
@@ -128,10 +134,11 @@ fn order(tenants: &mut [TenantSummary]) {
 }
 
 impl Whole {
-    fn of(tenants: &[TenantSummary]) -> Self {
-        let takes_turns = tenants.iter().filter(|tenant| takes_turns(tenant));
+    fn of(tenants: &[(&Links, &TenantSummary)]) -> Self {
+        let tenants = || tenants.iter().map(|(_, tenant)| *tenant);
+        let takes_turns = tenants().filter(|tenant| takes_turns(tenant));
         Self {
-            running: tenants.iter().map(|tenant| tenant.running).sum(),
+            running: tenants().map(|tenant| tenant.running).sum(),
             weights: takes_turns.map(|tenant| i64::from(tenant.weight)).sum(),
         }
     }
@@ -152,7 +159,7 @@ fn takes_turns(tenant: &TenantSummary) -> bool {
     tenant.paused_at.is_none() && (tenant.ready.count > 0 || tenant.running > 0)
 }
 
-fn answer(tenants: &[TenantSummary], whole: Option<&Whole>, paused: i64) -> Html {
+fn answer(tenants: &[(&Links, &TenantSummary)], whole: Option<&Whole>, paused: i64) -> Html {
     let answer = Html::new();
     let answer = match (paused, whole) {
         _ if tenants.is_empty() => return answer.strong("No tenant has jobs in a fair queue."),
@@ -160,7 +167,8 @@ fn answer(tenants: &[TenantSummary], whole: Option<&Whole>, paused: i64) -> Html
         (1, _) => answer.strong("One tenant is paused."),
         (paused, _) => answer.strong(format!("{paused} tenants are paused.")),
     };
-    let most = tenants.iter().max_by_key(|tenant| tenant.running);
+    let most = tenants.iter().map(|(_, tenant)| tenant);
+    let most = most.max_by_key(|tenant| tenant.running);
     let (Some(whole), Some(most)) = (whole, most.filter(|most| most.running > 0)) else {
         return answer;
     };
@@ -190,6 +198,7 @@ impl TenantRow {
         let is_limited = tenant.to.is_some() || tenant.space_seconds.is_some();
         let limit = limit_words(tenant.to, tenant.space_seconds, tenant.burst);
         Self {
+            shard: links.mark(&links.to("/tenants")),
             name: user(name),
             title: pictured(name),
             badge: pause.as_ref().map(|_| badge("paused")).unwrap_or_default(),

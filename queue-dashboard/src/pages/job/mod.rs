@@ -92,7 +92,7 @@ pub(crate) async fn show(
     let schema = site.queue.schema();
     let found = jobs::show(&mut tx, schema, id).await?;
     let mut job = found.ok_or(Refusal::NoJob(id))?;
-    job.redact(&site.redaction);
+    job.redact(&site.settings.redaction);
     let word = state_word(job.state, job.outcome.as_deref());
     let title = format!("{} #{id}, {word}", pictured(&job.kind));
     let (frame, signs) = Frame::new(&site, &visit, &mut tx, Page::Jobs, title).await?;
@@ -108,7 +108,7 @@ pub(crate) async fn show(
         links,
         now: signs.now,
     };
-    let sees_args = visit.may_see_args(&site);
+    let sees_args = visit.may_see_args();
     page(&One {
         id,
         kind: user(&job.kind),
@@ -123,7 +123,7 @@ pub(crate) async fn show(
         args_size: bytes(job.args.get().len()),
         context: job.context.as_deref().filter(|_| sees_args).map(json),
         facts: facts(&job, links, signs.now),
-        acts: match visit.may(Role::Operator, &site) {
+        acts: match visit.may(Role::Operator) {
             true => Acts::of(&job, links),
             false => Acts::default(),
         },

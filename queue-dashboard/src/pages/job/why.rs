@@ -267,7 +267,7 @@ impl Case<'_> {
         if !self
             .processes
             .iter()
-            .any(|process| is_alive(process, self.site))
+            .any(|process| is_alive(process, &self.site.settings))
         {
             return Some(bold(match self.processes.is_empty() {
                 true => "no process is alive",
@@ -314,7 +314,7 @@ impl Case<'_> {
     fn alive(&self) -> impl Iterator<Item = &ProcessSummary> {
         self.processes
             .iter()
-            .filter(|process| is_alive(process, self.site))
+            .filter(|process| is_alive(process, &self.site.settings))
     }
 
     fn serving(&self) -> Vec<&ProcessSummary> {

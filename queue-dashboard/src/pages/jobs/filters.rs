@@ -6,6 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::html::Html;
+use crate::pages::parts::Below;
 
 /// The filters that take a text, and what they are called.
 pub(super) const TEXTS: [(&str, &str); 7] = [
@@ -69,7 +70,7 @@ pub(crate) struct Filters {
     pub(crate) tab: Tab,
     /// Texts by the name of their filter.
     pub(crate) texts: Vec<(&'static str, String)>,
-    pub(crate) before: Option<JobId>,
+    pub(crate) before: Below,
     /// What of it could not be understood.
     pub(crate) problems: Vec<String>,
 }
@@ -87,7 +88,7 @@ impl Filters {
         let mut filters = Self {
             tab: TABS[0],
             texts: Vec::new(),
-            before: None,
+            before: Below::default(),
             problems: Vec::new(),
         };
         for (name, value) in pairs.iter().filter(|(_, value)| !value.trim().is_empty()) {
@@ -98,7 +99,7 @@ impl Filters {
                     None => filters.problems.push(format!("`{value}` is not a state")),
                 },
                 "before" => match value.parse() {
-                    Ok(id) => filters.before = Some(JobId(id)),
+                    Ok(before) => filters.before = before,
                     Err(_) => filters.problems.push(format!("`{value}` is not a job")),
                 },
                 "q" => {}

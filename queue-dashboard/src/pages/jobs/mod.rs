@@ -2,14 +2,13 @@
 
 pub(crate) mod filters;
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use queue_core::inspect::jobs::{self, Looked};
+use queue_core::inspect::merged::newest;
 use queue_core::inspect::operations::{self, OperationDetails};
 use queue_core::inspect::stats::{self, StateCounts};
 use queue_core::inspect::{Count, JobFilter, JobSummary};
@@ -21,8 +20,10 @@ use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, exact, icon, icon_of_class, pictured, user};
 use crate::links::{Links, query};
+use crate::pages::parts::Below;
 use crate::refusal::Refusal;
-use crate::site::{COUNTED_MAX, Site};
+use crate::site::COUNTED_MAX;
+use crate::sites::{Found, Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{count, counted, short};
 use filters::{Filters, Search, TABS, TEXTS, Tab, search, words};
@@ -91,7 +92,9 @@ struct Chip {
 }
 
 struct JobRow {
-    id: JobId,
+    /// Its id, and the same as people write it.
+    id: String,
+    label: String,
     href: String,
     kind: String,
     args: String,
@@ -111,15 +114,21 @@ struct JobRow {
 
 /// `GET /jobs`
 pub(crate) async fn list(
-    State(site): State<Arc<Site>>,
+    State(sites): State<Sites>,
     Extension(visit): Extension<Visit>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let mut filters = Filters::read(&pairs);
     let typed = pairs.iter().find(|(name, _)| name == "q");
     let typed = typed.map_or("", |(_, text)| text.trim());
+    if let Some(href) = on_named_shard(&visit, typed) {
+        return Ok(Redirect::to(&href).into_response());
+    }
     if !typed.is_empty() {
         match search(typed) {
+            Search::Job(id) if visit.is_merged => {
+                filters.problems.push(unnamed(&visit, &id.to_string()));
+            }
             Search::Job(id) => return Ok(Redirect::to(&visit.links.job(id)).into_response()),
             Search::Filters(texts) => {
                 filters.texts.extend(texts);
@@ -129,68 +138,159 @@ pub(crate) async fn list(
             Search::Unknown(why) => filters.problems.push(why),
         }
     }
-    show(&site, &visit, filters, typed).await
+    show(&sites, &visit, filters, typed).await
+}
+
+/// `GET /jobs/{id}` of all shards: `eu:4711` is a job of the shard eu.
+pub(crate) async fn on_shard(
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    match on_named_shard(&visit, &id) {
+        Some(href) => Ok(Redirect::to(&href).into_response()),
+        None => Err(Refusal::Invalid(unnamed(&visit, &id))),
+    }
+}
+
+/// Returns the address of a job whose id names its shard: `eu:4711`.
+fn on_named_shard(visit: &Visit, id: &str) -> Option<String> {
+    let (shard, id) = id.trim_start_matches('#').rsplit_once(':')?;
+    let id: i64 = id.parse().ok()?;
+    let mut shards = visit.settings.shards.iter();
+    let shard = shards.find(|name| ***name == *shard)?;
+    Some(visit.links.of_shard(shard).job(id))
+}
+
+/// Says how an id is written that names no shard.
+fn unnamed(visit: &Visit, id: &str) -> String {
+    let shards = visit.settings.shards.iter();
+    let ids: Vec<String> = shards.map(|shard| format!("{shard}:4711")).collect();
+    format!(
+        "`{}` names no shard: an id is {}",
+        pictured(id),
+        ids.join(" or ")
+    )
+}
+
+/// What is read of a queue.
+struct Read {
+    states: StateCounts,
+    looked: Looked,
+    matching: Count,
+    operations: Vec<OperationDetails>,
+}
+
+impl Read {
+    async fn of(
+        of: &mut Reading,
+        filters: &Filters,
+        filter: Option<&JobFilter>,
+        before: Option<JobId>,
+    ) -> Result<Self, sqlx::Error> {
+        let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
+        let (states, _) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
+        let (mut looked, mut matching) = (Looked::default(), Count::default());
+        if let Some(filter) = filter {
+            looked = jobs::look(&mut *conn, schema, filter, before, ROWS).await?;
+            matching =
+                count_matching(&mut *conn, schema, filters, filter, &looked, &states).await?;
+        }
+        Ok(Self {
+            states,
+            looked,
+            matching,
+            operations: operations::list(conn, schema, OPERATIONS).await?,
+        })
+    }
 }
 
 async fn show(
-    site: &Arc<Site>,
+    sites: &Sites,
     visit: &Visit,
     mut filters: Filters,
     typed: &str,
 ) -> Result<Response, Refusal> {
-    let sees_args = visit.may_see_args(site);
-    let filter = filters.filter(sees_args, &site.redaction);
+    let (sees_args, redaction) = (visit.may_see_args(), &sites.settings.redaction);
+    let filter = filters.filter(sees_args, redaction);
     let filter = filter.map_err(|why| filters.problems.push(why)).ok();
-    let mut tx = site.read().await?;
-    let schema = site.queue.schema();
-    let (frame, signs) = Frame::new(site, visit, &mut tx, Page::Jobs, "Jobs").await?;
-    let (states, _) = stats::states(&mut tx, schema, COUNTED_MAX).await?;
-    let (mut looked, mut matching) = (Looked::default(), Count::default());
-    if let Some(filter) = &filter {
-        looked = jobs::look(&mut tx, schema, filter, filters.before, ROWS).await?;
-        matching = count_matching(&mut tx, schema, &filters, filter, &looked, &states).await?;
+    let read = async |mut of: Reading| {
+        let before = filters.before.of(&of.links).map(JobId);
+        let mut read = Read::of(&mut of, &filters, filter.as_ref(), before).await?;
+        for job in &mut read.looked.jobs {
+            job.redact(redaction);
+            job.args.take_if(|_| !sees_args);
+        }
+        Ok((of, read))
+    };
+    let found = sites.read(&visit.links, read).await?;
+    let (links, now) = (&visit.links, found.signs.now);
+    let (mut states, mut matching) = (StateCounts::default(), Count::default());
+    let mut under_way = Vec::new();
+    for (links, read) in found.each() {
+        states += read.states;
+        matching += read.matching;
+        under_way.extend(self::under_way(&read.operations, links));
     }
-    let mut found = looked.jobs;
-    for job in &mut found {
-        job.redact(&site.redaction);
-        job.args.take_if(|_| !sees_args);
-    }
-    let operations = operations::list(&mut tx, schema, OPERATIONS).await?;
-    let links = &visit.links;
-    let is_operator = visit.may(Role::Operator, site);
-    let last = found.last().filter(|_| found.len() == ROWS as usize);
-    let row = |job| JobRow::new(job, links, signs.now, is_operator);
-    let rows: Vec<JobRow> = found.iter().map(row).collect();
+    let lists = found.each();
+    let lists = lists.map(|(links, read)| (links, &read.looked.jobs));
+    let jobs = newest(lists, |job| job.enqueued_at, ROWS as usize);
+    let is_operator = visit.may(Role::Operator);
+    let rows = jobs.iter();
+    let rows = rows.map(|(links, job)| JobRow::new(job, links, now, is_operator));
+    let rows: Vec<JobRow> = rows.collect();
+    let (older, back_to) = further(&filters, links, &jobs, &found);
     page(&Jobs {
         answer: answer(&filters, matching),
         tabs: tabs(&filters, &states, links),
         fields: fields(&filters, sees_args),
-        chips: chips(&filters, links),
+        chips: chips(&filters, visit),
         clear: links.jobs(&[("state", filters.tab.word)]),
-        bulk: if is_operator {
-            bulk(filters.tab, links)
-        } else {
-            Vec::new()
+        bulk: match is_operator {
+            true => bulk(filters.tab, links),
+            false => Vec::new(),
         },
         query: query(&filters.pairs(filters.tab.word)),
         matching: count(matching),
-        under_way: under_way(&operations, links),
+        under_way,
         searched: typed.to_owned(),
         at_title: at_title(filters.tab),
         is_failed: matches!(filters.tab.state, JobState::Failed | JobState::Scheduled),
-        is_first: filters.before.is_none(),
-        older: last.map(|last| older(&filters, links, last.id)),
-        back_to: looked.back_to.map(|(job, at)| {
-            let href = older(&filters, links, job);
-            (exact(at, signs.now), href)
-        }),
+        is_first: filters.before.is_start(),
+        older,
+        back_to,
         empty: empty(&filters),
         has_acts: rows.iter().any(JobRow::has_acts),
         rows,
         tab: filters.tab,
         problems: filters.problems,
-        frame,
+        frame: Frame::around(&found, visit, Page::Jobs, "Jobs"),
     })
+}
+
+/// Returns the address of the jobs before these, if there may be more; or how far all were looked at, with the
+/// address of a further look.
+fn further(
+    filters: &Filters,
+    links: &Links,
+    jobs: &[(&Links, &JobSummary)],
+    found: &Found<Read>,
+) -> (Option<String>, Option<(Html, String)>) {
+    let shown = jobs.iter().map(|(links, job)| (*links, job.id.0));
+    let older = filters.before.after(shown);
+    if jobs.len() == ROWS as usize {
+        return (Some(before(filters, links, &older)), None);
+    }
+    let ends = || {
+        let each = found.each();
+        each.filter_map(|(links, read)| Some((links, read.looked.back_to?)))
+    };
+    let further = older.after(ends().map(|(links, (job, _))| (links, job.0)));
+    let at = ends().map(|(_, (_, at))| at).max();
+    let back_to = at.map(|at| {
+        let href = before(filters, links, &further);
+        (exact(at, found.signs.now), href)
+    });
+    (None, back_to)
 }
 
 /// Counts the jobs that match, of which these were found; if they are all, they are not counted again.
@@ -206,7 +306,7 @@ async fn count_matching(
     if filters.texts.is_empty() && tab.outcome.is_none() && tab.state != JobState::Finished {
         return Ok(states.of(tab.state));
     }
-    if filters.before.is_none() && found.jobs.len() < ROWS as usize {
+    if filters.before.is_start() && found.jobs.len() < ROWS as usize {
         return Ok(Count {
             count: found.jobs.len() as u64,
             at_least: found.back_to.is_some(),
@@ -215,11 +315,11 @@ async fn count_matching(
     jobs::count_newest(conn, schema, filter, MATCHING_MAX).await
 }
 
-/// Returns the address of the jobs before one.
-fn older(filters: &Filters, links: &Links, before: JobId) -> String {
-    let before = before.to_string();
+/// Returns the address of the jobs before others.
+fn before(filters: &Filters, links: &Links, below: &Below) -> String {
+    let below = below.to_string();
     let mut pairs = filters.pairs(filters.tab.word);
-    pairs.push(("before", &before));
+    pairs.push(("before", &below));
     links.jobs(&pairs)
 }
 
@@ -287,10 +387,10 @@ fn answer(filters: &Filters, matching: Count) -> Html {
 }
 
 fn empty(filters: &Filters) -> String {
-    match (filters.before, filters.texts.is_empty()) {
-        (Some(_), _) => "No older job matches.".to_owned(),
-        (None, true) => format!("No job is {}.", filters.tab.word),
-        (None, false) => {
+    match (filters.before.is_start(), filters.texts.is_empty()) {
+        (false, _) => "No older job matches.".to_owned(),
+        (true, true) => format!("No job is {}.", filters.tab.word),
+        (true, false) => {
             let encrypted = match filters.text("arg") {
                 Some(_) => " Encrypted arguments are not searched.",
                 None => "",
@@ -343,7 +443,8 @@ fn fields(filters: &Filters, sees_args: bool) -> Vec<Field> {
     fields.collect()
 }
 
-fn chips(filters: &Filters, links: &Links) -> Vec<Chip> {
+fn chips(filters: &Filters, visit: &Visit) -> Vec<Chip> {
+    let links = &visit.links;
     let chips = filters
         .texts
         .iter()
@@ -356,7 +457,9 @@ fn chips(filters: &Filters, links: &Links) -> Vec<Chip> {
             Chip {
                 label: label.map_or(*name, |(_, label)| *label),
                 value: match *name {
-                    "tenant" => Html::new().link(&links.one("tenants", value), value),
+                    "tenant" if !visit.is_merged => {
+                        Html::new().link(&links.one("tenants", value), value)
+                    }
                     _ => user(value),
                 },
                 without: links.jobs(&pairs),
@@ -389,7 +492,8 @@ impl JobRow {
             shown.push('…');
         }
         Self {
-            id: job.id,
+            id: links.key(job.id),
+            label: links.id(job.id),
             kind: pictured(&job.kind),
             args: pictured(if shown == "null" { "" } else { &shown }),
             error: pictured(job.error.as_deref().unwrap_or_default()),

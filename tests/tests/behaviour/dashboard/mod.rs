@@ -12,6 +12,7 @@ mod pages;
 mod recurring;
 mod replica;
 mod routes;
+mod shards;
 mod tenants;
 
 use axum::Router;

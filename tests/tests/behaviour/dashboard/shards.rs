@@ -1,0 +1,348 @@
+//! The dashboard of several shards: all as one, to read, and each alone.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use queue_core::{JobId, Options, Queue, Shards};
+use queue_tests::world::World;
+use queue_worker::dashboard::{Dashboard, Role, Viewer, routes_of_shards};
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+
+use super::{Site, enqueue, fail};
+
+/// Every address of the pages that show all shards.
+const ROUTES: [(&str, &str, Role); 15] = [
+    ("GET", "/", Role::Viewer),
+    ("GET", "/jobs", Role::Viewer),
+    ("GET", "/failures", Role::Viewer),
+    ("GET", "/queues", Role::Viewer),
+    ("GET", "/limits", Role::Viewer),
+    ("GET", "/recurring", Role::Viewer),
+    ("GET", "/batches", Role::Viewer),
+    ("GET", "/tenants", Role::Viewer),
+    ("GET", "/processes", Role::Viewer),
+    ("GET", "/audit", Role::Viewer),
+    ("GET", "/audit.csv", Role::Viewer),
+    ("GET", "/help", Role::Viewer),
+    ("GET", "/display", Role::Viewer),
+    ("GET", "/metrics", Role::Viewer),
+    ("GET", "/jobs/{id}", Role::Viewer),
+];
+
+/// The pages of all shards.
+const PAGES: [&str; 11] = [
+    "",
+    "/jobs",
+    "/failures",
+    "/queues",
+    "/limits",
+    "/recurring",
+    "/batches",
+    "/tenants",
+    "/processes",
+    "/audit",
+    "/help",
+];
+
+struct Two {
+    eu: World,
+    us: World,
+}
+
+impl Two {
+    async fn new() -> Self {
+        let (eu, us) = (World::new().await, World::new().await);
+        Self { eu, us }
+    }
+
+    fn shards(&self) -> Shards {
+        let shards = [("eu", self.eu.queue.clone()), ("us", self.us.queue.clone())];
+        Shards::new(shards).unwrap()
+    }
+
+    fn site(&self, role: Role) -> Site {
+        open(&self.shards(), role)
+    }
+}
+
+fn open(shards: &Shards, role: Role) -> Site {
+    let dashboard = Dashboard::of_shards(shards);
+    Site::of(dashboard.authorize(move |_| async move { Some(Viewer::new("mira", role)) }))
+}
+
+/// A queue whose server does not answer.
+fn away() -> Queue {
+    let nowhere = "postgres://queue@127.0.0.1:1/queue";
+    let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(100));
+    Queue::new(options.connect_lazy(nowhere).unwrap())
+}
+
+/// Returns a page without its tags and line breaks.
+fn words(page: &str) -> String {
+    let page = page.split_once("<main").unwrap().1;
+    let texts = page
+        .split('<')
+        .filter_map(|tag| Some(tag.split_once('>')?.1));
+    texts
+        .collect::<Vec<_>>()
+        .join(" ")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+async fn send(world: &World, kind: &'static str) -> JobId {
+    enqueue(world, kind, &json!({}), Options::new()).await
+}
+
+#[test]
+fn the_table_of_addresses_of_all_shards_is_whole() {
+    let routes = routes_of_shards();
+    let routes = routes
+        .iter()
+        .map(|(method, path, role)| (*method, &**path, *role));
+    assert_eq!(routes.collect::<Vec<_>>(), ROUTES);
+}
+
+#[tokio::test]
+async fn nothing_of_shards_is_shown_to_strangers_or_changed_where_all_are_shown() {
+    let two = Two::new().await;
+    let job = send(&two.eu, "send").await;
+    let closed = Site::of(Dashboard::of_shards(&two.shards()));
+    let admin = two.site(Role::Admin);
+
+    for (method, path, _) in ROUTES {
+        let path = path.replace("{id}", &format!("eu:{job}"));
+        for path in [path.clone(), format!("/shards/eu{path}")] {
+            let answer = closed.send(method, &path, "").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        }
+        let posted = admin.send("POST", &path, "").await;
+        assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+    for page in PAGES {
+        let page = admin.page(page).await;
+        assert!(
+            !page.contains("formaction") && !page.contains("row-acts\"><"),
+            "{page}"
+        );
+    }
+    let posted = admin
+        .send("POST", &format!("/jobs/eu:{job}/discard"), "")
+        .await;
+    assert_eq!(posted.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn counts_queues_and_causes_add_up() {
+    let two = Two::new().await;
+    for (world, jobs) in [(&two.eu, 1), (&two.us, 2)] {
+        for _ in 0..jobs {
+            send(world, "send").await;
+            let failed = send(world, "charge").await;
+            fail(world, failed, "the bank is closed").await;
+        }
+    }
+    two.us
+        .sql("insert into queue.queues (name, paused_at) values ('default', now())")
+        .await;
+    let site = two.site(Role::Admin);
+
+    let overview = words(&site.page("").await);
+    let queues = site.page("/queues").await;
+    let failures = site.page("/failures").await;
+
+    assert!(overview.contains("Ready 3"), "{overview}");
+    assert!(
+        overview.contains("Failed 3 until somebody retries"),
+        "{overview}"
+    );
+    let queues = words(&queues);
+    assert!(
+        queues.contains("One queue is paused: default ."),
+        "{queues}"
+    );
+    assert!(queues.contains("eu us paused"), "{queues}");
+    for shard in ["eu", "us"] {
+        let href = format!("href=\"/ops/jobs/shards/{shard}/failures/charge/");
+        assert!(failures.contains(&href), "{failures}");
+    }
+    let failures = words(&failures);
+    assert!(
+        failures.contains("1 cause is behind 3 failed jobs."),
+        "{failures}"
+    );
+}
+
+#[tokio::test]
+async fn jobs_of_all_shards_are_one_list_of_pages() {
+    let two = Two::new().await;
+    let mut sent = Vec::new();
+    for _ in 0..30 {
+        sent.push(format!("eu:{}", send(&two.eu, "old").await));
+    }
+    for _ in 0..40 {
+        sent.push(format!("us:{}", send(&two.us, "new").await));
+    }
+    let site = two.site(Role::Admin);
+
+    let mut path = "/jobs?state=ready".to_owned();
+    let mut listed = Vec::new();
+    loop {
+        let page = site.page(&path).await;
+        let rows = page.split("<tr role=\"row\" id=\"job-").skip(1);
+        listed.extend(rows.map(|row| row.split('"').next().unwrap().to_owned()));
+        let Some((_, next)) = page.split_once("rel=\"next\" href=\"/ops/jobs") else {
+            break;
+        };
+        path = next
+            .split('"')
+            .next()
+            .unwrap()
+            .replace("&#38;", "&")
+            .replace("&amp;", "&");
+    }
+
+    sent.reverse();
+    assert_eq!(listed, sent);
+}
+
+#[tokio::test]
+async fn an_id_with_its_shard_leads_to_the_page_of_the_job() {
+    let two = Two::new().await;
+    let job = send(&two.us, "send").await;
+    let site = two.site(Role::Viewer);
+    let page = format!("/ops/jobs/shards/us/jobs/{job}");
+
+    for path in [
+        format!("/jobs/us:{job}"),
+        format!("/jobs?q=us:{job}"),
+        format!("/shards/eu/jobs?q=us:{job}"),
+    ] {
+        let answer = site.get(&path).await;
+        assert_eq!(answer.header("location"), page, "{path}");
+    }
+    assert!(
+        site.page(&format!("/shards/us/jobs/{job}"))
+            .await
+            .contains("send")
+    );
+    assert_eq!(
+        site.get(&format!("/shards/eu/jobs/{job}")).await.status,
+        StatusCode::NOT_FOUND
+    );
+    for path in [format!("/jobs/{job}"), format!("/jobs/asia:{job}")] {
+        let answer = site.get(&path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(
+            answer.text.contains("an id is eu:4711 or us:4711"),
+            "{}",
+            answer.text
+        );
+    }
+    let searched = site.page(&format!("/jobs?q={job}")).await;
+    assert!(
+        searched.contains("an id is eu:4711 or us:4711"),
+        "{searched}"
+    );
+}
+
+#[tokio::test]
+async fn one_acts_on_the_pages_of_a_shard() {
+    let two = Two::new().await;
+    for world in [&two.eu, &two.us] {
+        let job = send(world, "send").await;
+        fail(world, job, "no answer").await;
+    }
+    let site = two.site(Role::Operator);
+    let job: JobId = JobId(1);
+    let page = format!("/shards/us/jobs/{job}");
+
+    let token = site.get(&page).await.token();
+    let foreign = site.get(&format!("/shards/eu/jobs/{job}")).await.token();
+    let path = format!("{page}/retry");
+    let refused = site.send("POST", &path, &format!("token={foreign}")).await;
+    let done = site.send("POST", &path, &format!("token={token}")).await;
+
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(done.status, StatusCode::SEE_OTHER);
+    assert_eq!(done.header("location"), format!("/ops/jobs{page}"));
+    assert!(
+        done.header("set-cookie")
+            .contains("Path=/ops/jobs/shards/us;")
+    );
+    assert_eq!(
+        [two.eu.count("ready").await, two.us.count("ready").await],
+        [0, 1]
+    );
+    assert_eq!(
+        [two.eu.count("audit").await, two.us.count("audit").await],
+        [0, 1]
+    );
+    let audit = site.page("/audit").await;
+    assert!(words(&audit).contains("us retried job us:1"), "{audit}");
+    let viewer = two.site(Role::Viewer);
+    let refused = viewer.send("POST", &path, "").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_shard_that_is_away_is_said_and_the_rest_is_shown() {
+    let eu = World::new().await;
+    send(&eu, "send").await;
+    let shards = Shards::new([("eu", eu.queue.clone()), ("us", away())]).unwrap();
+    let site = open(&shards, Role::Admin);
+
+    for path in PAGES {
+        let page = words(&site.page(path).await);
+        assert!(page.contains("The shard us is away"), "{path}: {page}");
+    }
+    assert!(
+        site.page("/jobs?state=ready")
+            .await
+            .contains("id=\"job-eu:1\"")
+    );
+    let there = site.page("/shards/eu/jobs").await;
+    assert!(!there.contains("is away"), "{there}");
+    let gone = site.get("/shards/us/jobs").await;
+    assert_eq!(gone.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(site.get("/ready").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nothing_is_shown_if_all_shards_are_away() {
+    let site = open(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
+    let answer = site.get("").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("The database does not answer"));
+    assert_eq!(
+        site.get("/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}
+
+#[tokio::test]
+async fn each_page_leads_to_the_same_of_other_shards() {
+    let two = Two::new().await;
+    let site = two.site(Role::Viewer);
+
+    let page = site.page("/shards/eu/queues").await;
+
+    for (href, name) in [
+        ("/ops/jobs/queues\"", "All shards"),
+        ("/ops/jobs/shards/eu/queues\" aria-current=\"true\"", "eu"),
+        ("/ops/jobs/shards/us/queues\"", "us"),
+    ] {
+        let link = format!("<a href=\"{href}><bdi>{name}</bdi></a>");
+        assert!(page.contains(&link), "{link}: {page}");
+    }
+    let dark = site
+        .get("/shards/eu/display?theme=dark&back=%2Fqueues")
+        .await;
+    assert!(
+        dark.header("set-cookie")
+            .starts_with("queue_theme=dark; Path=/ops/jobs;")
+    );
+    assert_eq!(dark.header("location"), "/ops/jobs/shards/eu/queues");
+}
