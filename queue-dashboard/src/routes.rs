@@ -106,14 +106,10 @@ pub(crate) fn table() -> Vec<Route<Arc<Site>>> {
         page("/processes/{id}/stop", Admin, get(confirm::stop_process)),
         admin("/processes/{id}/stop", post(acts::processes::stop)),
         act("/processes/{id}/{verb}", post(acts::processes::act)),
-        page("/api/v1/openapi.json", Viewer, get(api::document)),
     ];
     routes.extend(common_table());
     routes.extend(recurring_table());
-    routes.extend(api::table().into_iter().map(|endpoint| {
-        let path = format!("{}{}", API, endpoint.path);
-        page(path, Viewer, (endpoint.handler)())
-    }));
+    routes.extend(api_table(api::table()));
     routes
 }
 
@@ -121,6 +117,7 @@ pub(crate) fn table() -> Vec<Route<Arc<Site>>> {
 pub(crate) fn table_of_shards() -> Vec<Route<Sites>> {
     let mut routes = common_table();
     routes.push(page("/jobs/{id}", Role::Viewer, get(jobs::on_shard)));
+    routes.extend(api_table(api::lists()));
     routes
 }
 
@@ -146,7 +143,15 @@ where
         page("/help", Viewer, get(help::show)),
         page("/display", Viewer, get(help::display)),
         page("/metrics", Viewer, get(metrics)),
+        page("/api/v1/openapi.json", Viewer, get(api::document)),
     ]
+}
+
+fn api_table<S>(table: Vec<api::Endpoint<S>>) -> impl Iterator<Item = Route<S>> {
+    table.into_iter().map(|endpoint| {
+        let path = format!("{}{}", API, endpoint.path);
+        page(path, Role::Viewer, (endpoint.handler)())
+    })
 }
 
 fn recurring_table() -> Vec<Route<Arc<Site>>> {

@@ -36,7 +36,7 @@ fn import() -> Import {
     }
 }
 
-async fn read(site: &Site, path: &str) -> Value {
+pub(super) async fn read(site: &Site, path: &str) -> Value {
     let answer = site.send("GET", &format!("/api/v1{path}"), "").await;
     assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
     assert_eq!(answer.header("content-type"), "application/json", "{path}");
@@ -44,7 +44,7 @@ async fn read(site: &Site, path: &str) -> Value {
 }
 
 /// Fills every table that the answers read.
-async fn fill(world: &World) -> (String, String) {
+pub(super) async fn fill(world: &World) -> (String, String) {
     let shown = world.queue.enqueue(import()).await.unwrap().id();
     let failed = enqueue(world, "send", &json!({"to": "x"}), Options::new()).await;
     fail(world, failed, "no route to host 10.0.0.1").await;
@@ -90,16 +90,24 @@ async fn answers_are_as_the_document_says() {
     let world = World::new().await;
     let site = Site::open(&world, Role::Viewer);
     let (job, batch) = fill(&world).await;
-    let document = read(&site, "/openapi.json").await;
-    assert_eq!(document["servers"][0]["url"], "/ops/jobs/api/v1");
-
-    for (path, described) in document["paths"].as_object().unwrap() {
+    answers_are_as_described(&site, |path| {
         let id = if path.starts_with("/jobs") {
             &job
         } else {
             &batch
         };
-        let answer = read(&site, &path.replace("{id}", id).replace("{name}", "daily")).await;
+        path.replace("{id}", id).replace("{name}", "daily")
+    })
+    .await;
+}
+
+/// Reads all that the document describes, each at an address of its path.
+pub(super) async fn answers_are_as_described(site: &Site, address: impl Fn(&str) -> String) {
+    let document = read(site, "/openapi.json").await;
+    assert_eq!(document["servers"][0]["url"], "/ops/jobs/api/v1");
+
+    for (path, described) in document["paths"].as_object().unwrap() {
+        let answer = read(site, &address(path)).await;
         let mut schema =
             described["get"]["responses"]["200"]["content"]["application/json"]["schema"].clone();
         schema["components"] = document["components"].clone();

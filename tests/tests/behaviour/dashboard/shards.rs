@@ -9,10 +9,11 @@ use queue_worker::dashboard::{Dashboard, Role, Viewer, routes_of_shards};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 
+use super::api::{answers_are_as_described, fill, read};
 use super::{Site, enqueue, fail};
 
 /// Every address of the pages that show all shards.
-const ROUTES: [(&str, &str, Role); 15] = [
+const ROUTES: [(&str, &str, Role); 30] = [
     ("GET", "/", Role::Viewer),
     ("GET", "/jobs", Role::Viewer),
     ("GET", "/failures", Role::Viewer),
@@ -27,7 +28,22 @@ const ROUTES: [(&str, &str, Role); 15] = [
     ("GET", "/help", Role::Viewer),
     ("GET", "/display", Role::Viewer),
     ("GET", "/metrics", Role::Viewer),
+    ("GET", "/api/v1/openapi.json", Role::Viewer),
     ("GET", "/jobs/{id}", Role::Viewer),
+    ("GET", "/api/v1/findings", Role::Viewer),
+    ("GET", "/api/v1/stats", Role::Viewer),
+    ("GET", "/api/v1/counts", Role::Viewer),
+    ("GET", "/api/v1/depths", Role::Viewer),
+    ("GET", "/api/v1/jobs", Role::Viewer),
+    ("GET", "/api/v1/failures", Role::Viewer),
+    ("GET", "/api/v1/queues", Role::Viewer),
+    ("GET", "/api/v1/limits", Role::Viewer),
+    ("GET", "/api/v1/recurring", Role::Viewer),
+    ("GET", "/api/v1/batches", Role::Viewer),
+    ("GET", "/api/v1/tenants", Role::Viewer),
+    ("GET", "/api/v1/processes", Role::Viewer),
+    ("GET", "/api/v1/operations", Role::Viewer),
+    ("GET", "/api/v1/audit", Role::Viewer),
 ];
 
 /// The pages of all shards.
@@ -320,6 +336,44 @@ async fn nothing_is_shown_if_all_shards_are_away() {
         site.get("/ready").await.status,
         StatusCode::SERVICE_UNAVAILABLE
     );
+}
+
+#[tokio::test]
+async fn rows_of_the_json_name_their_shard() {
+    let two = Two::new().await;
+    let mut jobs = Vec::new();
+    for world in [&two.eu, &two.us] {
+        fill(world).await;
+        jobs.push(send(world, "send").await);
+    }
+    let site = two.site(Role::Viewer);
+
+    answers_are_as_described(&site, |path| path.to_owned()).await;
+    let queues = read(&site, "/queues").await;
+    let names = queues
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|queue| &queue["shard"]);
+    let stats = read(&site, "/stats").await;
+    let before = format!("/jobs?state=ready&before=eu:{},us:{}", jobs[0], jobs[1]);
+    let older = read(&site, &before).await;
+    let older = older.as_array().unwrap();
+
+    assert!(names.eq(["eu", "us"]));
+    assert_eq!(stats["jobs"]["failed"]["count"], 2);
+    assert!(
+        !older.is_empty() && older.iter().all(|job| job["kind"] == "import"),
+        "{older:?}"
+    );
+    let alone = site.page("/shards/us/api/v1/queues").await;
+    assert!(!alone.contains("shard"), "{alone}");
+
+    let shards = [("eu", two.eu.queue.clone()), ("us", away())];
+    let site = open(&Shards::new(shards).unwrap(), Role::Viewer);
+    let answer = site.get("/api/v1/queues").await;
+    assert_eq!(answer.header("x-queue-away"), "us");
+    assert!(answer.text.contains("\"shard\":\"eu\""), "{}", answer.text);
 }
 
 #[tokio::test]
