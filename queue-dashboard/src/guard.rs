@@ -234,6 +234,7 @@ impl Alone {
         let again = again.map(|name| (name, here.clone()));
         let home = match refusal {
             Refusal::Closed(_) => None,
+            Refusal::Away(_) if links.is_in_shard() => Some(("All shards", links.mount())),
             _ => Some(("Overview", links.to("/"))),
         };
         let is_away = matches!(refusal, Refusal::Away(_) | Refusal::NotMigrated);

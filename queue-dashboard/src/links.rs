@@ -78,7 +78,11 @@ impl Links {
         Self::at(self.mount.clone())
     }
 
-    /// Returns the path for cookies of the whole dashboard.
+    pub(crate) fn is_in_shard(&self) -> bool {
+        self.base != self.mount
+    }
+
+    /// Returns the address of the whole dashboard, which is the path for its cookies.
     pub(crate) fn mount(&self) -> String {
         self.of_all().root()
     }

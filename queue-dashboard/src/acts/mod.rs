@@ -103,6 +103,7 @@ async fn allow_role(
     tracing::info!(
         who = visit.viewer.name,
         role = visit.viewer.role.as_str(),
+        shard = site.shard.as_deref(),
         path = visit.view,
         "dashboard"
     );

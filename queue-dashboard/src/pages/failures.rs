@@ -162,17 +162,28 @@ pub(crate) async fn show(
     };
     let found = sites.read(&visit.links, read).await?;
     let now = found.signs.now;
-    let mut failed = Count::default();
-    for part in &found.parts {
-        failed += part.found.0;
+    let (mut failed, mut is_part) = (Count::default(), false);
+    for (_, (of_part, ..)) in found.each() {
+        failed += *of_part;
+        is_part |= of_part.count > u64::from(CAUSES_OF_JOBS);
     }
+    let of_each = if found.is_merged {
+        " of each shard"
+    } else {
+        ""
+    };
     let is_empty = failed.count == 0;
     let causes = together(found.each().map(|(links, (_, causes, _))| (links, causes)));
     let answer = if is_empty {
         let retried = found.parts.iter().filter_map(|part| part.found.2).max();
         none_failed(retried, now)
     } else {
-        answer(&causes, failed, named.map(|(_, _, period, _)| period))
+        answer(
+            &causes,
+            failed,
+            named.map(|(_, _, period, _)| period),
+            is_part.then_some(of_each),
+        )
     };
     let shown = named.map_or(ALL, |(name, ..)| name);
     let names = RANGES.into_iter().map(|(name, ..)| name).chain([ALL]);
@@ -192,8 +203,9 @@ pub(crate) async fn show(
     })
 }
 
-/// Says what is behind the jobs that failed in a period, or behind all failed jobs.
-fn answer(causes: &[Whole], failed: Count, period: Option<&str>) -> Html {
+/// Says what is behind the jobs that failed in a period, or behind all failed jobs. If some are not grouped, it takes
+/// the words ` of each shard`, or none.
+fn answer(causes: &[Whole], failed: Count, period: Option<&str>, left_out: Option<&str>) -> Html {
     let Some(Merged { whole: first, .. }) = causes.first() else {
         let period = period.unwrap_or_default();
         return Html::new().strong(format!("No job that is failed now failed {period}."));
@@ -212,12 +224,12 @@ fn answer(causes: &[Whole], failed: Count, period: Option<&str>) -> Html {
     );
     let answer = answer.text(format!(" {of_first} of kind "));
     let answer = answer.user(&first.kind).text(" and the first cause.");
-    if failed.count <= u64::from(CAUSES_OF_JOBS) {
+    let Some(of_each) = left_out else {
         return answer;
-    }
+    };
     let of = grouped(u64::from(CAUSES_OF_JOBS));
     answer.text(format!(
-        " Only the newest {of} are grouped and counted here."
+        " Only the newest {of}{of_each} are grouped and counted here."
     ))
 }
 

@@ -104,7 +104,8 @@ pub(crate) async fn list(
     let last = found.last().filter(|_| found.len() >= ROWS as usize);
     let next = last.map(|(_, last)| links.to(&format!("/tenants?after={}", encoded(&last.name))));
     let is_part = next.is_some() || !from.after.is_empty();
-    let whole = (!is_part).then(|| Whole::of(&found));
+    // Turns are those of one shard.
+    let whole = (!is_part && !read.is_merged).then(|| Whole::of(&found));
     if !is_part {
         order(&mut found);
     }

@@ -13,9 +13,9 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use queue_core::schedule::{Schedule, Tz};
-use queue_core::{NewJob, Options};
+use queue_core::{NewJob, Options, Shards};
 use queue_tests::world::{World, eventually};
-use queue_worker::dashboard::{Role, routes};
+use queue_worker::dashboard::{Role, routes, routes_of_shards};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -239,8 +239,19 @@ const QUERY: [&str; 40] = [
 #[tokio::test]
 async fn every_address_of_the_dashboard_has_an_answer() {
     let world = World::new().await;
-    let site = Site::open(&world, Role::Admin);
-    let gets = routes().into_iter().filter(|(method, ..)| *method == "GET");
+    every_get_has_an_answer(&Site::open(&world, Role::Admin), routes()).await;
+}
+
+#[tokio::test]
+async fn every_address_of_the_dashboard_of_shards_has_an_answer() {
+    let (eu, us) = (World::new().await, World::new().await);
+    let shards = Shards::new([("1", eu.queue.clone()), ("a", us.queue.clone())]).unwrap();
+    let site = Site::open_all(&shards, Role::Admin);
+    every_get_has_an_answer(&site, routes_of_shards()).await;
+}
+
+async fn every_get_has_an_answer(site: &Site, routes: Vec<(&str, String, Role)>) {
+    let gets = routes.into_iter().filter(|(method, ..)| *method == "GET");
     // A stream of events does not end.
     let gets = gets.filter(|(_, path, _)| !path.ends_with("/live"));
     let paths: Vec<String> = gets.map(|(_, path, _)| path).collect();
@@ -252,6 +263,8 @@ async fn every_address_of_the_dashboard_has_an_answer() {
                 "a",
                 "%00",
                 "%2F",
+                "1:1",
+                "a:-1",
                 "pause",
                 "cancel",
                 "99999999999999999999"

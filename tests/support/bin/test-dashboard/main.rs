@@ -5,6 +5,7 @@
 //! - `/viewer/jobs`: user `lena`, password `open`, viewer;
 //! - `/host/jobs`: who came by `/host/login?name=NAME`, operator;
 //! - `/closed/jobs`: closed, because no login is configured;
+//! - `/all/jobs`: as `/ops/jobs`, of the shards `eu` and `us`, which are both the shop, and `asia`, which is away;
 //! - `/new/jobs`: as `/ops/jobs`, of a database without jobs, on a server that `/stop` stops and `/start` starts.
 //!
 //! `/hold` keeps acts from changing failed jobs until `/release`.
@@ -23,7 +24,7 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use queue_core::Queue;
+use queue_core::{Queue, Shards};
 use queue_tests::postgres::DedicatedServer;
 use queue_tests::world::World;
 use queue_worker::LogLines;
@@ -92,11 +93,16 @@ fn shop(world: &World) -> Result<Router> {
     let admin = dashboard().login("mira", "open")?;
     let viewer = dashboard().login("lena", "open")?.role(Role::Viewer);
     let host = dashboard().authorize(staff);
+    let away = PgPool::connect_lazy("postgres://queue@127.0.0.1:1/queue")?;
+    let shop = || world.queue.clone();
+    let shards = Shards::new([("eu", shop()), ("us", shop()), ("asia", Queue::new(away))])?;
+    let all = Dashboard::of_shards(&shards).login("mira", "open")?;
     let (hold, options) = (Hold::default(), world.connect_options());
     let taken = hold.clone();
     let take = async move || taken.clone().take(options.clone()).await;
     Ok(Router::new()
         .nest_service("/ops/jobs", admin.router())
+        .nest_service("/all/jobs", all.router())
         .nest_service("/viewer/jobs", viewer.router())
         .nest_service("/host/jobs", host.router())
         .nest_service("/closed/jobs", dashboard().router())

@@ -20,7 +20,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use queue_core::{JobId, NewJob, Options};
+use queue_core::{JobId, NewJob, Options, Shards};
 use queue_tests::world::World;
 use queue_worker::dashboard::{Dashboard, Role, Viewer};
 use serde_json::Value;
@@ -71,6 +71,12 @@ impl Site {
     /// A dashboard whose viewers have this role.
     pub(crate) fn open(world: &World, role: Role) -> Self {
         let dashboard = Dashboard::new(world.queue.clone());
+        Self::of(dashboard.authorize(move |_| async move { Some(Viewer::new("mira", role)) }))
+    }
+
+    /// A dashboard of shards.
+    pub(crate) fn open_all(shards: &Shards, role: Role) -> Self {
+        let dashboard = Dashboard::of_shards(shards);
         Self::of(dashboard.authorize(move |_| async move { Some(Viewer::new("mira", role)) }))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use queue_core::{JobId, Options, Queue, Shards};
 use queue_tests::world::World;
-use queue_worker::dashboard::{Dashboard, Role, Viewer, routes_of_shards};
+use queue_worker::dashboard::{Dashboard, Role, routes_of_shards};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 
@@ -78,13 +78,8 @@ impl Two {
     }
 
     fn site(&self, role: Role) -> Site {
-        open(&self.shards(), role)
+        Site::open_all(&self.shards(), role)
     }
-}
-
-fn open(shards: &Shards, role: Role) -> Site {
-    let dashboard = Dashboard::of_shards(shards);
-    Site::of(dashboard.authorize(move |_| async move { Some(Viewer::new("mira", role)) }))
 }
 
 /// A queue whose server does not answer.
@@ -308,7 +303,7 @@ async fn a_shard_that_is_away_is_said_and_the_rest_is_shown() {
     let eu = World::new().await;
     send(&eu, "send").await;
     let shards = Shards::new([("eu", eu.queue.clone()), ("us", away())]).unwrap();
-    let site = open(&shards, Role::Admin);
+    let site = Site::open_all(&shards, Role::Admin);
 
     for path in PAGES {
         let page = words(&site.page(path).await);
@@ -328,7 +323,7 @@ async fn a_shard_that_is_away_is_said_and_the_rest_is_shown() {
 
 #[tokio::test]
 async fn nothing_is_shown_if_all_shards_are_away() {
-    let site = open(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
+    let site = Site::open_all(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
     let answer = site.get("").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text.contains("The database does not answer"));
@@ -370,7 +365,7 @@ async fn rows_of_the_json_name_their_shard() {
     assert!(!alone.contains("shard"), "{alone}");
 
     let shards = [("eu", two.eu.queue.clone()), ("us", away())];
-    let site = open(&Shards::new(shards).unwrap(), Role::Viewer);
+    let site = Site::open_all(&Shards::new(shards).unwrap(), Role::Viewer);
     let answer = site.get("/api/v1/queues").await;
     assert_eq!(answer.header("x-queue-away"), "us");
     assert!(answer.text.contains("\"shard\":\"eu\""), "{}", answer.text);
