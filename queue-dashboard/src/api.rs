@@ -408,8 +408,8 @@ fn away<T>(found: &Found<T>) -> Away {
 }
 
 async fn findings(State(sites): State<Sites>, Extension(visit): Reader) -> List<Finding> {
-    let read = async |of: Reading| {
-        let findings = of.site.findings().await?;
+    let read = async |mut of: Reading| {
+        let findings = of.site.findings(&mut of.tx).await?;
         Ok((of, findings))
     };
     rows(&sites, &visit, read).await

@@ -10,7 +10,7 @@ use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
 use queue_core::{Queue, Redaction, begin};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::auth::{Gate, Role};
@@ -151,17 +151,19 @@ impl Site {
     }
 
     /// Returns what keeps jobs from running, as of some seconds ago.
-    pub(crate) async fn findings(&self) -> Result<Vec<Finding>, sqlx::Error> {
+    pub(crate) async fn findings(
+        &self,
+        conn: &mut PgConnection,
+    ) -> Result<Vec<Finding>, sqlx::Error> {
         let kept = || self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, findings)) = &*kept()
             && at.elapsed() < FINDINGS_FOR
         {
             return Ok(findings.clone());
         }
-        let is_replica = self.behind().await?.is_some();
-        let mut tx = self.read().await?;
+        let is_replica = replica::behind(&mut *conn).await?.is_some();
         let mut findings =
-            doctor::examine(&mut tx, self.queue.schema(), self.settings.dead_after).await?;
+            doctor::examine(conn, self.queue.schema(), self.settings.dead_after).await?;
         // Its frame says so, and processes use the primary server.
         findings.retain(|finding| !is_replica || finding.check != "takes_no_writes");
         *kept() = Some((Instant::now(), findings.clone()));

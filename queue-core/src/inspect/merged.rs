@@ -55,6 +55,7 @@ pub fn newest<N: Clone, L: IntoIterator, K: Ord>(
         let ats = lists.iter_mut().map(|(_, rows)| rows.peek().map(&at));
         let (place, _) = ats
             .enumerate()
+            .rev()
             .max_by(|(_, one), (_, other)| one.cmp(other))?;
         let (shard, rows) = &mut lists[place];
         Some((shard.clone(), rows.next()?))

@@ -102,7 +102,7 @@ impl Read {
         let since = Some(now - TimeDelta::hours(1));
         let (states, oldest) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
         Ok(Self {
-            findings: of.site.findings().await?,
+            findings: of.site.findings(&mut *conn).await?,
             states,
             oldest,
             queues: queues::list_bounded(&mut *conn, schema).await?,

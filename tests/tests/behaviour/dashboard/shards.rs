@@ -372,6 +372,37 @@ async fn rows_of_the_json_name_their_shard() {
 }
 
 #[tokio::test]
+async fn a_name_with_a_slash_and_one_connection_to_each_shard_suffice() {
+    let (eu, us) = (World::new().await, World::new().await);
+    let options = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(3));
+    let queue =
+        |world: &World| Queue::new(options.clone().connect_lazy_with(world.connect_options()));
+    let shards = Shards::new([("eu/1", queue(&eu)), ("us/1", queue(&us))]).unwrap();
+    let job = send(&eu, "send").await;
+    let site = Site::open_all(&shards, Role::Admin);
+
+    for path in PAGES {
+        let page = words(&site.page(path).await);
+        assert!(!page.contains("is away"), "{path}: {page}");
+    }
+    let answer = site.get(&format!("/jobs/eu%2F1:{job}")).await;
+    let page = format!("/shards/eu%2F1/jobs/{job}");
+    assert_eq!(answer.header("location"), format!("/ops/jobs{page}"));
+    assert!(
+        site.page(&page)
+            .await
+            .contains("href=\"/ops/jobs/shards/us%2F1/jobs\"")
+    );
+    assert!(
+        site.page("/shards/us%2F1")
+            .await
+            .contains("No queue has been seen yet")
+    );
+}
+
+#[tokio::test]
 async fn each_page_leads_to_the_same_of_other_shards() {
     let two = Two::new().await;
     let site = two.site(Role::Viewer);
