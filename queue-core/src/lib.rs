@@ -83,7 +83,7 @@ pub use queue::Queue;
 pub use redact::{REDACTED, REDACTED_BY_DEFAULT, Redaction, redact};
 pub use request::{CopyError, CopyJobs, Enqueue, EnqueueBatch, EnqueueMany};
 pub use schedule::{InvalidSchedule, Schedule};
-pub use shards::{EnqueuedOn, InvalidShards, Shards, ShardsError};
+pub use shards::{EnqueuedOn, InvalidShards, ShardState, Shards, ShardsError};
 pub use sql::Schema;
 pub use state::{JobState, UnknownState};
 pub use transitions::enqueue::Enqueued;

@@ -342,7 +342,7 @@ fn needs_transaction(jobs: &[NewJob]) -> bool {
         || (jobs.len() > 1 && rules().next().is_some())
 }
 
-async fn enqueue_chunks(
+pub(crate) async fn enqueue_chunks(
     conn: &mut PgConnection,
     queue: &Queue,
     mut jobs: &[NewJob],

@@ -105,9 +105,9 @@ pub use queue_core::{
     InvalidName, InvalidSchedule, InvalidShards, Job, JobId, JobState, JsonText, KEY_BYTES_MAX,
     Key, Keys, LIMITS_MAX, Limits, Member, NAME_BYTES_MAX, NewJob, NoKeys, OnConflict, OnFailure,
     Options, Outcome, PAYLOAD_BYTES_MAX, Queue, REDACTED, REDACTED_BY_DEFAULT, Rate, Redaction,
-    Schedule, Schema, ShardBy, Shards, ShardsError, States, Unique, UnknownState, begin,
-    begin_read_committed, check_args, check_kind, check_queue, check_recurring_job, check_shard,
-    check_step, check_tag, is_not_migrated, is_read_only, is_transient, redact,
+    Schedule, Schema, ShardBy, ShardState, Shards, ShardsError, States, Unique, UnknownState,
+    begin, begin_read_committed, check_args, check_kind, check_queue, check_recurring_job,
+    check_shard, check_step, check_tag, is_not_migrated, is_read_only, is_transient, redact,
 };
 pub use queue_core::{inspect, migrate, operations, recurring, schedule};
 #[cfg(feature = "dashboard")]

@@ -154,7 +154,9 @@ impl From<ShardsError> for Failure {
     fn from(error: ShardsError) -> Self {
         match error {
             ShardsError::Refused(refused) => refused.into(),
-            ShardsError::Failed { .. } => Self::new(Exit::Unreachable, error),
+            ShardsError::Failed { .. } | ShardsError::NotAsked { .. } => {
+                Self::new(Exit::Unreachable, error)
+            }
             refused => Self::new(Exit::Usage, refused),
         }
     }

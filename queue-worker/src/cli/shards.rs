@@ -87,7 +87,13 @@ pub(super) async fn handles(
             queues.push((name, handle(&Database::configured(&config)?).await?));
         }
     }
-    Shards::new(queues).map_err(Failure::usage)
+    let mut shards = Shards::new(queues).map_err(Failure::usage)?;
+    for (name, shard) in &config.shards {
+        shards = shards
+            .with_state(name, shard.state)
+            .map_err(Failure::usage)?;
+    }
+    Ok(shards)
 }
 
 /// Goes on if this is the shard of a recurring job, or if there are no shards; the failure ends the command quietly

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use queue_core::check_shard;
+use queue_core::{ShardState, check_shard};
 use serde::Deserialize;
 
 use super::check::Check;
@@ -20,6 +20,9 @@ pub struct ShardSettings {
     pub schema: Option<String>,
     /// The URL of its server itself, as `process.listen_url` is for one database.
     pub listen_url: Option<ServerUrl>,
+    /// Which jobs it takes: `"open"` (its share, the default), `"adding"` (its share, but those of keys that come from
+    /// another shard only when that one has none of their unfinished jobs) or `"draining"` (none).
+    pub state: ShardState,
 }
 
 impl ShardSettings {
@@ -66,6 +69,10 @@ pub(super) fn check_shards(
                 ),
             }
         });
+    }
+    let mut states = shards.values().map(|shard| shard.state);
+    if !shards.is_empty() && states.all(|state| state != ShardState::Open) {
+        check.refuse("shards", "at least one shard must be \"open\"");
     }
     for name in database.shards.iter().flatten() {
         if !shards.contains_key(name) {

@@ -162,7 +162,7 @@ async fn a_job_is_enqueued_on_the_shard_of_its_tenant() {
         let context = Context::new().tenant(tenant.clone());
         let options = queue_core::Options::new().context(context);
         let job = queue_core::NewJob::untyped("say", &json!({}), options);
-        let (shard, _) = shards.shard_of(&job).unwrap();
+        let (shard, _) = shards.shard_of(&job).await.unwrap();
         assert!(id.starts_with(&format!("{shard}:")), "{tenant}: {id}");
         lines.push_str(&format!(
             "{{\"kind\": \"say\", \"tenant\": \"{tenant}\"}}\n"

@@ -1,6 +1,7 @@
 //! The behaviour of the queue, on a real Postgres. All files are one program, because linking a
 //! program per file would take minutes.
 
+mod adding_shards;
 mod alerts;
 mod arguments;
 mod around;

@@ -241,7 +241,7 @@ async fn a_transaction_is_on_the_shard_of_a_job() {
     for number in 0..10 {
         let enqueued = tenant(number).scope(async {
             let job = NewJob::of(&Note::new("in a transaction")).unwrap();
-            let (shard, queue) = two.shards.shard_of(&job).unwrap();
+            let (shard, queue) = two.shards.shard_of(&job).await.unwrap();
             let mut tx = queue.begin().await.unwrap();
             let enqueued = queue.enqueue_all([job]).tx(&mut tx).await.unwrap();
             tx.commit().await.unwrap();

@@ -27,10 +27,7 @@ impl Destination {
     pub(super) fn check(&self, job: &NewJob) -> Result<(), String> {
         match self {
             Self::Queue(queue) => queue.check(job).map_err(|error| error.to_string()),
-            Self::Shards(shards) => {
-                let (_, queue) = shards.shard_of(job).map_err(|error| error.to_string())?;
-                queue.check(job).map_err(|error| error.to_string())
-            }
+            Self::Shards(shards) => shards.check(job).map_err(|error| error.to_string()),
         }
     }
 

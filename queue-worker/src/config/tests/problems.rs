@@ -293,9 +293,28 @@ schema = "west"
   queue.toml:7:1: shards.us: it has the same database and schema as [shards.eu]
   queue.toml:12:7: shards.south.url: expected a URL that starts with postgres:// or postgresql://
   queue.toml:13:10: shards.south.schema: `My Schema` cannot name a schema: use 1 to 40 of a-z, 0-9 and `_`, and a letter at the beginning
-  queue.toml:14:1: shards.south.weight: unknown key; known here: url, schema, listen_url
+  queue.toml:14:1: shards.south.weight: unknown key; known here: url, schema, listen_url, state
   queue.toml:16:1: shards.eu:west: a colon ends the name of a shard in the id of a job
   QUEUE_LISTEN_URL: there are [shards]: give each a `listen_url` of its own"
+    );
+}
+
+#[test]
+fn a_state_of_a_shard_is_known_and_one_shard_is_open() {
+    let states = |eu: &str, us: &str| {
+        let us = format!("url = \"postgres://us/app\"\nstate = \"{us}\"");
+        let file = format!("[shards.eu]\nstate = \"{eu}\"\n[shards.us]\n{us}\n");
+        Sources::with(&file).problems()
+    };
+    let none = states("draining", "adding");
+    assert!(
+        none.ends_with("shards: at least one shard must be \"open\""),
+        "{none}"
+    );
+    let unknown = states("open", "full");
+    assert!(
+        unknown.contains("unknown value `full`, expected one of `open`, `adding`, `draining`"),
+        "{unknown}"
     );
 }
 

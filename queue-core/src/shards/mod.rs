@@ -1,0 +1,324 @@
+//! Several queues as one: a shard is chosen for each job.
+
+mod send;
+
+mod choice;
+mod moving;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::db::begin_read_committed;
+use crate::job::{Job, ShardBy};
+use crate::names::{InvalidName, check_shard};
+use crate::new_job::{EnqueueError, NewJob};
+use crate::queue::Queue;
+use crate::request::{Enqueue, EnqueueMany};
+use crate::transitions::enqueue::Enqueued;
+use choice::{Choice, Part, hash};
+
+/// Queues in several schemas, databases or servers, cheap to clone. Each job is enqueued on one of them, its
+/// *shard*, which [`Job::SHARD_BY`] decides.
+///
+/// Unique keys and limits hold on one shard. A job that has one of them, but not the part that decides, is refused:
+/// it could be on any shard, beside others with its key. Transactions, batches, recurring jobs and events are on one
+/// shard as well: they are those of the [`Queue`] that [`get`](Self::get) and
+/// [`shard_of`](Self::shard_of) return.
+///
+/// ```no_run
+/// # use queue_core::{Context, Job, Queue, Shards, ShardsError};
+/// # async fn example<J: Job>(eu: Queue, us: Queue, job: J) -> Result<(), Box<dyn std::error::Error>> {
+/// let shards = Shards::new([("eu", eu), ("us", us)])?;
+/// let acme = Context::new().tenant("acme");
+/// let enqueued = shards.enqueue(job).context(acme).await?;
+/// println!("enqueued {}", enqueued.id()); // such as eu:4711
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shards {
+    all: Arc<[Shard]>,
+    /// How many jobs were spread.
+    spread: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Debug)]
+struct Shard {
+    name: Arc<str>,
+    hash: u64,
+    state: ShardState,
+    queue: Queue,
+}
+
+/// Which jobs a shard takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShardState {
+    /// Its share.
+    #[default]
+    Open,
+    /// Its share, but those of a key that moves to it only once the shard that the key comes from has no unfinished
+    /// job of the key. It has no recurring jobs yet.
+    Adding,
+    /// None: it only runs those that it has.
+    Draining,
+}
+
+/// Why queues cannot be shards.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidShards {
+    /// There are none.
+    #[error("there are no shards: name at least one")]
+    None,
+    /// A name is not valid.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Two have the same name.
+    #[error("the shard `{0}` is there twice: give each a name of its own")]
+    Twice(String),
+    /// There is none with a name.
+    #[error("there is no shard `{0}`")]
+    Unknown(String),
+    /// None is open.
+    #[error("no shard is open: all are being added or drained")]
+    NoneOpen,
+}
+
+/// The answer to a request to enqueue a job on shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnqueuedOn {
+    /// The name of the job's shard.
+    pub shard: Arc<str>,
+    /// The answer of this shard.
+    pub enqueued: Enqueued,
+}
+
+/// Why jobs were not enqueued on shards.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShardsError {
+    /// A job is not valid. No job was enqueued.
+    #[error(transparent)]
+    Refused(#[from] EnqueueError),
+    /// A job has a unique key or a limit, but not the part that decides on its shard. No job was enqueued.
+    #[error(
+        "`{kind}` has a unique key or a limit, which holds on one shard, but no {} that decides on its shard: \
+         give it one, or let `Job::SHARD_BY` name a part that it has",
+        part(*by)
+    )]
+    NoShard {
+        /// The job's kind.
+        kind: String,
+        /// The part that it lacks.
+        by: ShardBy,
+    },
+    /// A job is to be added to a batch. No job was enqueued.
+    #[error("`{kind}` is to be added to a batch, which is on one shard: take it by `Shards::get`")]
+    Batch {
+        /// The job's kind.
+        kind: String,
+    },
+    /// A shard could not be asked for the unfinished jobs of keys that move from it to one that is being added. No job
+    /// was enqueued.
+    #[error(
+        "could not ask the shard `{shard}` for the jobs of keys that move from it; no job was enqueued"
+    )]
+    NotAsked {
+        /// The shard.
+        shard: Arc<str>,
+        /// Its error.
+        source: sqlx::Error,
+    },
+    /// Shards failed. Their jobs were not enqueued, and those of other shards were.
+    #[error(
+        "could not enqueue on {}; enqueued on {}",
+        names(others.iter().map(|(name, _)| name).chain([shard])),
+        names(answers.iter().flatten().map(|answer| &answer.shard))
+    )]
+    Failed {
+        /// The first shard that failed.
+        shard: Arc<str>,
+        /// Its error.
+        source: Box<EnqueueError>,
+        /// The other shards that failed, and their errors.
+        others: Vec<(Arc<str>, EnqueueError)>,
+        /// The answers in the order of the jobs; none for jobs that were not enqueued.
+        answers: Vec<Option<EnqueuedOn>>,
+    },
+}
+
+impl Shards {
+    /// Makes shards of queues, each with a name that must never change: it decides which jobs are on the shard.
+    ///
+    /// # Errors
+    /// Refuses no shards, a name twice, and a name that is empty, longer than 100 bytes, or has characters
+    /// other than ASCII letters, digits and `_ . / -`.
+    pub fn new<N: AsRef<str>>(
+        shards: impl IntoIterator<Item = (N, Queue)>,
+    ) -> Result<Self, InvalidShards> {
+        let mut all: Vec<Shard> = Vec::new();
+        for (name, queue) in shards {
+            let name = name.as_ref();
+            check_shard(name)?;
+            if all.iter().any(|shard| &*shard.name == name) {
+                return Err(InvalidShards::Twice(name.to_owned()));
+            }
+            all.push(Shard {
+                name: name.into(),
+                hash: hash(name.as_bytes()),
+                state: ShardState::Open,
+                queue,
+            });
+        }
+        if all.is_empty() {
+            return Err(InvalidShards::None);
+        }
+        Ok(Self {
+            all: all.into(),
+            // At random, or programs that enqueue one job would all use the first shard.
+            spread: Arc::new(AtomicUsize::new(Uuid::now_v7().as_u128() as usize)),
+        })
+    }
+
+    /// Sets which jobs a shard takes, the same in all programs.
+    ///
+    /// # Errors
+    /// Refuses a name that no shard has, and a state in which no shard is open any more.
+    pub fn with_state(mut self, name: &str, state: ShardState) -> Result<Self, InvalidShards> {
+        let mut all = self.all.to_vec();
+        let shard = all.iter_mut().find(|shard| &*shard.name == name);
+        let shard = shard.ok_or_else(|| InvalidShards::Unknown(name.to_owned()))?;
+        shard.state = state;
+        if all.iter().all(|shard| shard.state != ShardState::Open) {
+            return Err(InvalidShards::NoneOpen);
+        }
+        self.all = all.into();
+        Ok(self)
+    }
+
+    /// Returns the queue of a shard.
+    pub fn get(&self, name: &str) -> Option<&Queue> {
+        let mut all = self.iter();
+        all.find(|(other, _)| *other == name)
+            .map(|(_, queue)| queue)
+    }
+
+    /// Returns each shard's name and queue, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Queue)> {
+        self.all.iter().map(|shard| (&*shard.name, &shard.queue))
+    }
+
+    /// Returns the name and the queue of the shard on which a job would be enqueued now, to enqueue it there in a
+    /// transaction or in a batch. Only while a shard is added, another is asked for jobs of the same key, and may
+    /// answer another program differently before the job is enqueued.
+    ///
+    /// # Errors
+    /// Refuses a job that has a unique key or a limit, but not the part that decides, and returns why a shard could not
+    /// be asked.
+    pub async fn shard_of(&self, job: &NewJob) -> Result<(&str, &Queue), ShardsError> {
+        let mut job = job.clone();
+        job.inherit(Context::ambient().as_ref());
+        let place = match self.choose(&job)? {
+            Choice::On(place) => place,
+            Choice::Moves { to, from, part } => match self.all[from].has(part).await? {
+                true => from,
+                false => to,
+            },
+        };
+        let shard = &self.all[place];
+        Ok((&shard.name, &shard.queue))
+    }
+
+    /// Checks a job as [`enqueue_all`](Self::enqueue_all) does before it sends any.
+    ///
+    /// # Errors
+    /// Returns why the job would be refused.
+    pub fn check(&self, job: &NewJob) -> Result<(), ShardsError> {
+        let mut job = job.clone();
+        job.inherit(Context::ambient().as_ref());
+        self.check_one(&job).map(drop)
+    }
+
+    /// Checks a job, and chooses its shard.
+    fn check_one(&self, job: &NewJob) -> Result<Choice, ShardsError> {
+        if job.options.batch.is_some() {
+            let kind = job.kind.to_string();
+            return Err(ShardsError::Batch { kind });
+        }
+        let choice = self.choose(job)?;
+        let (Choice::On(place) | Choice::Moves { to: place, .. }) = choice;
+        self.all[place].queue.check(job)?;
+        Ok(choice)
+    }
+
+    /// Returns the name and the queue of the shard that a recurring job is on, which its name decides.
+    pub fn shard_of_recurring(&self, name: &str) -> (&str, &Queue) {
+        let shard = &self.all[self.choose_for_recurring(name)];
+        (&shard.name, &shard.queue)
+    }
+
+    /// Enqueues one job.
+    pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<'_, Self> {
+        Enqueue {
+            many: EnqueueMany::new(self, NewJob::of(&job).map(|job| vec![job])),
+        }
+    }
+
+    /// Enqueues many jobs of one kind, in order on each shard.
+    pub fn enqueue_many<J: Job>(&self, jobs: impl IntoIterator<Item = J>) -> EnqueueMany<'_, Self> {
+        EnqueueMany::new(self, jobs.into_iter().map(|job| NewJob::of(&job)).collect())
+    }
+
+    /// Enqueues jobs of any kinds, in order on each shard.
+    pub fn enqueue_all(&self, jobs: impl IntoIterator<Item = NewJob>) -> EnqueueMany<'_, Self> {
+        EnqueueMany::new(self, Ok(jobs.into_iter().collect()))
+    }
+}
+
+impl Shard {
+    /// Returns whether it has unfinished jobs of a key.
+    async fn has(&self, key: Part) -> Result<bool, ShardsError> {
+        let schema = &self.queue.schema;
+        let asking = async {
+            let mut tx = begin_read_committed(&self.queue.pool).await?;
+            let staying = moving::staying(&mut tx, schema, &[key]).await?;
+            tx.commit().await?;
+            Ok(!staying.is_empty())
+        };
+        asking.await.map_err(|error| self.not_asked(error))
+    }
+}
+
+fn part(by: ShardBy) -> &'static str {
+    match by {
+        ShardBy::Tenant => "tenant",
+        ShardBy::UniqueKey => "unique key",
+        ShardBy::LimitKey => "limit",
+        ShardBy::Spread => "part",
+    }
+}
+
+/// Lists names of shards.
+fn names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> String {
+    let names: BTreeSet<String> = names.map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => "no shard".to_owned(),
+        false => Vec::from_iter(names).join(", "),
+    }
+}
+
+impl EnqueuedOn {
+    /// Returns the id of the new job, or of the one that has its unique key, with its shard: `eu:4711`.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.shard, self.enqueued.id())
+    }
+}
