@@ -2,11 +2,9 @@
 
 mod send;
 
-mod choice;
 mod moving;
 
-#[cfg(test)]
-mod tests;
+mod choice;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -322,3 +320,6 @@ impl EnqueuedOn {
         format!("{}:{}", self.shard, self.enqueued.id())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ cross join lateral (
     select
     from queue.jobs
     where jobs.tenant = asked.tenant
-        and not exists (select from queue.finished where finished.job_id = jobs.id)
-        and not exists (select from queue.failed where failed.job_id = jobs.id)
+        and (select true from queue.finished where finished.job_id = jobs.id) is null
+        and (select true from queue.failed where failed.job_id = jobs.id) is null
     order by jobs.id desc
     limit 1
 ) as unfinished

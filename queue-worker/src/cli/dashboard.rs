@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use queue_core::Queue;
 use queue_core::inspect::begin_read;
+use queue_core::{Queue, Shards};
 use queue_dashboard::{Dashboard, PATH, hash_password};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use super::output::{print, say};
 use super::telemetry::Metrics;
-use super::{Database, Exit, Failure, Global};
+use super::{Database, Exit, Failure, Global, shards};
 use crate::app::{App, State};
-use crate::config::Config;
 use crate::connection::logged;
 use crate::metrics::{Reading, Readings};
 use crate::stop::{Stop, stop_on_signals};
@@ -91,17 +90,25 @@ async fn serve<S: State>(
     app: &App<S>,
     listen: SocketAddr,
 ) -> Result<Exit, Failure> {
-    let config = of_one_shard(global.load_all()?)?;
-    let queue = Database::configured(&config)?.queue_of_dashboard().await?;
+    let config = global.load_all()?;
+    let (_, used) = shards::used(&config, Database::queue_of_dashboard).await?;
     let stop = Stop::new();
-    let dashboard = Dashboard::from_environment(queue.clone()).map_err(Failure::usage)?;
+    let dashboard = match &used[..] {
+        [(None, queue)] => Dashboard::new(queue.clone()),
+        shards => {
+            let shards = shards.iter().cloned();
+            let shards = shards.map(|(name, queue)| (name.unwrap_or_default(), queue));
+            Dashboard::of_shards(&Shards::new(shards).map_err(Failure::usage)?)
+        }
+    };
+    let dashboard = dashboard.with_environment().map_err(Failure::usage)?;
     let is_open = dashboard.is_open();
     let metrics = Metrics::install()?;
-    let (readings, dead_after) = (
-        Readings::new(queue.pool(), None),
-        config.settings.process.dead_after,
-    );
-    tokio::spawn(read_for_metrics(queue.clone(), dead_after, readings));
+    let dead_after = config.settings.process.dead_after;
+    for (shard, queue) in used {
+        let readings = Readings::new(queue.pool(), shard);
+        tokio::spawn(read_for_metrics(queue, dead_after, readings));
+    }
     let router = dashboard
         .metrics(move || metrics.text())
         .redaction(config.settings.redact.redaction())
@@ -128,17 +135,6 @@ async fn serve<S: State>(
         () = stop.asked_at_once() => {}
     }
     Ok(Exit::Fine)
-}
-
-/// Returns the configuration of the only shard that is used, if the queue has shards.
-fn of_one_shard(config: Config) -> Result<Config, Failure> {
-    match config.used_shards()[..] {
-        [] => Ok(config),
-        [shard] => Ok(config.of_shard(shard).unwrap_or(config)),
-        _ => Err(Failure::usage(
-            "a dashboard shows one shard: name it with --shards",
-        )),
-    }
 }
 
 /// Reads the tables for the metrics.

@@ -96,6 +96,23 @@ pub(super) async fn handles(
     Ok(shards)
 }
 
+/// Makes handles of all shards, if the queue has any, and returns those that are used with their names: there is at
+/// least one.
+pub(super) async fn used(
+    config: &Config,
+    handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
+) -> Result<(Option<Shards>, Vec<(Option<&str>, Queue)>), Failure> {
+    if config.shards.is_empty() {
+        let queue = handle(&Database::configured(config)?).await?;
+        return Ok((None, vec![(None, queue)]));
+    }
+    let shards = handles(config, handle).await?;
+    let used = config.used_shards().into_iter();
+    let used = used.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
+    let used = used.collect();
+    Ok((Some(shards), used))
+}
+
 /// Goes on if this is the shard of a recurring job, or if there are no shards; the failure ends the command quietly
 /// if it is another.
 pub(super) async fn recurring_job_is_here(global: &Global, name: &str) -> Result<(), Failure> {

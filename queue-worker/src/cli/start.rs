@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use clap::Args;
 use futures_util::future::join_all;
 use queue_core::recurring::InvalidRecurringJob;
-use queue_core::{Queue, Shards};
 use serde_json::value::to_raw_value;
 
 use super::alerts::{self, Alerts};
@@ -71,7 +70,9 @@ pub(super) async fn run<S: State>(
     mut program: Program<S>,
     config: Config,
 ) -> Result<Exit, Failure> {
-    let (shards, served) = served(&config).await?;
+    let parts = config.used_shards().len().max(1);
+    let handle = async |on: &Database| on.queue_of_process(&config.settings, parts).await;
+    let (shards, served) = shards::used(&config, handle).await?;
     let app = complete(program.app, &config)?;
     let (app, last_reports) = sentry::install(app)?;
     program.app = app;
@@ -108,25 +109,6 @@ pub(super) async fn run<S: State>(
     join_all(alerting.into_iter().map(Alerts::end)).await;
     sentry::send_last(last_reports).await;
     Ok(Exit::Fine)
-}
-
-/// Returns the shards, if the queue has any, and the queues that the process serves: there is at least one.
-async fn served(config: &Config) -> Result<(Option<Shards>, Vec<(Option<&str>, Queue)>), Failure> {
-    let used = config.used_shards();
-    let handle = async |database: &Database| {
-        database
-            .queue_of_process(&config.settings, used.len().max(1))
-            .await
-    };
-    if used.is_empty() {
-        let queue = handle(&Database::configured(config)?).await?;
-        return Ok((None, vec![(None, queue)]));
-    }
-    let shards = shards::handles(config, handle).await?;
-    let served = used.into_iter();
-    let served = served.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
-    let served = served.collect();
-    Ok((Some(shards), served))
 }
 
 /// Returns what is probably a mistake in the configuration, although a process can start with it.

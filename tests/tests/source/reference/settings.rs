@@ -138,9 +138,9 @@ fn written(kind: &Type, field: &Field) -> String {
             "`\"exponential\"`, `\"polynomial\"`, `{ fixed = \"10s\" }` or `{ list = [\"1s\", \"1m\"] }`".to_owned()
         }
         (name, _) => {
-            let policies = items("queue-core/src/recurring/policy.rs");
-            let alerts = items("queue-core/src/alerts/mod.rs");
-            let variants = variants(&policies, name).or_else(|| variants(&alerts, name));
+            let files = ["recurring/policy.rs", "alerts/mod.rs", "shards/mod.rs"];
+            let mut files = files.iter().map(|file| items(format!("queue-core/src/{file}")));
+            let variants = files.find_map(|items| variants(&items, name));
             let variants = variants.unwrap_or_else(|| panic!("say how a {name} is written"));
             let names: Vec<String> = variants.iter().map(|(name, _)| format!("`\"{name}\"`")).collect();
             names.join(", ")
