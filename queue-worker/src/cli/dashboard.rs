@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::output::{print, say};
 use super::telemetry::Metrics;
-use super::{Database, Exit, Failure, Global, shards};
+use super::{Database, Exit, Failure, Global, across};
 use crate::app::{App, State};
 use crate::connection::logged;
 use crate::metrics::{Reading, Readings};
@@ -91,7 +91,7 @@ async fn serve<S: State>(
     listen: SocketAddr,
 ) -> Result<Exit, Failure> {
     let config = global.load_all()?;
-    let (_, used) = shards::used(&config, Database::queue_of_dashboard).await?;
+    let (_, used) = across::used(&config, Database::queue_of_dashboard).await?;
     let stop = Stop::new();
     let dashboard = match &used[..] {
         [(None, queue)] => Dashboard::new(queue.clone()),

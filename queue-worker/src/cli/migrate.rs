@@ -6,8 +6,8 @@ use queue_core::inspect::doctor;
 use queue_core::migrate::{self, MigrateError, Migration, MigrationStatus, Status};
 use serde_json::json;
 
+use super::across::on_each;
 use super::output::{Column, absolute, counted, print, say, table_text};
-use super::shards::on_each;
 use super::{Database, Exit, Failure, Global};
 
 const EXAMPLES: &str = "\

@@ -38,6 +38,7 @@ mod processes;
 mod queues;
 mod recurring;
 mod restored;
+mod shards;
 mod start;
 mod stats;
 mod tenants;
@@ -46,7 +47,7 @@ mod alerts;
 mod probes;
 mod systemd;
 
-mod shards;
+mod across;
 
 mod audit;
 mod confirm;
@@ -76,11 +77,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::State;
+use across::on_each;
 use database::Database;
 use exit::{Exit, Failure};
 use global::{Global, given_settings};
 use output::{own_words, program_name};
-use shards::on_each;
 use start::ProcessFlags;
 
 pub use program::Program;
@@ -165,6 +166,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Lets processes run the jobs of a restored copy, or not
     Restored(restored::Restored),
+    /// Lists the shards, and shows what it means to add or to drain one
+    Shards(shards::ShardsCommand),
     /// Shows how many jobs there are, how many ended, and which fail
     #[command(after_help = stats::HELP)]
     Stats,
@@ -292,6 +295,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Start(_flags) => start::run(program, global.load()?).await,
         Command::Check(_flags) => check::run(&global, program.app),
         Command::Enqueue(command) => command.run(&global, app).await,
+        Command::Shards(command) => command.run(&global).await,
         Command::Stats => stats::run(&global).await,
         Command::Health(_flags) => health::run(&global).await,
         #[cfg(feature = "dashboard")]

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
+use super::across::{on_each, read_each};
 use super::audit::{act, actor, audit, with_jobs};
 use super::confirm::confirm;
 use super::output::{count_of_jobs, counted, grouped, paused, say};
-use super::shards::{on_each, read_each};
 use super::{Database, Exit, Failure, Global, progress};
 use crate::config::document::nearest;
 

@@ -1,281 +1,283 @@
-//! Commands on several shards. A command runs on one shard after the other, and what it prints is put together.
+//! `queue shards`: lists the shards, and shows what it means to add or to drain one.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use clap::{Args, Subcommand};
+use queue_core::inspect::{COUNT_MAX, grouped, processes, recurring, stats};
+use queue_core::{ShardState, Shards, migrate};
+use serde::Serialize;
+use serde_json::json;
 
-use anyhow::Context as _;
-use futures_util::future::join_all;
-use queue_core::{Queue, Schema, Shards};
-use serde_json::value::RawValue;
-use sqlx::PgConnection;
-
-use super::database::Database;
-use super::exit::{Exit, Failure};
-use super::global::Global;
-use super::here::{self, Done, List, ListRow, Printed};
-use super::output::{print, print_json, say};
+use super::across::{handles, say_away};
+use super::confirm::confirm;
+use super::output::{counted, say};
+use super::{Database, Exit, Failure, Global};
 use crate::config::Config;
 
-/// The title of a column with ids.
-const ID: &str = "#ID";
+const EXAMPLES: &str = "\
+Examples:
+  queue shards                 the shards, with their states and their unfinished jobs
+  queue shards add asia        what moves to it, and creates its tables
+  queue shards drain eu        what it still has, and what moves away
 
-/// Runs a command on each shard that is used, or on the queue if it has no shards.
-pub(super) async fn on_each(
-    global: &Global,
-    command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
-) -> Result<Exit, Failure> {
-    let config = global.load_all()?;
-    let used: Arc<[String]> = config
-        .used_shards()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if used.is_empty() {
-        return command(global).await;
-    }
-    let mut together = Together::default();
-    for name in &*used {
-        let (shard, on_shard) = (Arc::from(&**name), global.on_shard(name));
-        let done = here::on(shard, Arc::clone(&used), command(&on_shard)).await;
-        together.add(name, done)?;
-    }
-    together.conclude(global, &used)
+The states of shards are in the file (`state` in [shards.NAME]), because all programs must agree on them;
+these commands change no state. See docs/guides/shards.md for the steps.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ShardsCommand {
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-/// Reads from all shards that are used at once, or from the queue if it has no shards. Says which cannot be reached,
-/// which the exit code shows too. Returns the names of the shards with the answers.
-pub(super) async fn read_each<T>(
-    global: &Global,
-    read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
-) -> Result<(Vec<(Option<String>, T)>, Exit), Failure> {
-    let config = global.load_all()?;
-    let read_one = async |config: &Config| {
-        let (mut conn, schema) = Database::open(config).await?;
-        Ok::<T, Failure>(read(&mut conn, &schema).await?)
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Lists the shards [default]
+    List,
+    /// Shows what moves to a shard that is added, and creates its tables
+    Add {
+        /// The shard, which is in the file
+        shard: String,
+        /// Skips the confirmation
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Shows what a shard still has, and what moves to others
+    Drain {
+        /// The shard
+        shard: String,
+    },
+}
+
+/// What a shard has.
+#[derive(Serialize)]
+struct Shard {
+    shard: String,
+    state: ShardState,
+    /// Whether it answers and has its tables.
+    answers: bool,
+    /// The jobs that are neither finished nor failed, counted up to a million in each state.
+    unfinished: u64,
+    failed: u64,
+    processes: usize,
+    recurring_jobs: Vec<String>,
+}
+
+impl ShardsCommand {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let config = global.load_all()?;
+        if config.shards.is_empty() {
+            return Err(Failure::usage("the configuration has no [shards]"));
+        }
+        match self.command.unwrap_or(Command::List) {
+            Command::List => list(global, &config).await,
+            Command::Add { shard, yes } => add(global, &config, &shard, yes).await,
+            Command::Drain { shard } => drain(global, &config, &shard).await,
+        }
+    }
+}
+
+async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
+    let (shards, exit) = read_all(config, config.shards.keys()).await;
+    let number = |shard: &Shard, count: u64| match shard.answers {
+        true => grouped(count),
+        false => "-".to_owned(),
     };
-    if config.shards.is_empty() {
-        return Ok((vec![(None, read_one(&config).await?)], Exit::Fine));
-    }
-    let shards = config
-        .used_shards()
-        .into_iter()
-        .filter_map(|name| Some((name, config.of_shard(name)?)));
-    let shards: Vec<(&str, Config)> = shards.collect();
-    let reading = shards.iter().map(|(_, config)| read_one(config));
-    let (mut answers, mut exit) = (Vec::new(), Exit::Fine);
-    for ((name, _), answer) in shards.iter().zip(join_all(reading).await) {
-        match answer {
-            Ok(answer) => answers.push((Some((*name).to_owned()), answer)),
-            Err(failure) => exit = away(name, &failure),
+    global.print_list(
+        &shards,
+        "",
+        &[
+            ("SHARD", &|shard| shard.shard.clone()),
+            ("STATE", &|shard| word(shard.state).to_owned()),
+            ("#UNFINISHED", &|shard| number(shard, shard.unfinished)),
+            ("#FAILED", &|shard| number(shard, shard.failed)),
+            ("#PROCESSES", &|shard| number(shard, shard.processes as u64)),
+            ("RECURRING", &|shard| shard.recurring_jobs.join(", ")),
+        ],
+    )?;
+    Ok(exit)
+}
+
+async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<Exit, Failure> {
+    let settings = config
+        .shards
+        .get(name)
+        .ok_or_else(|| unknown(config, name))?;
+    let database = Database::configured(&config.of_shard(name).unwrap_or_else(|| config.clone()))?;
+    let mut conn = database.connect().await?;
+    let missing = migrate::status(&mut conn, &database.schema)
+        .await?
+        .missing();
+    let others = config.shards.keys().filter(|other| *other != name);
+    let (all, exit) = read_all(config, others).await;
+    let moving = moving(config, &all, name, ShardState::Open).await?;
+    let takers = config.shards.values();
+    let takers = takers.filter(|shard| shard.state != ShardState::Draining);
+    say(format!(
+        "{name} is in {}, {}",
+        database.servers.place,
+        match missing {
+            0 => "and has its tables".to_owned(),
+            count => format!(
+                "and lacks {}",
+                counted(count as u64, "migration", "migrations")
+            ),
         }
+    ));
+    say(format!(
+        "its share is one key of {}; a key moves when its old shard has none of its unfinished jobs:",
+        takers.count()
+    ));
+    for shard in &all {
+        say(format!(
+            "  {}: {} unfinished",
+            shard.shard,
+            grouped(shard.unfinished)
+        ));
     }
-    match answers.is_empty() {
-        true => Err(Failure::said(exit)),
-        false => Ok((answers, exit)),
-    }
-}
-
-/// Makes handles of all shards, used or not: each is one of those on which a job may belong.
-pub(super) async fn handles(
-    config: &Config,
-    handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
-) -> Result<Shards, Failure> {
-    let mut queues = Vec::new();
-    for name in config.shards.keys() {
-        if let Some(config) = config.of_shard(name) {
-            queues.push((name, handle(&Database::configured(&config)?).await?));
+    say_moving(&moving, "once it is open");
+    if missing > 0 {
+        if !confirm(&format!("create the tables of {name}"), yes)? {
+            return Ok(Exit::Failed);
         }
+        let applied = migrate::migrate(&mut conn, &database.schema).await;
+        applied.map_err(|error| Failure::new(Exit::Failed, error))?;
     }
-    let mut shards = Shards::new(queues).map_err(Failure::usage)?;
-    for (name, shard) in &config.shards {
-        shards = shards
-            .with_state(name, shard.state)
-            .map_err(Failure::usage)?;
-    }
-    Ok(shards)
+    say(next_of_adding(name, settings.state));
+    global.conclude(&json!({
+        "shard": name, "state": settings.state, "migrations_applied": missing,
+        "recurring_jobs_that_move": moving, "others": all,
+    }))?;
+    Ok(exit)
 }
 
-/// Makes handles of all shards, if the queue has any, and returns those that are used with their names: there is at
-/// least one.
-pub(super) async fn used(
-    config: &Config,
-    handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
-) -> Result<(Option<Shards>, Vec<(Option<&str>, Queue)>), Failure> {
-    if config.shards.is_empty() {
-        let queue = handle(&Database::configured(config)?).await?;
-        return Ok((None, vec![(None, queue)]));
+fn next_of_adding(name: &str, state: ShardState) -> String {
+    match state {
+        ShardState::Adding => format!(
+            "next: bring the file to all programs and start processes for {name}; remove its state when most \
+             keys have moved"
+        ),
+        _ => format!(
+            "next: its state is {}: set state = \"adding\" in [shards.{name}] before programs get the file, or \
+             keys move while their jobs are on other shards",
+            word(state)
+        ),
     }
-    let shards = handles(config, handle).await?;
-    let used = config.used_shards().into_iter();
-    let used = used.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
-    let used = used.collect();
-    Ok((Some(shards), used))
 }
 
-/// Goes on if this is the shard of a recurring job, or if there are no shards; the failure ends the command quietly
-/// if it is another.
-pub(super) async fn recurring_job_is_here(global: &Global, name: &str) -> Result<(), Failure> {
-    let Some(here) = here::shard() else {
-        return Ok(());
+async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Failure> {
+    let settings = config
+        .shards
+        .get(name)
+        .ok_or_else(|| unknown(config, name))?;
+    let (all, exit) = read_all(config, config.shards.keys()).await;
+    let Some(shard) = all.iter().find(|shard| shard.shard == name) else {
+        return Err(unknown(config, name));
     };
-    let shards = handles(&global.load_all()?, Database::queue).await?;
-    if shards.shard_of_recurring(name).0 == &*here {
-        return Ok(());
+    if !shard.answers {
+        return Err(Failure::said(exit));
     }
-    here::pass_over();
-    Err(Failure::quiet())
+    let moving = moving(
+        config,
+        std::slice::from_ref(shard),
+        name,
+        ShardState::Draining,
+    )
+    .await?;
+    let unfinished = counted(shard.unfinished, "unfinished job", "unfinished jobs");
+    let failed = counted(shard.failed, "failed job", "failed jobs");
+    say(format!(
+        "{name} has {unfinished}, which it still runs, and {failed}"
+    ));
+    say_moving(&moving, "when processes start with the new file");
+    say(match (settings.state, shard.unfinished) {
+        (ShardState::Draining, 0) => format!(
+            "next: it has run off: stop its processes and remove [shards.{name}] from the file of all programs"
+        ),
+        (ShardState::Draining, _) => "next: wait until it has run off".to_owned(),
+        _ => format!(
+            "next: set state = \"draining\" in [shards.{name}] and bring the file to all programs: its keys move to \
+             the other shards at once"
+        ),
+    });
+    global.conclude(&json!({
+        "shard": name, "state": settings.state, "unfinished": shard.unfinished, "failed": shard.failed,
+        "recurring_jobs_that_move": moving,
+    }))?;
+    Ok(exit)
 }
 
-/// What was done on the shards so far.
-#[derive(Default)]
-struct Together {
-    printed: Vec<(String, Printed)>,
-    /// What was found on no shard so far.
-    absent: Option<BTreeSet<String>>,
-    exits: Vec<Exit>,
+/// Returns the recurring jobs of shards that are elsewhere when a shard is in another state, with where.
+async fn moving(
+    config: &Config,
+    on: &[Shard],
+    name: &str,
+    state: ShardState,
+) -> Result<Vec<(String, String)>, Failure> {
+    let shards: Shards = handles(config, Database::queue).await?;
+    let shards = shards.with_state(name, state).map_err(Failure::usage)?;
+    let all = on
+        .iter()
+        .flat_map(|shard| shard.recurring_jobs.iter().map(move |job| (job, shard)));
+    let new = all.map(|(job, shard)| (job, shard, shards.shard_of_recurring(job).0));
+    let moving = new.filter(|(_, shard, new)| shard.shard != *new);
+    Ok(moving
+        .map(|(job, _, new)| (job.clone(), new.to_owned()))
+        .collect())
 }
 
-impl Together {
-    /// Adds what was done on a shard. An error of the command line ends the command.
-    fn add(&mut self, name: &str, done: Done<Result<Exit, Failure>>) -> Result<(), Failure> {
-        if done.is_passed_over {
-            return Ok(());
-        }
-        let mut absent = done.absent;
-        match done.answer {
-            Ok(exit) => self.exits.push(exit),
-            Err(failure) if failure.exit == Exit::NotFound => absent.extend(failure.message()),
-            Err(failure) if failure.exit == Exit::Unreachable || failure.exit == Exit::Failed => {
-                self.exits.push(away(name, &failure));
-                return Ok(());
-            }
-            Err(failure) => return Err(failure),
-        }
-        let absent: BTreeSet<String> = absent.into_iter().collect();
-        self.absent = Some(match self.absent.take() {
-            Some(before) => before.intersection(&absent).cloned().collect(),
-            None => absent,
-        });
-        let printed = done.printed.into_iter();
-        self.printed
-            .extend(printed.map(|printed| (name.to_owned(), printed)));
-        Ok(())
-    }
-
-    /// Prints everything, and returns the exit code of the whole.
-    fn conclude(self, global: &Global, used: &[String]) -> Result<Exit, Failure> {
-        if self.exits.is_empty() && self.absent.is_none() {
-            let used = used.join(", ");
-            let message =
-                format!("nothing was done: it is on none of the shards that are used: {used}");
-            return Err(Failure::usage(message));
-        }
-        match global.json {
-            _ if self.printed.is_empty() => {}
-            true => print_as_json(self.printed)?,
-            false => print_as_text(self.printed)?,
-        }
-        let mut exits = self.exits;
-        for message in self.absent.unwrap_or_default() {
-            say(format!("error: {message}"));
-            exits.push(Exit::NotFound);
-        }
-        // What cannot be reached counts most: the rest is not the whole.
-        let worst = exits
-            .into_iter()
-            .max_by_key(|exit| (*exit == Exit::Unreachable, *exit as u8));
-        Ok(worst.unwrap_or(Exit::Fine))
+fn say_moving(moving: &[(String, String)], when: &str) {
+    for (job, shard) in moving {
+        say(format!("the recurring job {job} moves to {shard} {when}"));
     }
 }
 
-/// Says that a command failed on a shard, and returns its exit code.
-fn away(name: &str, failure: &Failure) -> Exit {
-    let message = failure.message().unwrap_or_default();
-    say(format!("error: shard {name}: {message}"));
-    failure.exit
-}
-
-/// Prints the lists as one, the rest as an object with a value for each shard.
-fn print_as_json(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
-    let mut values = BTreeMap::new();
-    let mut lists = Vec::new();
-    for (shard, printed) in printed {
-        match printed {
-            Printed::Json(value) => _ = values.insert(shard, value),
-            Printed::List(list) => lists.push((shard, list)),
-            Printed::Text(_) => {}
+/// Reads what shards have. Those that do not answer are said.
+async fn read_all(config: &Config, names: impl Iterator<Item = &String>) -> (Vec<Shard>, Exit) {
+    let (mut shards, mut exit) = (Vec::new(), Exit::Fine);
+    for name in names {
+        let settings = &config.shards[name];
+        let mut shard = Shard {
+            shard: name.clone(),
+            state: settings.state,
+            answers: false,
+            unfinished: 0,
+            failed: 0,
+            processes: 0,
+            recurring_jobs: Vec::new(),
+        };
+        if let Some(config) = config.of_shard(name)
+            && let Err(failure) = read(&config, &mut shard).await
+        {
+            exit = say_away(name, &failure);
         }
+        shards.push(shard);
     }
-    if !lists.is_empty() {
-        let rows = merged(lists)?.rows.into_iter();
-        return print_json(&rows.map(|row| row.json).collect::<Vec<_>>());
-    }
-    print_json(&values)
+    (shards, exit)
 }
 
-/// Prints the lists as one table, and the rest below the names of the shards.
-fn print_as_text(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
-    let mut lists = Vec::new();
-    for (shard, printed) in printed {
-        match printed {
-            Printed::Text(text) => print(format!("shard {shard}\n{text}"))?,
-            Printed::List(list) => lists.push((shard, list)),
-            Printed::Json(_) => {}
-        }
-    }
-    match lists.is_empty() {
-        true => Ok(()),
-        false => merged(lists)?.print(),
-    }
+async fn read(config: &Config, shard: &mut Shard) -> Result<(), Failure> {
+    let (mut conn, schema) = Database::open(config).await?;
+    let jobs = stats::gather(&mut conn, &schema, COUNT_MAX).await?.jobs;
+    let unfinished = [jobs.scheduled, jobs.ready, jobs.blocked, jobs.running];
+    shard.unfinished = unfinished.iter().map(|count| count.count).sum();
+    shard.failed = jobs.failed.count;
+    shard.processes = processes::list(&mut conn, &schema).await?.len();
+    let recurring = recurring::list(&mut conn, &schema).await?.into_iter();
+    shard.recurring_jobs = recurring.map(|job| job.name).collect();
+    shard.answers = true;
+    Ok(())
 }
 
-/// Makes one list of those of the shards. An id names its shard; without ids there is a column with the shard.
-fn merged(lists: Vec<(String, List)>) -> Result<List, Failure> {
-    let mut all = List::default();
-    for (_, list) in &lists {
-        let new = list
-            .titles
-            .iter()
-            .filter(|title| !all.titles.contains(title));
-        let new: Vec<String> = new.cloned().collect();
-        all.titles.extend(new);
-        all.empty.clone_from(&list.empty);
-        all.newest = list.newest;
-    }
-    let has_ids = all.titles.iter().any(|title| title == ID);
-    for (shard, list) in lists {
-        for row in list.rows {
-            let mut cells = list
-                .titles
-                .iter()
-                .zip(row.cells)
-                .collect::<BTreeMap<_, _>>();
-            let cells = all.titles.iter().map(|title| match cells.remove(title) {
-                Some(id) if title == ID => format!("{shard}:{id}"),
-                cell => cell.unwrap_or_default(),
-            });
-            let own = (!has_ids).then(|| shard.clone());
-            all.rows.push(ListRow {
-                at: row.at,
-                cells: own.into_iter().chain(cells).collect(),
-                json: of_shard(&shard, &row.json)?,
-            });
-        }
-    }
-    if !has_ids {
-        all.titles.insert(0, "SHARD".to_owned());
-    }
-    if let Some(most) = all.newest {
-        all.rows.sort_by_key(|row| Reverse(row.at));
-        all.rows.truncate(most);
-    }
-    Ok(all)
+fn unknown(config: &Config, name: &str) -> Failure {
+    let known = Vec::from_iter(config.shards.keys().map(String::as_str)).join(", ");
+    Failure::usage(format!(
+        "there is no shard `{name}` in the file: there are {known}"
+    ))
 }
 
-/// Adds the shard to an object.
-fn of_shard(shard: &str, object: &RawValue) -> Result<Box<RawValue>, Failure> {
-    let fields = object.get().trim_start_matches('{');
-    let json = format!("{{\"shard\":\"{shard}\",{fields}");
-    Ok(RawValue::from_string(json).context("could not write JSON")?)
+fn word(state: ShardState) -> &'static str {
+    match state {
+        ShardState::Open => "open",
+        ShardState::Adding => "adding",
+        ShardState::Draining => "draining",
+    }
 }

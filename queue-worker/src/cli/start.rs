@@ -9,7 +9,7 @@ use serde_json::value::to_raw_value;
 
 use super::alerts::{self, Alerts};
 use super::telemetry::{Metrics, has_collector};
-use super::{Database, Exit, Failure, Program, probes, sentry, shards, systemd};
+use super::{Database, Exit, Failure, Program, across, probes, sentry, systemd};
 use crate::app::State;
 use crate::config::Config;
 use crate::{App, Process, handlers};
@@ -72,7 +72,7 @@ pub(super) async fn run<S: State>(
 ) -> Result<Exit, Failure> {
     let parts = config.used_shards().len().max(1);
     let handle = async |on: &Database| on.queue_of_process(&config.settings, parts).await;
-    let (shards, served) = shards::used(&config, handle).await?;
+    let (shards, served) = across::used(&config, handle).await?;
     let app = complete(program.app, &config)?;
     let (app, last_reports) = sentry::install(app)?;
     program.app = app;

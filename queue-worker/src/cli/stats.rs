@@ -6,8 +6,8 @@ use queue_core::JobState;
 use queue_core::inspect::stats::{self, Endings, KindCount};
 use queue_core::inspect::{COUNT_MAX, Stats as Figures, spell_duration};
 
+use super::across::read_each;
 use super::output::{count, grouped};
-use super::shards::read_each;
 use super::{Exit, Failure, Global};
 
 pub(super) const HELP: &str = "\

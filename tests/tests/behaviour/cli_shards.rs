@@ -255,3 +255,99 @@ async fn a_process_of_the_command_line_serves_the_shards_that_are_there() {
     .await;
     assert_eq!(two.us.count("ready").await, 1);
 }
+
+/// Writes a file with a third shard, which has no tables yet, and with these states of two of them.
+fn write_three(two: &Two, new: &World, eu: &str, asia: &str) {
+    let shard = |name: &str, world: &World, schema: &str, state: &str| {
+        let url = world.url();
+        format!("[shards.{name}]\nurl = \"{url}\"\nschema = \"{schema}\"\nstate = \"{state}\"\n")
+    };
+    let file = [
+        shard("eu", &two.eu, "queue", eu),
+        shard("us", &two.us, "queue", "open"),
+        shard("asia", new, "asia", asia),
+        "[handlers.say]\ncommand = [\"true\"]\n".to_owned(),
+    ];
+    two.shell.write("queue.toml", &file.concat());
+}
+
+async fn add_recurring_jobs(shell: &Shell) {
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let add = [
+            "recurring",
+            "add",
+            name,
+            "--schedule",
+            "every hour",
+            "--kind",
+            "say",
+        ];
+        shell.print(&add).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shard_is_added_with_a_preview() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    add_recurring_jobs(&two.shell).await;
+    let new = World::in_schema("other").await;
+    write_three(&two, &new, "open", "adding");
+    let listed = two.shell.run(&["shards", "--json"]).await;
+    assert_eq!(listed.status.code(), Some(1));
+    assert!(
+        said(&listed).contains("shard asia: the tables"),
+        "{}",
+        said(&listed)
+    );
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["shard"], "asia");
+    assert_eq!(listed[0]["answers"], false);
+    assert_eq!(
+        (&listed[1]["unfinished"], &listed[1]["state"]),
+        (&json!(1), &json!("open"))
+    );
+    let asked = two.shell.refused(2, &["shards", "add", "asia"]).await;
+    assert!(asked.contains("create the tables of asia"), "{asked}");
+    assert!(asked.contains("one key of 3"), "{asked}");
+    let added = two.shell.json(&["shards", "add", "asia", "--yes"]).await;
+    assert!(
+        added["migrations_applied"].as_u64().unwrap() > 20,
+        "{added}"
+    );
+    let moving = added["recurring_jobs_that_move"].as_array().unwrap();
+    assert!(moving.iter().all(|job| job[1] == "asia"), "{added}");
+    assert_eq!(two.shell.run(&["shards"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_shard_is_drained_with_a_preview() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    add_recurring_jobs(&two.shell).await;
+    let on_eu = two.eu.count("recurring_jobs").await;
+    let new = World::in_schema("asia").await;
+    write_three(&two, &new, "draining", "open");
+    let drained = two.shell.json(&["shards", "drain", "eu"]).await;
+    assert_eq!(
+        (&drained["unfinished"], &drained["failed"]),
+        (&json!(1), &json!(0))
+    );
+    let moving = drained["recurring_jobs_that_move"].as_array().unwrap();
+    assert_eq!(i64::try_from(moving.len()).unwrap(), on_eu, "{drained}");
+    let wait = two.shell.run(&["shards", "drain", "eu"]).await;
+    assert!(
+        said(&wait).contains("wait until it has run off"),
+        "{}",
+        said(&wait)
+    );
+    two.shell.print(&["jobs", "discard", "eu:1"]).await;
+    let off = two.shell.run(&["shards", "drain", "eu"]).await;
+    assert!(
+        said(&off).contains("it has run off: stop its processes"),
+        "{}",
+        said(&off)
+    );
+    let unknown = two.shell.refused(2, &["shards", "drain", "mars"]).await;
+    assert!(unknown.contains("there are asia, eu, us"), "{unknown}");
+}

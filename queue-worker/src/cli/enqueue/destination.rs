@@ -2,7 +2,7 @@
 
 use queue_core::{NewJob, Queue, Shards};
 
-use crate::cli::shards::handles;
+use crate::cli::across::handles;
 use crate::cli::{Database, Failure};
 use crate::config::Config;
 

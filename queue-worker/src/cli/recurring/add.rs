@@ -21,7 +21,7 @@ use crate::cli::args::parse_args;
 use crate::cli::audit::{act, audit};
 use crate::cli::kinds::Kinds;
 use crate::cli::output::{absolute_coming, say};
-use crate::cli::{Database, Exit, Failure, Global, shards};
+use crate::cli::{Database, Exit, Failure, Global, across};
 use crate::config::options::with;
 use crate::handlers;
 
@@ -88,7 +88,7 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
-        shards::recurring_job_is_here(global, &self.name).await?;
+        across::recurring_job_is_here(global, &self.name).await?;
         let config = global.load()?;
         let kinds = Kinds::new(app.kinds(), &config.handlers, true);
         kinds.warn_of_recurring(&self.kind);

@@ -1,0 +1,281 @@
+//! Commands on several shards. A command runs on one shard after the other, and what it prints is put together.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use queue_core::{Queue, Schema, Shards};
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+
+use super::database::Database;
+use super::exit::{Exit, Failure};
+use super::global::Global;
+use super::here::{self, Done, List, ListRow, Printed};
+use super::output::{print, print_json, say};
+use crate::config::Config;
+
+/// The title of a column with ids.
+const ID: &str = "#ID";
+
+/// Runs a command on each shard that is used, or on the queue if it has no shards.
+pub(super) async fn on_each(
+    global: &Global,
+    command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let config = global.load_all()?;
+    let used: Arc<[String]> = config
+        .used_shards()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if used.is_empty() {
+        return command(global).await;
+    }
+    let mut together = Together::default();
+    for name in &*used {
+        let (shard, on_shard) = (Arc::from(&**name), global.on_shard(name));
+        let done = here::on(shard, Arc::clone(&used), command(&on_shard)).await;
+        together.add(name, done)?;
+    }
+    together.conclude(global, &used)
+}
+
+/// Reads from all shards that are used at once, or from the queue if it has no shards. Says which cannot be reached,
+/// which the exit code shows too. Returns the names of the shards with the answers.
+pub(super) async fn read_each<T>(
+    global: &Global,
+    read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
+) -> Result<(Vec<(Option<String>, T)>, Exit), Failure> {
+    let config = global.load_all()?;
+    let read_one = async |config: &Config| {
+        let (mut conn, schema) = Database::open(config).await?;
+        Ok::<T, Failure>(read(&mut conn, &schema).await?)
+    };
+    if config.shards.is_empty() {
+        return Ok((vec![(None, read_one(&config).await?)], Exit::Fine));
+    }
+    let shards = config
+        .used_shards()
+        .into_iter()
+        .filter_map(|name| Some((name, config.of_shard(name)?)));
+    let shards: Vec<(&str, Config)> = shards.collect();
+    let reading = shards.iter().map(|(_, config)| read_one(config));
+    let (mut answers, mut exit) = (Vec::new(), Exit::Fine);
+    for ((name, _), answer) in shards.iter().zip(join_all(reading).await) {
+        match answer {
+            Ok(answer) => answers.push((Some((*name).to_owned()), answer)),
+            Err(failure) => exit = say_away(name, &failure),
+        }
+    }
+    match answers.is_empty() {
+        true => Err(Failure::said(exit)),
+        false => Ok((answers, exit)),
+    }
+}
+
+/// Makes handles of all shards, used or not: each is one of those on which a job may belong.
+pub(super) async fn handles(
+    config: &Config,
+    handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
+) -> Result<Shards, Failure> {
+    let mut queues = Vec::new();
+    for name in config.shards.keys() {
+        if let Some(config) = config.of_shard(name) {
+            queues.push((name, handle(&Database::configured(&config)?).await?));
+        }
+    }
+    let mut shards = Shards::new(queues).map_err(Failure::usage)?;
+    for (name, shard) in &config.shards {
+        shards = shards
+            .with_state(name, shard.state)
+            .map_err(Failure::usage)?;
+    }
+    Ok(shards)
+}
+
+/// Makes handles of all shards, if the queue has any, and returns those that are used with their names: there is at
+/// least one.
+pub(super) async fn used(
+    config: &Config,
+    handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
+) -> Result<(Option<Shards>, Vec<(Option<&str>, Queue)>), Failure> {
+    if config.shards.is_empty() {
+        let queue = handle(&Database::configured(config)?).await?;
+        return Ok((None, vec![(None, queue)]));
+    }
+    let shards = handles(config, handle).await?;
+    let used = config.used_shards().into_iter();
+    let used = used.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
+    let used = used.collect();
+    Ok((Some(shards), used))
+}
+
+/// Goes on if this is the shard of a recurring job, or if there are no shards; the failure ends the command quietly
+/// if it is another.
+pub(super) async fn recurring_job_is_here(global: &Global, name: &str) -> Result<(), Failure> {
+    let Some(here) = here::shard() else {
+        return Ok(());
+    };
+    let shards = handles(&global.load_all()?, Database::queue).await?;
+    if shards.shard_of_recurring(name).0 == &*here {
+        return Ok(());
+    }
+    here::pass_over();
+    Err(Failure::quiet())
+}
+
+/// What was done on the shards so far.
+#[derive(Default)]
+struct Together {
+    printed: Vec<(String, Printed)>,
+    /// What was found on no shard so far.
+    absent: Option<BTreeSet<String>>,
+    exits: Vec<Exit>,
+}
+
+impl Together {
+    /// Adds what was done on a shard. An error of the command line ends the command.
+    fn add(&mut self, name: &str, done: Done<Result<Exit, Failure>>) -> Result<(), Failure> {
+        if done.is_passed_over {
+            return Ok(());
+        }
+        let mut absent = done.absent;
+        match done.answer {
+            Ok(exit) => self.exits.push(exit),
+            Err(failure) if failure.exit == Exit::NotFound => absent.extend(failure.message()),
+            Err(failure) if failure.exit == Exit::Unreachable || failure.exit == Exit::Failed => {
+                self.exits.push(say_away(name, &failure));
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        }
+        let absent: BTreeSet<String> = absent.into_iter().collect();
+        self.absent = Some(match self.absent.take() {
+            Some(before) => before.intersection(&absent).cloned().collect(),
+            None => absent,
+        });
+        let printed = done.printed.into_iter();
+        self.printed
+            .extend(printed.map(|printed| (name.to_owned(), printed)));
+        Ok(())
+    }
+
+    /// Prints everything, and returns the exit code of the whole.
+    fn conclude(self, global: &Global, used: &[String]) -> Result<Exit, Failure> {
+        if self.exits.is_empty() && self.absent.is_none() {
+            let used = used.join(", ");
+            let message =
+                format!("nothing was done: it is on none of the shards that are used: {used}");
+            return Err(Failure::usage(message));
+        }
+        match global.json {
+            _ if self.printed.is_empty() => {}
+            true => print_as_json(self.printed)?,
+            false => print_as_text(self.printed)?,
+        }
+        let mut exits = self.exits;
+        for message in self.absent.unwrap_or_default() {
+            say(format!("error: {message}"));
+            exits.push(Exit::NotFound);
+        }
+        // What cannot be reached counts most: the rest is not the whole.
+        let worst = exits
+            .into_iter()
+            .max_by_key(|exit| (*exit == Exit::Unreachable, *exit as u8));
+        Ok(worst.unwrap_or(Exit::Fine))
+    }
+}
+
+/// Says that a command failed on a shard, and returns its exit code.
+pub(super) fn say_away(name: &str, failure: &Failure) -> Exit {
+    let message = failure.message().unwrap_or_default();
+    say(format!("error: shard {name}: {message}"));
+    failure.exit
+}
+
+/// Prints the lists as one, the rest as an object with a value for each shard.
+fn print_as_json(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
+    let mut values = BTreeMap::new();
+    let mut lists = Vec::new();
+    for (shard, printed) in printed {
+        match printed {
+            Printed::Json(value) => _ = values.insert(shard, value),
+            Printed::List(list) => lists.push((shard, list)),
+            Printed::Text(_) => {}
+        }
+    }
+    if !lists.is_empty() {
+        let rows = merged(lists)?.rows.into_iter();
+        return print_json(&rows.map(|row| row.json).collect::<Vec<_>>());
+    }
+    print_json(&values)
+}
+
+/// Prints the lists as one table, and the rest below the names of the shards.
+fn print_as_text(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
+    let mut lists = Vec::new();
+    for (shard, printed) in printed {
+        match printed {
+            Printed::Text(text) => print(format!("shard {shard}\n{text}"))?,
+            Printed::List(list) => lists.push((shard, list)),
+            Printed::Json(_) => {}
+        }
+    }
+    match lists.is_empty() {
+        true => Ok(()),
+        false => merged(lists)?.print(),
+    }
+}
+
+/// Makes one list of those of the shards. An id names its shard; without ids there is a column with the shard.
+fn merged(lists: Vec<(String, List)>) -> Result<List, Failure> {
+    let mut all = List::default();
+    for (_, list) in &lists {
+        let new = list
+            .titles
+            .iter()
+            .filter(|title| !all.titles.contains(title));
+        let new: Vec<String> = new.cloned().collect();
+        all.titles.extend(new);
+        all.empty.clone_from(&list.empty);
+        all.newest = list.newest;
+    }
+    let has_ids = all.titles.iter().any(|title| title == ID);
+    for (shard, list) in lists {
+        for row in list.rows {
+            let mut cells = list
+                .titles
+                .iter()
+                .zip(row.cells)
+                .collect::<BTreeMap<_, _>>();
+            let cells = all.titles.iter().map(|title| match cells.remove(title) {
+                Some(id) if title == ID => format!("{shard}:{id}"),
+                cell => cell.unwrap_or_default(),
+            });
+            let own = (!has_ids).then(|| shard.clone());
+            all.rows.push(ListRow {
+                at: row.at,
+                cells: own.into_iter().chain(cells).collect(),
+                json: of_shard(&shard, &row.json)?,
+            });
+        }
+    }
+    if !has_ids {
+        all.titles.insert(0, "SHARD".to_owned());
+    }
+    if let Some(most) = all.newest {
+        all.rows.sort_by_key(|row| Reverse(row.at));
+        all.rows.truncate(most);
+    }
+    Ok(all)
+}
+
+/// Adds the shard to an object.
+fn of_shard(shard: &str, object: &RawValue) -> Result<Box<RawValue>, Failure> {
+    let fields = object.get().trim_start_matches('{');
+    let json = format!("{{\"shard\":\"{shard}\",{fields}");
+    Ok(RawValue::from_string(json).context("could not write JSON")?)
+}
