@@ -109,6 +109,39 @@ pub async fn named_database(name: String) -> TestDatabase {
         .expect("a database for the test should be made")
 }
 
+/// Creates a database on the other server, if there is one: with `QUEUE_TEST_SHARDS=2`.
+///
+/// # Panics
+/// When it cannot be created.
+pub async fn database_on_other_server() -> Option<TestDatabase> {
+    let url = servers_of_test().1?;
+    let server = url
+        .parse()
+        .expect("TEST_OTHER_DATABASE_URL should be a URL");
+    let name = format!("test_{}_{}", process::id(), Uuid::now_v7().simple());
+    let created = create_database(server, name).await;
+    Some(created.expect("a database for the test should be made"))
+}
+
+/// Returns the URL of the server for the databases of this test, and of the other one. If there are two, the name
+/// of the test chooses, so that both are used.
+fn servers_of_test() -> (Option<String>, Option<String>) {
+    let url = env::var("TEST_DATABASE_URL").ok();
+    let other = env::var("TEST_OTHER_DATABASE_URL").ok();
+    let test = thread::current();
+    let sum: usize = test
+        .name()
+        .unwrap_or_default()
+        .bytes()
+        .map(usize::from)
+        .sum();
+    if other.is_some() && sum % 2 == 1 {
+        (other, url)
+    } else {
+        (url, other)
+    }
+}
+
 impl TestDatabase {
     /// Returns the options to connect to it.
     #[must_use]
@@ -310,9 +343,9 @@ pub fn directory() -> TempDir {
 static OWN_SERVER: OnceCell<TestServer> = OnceCell::const_new();
 
 async fn server() -> PgConnectOptions {
-    let url = match env::var("TEST_DATABASE_URL") {
-        Ok(url) => url,
-        Err(_) => {
+    let url = match servers_of_test().0 {
+        Some(url) => url,
+        None => {
             let start = async || TestServer::start().await.expect("a server should start");
             OWN_SERVER.get_or_init(start).await.url()
         }

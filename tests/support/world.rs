@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use queue_core::process::{ProcessId, ProcessInfo, register};
 use queue_core::transitions::claim::{ClaimedJob, Lane, Track, claim};
-use queue_core::{JobId, Queue, Schema};
+use queue_core::{JobId, Queue, Schema, Shards};
 use queue_worker::config::ServerUrl;
 use queue_worker::{App, Process, Settings, Stop};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Decode, FromRow, PgPool, Type};
 use tokio::task::JoinHandle;
 
 use crate::pgbouncer::{PgBouncer, PoolMode};
-use crate::postgres::{TestDatabase, database, named_database};
+use crate::postgres::{TestDatabase, database, database_on_other_server, named_database};
 
 /// How long a test waits for a condition before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +25,9 @@ pub struct World {
     pub queue: Queue,
     database: TestDatabase,
     pooler: Option<(PoolMode, PgBouncer)>,
+    /// A second shard of all processes, on the other server, which stays empty. With `QUEUE_TEST_SHARDS=2`
+    /// everything must hold for one shard of a process as it does for its only queue.
+    beside: Option<TestDatabase>,
 }
 
 /// A running process, inside the test.
@@ -32,24 +35,34 @@ pub struct World {
 pub struct Running {
     stop: Stop,
     task: JoinHandle<()>,
+    beside: Option<Queue>,
 }
 
 impl World {
     /// Creates a new world.
     pub async fn new() -> Self {
-        Self::of(database().await)
+        Self::of(database().await).await
     }
 
     /// Creates a new world whose database has a name.
     pub async fn named(database: &str) -> Self {
-        Self::of(named_database(database.to_owned()).await)
+        Self::of(named_database(database.to_owned()).await).await
     }
 
-    fn of(database: TestDatabase) -> Self {
+    /// Creates a world that is a second shard: on the other server, if there is one.
+    pub async fn on_other_server() -> Self {
+        match database_on_other_server().await {
+            Some(database) => Self::of(database).await,
+            None => Self::new().await,
+        }
+    }
+
+    async fn of(database: TestDatabase) -> Self {
         Self {
             queue: Queue::new(database.pool()),
             pooler: pooler(&database),
             database,
+            beside: database_on_other_server().await,
         }
     }
 
@@ -64,6 +77,7 @@ impl World {
             queue: queue.expect("a name for a schema"),
             pooler: pooler(&database),
             database,
+            beside: database_on_other_server().await,
         };
         world.sql("drop schema queue cascade").await;
         let schema = Schema::named(name).expect("a name for a schema");
@@ -137,10 +151,24 @@ impl World {
             settings.process.listen_url = Some(ServerUrl(self.url()));
         }
         let queue = self.queue_of_processes();
-        let process = Process::new(queue, app, settings).expect("a valid process");
+        let beside = self.beside.as_ref().map(|beside| Queue::new(beside.pool()));
+        let process = match &beside {
+            None => Process::new(queue, app, settings),
+            Some(beside) => {
+                // A process divides it among its shards.
+                for worker in &mut settings.workers {
+                    worker.concurrency *= 2;
+                }
+                // By these names, the recurring job `tick` of the core of the suite is on the first.
+                let shards = Shards::new([("own", queue), ("beside", beside.clone())]);
+                let shards = shards.expect("valid shards");
+                Process::of_shards(&shards, ["own", "beside"], app, settings)
+            }
+        };
+        let process = process.expect("a valid process");
         let stop = Stop::new();
         let task = tokio::spawn(process.run(stop.clone()));
-        Running { stop, task }
+        Running { stop, task, beside }
     }
 
     /// Creates an empty database beside this one, whose encoding is LATIN1, and returns its name.
@@ -365,6 +393,12 @@ impl Running {
             .await
             .expect("the process should end")
             .expect("the process should not panic");
+        if let Some(beside) = self.beside {
+            let empty = "select not exists (select from queue.jobs)
+                and not exists (select from queue.recurring_jobs)";
+            let empty: Result<bool, _> = sqlx::query_scalar(empty).fetch_one(beside.pool()).await;
+            assert!(empty.expect("a query"), "the shard beside is not empty");
+        }
     }
 
     /// Ends the process abruptly, as KILL would.

@@ -1,5 +1,7 @@
 //! Runs a command with a Postgres for tests: `test-postgres cargo test` starts a server, passes its
 //! address in `TEST_DATABASE_URL`, stops it after the command, and exits with the command's code.
+//!
+//! With `QUEUE_TEST_SHARDS=2` it starts a second one, whose address is in `TEST_OTHER_DATABASE_URL`.
 
 use std::env;
 use std::process::{ExitCode, ExitStatus};
@@ -16,13 +18,26 @@ async fn main() -> Result<ExitCode> {
         bail!("name a command to run, such as: test-postgres cargo test");
     };
     let server = TestServer::start().await?;
-    let child = Command::new(&program)
+    let other = match env::var("QUEUE_TEST_SHARDS").as_deref() {
+        Ok("2") => Some(TestServer::start().await?),
+        Ok(count) => bail!("QUEUE_TEST_SHARDS is {count:?}, and only 2 is possible"),
+        Err(_) => None,
+    };
+    let mut command = Command::new(&program);
+    command
         .args(arguments)
-        .env("TEST_DATABASE_URL", server.url())
+        .env("TEST_DATABASE_URL", server.url());
+    if let Some(other) = &other {
+        command.env("TEST_OTHER_DATABASE_URL", other.url());
+    }
+    let child = command
         .spawn()
         .with_context(|| format!("could not run {}", program.display()))?;
     let status = wait(child).await?;
     server.stop().await?;
+    if let Some(other) = other {
+        other.stop().await?;
+    }
     Ok(exit_code(status))
 }
 

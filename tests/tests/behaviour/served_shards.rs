@@ -18,7 +18,7 @@ struct Two {
 
 impl Two {
     async fn new() -> Self {
-        let (eu, us) = (World::new().await, World::new().await);
+        let (eu, us) = (World::new().await, World::on_other_server().await);
         let shards = Shards::new([("eu", eu.queue.clone()), ("us", us.queue.clone())]);
         let shards = shards.unwrap();
         Self { eu, us, shards }
