@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::shell::{Shell, said};
+use crate::shell::{Shell, get, said, stopped_by};
 use queue_core::Context;
 use queue_tests::world::{World, eventually};
+use rustix::process::Signal;
+use tokio::task::spawn_blocking;
 
 const AWAY: &str = "postgres://ada@127.0.0.1:1/app";
 
@@ -350,4 +352,27 @@ async fn a_shard_is_drained_with_a_preview() {
     );
     let unknown = two.shell.refused(2, &["shards", "drain", "mars"]).await;
     assert!(unknown.contains("there are asia, eu, us"), "{unknown}");
+}
+
+#[tokio::test]
+async fn the_dashboard_shows_all_shards_and_says_which_is_away() {
+    let two = Two::new().await;
+    two.enqueue().await;
+    let token = "a token of at least thirty-two bytes";
+    let shell = two.with_us_away();
+    let (child, address) = shell.dashboard(&[("QUEUE_DASHBOARD_TOKEN", token)]);
+
+    let pages = ["/ops/jobs/jobs", "/ops/jobs/shards/eu/jobs"];
+    let asking = pages.map(|page| {
+        let address = address.clone();
+        spawn_blocking(move || get(&address, page, "Bearer", token))
+    });
+    let [all, eu] = asking;
+    let (all, eu) = (all.await.unwrap(), eu.await.unwrap());
+
+    assert!(all.starts_with("HTTP/1.1 200"), "{all}");
+    assert!(all.contains("id=\"job-eu:1\""), "{all}");
+    assert!(all.contains("<bdi>us</bdi></strong> is away"), "{all}");
+    assert!(eu.contains("id=\"job-1\""), "{eu}");
+    assert!(stopped_by(child, Signal::TERM).await.status.success());
 }
