@@ -92,8 +92,12 @@ pub(crate) fn check_event(name: &str) -> Result<(), InvalidName> {
 /// Checks the name of a shard, by the rule of [`check_queue`], and without a colon: an id is `NAME:4711`.
 ///
 /// # Errors
-/// Refuses what [`check_queue`] refuses, and a colon.
+/// Refuses what [`check_queue`] refuses, a colon, and `.` and `..`, which mean other things in the address of a page.
 pub fn check_shard(name: &str) -> Result<(), InvalidName> {
+    if matches!(name, "." | "..") {
+        let reason = "it means another page in an address";
+        return Err(InvalidName::new("shard", name, reason.to_owned()));
+    }
     if name.contains(':') {
         let reason = "a colon ends the name of a shard in the id of a job";
         return Err(InvalidName::new("shard", name, reason.to_owned()));

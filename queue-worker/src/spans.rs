@@ -31,3 +31,11 @@ pub(crate) fn note_work(operation: &'static str, jobs: usize, began: Instant) {
     }
     span.end();
 }
+
+/// Returns the span for the log lines of a shard; none if the queue has no shards.
+pub(crate) fn of_shard(shard: Option<&str>) -> tracing::Span {
+    match shard {
+        Some(shard) => tracing::error_span!("shard", shard),
+        None => tracing::Span::none(),
+    }
+}

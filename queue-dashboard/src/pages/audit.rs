@@ -210,7 +210,7 @@ pub(crate) async fn export(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
     let (filter, all) = (asked.filter(), Below::default());
-    let (_, acts) = read(&sites, &visit, &filter, &all, EXPORTED_MAX).await?;
+    let (found, acts) = read(&sites, &visit, &filter, &all, EXPORTED_MAX).await?;
     let mut csv = if visit.is_merged { "shard," } else { "" }.to_owned();
     csv.push_str("at,who,role,what,target,jobs,refused,why\r\n");
     for (links, entry) in acts {
@@ -230,12 +230,18 @@ pub(crate) async fn export(
         csv.push_str(&cells.map(|text| cell(&text)).join(","));
         csv.push_str("\r\n");
     }
+    // The name of the file says what it lacks.
+    let away = found
+        .away
+        .iter()
+        .map(|(shard, _)| format!("-without-{}", shard.replace('/', "_")));
+    let file = format!(
+        "attachment; filename=\"audit{}.csv\"",
+        away.collect::<String>()
+    );
     let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (
-            header::CONTENT_DISPOSITION,
-            "attachment; filename=\"audit.csv\"",
-        ),
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
     ];
     Ok((headers, csv).into_response())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use queue_core::{Queue, Schema, Shards};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
@@ -81,12 +81,12 @@ pub(super) async fn handles(
     config: &Config,
     handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
 ) -> Result<Shards, Failure> {
-    let mut queues = Vec::new();
-    for name in config.shards.keys() {
-        if let Some(config) = config.of_shard(name) {
-            queues.push((name, handle(&Database::configured(&config)?).await?));
-        }
-    }
+    let handle = async |name: &String| {
+        let config = config.of_shard(name).unwrap_or_else(|| config.clone());
+        handle(&Database::configured(&config)?).await
+    };
+    let queues = try_join_all(config.shards.keys().map(handle)).await?;
+    let queues = config.shards.keys().zip(queues);
     let mut shards = Shards::new(queues).map_err(Failure::usage)?;
     for (name, shard) in &config.shards {
         shards = shards
@@ -177,8 +177,14 @@ impl Together {
             false => print_as_text(self.printed)?,
         }
         let mut exits = self.exits;
+        let is_whole = !exits.contains(&Exit::Unreachable);
         for message in self.absent.unwrap_or_default() {
-            say(format!("error: {message}"));
+            match is_whole {
+                true => say(format!("error: {message}")),
+                false => say(format!(
+                    "error: {message}; it may be on a shard that is away"
+                )),
+            }
             exits.push(Exit::NotFound);
         }
         // What cannot be reached counts most: the rest is not the whole.

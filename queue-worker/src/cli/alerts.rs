@@ -9,12 +9,14 @@ use sqlx::PgConnection;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::Failure;
 use super::output::program_name;
 use crate::config::{AlertSettings, Config};
 use crate::connection::logged;
 use crate::handlers::Receiver;
+use crate::spans::of_shard;
 
 /// How long a turn may last. If the process dies in it, another takes the next one after that.
 const TURN_MAX: Duration = Duration::from_secs(60);
@@ -50,7 +52,7 @@ pub(super) fn start(
         stop: CancellationToken::new(),
     };
     let stop = alerting.stop.clone();
-    let task = AbortOnDropHandle::new(tokio::spawn(alerting.run()));
+    let task = AbortOnDropHandle::new(tokio::spawn(alerting.run().instrument(of_shard(shard))));
     Ok(Some(Alerts { stop, task }))
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::exit::{Exit, Failure};
+use super::here::shard;
 use super::output::say;
 
 /// Asks at the terminal whether to go on, unless `--yes` was given. Without either it is an error.
@@ -10,6 +11,10 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
     }
+    let question = match shard() {
+        Some(shard) => format!("on shard {shard}: {question}"),
+        None => question.to_owned(),
+    };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "{question}: cannot ask without a terminal, so nothing was done; add --yes to do it"

@@ -11,6 +11,7 @@ use queue_core::{Queue, Shards};
 use queue_dashboard::{Dashboard, PATH, hash_password};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tracing::Instrument as _;
 
 use super::output::{print, say};
 use super::telemetry::Metrics;
@@ -18,6 +19,7 @@ use super::{Database, Exit, Failure, Global, across};
 use crate::app::{App, State};
 use crate::connection::logged;
 use crate::metrics::{Reading, Readings};
+use crate::spans::of_shard;
 use crate::stop::{Stop, stop_on_signals};
 
 const HELP: &str = "\
@@ -107,7 +109,8 @@ async fn serve<S: State>(
     let dead_after = config.settings.process.dead_after;
     for (shard, queue) in used {
         let readings = Readings::new(queue.pool(), shard);
-        tokio::spawn(read_for_metrics(queue, dead_after, readings));
+        let reading = read_for_metrics(queue, dead_after, readings);
+        tokio::spawn(reading.instrument(of_shard(shard)));
     }
     let router = dashboard
         .metrics(move || metrics.text())

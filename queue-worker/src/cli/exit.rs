@@ -154,6 +154,11 @@ impl From<ShardsError> for Failure {
     fn from(error: ShardsError) -> Self {
         match error {
             ShardsError::Refused(refused) => refused.into(),
+            ShardsError::Failed { ref source, .. }
+                if matches!(**source, EnqueueError::NotMigrated(_)) =>
+            {
+                Self::new(Exit::Failed, error)
+            }
             ShardsError::Failed { .. } | ShardsError::NotAsked { .. } => {
                 Self::new(Exit::Unreachable, error)
             }

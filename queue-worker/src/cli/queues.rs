@@ -75,8 +75,11 @@ impl Queues {
         match self.command.unwrap_or(Command::List) {
             Command::List => list(global).await,
             Command::Pause { queues, why, yes } => {
+                if !are_meant(global, &queues, yes).await? {
+                    return Ok(Exit::Failed);
+                }
                 let why = why.as_deref();
-                on_each(global, async |on| pause(on, &queues, why, yes).await).await
+                on_each(global, async |on| pause(on, &queues, why).await).await
             }
             Command::Resume { queues } => {
                 on_each(global, async |on| resume(on, &queues).await).await
@@ -147,21 +150,21 @@ impl QueueOnShards {
     }
 }
 
-/// Pauses queues. Checks all names before the first change.
-async fn pause(
-    global: &Global,
-    queues: &[String],
-    why: Option<&str>,
-    yes: bool,
-) -> Result<Exit, Failure> {
+/// Checks all names before the first change, and asks about those of queues that no shard has seen a job in.
+async fn are_meant(global: &Global, queues: &[String], yes: bool) -> Result<bool, Failure> {
     queues.iter().try_for_each(|queue| check_queue(queue))?;
-    let (mut conn, schema) = Database::open(&global.load()?).await?;
-    let known = queues::names(&mut conn, &schema).await?;
+    let (of_shards, _) = read_each(global, queues::names).await?;
+    let known: Vec<String> = of_shards.into_iter().flat_map(|(_, names)| names).collect();
     for queue in queues {
         if !known.contains(queue) && !confirm(&unknown(queue, &known), yes)? {
-            return Ok(Exit::Failed);
+            return Ok(false);
         }
     }
+    Ok(true)
+}
+
+async fn pause(global: &Global, queues: &[String], why: Option<&str>) -> Result<Exit, Failure> {
+    let (mut conn, schema) = Database::open(&global.load()?).await?;
     let mut changes = Vec::new();
     for queue in queues {
         let who = actor().who;

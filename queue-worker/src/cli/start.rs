@@ -8,6 +8,7 @@ use queue_core::recurring::InvalidRecurringJob;
 use serde_json::value::to_raw_value;
 
 use super::alerts::{self, Alerts};
+use super::output::say;
 use super::telemetry::{Metrics, has_collector};
 use super::{Database, Exit, Failure, Program, across, probes, sentry, systemd};
 use crate::app::State;
@@ -86,10 +87,13 @@ pub(super) async fn run<S: State>(
     let port = config.settings.process.port;
     let is_exported = port.is_some() || has_collector();
     let metrics = is_exported.then(Metrics::install).transpose()?;
-    let (_, first) = &served[0];
-    let app = program
-        .complete(first.pool().clone(), config.settings.clone())
-        .await?;
+    let (first_shard, first) = &served[0];
+    let building = program.complete(first.pool().clone(), config.settings.clone());
+    let app = building.await.inspect_err(|_| {
+        if let Some(shard) = first_shard {
+            say(format!("the state is built with the pool of shard {shard}"));
+        }
+    })?;
     let mut alerting = Vec::new();
     for (shard, queue) in &served {
         alerting.extend(alerts::start(*shard, queue, &config)?);

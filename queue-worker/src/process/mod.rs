@@ -22,7 +22,7 @@ use queue_core::recurring::RecurringJob;
 use queue_core::{InvalidName, NoKeys, Queue, Shards};
 use tokio::sync::OnceCell;
 use tokio::task::JoinError;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::app::hooks::{Privacy, call_process_hooks};
 use crate::app::panics;
@@ -35,6 +35,7 @@ use crate::health::Health;
 use crate::health::HealthOfShards;
 use crate::metrics::Readings;
 use crate::services::scheduler::Declared;
+use crate::spans::of_shard;
 use crate::stop::{Stop, stop_on_signals};
 use served::Served;
 
@@ -230,10 +231,7 @@ impl<S: Send + Sync + 'static> Process<S> {
         let reporting = Reporting::start(self.reporters);
         tracing::info!(process = self.name, kinds = ?self.app.kinds(), "starting");
         let lives = self.served.into_iter().map(|served| {
-            let span = match &served.shard {
-                Some(shard) => tracing::error_span!("shard", shard = &**shard),
-                None => Span::none(),
-            };
+            let span = of_shard(served.shard.as_deref());
             tokio::spawn(lives::run(served, stop.clone()).instrument(span))
         });
         let mut deadline = None;

@@ -376,3 +376,76 @@ async fn the_dashboard_shows_all_shards_and_says_which_is_away() {
     assert!(eu.contains("id=\"job-1\""), "{eu}");
     assert!(stopped_by(child, Signal::TERM).await.status.success());
 }
+
+#[tokio::test]
+async fn the_lines_of_a_file_that_are_not_enqueued_are_named() {
+    let two = Two::new().await;
+    let shards = [("eu", two.eu.queue.clone()), ("us", two.us.queue.clone())];
+    let shards = queue_core::Shards::new(shards).unwrap();
+    let (mut lines, mut of_us) = (String::new(), Vec::new());
+    for number in 1..=8 {
+        let tenant = format!("t{number}");
+        let options = queue_core::Options::new().context(Context::new().tenant(tenant.clone()));
+        let job = queue_core::NewJob::untyped("say", &json!({}), options);
+        if shards.shard_of(&job).await.unwrap().0 == "us" {
+            of_us.push(number);
+        }
+        lines.push_str(&format!(
+            "{{\"kind\": \"say\", \"tenant\": \"{tenant}\"}}\n"
+        ));
+    }
+    assert_eq!(of_us, [3, 5, 6]);
+    let shell = two.with_us_away();
+    shell.write("jobs.jsonl", &lines);
+
+    let said = shell.refused(3, &["enqueue", "--file", "jobs.jsonl"]).await;
+
+    let expected = "5 jobs were enqueued, but not those of lines 3, 5-6 of jobs.jsonl, and none from line 9 on";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(two.eu.count("jobs").await, 5);
+}
+
+#[tokio::test]
+async fn a_queue_that_one_shard_knows_is_paused_on_all() {
+    let two = Two::new().await;
+    let job =
+        queue_core::NewJob::untyped("say", &json!({}), queue_core::Options::new().queue("mail"));
+    two.us.queue.enqueue_all([job]).await.unwrap();
+
+    two.shell.print(&["queues", "pause", "mail"]).await;
+    let asked = two.shell.refused(2, &["queues", "pause", "mial"]).await;
+    assert!(asked.contains("did you mean `mail`?"), "{asked}");
+
+    let paused = "queues where paused_at is not null";
+    assert_eq!(
+        [two.eu.count(paused).await, two.us.count(paused).await],
+        [1, 1]
+    );
+}
+
+#[tokio::test]
+async fn what_may_be_on_a_shard_that_is_away_is_not_said_to_be_missing() {
+    let two = Two::new().await;
+    let shell = two.with_us_away();
+    let ran = shell.run(&["processes", "stop", "p9"]).await;
+    assert_eq!(ran.status.code(), Some(3));
+    assert!(
+        said(&ran).contains("it may be on a shard that is away"),
+        "{}",
+        said(&ran)
+    );
+    let some = shell
+        .refused(2, &["enqueue", "say", "--shards", "eu"])
+        .await;
+    assert!(some.contains("leave out --shards"), "{some}");
+}
+
+#[tokio::test]
+async fn a_recurring_job_is_run_on_its_shard_alone() {
+    let two = Two::new().await;
+    add_recurring_jobs(&two.shell).await;
+    let names: Vec<(String,)> = two.eu.rows("select name from queue.recurring_jobs").await;
+    let (name,) = &names[0];
+    let id = two.with_us_away().print(&["recurring", "run", name]).await;
+    assert_eq!(id.trim(), "shard eu\neu:1");
+}

@@ -1,6 +1,6 @@
 //! Where jobs are enqueued: on the queue, or on the shard of each.
 
-use queue_core::{NewJob, Queue, Shards};
+use queue_core::{NewJob, Queue, Shards, ShardsError};
 
 use crate::cli::across::handles;
 use crate::cli::{Database, Failure};
@@ -16,6 +16,11 @@ impl Destination {
     /// Connects to the queue, to say early what keeps it from that. Of shards, only those of the jobs are needed.
     pub(super) async fn of(config: &Config) -> Result<Self, Failure> {
         if !config.shards.is_empty() {
+            if config.used_shards().len() < config.shards.len() {
+                return Err(Failure::usage(
+                    "the shard of a job is not chosen by --shards, but by its tenant or key: leave out --shards",
+                ));
+            }
             return Ok(Self::Shards(handles(config, Database::queue).await?));
         }
         let database = Database::configured(config)?;
@@ -48,15 +53,32 @@ impl Destination {
         }
     }
 
-    /// Enqueues many jobs, in one transaction on each queue.
-    pub(super) async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<(), Failure> {
+    /// Enqueues many jobs, in one transaction on each queue. The error has for each job whether it was enqueued: those
+    /// of some shards may be.
+    pub(super) async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<(), (Failure, Vec<bool>)> {
+        let count = jobs.len();
+        let none = |failure| (failure, vec![false; count]);
         match self {
             Self::Queue(queue) if jobs.iter().all(NewJob::is_copyable) => {
                 let copied = queue.copy_jobs(jobs.into_iter().map(Ok)).await;
-                copied.map(drop).map_err(|error| error.source.into())
+                copied.map(drop).map_err(|error| none(error.source.into()))
             }
-            Self::Queue(queue) => Ok(queue.enqueue_all(jobs).await.map(drop)?),
-            Self::Shards(shards) => Ok(shards.enqueue_all(jobs).await.map(drop)?),
+            Self::Queue(queue) => {
+                let enqueued = queue.enqueue_all(jobs).await;
+                enqueued.map(drop).map_err(|error| none(error.into()))
+            }
+            Self::Shards(shards) => match shards.enqueue_all(jobs).await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    let enqueued = match &error {
+                        ShardsError::Failed { answers, .. } => {
+                            answers.iter().map(Option::is_some).collect()
+                        }
+                        _ => vec![false; count],
+                    };
+                    Err((error.into(), enqueued))
+                }
+            },
         }
     }
 }

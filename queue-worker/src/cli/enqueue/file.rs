@@ -40,18 +40,19 @@ async fn enqueue_all(
 ) -> Result<u64, Failure> {
     let mut enqueued = 0;
     loop {
-        let first = lines.number + 1;
-        let mut jobs = Vec::new();
-        let read = lines.read(to, by_name, &mut jobs);
+        let (mut numbers, mut jobs) = (Vec::new(), Vec::new());
+        let read = lines.read(to, by_name, &mut numbers, &mut jobs);
         let count = jobs.len() as u64;
-        if let Err(error) = to.enqueue_all(jobs).await {
+        if let Err((failure, of_these)) = to.enqueue_all(jobs).await {
             lines.bar.finish_and_clear();
-            say(format!(
-                "{} before line {first} of {} enqueued, and none from that line on",
-                counted(enqueued, "job was", "jobs were"),
-                lines.name
-            ));
-            return Err(error);
+            let missing = numbers
+                .iter()
+                .zip(&of_these)
+                .filter(|(_, is_new)| !**is_new);
+            let missing: Vec<u64> = missing.map(|(number, _)| *number).collect();
+            enqueued += count - missing.len() as u64;
+            say(not_enqueued(lines, enqueued, &missing));
+            return Err(failure);
         }
         enqueued += count;
         lines.bar.set_message(counted(enqueued, "job", "jobs"));
@@ -60,6 +61,35 @@ async fn enqueue_all(
             Ok(false) => return Ok(enqueued),
             Err(message) => return Err(refused(lines, enqueued, &message)),
         }
+    }
+}
+
+/// Says which lines were not enqueued, of those up to the last that was read, and that none behind it was.
+fn not_enqueued(lines: &Lines, enqueued: u64, missing: &[u64]) -> String {
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for number in missing {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => spans.push((*number, *number)),
+        }
+    }
+    // The last span goes on to the end of the file.
+    let last = spans.pop_if(|(_, last)| *last == lines.number);
+    let from = last.map_or(lines.number + 1, |(first, _)| first);
+    let spans = spans.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    let enqueued = counted(enqueued, "job was", "jobs were");
+    match Vec::from_iter(spans).join(", ") {
+        spans if spans.is_empty() => format!(
+            "{enqueued} enqueued, and none from line {from} of {} on",
+            lines.name
+        ),
+        spans => format!(
+            "{enqueued} enqueued, but not those of lines {spans} of {}, and none from line {from} on",
+            lines.name
+        ),
     }
 }
 
@@ -106,6 +136,7 @@ impl Lines {
         &mut self,
         to: &Destination,
         by_name: JobByName<'_>,
+        numbers: &mut Vec<u64>,
         jobs: &mut Vec<NewJob>,
     ) -> Result<bool, String> {
         let mut text = Vec::new();
@@ -115,13 +146,17 @@ impl Lines {
             self.number += 1;
             let read = self.input.read_until(b'\n', &mut text);
             match read.map_err(|error| format!("could not read the line: {error}"))? {
-                0 => return Ok(false),
+                0 => {
+                    self.number -= 1;
+                    return Ok(false);
+                }
                 read => bytes += read,
             }
             self.bar.inc(text.len() as u64);
             if !text.trim_ascii().is_empty() {
                 let job = line::read(text.trim_ascii(), by_name)?;
                 to.check(&job)?;
+                numbers.push(self.number);
                 jobs.push(job);
             }
         }
