@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use super::database::Database;
 use super::exit::{Exit, Failure};
 use super::global::Global;
-use super::here::{self, Done, List, ListRow, Printed};
+use super::here::{self, Done, List, ListRow, Places, Printed};
 use super::output::{print, print_json, say};
 use crate::config::Config;
 
@@ -34,10 +34,10 @@ pub(super) async fn on_each(
     if used.is_empty() {
         return command(global).await;
     }
-    let mut together = Together::default();
+    let (mut together, places) = (Together::default(), Places::default());
     for name in &*used {
         let (shard, on_shard) = (Arc::from(&**name), global.on_shard(name));
-        let done = here::on(shard, Arc::clone(&used), command(&on_shard)).await;
+        let done = here::on(shard, Arc::clone(&used), &places, command(&on_shard)).await;
         together.add(name, done)?;
     }
     together.conclude(global, &used)

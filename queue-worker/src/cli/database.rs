@@ -7,6 +7,7 @@ use queue_core::{Keys, Queue, Schema};
 use rustls::CertificateError;
 use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
+use super::here::{note_place, shard};
 use super::output::set_clock;
 use super::{Exit, Failure};
 use crate::config::overrides::KEYS_VARIABLE;
@@ -61,7 +62,18 @@ impl Database {
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
         let connecting = self.connect_to_server();
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(Some(connection))) => return Ok(connection),
+            Ok(Ok(Some((connection, server)))) => {
+                let place = format!("{server}/{}", self.schema.name());
+                return match note_place(place) {
+                    None => Ok(connection),
+                    Some(other) => Err(Failure::usage(format!(
+                        "the shards {other} and {} have the same tables: {}, schema {}",
+                        shard().unwrap_or_default(),
+                        self.servers.place,
+                        self.schema.name()
+                    ))),
+                };
+            }
             Ok(Ok(None)) => return Err(Failure::usage(POOLED)),
             Ok(Err(error)) => match certificate_problem(&error) {
                 Some(problem) => anyhow::Error::new(error).context(problem),
@@ -73,8 +85,8 @@ impl Database {
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
-    /// Opens one connection, unless it leads to a pooler in transaction mode.
-    async fn connect_to_server(&self) -> Result<Option<PgConnection>, sqlx::Error> {
+    /// Opens one connection, unless it leads to a pooler in transaction mode. Returns with it what no other database has.
+    async fn connect_to_server(&self) -> Result<Option<(PgConnection, String)>, sqlx::Error> {
         let options = self.direct().find().await?;
         let mut connection = PgConnection::connect_with(&options).await?;
         if self.direct.is_none()
@@ -83,9 +95,10 @@ impl Database {
             return Ok(None);
         }
         connection.execute(SETTING).await?;
-        let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection);
-        set_clock(now.await?);
-        Ok(Some(connection))
+        let server = "select clock_timestamp(), concat_ws('/', extract(epoch from pg_postmaster_start_time()), current_database())";
+        let (now, server) = sqlx::query_as(server).fetch_one(&mut connection).await?;
+        set_clock(now);
+        Ok(Some((connection, server)))
     }
 
     /// Returns whether a pooler is in front of the server: it refuses the options of a connection, or does

@@ -1,8 +1,9 @@
 //! The shard on which a command runs, and what it has printed there.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -11,8 +12,12 @@ tokio::task_local! {
     static HERE: Here;
 }
 
+/// The shards whose tables were used so far, by the place of the tables.
+pub(super) type Places = Arc<Mutex<BTreeMap<String, Arc<str>>>>;
+
 struct Here {
     shard: Arc<str>,
+    places: Places,
     /// All shards on which the command runs.
     used: Arc<[String]>,
     printed: RefCell<Vec<Printed>>,
@@ -60,11 +65,13 @@ pub(super) struct Done<T> {
 pub(super) async fn on<T>(
     shard: Arc<str>,
     used: Arc<[String]>,
+    places: &Places,
     command: impl Future<Output = T>,
 ) -> Done<T> {
     let here = Here {
         shard,
         used,
+        places: Arc::clone(places),
         printed: RefCell::default(),
         absent: RefCell::default(),
         is_passed_over: Cell::default(),
@@ -90,6 +97,18 @@ pub(super) fn shard() -> Option<Arc<str>> {
 pub(super) fn used_shards() -> Arc<[String]> {
     HERE.try_with(|here| Arc::clone(&here.used))
         .unwrap_or_default()
+}
+
+/// Notes where the tables of this shard are. Returns the shard that has the same, if there is one.
+pub(super) fn note_place(place: String) -> Option<Arc<str>> {
+    let noted = HERE.try_with(|here| {
+        let mut places = here.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let shard = places
+            .entry(place)
+            .or_insert_with(|| Arc::clone(&here.shard));
+        (**shard != *here.shard).then(|| Arc::clone(shard))
+    });
+    noted.ok().flatten()
 }
 
 /// Returns whether the command runs on several shards.

@@ -449,3 +449,21 @@ async fn a_recurring_job_is_run_on_its_shard_alone() {
     let id = two.with_us_away().print(&["recurring", "run", name]).await;
     assert_eq!(id.trim(), "shard eu\neu:1");
 }
+
+#[tokio::test]
+async fn two_names_of_one_place_are_refused() {
+    let world = World::new().await;
+    let other_words = format!(
+        "{}{}application_name=x",
+        world.url(),
+        if world.url().contains('?') { '&' } else { '?' }
+    );
+    let shell = shell([("eu", &world.url()), ("us", &other_words)]);
+
+    let refused = shell.refused(2, &["migrate"]).await;
+
+    assert!(
+        refused.contains("the shards eu and us have the same tables"),
+        "{refused}"
+    );
+}
