@@ -254,6 +254,13 @@ impl Limits {
         Ok(())
     }
 
+    /// Returns the groups of the limits, whose keys several kinds may share.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.entries
+            .iter()
+            .filter_map(|limit| limit.group.as_deref())
+    }
+
     /// Returns the full key of the first limit.
     pub(crate) fn first_key(&self, kind: &str) -> Option<String> {
         Some(self.entries.first()?.full_key(kind))

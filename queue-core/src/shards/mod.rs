@@ -6,9 +6,9 @@ mod moving;
 
 mod choice;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -46,6 +46,8 @@ pub struct Shards {
     all: Arc<[Shard]>,
     /// How many jobs were spread.
     spread: Arc<AtomicUsize>,
+    /// The groups of limits that were seen, each with a kind that has it, and what decides on the shard of that kind.
+    groups: Arc<Mutex<BTreeMap<String, (String, ShardBy)>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +121,21 @@ pub enum ShardsError {
         /// The part that it lacks.
         by: ShardBy,
     },
+    /// Two kinds have limits of one group, but are on shards by different parts, so that jobs with the same key would be
+    /// on different shards. No job was enqueued.
+    #[error(
+        "`{}` and `{}` share the limits of the group `{group}`, which hold on one shard, but the {} decides on the shard \
+         of the one, and the {} on that of the other: let `Job::SHARD_BY` be the same",
+        kinds[0], kinds[1], part(parts[0]), part(parts[1])
+    )]
+    Group {
+        /// The group.
+        group: String,
+        /// The kinds.
+        kinds: [String; 2],
+        /// The parts that decide on their shards.
+        parts: [ShardBy; 2],
+    },
     /// A job is to be added to a batch. No job was enqueued.
     #[error("`{kind}` is to be added to a batch, which is on one shard: take it by `Shards::get`")]
     Batch {
@@ -184,10 +201,12 @@ impl Shards {
             all: all.into(),
             // At random, or programs that enqueue one job would all use the first shard.
             spread: Arc::new(AtomicUsize::new(Uuid::now_v7().as_u128() as usize)),
+            groups: Arc::default(),
         })
     }
 
-    /// Sets which jobs a shard takes, the same in all programs.
+    /// Sets which jobs a shard takes, the same in all programs. While one is added, an enqueue may hold a connection of
+    /// one shard while it waits for one of another: give each a pool of its own.
     ///
     /// # Errors
     /// Refuses a name that no shard has, and a state in which no shard is open any more.
@@ -253,6 +272,7 @@ impl Shards {
             return Err(ShardsError::Batch { kind });
         }
         let choice = self.choose(job)?;
+        self.check_groups(job)?;
         let (Choice::On(place) | Choice::Moves { to: place, .. }) = choice;
         self.all[place].queue.check(job)?;
         Ok(choice)
@@ -279,6 +299,28 @@ impl Shards {
     /// Enqueues jobs of any kinds, in order on each shard.
     pub fn enqueue_all(&self, jobs: impl IntoIterator<Item = NewJob>) -> EnqueueMany<'_, Self> {
         EnqueueMany::new(self, Ok(jobs.into_iter().collect()))
+    }
+}
+
+impl Shards {
+    /// Refuses a job whose limit has a group with a kind that another part of its jobs decides for: jobs with the same
+    /// key would be on different shards, and the limit exceeded.
+    fn check_groups(&self, job: &NewJob) -> Result<(), ShardsError> {
+        for group in job.options.limits.groups() {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            match groups.get(group) {
+                Some((_, by)) if *by == job.shard_by => {}
+                Some((other, by)) => {
+                    return Err(ShardsError::Group {
+                        group: group.to_owned(),
+                        kinds: [other.clone(), job.kind.to_string()],
+                        parts: [*by, job.shard_by],
+                    });
+                }
+                None => _ = groups.insert(group.to_owned(), (job.kind.to_string(), job.shard_by)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -55,7 +55,9 @@ async fn lock_moving(
             keys.entry(*from).or_default().insert(part);
         }
     }
-    // In the order of the shards, so that two programs do not wait for each other.
+    // In the order of the names, so that two programs do not wait for each other.
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_by_key(|(from, _)| &shards[*from].name);
     let mut locked = BTreeMap::new();
     for (from, keys) in keys {
         let shard = &shards[from];

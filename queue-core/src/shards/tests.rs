@@ -195,3 +195,34 @@ async fn one_shard_at_least_is_open() {
     let none = shards.with_state("a", ShardState::Open).unwrap();
     none.with_state("b", ShardState::Adding).unwrap();
 }
+
+#[tokio::test]
+async fn kinds_that_share_a_group_of_limits_have_the_same_rule() {
+    let shards = shards(&["a", "b"]).unwrap();
+    let limited = |kind: &str, group: &'static str, shard_by| {
+        let limits = Limits::key("k").group(group);
+        let job = job(shard_by, Options::new().limits(limits));
+        NewJob {
+            kind: kind.to_owned().into(),
+            ..job
+        }
+    };
+    shards
+        .check(&limited("import", "api", ShardBy::LimitKey))
+        .unwrap();
+    shards
+        .check(&limited("export", "api", ShardBy::LimitKey))
+        .unwrap();
+    shards
+        .check(&limited("mail", "other", ShardBy::LimitKey))
+        .unwrap();
+    let context = Context::new().tenant("acme");
+    let by_tenant =
+        limited("sync", "api", ShardBy::Tenant).with(|options| options.context(context));
+    let refused = shards.check(&by_tenant).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "`import` and `sync` share the limits of the group `api`, which hold on one shard, but the limit decides on the \
+         shard of the one, and the tenant on that of the other: let `Job::SHARD_BY` be the same"
+    );
+}

@@ -166,6 +166,17 @@ async fn a_key_moves_once_the_old_shard_has_none_of_its_unfinished_jobs() {
 }
 
 #[tokio::test]
+async fn a_key_stays_while_its_job_was_blocked_and_is_ready_again() {
+    let growing = Growing::new().await;
+    let job = moving(&growing.adding, tidy).await;
+    let old = enqueue(&growing.before, &job).await;
+    for world in &growing.worlds {
+        world.sql("update queue.ready set track = 2").await;
+    }
+    assert_eq!(enqueue(&growing.adding, &job).await, old);
+}
+
+#[tokio::test]
 async fn many_jobs_are_each_on_the_shard_of_their_key() {
     let growing = Growing::new().await;
     let staying = moving(&growing.adding, invoice).await;
