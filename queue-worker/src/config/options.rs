@@ -1,6 +1,6 @@
 //! Options of a job that may or may not be given.
 
-use queue_core::{Context, Options};
+use queue_core::Options;
 
 /// Sets one of the options, if a value is given.
 pub(crate) fn with<T>(
@@ -22,5 +22,5 @@ pub(crate) fn count(count: u16) -> i16 {
 /// Sets a context with this tenant.
 #[cfg(feature = "cli")]
 pub(crate) fn for_tenant(options: Options, tenant: String) -> Options {
-    options.context(Context::new().tenant(tenant))
+    options.context(queue_core::Context::new().tenant(tenant))
 }
