@@ -26,21 +26,62 @@ pub(super) async fn on_each(
     command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let config = global.load_all()?;
-    let used: Arc<[String]> = config
-        .used_shards()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if used.is_empty() {
+    match config.shards.is_empty() {
+        true => command(global).await,
+        false => on(global, used_shards(&config), command).await,
+    }
+}
+
+/// Runs a command on the shard that a recurring job is on by its name, or on the queue if it has no shards. One that was
+/// added while there were other shards may be on any: it is looked for if only one is used.
+pub(super) async fn on_shard_of_recurring(
+    global: &Global,
+    name: &str,
+    is_new: bool,
+    command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let config = global.load_all()?;
+    if config.shards.is_empty() {
         return command(global).await;
     }
+    let mut used = used_shards(&config);
+    if is_new || used.len() > 1 {
+        let shards = handles(&config, Database::queue).await?;
+        let (shard, _) = shards.shard_of_recurring(name);
+        used.retain(|(used, _)| *used == shard);
+    }
+    if used.is_empty() {
+        let used = config.used_shards().join(", ");
+        return Err(Failure::usage(format!(
+            "nothing was done: it is on none of the shards that are used: {used}"
+        )));
+    }
+    on(global, used, command).await
+}
+
+/// Runs a command on some shards, one after the other, and puts together what it prints.
+async fn on(
+    global: &Global,
+    shards: Vec<(&str, Config)>,
+    command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let names = shards.iter().map(|(name, _)| (*name).to_owned());
+    let names: Arc<[String]> = names.collect();
     let (mut together, places) = (Together::default(), Places::default());
-    for name in &*used {
-        let (shard, on_shard) = (Arc::from(&**name), global.on_shard(name));
-        let done = here::on(shard, Arc::clone(&used), &places, command(&on_shard)).await;
+    for (name, config) in shards {
+        let on_shard = global.on_shard(config);
+        let command = command(&on_shard);
+        let done = here::on(Arc::from(name), Arc::clone(&names), &places, command).await;
         together.add(name, done)?;
     }
-    together.conclude(global, &used)
+    together.conclude(global)
+}
+
+/// Returns the names of the shards that are used, and their configurations.
+fn used_shards(config: &Config) -> Vec<(&str, Config)> {
+    let used = config.used_shards();
+    let shards = config.each_shard();
+    shards.filter(|(name, _)| used.contains(name)).collect()
 }
 
 /// Reads from all shards that are used at once, or from the queue if it has no shards. Says which cannot be reached,
@@ -50,23 +91,14 @@ pub(super) async fn read_each<T>(
     read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
 ) -> Result<(Vec<(Option<String>, T)>, Exit), Failure> {
     let config = global.load_all()?;
-    let read_one = async |config: &Config| {
-        let (mut conn, schema) = Database::open(config).await?;
-        Ok::<T, Failure>(read(&mut conn, &schema).await?)
-    };
     if config.shards.is_empty() {
-        return Ok((vec![(None, read_one(&config).await?)], Exit::Fine));
+        let answer = read_one(&config, &read).await?;
+        return Ok((vec![(None, answer)], Exit::Fine));
     }
-    let shards = config
-        .used_shards()
-        .into_iter()
-        .filter_map(|name| Some((name, config.of_shard(name)?)));
-    let shards: Vec<(&str, Config)> = shards.collect();
-    let reading = shards.iter().map(|(_, config)| read_one(config));
     let (mut answers, mut exit) = (Vec::new(), Exit::Fine);
-    for ((name, _), answer) in shards.iter().zip(join_all(reading).await) {
+    for (name, answer) in read_from(used_shards(&config), read).await {
         match answer {
-            Ok(answer) => answers.push((Some((*name).to_owned()), answer)),
+            Ok(answer) => answers.push((Some(name.to_owned()), answer)),
             Err(failure) => exit = say_away(name, &failure),
         }
     }
@@ -76,17 +108,35 @@ pub(super) async fn read_each<T>(
     }
 }
 
+/// Reads from some shards at once.
+pub(super) async fn read_from<T>(
+    shards: Vec<(&str, Config)>,
+    read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
+) -> impl Iterator<Item = (&str, Result<T, Failure>)> {
+    let reading = shards.iter().map(|(_, config)| read_one(config, &read));
+    let answers = join_all(reading).await;
+    let names = shards.into_iter().map(|(name, _)| name);
+    names.zip(answers)
+}
+
+async fn read_one<T>(
+    config: &Config,
+    read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
+) -> Result<T, Failure> {
+    let (mut conn, schema) = Database::open(config).await?;
+    Ok(read(&mut conn, &schema).await?)
+}
+
 /// Makes handles of all shards, used or not: each is one of those on which a job may belong.
 pub(super) async fn handles(
     config: &Config,
     handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
 ) -> Result<Shards, Failure> {
-    let handle = async |name: &String| {
-        let config = config.of_shard(name).unwrap_or_else(|| config.clone());
-        handle(&Database::configured(&config)?).await
+    let handle = async |(name, config): (_, Config)| {
+        let queue = handle(&Database::configured(&config)?).await?;
+        Ok::<_, Failure>((name, queue))
     };
-    let queues = try_join_all(config.shards.keys().map(handle)).await?;
-    let queues = config.shards.keys().zip(queues);
+    let queues = try_join_all(config.each_shard().map(handle)).await?;
     let mut shards = Shards::new(queues).map_err(Failure::usage)?;
     for (name, shard) in &config.shards {
         shards = shards
@@ -111,20 +161,6 @@ pub(super) async fn used(
     let used = used.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
     let used = used.collect();
     Ok((Some(shards), used))
-}
-
-/// Goes on if this is the shard of a recurring job, or if there are no shards; the failure ends the command quietly
-/// if it is another.
-pub(super) async fn recurring_job_is_here(global: &Global, name: &str) -> Result<(), Failure> {
-    let Some(here) = here::shard() else {
-        return Ok(());
-    };
-    let shards = handles(&global.load_all()?, Database::queue).await?;
-    if shards.shard_of_recurring(name).0 == &*here {
-        return Ok(());
-    }
-    here::pass_over();
-    Err(Failure::quiet())
 }
 
 /// What was done on the shards so far.
@@ -164,13 +200,7 @@ impl Together {
     }
 
     /// Prints everything, and returns the exit code of the whole.
-    fn conclude(self, global: &Global, used: &[String]) -> Result<Exit, Failure> {
-        if self.exits.is_empty() && self.absent.is_none() {
-            let used = used.join(", ");
-            let message =
-                format!("nothing was done: it is on none of the shards that are used: {used}");
-            return Err(Failure::usage(message));
-        }
+    fn conclude(self, global: &Global) -> Result<Exit, Failure> {
         match global.json {
             _ if self.printed.is_empty() => {}
             true => print_as_json(self.printed)?,

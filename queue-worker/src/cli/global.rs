@@ -48,9 +48,9 @@ pub(super) struct Global {
     /// The settings that are given by flags, as [`given_settings`] reads them.
     #[arg(skip)]
     pub(super) settings: Vec<Override>,
-    /// The shard on which the command runs, if the queue has shards.
+    /// The configuration of the shard on which the command runs, if the queue has shards.
     #[arg(skip)]
-    shard: Option<String>,
+    of_shard: Option<Config>,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -81,19 +81,18 @@ impl Global {
         Config::load(&overrides).map_err(Failure::usage)
     }
 
-    /// Reads the configuration of the shard on which the command runs, or of the queue if it has no shards.
+    /// Returns the configuration of the shard on which the command runs, or reads that of the queue if it has no shards.
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        let config = self.load_all()?;
-        let shard = self.shard.as_ref();
-        Ok(shard
-            .and_then(|shard| config.of_shard(shard))
-            .unwrap_or(config))
+        match &self.of_shard {
+            Some(config) => Ok(config.clone()),
+            None => self.load_all(),
+        }
     }
 
-    /// Returns the same flags for a command on one shard.
-    pub(super) fn on_shard(&self, shard: &str) -> Self {
+    /// Returns the same flags for a command on a shard with this configuration.
+    pub(super) fn on_shard(&self, config: Config) -> Self {
         Self {
-            shard: Some(shard.to_owned()),
+            of_shard: Some(config),
             ..self.clone()
         }
     }

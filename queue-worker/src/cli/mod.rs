@@ -310,7 +310,7 @@ async fn dispatch<S: State>(program: Program<S>, cli: Cli) -> Result<Exit, Failu
         Command::Batches(it) => on_each(&global, async |on| it.clone().run(on).await).await,
         Command::Limits(it) => on_each(&global, async |on| it.clone().run(on).await).await,
         Command::Tenants(it) => on_each(&global, async |on| it.clone().run(on).await).await,
-        Command::Recurring(it) => on_each(&global, async |on| it.clone().run(on, app).await).await,
+        Command::Recurring(command) => command.run(&global, app).await,
         Command::Processes(it) => on_each(&global, async |on| it.clone().run(on).await).await,
         Command::Keys(it) => on_each(&global, async |on| it.clone().run(on).await).await,
         Command::Restored(it) => on_each(&global, async |on| it.clone().run(on).await).await,

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 use queue_core::inspect::{COUNT_MAX, grouped, processes, recurring, stats};
-use queue_core::{ShardState, Shards, migrate};
+use queue_core::{Schema, ShardState, Shards, migrate};
 use serde::Serialize;
 use serde_json::json;
+use sqlx::PgConnection;
 
-use super::across::{handles, say_away};
+use super::across::{handles, read_from, say_away};
 use super::confirm::confirm;
 use super::output::{counted, say};
 use super::{Database, Exit, Failure, Global};
@@ -47,13 +48,19 @@ enum Command {
     },
 }
 
-/// What a shard has.
+/// A shard, and what it has.
 #[derive(Serialize)]
 struct Shard {
     shard: String,
     state: ShardState,
     /// Whether it answers and has its tables.
     answers: bool,
+    #[serde(flatten)]
+    has: Has,
+}
+
+#[derive(Default, Serialize)]
+struct Has {
     /// The jobs that are neither finished nor failed, counted up to a million in each state.
     unfinished: u64,
     failed: u64,
@@ -76,7 +83,7 @@ impl ShardsCommand {
 }
 
 async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
-    let (shards, exit) = read_all(config, config.shards.keys()).await;
+    let (shards, exit) = read_all(config, |_| true).await;
     let number = |shard: &Shard, count: u64| match shard.answers {
         true => grouped(count),
         false => "-".to_owned(),
@@ -87,27 +94,25 @@ async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
         &[
             ("SHARD", &|shard| shard.shard.clone()),
             ("STATE", &|shard| word(shard.state).to_owned()),
-            ("#UNFINISHED", &|shard| number(shard, shard.unfinished)),
-            ("#FAILED", &|shard| number(shard, shard.failed)),
-            ("#PROCESSES", &|shard| number(shard, shard.processes as u64)),
-            ("RECURRING", &|shard| shard.recurring_jobs.join(", ")),
+            ("#UNFINISHED", &|shard| number(shard, shard.has.unfinished)),
+            ("#FAILED", &|shard| number(shard, shard.has.failed)),
+            ("#PROCESSES", &|shard| {
+                number(shard, shard.has.processes as u64)
+            }),
+            ("RECURRING", &|shard| shard.has.recurring_jobs.join(", ")),
         ],
     )?;
     Ok(exit)
 }
 
 async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<Exit, Failure> {
-    let settings = config
-        .shards
-        .get(name)
-        .ok_or_else(|| unknown(config, name))?;
-    let database = Database::configured(&config.of_shard(name).unwrap_or_else(|| config.clone()))?;
+    let of_shard = config.of_shard(name).ok_or_else(|| unknown(config, name))?;
+    let (state, database) = (config.shards[name].state, Database::configured(&of_shard)?);
     let mut conn = database.connect().await?;
     let missing = migrate::status(&mut conn, &database.schema)
         .await?
         .missing();
-    let others = config.shards.keys().filter(|other| *other != name);
-    let (all, exit) = read_all(config, others).await;
+    let (all, exit) = read_all(config, |other| other != name).await;
     let moving = moving(config, &all, name, ShardState::Open).await?;
     let takers = config.shards.values();
     let takers = takers.filter(|shard| shard.state != ShardState::Draining);
@@ -130,7 +135,7 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
         say(format!(
             "  {}: {} unfinished",
             shard.shard,
-            grouped(shard.unfinished)
+            grouped(shard.has.unfinished)
         ));
     }
     say_moving(&moving, "once it is open");
@@ -141,9 +146,9 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
         let applied = migrate::migrate(&mut conn, &database.schema).await;
         applied.map_err(|error| Failure::new(Exit::Failed, error))?;
     }
-    say(next_of_adding(name, settings.state));
+    say(next_of_adding(name, state));
     global.conclude(&json!({
-        "shard": name, "state": settings.state, "migrations_applied": missing,
+        "shard": name, "state": state, "migrations_applied": missing,
         "recurring_jobs_that_move": moving, "others": all,
     }))?;
     Ok(exit)
@@ -164,31 +169,21 @@ fn next_of_adding(name: &str, state: ShardState) -> String {
 }
 
 async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Failure> {
-    let settings = config
-        .shards
-        .get(name)
-        .ok_or_else(|| unknown(config, name))?;
-    let (all, exit) = read_all(config, config.shards.keys()).await;
-    let Some(shard) = all.iter().find(|shard| shard.shard == name) else {
+    let (found, exit) = read_all(config, |shard| shard == name).await;
+    let [shard] = &found[..] else {
         return Err(unknown(config, name));
     };
     if !shard.answers {
         return Err(Failure::said(exit));
     }
-    let moving = moving(
-        config,
-        std::slice::from_ref(shard),
-        name,
-        ShardState::Draining,
-    )
-    .await?;
-    let unfinished = counted(shard.unfinished, "unfinished job", "unfinished jobs");
-    let failed = counted(shard.failed, "failed job", "failed jobs");
+    let moving = moving(config, &found, name, ShardState::Draining).await?;
+    let unfinished = counted(shard.has.unfinished, "unfinished job", "unfinished jobs");
+    let failed = counted(shard.has.failed, "failed job", "failed jobs");
     say(format!(
         "{name} has {unfinished}, which it still runs, and {failed}"
     ));
     say_moving(&moving, "when processes start with the new file");
-    say(match (settings.state, shard.unfinished) {
+    say(match (shard.state, shard.has.unfinished) {
         (ShardState::Draining, 0) => format!(
             "next: it has run off: stop its processes and remove [shards.{name}] from the file of all programs"
         ),
@@ -199,7 +194,7 @@ async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Fai
         ),
     });
     global.conclude(&json!({
-        "shard": name, "state": settings.state, "unfinished": shard.unfinished, "failed": shard.failed,
+        "shard": name, "state": shard.state, "unfinished": shard.has.unfinished, "failed": shard.has.failed,
         "recurring_jobs_that_move": moving,
     }))?;
     Ok(exit)
@@ -216,7 +211,7 @@ async fn moving(
     let shards = shards.with_state(name, state).map_err(Failure::usage)?;
     let all = on
         .iter()
-        .flat_map(|shard| shard.recurring_jobs.iter().map(move |job| (job, shard)));
+        .flat_map(|shard| shard.has.recurring_jobs.iter().map(move |job| (job, shard)));
     let new = all.map(|(job, shard)| (job, shard, shards.shard_of_recurring(job).0));
     let moving = new.filter(|(_, shard, new)| shard.shard != *new);
     Ok(moving
@@ -230,41 +225,37 @@ fn say_moving(moving: &[(String, String)], when: &str) {
     }
 }
 
-/// Reads what shards have. Those that do not answer are said.
-async fn read_all(config: &Config, names: impl Iterator<Item = &String>) -> (Vec<Shard>, Exit) {
+/// Reads what shards have. Says which cannot be reached, which the exit code shows too.
+async fn read_all(config: &Config, is_meant: impl Fn(&str) -> bool) -> (Vec<Shard>, Exit) {
+    let meant = config.each_shard().filter(|(name, _)| is_meant(name));
     let (mut shards, mut exit) = (Vec::new(), Exit::Fine);
-    for name in names {
-        let settings = &config.shards[name];
-        let mut shard = Shard {
-            shard: name.clone(),
-            state: settings.state,
-            answers: false,
-            unfinished: 0,
-            failed: 0,
-            processes: 0,
-            recurring_jobs: Vec::new(),
-        };
-        if let Some(config) = config.of_shard(name)
-            && let Err(failure) = read(&config, &mut shard).await
-        {
-            exit = say_away(name, &failure);
-        }
-        shards.push(shard);
+    for (name, answer) in read_from(meant.collect(), Has::read).await {
+        shards.push(Shard {
+            shard: name.to_owned(),
+            state: config.shards[name].state,
+            answers: answer.is_ok(),
+            has: answer.unwrap_or_else(|failure| {
+                exit = say_away(name, &failure);
+                Has::default()
+            }),
+        });
     }
     (shards, exit)
 }
 
-async fn read(config: &Config, shard: &mut Shard) -> Result<(), Failure> {
-    let (mut conn, schema) = Database::open(config).await?;
-    let jobs = stats::gather(&mut conn, &schema, COUNT_MAX).await?.jobs;
-    let unfinished = [jobs.scheduled, jobs.ready, jobs.blocked, jobs.running];
-    shard.unfinished = unfinished.iter().map(|count| count.count).sum();
-    shard.failed = jobs.failed.count;
-    shard.processes = processes::list(&mut conn, &schema).await?.len();
-    let recurring = recurring::list(&mut conn, &schema).await?.into_iter();
-    shard.recurring_jobs = recurring.map(|job| job.name).collect();
-    shard.answers = true;
-    Ok(())
+impl Has {
+    async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Self, sqlx::Error> {
+        let jobs = stats::gather(conn, schema, COUNT_MAX).await?.jobs;
+        let unfinished = [jobs.scheduled, jobs.ready, jobs.blocked, jobs.running];
+        let processes = processes::list(conn, schema).await?;
+        let recurring = recurring::list(conn, schema).await?.into_iter();
+        Ok(Self {
+            unfinished: unfinished.iter().map(|count| count.count).sum(),
+            failed: jobs.failed.count,
+            processes: processes.len(),
+            recurring_jobs: recurring.map(|job| job.name).collect(),
+        })
+    }
 }
 
 fn unknown(config: &Config, name: &str) -> Failure {

@@ -194,14 +194,24 @@ impl Config {
     /// Returns the configuration for one of the shards, if there is one with this name.
     #[must_use]
     pub fn of_shard(&self, name: &str) -> Option<Self> {
-        let shard = self.shards.get(name)?;
+        Some(self.with_shard(self.shards.get(name)?))
+    }
+
+    /// Returns the name of each shard, used or not, and the configuration for it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn each_shard(&self) -> impl Iterator<Item = (&str, Self)> {
+        let shards = self.shards.iter();
+        shards.map(|(name, shard)| (name.as_str(), self.with_shard(shard)))
+    }
+
+    fn with_shard(&self, shard: &ShardSettings) -> Self {
         let mut config = Self {
             database: shard.database(&self.database),
             shards: BTreeMap::new(),
             ..self.clone()
         };
         config.settings.process.listen_url = shard.listen_url.clone();
-        Some(config)
+        config
     }
 }
 

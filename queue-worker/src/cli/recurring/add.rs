@@ -21,7 +21,7 @@ use crate::cli::args::parse_args;
 use crate::cli::audit::{act, audit};
 use crate::cli::kinds::Kinds;
 use crate::cli::output::{absolute_coming, say};
-use crate::cli::{Database, Exit, Failure, Global, across};
+use crate::cli::{Database, Exit, Failure, Global};
 use crate::config::options::with;
 use crate::handlers;
 
@@ -40,7 +40,7 @@ effect now; other changes do not move the next due time.";
 #[command(after_help = HELP)]
 pub(super) struct Add {
     /// The name of the recurring job
-    name: String,
+    pub(super) name: String,
     /// When it is enqueued
     #[arg(long, value_name = "SCHEDULE")]
     schedule: String,
@@ -88,7 +88,6 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
-        across::recurring_job_is_here(global, &self.name).await?;
         let config = global.load()?;
         let kinds = Kinds::new(app.kinds(), &config.handlers, true);
         kinds.warn_of_recurring(&self.kind);

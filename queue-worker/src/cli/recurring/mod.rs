@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Failure, Global};
 use crate::App;
+use crate::cli::across::{on_each, on_shard_of_recurring};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,13 +53,24 @@ enum Command {
 impl Recurring {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
         match self.command.unwrap_or(Command::List) {
-            Command::List => list::run(global).await,
-            Command::Show(show) => show.run(global).await,
-            Command::Add(add) => add.run(global, app).await,
-            Command::Pause(names) => verbs::set_paused(global, &names, true).await,
-            Command::Resume(names) => verbs::set_paused(global, &names, false).await,
-            Command::Run(run) => run.run(global, app).await,
-            Command::Remove(remove) => remove.run(global).await,
+            Command::List => on_each(global, list::run).await,
+            Command::Show(it) => on_each(global, async |on| it.clone().run(on).await).await,
+            Command::Add(it) => {
+                let add = async |on: &Global| it.clone().run(on, app).await;
+                on_shard_of_recurring(global, &it.name, true, add).await
+            }
+            Command::Pause(it) => {
+                on_each(global, async |on| verbs::set_paused(on, &it, true).await).await
+            }
+            Command::Resume(it) => {
+                on_each(global, async |on| verbs::set_paused(on, &it, false).await).await
+            }
+            // Another shard that is away must not make the run look as if it had failed.
+            Command::Run(it) => {
+                let run = async |on: &Global| it.clone().run(on, app).await;
+                on_shard_of_recurring(global, &it.name, false, run).await
+            }
+            Command::Remove(it) => on_each(global, async |on| it.clone().run(on).await).await,
         }
     }
 }

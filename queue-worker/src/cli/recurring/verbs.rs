@@ -8,10 +8,9 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::App;
-use crate::cli::across::recurring_job_is_here;
 use crate::cli::audit::{act, audit};
 use crate::cli::confirm::confirm;
-use crate::cli::here::{are_several, note_absent, shard};
+use crate::cli::here::{note_absent, shard};
 use crate::cli::kinds::Kinds;
 use crate::cli::output::say;
 use crate::cli::{Database, Exit, Failure, Global};
@@ -30,7 +29,7 @@ The job is enqueued even if the recurring job is paused or an earlier job has no
 the job is printed.")]
 pub(super) struct Run {
     /// The recurring job
-    name: String,
+    pub(super) name: String,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -121,10 +120,6 @@ impl Remove {
 
 impl Run {
     pub(super) async fn run<S>(self, global: &Global, app: &App<S>) -> Result<Exit, Failure> {
-        if are_several() {
-            // Another shard that is away must not make the run look as if it had failed.
-            recurring_job_is_here(global, &self.name).await?;
-        }
         let config = global.load()?;
         let (mut conn, schema) = Database::open(&config).await?;
         if let Some(stored) = inspect::show(&mut conn, &schema, &self.name, 0).await? {
