@@ -81,7 +81,7 @@ impl Dashboard {
     }
 
     /// Makes a dashboard of shards that is closed to all. Its pages show all shards as one, to read; those below
-    /// `/shards/NAME` are the whole dashboard of one shard. A shard that is away is said, and the rest is shown.
+    /// `/shards/NAME` are the whole dashboard of one shard. A shard that is away is named, and the rest is shown.
     pub fn of_shards(shards: &Shards) -> Self {
         let queues = shards.iter();
         let queues = queues.map(|(name, queue)| (Some(Arc::from(name)), queue.clone()));

@@ -65,7 +65,7 @@ pub(crate) struct Site {
 }
 
 impl Settings {
-    /// Lets nobody in.
+    /// Makes settings with which the dashboard refuses everybody.
     pub(crate) fn closed() -> Self {
         Self {
             shards: Vec::new(),

@@ -278,6 +278,26 @@ impl Shards {
         Ok(choice)
     }
 
+    /// Refuses a job with a limit of a group in which another kind is sharded by another part: jobs with the same key
+    /// would be on different shards, and exceed the limit together.
+    fn check_groups(&self, job: &NewJob) -> Result<(), ShardsError> {
+        for group in job.options.limits.groups() {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            match groups.get(group) {
+                Some((_, by)) if *by == job.shard_by => {}
+                Some((other, by)) => {
+                    return Err(ShardsError::Group {
+                        group: group.to_owned(),
+                        kinds: [other.clone(), job.kind.to_string()],
+                        parts: [*by, job.shard_by],
+                    });
+                }
+                None => _ = groups.insert(group.to_owned(), (job.kind.to_string(), job.shard_by)),
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the name and the queue of the shard that a recurring job is on, which its name decides.
     pub fn shard_of_recurring(&self, name: &str) -> (&str, &Queue) {
         let shard = &self.all[self.choose_for_recurring(name)];
@@ -299,28 +319,6 @@ impl Shards {
     /// Enqueues jobs of any kinds, in order on each shard.
     pub fn enqueue_all(&self, jobs: impl IntoIterator<Item = NewJob>) -> EnqueueMany<'_, Self> {
         EnqueueMany::new(self, Ok(jobs.into_iter().collect()))
-    }
-}
-
-impl Shards {
-    /// Refuses a job whose limit has a group with a kind that another part of its jobs decides for: jobs with the same
-    /// key would be on different shards, and the limit exceeded.
-    fn check_groups(&self, job: &NewJob) -> Result<(), ShardsError> {
-        for group in job.options.limits.groups() {
-            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            match groups.get(group) {
-                Some((_, by)) if *by == job.shard_by => {}
-                Some((other, by)) => {
-                    return Err(ShardsError::Group {
-                        group: group.to_owned(),
-                        kinds: [other.clone(), job.kind.to_string()],
-                        parts: [*by, job.shard_by],
-                    });
-                }
-                None => _ = groups.insert(group.to_owned(), (job.kind.to_string(), job.shard_by)),
-            }
-        }
-        Ok(())
     }
 }
 
