@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use queue_core::{
-    Context, Job, Limits, NewJob, Queue, ShardBy, ShardState, Shards, ShardsError, Unique,
-};
+use queue_core::{Context, Job, Limits, NewJob, Queue, ShardBy, ShardState, Shards, ShardsError};
 use queue_tests::world::{World, worker};
 use queue_worker::{App, Cx, Perform};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
+
+use crate::shards::Index;
 
 /// A job of a tenant.
 #[derive(Serialize, Deserialize)]
@@ -21,21 +21,6 @@ struct Invoice {
 
 impl Job for Invoice {
     const KIND: &'static str = "invoice";
-}
-
-/// A job that exists once for each page.
-#[derive(Serialize, Deserialize)]
-struct Index {
-    page: u32,
-}
-
-impl Job for Index {
-    const KIND: &'static str = "index";
-    const SHARD_BY: ShardBy = ShardBy::UniqueKey;
-
-    fn unique(&self) -> Option<Unique> {
-        Some(Unique::by_args())
-    }
 }
 
 /// A job that runs one at a time for each room.

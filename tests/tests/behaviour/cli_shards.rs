@@ -184,20 +184,7 @@ async fn a_job_is_enqueued_on_the_shard_of_its_tenant() {
 #[tokio::test]
 async fn what_is_on_no_shard_is_not_found() {
     let two = Two::new().await;
-    let add = |name| {
-        [
-            "recurring",
-            "add",
-            name,
-            "--schedule",
-            "every hour",
-            "--kind",
-            "say",
-        ]
-    };
-    for name in ["a", "b", "c", "d"] {
-        two.shell.print(&add(name)).await;
-    }
+    add_recurring_jobs(&two.shell, &["a", "b", "c", "d"]).await;
     let counts = [
         two.eu.count("recurring_jobs").await,
         two.us.count("recurring_jobs").await,
@@ -273,8 +260,8 @@ fn write_three(two: &Two, new: &World, eu: &str, asia: &str) {
     two.shell.write("queue.toml", &file.concat());
 }
 
-async fn add_recurring_jobs(shell: &Shell) {
-    for name in ["a", "b", "c", "d", "e", "f"] {
+async fn add_recurring_jobs(shell: &Shell, names: &[&str]) {
+    for name in names {
         let add = [
             "recurring",
             "add",
@@ -292,7 +279,7 @@ async fn add_recurring_jobs(shell: &Shell) {
 async fn a_shard_is_added_with_a_preview() {
     let two = Two::new().await;
     two.enqueue().await;
-    add_recurring_jobs(&two.shell).await;
+    add_recurring_jobs(&two.shell, &["a", "b", "c", "d", "e", "f"]).await;
     let new = World::in_schema("other").await;
     write_three(&two, &new, "open", "adding");
     let listed = two.shell.run(&["shards", "--json"]).await;
@@ -326,7 +313,7 @@ async fn a_shard_is_added_with_a_preview() {
 async fn a_shard_is_drained_with_a_preview() {
     let two = Two::new().await;
     two.enqueue().await;
-    add_recurring_jobs(&two.shell).await;
+    add_recurring_jobs(&two.shell, &["a", "b", "c", "d", "e", "f"]).await;
     let on_eu = two.eu.count("recurring_jobs").await;
     let new = World::in_schema("asia").await;
     write_three(&two, &new, "draining", "open");
@@ -443,7 +430,7 @@ async fn what_may_be_on_a_shard_that_is_away_is_not_said_to_be_missing() {
 #[tokio::test]
 async fn a_recurring_job_is_run_on_its_shard_alone() {
     let two = Two::new().await;
-    add_recurring_jobs(&two.shell).await;
+    add_recurring_jobs(&two.shell, &["a", "b", "c", "d", "e", "f"]).await;
     let names: Vec<(String,)> = two.eu.rows("select name from queue.recurring_jobs").await;
     let (name,) = &names[0];
     let id = two.with_us_away().print(&["recurring", "run", name]).await;

@@ -10,23 +10,11 @@ use queue_worker::{App, InvalidProcess, Process, RecurringJob, Settings, Stop};
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinHandle;
 
-struct Two {
-    eu: World,
-    us: World,
-    shards: Shards,
-}
+use crate::shards::Two;
 
-impl Two {
-    async fn new() -> Self {
-        let (eu, us) = (World::new().await, World::on_other_server().await);
-        let shards = Shards::new([("eu", eu.queue.clone()), ("us", us.queue.clone())]);
-        let shards = shards.unwrap();
-        Self { eu, us, shards }
-    }
-
-    fn worlds(&self) -> [&World; 2] {
-        [&self.eu, &self.us]
-    }
+/// Makes two shards, on two servers if there are two.
+async fn two_shards() -> Two {
+    Two::of(World::new().await, World::on_other_server().await)
 }
 
 fn start<S: Send + Sync + 'static>(
@@ -48,7 +36,7 @@ async fn end((stop, task): (Stop, JoinHandle<()>)) {
 
 #[tokio::test]
 async fn a_process_serves_all_shards_that_it_is_given() {
-    let two = Two::new().await;
+    let two = two_shards().await;
     let stage = Stage::default();
     for (world, text) in two.worlds().into_iter().zip(["in eu", "in us"]) {
         world.queue.enqueue(Note::new(text)).await.unwrap();
@@ -72,7 +60,7 @@ async fn a_process_serves_all_shards_that_it_is_given() {
 
 #[tokio::test]
 async fn the_concurrency_is_divided_among_the_shards() {
-    let two = Two::new().await;
+    let two = two_shards().await;
     let stage = Stage::default();
     for world in two.worlds() {
         let jobs = (0..4).map(|_| Gated::new("gate"));
@@ -115,7 +103,7 @@ async fn a_shard_that_is_away_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn a_recurring_job_is_declared_on_one_shard_and_moves_with_its_name() {
-    let two = Two::new().await;
+    let two = two_shards().await;
     let names: Vec<String> = (0..12).map(|number| format!("r{number}")).collect();
     let app = || {
         let app = App::new(Stage::default()).register::<Note>();
@@ -149,7 +137,7 @@ async fn a_recurring_job_is_declared_on_one_shard_and_moves_with_its_name() {
 
 #[tokio::test]
 async fn shards_that_do_not_exist_are_refused() {
-    let two = Two::new().await;
+    let two = two_shards().await;
     let made = |served: &[&'static str]| {
         let app = App::new(Stage::default()).register::<Note>();
         let served = served.iter().copied();
@@ -163,7 +151,7 @@ async fn shards_that_do_not_exist_are_refused() {
 
 #[tokio::test]
 async fn a_process_has_few_connections_on_each_shard() {
-    let two = Two::new().await;
+    let two = two_shards().await;
     let stage = Stage::default();
     let app = App::new(stage.clone()).register::<Note>();
     let mut settings = worker("*", 10);

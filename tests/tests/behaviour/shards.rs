@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 /// A job that exists once for each page.
 #[derive(Serialize, Deserialize)]
-struct Index {
-    page: u32,
+pub(crate) struct Index {
+    pub(crate) page: u32,
 }
 
 impl Job for Index {
@@ -27,18 +27,26 @@ impl Job for Index {
     }
 }
 
-struct Two {
-    eu: World,
-    us: World,
-    shards: Shards,
+pub(crate) struct Two {
+    pub(crate) eu: World,
+    pub(crate) us: World,
+    pub(crate) shards: Shards,
 }
 
 impl Two {
+    /// Makes two shards on one server.
     async fn new() -> Self {
-        let (eu, us) = (World::new().await, World::new().await);
+        Self::of(World::new().await, World::new().await)
+    }
+
+    pub(crate) fn of(eu: World, us: World) -> Self {
         let shards = [("eu", eu.queue.clone()), ("us", us.queue.clone())];
         let shards = Shards::new(shards).unwrap();
         Self { eu, us, shards }
+    }
+
+    pub(crate) fn worlds(&self) -> [&World; 2] {
+        [&self.eu, &self.us]
     }
 
     fn world(&self, shard: &str) -> &World {
