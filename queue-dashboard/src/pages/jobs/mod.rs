@@ -1,12 +1,13 @@
 //! `/jobs`: which jobs are these?
 
 pub(crate) mod filters;
+mod row;
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use queue_core::inspect::jobs::{self, Looked};
 use queue_core::inspect::merged::newest;
 use queue_core::inspect::operations::{self, OperationDetails};
@@ -18,22 +19,21 @@ use sqlx::PgConnection;
 
 use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, ago, exact, icon, icon_of_class, pictured, user};
+use crate::html::{Html, exact, icon, icon_of_class, pictured, user};
 use crate::links::{Links, query};
 use crate::pages::parts::Below;
 use crate::refusal::Refusal;
 use crate::site::COUNTED_MAX;
 use crate::sites::{Found, Reading, Sites};
 use crate::visit::Visit;
-use crate::words::{count, counted, short};
+use crate::words::{count, short};
 use filters::{Filters, Search, TABS, TEXTS, Tab, search, words};
+use row::JobRow;
 
 /// The most jobs on one page.
 const ROWS: u32 = 50;
 /// How many of the last acts on many jobs are looked at for those under way.
 const OPERATIONS: u32 = 20;
-/// How many characters of arguments are shown.
-const ARGS_MAX: usize = 200;
 /// The most jobs that are counted beyond the page, if there are filters.
 const MATCHING_MAX: u32 = 1_000;
 
@@ -89,27 +89,6 @@ struct Chip {
     label: &'static str,
     value: Html,
     without: String,
-}
-
-struct JobRow {
-    /// Its id, and the same as people write it.
-    id: String,
-    label: String,
-    href: String,
-    kind: String,
-    args: String,
-    error: String,
-    queue: Html,
-    queue_href: String,
-    tenant: Option<(Html, String)>,
-    priority: i16,
-    tags: Vec<String>,
-    at: Html,
-    under: String,
-    can_retry: bool,
-    retry_href: String,
-    discard_href: Option<String>,
-    cancel_href: Option<String>,
 }
 
 /// `GET /jobs`
@@ -476,58 +455,6 @@ fn at_title(tab: Tab) -> &'static str {
         "blocked" => "Blocked since",
         "failed" => "Failed",
         _ => "Ended",
-    }
-}
-
-impl JobRow {
-    fn new(job: &JobSummary, links: &Links, now: DateTime<Utc>, is_operator: bool) -> Self {
-        let href = links.job(job.id);
-        let is_retried =
-            job.state == JobState::Failed || (job.state == JobState::Scheduled && job.attempt > 0);
-        let act =
-            |verb: &str, applies: bool| (applies && is_operator).then(|| format!("{href}/{verb}"));
-        let args = job.args.as_ref().map_or("", |args| args.get());
-        let mut shown: String = args.chars().take(ARGS_MAX).collect();
-        if shown.len() < args.len() {
-            shown.push('…');
-        }
-        Self {
-            id: links.key(job.id),
-            label: links.id(job.id),
-            kind: pictured(&job.kind),
-            args: pictured(if shown == "null" { "" } else { &shown }),
-            error: pictured(job.error.as_deref().unwrap_or_default()),
-            queue: user(&job.queue),
-            queue_href: links.one("queues", &job.queue),
-            tenant: job
-                .tenant
-                .as_deref()
-                .map(|tenant| (user(tenant), links.one("tenants", tenant))),
-            priority: job.priority,
-            tags: job.tags.iter().map(|tag| pictured(tag)).collect(),
-            at: ago(job.at, now),
-            under: match job.failures {
-                Some(failures) if failures > 0 => {
-                    format!("{failures} of {} spent", job.attempts_max)
-                }
-                _ if job.attempt > 0 => {
-                    counted(u64::from(job.attempt.unsigned_abs()), "attempt", "attempts")
-                }
-                _ => String::new(),
-            },
-            can_retry: is_operator && is_retried,
-            retry_href: format!("{href}/retry"),
-            discard_href: act("discard", job.state == JobState::Failed),
-            cancel_href: act(
-                "cancel",
-                !matches!(job.state, JobState::Failed | JobState::Finished),
-            ),
-            href,
-        }
-    }
-
-    fn has_acts(&self) -> bool {
-        self.can_retry || self.discard_href.is_some() || self.cancel_href.is_some()
     }
 }
 
