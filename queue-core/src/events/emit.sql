@@ -11,7 +11,9 @@ select (
     select count(*)
     from (
         select pg_notify('queue.emitted', '')
-        where (select true from queue.waits where waits.event = emitted.name limit 1)
+        from queue.waits
+        where waits.event = emitted.name
+        limit 1
     ) as notified
 )
 from emitted

@@ -32,20 +32,34 @@ with alive as (
     order by key, number
     on conflict (key, number) do nothing
     returning job_id, key
-), metered as (
-    -- Starts are counted after slots were taken, on the locked row of the rate: what was read before may
-    -- be stale, so the row says how many were granted.
-    insert into queue.rates as rate (key, next_at, space, burst, granted)
-    select key, clock_timestamp() + count(*) * min(space), min(space), min(burst), count(*)
+), rated as materialized (
+    select key, count(*) as starts, min(space) as space, min(burst) as burst
     from asked
     where space is not null
         and (select count(*) from grabbed) >= 0
     group by key
+), locked as materialized (
+    select key
+    from queue.rates
+    where key = any (array(select key from rated))
+    order by key
+    for update
+), counted as materialized (
+    -- The time is read once no other claim can count starts of these keys: with an earlier one, the starts
+    -- that others counted meanwhile would look like those of a clock that was put back.
+    select rated.*, clock_timestamp() as at
+    from rated
+    where (select count(*) from locked) >= 0
+), metered as (
+    -- What was read before may be stale, so the row says how many starts were granted.
+    insert into queue.rates as rate (key, next_at, space, burst, granted)
+    select key, at + starts * space, space, burst, starts
+    from counted
     order by key
     on conflict (key) do update
     set (next_at, space, burst, granted) = (
         select due.at + got.starts * excluded.space, excluded.space, excluded.burst, got.starts
-        from (select clock_timestamp() as at) as now
+        from (select excluded.next_at - excluded.granted * excluded.space as at) as now
         cross join lateral (
             select queue.next_start(rate.next_at, excluded.space, excluded.burst, now.at) as at
         ) as due

@@ -252,6 +252,37 @@ async fn a_job_that_gets_only_some_of_its_slots_keeps_none() {
 }
 
 #[tokio::test]
+async fn a_claim_that_waited_for_a_slot_counts_the_starts_of_the_time_after_it() {
+    let world = World::new().await;
+    let (mut claimer, mut other, mut obstacle) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
+    let rate = || Limits::key("rate").rate(1, Duration::from_secs(10));
+    let waiting = enqueue(&world, rate().and(Limits::key("slot"))).await;
+    let first = enqueue(&world, rate()).await;
+    obstacle.execute("begin").await;
+    obstacle
+        .execute("insert into queue.slots (key, number, job_id) values ('k/slot', 1, 0)")
+        .await;
+
+    // For a claim that counts by the time at which it began, this start is more than a second too late: it looks
+    // like one of a clock that was put back, and would not count.
+    let (claimed, ()) = tokio::join!(claimer.claim(1), async {
+        until_waiting(&world).await;
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert_eq!(ids(&other.claim(1).await), [first]);
+        obstacle.execute("rollback").await;
+    });
+
+    assert_eq!(ids(&claimed), []);
+    assert_eq!(world.state(waiting).await, "ready");
+    assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
 async fn an_unblocked_job_without_room_returns_to_the_front_of_its_key() {
     let world = World::new().await;
     let (mut process, schema) = (ManualProcess::new(&world).await, Schema::default());

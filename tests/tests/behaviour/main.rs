@@ -75,6 +75,7 @@ mod scheduling;
 mod served;
 mod served_shards;
 mod server_lists;
+mod shapes;
 mod sharded;
 mod shards;
 mod shell;

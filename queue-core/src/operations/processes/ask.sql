@@ -7,7 +7,7 @@ with found as (
     for update
 ), changed as (
     update queue.processes
-    set asked = $2, asked_by = $3, asked_at = clock_timestamp()
+    set asked = $2, asked_by = $3, asked_at = statement_timestamp()
     from found
     where processes.id = found.id
         and found.asked is distinct from $2
