@@ -428,6 +428,22 @@ async fn what_may_be_on_a_shard_that_is_away_is_not_said_to_be_missing() {
 }
 
 #[tokio::test]
+async fn enqueueing_on_a_shard_that_is_away_says_why_it_is() {
+    let two = Two::new().await;
+    let tenants = (0..).map(|number| format!("tenant {number}"));
+    for tenant in tenants {
+        let enqueue = ["enqueue", "say", "--tenant", &tenant];
+        if two.shell.print(&enqueue).await.starts_with("us:") {
+            let error = two.with_us_away().refused(3, &enqueue).await;
+            let expected = "could not enqueue on `us`; enqueued on no shard: could not connect to";
+            assert!(error.contains(expected), "{error}");
+            assert!(error.contains("refused"), "{error}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_recurring_job_is_run_on_its_shard_alone() {
     let two = Two::new().await;
     add_recurring_jobs(&two.shell, &["a", "b", "c", "d", "e", "f"]).await;

@@ -6,22 +6,23 @@ use crate::cli::across::handles;
 use crate::cli::{Database, Failure};
 use crate::config::Config;
 
-/// The queue, or its shards.
-pub(super) enum Destination {
+/// The queue, or its shards with their configuration.
+pub(super) enum Destination<'a> {
     Queue(Queue),
-    Shards(Shards),
+    Shards(Shards, &'a Config),
 }
 
-impl Destination {
+impl<'a> Destination<'a> {
     /// Connects to the queue, to say early what keeps it from that. Of shards, only those of the jobs are needed.
-    pub(super) async fn of(config: &Config) -> Result<Self, Failure> {
+    pub(super) async fn of(config: &'a Config) -> Result<Self, Failure> {
         if !config.shards.is_empty() {
             if config.used_shards().len() < config.shards.len() {
                 return Err(Failure::usage(
                     "the shard of a job is not chosen by --shards, but by its tenant or key: leave out --shards",
                 ));
             }
-            return Ok(Self::Shards(handles(config, Database::queue).await?));
+            let shards = handles(config, Database::queue).await?;
+            return Ok(Self::Shards(shards, config));
         }
         let database = Database::configured(config)?;
         database.connect().await?;
@@ -32,7 +33,7 @@ impl Destination {
     pub(super) fn check(&self, job: &NewJob) -> Result<(), String> {
         match self {
             Self::Queue(queue) => queue.check(job).map_err(|error| error.to_string()),
-            Self::Shards(shards) => shards.check(job).map_err(|error| error.to_string()),
+            Self::Shards(shards, _) => shards.check(job).map_err(|error| error.to_string()),
         }
     }
 
@@ -45,8 +46,11 @@ impl Destination {
                 let enqueued = enqueued.first().ok_or_else(missing)?;
                 Ok((enqueued.id().to_string(), enqueued.is_new()))
             }
-            Self::Shards(shards) => {
-                let enqueued = shards.enqueue_all([job]).await?;
+            Self::Shards(shards, config) => {
+                let enqueued = match shards.enqueue_all([job]).await {
+                    Ok(enqueued) => enqueued,
+                    Err(error) => return Err(explained(error, config).await),
+                };
                 let on = enqueued.first().ok_or_else(missing)?;
                 Ok((on.id(), on.enqueued.is_new()))
             }
@@ -67,7 +71,7 @@ impl Destination {
                 let enqueued = queue.enqueue_all(jobs).await;
                 enqueued.map(drop).map_err(|error| none(error.into()))
             }
-            Self::Shards(shards) => match shards.enqueue_all(jobs).await {
+            Self::Shards(shards, config) => match shards.enqueue_all(jobs).await {
                 Ok(_) => Ok(()),
                 Err(error) => {
                     let enqueued = match &error {
@@ -76,9 +80,26 @@ impl Destination {
                         }
                         _ => vec![false; count],
                     };
-                    Err((error.into(), enqueued))
+                    Err((explained(error, config).await, enqueued))
                 }
             },
         }
     }
+}
+
+/// Makes the error of a command. Finds out why a shard is away: its pool only says that it has waited.
+async fn explained(error: ShardsError, config: &Config) -> Failure {
+    let (ShardsError::Failed { shard, .. } | ShardsError::NotAsked { shard, .. }) = &error else {
+        return error.into();
+    };
+    let message = error.to_string();
+    let of_shard = config.of_shard(shard);
+    let mut failure = Failure::from(error);
+    if let Some(of_shard) = of_shard
+        && let Err(away) = Database::open(&of_shard).await
+        && let Some(reason) = away.message()
+    {
+        failure = Failure::new(away.exit, anyhow::Error::msg(reason).context(message));
+    }
+    failure
 }

@@ -34,7 +34,7 @@ pub(super) async fn run(
 }
 
 async fn enqueue_all(
-    to: &Destination,
+    to: &Destination<'_>,
     lines: &mut Lines,
     by_name: JobByName<'_>,
 ) -> Result<u64, Failure> {
@@ -134,7 +134,7 @@ impl Lines {
     /// Returns whether there may be more lines; the error is a message about the last line.
     fn read(
         &mut self,
-        to: &Destination,
+        to: &Destination<'_>,
         by_name: JobByName<'_>,
         numbers: &mut Vec<u64>,
         jobs: &mut Vec<NewJob>,
