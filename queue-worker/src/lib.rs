@@ -95,7 +95,7 @@ pub use config::Settings;
 pub use pool::pool_options;
 #[doc(hidden)]
 pub use process::PLANNER_SETTINGS;
-pub use process::{InvalidProcess, Process, ProcessProblem};
+pub use process::{InvalidProcess, Process, ProcessProblem, SHARDS_MAX};
 // All of queue-core, so that a program that runs jobs needs no other crate of ours.
 pub use queue_core::recurring::{InvalidRecurringJob, Missed, Overlap, RecurringJob};
 pub use queue_core::{

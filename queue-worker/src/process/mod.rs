@@ -13,6 +13,7 @@ mod served;
 mod limits;
 mod queues;
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -92,7 +93,15 @@ pub enum ProcessProblem {
     /// It is to serve no shard.
     #[error("the process serves no shard: name at least one")]
     NoShards,
+    /// It is to serve so many shards that it would need too many connections.
+    #[error(
+        "the process serves {0} shards: name at most {SHARDS_MAX} (`--shards`), and let others serve the rest"
+    )]
+    TooManyShards(usize),
 }
+
+/// The most shards that a process serves, because it has connections of its own on each.
+pub const SHARDS_MAX: usize = 16;
 
 fn listed(problems: &[ProcessProblem]) -> String {
     let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -109,11 +118,13 @@ impl<S: Send + Sync + 'static> Process<S> {
     /// # Errors
     /// Returns everything that is wrong with the application and the settings.
     pub fn new(queue: Queue, app: App<S>, settings: Settings) -> Result<Self, InvalidProcess> {
-        Self::serving(None, vec![(None, queue)], app, settings)
+        let queues = vec![(None, queue)];
+        let problems = problems(&app, &settings, &queues);
+        Self::serving(None, queues, problems, app, settings)
     }
 
-    /// Makes a process that serves one, several or all of the shards, given their names. It goes on with the others
-    /// while one is away. The concurrency of each worker is divided among them, with at least one job at once on
+    /// Makes a process that serves one, several or all of the shards, given their names: at most [`SHARDS_MAX`],
+    /// because it has up to ten connections of its own on each. It goes on with the others while one is away. The concurrency of each worker is divided among them, with at least one job at once on
     /// each. A recurring job that it declares is on one shard, which its name decides.
     ///
     /// # Errors
@@ -124,30 +135,30 @@ impl<S: Send + Sync + 'static> Process<S> {
         app: App<S>,
         settings: Settings,
     ) -> Result<Self, InvalidProcess> {
-        let mut queues = Vec::new();
-        let mut problems = Vec::new();
-        for name in served {
+        let (mut queues, mut unknown) = (Vec::new(), Vec::new());
+        for name in BTreeSet::from_iter(served) {
             match shards.get(name) {
                 Some(queue) => queues.push((Some(Arc::from(name)), queue.clone())),
-                None => problems.push(ProcessProblem::NoShard(name.to_owned())),
+                None => unknown.push(ProcessProblem::NoShard(name.to_owned())),
             }
         }
-        if queues.is_empty() && problems.is_empty() {
-            problems.push(ProcessProblem::NoShards);
+        let mut problems = problems(&app, &settings, &queues);
+        problems.extend(unknown);
+        match queues.len() {
+            0 if problems.is_empty() => problems.push(ProcessProblem::NoShards),
+            count if count > SHARDS_MAX => problems.push(ProcessProblem::TooManyShards(count)),
+            _ => {}
         }
-        if !problems.is_empty() {
-            return Err(InvalidProcess { problems });
-        }
-        Self::serving(Some(shards), queues, app, settings)
+        Self::serving(Some(shards), queues, problems, app, settings)
     }
 
     fn serving(
         shards: Option<&Shards>,
         queues: Vec<(Option<Arc<str>>, Queue)>,
+        problems: Vec<ProcessProblem>,
         mut app: App<S>,
         mut settings: Settings,
     ) -> Result<Self, InvalidProcess> {
-        let problems = problems(&app, &settings, &queues);
         if !problems.is_empty() {
             return Err(InvalidProcess { problems });
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use queue_core::{Queue, Shards};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, eventually, worker};
-use queue_worker::{App, InvalidProcess, Process, RecurringJob, Settings, Stop};
+use queue_worker::{App, InvalidProcess, Process, RecurringJob, SHARDS_MAX, Settings, Stop};
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinHandle;
 
@@ -136,17 +136,32 @@ async fn a_recurring_job_is_declared_on_one_shard_and_moves_with_its_name() {
 }
 
 #[tokio::test]
-async fn shards_that_do_not_exist_are_refused() {
+async fn shards_that_a_process_cannot_serve_are_refused() {
     let two = two_shards().await;
-    let made = |served: &[&'static str]| {
-        let app = App::new(Stage::default()).register::<Note>();
+    let refused = |shards: &Shards, served: &[&str], app| {
         let served = served.iter().copied();
-        let made = Process::of_shards(&two.shards, served, app, Settings::default());
+        let made = Process::of_shards(shards, served, app, Settings::default());
         made.err()
             .map(|refused: InvalidProcess| refused.to_string())
     };
-    assert_eq!(made(&["eu", "asia"]).unwrap(), "there is no shard `asia`");
-    assert!(made(&[]).unwrap().contains("serves no shard"));
+    let app = || App::new(Stage::default()).register::<Note>();
+    let unknown = refused(&two.shards, &["eu", "asia"], app());
+    assert_eq!(unknown.unwrap(), "there is no shard `asia`");
+    let none = refused(&two.shards, &[], app()).unwrap();
+    assert!(none.contains("serves no shard"), "{none}");
+    let all = refused(&two.shards, &["asia"], app().register::<Note>()).unwrap();
+    assert_eq!(all.lines().count(), 2, "{all}");
+
+    let names: Vec<String> = (0..=SHARDS_MAX).map(|number| number.to_string()).collect();
+    let many = names.iter().map(|name| (name, two.eu.queue.clone()));
+    let many = Shards::new(many).unwrap();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let too_many = refused(&many, &names, app()).unwrap();
+    assert!(
+        too_many.contains("serves 17 shards: name at most 16"),
+        "{too_many}"
+    );
+    assert_eq!(refused(&many, &names[1..], app()), None);
 }
 
 #[tokio::test]
