@@ -119,45 +119,47 @@ async fn draining(
     report: &mut Report,
 ) -> Result<()> {
     let second = BenchDatabase::create(server).await?;
+    // A hot tenant, which has nine of ten jobs, is on one server.
+    let shares = [options.jobs / 2, options.jobs / 10 * 9];
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
         first.reset().await?;
         first.fill(options.jobs).await?;
         let alone = drain::drain(first, options.jobs, options.concurrency).await?;
-        rounds.push([
-            drain_both(options, first, &second).await?,
-            alone.jobs_per_second,
-        ]);
+        let [even, hot] = shares.map(|share| drain_both(options, [first, &second], share));
+        rounds.push([even.await?, hot.await?, alone.jobs_per_second]);
     }
     second.drop().await?;
-    let of = |figure: fn(&[f64; 2]) -> f64| Some(median(rounds.iter().map(figure)));
-    report.add(Line {
-        measure: "drained from two servers".into(),
-        jobs_per_second: of(|[both, _]| *both),
-        ratio: of(|[both, alone]| both / alone),
-        ratio_of: Some("one server"),
-        ..Line::default()
-    });
+    let of = |figure: &dyn Fn(&[f64; 3]) -> f64| Some(median(rounds.iter().map(figure)));
+    for (measure, at) in [
+        ("drained from two servers", 0),
+        ("the same with a hot tenant", 1),
+    ] {
+        report.add(Line {
+            measure: measure.into(),
+            jobs_per_second: of(&|round| round[at]),
+            ratio: of(&|round| round[at] / round[2]),
+            ratio_of: Some("one server"),
+            ..Line::default()
+        });
+    }
     Ok(())
 }
 
-/// Drains half of the jobs from each of two servers at the same time, and returns all jobs per second.
-async fn drain_both(
-    options: &Options,
-    first: &BenchDatabase,
-    second: &BenchDatabase,
-) -> Result<f64> {
-    let half = options.jobs / 2;
-    for database in [first, second] {
+/// Drains a share of the jobs from the first and the rest from the second of two servers at the same time, and returns
+/// all jobs per second.
+async fn drain_both(options: &Options, servers: [&BenchDatabase; 2], share: usize) -> Result<f64> {
+    let shares = [share, options.jobs - share];
+    for (database, jobs) in servers.into_iter().zip(shares) {
         database.reset().await?;
-        database.fill(half).await?;
+        database.fill(jobs).await?;
     }
     let began = Instant::now();
-    let start = |database| Running::counting(database, options.concurrency, half);
-    let (one, other) = (start(first)?, start(second)?);
+    let start = |at: usize| Running::counting(servers[at], options.concurrency, shares[at]);
+    let (one, other) = (start(0)?, start(1)?);
     tokio::try_join!(one.finished(1), other.finished(1))?;
     let seconds = began.elapsed().as_secs_f64();
     one.stop().await?;
     other.stop().await?;
-    Ok((2 * half) as f64 / seconds)
+    Ok(options.jobs as f64 / seconds)
 }
