@@ -6,6 +6,7 @@ use askama::Template;
 use chrono::{DateTime, Utc};
 use queue_core::counts::{Bar, Counts, Range, bars};
 use queue_core::depths::{Depth, depths};
+use queue_core::inspect::merged::merge;
 use queue_core::inspect::spell_duration;
 use queue_core::inspect::versions::{self, SeenVersion};
 use serde::Deserialize;
@@ -112,7 +113,6 @@ struct Row {
 }
 
 /// What ended in one queue or in all, and the versions that were first seen meanwhile, the newest first.
-#[derive(Default)]
 pub(crate) struct Ended {
     bars: Vec<Bar>,
     seen: Vec<SeenVersion>,
@@ -135,20 +135,21 @@ impl Ended {
         Ok(Self { bars, seen })
     }
 
-    /// Adds what ended in the same time on another shard.
-    pub(crate) fn add(&mut self, other: &Self) {
-        if self.bars.is_empty() {
-            self.bars.clone_from(&other.bars);
-        } else {
-            add_bars(&mut self.bars, &other.bars);
-        }
-        for seen in &other.seen {
-            match self.seen.iter_mut().find(|own| own.version == seen.version) {
-                Some(own) => own.first_seen_at = own.first_seen_at.min(seen.first_seen_at),
-                None => self.seen.push(seen.clone()),
+    /// Adds up what ended on shards. Their clocks may differ, so that some have begun a span that others have not.
+    pub(crate) fn together(parts: &[&Self], range: Range) -> Self {
+        let bars = parts.iter().map(|part| ((), part.bars.clone()));
+        let bars = merge(bars, |bar| bar.at).into_iter();
+        let mut bars: Vec<Bar> = bars.map(|bar| bar.whole).collect();
+        bars.drain(..bars.len().saturating_sub(range.bars()));
+        let mut seen: Vec<SeenVersion> = Vec::new();
+        for one in parts.iter().flat_map(|part| &part.seen) {
+            match seen.iter_mut().find(|own| own.version == one.version) {
+                Some(own) => own.first_seen_at = own.first_seen_at.min(one.first_seen_at),
+                None => seen.push(one.clone()),
             }
         }
-        self.seen.sort_by_key(|seen| Reverse(seen.first_seen_at));
+        seen.sort_by_key(|seen| Reverse(seen.first_seen_at));
+        Self { bars, seen }
     }
 }
 
@@ -284,15 +285,6 @@ impl Chart {
     }
 }
 
-/// Adds what ended in the same spans of time; of a span that only one has begun, the other knows nothing.
-pub(crate) fn add_bars(bars: &mut [Bar], others: &[Bar]) {
-    for bar in bars {
-        if let Some(other) = others.iter().find(|other| other.at == bar.at) {
-            bar.counts.add(&other.counts);
-        }
-    }
-}
-
 impl Bars {
     fn new(title: String, what: &str, values: &[u64], height: f64) -> Self {
         let most = values.iter().copied().max().unwrap_or(0);
@@ -415,6 +407,25 @@ fn times(range: Range, bars: &[Bar]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ended_on_shards_adds_up_though_their_clocks_differ() {
+        let bars = |first: i64| Ended {
+            bars: (first..first + 60)
+                .map(|minute| Bar {
+                    at: DateTime::from_timestamp(minute * 60, 0).unwrap(),
+                    counts: Counts {
+                        done: 1,
+                        ..Counts::default()
+                    },
+                })
+                .collect(),
+            seen: Vec::new(),
+        };
+        let both = Ended::together(&[&bars(1), &bars(0)], Range::Hour).bars;
+        let done: Vec<i64> = both.iter().map(|bar| bar.counts.done).collect();
+        assert_eq!(done, [[2; 59].as_slice(), &[1]].concat());
+    }
 
     #[test]
     fn a_scale_ends_with_a_round_number() {

@@ -3,6 +3,7 @@
 //! Each process counts in memory and appends its counts with its heartbeat, so that a job pays nothing for
 //! them; a process that is killed loses those of one interval. Maintenance adds them up.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -172,6 +173,12 @@ pub struct Bar {
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub counts: Counts,
+}
+
+impl AddAssign<&Self> for Bar {
+    fn add_assign(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+    }
 }
 
 /// Returns what ended in one queue, or in all if none is named, in each span up to `now`. Hours that are

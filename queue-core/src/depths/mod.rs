@@ -4,6 +4,7 @@
 //! takes longer than two seconds. Hours and days keep the most of their samples.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -15,6 +16,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 use crate::counts::{ALL, Range};
 use crate::db::is_out_of_time;
 use crate::inspect::COUNT_MAX;
+use crate::inspect::merged::longest;
 use crate::sql::Schema;
 
 const SAMPLE: &str = include_str!("sample.sql");
@@ -76,6 +78,18 @@ pub struct Depth {
     pub oldest_ready_seconds: Option<f64>,
     /// Whether there were more: counting stopped at a million jobs.
     pub at_least: bool,
+}
+
+impl AddAssign<&Self> for Depth {
+    fn add_assign(&mut self, other: &Self) {
+        self.ready += other.ready;
+        self.scheduled += other.scheduled;
+        self.blocked += other.blocked;
+        self.running += other.running;
+        self.failed += other.failed;
+        self.oldest_ready_seconds = longest(self.oldest_ready_seconds, other.oldest_ready_seconds);
+        self.at_least |= other.at_least;
+    }
 }
 
 /// Returns the depths of one queue, or of all together if none is named, in each span up to `now` in which

@@ -63,7 +63,8 @@ pub fn newest<N: Clone, L: IntoIterator, K: Ord>(
     std::iter::from_fn(next).take(limit).collect()
 }
 
-fn merge<N, T, K>(
+/// Adds up the rows of shards that have the same key, in the order of the keys.
+pub fn merge<N, T, K>(
     shards: impl IntoIterator<Item = (N, Vec<T>)>,
     key: impl Fn(&T) -> K,
 ) -> Vec<Merged<N, T>>

@@ -1,5 +1,6 @@
 //! What the addresses answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -8,6 +9,7 @@ use axum::{Extension, Json};
 use queue_core::counts::{Bar, bars};
 use queue_core::depths::{Depth, depths};
 use queue_core::inspect::doctor::Finding;
+use queue_core::inspect::merged::{self, Merged, merge};
 use queue_core::inspect::stats::Stats;
 use queue_core::inspect::{
     AuditEntry, AuditFilter, BatchJob, BatchSummary, FailureGroup, JobDetails, JobSummary,
@@ -16,7 +18,7 @@ use queue_core::inspect::{
     operations, processes, queues, recurring, stats, tenants,
 };
 use queue_core::{BatchId, JobId, REDACTED};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
 use super::Reader;
@@ -38,47 +40,63 @@ const ROWS: u32 = 100;
 const FIRINGS: u32 = 50;
 
 pub(super) type Answer<T> = Result<Json<T>, Refusal>;
-pub(super) type List<T> = Result<(Away, Json<Rows<T>>), Refusal>;
+pub(super) type List<T> = Result<(Away, Json<Vec<Row<T>>>), Refusal>;
 
 /// The header that names the shards that are missing, because they are away: `x-queue-away: us`.
 pub(super) type Away = AppendHeaders<Vec<(&'static str, String)>>;
 
-/// The rows of one queue, or of all shards, each of which has a field `shard`.
-pub(super) struct Rows<T>(Vec<(Links, T)>);
-
+/// A row of one queue or of shards.
 #[derive(Serialize)]
-struct Row<'r, T> {
+pub(super) struct Row<T> {
+    /// The shard that it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    shard: Option<&'r Arc<str>>,
+    shard: Option<Arc<str>>,
+    /// The shards that it adds up, and what each has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shards: BTreeMap<Arc<str>, T>,
     #[serde(flatten)]
-    row: &'r T,
-}
-
-impl<T: Serialize> Serialize for Rows<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows = self.0.iter();
-        serializer.collect_seq(rows.map(|(links, row)| Row {
-            shard: links.shard(),
-            row,
-        }))
-    }
+    row: T,
 }
 
 /// Reads a list of all, each with its own rows.
-async fn rows<T, F>(
-    sites: &Sites,
-    visit: &Visit,
-    read: impl Fn(Reading) -> F,
-) -> Result<(Away, Json<Rows<T>>), Refusal>
+async fn rows<T, F>(sites: &Sites, visit: &Visit, read: impl Fn(Reading) -> F) -> List<T>
 where
     F: Future<Output = Result<(Reading, Vec<T>), Refusal>>,
 {
     let (found, lists) = sites.read(&visit.links, read).await?.taken();
     let rows = lists.into_iter().flat_map(|(links, rows)| {
         let rows = rows.into_iter();
-        rows.map(move |row| (links.clone(), row))
+        rows.map(move |row| Row {
+            shard: links.shard().cloned(),
+            shards: BTreeMap::new(),
+            row,
+        })
     });
-    Ok((away(&found), Json(Rows(rows.collect()))))
+    Ok((away(&found), Json(rows.collect())))
+}
+
+/// Reads a list of all, and adds up the rows of shards.
+async fn sums<T, F>(
+    sites: &Sites,
+    visit: &Visit,
+    read: impl Fn(Reading) -> F,
+    add_up: impl FnOnce(Vec<(Links, Vec<T>)>) -> Vec<Merged<Links, T>>,
+) -> List<T>
+where
+    F: Future<Output = Result<(Reading, Vec<T>), Refusal>>,
+{
+    let (found, lists) = sites.read(&visit.links, read).await?.taken();
+    let sums = add_up(lists).into_iter().map(|sum| {
+        let parts = sum.parts.into_iter();
+        Row {
+            shard: None,
+            shards: parts
+                .filter_map(|(links, part)| Some((links.shard().cloned()?, part)))
+                .collect(),
+            row: sum.whole,
+        }
+    });
+    Ok((away(&found), Json(sums.collect())))
 }
 
 fn away<T>(found: &Found<T>) -> Away {
@@ -125,12 +143,14 @@ pub(super) async fn counts(
     Query(of): Query<OfQueue>,
     Query(within): Query<Within>,
 ) -> List<Bar> {
-    let (queue, range, now) = (of.queue.as_deref(), within.range(), chrono::Utc::now());
+    let (queue, range) = (of.queue.as_deref(), within.range());
     let read = async |mut of: Reading| {
-        let bars = bars(&mut of.tx, of.site.queue.schema(), queue, range, now).await?;
+        let (schema, now) = (of.site.queue.schema(), of.signs.now);
+        let bars = bars(&mut of.tx, schema, queue, range, now).await?;
         Ok((of, bars))
     };
-    rows(&sites, &visit, read).await
+    let add_up = |bars| merge(bars, |bar: &Bar| bar.at);
+    sums(&sites, &visit, read, add_up).await
 }
 
 pub(super) async fn all_depths(
@@ -139,12 +159,14 @@ pub(super) async fn all_depths(
     Query(of): Query<OfQueue>,
     Query(within): Query<Within>,
 ) -> List<Depth> {
-    let (queue, range, now) = (of.queue.as_deref(), within.range(), chrono::Utc::now());
+    let (queue, range) = (of.queue.as_deref(), within.range());
     let read = async |mut of: Reading| {
-        let depths = depths(&mut of.tx, of.site.queue.schema(), queue, range, now).await?;
+        let (schema, now) = (of.site.queue.schema(), of.signs.now);
+        let depths = depths(&mut of.tx, schema, queue, range, now).await?;
         Ok((of, depths))
     };
-    rows(&sites, &visit, read).await
+    let add_up = |depths| merge(depths, |depth: &Depth| depth.at);
+    sums(&sites, &visit, read, add_up).await
 }
 
 pub(super) async fn list_jobs(
@@ -203,7 +225,7 @@ pub(super) async fn causes(
         }
         Ok((of, causes))
     };
-    rows(&sites, &visit, read).await
+    sums(&sites, &visit, read, merged::failures).await
 }
 
 pub(super) async fn list_queues(
@@ -214,7 +236,7 @@ pub(super) async fn list_queues(
         let queues = queues::list_bounded(&mut of.tx, of.site.queue.schema()).await?;
         Ok((of, queues))
     };
-    rows(&sites, &visit, read).await
+    sums(&sites, &visit, read, merged::queues).await
 }
 
 /// Where a list goes on.

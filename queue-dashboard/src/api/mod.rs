@@ -41,6 +41,8 @@ pub(crate) struct Endpoint<S> {
     /// The names of its parameters, and what they are; those of the path come first.
     parameters: &'static [(&'static str, &'static str)],
     schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether the rows of shards are added up.
+    adds_up: bool,
     pub(crate) handler: fn() -> MethodRouter<S>,
 }
 
@@ -55,6 +57,7 @@ fn endpoint<T: JsonSchema, S>(
         summary,
         parameters,
         schema: SchemaGenerator::subschema_for::<T>,
+        adds_up: false,
         handler,
     }
 }
@@ -111,13 +114,15 @@ where
             "What has ended in each span of time",
             &CHARTED,
             || get(counts),
-        ),
+        )
+        .adding_up(),
         endpoint::<Vec<Depth>, _>(
             "/depths",
             "The most jobs in each state in each span of time in which there was a sample",
             &CHARTED,
             || get(all_depths),
-        ),
+        )
+        .adding_up(),
         endpoint::<Vec<JobSummary>, _>(
             "/jobs",
             "Jobs in one state, the newest first",
@@ -144,7 +149,8 @@ where
             "The causes of failed jobs, the most frequent first",
             &[],
             || get(causes),
-        ),
+        )
+        .adding_up(),
     ]
 }
 
@@ -154,7 +160,8 @@ where
     Sites: FromRef<S>,
 {
     vec![
-        endpoint::<Vec<QueueSummary>, _>("/queues", "All queues", &[], || get(list_queues)),
+        endpoint::<Vec<QueueSummary>, _>("/queues", "All queues", &[], || get(list_queues))
+            .adding_up(),
         endpoint::<Vec<LimitSummary>, _>(
             "/limits",
             "The keys for which jobs wait, and the limits that are set",
@@ -258,8 +265,8 @@ pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
     });
     let mut schemas = settings.into_generator();
     let paths = match visit.is_merged {
-        true => paths(&lists::<Sites>(), &mut schemas, with_shard),
-        false => paths(&table(), &mut schemas, |schema| schema),
+        true => paths(&lists::<Sites>(), &mut schemas, Endpoint::with_shards),
+        false => paths(&table(), &mut schemas, |_, schema| schema),
     };
     Json(json!({
         "openapi": "3.1.0",
@@ -284,8 +291,10 @@ pub(crate) async fn document(Extension(visit): Reader) -> Json<Value> {
 fn description(visit: &Visit) -> String {
     let shards = match visit.is_merged {
         true => {
-            " Rows of all shards come one shard after the other, up to 100 of each, and those that are away are \
-             missing: the header `x-queue-away` names them. `before` takes a row of each, as in `eu:4711,us:300`."
+            " Queues, causes of failures, counts and depths of all shards add up: `shards` has the part of each, and \
+             the `sample` of a cause is on the shard with the same `last_at`. Other rows come one shard after the \
+             other, up to 100 of each, and name their `shard`. Shards that are away are missing: the header \
+             `x-queue-away` names them. `before` takes a row of each, as in `eu:4711,us:300`."
         }
         false => "",
     };
@@ -298,32 +307,46 @@ fn description(visit: &Visit) -> String {
 fn paths<S>(
     table: &[Endpoint<S>],
     schemas: &mut SchemaGenerator,
-    change: fn(Schema) -> Schema,
+    change: fn(&Endpoint<S>, Schema) -> Schema,
 ) -> Map<String, Value> {
     let path = |endpoint: &Endpoint<S>| {
-        let schema = change((endpoint.schema)(schemas));
+        let schema = change(endpoint, (endpoint.schema)(schemas));
         let described = json!({"get": endpoint.described(&schema)});
         (endpoint.path.to_owned(), described)
     };
     table.iter().map(path).collect()
 }
 
-/// Adds the field `shard` to the rows of a list.
-fn with_shard(schema: Schema) -> Schema {
-    let Some(row) = schema.get("items").cloned() else {
-        return schema;
-    };
-    json_schema!({
-        "type": "array",
-        "items": {"allOf": [row, {
-            "type": "object",
-            "properties": {"shard": {"type": "string"}},
-            "required": ["shard"],
-        }]},
-    })
-}
-
 impl<S> Endpoint<S> {
+    fn adding_up(self) -> Self {
+        Self {
+            adds_up: true,
+            ..self
+        }
+    }
+
+    /// Adds the field `shard` to the rows of a list, or `shards` if it adds up.
+    fn with_shards(&self, schema: Schema) -> Schema {
+        let Some(row) = schema.get("items").cloned() else {
+            return schema;
+        };
+        let (name, field) = match self.adds_up {
+            true => (
+                "shards",
+                json!({"type": "object", "additionalProperties": row}),
+            ),
+            false => ("shard", json!({"type": "string"})),
+        };
+        json_schema!({
+            "type": "array",
+            "items": {"allOf": [row, {
+                "type": "object",
+                "properties": {name: field},
+                "required": [name],
+            }]},
+        })
+    }
+
     fn described(&self, schema: &Schema) -> Value {
         let parameters = self.parameters.iter().map(|(name, description)| {
             let is_in_path = self.path.contains(&format!("{{{name}}}"));

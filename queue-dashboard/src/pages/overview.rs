@@ -129,12 +129,13 @@ pub(crate) async fn show(
     let queues = super::queues::together(queues);
     let first = &queues[..queues.len().min(QUEUES)];
     let rows = super::queues::rows(first, &mut found, links).await?;
-    let (mut states, mut oldest, mut ended) = (StateCounts::default(), None, Ended::default());
+    let (mut states, mut oldest) = (StateCounts::default(), None);
     for (_, read) in found.each() {
         states += read.states;
         oldest = longest(oldest, read.oldest);
-        ended.add(&read.ended);
     }
+    let ended: Vec<&Ended> = found.each().map(|(_, read)| &read.ended).collect();
+    let ended = Ended::together(&ended, range);
     let causes = found.each().map(|(links, read)| (links, &read.causes));
     let causes = super::failures::together(causes);
     let processes = found.each().map(|(links, read)| (links, &read.processes));

@@ -1,12 +1,15 @@
 //! The dashboard of several shards: all as one, to read, and each alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use queue_core::counts::{Counts, KindCounts, append};
+use queue_core::depths::sample;
 use queue_core::{JobId, Options, Queue, Shards};
 use queue_tests::world::World;
 use queue_worker::dashboard::{Dashboard, Role, routes_of_shards};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 
 use super::api::{answers_are_as_described, fill, read};
@@ -344,12 +347,9 @@ async fn rows_of_the_json_name_their_shard() {
     let site = two.site(Role::Viewer);
 
     answers_are_as_described(&site, |path| path.to_owned()).await;
-    let queues = read(&site, "/queues").await;
-    let names = queues
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|queue| &queue["shard"]);
+    let processes = read(&site, "/processes").await;
+    let processes = processes.as_array().unwrap().iter();
+    let names = processes.map(|process| &process["shard"]);
     let stats = read(&site, "/stats").await;
     let before = format!("/jobs?state=ready&before=eu:{},us:{}", jobs[0], jobs[1]);
     let older = read(&site, &before).await;
@@ -361,14 +361,73 @@ async fn rows_of_the_json_name_their_shard() {
         !older.is_empty() && older.iter().all(|job| job["kind"] == "import"),
         "{older:?}"
     );
-    let alone = site.page("/shards/us/api/v1/queues").await;
-    assert!(!alone.contains("shard"), "{alone}");
+    for list in ["queues", "processes"] {
+        let alone = site.page(&format!("/shards/us/api/v1/{list}")).await;
+        assert!(!alone.contains("shard"), "{alone}");
+    }
+}
+
+#[tokio::test]
+async fn the_json_adds_up_what_the_pages_add_up() {
+    let two = Two::new().await;
+    for (world, jobs) in [(&two.eu, 1), (&two.us, 2)] {
+        for _ in 0..jobs {
+            send(world, "send").await;
+            let failed = send(world, "charge").await;
+            fail(world, failed, "the bank is closed").await;
+        }
+        let (mut conn, schema) = (world.connect().await, world.queue.schema());
+        let counts = Counts {
+            done: jobs,
+            ..Counts::default()
+        };
+        let of_kind = KindCounts {
+            queue: "default".to_owned(),
+            kind: "send".to_owned(),
+            counts,
+        };
+        append(&mut conn, schema, &[of_kind]).await.unwrap();
+        sample(&mut conn, schema).await.unwrap();
+    }
+    two.us
+        .sql("insert into queue.queues (name, paused_at) values ('default', now())")
+        .await;
+    let site = two.site(Role::Viewer);
+
+    for (path, field) in [
+        ("/queues", "ready"),
+        ("/failures", "count"),
+        ("/counts", "done"),
+        ("/depths", "ready"),
+    ] {
+        let answer = read(&site, path).await;
+        let rows = answer.as_array().unwrap();
+        let number = |row: &Value| row[field].as_i64().unwrap_or(0);
+        let of_shard = |shard: &str| {
+            let parts = rows.iter().map(|row| number(&row["shards"][shard]));
+            parts.sum::<i64>()
+        };
+        let keys = rows
+            .iter()
+            .map(|row| [&row["name"], &row["kind"], &row["at"]].map(Value::to_string));
+        assert_eq!(keys.collect::<BTreeSet<_>>().len(), rows.len(), "{path}");
+        assert_eq!(rows.iter().map(number).sum::<i64>(), 3, "{path}");
+        assert_eq!([of_shard("eu"), of_shard("us")], [1, 2], "{path}");
+    }
+    let queues = read(&site, "/queues").await;
+    assert!(!queues[0]["paused_at"].is_null(), "{queues}");
+    assert!(queues[0]["shards"]["eu"]["paused_at"].is_null(), "{queues}");
 
     let shards = [("eu", two.eu.queue.clone()), ("us", away())];
     let site = Site::open_all(&Shards::new(shards).unwrap(), Role::Viewer);
-    let answer = site.get("/api/v1/queues").await;
-    assert_eq!(answer.header("x-queue-away"), "us");
-    assert!(answer.text.contains("\"shard\":\"eu\""), "{}", answer.text);
+    for path in ["/queues", "/failures", "/counts", "/depths", "/processes"] {
+        let answer = site.get(&format!("/api/v1{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(answer.header("x-queue-away"), "us", "{path}");
+    }
+    let queues = read(&site, "/queues").await;
+    assert_eq!(queues[0]["ready"], 1);
+    assert_eq!(queues[0]["shards"].as_object().unwrap().len(), 1);
 }
 
 #[tokio::test]
