@@ -11,7 +11,7 @@ use axum::response::Redirect;
 use axum::routing::get;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
-use queue_core::{Queue, Redaction, Shards};
+use queue_core::{Queue, Redaction, ShardState, Shards};
 use sha2::{Digest, Sha256};
 
 use crate::auth::{Credentials, Role, Viewer};
@@ -40,8 +40,8 @@ pub const PATH: &str = "/ops/jobs";
 /// address; otherwise all callers count as one.
 pub struct Dashboard {
     settings: Settings,
-    /// The queue, or the shards with their names.
-    queues: Vec<(Option<Arc<str>>, Queue)>,
+    /// The queue, or the shards with their names and states.
+    queues: Vec<(Option<Arc<str>>, ShardState, Queue)>,
 }
 
 /// A setting of the dashboard that is not valid.
@@ -76,19 +76,29 @@ impl Dashboard {
     pub fn new(queue: Queue) -> Self {
         Self {
             settings: Settings::closed(),
-            queues: vec![(None, queue)],
+            queues: vec![(None, ShardState::Open, queue)],
         }
     }
 
     /// Makes a dashboard of shards that is closed to all. Its pages show all shards as one, to read; those below
     /// `/shards/NAME` are the whole dashboard of one shard. A shard that is away is named, and the rest is shown.
     pub fn of_shards(shards: &Shards) -> Self {
-        let queues = shards.iter();
-        let queues = queues.map(|(name, queue)| (Some(Arc::from(name)), queue.clone()));
+        let queues = shards.iter().map(|(name, queue)| {
+            let state = shards.state(name).unwrap_or_default();
+            (Some(Arc::from(name)), state, queue.clone())
+        });
         Self {
             settings: Settings::closed(),
             queues: queues.collect(),
         }
+    }
+
+    /// Shows only the shards with these names, of which one must be there.
+    #[must_use]
+    pub fn only(mut self, names: &[&str]) -> Self {
+        let is_left = |shard: Option<&str>| shard.is_none_or(|shard| names.contains(&shard));
+        self.queues.retain(|(shard, ..)| is_left(shard.as_deref()));
+        self
     }
 
     /// Makes a dashboard of a queue with the settings of the environment: see
@@ -327,11 +337,11 @@ impl Dashboard {
     }
 
     fn sites(mut self) -> Sites {
-        let names = self.queues.iter().filter_map(|(shard, _)| shard.clone());
+        let names = self.queues.iter().filter_map(|(shard, ..)| shard.clone());
         self.settings.shards = names.collect();
         let settings = Arc::new(self.settings);
         let queues = self.queues.into_iter();
-        let site = |(shard, queue)| Arc::new(Site::new(&settings, queue, shard));
+        let site = |(shard, state, queue)| Arc::new(Site::new(&settings, queue, shard, state));
         Sites {
             all: queues.map(site).collect(),
             is_merged: !settings.shards.is_empty(),

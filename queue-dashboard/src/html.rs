@@ -184,11 +184,12 @@ pub(crate) fn state_word(state: JobState, outcome: Option<&str>) -> &'static str
 /// Returns the badge of a state: glyph, word and colour.
 pub(crate) fn badge(word: &str) -> Html {
     let glyph = match word {
-        "paused" | "quiet" => "pause",
+        "paused" | "quiet" | "draining" => "pause",
         "silent" | "late" | "missed" => "warning",
         "alive" | "enqueued" | "done" | "succeeded" => "finished",
         "open" | "waiting" => "ready",
         "stopping" => "cancelled",
+        "adding" => "scheduled",
         word => word,
     };
     let class = match word {
@@ -196,6 +197,7 @@ pub(crate) fn badge(word: &str) -> Html {
         "done" | "succeeded" => "finished",
         "open" | "waiting" => "ready",
         "missed" | "overlap" => "late",
+        "adding" => "scheduled",
         word => word,
     };
     Html::new()
@@ -419,6 +421,8 @@ mod tests {
             "enqueued",
             "open",
             "succeeded",
+            "adding",
+            "draining",
         ] {
             assert!(
                 badge(word).to_string().contains("<path")

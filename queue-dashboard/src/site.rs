@@ -9,7 +9,7 @@ use queue_core::inspect::{begin_read, replica};
 use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
-use queue_core::{Queue, Redaction, begin};
+use queue_core::{Queue, Redaction, ShardState, begin};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::{Notify, OnceCell, watch};
 
@@ -55,6 +55,8 @@ pub(crate) struct Site {
     pub(crate) queue: Queue,
     /// The name of the shard that it is.
     pub(crate) shard: Option<Arc<str>>,
+    /// Which jobs the shard takes.
+    pub(crate) state: ShardState,
     signer: OnceCell<Signer>,
     /// Set when the task that works on acts on many jobs has been started.
     pub(crate) works: OnceLock<()>,
@@ -96,11 +98,17 @@ impl Settings {
 }
 
 impl Site {
-    pub(crate) fn new(settings: &Arc<Settings>, queue: Queue, shard: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(
+        settings: &Arc<Settings>,
+        queue: Queue,
+        shard: Option<Arc<str>>,
+        state: ShardState,
+    ) -> Self {
         Self {
             settings: Arc::clone(settings),
             queue,
             shard,
+            state,
             signer: OnceCell::new(),
             works: OnceLock::new(),
             begun: Arc::default(),

@@ -72,6 +72,17 @@ pub enum ShardState {
     Draining,
 }
 
+impl ShardState {
+    /// Returns the word for it: `open`, `adding` or `draining`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Adding => "adding",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Why queues cannot be shards.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -224,9 +235,16 @@ impl Shards {
 
     /// Returns the queue of a shard.
     pub fn get(&self, name: &str) -> Option<&Queue> {
-        let mut all = self.iter();
-        all.find(|(other, _)| *other == name)
-            .map(|(_, queue)| queue)
+        Some(&self.find(name)?.queue)
+    }
+
+    /// Returns which jobs a shard takes.
+    pub fn state(&self, name: &str) -> Option<ShardState> {
+        Some(self.find(name)?.state)
+    }
+
+    fn find(&self, name: &str) -> Option<&Shard> {
+        self.all.iter().find(|shard| &*shard.name == name)
     }
 
     /// Returns each shard's name and queue, in the order in which they were given.

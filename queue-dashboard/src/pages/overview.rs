@@ -5,7 +5,6 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use chrono::TimeDelta;
-use queue_core::JobState;
 use queue_core::counts::Range;
 use queue_core::inspect::doctor::{Finding, Severity};
 use queue_core::inspect::merged::longest;
@@ -13,13 +12,14 @@ use queue_core::inspect::stats::StateCounts;
 use queue_core::inspect::{
     FailureGroup, ProcessSummary, QueueSummary, failures, processes, queues, stats,
 };
+use queue_core::{JobState, ShardState};
 
 use super::failures::{CAUSES as CAUSES_MAX, CAUSES_OF_JOBS, CauseRow};
 use super::processes::ProcessRow;
 use super::queues::{QueueRow, as_of};
 use crate::chart::{Chart, Ended, Within};
 use crate::frame::{Frame, Page, page};
-use crate::html::{Html, icon, icon_of_class, pictured, user};
+use crate::html::{Html, badge, icon, icon_of_class, pictured, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::site::COUNTED_MAX;
@@ -58,6 +58,9 @@ struct Overview {
 struct ShardRow {
     name: Html,
     href: String,
+    badge: Html,
+    /// Which jobs it takes, unless it is open.
+    takes: &'static str,
     findings: String,
     is_well: bool,
     figures: Vec<Figure>,
@@ -213,7 +216,16 @@ impl ShardRow {
         let (found, links) = (&part.found, &part.reading.links);
         let errors = found.findings.iter().filter(|finding| is_error(finding));
         let errors = errors.count() as u64;
+        let state = part.reading.site.state;
         Self {
+            badge: badge(state.as_str()),
+            takes: match state {
+                ShardState::Open => "",
+                ShardState::Adding => {
+                    "A key moves to it when its old shard has none of its unfinished jobs."
+                }
+                ShardState::Draining => "It takes no new jobs, and runs those it has.",
+            },
             name: user(part.reading.site.shard.as_deref().unwrap_or_default()),
             href: links.root(),
             is_well: errors == 0,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use queue_core::Queue;
 use queue_core::inspect::begin_read;
-use queue_core::{Queue, Shards};
 use queue_dashboard::{Dashboard, PATH, hash_password};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -93,15 +93,11 @@ async fn serve<S: State>(
     listen: SocketAddr,
 ) -> Result<Exit, Failure> {
     let config = global.load_all()?;
-    let (_, used) = across::used(&config, Database::queue_of_dashboard).await?;
+    let (shards, used) = across::used(&config, Database::queue_of_dashboard).await?;
     let stop = Stop::new();
-    let dashboard = match &used[..] {
-        [(None, queue)] => Dashboard::new(queue.clone()),
-        shards => {
-            let shards = shards.iter().cloned();
-            let shards = shards.map(|(name, queue)| (name.unwrap_or_default(), queue));
-            Dashboard::of_shards(&Shards::new(shards).map_err(Failure::usage)?)
-        }
+    let dashboard = match &shards {
+        Some(shards) => Dashboard::of_shards(shards).only(&config.used_shards()),
+        None => Dashboard::new(used[0].1.clone()),
     };
     let dashboard = dashboard.with_environment().map_err(Failure::usage)?;
     let is_open = dashboard.is_open();

@@ -93,7 +93,7 @@ async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
         "",
         &[
             ("SHARD", &|shard| shard.shard.clone()),
-            ("STATE", &|shard| word(shard.state).to_owned()),
+            ("STATE", &|shard| shard.state.as_str().to_owned()),
             ("#UNFINISHED", &|shard| number(shard, shard.has.unfinished)),
             ("#FAILED", &|shard| number(shard, shard.has.failed)),
             ("#PROCESSES", &|shard| {
@@ -163,7 +163,7 @@ fn next_of_adding(name: &str, state: ShardState) -> String {
         _ => format!(
             "next: its state is {}: set state = \"adding\" in [shards.{name}] before programs get the file, or \
              keys move while their jobs are on other shards",
-            word(state)
+            state.as_str()
         ),
     }
 }
@@ -263,12 +263,4 @@ fn unknown(config: &Config, name: &str) -> Failure {
     Failure::usage(format!(
         "there is no shard `{name}` in the file: there are {known}"
     ))
-}
-
-fn word(state: ShardState) -> &'static str {
-    match state {
-        ShardState::Open => "open",
-        ShardState::Adding => "adding",
-        ShardState::Draining => "draining",
-    }
 }

@@ -365,6 +365,28 @@ async fn the_dashboard_shows_all_shards_and_says_which_is_away() {
 }
 
 #[tokio::test]
+async fn the_dashboard_shows_the_shards_that_are_used_with_their_states() {
+    let two = Two::new().await;
+    let new = World::in_schema("asia").await;
+    write_three(&two, &new, "draining", "open");
+    let token = "a token of at least thirty-two bytes";
+    let used = ("QUEUE_SHARDS", "eu");
+    let (child, address) = two
+        .shell
+        .dashboard(&[("QUEUE_DASHBOARD_TOKEN", token), used]);
+
+    let page = spawn_blocking(move || get(&address, "/ops/jobs", "Bearer", token));
+    let page = page.await.unwrap();
+
+    assert!(page.contains("draining</span>"), "{page}");
+    assert!(page.contains("/ops/jobs/shards/eu\""), "{page}");
+    for other in ["us", "asia"] {
+        assert!(!page.contains(&format!("/shards/{other}")), "{page}");
+    }
+    assert!(stopped_by(child, Signal::TERM).await.status.success());
+}
+
+#[tokio::test]
 async fn the_lines_of_a_file_that_are_not_enqueued_are_named() {
     let two = Two::new().await;
     let shards = [("eu", two.eu.queue.clone()), ("us", two.us.queue.clone())];

@@ -5,7 +5,8 @@
 //! - `/viewer/jobs`: user `lena`, password `open`, viewer;
 //! - `/host/jobs`: who came by `/host/login?name=NAME`, operator;
 //! - `/closed/jobs`: closed, because no login is configured;
-//! - `/all/jobs`: as `/ops/jobs`, of the shards `eu` and `us`, which are both the shop, and `asia`, which is away;
+//! - `/all/jobs`: as `/ops/jobs`, of the shards `eu`, `us`, which is drained, and `au`, which is added, which are all the
+//!   shop, and `asia`, which is away;
 //! - `/new/jobs`: as `/ops/jobs`, of a database without jobs, on a server that `/stop` stops and `/start` starts.
 //!
 //! `/hold` keeps acts from changing failed jobs until `/release`.
@@ -24,7 +25,7 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use queue_core::{Queue, Shards};
+use queue_core::{Queue, ShardState, Shards};
 use queue_tests::postgres::DedicatedServer;
 use queue_tests::world::World;
 use queue_worker::LogLines;
@@ -95,7 +96,10 @@ fn shop(world: &World) -> Result<Router> {
     let host = dashboard().authorize(staff);
     let away = PgPool::connect_lazy("postgres://queue@127.0.0.1:1/queue")?;
     let shop = || world.queue.clone();
-    let shards = Shards::new([("eu", shop()), ("us", shop()), ("asia", Queue::new(away))])?;
+    let there = ["eu", "us", "au"].map(|name| (name, shop()));
+    let shards = Shards::new(there.into_iter().chain([("asia", Queue::new(away))]))?
+        .with_state("us", ShardState::Draining)?
+        .with_state("au", ShardState::Adding)?;
     let all = Dashboard::of_shards(&shards).login("mira", "open")?;
     let (hold, options) = (Hold::default(), world.connect_options());
     let taken = hold.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use queue_core::counts::{Counts, KindCounts, append};
 use queue_core::depths::sample;
-use queue_core::{JobId, Options, Queue, Shards};
+use queue_core::{JobId, Options, Queue, ShardState, Shards};
 use queue_tests::world::World;
 use queue_worker::dashboard::{Dashboard, Role, routes_of_shards};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ fn away() -> Queue {
 
 /// Returns a page without its tags and line breaks.
 fn words(page: &str) -> String {
-    let page = page.split_once("<main").unwrap().1;
+    let page = page.split_once("<main").map_or(page, |(_, main)| main);
     let texts = page
         .split('<')
         .filter_map(|tag| Some(tag.split_once('>')?.1));
@@ -187,6 +187,29 @@ async fn counts_queues_and_causes_add_up() {
         failures.contains("1 cause is behind 3 failed jobs."),
         "{failures}"
     );
+}
+
+#[tokio::test]
+async fn a_shard_that_is_not_open_says_which_jobs_it_takes() {
+    let two = Two::new().await;
+    let overview = async |state| {
+        let shards = two.shards().with_state("us", state).unwrap();
+        let page = Site::open_all(&shards, Role::Viewer).page("").await;
+        words(page.split_once("id=\"shards\"").unwrap().1)
+    };
+
+    let open = overview(ShardState::Open).await;
+    let adding = overview(ShardState::Adding).await;
+    let draining = overview(ShardState::Draining).await;
+
+    for word in ["open", "adding", "draining"] {
+        assert!(!open.contains(word), "{open}");
+    }
+    let moves = "us adding A key moves to it when its old shard has none of its unfinished jobs.";
+    assert!(adding.contains(moves), "{adding}");
+    let takes = "us draining It takes no new jobs, and runs those it has.";
+    assert!(draining.contains(takes), "{draining}");
+    assert_eq!(draining.matches("draining").count(), 1, "{draining}");
 }
 
 #[tokio::test]
