@@ -41,7 +41,7 @@ pub(crate) async fn show(
     let operation = found.ok_or_else(missing)?;
     let title = title(&operation);
     let (frame, _) = Frame::new(&site, &visit, &mut tx, Page::Jobs, title.as_str()).await?;
-    let is_open = operation.ended_at.is_none() && operation.stop_asked_at.is_none();
+    let is_open = is_running(&operation) && operation.stop_asked_at.is_none();
     let done = done(&operation) + left_out(&operation);
     page(&One {
         badge: state(&operation),
@@ -71,7 +71,7 @@ fn left_out(operation: &OperationDetails) -> u64 {
     number_of(operation.left_out.values().sum())
 }
 
-fn is_running(operation: &OperationDetails) -> bool {
+pub(super) fn is_running(operation: &OperationDetails) -> bool {
     operation.ended_at.is_none()
 }
 

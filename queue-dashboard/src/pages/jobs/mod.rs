@@ -12,7 +12,7 @@ use queue_core::inspect::jobs::{self, Looked};
 use queue_core::inspect::merged::newest;
 use queue_core::inspect::operations::{self, OperationDetails};
 use queue_core::inspect::stats::{self, StateCounts};
-use queue_core::inspect::{Count, JobFilter, JobSummary};
+use queue_core::inspect::{Count, JobFilter, JobSummary, replica};
 use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, JobState, Schema};
 use sqlx::PgConnection;
@@ -21,6 +21,7 @@ use crate::auth::Role;
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, exact, icon, icon_of_class, pictured, user};
 use crate::links::{Links, query};
+use crate::pages::operation::is_running;
 use crate::pages::parts::Below;
 use crate::refusal::Refusal;
 use crate::site::COUNTED_MAX;
@@ -174,11 +175,19 @@ impl Read {
             matching =
                 count_matching(&mut *conn, schema, filters, filter, &looked, &states).await?;
         }
+        let operations = operations::list(&mut *conn, schema, OPERATIONS).await?;
+        // The dashboard that worked on one may have died, and no page of this shard alone been opened since.
+        if operations.iter().any(is_running)
+            && !of.site.settings.is_read_only
+            && replica::behind(conn).await?.is_none()
+        {
+            crate::operations::start(&of.site);
+        }
         Ok(Self {
             states,
             looked,
             matching,
-            operations: operations::list(conn, schema, OPERATIONS).await?,
+            operations,
         })
     }
 }
@@ -334,9 +343,7 @@ fn bulk(tab: Tab, links: &Links) -> Vec<(&'static str, Html, String)> {
 }
 
 fn under_way(operations: &[OperationDetails], links: &Links) -> Vec<(String, String)> {
-    let open = operations
-        .iter()
-        .filter(|operation| operation.ended_at.is_none());
+    let open = operations.iter().filter(|operation| is_running(operation));
     let link = |operation: &OperationDetails| {
         let href = links.one("operations", &operation.id.to_string());
         (super::operation::title(operation), href)

@@ -61,7 +61,7 @@ pub(super) async fn ended(world: &World) {
     .await;
 }
 
-fn failed() -> Selection {
+pub(super) fn failed() -> Selection {
     Selection {
         filter: JobFilter {
             states: vec![JobState::Failed],
@@ -71,7 +71,7 @@ fn failed() -> Selection {
     }
 }
 
-async fn begin(world: &World, action: JobAction, selection: Selection) -> i64 {
+pub(super) async fn begin(world: &World, action: JobAction, selection: Selection) -> i64 {
     let actor = Actor {
         who: "mira".to_owned(),
         role: "operator".to_owned(),

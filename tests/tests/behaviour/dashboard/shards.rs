@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use queue_core::counts::{Counts, KindCounts, append};
 use queue_core::depths::sample;
+use queue_core::operations::jobs::JobAction;
 use queue_core::{JobId, Options, Queue, ShardState, Shards};
 use queue_tests::world::World;
 use queue_worker::dashboard::{Dashboard, Role, routes_of_shards};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 
 use super::api::{answers_are_as_described, fill, read};
+use super::many::{begin, ended, failed};
 use super::{Site, enqueue, fail};
 
 /// Every address of the pages that show all shards.
@@ -322,6 +324,24 @@ async fn one_acts_on_the_pages_of_a_shard() {
     let viewer = two.site(Role::Viewer);
     let refused = viewer.send("POST", &path, "").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_act_on_many_jobs_whose_dashboard_died_goes_on_where_all_shards_are_shown() {
+    let two = Two::new().await;
+    let job = send(&two.us, "send").await;
+    fail(&two.us, job, "no answer").await;
+    begin(&two.us, JobAction::Retry, failed()).await;
+
+    let site = two.site(Role::Viewer);
+    let page = site.page("/jobs").await;
+    ended(&two.us).await;
+
+    assert!(
+        page.contains("href=\"/ops/jobs/shards/us/operations/1\""),
+        "{page}"
+    );
+    assert_eq!(two.us.count("ready").await, 1);
 }
 
 #[tokio::test]
