@@ -1,5 +1,5 @@
-//! No statement has a shape that a distributed planner refuses: a volatile function in a modification, a
-//! notification by a select without `from`, or several commands.
+//! No statement has one of these shapes, which the planner of Citus refuses: a volatile function in a modification, a
+//! notification by a select without `from`, or several commands. It takes volatile defaults of columns.
 
 use std::collections::BTreeSet;
 
@@ -98,7 +98,7 @@ fn shapes(sql: &str, volatile: &BTreeSet<String>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_statement_has_a_shape_that_a_distributed_planner_refuses() {
+async fn no_statement_has_one_of_the_shapes() {
     let world = World::new().await;
     let volatile: Vec<(String,)> = world
         .rows(
