@@ -7,9 +7,9 @@ use super::database::keys_of_environment;
 use super::limits::{setting_json, setting_words};
 use super::start::{complete, warnings};
 use super::{Exit, Failure, Global};
-use crate::App;
 use crate::app::State;
 use crate::config::Config;
+use crate::{App, ProcessProblem, SHARDS_MAX};
 
 pub(super) const HELP: &str = "\
 Reads the configuration as `queue start` would with the same flags, and shows what would run.
@@ -19,6 +19,10 @@ pub(super) fn run<S: State>(global: &Global, app: App<S>) -> Result<Exit, Failur
     let config = global.load_all()?;
     let app = complete(app, &config)?;
     keys_of_environment()?;
+    let shards = config.used_shards().len();
+    if shards > SHARDS_MAX {
+        return Err(Failure::usage(ProcessProblem::TooManyShards(shards)));
+    }
     global.print(&summary(&config, &app), |_| text(&config, &app))
 }
 

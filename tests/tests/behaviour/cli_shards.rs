@@ -476,6 +476,20 @@ async fn a_recurring_job_is_run_on_its_shard_alone() {
 }
 
 #[tokio::test]
+async fn a_process_that_would_serve_too_many_shards_is_refused_by_check() {
+    let shell = Shell::without_database();
+    let shard = |number| format!("[shards.s{number}]\nurl = \"{AWAY}\"\nschema = \"s{number}\"\n");
+    shell.write("queue.toml", &(1..=17).map(shard).collect::<String>());
+
+    let refused = shell.refused(2, &["check"]).await;
+    assert!(
+        refused.contains("serves 17 shards: name at most 16"),
+        "{refused}"
+    );
+    shell.print(&["check", "--shards", "s1,s17"]).await;
+}
+
+#[tokio::test]
 async fn two_names_of_one_place_are_refused() {
     let world = World::new().await;
     let other_words = format!(
