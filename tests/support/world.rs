@@ -351,8 +351,9 @@ impl World {
     /// # Panics
     /// When none does.
     pub async fn until_looked_for_tables(&self) {
+        // Behind a pooler in transaction mode, the look is a transaction.
         let looked = "select count(*) from pg_stat_activity where datname = current_database()
-            and application_name like 'queue %' and query like '%migrations%'";
+            and application_name like 'queue %' and query ~* 'migrations|^commit'";
         eventually("a process has looked for the tables", async || {
             self.value::<i64>(looked).await > 0
         })
