@@ -150,15 +150,20 @@ async fn nothing_of_shards_is_shown_to_strangers_or_changed_where_all_are_shown(
     assert_eq!(posted.status, StatusCode::NOT_FOUND);
 }
 
+/// Enqueues so many jobs, and lets as many others fail.
+async fn send_and_fail(world: &World, jobs: i64) {
+    for _ in 0..jobs {
+        send(world, "send").await;
+        let failed = send(world, "charge").await;
+        fail(world, failed, "the bank is closed").await;
+    }
+}
+
 #[tokio::test]
 async fn counts_queues_and_causes_add_up() {
     let two = Two::new().await;
     for (world, jobs) in [(&two.eu, 1), (&two.us, 2)] {
-        for _ in 0..jobs {
-            send(world, "send").await;
-            let failed = send(world, "charge").await;
-            fail(world, failed, "the bank is closed").await;
-        }
+        send_and_fail(world, jobs).await;
     }
     two.us
         .sql("insert into queue.queues (name, paused_at) values ('default', now())")
@@ -414,11 +419,7 @@ async fn rows_of_the_json_name_their_shard() {
 async fn the_json_adds_up_what_the_pages_add_up() {
     let two = Two::new().await;
     for (world, jobs) in [(&two.eu, 1), (&two.us, 2)] {
-        for _ in 0..jobs {
-            send(world, "send").await;
-            let failed = send(world, "charge").await;
-            fail(world, failed, "the bank is closed").await;
-        }
+        send_and_fail(world, jobs).await;
         let (mut conn, schema) = (world.connect().await, world.queue.schema());
         let counts = Counts {
             done: jobs,
