@@ -49,6 +49,16 @@ impl Within {
         let is_named = |(name, ..): &NamedRange| self.within.as_deref() == Some(*name);
         RANGES.into_iter().find(is_named)
     }
+
+    /// Returns the range, for a program: a page shows the first one if it does not know the name.
+    pub(crate) fn checked(&self) -> Result<Range, Refusal> {
+        match (self.named(), &self.within) {
+            (None, Some(unknown)) => Err(Refusal::Invalid(format!(
+                "`{unknown}` is not a period: use `1h`, `24h` or `7d`"
+            ))),
+            _ => Ok(self.range()),
+        }
+    }
 }
 
 /// A range: its name in addresses, when that is in words, and what a bar of it is.

@@ -143,7 +143,7 @@ pub(super) async fn counts(
     Query(of): Query<OfQueue>,
     Query(within): Query<Within>,
 ) -> List<Bar> {
-    let (queue, range) = (of.queue.as_deref(), within.range());
+    let (queue, range) = (of.queue.as_deref(), within.checked()?);
     let read = async |mut of: Reading| {
         let (schema, now) = (of.site.queue.schema(), of.signs.now);
         let bars = bars(&mut of.tx, schema, queue, range, now).await?;
@@ -159,7 +159,7 @@ pub(super) async fn all_depths(
     Query(of): Query<OfQueue>,
     Query(within): Query<Within>,
 ) -> List<Depth> {
-    let (queue, range) = (of.queue.as_deref(), within.range());
+    let (queue, range) = (of.queue.as_deref(), within.checked()?);
     let read = async |mut of: Reading| {
         let (schema, now) = (of.site.queue.schema(), of.signs.now);
         let depths = depths(&mut of.tx, schema, queue, range, now).await?;

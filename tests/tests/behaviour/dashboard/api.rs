@@ -169,6 +169,16 @@ async fn errors_are_json_that_names_the_thing() {
             StatusCode::BAD_REQUEST,
             "The address or the form is not as a page makes it.",
         ),
+        (
+            "/counts?within=1d",
+            StatusCode::BAD_REQUEST,
+            "`1d` is not a period: use `1h`, `24h` or `7d`",
+        ),
+        (
+            "/depths?within=",
+            StatusCode::BAD_REQUEST,
+            "`` is not a period: use `1h`, `24h` or `7d`",
+        ),
     ] {
         let answer = site.send("GET", &format!("/api/v1{path}"), "").await;
         assert_eq!(answer.status, status, "{path}: {}", answer.text);
