@@ -1,7 +1,9 @@
 //! `queue shards`: lists the shards, and shows what it means to add or to drain one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::{Args, Subcommand};
-use queue_core::inspect::{COUNT_MAX, grouped, processes, recurring, stats};
+use queue_core::inspect::{COUNT_MAX, grouped, limits, processes, recurring, stats};
 use queue_core::{Schema, ShardState, Shards, migrate};
 use serde::Serialize;
 use serde_json::json;
@@ -9,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::across::{handles, read_from, say_away};
 use super::confirm::confirm;
-use super::output::{counted, say};
+use super::output::{counted, one_line, say};
 use super::{Database, Exit, Failure, Global};
 use crate::config::Config;
 
@@ -48,6 +50,12 @@ enum Command {
     },
 }
 
+/// How many keys of limits are read of each shard.
+const LIMITS_READ: u32 = 1_000;
+
+/// How many limits that are in use on several shards are named.
+const LIMITS_NAMED: usize = 5;
+
 /// A shard, and what it has.
 #[derive(Serialize)]
 struct Shard {
@@ -66,6 +74,9 @@ struct Has {
     failed: u64,
     processes: usize,
     recurring_jobs: Vec<String>,
+    /// The keys of limits that jobs hold or wait for, up to a thousand.
+    #[serde(skip)]
+    limits_in_use: BTreeSet<String>,
 }
 
 impl ShardsCommand {
@@ -102,7 +113,34 @@ async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
             ("RECURRING", &|shard| shard.has.recurring_jobs.join(", ")),
         ],
     )?;
+    say_limits_on_several(&shards);
     Ok(exit)
+}
+
+/// Names the keys of limits that are in use on several shards, which all jobs of a key exceed together. They are
+/// expected while a shard is drained.
+fn say_limits_on_several(shards: &[Shard]) {
+    let mut used_on: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let taking = shards
+        .iter()
+        .filter(|shard| shard.state != ShardState::Draining);
+    for shard in taking {
+        for key in &shard.has.limits_in_use {
+            used_on.entry(key).or_default().push(&shard.shard);
+        }
+    }
+    used_on.retain(|_, shards| shards.len() > 1);
+    for (key, shards) in used_on.iter().take(LIMITS_NAMED) {
+        let (key, shards) = (one_line(key), shards.join(", "));
+        say(format!(
+            "warning: the limit of {key} is in use on {shards}, and holds on each of them alone"
+        ));
+    }
+    let more = used_on.len().saturating_sub(LIMITS_NAMED);
+    if more > 0 {
+        let more = counted(more as u64, "more limit is", "more limits are");
+        say(format!("warning: {more} in use on several shards"));
+    }
 }
 
 async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<Exit, Failure> {
@@ -249,11 +287,19 @@ impl Has {
         let unfinished = [jobs.scheduled, jobs.ready, jobs.blocked, jobs.running];
         let processes = processes::list(conn, schema).await?;
         let recurring = recurring::list(conn, schema).await?.into_iter();
+        let limits = limits::list(conn, schema, "", LIMITS_READ)
+            .await?
+            .into_iter();
+        // Limits of queues and kinds are set on each shard.
+        let in_use = limits.filter(|limit| {
+            !limit.key.starts_with('@') && (limit.in_use > 0 || limit.waiting.count > 0)
+        });
         Ok(Self {
             unfinished: unfinished.iter().map(|count| count.count).sum(),
             failed: jobs.failed.count,
             processes: processes.len(),
             recurring_jobs: recurring.map(|job| job.name).collect(),
+            limits_in_use: in_use.map(|limit| limit.key).collect(),
         })
     }
 }

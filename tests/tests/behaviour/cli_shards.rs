@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::shell::{Shell, get, said, stopped_by};
-use queue_core::Context;
-use queue_tests::world::{World, eventually};
+use queue_core::{Context, Limits};
+use queue_tests::stage::{Stage, gated};
+use queue_tests::world::{World, eventually, without_passes};
 use rustix::process::Signal;
 use tokio::task::spawn_blocking;
 
@@ -273,6 +274,39 @@ async fn add_recurring_jobs(shell: &Shell, names: &[&str]) {
         ];
         shell.print(&add).await;
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_in_use_on_several_shards_is_named() {
+    let two = Two::new().await;
+    let stage = Stage::default();
+    let [eu, us] = [&two.eu, &two.us].map(|world| world.start(stage.app(), without_passes(10)));
+    let calls = || Limits::key("crm").group("api");
+    gated(&two.eu, "a", calls()).await;
+    gated(&two.us, "b", Limits::key("only us")).await;
+    stage.noted("a begins").await;
+    stage.noted("b begins").await;
+    let listed = said(&two.shell.run(&["shards"]).await);
+    assert!(!listed.contains("warning"), "{listed}");
+
+    gated(&two.us, "c", calls()).await;
+    stage.noted("c begins").await;
+    let listed = said(&two.shell.run(&["shards"]).await);
+    let named =
+        "warning: the limit of api/crm is in use on eu, us, and holds on each of them alone";
+    assert!(listed.contains(named), "{listed}");
+    assert!(!listed.contains("only us"), "{listed}");
+
+    let new = World::in_schema("asia").await;
+    write_three(&two, &new, "draining", "open");
+    let listed = said(&two.shell.run(&["shards"]).await);
+    assert!(!listed.contains("warning"), "{listed}");
+
+    for gate in ["a", "b", "c"] {
+        stage.open(gate);
+    }
+    eu.stop().await;
+    us.stop().await;
 }
 
 #[tokio::test]
