@@ -122,8 +122,8 @@ pub enum ShardsError {
     Refused(#[from] EnqueueError),
     /// A job has a unique key or a limit, but not the part that decides on its shard. No job was enqueued.
     #[error(
-        "`{kind}` has a unique key or a limit, which holds on one shard, but no {} that decides on its shard: \
-         give it one, or let `Job::SHARD_BY` name a part that it has",
+        "`{kind}` has a unique key or a limit, which holds on one shard only, but no {} to choose that shard by: \
+         give the job one, or name another part in `Job::SHARD_BY`",
         part(*by)
     )]
     NoShard {

@@ -101,12 +101,12 @@ async fn a_unique_key_or_a_limit_without_the_part_that_decides_is_refused() {
     let unique = || Options::new().unique(Unique::by_key("k"));
     let limited = || Options::new().limits(Limits::key("k"));
     for (shard_by, options, lacks) in [
-        (ShardBy::Tenant, unique(), "no tenant that"),
-        (ShardBy::Tenant, limited(), "no tenant that"),
+        (ShardBy::Tenant, unique(), "no tenant to"),
+        (ShardBy::Tenant, limited(), "no tenant to"),
         (ShardBy::UniqueKey, limited(), "no unique key"),
         (ShardBy::LimitKey, unique(), "no limit"),
-        (ShardBy::Spread, unique(), "no part that"),
-        (ShardBy::Spread, limited(), "no part that"),
+        (ShardBy::Spread, unique(), "no part to"),
+        (ShardBy::Spread, limited(), "no part to"),
     ] {
         let refused = shards.check(&job(shard_by, options)).unwrap_err();
         let message = refused.to_string();

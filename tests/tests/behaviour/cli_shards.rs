@@ -179,7 +179,7 @@ async fn a_job_is_enqueued_on_the_shard_of_its_tenant() {
 
     let unique = ["enqueue", "say", "--unique-key", "k"];
     let refused = two.shell.refused(2, &unique).await;
-    assert!(refused.contains("no tenant that decides"), "{refused}");
+    assert!(refused.contains("no tenant to choose"), "{refused}");
 }
 
 #[tokio::test]

@@ -225,7 +225,7 @@ async fn a_job_that_is_refused_keeps_those_of_all_shards_from_being_enqueued() {
         ),
         (
             with(Options::new().unique(Unique::by_key("k"))),
-            "no tenant that decides on its shard",
+            "no tenant to choose that shard by",
         ),
         (
             with(Options::new().batch(BatchId(7))),
