@@ -135,9 +135,9 @@ pub enum ShardsError {
     /// Two kinds have limits of one group, but are on shards by different parts, so that jobs with the same key would be
     /// on different shards. No job was enqueued.
     #[error(
-        "`{}` and `{}` share the limits of the group `{group}`, which hold on one shard, but the {} decides on the shard \
-         of the one, and the {} on that of the other: let `Job::SHARD_BY` be the same",
-        kinds[0], kinds[1], part(parts[0]), part(parts[1])
+        "`{}` and `{}` share the limits of the group `{group}`, which hold on one shard only, but the shard of `{}` is \
+         chosen by its {}, and that of `{}` by its {}: give both the same `Job::SHARD_BY`",
+        kinds[0], kinds[1], kinds[0], part(parts[0]), kinds[1], part(parts[1])
     )]
     Group {
         /// The group.

@@ -222,7 +222,7 @@ async fn kinds_that_share_a_group_of_limits_have_the_same_rule() {
     let refused = shards.check(&by_tenant).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "`import` and `sync` share the limits of the group `api`, which hold on one shard, but the limit decides on the \
-         shard of the one, and the tenant on that of the other: let `Job::SHARD_BY` be the same"
+        "`import` and `sync` share the limits of the group `api`, which hold on one shard only, but the shard of `import` \
+         is chosen by its limit, and that of `sync` by its tenant: give both the same `Job::SHARD_BY`"
     );
 }
