@@ -166,7 +166,7 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
         }
     ));
     say(format!(
-        "its share is one key of {}; a key moves when its old shard has none of its unfinished jobs:",
+        "about one key in {} moves to it, each when its old shard has no unfinished jobs of that key; of all keys it has now:",
         takers.count()
     ));
     for shard in &all {
@@ -217,15 +217,15 @@ async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Fai
     let moving = moving(config, &found, name, ShardState::Draining).await?;
     let unfinished = counted(shard.has.unfinished, "unfinished job", "unfinished jobs");
     let failed = counted(shard.has.failed, "failed job", "failed jobs");
-    say(format!(
-        "{name} has {unfinished}, which it still runs, and {failed}"
-    ));
+    say(format!("{name} has {unfinished} and {failed}"));
     say_moving(&moving, "when processes start with the new file");
     say(match (shard.state, shard.has.unfinished) {
         (ShardState::Draining, 0) => format!(
-            "next: it has run off: stop its processes and remove [shards.{name}] from the file of all programs"
+            "next: it has no unfinished jobs: stop its processes and remove [shards.{name}] from the file of all programs"
         ),
-        (ShardState::Draining, _) => "next: wait until it has run off".to_owned(),
+        (ShardState::Draining, _) => {
+            "next: wait until its processes have run its unfinished jobs".to_owned()
+        }
         _ => format!(
             "next: set state = \"draining\" in [shards.{name}] and bring the file to all programs: its keys move to \
              the other shards at once"

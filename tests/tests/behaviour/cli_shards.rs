@@ -332,7 +332,7 @@ async fn a_shard_is_added_with_a_preview() {
     );
     let asked = two.shell.refused(2, &["shards", "add", "asia"]).await;
     assert!(asked.contains("create the tables of asia"), "{asked}");
-    assert!(asked.contains("one key of 3"), "{asked}");
+    assert!(asked.contains("one key in 3"), "{asked}");
     let added = two.shell.json(&["shards", "add", "asia", "--yes"]).await;
     assert!(
         added["migrations_applied"].as_u64().unwrap() > 20,
@@ -360,14 +360,14 @@ async fn a_shard_is_drained_with_a_preview() {
     assert_eq!(i64::try_from(moving.len()).unwrap(), on_eu, "{drained}");
     let wait = two.shell.run(&["shards", "drain", "eu"]).await;
     assert!(
-        said(&wait).contains("wait until it has run off"),
+        said(&wait).contains("wait until its processes have run"),
         "{}",
         said(&wait)
     );
     two.shell.print(&["jobs", "discard", "eu:1"]).await;
     let off = two.shell.run(&["shards", "drain", "eu"]).await;
     assert!(
-        said(&off).contains("it has run off: stop its processes"),
+        said(&off).contains("it has no unfinished jobs: stop its processes"),
         "{}",
         said(&off)
     );
