@@ -71,12 +71,14 @@ impl Refusal {
         Self::Forbidden(why.to_owned())
     }
 
-    /// Returns why a shard is shown as away, if it is the shard that cannot answer.
+    /// Returns why a shard is shown as away, if it is the shard that cannot answer. An error that is not known may be
+    /// its own too: a database or a role that does not exist, a wrong password, or a missing right.
     pub(crate) fn why_away(&self) -> Option<String> {
         match self {
             Self::Away(said) => Some(said.clone()),
             Self::NotMigrated => Some("its tables are missing or too old".to_owned()),
             Self::Slow => Some("it took too long".to_owned()),
+            Self::Broken => Some("it answered with an error, which is in the log".to_owned()),
             _ => None,
         }
     }

@@ -373,6 +373,22 @@ async fn a_shard_that_is_away_is_said_and_the_rest_is_shown() {
 }
 
 #[tokio::test]
+async fn a_shard_that_refuses_is_said_and_the_rest_is_shown() {
+    let eu = World::new().await;
+    let nowhere = eu.connect_options().database("there_is_no_such_database");
+    let us = Queue::new(PgPoolOptions::new().connect_lazy_with(nowhere));
+    let shards = Shards::new([("eu", eu.queue.clone()), ("us", us)]).unwrap();
+    let site = Site::open_all(&shards, Role::Admin);
+
+    for path in PAGES {
+        let page = words(&site.page(path).await);
+        assert!(page.contains("The shard us is away"), "{path}: {page}");
+    }
+    let stats = site.get("/api/v1/stats").await;
+    assert_eq!(stats.status, StatusCode::OK, "{}", stats.text);
+}
+
+#[tokio::test]
 async fn nothing_is_shown_if_all_shards_are_away() {
     let site = Site::open_all(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
     let answer = site.get("").await;
