@@ -46,14 +46,15 @@ impl Locked {
         Ok(Self { tx, staying })
     }
 
-    /// Commits what was enqueued in the transaction, unless that failed, and unlocks the keys.
+    /// Commits what was enqueued in the transaction, unless that failed, and unlocks the keys. If nothing was enqueued in
+    /// it, its end does not matter: an error would make jobs look missing that other shards have.
     pub(super) async fn unlock(
         self,
         answer: Result<Vec<Enqueued>, EnqueueError>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
         match &answer {
-            Ok(_) => self.tx.commit().await?,
-            Err(_) => self.tx.rollback().await?,
+            Ok(enqueued) if !enqueued.is_empty() => self.tx.commit().await?,
+            _ => _ = self.tx.rollback().await,
         }
         answer
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use queue_core::{Context, Job, Limits, NewJob, Queue, ShardBy, ShardState, Shards, ShardsError};
-use queue_tests::world::{World, worker};
+use queue_tests::world::{World, eventually, worker};
 use queue_worker::{App, Cx, Perform};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
@@ -248,4 +248,36 @@ async fn an_old_shard_that_is_away_is_named_and_nothing_is_enqueued() {
     );
     assert!(refused.to_string().contains("no job was enqueued"));
     assert_eq!(world.count("jobs").await, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_moved_is_enqueued_though_the_old_shard_went_away_meanwhile() {
+    let growing = Growing::new().await;
+    let job = moving(&growing.adding, invoice).await;
+    let [a, b, c] = &growing.worlds;
+    let mut obstacle = c.pool().begin().await.unwrap();
+    sqlx::query("lock table queue.jobs")
+        .execute(&mut *obstacle)
+        .await
+        .unwrap();
+
+    let (shard, ()) = tokio::join!(enqueue(&growing.adding, &job), async {
+        eventually("the job waits for the new shard", async || {
+            let waiting = "select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+            c.value::<i64>(waiting).await > 0
+        })
+        .await;
+        for old in [a, b] {
+            old.sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = current_database() and state = 'idle in transaction'",
+            )
+            .await;
+        }
+        obstacle.rollback().await.unwrap();
+    });
+
+    assert_eq!(shard, "c");
+    assert_eq!(growing.count("jobs").await, 1);
 }
