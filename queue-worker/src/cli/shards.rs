@@ -170,11 +170,14 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
         takers.count()
     ));
     for shard in &all {
-        say(format!(
-            "  {}: {} unfinished",
-            shard.shard,
-            grouped(shard.has.unfinished)
-        ));
+        say(match shard.answers {
+            true => format!(
+                "  {}: {} unfinished",
+                shard.shard,
+                grouped(shard.has.unfinished)
+            ),
+            false => format!("  {}: not known", shard.shard),
+        });
     }
     say_moving(&moving, "once it is open");
     if missing > 0 {

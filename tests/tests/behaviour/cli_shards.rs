@@ -333,6 +333,7 @@ async fn a_shard_is_added_with_a_preview() {
     let asked = two.shell.refused(2, &["shards", "add", "asia"]).await;
     assert!(asked.contains("create the tables of asia"), "{asked}");
     assert!(asked.contains("one key in 3"), "{asked}");
+    assert!(asked.contains("eu: 1 unfinished"), "{asked}");
     let added = two.shell.json(&["shards", "add", "asia", "--yes"]).await;
     assert!(
         added["migrations_applied"].as_u64().unwrap() > 20,
@@ -341,6 +342,10 @@ async fn a_shard_is_added_with_a_preview() {
     let moving = added["recurring_jobs_that_move"].as_array().unwrap();
     assert!(moving.iter().all(|job| job[1] == "asia"), "{added}");
     assert_eq!(two.shell.run(&["shards"]).await.status.code(), Some(0));
+
+    let one_away = two.with_us_away();
+    let preview = said(&one_away.run(&["shards", "add", "eu"]).await);
+    assert!(preview.contains("us: not known"), "{preview}");
 }
 
 #[tokio::test]
