@@ -108,15 +108,20 @@ pub(super) async fn read_each<T>(
     }
 }
 
-/// Reads from some shards at once.
+/// Reads from some shards at once, and refuses those that have the same tables as another: they would count twice.
 pub(super) async fn read_from<T>(
     shards: Vec<(&str, Config)>,
     read: impl AsyncFn(&mut PgConnection, &Schema) -> Result<T, sqlx::Error>,
 ) -> impl Iterator<Item = (&str, Result<T, Failure>)> {
-    let reading = shards.iter().map(|(_, config)| read_one(config, &read));
-    let answers = join_all(reading).await;
+    let names: Arc<[String]> = shards.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let places = Places::default();
+    let reading = shards.iter().map(|(name, config)| {
+        let reading = read_one(config, &read);
+        here::on(Arc::from(*name), Arc::clone(&names), &places, reading)
+    });
+    let answers = join_all(reading).await.into_iter();
     let names = shards.into_iter().map(|(name, _)| name);
-    names.zip(answers)
+    names.zip(answers.map(|done| done.answer))
 }
 
 async fn read_one<T>(

@@ -544,4 +544,8 @@ async fn two_names_of_one_place_are_refused() {
         refused.contains("the shards eu and us have the same tables"),
         "{refused}"
     );
+    for counting in ["queues", "stats", "shards"] {
+        let refused = shell.refused(2, &[counting]).await;
+        assert!(refused.contains("have the same tables"), "{refused}");
+    }
 }
