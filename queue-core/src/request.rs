@@ -24,7 +24,7 @@ use crate::transitions::enqueue::{self, Enqueued};
 use crate::unique::{OnConflict, Unique};
 
 /// How often a request is tried that conflicts with other transactions.
-const CONFLICTS_MAX: u32 = 20;
+pub(crate) const CONFLICTS_MAX: u32 = 20;
 
 /// The most jobs, and the most bytes of arguments, that one round trip takes.
 const CHUNK_JOBS_MAX: usize = 1_000;

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use super::choice::Part;
-use crate::db::begin_read_committed;
-use crate::new_job::EnqueueError;
+use crate::db::{begin_read_committed, is_conflict};
+use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
+use crate::request::{CONFLICTS_MAX, enqueue_chunks};
 use crate::sql::Schema;
 use crate::transitions::enqueue::Enqueued;
 
@@ -25,7 +26,7 @@ const LOCKS: u64 = 512;
 
 /// A transaction that locks keys on the shard that they come from.
 pub(super) struct Locked {
-    pub(super) tx: Transaction<'static, Postgres>,
+    tx: Transaction<'static, Postgres>,
     /// The keys that have unfinished jobs there.
     pub(super) staying: HashSet<Part>,
 }
@@ -44,6 +45,32 @@ impl Locked {
             .await?;
         let staying = staying(&mut tx, &queue.schema, keys).await?;
         Ok(Self { tx, staying })
+    }
+
+    /// Enqueues jobs in the transaction. A conflict with another ends only a part of it, so that the keys stay locked.
+    pub(super) async fn enqueue(
+        &mut self,
+        queue: &Queue,
+        jobs: &[NewJob],
+    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        for _ in 1..CONFLICTS_MAX {
+            match self.enqueue_once(queue, jobs).await {
+                Err(EnqueueError::Database(error)) if is_conflict(&error) => {}
+                answer => return answer,
+            }
+        }
+        self.enqueue_once(queue, jobs).await
+    }
+
+    async fn enqueue_once(
+        &mut self,
+        queue: &Queue,
+        jobs: &[NewJob],
+    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        let mut part = self.tx.begin().await?;
+        let enqueued = enqueue_chunks(&mut part, queue, jobs).await?;
+        part.commit().await?;
+        Ok(enqueued)
     }
 
     /// Commits what was enqueued in the transaction, unless that failed, and unlocks the keys. If nothing was enqueued in

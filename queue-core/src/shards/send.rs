@@ -11,7 +11,7 @@ use super::choice::{Choice, Part};
 use super::moving::Locked;
 use super::{EnqueuedOn, Shard, Shards, ShardsError};
 use crate::new_job::{EnqueueError, NewJob};
-use crate::request::{Enqueue, EnqueueMany, enqueue_chunks, enqueue_on_pool, only};
+use crate::request::{Enqueue, EnqueueMany, enqueue_on_pool, only};
 use crate::transitions::enqueue::Enqueued;
 
 impl EnqueueMany<'_, Shards> {
@@ -90,7 +90,7 @@ impl Shard {
     ) -> (Result<Vec<Enqueued>, EnqueueError>, Option<Locked>) {
         let answer = match (jobs, &mut locked) {
             ([], _) => Ok(Vec::new()),
-            (jobs, Some(locked)) => enqueue_chunks(&mut locked.tx, &self.queue, jobs).await,
+            (jobs, Some(locked)) => locked.enqueue(&self.queue, jobs).await,
             (jobs, None) => enqueue_on_pool(&self.queue, jobs).await,
         };
         (answer, locked)

@@ -281,3 +281,34 @@ async fn a_job_that_moved_is_enqueued_though_the_old_shard_went_away_meanwhile()
     assert_eq!(shard, "c");
     assert_eq!(growing.count("jobs").await, 1);
 }
+
+#[tokio::test]
+async fn unique_jobs_beside_a_key_that_moves_are_enqueued_in_any_order() {
+    let growing = Growing::new().await;
+    let mut numbers = 0..;
+    let mut next = async |before: &str, now: &str, job: fn(u32) -> NewJob| loop {
+        let job = job(numbers.next().unwrap());
+        if growing.before.shard_of(&job).await.unwrap().0 == before
+            && growing.adding.shard_of(&job).await.unwrap().0 == now
+        {
+            return job;
+        }
+    };
+    let filler = next("a", "a", invoice).await;
+    for _ in 0..2 {
+        let (one, other) = (next("a", "a", index).await, next("a", "a", index).await);
+        let moving = [next("a", "c", invoice).await, next("a", "c", invoice).await];
+        let list = |moves: &NewJob, first: &NewJob, last: &NewJob| {
+            let mut jobs = vec![moves.clone(), first.clone()];
+            jobs.extend(vec![filler.clone(); 1_000]);
+            jobs.push(last.clone());
+            jobs
+        };
+        let (there, back) = tokio::join!(
+            growing.adding.enqueue_all(list(&moving[0], &one, &other)),
+            growing.adding.enqueue_all(list(&moving[1], &other, &one)),
+        );
+        there.unwrap();
+        back.unwrap();
+    }
+}
