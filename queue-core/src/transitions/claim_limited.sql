@@ -33,35 +33,33 @@ with alive as (
     on conflict (key, number) do nothing
     returning job_id, key
 ), rated as materialized (
-    select key, count(*) as starts, min(space) as space, min(burst) as burst
+    -- The time is read once the slots are taken, which may have had to wait for another claim.
+    select key, count(*) as starts, min(space) as space, min(burst) as burst, clock_timestamp() as at
     from asked
     where space is not null
         and (select count(*) from grabbed) >= 0
     group by key
-), locked as materialized (
-    select key
-    from queue.rates
-    where key = any (array(select key from rated))
-    order by key
-    for update
-), counted as materialized (
-    -- The time is read once no other claim can count starts of these keys: with an earlier one, the starts
-    -- that others counted meanwhile would look like those of a clock that was put back.
-    select rated.*, clock_timestamp() as at
-    from rated
-    where (select count(*) from locked) >= 0
 ), metered as (
-    -- What was read before may be stale, so the row says how many starts were granted.
+    -- What was read before may be stale, so the row says how many starts were granted. The time may be stale too,
+    -- by as long as this waited for the rows of other keys: a start then counts as that much earlier. So a next
+    -- start beyond what the burst allows is not taken for one of a slower rate if the rate is the same: other claims
+    -- may have counted it meanwhile. Only one that is further away than this statement may take is that of a clock
+    -- that was put back.
     insert into queue.rates as rate (key, next_at, space, burst, granted)
     select key, at + starts * space, space, burst, starts
-    from counted
+    from rated
     order by key
     on conflict (key) do update
     set (next_at, space, burst, granted) = (
         select due.at + got.starts * excluded.space, excluded.space, excluded.burst, got.starts
         from (select excluded.next_at - excluded.granted * excluded.space as at) as now
         cross join lateral (
-            select queue.next_start(rate.next_at, excluded.space, excluded.burst, now.at) as at
+            select case
+                when (rate.space, rate.burst) = (excluded.space, excluded.burst)
+                        and rate.next_at < now.at + rate.burst * rate.space + interval '30 seconds'
+                    then greatest(now.at, rate.next_at)
+                else queue.next_start(rate.next_at, excluded.space, excluded.burst, now.at)
+            end as at
         ) as due
         cross join lateral (
             select greatest(0, least(

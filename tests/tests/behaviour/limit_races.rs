@@ -111,10 +111,14 @@ fn ids(claim: &LimitedClaim) -> Vec<JobId> {
 
 /// Waits until a statement waits for a lock.
 async fn until_waiting(world: &World) {
-    eventually("a statement waits for a lock", async || {
+    until_so_many_wait(world, 1).await;
+}
+
+async fn until_so_many_wait(world: &World, count: i64) {
+    eventually("statements wait for locks", async || {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
-        world.value::<i64>(waiting).await > 0
+        world.value::<i64>(waiting).await >= count
     })
     .await;
 }
@@ -279,6 +283,82 @@ async fn a_claim_that_waited_for_a_slot_counts_the_starts_of_the_time_after_it()
     assert_eq!(ids(&claimed), []);
     assert_eq!(world.state(waiting).await, "ready");
     assert_eq!(world.count("slots").await, 0);
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_waited_for_one_rate_counts_the_starts_of_another_meanwhile() {
+    let world = World::new().await;
+    let (mut claimer, mut other, mut obstacle) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
+    let rate = |key| Limits::key(key).rate(1, Duration::from_secs(10));
+    let waiting = enqueue(&world, rate("a").and(rate("b"))).await;
+    let first = enqueue(&world, rate("b")).await;
+    obstacle.execute("begin").await;
+    obstacle
+        .execute(
+            "insert into queue.rates (key, next_at, space, burst, granted)
+             values ('k/a', now(), interval '10 seconds', 1, 1)",
+        )
+        .await;
+
+    // The claim has read the time when it waits, and this start is more than a second after it.
+    let (claimed, ()) = tokio::join!(claimer.claim(1), async {
+        until_waiting(&world).await;
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert_eq!(ids(&other.claim(1).await), [first]);
+        obstacle.execute("rollback").await;
+    });
+
+    assert_eq!(ids(&claimed), []);
+    assert_eq!(world.state(waiting).await, "ready");
+    assert_tables_sound(world.pool()).await;
+}
+
+#[tokio::test]
+async fn rates_are_locked_in_the_order_of_keys_also_those_that_are_new() {
+    let world = World::new().await;
+    let (mut claimer, mut other, mut obstacle) = (
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+        ManualProcess::new(&world).await,
+    );
+    let rate = |key| Limits::key(key).rate(10, Duration::from_secs(10));
+    let first = enqueue(&world, rate("a").and(rate("b"))).await;
+    let second = enqueue(&world, rate("a").and(rate("b"))).await;
+    world
+        .sql(
+            "insert into queue.rates (key, next_at, space, burst, granted)
+             values ('k/b', now(), interval '1 second', 10, 1)",
+        )
+        .await;
+    obstacle.execute("begin").await;
+    obstacle
+        .execute("select from queue.rates where key = 'k/b' for update")
+        .await;
+
+    let (claimed, also) = tokio::join!(claimer.claim(1), async {
+        until_waiting(&world).await;
+        // It waits for the claim, which has the key already, and gives up.
+        let mut late = world.connect().await;
+        let creating = sqlx::raw_sql(
+            "set lock_timeout = '100ms';
+             insert into queue.rates (key, next_at, space, burst, granted)
+             values ('k/a', now(), interval '1 second', 10, 1)",
+        );
+        creating.execute(&mut late).await.unwrap_err();
+        let (also, ()) = tokio::join!(other.claim(1), async {
+            until_so_many_wait(&world, 2).await;
+            obstacle.execute("commit").await;
+        });
+        also
+    });
+
+    assert_eq!(ids(&claimed), [first]);
+    assert_eq!(ids(&also), [second]);
     assert_tables_sound(world.pool()).await;
 }
 
