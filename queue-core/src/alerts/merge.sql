@@ -1,6 +1,7 @@
 -- Opens an alert for each thing that is wrong: its kind in $1, its subject in $2, and its words in $3. Ends the
--- alerts about states that are no longer so, but not those of the kinds in $5, of which not all were found. Removes alerts whose kinds are not in $4, and events a day after they
--- were told: until then a batch is not told again.
+-- alerts about states that are no longer so, but not those of the kinds in $5, of which not all were found. Removes
+-- alerts whose kinds are not in $4, and those of events a day after they were sent: until then a batch is not sent
+-- again.
 --
 -- Only the process that has the turn runs this. Locks rows in the order of their keys.
 with wrong as (

@@ -1,8 +1,9 @@
-//! Alerts: what is wrong, and whether people were told.
+//! Alerts: what is wrong, and whether it was sent to people.
 //!
-//! One process at a time has the turn. It compares what is wrong with the open alerts, sends what was not told,
-//! and then records that. A crash in between tells it again. A state, such as a backlog, is told again when it
-//! is over. An event, the death of a process or a batch whose jobs did not all succeed, is told once.
+//! One process at a time has the turn. It compares what is wrong with the open alerts, sends those that were not sent,
+//! and then records that. After a crash in between they are sent again. The alert of a state, such as a backlog, is
+//! sent again when the state is over. That of an event, the death of a process or a batch whose jobs did not all
+//! succeed, is sent once.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -23,8 +24,8 @@ const END_TURN: &str = include_str!("end_turn.sql");
 const PARTIAL_BATCHES: &str = include_str!("partial_batches.sql");
 const LATE: &str = include_str!("late.sql");
 const MERGE: &str = include_str!("merge.sql");
-const UNTOLD: &str = include_str!("untold.sql");
-const NOTE_TOLD: &str = include_str!("note_told.sql");
+const UNSENT: &str = include_str!("unsent.sql");
+const RECORD_SENT: &str = include_str!("record_sent.sql");
 
 /// How many failed jobs are read to find their causes, and how many causes and other alerts are found at most.
 const FAILED_MAX: u32 = 10_000;
@@ -77,7 +78,7 @@ pub struct Watch<'a> {
     pub redaction: &'a Redaction,
 }
 
-/// An alert whose beginning or end was not told.
+/// An alert whose beginning or end was not sent.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct Alert {
     /// What it is about.
@@ -90,12 +91,12 @@ pub struct Alert {
     pub begun_at: DateTime<Utc>,
     /// Since when it is over.
     pub over_at: Option<DateTime<Utc>>,
-    /// Whether its beginning was not told.
+    /// Whether its beginning was not sent.
     #[serde(skip)]
     pub is_new: bool,
 }
 
-/// The right to look and to tell, until a time.
+/// The right to find and to send alerts, until a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn(DateTime<Utc>);
 
@@ -122,12 +123,12 @@ pub async fn end_turn(
 
 /// Finds out what is wrong, and returns the alerts whose beginning or end has not been sent: beginnings first, and
 /// the oldest first.
-pub async fn look(
+pub async fn find(
     conn: &mut PgConnection,
     schema: &Schema,
     watch: Watch<'_>,
 ) -> Result<Vec<Alert>, sqlx::Error> {
-    let Looked { wrong, in_part } = wrong(conn, schema, watch).await?;
+    let Found { wrong, in_part } = wrong(conn, schema, watch).await?;
     let on = watch.on.iter();
     schema
         .query(MERGE)
@@ -138,20 +139,20 @@ pub async fn look(
         .bind(in_part.iter().map(|kind| kind.as_str()).bind_iter())
         .execute(&mut *conn)
         .await?;
-    schema.query_as(UNTOLD).fetch_all(conn).await
+    schema.query_as(UNSENT).fetch_all(conn).await
 }
 
-/// Records that alerts were told.
-pub async fn note_told(
+/// Records that alerts were sent.
+pub async fn record_sent(
     conn: &mut PgConnection,
     schema: &Schema,
-    told: &[Alert],
+    sent: &[Alert],
 ) -> Result<(), sqlx::Error> {
     schema
-        .query(NOTE_TOLD)
-        .bind(told.iter().map(|alert| &alert.kind).bind_iter())
-        .bind(told.iter().map(|alert| &alert.subject).bind_iter())
-        .bind(told.iter().map(|alert| alert.over_at.is_some()).bind_iter())
+        .query(RECORD_SENT)
+        .bind(sent.iter().map(|alert| &alert.kind).bind_iter())
+        .bind(sent.iter().map(|alert| &alert.subject).bind_iter())
+        .bind(sent.iter().map(|alert| alert.over_at.is_some()).bind_iter())
         .execute(conn)
         .await?;
     Ok(())
@@ -161,7 +162,7 @@ pub async fn note_told(
 type Wrong = (AlertKind, String, String);
 
 /// What was found wrong.
-struct Looked {
+struct Found {
     wrong: Vec<Wrong>,
     /// The kinds of which there may be more. An alert of theirs that was not found is not over.
     in_part: Vec<AlertKind>,
@@ -171,11 +172,11 @@ async fn wrong(
     conn: &mut PgConnection,
     schema: &Schema,
     watch: Watch<'_>,
-) -> Result<Looked, sqlx::Error> {
+) -> Result<Found, sqlx::Error> {
     let is_on = |kind| watch.on.contains(&kind);
     let (mut wrong, mut in_part) = (Vec::new(), Vec::new());
     if is_on(AlertKind::FailedJob) || is_on(AlertKind::Cause) {
-        Looked { wrong, in_part } = failing(conn, schema, watch.redaction).await?;
+        Found { wrong, in_part } = failing(conn, schema, watch.redaction).await?;
     }
     if is_on(AlertKind::Backlog) {
         wrong.extend(backlogs(conn, schema, watch.latency).await?);
@@ -187,14 +188,14 @@ async fn wrong(
         wrong.extend(partial_batches(conn, schema).await?);
     }
     wrong.retain(|(kind, ..)| is_on(*kind));
-    Ok(Looked { wrong, in_part })
+    Ok(Found { wrong, in_part })
 }
 
 async fn failing(
     conn: &mut PgConnection,
     schema: &Schema,
     redaction: &Redaction,
-) -> Result<Looked, sqlx::Error> {
+) -> Result<Found, sqlx::Error> {
     let mut groups = failures::all(conn, schema, FAILED_MAX).await?;
     let mut in_part = Vec::new();
     if groups.iter().map(|group| group.count).sum::<i64>() == i64::from(FAILED_MAX) {
@@ -219,7 +220,7 @@ async fn failing(
         (AlertKind::Cause, subject, text)
     });
     let wrong = failed.chain(causes).collect();
-    Ok(Looked { wrong, in_part })
+    Ok(Found { wrong, in_part })
 }
 
 async fn backlogs(

@@ -1,4 +1,4 @@
-//! Error reports: failed runs, told to a function that may take its time, such as one that sends them to a
+//! Error reports: failed runs, given to a function that may take its time, such as one that sends them to a
 //! service for errors.
 //!
 //! Hooks of the job make the reports, because they know how each run ended. A thread calls the function: the

@@ -1,8 +1,8 @@
-//! Tells people what is wrong, and when it is over, if the configuration has `[alerts]`.
+//! Sends alerts, when something is wrong and when it is over, if the configuration has `[alerts]`.
 
 use std::time::Duration;
 
-use queue_core::alerts::{Alert, Turn, Watch, end_turn, look, note_told, take_turn};
+use queue_core::alerts::{Alert, Turn, Watch, end_turn, find, record_sent, take_turn};
 use queue_core::{Queue, Redaction, begin_read_committed};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -27,13 +27,13 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many alerts a message names. It counts the others, which the next messages name.
 const NAMED_MAX: usize = 50;
 
-/// The task that looks for alerts.
+/// The task that finds and sends alerts.
 pub(super) struct Alerts {
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
 
-/// Starts to look at a queue, or at a shard.
+/// Starts to find the alerts of a queue, or of a shard.
 pub(super) fn start(
     shard: Option<&str>,
     queue: &Queue,
@@ -86,19 +86,19 @@ impl Alerting {
         }
     }
 
-    /// Looks and tells, unless another process does.
+    /// Finds and sends alerts, unless another process has the turn.
     async fn take_turn(&self) -> Result<(), sqlx::Error> {
         let schema = self.queue.schema();
         let taking = self.commit(async |conn| take_turn(conn, schema, TURN_MAX).await);
         let Some(turn) = taking.await? else {
             return Ok(());
         };
-        let looked = tokio::select! {
-            looked = self.look_and_tell() => looked,
+        let sent = tokio::select! {
+            sent = self.find_and_send() => sent,
             () = self.stop.cancelled() => Ok(()),
         };
         self.end(turn).await?;
-        looked
+        sent
     }
 
     async fn end(&self, turn: Turn) -> Result<(), sqlx::Error> {
@@ -107,28 +107,28 @@ impl Alerting {
             .await
     }
 
-    async fn look_and_tell(&self) -> Result<(), sqlx::Error> {
+    async fn find_and_send(&self) -> Result<(), sqlx::Error> {
         let schema = self.queue.schema();
         let watch = Watch {
             on: &self.settings.on,
             latency: self.settings.latency,
             redaction: &self.redaction,
         };
-        let looking = self.commit(async |conn| look(conn, schema, watch).await);
-        let untold = looking.await?;
-        if untold.is_empty() {
+        let finding = self.commit(async |conn| find(conn, schema, watch).await);
+        let unsent = finding.await?;
+        if unsent.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.receiver.send(&self.message(&untold)).await {
+        if let Err(error) = self.receiver.send(&self.message(&unsent)).await {
             tracing::warn!(
-                alerts = untold.len(),
+                alerts = unsent.len(),
                 error,
                 "could not send alerts; trying again"
             );
             return Ok(());
         }
-        let named = &untold[..untold.len().min(NAMED_MAX)];
-        self.commit(async |conn| note_told(conn, schema, named).await)
+        let named = &unsent[..unsent.len().min(NAMED_MAX)];
+        self.commit(async |conn| record_sent(conn, schema, named).await)
             .await
     }
 

@@ -1,4 +1,4 @@
-//! `[alerts]`: what people are told when something is wrong, and how.
+//! `[alerts]`: which alerts are sent, and how.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
