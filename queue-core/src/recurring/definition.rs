@@ -238,7 +238,7 @@ impl RecurringJob {
     }
 
     /// Returns its job.
-    pub(super) fn job(&self) -> &NewJob {
+    pub(crate) fn job(&self) -> &NewJob {
         &self.job
     }
 

@@ -19,6 +19,7 @@ use crate::job::{Job, ShardBy};
 use crate::names::{InvalidName, check_shard};
 use crate::new_job::{EnqueueError, NewJob};
 use crate::queue::Queue;
+use crate::recurring::RecurringJob;
 use crate::request::{Enqueue, EnqueueMany};
 use crate::transitions::enqueue::Enqueued;
 use choice::{Choice, Part, hash};
@@ -102,6 +103,9 @@ pub enum InvalidShards {
     /// None is open.
     #[error("no shard is open: all are being added or drained")]
     NoneOpen,
+    /// Two are being added: keys may move from one of them to the other, which is not asked for their jobs.
+    #[error("more than one shard is being added: add one after the other")]
+    TwoAdding,
 }
 
 /// The answer to a request to enqueue a job on shards.
@@ -220,7 +224,7 @@ impl Shards {
     /// one shard while it waits for one of another: give each a pool of its own.
     ///
     /// # Errors
-    /// Refuses a name that no shard has, and a state in which no shard is open any more.
+    /// Refuses a name that no shard has, and states in which no shard is open any more, or more than one is added.
     pub fn with_state(mut self, name: &str, state: ShardState) -> Result<Self, InvalidShards> {
         let mut all = self.all.to_vec();
         let shard = all.iter_mut().find(|shard| &*shard.name == name);
@@ -228,6 +232,10 @@ impl Shards {
         shard.state = state;
         if all.iter().all(|shard| shard.state != ShardState::Open) {
             return Err(InvalidShards::NoneOpen);
+        }
+        let adding = all.iter().filter(|shard| shard.state == ShardState::Adding);
+        if adding.count() > 1 {
+            return Err(InvalidShards::TwoAdding);
         }
         self.all = all.into();
         Ok(self)
@@ -320,6 +328,18 @@ impl Shards {
     pub fn shard_of_recurring(&self, name: &str) -> (&str, &Queue) {
         let shard = &self.all[self.choose_for_recurring(name)];
         (&shard.name, &shard.queue)
+    }
+
+    /// Returns the shard that other jobs with the limit or the unique key of a recurring job's jobs are on, if that is
+    /// not the one of the recurring job: they do not count together.
+    pub fn shard_of_others(&self, recurring: &RecurringJob) -> Option<&str> {
+        let (job, own) = (recurring.job(), self.choose_for_recurring(recurring.name()));
+        if job.options.unique.is_none() && job.options.limits.is_empty() {
+            return None;
+        }
+        // A job without the part that decides is refused elsewhere.
+        let (Choice::On(place) | Choice::Moves { to: place, .. }) = self.choose(job).ok()?;
+        (place != own).then(|| &*self.all[place].name)
     }
 
     /// Enqueues one job.

@@ -159,6 +159,24 @@ async fn only_the_keys_of_a_shard_that_is_drained_move() {
 }
 
 #[tokio::test]
+async fn one_shard_is_added_after_the_other() {
+    let adding = shards(&["a", "b", "c"])
+        .unwrap()
+        .with_state("b", ShardState::Adding)
+        .unwrap();
+    let refused = adding
+        .clone()
+        .with_state("c", ShardState::Adding)
+        .unwrap_err();
+    assert_eq!(refused, InvalidShards::TwoAdding);
+    adding
+        .with_state("b", ShardState::Open)
+        .unwrap()
+        .with_state("c", ShardState::Adding)
+        .unwrap();
+}
+
+#[tokio::test]
 async fn the_keys_that_move_to_a_shard_that_is_added_are_those_that_will_be_there() {
     let before = shards(&["a", "b"]).unwrap();
     let after = shards(&["a", "b", "c"]).unwrap();

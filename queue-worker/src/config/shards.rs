@@ -74,6 +74,12 @@ pub(super) fn check_shards(
     if !shards.is_empty() && states.all(|state| state != ShardState::Open) {
         check.refuse("shards", "at least one shard must be \"open\"");
     }
+    let adding = shards
+        .values()
+        .filter(|shard| shard.state == ShardState::Adding);
+    if adding.count() > 1 {
+        check.refuse("shards", "only one shard at a time can be \"adding\"");
+    }
     for name in database.shards.iter().flatten() {
         if !shards.contains_key(name) {
             let known = Vec::from_iter(shards.keys().map(String::as_str));

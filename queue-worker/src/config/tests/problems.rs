@@ -311,6 +311,12 @@ fn a_state_of_a_shard_is_known_and_one_shard_is_open() {
         none.ends_with("shards: at least one shard must be \"open\""),
         "{none}"
     );
+    let file = "[shards.eu]\n[shards.us]\nschema = \"us\"\nstate = \"adding\"\n[shards.asia]\nschema = \"asia\"\nstate = \"adding\"\n";
+    let two = Sources::with(file).problems();
+    assert!(
+        two.ends_with("shards: only one shard at a time can be \"adding\""),
+        "{two}"
+    );
     let unknown = states("open", "full");
     assert!(
         unknown.contains("unknown value `full`, expected one of `open`, `adding`, `draining`"),
