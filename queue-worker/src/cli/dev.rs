@@ -41,7 +41,7 @@ impl Dev {
         global: &Global,
         program: Program<S>,
     ) -> Result<Exit, Failure> {
-        let mut config = global.load_all()?;
+        let mut config = global.read()?;
         if !mem::take(&mut config.shards).is_empty() {
             config.database.shards = None;
             say("without [shards]: everything is on one database");
@@ -50,7 +50,7 @@ impl Dev {
             let place = Database::configured(&config)?.servers.place;
             let question =
                 format!("migrate {place}, which --database-url does not name, and run jobs there");
-            let is_meant = self.yes || global.names_database();
+            let is_meant = self.yes || global.names("DATABASE_URL");
             if !confirm(&question, is_meant)? {
                 return Ok(Exit::Failed);
             }

@@ -74,8 +74,25 @@ impl Global {
         self.json || matches!(self.log_format, LogFormat::Json)
     }
 
-    /// Reads the configuration with all shards, overridden by the flags of this command line.
+    /// Reads the configuration with all shards, overridden by the flags of this command line. Refuses a flag with a
+    /// database that no shard would use.
     pub(super) fn load_all(&self) -> Result<Config, Failure> {
+        let config = self.read()?;
+        let mut shards = config.shards.values();
+        if !config.shards.is_empty()
+            && self.names("DATABASE_URL")
+            && shards.all(|it| it.url.is_some())
+        {
+            return Err(Failure::usage(
+                "--database-url names no shard: each has a `url` in the configuration; leave it out, or choose \
+                 shards with --shards",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Reads the configuration, overridden by the flags of this command line.
+    pub(super) fn read(&self) -> Result<Config, Failure> {
         let mut overrides = Override::environment();
         overrides.extend(self.settings.iter().cloned());
         Config::load(&overrides).map_err(Failure::usage)
@@ -97,10 +114,10 @@ impl Global {
         }
     }
 
-    /// Returns whether a flag names the database.
-    pub(super) fn names_database(&self) -> bool {
+    /// Returns whether a flag gives what a variable of the environment may give too.
+    pub(super) fn names(&self, variable: &str) -> bool {
         let mut settings = self.settings.iter();
-        settings.any(|given| given.variable == "DATABASE_URL")
+        settings.any(|given| given.variable == variable)
     }
 
     /// Prints a result: with `--json` as JSON, otherwise as text.

@@ -1,5 +1,7 @@
 //! `queue migrate`: applies migrations, or shows which are applied.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use queue_core::Schema;
 use queue_core::inspect::doctor;
@@ -121,7 +123,16 @@ fn newer(schema: &str, found: &Status) -> String {
 }
 
 fn sql(global: &Global) -> Result<Exit, Failure> {
-    let schema = Schema::named(&global.load()?.database.schema)?;
-    print(migrate::script(&schema))?;
+    let config = global.load_all()?;
+    let shards = config.used_shards().into_iter();
+    let mut schemas: BTreeSet<String> = shards
+        .filter_map(|shard| Some(config.of_shard(shard)?.database.schema))
+        .collect();
+    if schemas.is_empty() {
+        schemas.insert(config.database.schema);
+    }
+    for schema in schemas {
+        print(migrate::script(&Schema::named(&schema)?))?;
+    }
     Ok(Exit::Fine)
 }

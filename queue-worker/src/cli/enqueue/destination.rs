@@ -16,11 +16,6 @@ impl<'a> Destination<'a> {
     /// Connects to the queue, to say early what keeps it from that. Of shards, only those of the jobs are needed.
     pub(super) async fn of(config: &'a Config) -> Result<Self, Failure> {
         if !config.shards.is_empty() {
-            if config.used_shards().len() < config.shards.len() {
-                return Err(Failure::usage(
-                    "the shard of a job is not chosen by --shards, but by its tenant or key: leave out --shards",
-                ));
-            }
             let shards = handles(config, Database::queue).await?;
             return Ok(Self::Shards(shards, config));
         }

@@ -89,6 +89,11 @@ impl Enqueue {
         app: &App<S>,
     ) -> Result<Exit, Failure> {
         let config = global.load_all()?;
+        if global.names("QUEUE_SHARDS") {
+            return Err(Failure::usage(
+                "the shard of a job is not chosen by --shards, but by its tenant or key: leave out --shards",
+            ));
+        }
         let kinds = Kinds::new(app.kinds(), &config.handlers, self.force);
         let by_name = |kind: &str, args: &RawValue| {
             kinds.check(kind)?;
