@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::{join_all, try_join_all};
-use queue_core::{Queue, Schema, Shards};
+use queue_core::inspect::recurring;
+use queue_core::{Queue, Schema, ShardState, Shards};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
@@ -32,12 +33,11 @@ pub(super) async fn on_each(
     }
 }
 
-/// Runs a command on the shard that a recurring job is on by its name, or on the queue if it has no shards. One that was
-/// added while there were other shards may be on any: it is looked for if only one is used.
+/// Runs a command on the shard that has a recurring job, on that which its name decides if none has it, or on the queue if
+/// it has no shards.
 pub(super) async fn on_shard_of_recurring(
     global: &Global,
     name: &str,
-    is_new: bool,
     command: impl AsyncFn(&Global) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let config = global.load_all()?;
@@ -45,11 +45,8 @@ pub(super) async fn on_shard_of_recurring(
         return command(global).await;
     }
     let mut used = used_shards(&config);
-    if is_new || used.len() > 1 {
-        let shards = handles(&config, Database::queue).await?;
-        let (shard, _) = shards.shard_of_recurring(name);
-        used.retain(|(used, _)| *used == shard);
-    }
+    let shard = shard_of_recurring(&config, name).await?;
+    used.retain(|(used, _)| *used == shard);
     if used.is_empty() {
         let used = config.used_shards().join(", ");
         return Err(Failure::usage(format!(
@@ -57,6 +54,36 @@ pub(super) async fn on_shard_of_recurring(
         )));
     }
     on(global, used, command).await
+}
+
+/// Returns the shard that has a recurring job, or that which its name decides: one that was added at run time stays
+/// where it is when the shards change. If none has it, says which shards are away.
+async fn shard_of_recurring(config: &Config, name: &str) -> Result<String, Failure> {
+    let shards = handles(config, Database::queue).await?;
+    let (by_name, _) = shards.shard_of_recurring(name);
+    let has = async |conn: &mut PgConnection, schema: &Schema| {
+        let found = recurring::show(conn, schema, name, 0).await?;
+        Ok(found.is_some())
+    };
+    let asked = config.each_shard();
+    let asked = asked.filter(|(name, _)| config.shards[*name].state != ShardState::Adding);
+    let (mut having, mut away) = (Vec::new(), Vec::new());
+    for (shard, answer) in read_from(asked.collect(), has).await {
+        match answer {
+            Ok(true) => having.push(shard),
+            Ok(false) => {}
+            Err(failure) => away.push((shard, failure)),
+        }
+    }
+    if having.contains(&by_name) {
+        return Ok(by_name.to_owned());
+    }
+    if having.is_empty() {
+        for (shard, failure) in away.iter().filter(|(shard, _)| *shard != by_name) {
+            say_away(shard, failure);
+        }
+    }
+    Ok(having.first().copied().unwrap_or(by_name).to_owned())
 }
 
 /// Runs a command on some shards, one after the other, and puts together what it prints.
@@ -74,7 +101,7 @@ async fn on(
         let done = here::on(Arc::from(name), Arc::clone(&names), &places, command).await;
         together.add(name, done)?;
     }
-    together.conclude(global)
+    together.conclude(global, names.len() > 1)
 }
 
 /// Returns the names of the shards that are used, and their configurations.
@@ -138,8 +165,8 @@ pub(super) async fn handles(
     handle: impl AsyncFn(&Database) -> Result<Queue, Failure>,
 ) -> Result<Shards, Failure> {
     let handle = async |(name, config): (_, Config)| {
-        let queue = handle(&Database::configured(&config)?).await?;
-        Ok::<_, Failure>((name, queue))
+        let database = Database::configured(&config).map_err(|failure| failure.on_shard(name))?;
+        Ok::<_, Failure>((name, handle(&database).await?))
     };
     let queues = try_join_all(config.each_shard().map(handle)).await?;
     let mut shards = Shards::new(queues).map_err(Failure::usage)?;
@@ -162,10 +189,29 @@ pub(super) async fn used(
         return Ok((None, vec![(None, queue)]));
     }
     let shards = handles(config, handle).await?;
+    refuse_same_tables(&used_shards(config)).await?;
     let used = config.used_shards().into_iter();
     let used = used.filter_map(|name| Some((Some(name), shards.get(name)?.clone())));
     let used = used.collect();
     Ok((Some(shards), used))
+}
+
+/// Refuses two shards with the same tables. Those of a shard that is away, or behind a pooler, are not known.
+async fn refuse_same_tables(shards: &[(&str, Config)]) -> Result<(), Failure> {
+    let databases = shards
+        .iter()
+        .map(|(_, config)| Database::configured(config));
+    let databases: Vec<Database> = databases.collect::<Result<_, _>>()?;
+    let places = join_all(databases.iter().map(Database::place)).await;
+    let mut known = BTreeMap::new();
+    for ((name, _), (database, place)) in shards.iter().zip(databases.iter().zip(places)) {
+        if let Some(place) = place
+            && let Some(other) = known.insert(place, name)
+        {
+            return Err(database.same_tables(other, name));
+        }
+    }
+    Ok(())
 }
 
 /// What was done on the shards so far.
@@ -205,11 +251,11 @@ impl Together {
     }
 
     /// Prints everything, and returns the exit code of the whole.
-    fn conclude(self, global: &Global) -> Result<Exit, Failure> {
+    fn conclude(self, global: &Global, are_several: bool) -> Result<Exit, Failure> {
         match global.json {
             _ if self.printed.is_empty() => {}
             true => print_as_json(self.printed)?,
-            false => print_as_text(self.printed)?,
+            false => print_as_text(self.printed, are_several)?,
         }
         let mut exits = self.exits;
         let is_whole = !exits.contains(&Exit::Unreachable);
@@ -255,12 +301,13 @@ fn print_as_json(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
     print_json(&values)
 }
 
-/// Prints the lists as one table, and the rest below the names of the shards.
-fn print_as_text(printed: Vec<(String, Printed)>) -> Result<(), Failure> {
+/// Prints the lists as one table, and the rest below the names of the shards if there are several.
+fn print_as_text(printed: Vec<(String, Printed)>, are_several: bool) -> Result<(), Failure> {
     let mut lists = Vec::new();
     for (shard, printed) in printed {
         match printed {
-            Printed::Text(text) => print(format!("shard {shard}\n{text}"))?,
+            Printed::Text(text) if are_several => print(format!("shard {shard}\n{text}"))?,
+            Printed::Text(text) => print(text)?,
             Printed::List(list) => lists.push((shard, list)),
             Printed::Json(_) => {}
         }

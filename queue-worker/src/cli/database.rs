@@ -66,12 +66,7 @@ impl Database {
                 let place = format!("{server}/{}", self.schema.name());
                 return match note_place(place) {
                     None => Ok(connection),
-                    Some(other) => Err(Failure::usage(format!(
-                        "the shards {other} and {} have the same tables: {}, schema {}",
-                        shard().unwrap_or_default(),
-                        self.servers.place,
-                        self.schema.name()
-                    ))),
+                    Some(other) => Err(self.same_tables(&other, &shard().unwrap_or_default())),
                 };
             }
             Ok(Ok(None)) => return Err(Failure::usage(POOLED)),
@@ -83,6 +78,23 @@ impl Database {
         };
         let context = format!("could not connect to {}", self.servers.place);
         Err(Failure::new(Exit::Unreachable, error.context(context)))
+    }
+
+    /// Returns where its tables are, if the server answers: the same for the same tables, by whatever URL.
+    pub(super) async fn place(&self) -> Option<String> {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect_to_server());
+        let (_, server) = connecting.await.ok()?.ok()??;
+        Some(format!("{server}/{}", self.schema.name()))
+    }
+
+    /// Makes the error about two shards with the same tables.
+    pub(super) fn same_tables(&self, shard: &str, other: &str) -> Failure {
+        Failure::usage(format!(
+            "the shards {shard} and {other} have the same tables: {}, schema {}; give each a database or a schema of \
+             its own",
+            self.servers.place,
+            self.schema.name()
+        ))
     }
 
     /// Opens one connection, unless it leads to a pooler in transaction mode. Returns with it what no other database has.

@@ -61,6 +61,14 @@ impl Failure {
         Self { exit, error: None }
     }
 
+    /// Names the shard that it is about.
+    pub(super) fn on_shard(self, shard: &str) -> Self {
+        let error = self
+            .error
+            .map(|error| error.context(format!("shard {shard}")));
+        Self { error, ..self }
+    }
+
     /// Returns the message with its causes, if there is one.
     pub(super) fn message(&self) -> Option<String> {
         self.error.as_ref().map(with_causes)

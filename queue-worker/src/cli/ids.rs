@@ -14,6 +14,14 @@ pub(super) struct WrittenId<I> {
     id: I,
 }
 
+/// Writes an id of this shard.
+pub(super) fn of_shard(id: impl Display) -> String {
+    match shard() {
+        Some(shard) => format!("{shard}:{id}"),
+        None => id.to_string(),
+    }
+}
+
 impl<I: Copy + Display> WrittenId<I> {
     /// Returns the id if it is one on this shard; the failure ends the command quietly if it is not.
     pub(super) fn here(&self) -> Result<I, Failure> {

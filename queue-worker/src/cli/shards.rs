@@ -74,6 +74,9 @@ struct Has {
     failed: u64,
     processes: usize,
     recurring_jobs: Vec<String>,
+    /// Those of them that were added at run time.
+    #[serde(skip)]
+    added_at_run_time: BTreeSet<String>,
     /// The keys of limits that jobs hold or wait for, up to a thousand.
     #[serde(skip)]
     limits_in_use: BTreeSet<String>,
@@ -94,7 +97,8 @@ impl ShardsCommand {
 }
 
 async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
-    let (shards, exit) = read_all(config, |_| true).await;
+    let used = config.used_shards();
+    let (shards, exit) = read_all(config, |shard| used.contains(&shard)).await;
     let number = |shard: &Shard, count: u64| match shard.answers {
         true => grouped(count),
         false => "-".to_owned(),
@@ -151,7 +155,7 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
         .await?
         .missing();
     let (all, exit) = read_all(config, |other| other != name).await;
-    let moving = moving(config, &all, name, ShardState::Open).await?;
+    let (moving, _) = moving(config, &all, name, ShardState::Open).await?;
     let takers = config.shards.values();
     let takers = takers.filter(|shard| shard.state != ShardState::Draining);
     say(format!(
@@ -198,8 +202,8 @@ async fn add(global: &Global, config: &Config, name: &str, yes: bool) -> Result<
 fn next_of_adding(name: &str, state: ShardState) -> String {
     match state {
         ShardState::Adding => format!(
-            "next: bring the file to all programs and start processes for {name}; remove its state when most \
-             keys have moved"
+            "next: set the limits and pause the queues and tenants there that are so on the others; bring the file to \
+             all programs and start processes for {name}; remove its state when most keys have moved"
         ),
         _ => format!(
             "next: its state is {}: set state = \"adding\" in [shards.{name}] before programs get the file, or \
@@ -217,14 +221,25 @@ async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Fai
     if !shard.answers {
         return Err(Failure::said(exit));
     }
-    let moving = moving(config, &found, name, ShardState::Draining).await?;
+    let (moving, staying) = moving(config, &found, name, ShardState::Draining).await?;
     let unfinished = counted(shard.has.unfinished, "unfinished job", "unfinished jobs");
     let failed = counted(shard.has.failed, "failed job", "failed jobs");
     say(format!("{name} has {unfinished} and {failed}"));
     say_moving(&moving, "when processes start with the new file");
+    for (job, _) in &staying {
+        say(format!(
+            "the recurring job {job} was added at run time, so it stays and enqueues jobs here"
+        ));
+    }
     say(match (shard.state, shard.has.unfinished) {
+        (ShardState::Draining, _) if !staying.is_empty() => {
+            "next: remove these recurring jobs with `queue recurring remove`, and add them again: that chooses another \
+             shard"
+                .to_owned()
+        }
         (ShardState::Draining, 0) => format!(
-            "next: it has no unfinished jobs: stop its processes and remove [shards.{name}] from the file of all programs"
+            "next: it has no unfinished jobs: stop its processes and remove [shards.{name}] from the file of all \
+             programs; failed and finished jobs stay in its tables"
         ),
         (ShardState::Draining, _) => {
             "next: wait until its processes have run its unfinished jobs".to_owned()
@@ -236,28 +251,37 @@ async fn drain(global: &Global, config: &Config, name: &str) -> Result<Exit, Fai
     });
     global.conclude(&json!({
         "shard": name, "state": shard.state, "unfinished": shard.has.unfinished, "failed": shard.has.failed,
-        "recurring_jobs_that_move": moving,
+        "recurring_jobs_that_move": moving, "recurring_jobs_that_stay": staying,
     }))?;
     Ok(exit)
 }
 
-/// Returns the recurring jobs of shards that are elsewhere when a shard is in another state, with where.
+/// A recurring job, and the shard that its name decides.
+type Placed = (String, String);
+
+/// Returns the recurring jobs of shards whose names decide on another shard when a shard is in another state: those that
+/// move to it, because programs declare them, and those that stay, because they were added at run time.
 async fn moving(
     config: &Config,
     on: &[Shard],
     name: &str,
     state: ShardState,
-) -> Result<Vec<(String, String)>, Failure> {
+) -> Result<(Vec<Placed>, Vec<Placed>), Failure> {
     let shards: Shards = handles(config, Database::queue).await?;
     let shards = shards.with_state(name, state).map_err(Failure::usage)?;
     let all = on
         .iter()
         .flat_map(|shard| shard.has.recurring_jobs.iter().map(move |job| (job, shard)));
     let new = all.map(|(job, shard)| (job, shard, shards.shard_of_recurring(job).0));
-    let moving = new.filter(|(_, shard, new)| shard.shard != *new);
-    Ok(moving
-        .map(|(job, _, new)| (job.clone(), new.to_owned()))
-        .collect())
+    let elsewhere = new.filter(|(_, shard, new)| shard.shard != *new);
+    let (staying, moving): (Vec<_>, Vec<_>) =
+        elsewhere.partition(|(job, shard, _)| shard.has.added_at_run_time.contains(*job));
+    let placed = |jobs: Vec<(&String, &Shard, &str)>| {
+        let jobs = jobs.into_iter();
+        jobs.map(|(job, _, new)| (job.clone(), new.to_owned()))
+            .collect()
+    };
+    Ok((placed(moving), placed(staying)))
 }
 
 fn say_moving(moving: &[(String, String)], when: &str) {
@@ -289,7 +313,8 @@ impl Has {
         let jobs = stats::gather(conn, schema, COUNT_MAX).await?.jobs;
         let unfinished = [jobs.scheduled, jobs.ready, jobs.blocked, jobs.running];
         let processes = processes::list(conn, schema).await?;
-        let recurring = recurring::list(conn, schema).await?.into_iter();
+        let recurring = recurring::list(conn, schema).await?;
+        let added = recurring.iter().filter(|job| job.source.is_none());
         let limits = limits::list(conn, schema, "", LIMITS_READ)
             .await?
             .into_iter();
@@ -301,7 +326,8 @@ impl Has {
             unfinished: unfinished.iter().map(|count| count.count).sum(),
             failed: jobs.failed.count,
             processes: processes.len(),
-            recurring_jobs: recurring.map(|job| job.name).collect(),
+            added_at_run_time: added.map(|job| job.name.clone()).collect(),
+            recurring_jobs: recurring.into_iter().map(|job| job.name).collect(),
             limits_in_use: in_use.map(|limit| limit.key).collect(),
         })
     }

@@ -142,6 +142,11 @@ impl<S: Send + Sync + 'static> Process<S> {
                 None => unknown.push(ProcessProblem::NoShard(name.to_owned())),
             }
         }
+        for recurring in app.recurring_jobs() {
+            if let Some(warning) = others_elsewhere(shards, recurring) {
+                tracing::warn!("{warning}");
+            }
+        }
         let mut problems = problems(&app, &settings, &queues);
         problems.extend(unknown);
         match queues.len() {
@@ -283,6 +288,16 @@ fn problems<S>(
         problems.extend(encrypted.map(|(kind, _)| NoKeys(kind.clone()).into()));
     }
     problems
+}
+
+/// Returns a warning if the jobs of a recurring job are not on the shard of other jobs with their limit or unique key.
+pub(crate) fn others_elsewhere(shards: &Shards, recurring: &RecurringJob) -> Option<String> {
+    let (others, name) = (shards.shard_of_others(recurring)?, recurring.name());
+    let (own, _) = shards.shard_of_recurring(name);
+    Some(format!(
+        "the jobs of the recurring job `{name}` are on {own}, and other jobs with their limit or unique key are on \
+         {others}: they do not count together"
+    ))
 }
 
 /// Returns the recurring jobs that the process declares; on a shard, those that belong to it.

@@ -361,6 +361,21 @@ async fn a_shard_is_drained_with_a_preview() {
         (&drained["unfinished"], &drained["failed"]),
         (&json!(1), &json!(0))
     );
+    // They were added at run time, so they stay until somebody moves them.
+    assert_eq!(drained["recurring_jobs_that_move"], json!([]));
+    let staying = drained["recurring_jobs_that_stay"].as_array().unwrap();
+    assert_eq!(i64::try_from(staying.len()).unwrap(), on_eu, "{drained}");
+    let remove = said(&two.shell.run(&["shards", "drain", "eu"]).await);
+    assert!(
+        remove.contains("next: remove these recurring jobs"),
+        "{remove}"
+    );
+
+    two.eu
+        .sql("update queue.recurring_jobs set source = 'a program'")
+        .await;
+    let drained = two.shell.json(&["shards", "drain", "eu"]).await;
+    assert_eq!(drained["recurring_jobs_that_stay"], json!([]));
     let moving = drained["recurring_jobs_that_move"].as_array().unwrap();
     assert_eq!(i64::try_from(moving.len()).unwrap(), on_eu, "{drained}");
     let wait = two.shell.run(&["shards", "drain", "eu"]).await;
@@ -378,6 +393,104 @@ async fn a_shard_is_drained_with_a_preview() {
     );
     let unknown = two.shell.refused(2, &["shards", "drain", "mars"]).await;
     assert!(unknown.contains("there are asia, eu, us"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_recurring_job_that_was_added_stays_where_it_is_when_the_shards_change() {
+    let two = Two::new().await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    add_recurring_jobs(&two.shell, &names).await;
+    let shards = ["asia", "eu", "us"].map(|name| (name, two.eu.queue.clone()));
+    let shards = queue_core::Shards::new(shards).unwrap();
+    let on_asia = |name: &&&str| shards.shard_of_recurring(name).0 == "asia";
+    let name = names.iter().find(on_asia).unwrap();
+    let new = World::in_schema("asia").await;
+    write_three(&two, &new, "open", "open");
+
+    let add = [
+        "recurring",
+        "add",
+        name,
+        "--schedule",
+        "every hour",
+        "--kind",
+        "say",
+    ];
+    let taken = two.shell.refused(1, &add).await;
+    assert!(taken.contains("there is a recurring job"), "{taken}");
+    let ran = two.shell.print(&["recurring", "run", name]).await;
+    assert!(ran.starts_with("eu:") || ran.starts_with("us:"), "{ran}");
+    let shown = two.shell.print(&["recurring", "show", name]).await;
+    assert!(
+        shown.contains(&format!("enqueued as job {}", ran.trim())),
+        "{shown}"
+    );
+    assert_eq!(new.count("recurring_jobs").await, 0);
+
+    two.shell
+        .print(&["recurring", "remove", name, "--yes"])
+        .await;
+    two.shell.print(&add).await;
+    assert_eq!(new.count("recurring_jobs").await, 1);
+}
+
+#[tokio::test]
+async fn a_recurring_job_whose_limit_is_on_another_shard_says_so() {
+    let two = Two::new().await;
+    let shards = ["eu", "us"].map(|name| (name, two.eu.queue.clone()));
+    let shards = queue_core::Shards::new(shards).unwrap();
+    let mut warned = 0;
+    for tenant in 0..8 {
+        let name = format!("r{tenant}");
+        let context = Context::new().tenant(tenant.to_string());
+        let job = |limits| {
+            let options = queue_core::Options::new().context(context.clone());
+            queue_core::NewJob::untyped("say", &json!({}), options.limits(limits))
+        };
+        let recurring = |limits| {
+            queue_core::recurring::RecurringJob::of(name.clone(), "every hour", job(limits))
+                .unwrap()
+        };
+        let (of_tenant, _) = shards.shard_of(&job(Limits::none())).await.unwrap();
+        let own = shards.shard_of_recurring(&name).0;
+        let elsewhere = (of_tenant != own).then_some(of_tenant);
+        assert_eq!(
+            shards.shard_of_others(&recurring(Limits::key("k"))),
+            elsewhere
+        );
+        assert_eq!(shards.shard_of_others(&recurring(Limits::none())), None);
+        warned += usize::from(elsewhere.is_some());
+    }
+    assert!(warned > 0);
+}
+
+#[tokio::test]
+async fn a_database_of_the_command_line_is_refused_if_no_shard_would_use_it() {
+    let two = Two::new().await;
+    let url = two.eu.url();
+    let refused = two
+        .shell
+        .refused(2, &["jobs", "--database-url", &url])
+        .await;
+    assert!(
+        refused.contains("--database-url names no shard"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn the_statements_of_migrations_are_those_of_the_schemas_of_the_shards() {
+    let two = Two::new().await;
+    let new = World::in_schema("asia").await;
+    write_three(&two, &new, "open", "open");
+    let script = two
+        .shell
+        .print(&["migrate", "sql", "--shards", "asia"])
+        .await;
+    assert!(
+        script.contains("asia.jobs") && !script.contains("queue.jobs"),
+        "{script}"
+    );
 }
 
 #[tokio::test]
@@ -486,6 +599,19 @@ async fn what_may_be_on_a_shard_that_is_away_is_not_said_to_be_missing() {
         .refused(2, &["enqueue", "say", "--shards", "eu"])
         .await;
     assert!(some.contains("leave out --shards"), "{some}");
+    let file = format!(
+        "[database]\nshards = \"us\"\n[shards.eu]\nurl = \"{}\"\n[shards.us]\nurl = \"{AWAY}\"\n",
+        two.eu.url()
+    );
+    shell.write("queue.toml", &file);
+    // What a process on this machine serves does not decide where jobs are enqueued.
+    let spread = ["enqueue", "say", "--force"];
+    let (one, other) = (shell.run(&spread).await, shell.run(&spread).await);
+    assert!(
+        one.status.success() || other.status.success(),
+        "{}",
+        said(&other)
+    );
 }
 
 #[tokio::test]
@@ -511,7 +637,7 @@ async fn a_recurring_job_is_run_on_its_shard_alone() {
     let names: Vec<(String,)> = two.eu.rows("select name from queue.recurring_jobs").await;
     let (name,) = &names[0];
     let id = two.with_us_away().print(&["recurring", "run", name]).await;
-    assert_eq!(id.trim(), "shard eu\neu:1");
+    assert_eq!(id.trim(), "eu:1");
 }
 
 #[tokio::test]
@@ -544,7 +670,7 @@ async fn two_names_of_one_place_are_refused() {
         refused.contains("the shards eu and us have the same tables"),
         "{refused}"
     );
-    for counting in ["queues", "stats", "shards"] {
+    for counting in ["queues", "stats", "shards", "start", "dashboard"] {
         let refused = shell.refused(2, &[counting]).await;
         assert!(refused.contains("have the same tables"), "{refused}");
     }

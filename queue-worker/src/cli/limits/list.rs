@@ -1,10 +1,10 @@
 //! `queue limits list`
 
 use clap::Args;
-use queue_core::JobId;
 use queue_core::inspect::{LimitSummary, limits};
 
 use super::words::limit_words;
+use crate::cli::ids::of_shard;
 use crate::cli::output::{Column, count, grouped, relative, say, since};
 use crate::cli::{Database, Exit, Failure, Global};
 
@@ -65,7 +65,7 @@ fn words(limit: &LimitSummary) -> String {
 /// Lists the jobs that hold slots, and when the next one may start if jobs wait for that.
 fn holders(limit: &LimitSummary) -> String {
     let ids = limit.holders.iter().take(HOLDERS_NAMED);
-    let mut words: Vec<String> = ids.map(JobId::to_string).collect();
+    let mut words: Vec<String> = ids.map(of_shard).collect();
     if limit.in_use.unsigned_abs() > words.len() as u64 {
         words.push("…".to_owned());
     }

@@ -17,13 +17,16 @@ use serde_json::value::RawValue;
 use sqlx::Connection as _;
 
 use crate::App;
+use crate::cli::across::handles;
 use crate::cli::args::parse_args;
 use crate::cli::audit::{act, audit};
+use crate::cli::here::shard;
 use crate::cli::kinds::Kinds;
 use crate::cli::output::{absolute_coming, say};
 use crate::cli::{Database, Exit, Failure, Global};
 use crate::config::options::with;
 use crate::handlers;
+use crate::process::others_elsewhere;
 
 const HELP: &str = "\
 A schedule is crontab with five or six fields, or a phrase:
@@ -96,6 +99,12 @@ impl Add {
         let job = handlers::new_job(&self.kind, &self.args, &config.handlers, app)
             .map_err(RecurringError::from)?;
         let recurring = self.recurring(job).map_err(RecurringError::from)?;
+        if shard().is_some() {
+            let shards = handles(&global.load_all()?, Database::queue).await?;
+            if let Some(warning) = others_elsewhere(&shards, &recurring) {
+                say(format!("warning: {warning}"));
+            }
+        }
         let database = Database::configured(&config)?;
         let (schema, zone) = (&database.schema, config.settings.scheduler.time_zone);
         let mut conn = database.connect().await?;

@@ -57,7 +57,7 @@ impl Recurring {
             Command::Show(it) => on_each(global, async |on| it.clone().run(on).await).await,
             Command::Add(it) => {
                 let add = async |on: &Global| it.clone().run(on, app).await;
-                on_shard_of_recurring(global, &it.name, true, add).await
+                on_shard_of_recurring(global, &it.name, add).await
             }
             Command::Pause(it) => {
                 on_each(global, async |on| verbs::set_paused(on, &it, true).await).await
@@ -68,7 +68,7 @@ impl Recurring {
             // Another shard that is away must not make the run look as if it had failed.
             Command::Run(it) => {
                 let run = async |on: &Global| it.clone().run(on, app).await;
-                on_shard_of_recurring(global, &it.name, false, run).await
+                on_shard_of_recurring(global, &it.name, run).await
             }
             Command::Remove(it) => on_each(global, async |on| it.clone().run(on).await).await,
         }

@@ -4,6 +4,7 @@ use clap::Args;
 use queue_core::inspect::{FiringDetails, RecurringJobDetails, recurring, spell_duration};
 use queue_core::recurring::RecurringError;
 
+use crate::cli::ids::of_shard;
 use crate::cli::output::{
     ARGS_HIDDEN, Fact, absolute, absolute_coming, facts_text, lines, one_line, pretty, relative,
 };
@@ -105,7 +106,7 @@ fn firing_text(firing: &FiringDetails) -> String {
         (None, Some(due_at)) => absolute(due_at),
         (_, None) => format!("by hand, {}", relative(firing.fired_at)),
     };
-    let job = firing.job_id.map(|id| format!(" as job {id}"));
+    let job = firing.job_id.map(|id| format!(" as job {}", of_shard(id)));
     let reason = firing.reason.as_ref().map(|reason| format!(": {reason}"));
     let (job, reason) = (job.unwrap_or_default(), reason.unwrap_or_default());
     format!("{when}: {}{job}{reason}", firing.outcome)

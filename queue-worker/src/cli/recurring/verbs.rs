@@ -11,6 +11,7 @@ use crate::App;
 use crate::cli::audit::{act, audit};
 use crate::cli::confirm::confirm;
 use crate::cli::here::{note_absent, shard};
+use crate::cli::ids::of_shard;
 use crate::cli::kinds::Kinds;
 use crate::cli::output::say;
 use crate::cli::{Database, Exit, Failure, Global};
@@ -133,9 +134,6 @@ impl Run {
         audit(&mut tx, &schema, done).await?;
         tx.commit().await?;
         let result = json!({"recurring_job": self.name, "id": id});
-        global.print(&result, |_| match shard() {
-            Some(shard) => format!("{shard}:{id}"),
-            None => id.to_string(),
-        })
+        global.print(&result, |_| of_shard(id))
     }
 }
