@@ -1,5 +1,7 @@
 //! `/`: is anything wrong, and what first?
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -22,7 +24,7 @@ use crate::frame::{Frame, Page, page};
 use crate::html::{Html, badge, icon, icon_of_class, pictured, user};
 use crate::links::Links;
 use crate::refusal::Refusal;
-use crate::site::COUNTED_MAX;
+use crate::site::{COUNTED_MAX, Site};
 use crate::sites::{Part, Reading, Sites};
 use crate::visit::Visit;
 use crate::words::{brief, count, counted, grouped};
@@ -50,7 +52,7 @@ struct Overview {
     causes: Vec<CauseRow>,
     processes: Vec<ProcessRow>,
     processes_in_all: usize,
-    /// The shards that answered, if all are shown.
+    /// All shards, if all are shown.
     shards: Vec<ShardRow>,
 }
 
@@ -63,6 +65,7 @@ struct ShardRow {
     takes: &'static str,
     findings: String,
     is_well: bool,
+    /// None of a shard that is away.
     figures: Vec<Figure>,
     processes: String,
     processes_href: String,
@@ -149,15 +152,15 @@ pub(crate) async fn show(
     let findings: Vec<(&Links, &Finding)> = findings.collect();
     let shown = shown(&findings);
     page(&Overview {
-        answer: answer(&findings),
-        is_empty: states.total() == 0,
+        answer: answer(&findings, found.away.len()),
+        is_empty: states.total() == 0 && found.away.is_empty(),
         more_findings: findings.len() - shown.len(),
         findings: shown
             .into_iter()
             .map(|(links, finding)| FindingRow::new(finding, links))
             .collect(),
         shards: match found.is_merged {
-            true => found.parts.iter().map(ShardRow::new).collect(),
+            true => shard_rows(&sites, &found.parts, links),
             false => Vec::new(),
         },
         figures: figures(&states, oldest, &[], links),
@@ -192,10 +195,11 @@ fn is_error(finding: &Finding) -> bool {
     finding.severity == Severity::Error
 }
 
-fn answer(findings: &[(&Links, &Finding)]) -> Html {
+fn answer(findings: &[(&Links, &Finding)], shards_away: usize) -> Html {
     let errors = findings.iter().filter(|(_, finding)| is_error(finding));
-    let errors = errors.count() as u64;
-    let warnings = findings.len() as u64 - errors;
+    let errors = errors.count();
+    let warnings = (findings.len() - errors) as u64;
+    let errors = (errors + shards_away) as u64;
     let looks = counted(warnings, "thing needs a look", "things need a look");
     match (errors, warnings) {
         (0, 0) => Html::new().strong("Nothing stops the jobs."),
@@ -211,23 +215,24 @@ fn stopping(errors: u64) -> String {
     counted(errors, "problem stops jobs", "problems stop jobs")
 }
 
+/// Makes a row of each shard, also of those that are away.
+fn shard_rows(sites: &Sites, parts: &[Part<Read>], links: &Links) -> Vec<ShardRow> {
+    let row = |site: &Arc<Site>| {
+        let is_its = |part: &&Part<Read>| Arc::ptr_eq(&part.reading.site, site);
+        match parts.iter().find(is_its) {
+            Some(part) => ShardRow::new(part),
+            None => ShardRow::away(site, links),
+        }
+    };
+    sites.all.iter().map(row).collect()
+}
+
 impl ShardRow {
     fn new(part: &Part<Read>) -> Self {
         let (found, links) = (&part.found, &part.reading.links);
         let errors = found.findings.iter().filter(|finding| is_error(finding));
         let errors = errors.count() as u64;
-        let state = part.reading.site.state;
         Self {
-            badge: badge(state.as_str()),
-            takes: match state {
-                ShardState::Open => "",
-                ShardState::Adding => {
-                    "A key moves to it when its old shard has none of its unfinished jobs."
-                }
-                ShardState::Draining => "It takes no new jobs, and runs those it has.",
-            },
-            name: user(part.reading.site.shard.as_deref().unwrap_or_default()),
-            href: links.root(),
             is_well: errors == 0,
             findings: match (errors, found.findings.len() as u64) {
                 (0, 0) => "well".to_owned(),
@@ -237,6 +242,28 @@ impl ShardRow {
             figures: figures(&found.states, found.oldest, &[], links),
             processes: grouped(found.processes.len() as u64),
             processes_href: links.to("/processes"),
+            ..Self::away(&part.reading.site, links)
+        }
+    }
+
+    fn away(site: &Site, links: &Links) -> Self {
+        let (shard, state) = (site.shard.clone().unwrap_or_default(), site.state);
+        Self {
+            badge: badge(state.as_str()),
+            takes: match state {
+                ShardState::Open => "",
+                ShardState::Adding => {
+                    "A key moves to it when its old shard has none of its unfinished jobs."
+                }
+                ShardState::Draining => "It takes no new jobs, and runs those it has.",
+            },
+            name: user(&shard),
+            href: links.of_shard(&shard).root(),
+            is_well: false,
+            findings: "away".to_owned(),
+            figures: Vec::new(),
+            processes: String::new(),
+            processes_href: String::new(),
         }
     }
 }

@@ -94,6 +94,15 @@ fn away() -> Queue {
     Queue::new(options.connect_lazy(nowhere).unwrap())
 }
 
+async fn start_process(world: &World) {
+    world
+        .sql(
+            "insert into queue.processes (id, name, host, pid, version, details)
+             values (gen_random_uuid(), 'worker-1', 'host', 1, '1', '{}')",
+        )
+        .await;
+}
+
 /// Returns a page without its tags and line breaks.
 fn words(page: &str) -> String {
     let page = page.split_once("<main").map_or(page, |(_, main)| main);
@@ -386,6 +395,40 @@ async fn a_shard_that_refuses_is_said_and_the_rest_is_shown() {
     }
     let stats = site.get("/api/v1/stats").await;
     assert_eq!(stats.status, StatusCode::OK, "{}", stats.text);
+}
+
+#[tokio::test]
+async fn a_shard_that_is_away_is_a_problem_and_has_a_row_between_the_others() {
+    let two = Two::new().await;
+    start_process(&two.eu).await;
+    start_process(&two.us).await;
+    let shards = [
+        ("eu", two.eu.queue.clone()),
+        ("gb", away()),
+        ("us", two.us.queue.clone()),
+    ];
+    let shards = Shards::new(shards).unwrap();
+    let shards = shards.with_state("gb", ShardState::Draining).unwrap();
+    let site = Site::open_all(&shards, Role::Viewer);
+
+    let page = site.page("").await;
+
+    let all = words(&page);
+    assert!(all.contains("1 problem stops jobs"), "{all}");
+    assert!(!all.contains("No job has been enqueued yet"), "{all}");
+    let (_, table) = page.split_once("aria-label=\"Shards\">\n<thead").unwrap();
+    let (table, _) = table.split_once("</table>").unwrap();
+    let rows: Vec<_> = table.split("<tr").skip(2).collect();
+    let names = rows.iter().map(|row| words(row)[..2].to_owned());
+    assert_eq!(names.collect::<Vec<_>>(), ["eu", "gb", "us"], "{table}");
+    let cells = rows.iter().map(|row| row.matches("<td").count());
+    assert_eq!(cells.collect::<BTreeSet<_>>().len(), 1, "{table}");
+    assert!(rows[1].contains("href=\"/ops/jobs/shards/gb\""), "{table}");
+    assert!(
+        rows[1].contains("<span class=\"bad\">away</span>"),
+        "{table}"
+    );
+    assert!(words(rows[1]).contains("gb draining"), "{table}");
 }
 
 #[tokio::test]
