@@ -10,8 +10,9 @@ use queue_core::operations::signing_key::signing_key;
 use queue_core::recurring::Kinds;
 use queue_core::schedule::Tz;
 use queue_core::{Queue, Redaction, ShardState, begin};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, PgConnection, Postgres, Transaction};
 use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::timeout;
 
 use crate::auth::{Gate, Role};
 use crate::sign::Signer;
@@ -20,6 +21,8 @@ use crate::sign::Signer;
 pub(crate) const COUNTED_MAX: u32 = 100_000;
 /// How long a statement of a page may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
+/// How long it may take to find out why there is no connection.
+pub(crate) const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
 /// How old the findings of the doctor may be, and what is known about the server.
 const FINDINGS_FOR: Duration = Duration::from_secs(5);
 
@@ -120,6 +123,19 @@ impl Site {
     /// Begins the reads of a page.
     pub(crate) async fn read(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         begin_read(self.queue.pool(), STATEMENT_MAX).await
+    }
+
+    /// Returns why there is no connection to the server. The pool does not say: it only says that it has waited.
+    pub(crate) async fn connection_error(&self) -> Option<String> {
+        let options = self.queue.pool().connect_options();
+        let connected = timeout(CONNECTS_WITHIN, options.connect()).await.ok()?;
+        let error = connected.err()?;
+        let host = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => options.get_host().to_owned(),
+        };
+        let port = options.get_port();
+        Some(format!("could not connect to {host}, port {port}: {error}"))
     }
 
     /// Returns how far the server is behind its primary server at most, if it is a replica.

@@ -1,18 +1,19 @@
 //! What a page shows: one queue, or all shards.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use queue_core::inspect::signs::{self, Signs};
 use sqlx::{Postgres, Transaction};
 use tokio::time::timeout;
 
 use crate::links::Links;
 use crate::refusal::Refusal;
-use crate::site::{Settings, Site};
+use crate::site::{CONNECTS_WITHIN, Settings, Site};
 
 /// How long a page of all shards waits for each, and then does without the one that did not answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -132,15 +133,16 @@ impl Sites {
             read(reading).await
         };
         match shard {
-            Some(shard) => self.awaited(shard, answer).await,
+            Some(shard) => self.awaited(shard, site, answer).await,
             None => answer.await,
         }
     }
 
-    /// Waits for the answer of a shard, unless it was away just now.
+    /// Waits for the answer of a shard, unless it was away just now. Within the same time it looks why there is none.
     async fn awaited<T>(
         &self,
         shard: &Arc<str>,
+        site: &Site,
         answer: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let away = || self.away.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +152,21 @@ impl Sites {
             return Err(refusal.clone());
         }
         let late = |_| Err(Refusal::Away("no answer within 3s".to_owned()));
-        let answer = timeout(ANSWERS_WITHIN, answer).await.unwrap_or_else(late);
+        let mut answer = pin!(answer);
+        let in_time = timeout(ANSWERS_WITHIN - CONNECTS_WITHIN, &mut answer).await;
+        let (answer, why) = match in_time {
+            Ok(answer @ Err(Refusal::Away(_))) => (answer, site.connection_error().await),
+            Ok(answer) => (answer, None),
+            Err(_) => {
+                let answer = timeout(CONNECTS_WITHIN, answer);
+                let (answer, why) = join(answer, site.connection_error()).await;
+                (answer.unwrap_or_else(late), why)
+            }
+        };
+        let answer = match (answer, why) {
+            (Err(Refusal::Away(_)), Some(why)) => Err(Refusal::Away(why)),
+            (answer, _) => answer,
+        };
         if let Err(refusal @ Refusal::Away(_)) = &answer {
             away().insert(Arc::clone(shard), (Instant::now(), refusal.clone()));
         }

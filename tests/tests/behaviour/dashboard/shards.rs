@@ -432,6 +432,34 @@ async fn a_shard_that_is_away_is_a_problem_and_has_a_row_between_the_others() {
 }
 
 #[tokio::test]
+async fn pages_say_why_a_shard_is_away_without_its_password() {
+    let eu = World::new().await;
+    let nowhere = "postgres://queue:hunter2@127.0.0.1:1/queue";
+    let away = |patience| {
+        let options = PgPoolOptions::new().acquire_timeout(patience);
+        Queue::new(options.connect_lazy(nowhere).unwrap())
+    };
+    let shards = [
+        ("eu", eu.queue.clone()),
+        ("gb", away(Duration::from_millis(100))),
+        ("us", away(Duration::from_secs(30))),
+    ];
+    let site = Site::open_all(&Shards::new(shards).unwrap(), Role::Viewer);
+
+    let page = site.page("").await;
+
+    assert!(!page.contains("hunter2"), "{page}");
+    let page = words(&page);
+    for shard in ["gb", "us"] {
+        let said = format!(
+            "The shard {shard} is away, and its jobs are not shown here: could not connect to \
+             127.0.0.1, port 1: error communicating with database: Connection refused"
+        );
+        assert!(page.contains(&said), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_shown_if_all_shards_are_away() {
     let site = Site::open_all(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
     let answer = site.get("").await;
