@@ -48,6 +48,8 @@ pub(crate) struct Frame {
     pub(crate) title: String,
     pub(crate) page: Page,
     pub(crate) links: Links,
+    /// Whether all shards are shown.
+    pub(crate) is_merged: bool,
     pub(crate) groups: Vec<Vec<Entry>>,
     pub(crate) style: String,
     pub(crate) script: String,
@@ -110,6 +112,7 @@ impl Frame {
         Self {
             title,
             page,
+            is_merged: visit.is_merged,
             shards: shards(visit, page, &groups),
             away: Vec::new(),
             groups,

@@ -23,7 +23,6 @@ struct Help {
     keys: &'static [(&'static str, &'static str)],
     sees_args: bool,
     is_operator: bool,
-    is_merged: bool,
     version: &'static str,
 }
 
@@ -65,7 +64,6 @@ pub(crate) async fn show(
         keys: &KEYS,
         sees_args: visit.may_see_args(),
         is_operator: visit.may(Role::Operator),
-        is_merged: visit.is_merged,
         version: env!("CARGO_PKG_VERSION"),
         frame: Frame::around(&found, &visit, Page::Help, "Help"),
     })

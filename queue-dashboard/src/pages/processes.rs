@@ -197,9 +197,15 @@ pub(crate) async fn list(
     let found = sites.read(&visit.links, read).await?;
     let processes = together(found.each(), &visit);
     let all: Vec<&ProcessSummary> = processes.iter().map(|(_, process)| *process).collect();
+    let answer = answer(&all, &visit.settings);
     page(&Processes {
         frame: Frame::around(&found, &visit, Page::Processes, "Processes"),
-        answer: answer(&all, &visit.settings),
+        // Nothing says that rows of two shards are of one process: ids differ, and a container that restarts has
+        // the name, host and pid of the process before it.
+        answer: match found.is_merged && !all.is_empty() {
+            true => answer.text(" A process that serves several shards is counted on each."),
+            false => answer,
+        },
         more: processes.len().saturating_sub(SHOWN_MAX),
         rows: processes
             .iter()

@@ -460,6 +460,33 @@ async fn pages_say_why_a_shard_is_away_without_its_password() {
 }
 
 #[tokio::test]
+async fn numbers_of_queues_and_processes_say_what_they_count() {
+    let two = Two::new().await;
+    let site = two.site(Role::Viewer);
+    send(&two.eu, "send").await;
+    let one = words(&site.page("").await);
+    two.us
+        .sql("insert into queue.queues (name, paused_at) values ('mail', now())")
+        .await;
+    for world in [&two.eu, &two.us] {
+        start_process(world).await;
+    }
+
+    let overview = words(&site.page("").await);
+    let processes = words(&site.page("/processes").await);
+    let alone = words(&site.page("/shards/eu/processes").await);
+
+    assert!(one.contains("All queues"), "{one}");
+    assert!(overview.contains("All 2 queues"), "{overview}");
+    let counts = "Processes counted on each of their shards All 2 processes";
+    assert!(overview.contains(counts), "{overview}");
+    let counts =
+        "All 2 processes are well. A process that serves several shards is counted on each.";
+    assert!(processes.contains(counts), "{processes}");
+    assert!(!alone.contains("several shards"), "{alone}");
+}
+
+#[tokio::test]
 async fn nothing_is_shown_if_all_shards_are_away() {
     let site = Site::open_all(&Shards::new([("eu", away())]).unwrap(), Role::Admin);
     let answer = site.get("").await;
