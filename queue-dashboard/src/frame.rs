@@ -50,6 +50,8 @@ pub(crate) struct Frame {
     pub(crate) links: Links,
     /// Whether all shards are shown.
     pub(crate) is_merged: bool,
+    /// Whether the viewer may act, but not where all shards are shown.
+    pub(crate) acts_in_shards: bool,
     pub(crate) groups: Vec<Vec<Entry>>,
     pub(crate) style: String,
     pub(crate) script: String,
@@ -113,6 +115,9 @@ impl Frame {
             title,
             page,
             is_merged: visit.is_merged,
+            acts_in_shards: visit.is_merged
+                && !visit.is_read_only()
+                && visit.viewer.role >= Role::Operator,
             shards: shards(visit, page, &groups),
             away: Vec::new(),
             groups,

@@ -302,6 +302,22 @@ async fn an_id_with_its_shard_leads_to_the_page_of_the_job() {
 }
 
 #[tokio::test]
+async fn pages_of_all_shards_say_where_to_act_to_those_who_may() {
+    let two = Two::new().await;
+    let says = async |site: &Site, path: &str| {
+        let page = words(&site.page(path).await);
+        page.contains("To retry or pause, choose a shard.")
+    };
+
+    let operator = two.site(Role::Operator);
+    for path in PAGES {
+        assert!(says(&operator, path).await, "{path}");
+    }
+    assert!(!says(&operator, "/shards/eu").await);
+    assert!(!says(&two.site(Role::Viewer), "").await);
+}
+
+#[tokio::test]
 async fn one_acts_on_the_pages_of_a_shard() {
     let two = Two::new().await;
     for world in [&two.eu, &two.us] {
