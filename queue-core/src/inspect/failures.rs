@@ -77,9 +77,13 @@ pub async fn list(
     });
     groups.truncate(limit as usize);
     let kinds: Vec<&str> = groups.iter().map(|group| group.kind.as_str()).collect();
-    let versions = versions::of_kinds(conn, schema, &kinds).await?;
+    let mut versions: HashMap<String, Vec<SeenVersion>> = HashMap::new();
+    for KindVersion { kind, seen } in versions::of_kinds(conn, schema, &kinds).await? {
+        versions.entry(kind).or_default().push(seen);
+    }
     for group in &mut groups {
-        group.began_with = began_with(group, &versions);
+        let of_kind = versions.get(&group.kind);
+        group.began_with = of_kind.and_then(|versions| began_with(group, versions));
     }
     Ok(groups)
 }
@@ -94,13 +98,14 @@ pub(crate) async fn all(
     Ok(group(jobs.fetch_all(conn).await?))
 }
 
-fn began_with(group: &FailureGroup, versions: &[KindVersion]) -> Option<SeenVersion> {
+/// Returns the version with which a cause began, given those that know its kind, the oldest first.
+fn began_with(group: &FailureGroup, versions: &[SeenVersion]) -> Option<SeenVersion> {
     let mut before = versions
         .iter()
-        .filter(|of| of.kind == group.kind && of.seen.first_seen_at <= group.first_at);
+        .filter(|seen| seen.first_seen_at <= group.first_at);
     let newest = before.next_back()?;
     let is_change = before.next().is_some();
-    is_change.then(|| newest.seen.clone())
+    is_change.then(|| newest.clone())
 }
 
 /// Groups jobs, of which the newest comes first.

@@ -23,7 +23,10 @@ use crate::words::{count, counted, grouped, number, relative};
 
 /// How many of the newest failed jobs are grouped by their cause.
 pub(crate) const CAUSES_OF_JOBS: u32 = 5_000;
-pub(super) const CAUSES: u32 = 100;
+/// The most causes that these jobs have: each may have its own. A list is cut after those of shards were added up.
+pub(crate) const CAUSES: u32 = CAUSES_OF_JOBS;
+/// The most causes of a list.
+const ROWS: usize = 100;
 /// The name of the choice of all failed jobs, whenever they failed.
 const ALL: &str = "all";
 /// How many of the newest operations are looked through for the last retry.
@@ -68,6 +71,17 @@ pub(super) struct CauseRow {
 
 /// A cause of all failures that were read, and the part of each queue.
 pub(super) type Whole = Merged<Links, FailureGroup>;
+
+/// Returns the largest causes of all shards; if there is a time, only those of which a job has failed since then.
+pub(crate) fn largest(
+    parts: impl IntoIterator<Item = (Links, Vec<FailureGroup>)>,
+    since: Option<DateTime<Utc>>,
+) -> Vec<Whole> {
+    let mut causes = merged::failures(parts);
+    causes.retain(|cause| since.is_none_or(|since| cause.whole.last_at >= since));
+    causes.truncate(ROWS);
+    causes
+}
 
 /// Adds up the failures of shards by their causes, the largest first.
 pub(super) fn together<'p>(
@@ -152,8 +166,7 @@ pub(crate) async fn show(
     let read = async |mut of: Reading| {
         let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
         let (states, _) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
-        let since = named.map(|(_, range, ..)| of.signs.now - range.length());
-        let causes = failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES, since).await?;
+        let causes = failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES, None).await?;
         let retried = match states.failed.count {
             0 => last_retry(conn, schema).await?,
             _ => None,
@@ -173,7 +186,10 @@ pub(crate) async fn show(
         ""
     };
     let is_empty = failed.count == 0;
-    let causes = together(found.each().map(|(links, (_, causes, _))| (links, causes)));
+    let since = named.map(|(_, range, ..)| now - range.length());
+    let causes = found.each();
+    let causes = causes.map(|(links, (_, causes, _))| (links.clone(), causes.clone()));
+    let causes = largest(causes, since);
     let answer = if is_empty {
         let retried = found.parts.iter().filter_map(|part| part.found.2).max();
         none_failed(retried, now)

@@ -605,6 +605,44 @@ async fn the_json_adds_up_what_the_pages_add_up() {
 }
 
 #[tokio::test]
+async fn a_cause_adds_up_although_its_shard_has_a_hundred_larger_ones() {
+    let two = Two::new().await;
+    for (world, jobs) in [(&two.eu, 1), (&two.us, 5)] {
+        for _ in 0..jobs {
+            let job = send(world, "rare").await;
+            fail(world, job, "no answer").await;
+        }
+    }
+    two.eu
+        .sql(
+            "insert into queue.failed (job_id, attempt, failures, crashes, queue, kind)
+             select 1000 + n, 1, 1, 0, 'default', 'kind' || n / 2 from generate_series(0, 201) n",
+        )
+        .await;
+    two.eu
+        .sql(
+            "update queue.failed set failed_at = failed_at - interval '3 days' where kind = 'rare'",
+        )
+        .await;
+    let site = two.site(Role::Viewer);
+
+    let causes = read(&site, "/failures").await;
+    let page = site.page("/failures?within=24h").await;
+
+    let causes = causes.as_array().unwrap();
+    assert_eq!(causes.len(), 100);
+    let rare = &causes[0];
+    assert_eq!((&rare["kind"], &rare["count"]), (&json!("rare"), &json!(6)));
+    assert_eq!(rare["shards"].as_object().unwrap().len(), 2);
+    assert!(
+        words(&page).contains("6 failed jobs are of kind rare and the first cause."),
+        "{page}"
+    );
+    let href = format!("/failures/rare/{}", rare["fingerprint"].as_str().unwrap());
+    site.page(&format!("/shards/eu{href}")).await;
+}
+
+#[tokio::test]
 async fn a_name_with_a_slash_and_one_connection_to_each_shard_suffice() {
     let (eu, us) = (World::new().await, World::new().await);
     let options = PgPoolOptions::new()
