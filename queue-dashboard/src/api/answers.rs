@@ -196,6 +196,7 @@ pub(super) async fn list_jobs(
     rows(&sites, &visit, read).await
 }
 
+    filters.before.check(&visit)?;
 pub(super) async fn one_job(
     State(site): State<Arc<Site>>,
     Extension(visit): Reader,
@@ -316,6 +317,7 @@ pub(super) async fn one_batch(
     let mut batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
     batch.redact(&site.settings.redaction);
     Ok(Json(batch))
+    from.before.check(&visit)?;
 }
 
 pub(super) async fn batch_jobs(
@@ -387,3 +389,4 @@ pub(super) async fn list_audit(
     };
     rows(&sites, &visit, read).await
 }
+    from.before.check(&visit)?;

@@ -83,6 +83,7 @@ pub(crate) async fn list(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
     let (filter, before) = (asked.filter(), asked.before.clone().unwrap_or_default());
+    before.check(&visit)?;
     let (found, acts) = read(&sites, &visit, &filter, &before, ROWS).await?;
     let (links, query) = (&visit.links, asked.query());
     let older = before.after(acts.iter().map(|(links, act)| (links, act.id)));

@@ -101,6 +101,7 @@ pub(crate) async fn list(
         _ => ("all", None),
     };
     let below = asked.below.unwrap_or_default();
+    below.check(&visit)?;
     let read = async |mut of: Reading| {
         let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
         let running = batches::list(&mut *conn, schema, Some(false), None, ROWS).await?;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::html::pictured;
 use crate::links::Links;
+use crate::refusal::Refusal;
+use crate::visit::Visit;
 use crate::words::grouped;
 
 /// The most rows on one page of a list that is read whole, because its order is not that of an index.
@@ -60,6 +63,27 @@ pub(crate) struct Below(Vec<(Option<Arc<str>>, i64)>);
 impl Below {
     pub(crate) fn is_start(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Refuses it unless each id names its shard on pages of all shards, and none does on others.
+    pub(crate) fn check(&self, visit: &Visit) -> Result<(), Refusal> {
+        let shards = || visit.settings.shards.iter();
+        let is_here = |shard: &Option<Arc<str>>| match shard {
+            Some(shard) => visit.is_merged && shards().any(|name| name == shard),
+            None => !visit.is_merged,
+        };
+        if self.0.iter().all(|(shard, _)| is_here(shard)) {
+            return Ok(());
+        }
+        let example: Vec<String> = match visit.is_merged {
+            true => shards().map(|shard| format!("{shard}:4711")).collect(),
+            false => vec!["4711".to_owned()],
+        };
+        Err(Refusal::Invalid(format!(
+            "`{}` is not a place in this list: write the last id of the page before it, such as `{}`",
+            pictured(&self.to_string()),
+            example.join(",")
+        )))
     }
 
     /// Returns the id for the rows with such links.

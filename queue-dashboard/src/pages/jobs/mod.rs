@@ -99,6 +99,7 @@ pub(crate) async fn list(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let mut filters = Filters::read(&pairs);
+    filters.before.check(&visit)?;
     let typed = pairs.iter().find(|(name, _)| name == "q");
     let typed = typed.map_or("", |(_, text)| text.trim());
     if let Some(href) = on_named_shard(&visit, typed) {

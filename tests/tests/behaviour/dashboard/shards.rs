@@ -643,6 +643,32 @@ async fn a_cause_adds_up_although_its_shard_has_a_hundred_larger_ones() {
 }
 
 #[tokio::test]
+async fn a_place_that_names_no_shard_is_refused() {
+    let two = Two::new().await;
+    let site = two.site(Role::Viewer);
+    let places = ["jobs?before", "batches?before", "audit?before"];
+    let refused = async |path: String, said: &str| {
+        let answer = site.get(&path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(answer.text.contains(said), "{}", answer.text);
+    };
+
+    for place in places {
+        for id in ["2", "zz:2", "eu:4,2"] {
+            refused(format!("/api/v1/{place}={id}"), "eu:4711,us:4711").await;
+        }
+        let of_shard = format!("/shards/eu/api/v1/{place}=eu:2");
+        refused(of_shard, "such as `4711`").await;
+        for id in ["eu:2", "us:2,eu:2"] {
+            site.page(&format!("/api/v1/{place}={id}")).await;
+        }
+    }
+    for page in ["jobs?before", "batches?below", "audit?before"] {
+        refused(format!("/{page}=2"), "eu:4711,us:4711").await;
+    }
+}
+
+#[tokio::test]
 async fn a_name_with_a_slash_and_one_connection_to_each_shard_suffice() {
     let (eu, us) = (World::new().await, World::new().await);
     let options = PgPoolOptions::new()
