@@ -26,7 +26,7 @@ use crate::chart::Within;
 use crate::links::Links;
 use crate::pages::failures::{CAUSES, CAUSES_OF_JOBS, largest};
 use crate::pages::jobs::filters::Filters;
-use crate::pages::parts::Below;
+use crate::pages::parts::{Below, first_by_name};
 use crate::pages::tenants::From as TenantsFrom;
 use crate::refusal::Refusal;
 use crate::site::{COUNTED_MAX, Site};
@@ -71,6 +71,27 @@ where
             shards: BTreeMap::new(),
             row,
         })
+    });
+    Ok((away(&found), Json(rows.collect())))
+}
+
+/// Reads a list of all, and returns its first rows in the order of their names.
+async fn rows_by_name<T, F>(
+    sites: &Sites,
+    visit: &Visit,
+    read: impl Fn(Reading) -> F,
+    name: impl Fn(&T) -> &str,
+) -> List<T>
+where
+    T: Clone,
+    F: Future<Output = Result<(Reading, Vec<T>), Refusal>>,
+{
+    let found = sites.read(&visit.links, read).await?;
+    let rows = first_by_name(found.each(), name, ROWS as usize).into_iter();
+    let rows = rows.map(|(links, row)| Row {
+        shard: links.shard().cloned(),
+        shards: BTreeMap::new(),
+        row: row.clone(),
     });
     Ok((away(&found), Json(rows.collect())))
 }
@@ -175,6 +196,7 @@ pub(super) async fn list_jobs(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> List<JobSummary> {
     let filters = Filters::read(&pairs);
+    filters.before.check(&visit)?;
     if let Some(problem) = filters.problems.first() {
         return Err(Refusal::Invalid(problem.clone()));
     }
@@ -196,7 +218,6 @@ pub(super) async fn list_jobs(
     rows(&sites, &visit, read).await
 }
 
-    filters.before.check(&visit)?;
 pub(super) async fn one_job(
     State(site): State<Arc<Site>>,
     Extension(visit): Reader,
@@ -262,7 +283,7 @@ pub(super) async fn list_limits(
         let limits = limits::list(&mut of.tx, of.site.queue.schema(), &after, ROWS).await?;
         Ok((of, limits))
     };
-    rows(&sites, &visit, read).await
+    rows_by_name(&sites, &visit, read, |limit| &limit.key).await
 }
 
 pub(super) async fn list_recurring(
@@ -296,6 +317,7 @@ pub(super) async fn list_batches(
     Extension(visit): Reader,
     Query(from): Query<From>,
 ) -> List<BatchSummary> {
+    from.before.check(&visit)?;
     let read = async |mut of: Reading| {
         let before = from.before.of(&of.links).map(BatchId);
         let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
@@ -317,7 +339,6 @@ pub(super) async fn one_batch(
     let mut batch = found.ok_or_else(|| Refusal::NoThing(format!("batch {id}")))?;
     batch.redact(&site.settings.redaction);
     Ok(Json(batch))
-    from.before.check(&visit)?;
 }
 
 pub(super) async fn batch_jobs(
@@ -339,7 +360,7 @@ pub(super) async fn list_tenants(
         let tenants = tenants::list(&mut of.tx, of.site.queue.schema(), &from.after, ROWS).await?;
         Ok((of, tenants))
     };
-    rows(&sites, &visit, read).await
+    rows_by_name(&sites, &visit, read, |tenant| &tenant.name).await
 }
 
 pub(super) async fn one_tenant(
@@ -378,6 +399,7 @@ pub(super) async fn list_audit(
     Extension(visit): Reader,
     Query(from): Query<From>,
 ) -> List<AuditEntry> {
+    from.before.check(&visit)?;
     let filter = AuditFilter {
         who: from.who,
         what: from.what,
@@ -389,4 +411,3 @@ pub(super) async fn list_audit(
     };
     rows(&sites, &visit, read).await
 }
-    from.before.check(&visit)?;

@@ -292,9 +292,10 @@ fn description(visit: &Visit) -> String {
     let shards = match visit.is_merged {
         true => {
             " Queues, causes of failures, counts and depths of all shards add up: `shards` has the part of each, and \
-             the `sample` of a cause is on the shard with the same `last_at`. Other rows come one shard after the \
-             other, up to 100 of each, and name their `shard`. Shards that are away are missing: the header \
-             `x-queue-away` names them. `before` takes a row of each, as in `eu:4711,us:300`."
+             the `sample` of a cause is on the shard with the same `last_at`. Other rows name their `shard`: limits and \
+             tenants come in one order, at least 100 if there are more, so that the last is where the next page \
+             begins; others one shard after the other, up to 100 of each. `before` takes the last row of each, as in \
+             `eu:4711,us:300`. Shards that are away are missing: the header `x-queue-away` names them."
         }
         false => "",
     };

@@ -669,6 +669,37 @@ async fn a_place_that_names_no_shard_is_refused() {
 }
 
 #[tokio::test]
+async fn keys_and_tenants_of_all_shards_are_lists_of_pages() {
+    let two = Two::new().await;
+    for (world, first) in [(&two.eu, 0), (&two.us, 100)] {
+        let names = format!("'m' || n from generate_series({first}, {first} + 125) n");
+        for set in [
+            "limits (declared, slots, name) select false, 2,",
+            "tenants (weight, name) select 2,",
+        ] {
+            world.sql(&format!("insert into queue.{set} {names}")).await;
+        }
+    }
+    let site = two.site(Role::Viewer);
+
+    for (list, name) in [("limits?key", "key"), ("tenants?after", "name")] {
+        let (mut listed, mut last) = (Vec::new(), String::new());
+        loop {
+            let page = read(&site, &format!("/{list}={last}")).await;
+            let rows = page.as_array().unwrap().iter();
+            let rows = rows.map(|row| [&row[name], &row["shard"]].map(Value::to_string));
+            listed.extend(rows);
+            let Some(row) = page.as_array().unwrap().last() else {
+                break;
+            };
+            last = row[name].as_str().unwrap().to_owned();
+        }
+        assert_eq!(listed.len(), 252, "{list}");
+        assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), 252, "{list}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_with_a_slash_and_one_connection_to_each_shard_suffice() {
     let (eu, us) = (World::new().await, World::new().await);
     let options = PgPoolOptions::new()
