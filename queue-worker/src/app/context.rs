@@ -22,8 +22,10 @@ use crate::connection::timely;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// The job.
+    /// The job. Jobs of other shards have the same ids.
     pub job_id: JobId,
+    /// The shard it is on, if the queue has shards.
+    pub shard: Option<Arc<str>>,
     /// Its kind.
     pub kind: String,
     /// The queue it waited in.
@@ -47,9 +49,10 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn of(job: &ClaimedJob) -> Self {
+    pub(crate) fn of(job: &ClaimedJob, shard: Option<&Arc<str>>) -> Self {
         Self {
             job_id: job.claim.job_id(),
+            shard: shard.cloned(),
             kind: job.kind.clone(),
             queue: job.queue.clone(),
             priority: job.priority,

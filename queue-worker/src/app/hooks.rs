@@ -17,8 +17,10 @@ use crate::config::Settings;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct JobEvent<'a> {
-    /// The job.
+    /// The job. Jobs of other shards have the same ids.
     pub job_id: JobId,
+    /// The shard it is on, if the queue has shards.
+    pub shard: Option<&'a str>,
     /// Its kind.
     pub kind: &'a str,
     /// Its queue.
@@ -87,6 +89,8 @@ pub(crate) struct Hooks {
     pub(crate) started: Vec<ProcessHook>,
     pub(crate) stopped: Vec<ProcessHook>,
     pub(crate) privacy: Arc<Privacy>,
+    /// The shard about whose jobs they are called, if the queue has shards.
+    pub(crate) shard: Option<Arc<str>>,
 }
 
 impl Hooks {

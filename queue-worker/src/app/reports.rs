@@ -33,8 +33,10 @@ pub enum ReportOn {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ErrorReport {
-    /// The job.
+    /// The job. Jobs of other shards have the same ids.
     pub job_id: JobId,
+    /// The shard it is on, if the queue has shards.
+    pub shard: Option<String>,
     /// Its kind.
     pub kind: String,
     /// Its queue.
@@ -75,6 +77,7 @@ impl ErrorReport {
         let user = context.user.clone();
         Self {
             job_id: event.job_id,
+            shard: event.shard.map(str::to_owned),
             kind: event.kind.to_owned(),
             queue: event.queue.to_owned(),
             tags: event.tags.to_vec(),

@@ -22,6 +22,7 @@ fn event(report: &ErrorReport) -> Event<'static> {
     let text = |text: &str| text.to_owned();
     let mut tags = vec![("kind", text(&report.kind)), ("queue", text(&report.queue))];
     let optional = [
+        ("shard", &report.shard),
         ("tenant", &report.tenant),
         ("request_id", &report.request_id),
     ];

@@ -154,6 +154,7 @@ mod tests {
     fn attempt(failures: i16, attempts_max: i16) -> Attempt {
         Attempt {
             job_id: JobId(1),
+            shard: None,
             kind: "k".into(),
             queue: "q".into(),
             priority: 0,

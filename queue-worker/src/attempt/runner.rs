@@ -93,6 +93,8 @@ pub(crate) fn for_hooks(
 /// What every run of a process shares.
 pub(crate) struct Runner<S> {
     pub(crate) app: Arc<App<S>>,
+    /// The hooks of the application, which know the shard of the jobs.
+    pub(crate) hooks: Hooks,
     pub(crate) queue: Queue,
     pub(crate) process: ProcessId,
     /// The time between asking a job to stop and dropping it.
@@ -112,7 +114,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
         in_flight: Arc<InFlightJob>,
         slot: Slot,
     ) -> Completion {
-        let logged = Logged::of(&in_flight.context, self.app.hooks.privacy.shows_user);
+        let logged = Logged::of(&in_flight.context, self.hooks.privacy.shows_user);
         let span = tracing::info_span!(
             "job",
             job_id = %job.claim.job_id(),
@@ -141,7 +143,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             },
             job: in_flight,
             waited,
-            for_hooks: for_hooks(&self.app.hooks, &verdict, job),
+            for_hooks: for_hooks(&self.hooks, &verdict, job),
             prefetch: Weak::new(),
             verdict,
         }
@@ -165,7 +167,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
                 note_start(&job.queue, &job.kind);
                 if let Err(reason) = opened {
                     let (error, policy) = (unopened(&reason), &handler.policy);
-                    return Verdict::End(judge(error, &Attempt::of(job), policy, None));
+                    return Verdict::End(judge(error, &self.facts(job), policy, None));
                 }
                 self.perform(handler, job, in_flight, slot, started).await
             }
@@ -173,6 +175,10 @@ impl<S: Send + Sync + 'static> Runner<S> {
             // The process stops, or the kind is not registered: another process may run the job.
             _ => Verdict::End(End::Release),
         }
+    }
+
+    fn facts(&self, job: &ClaimedJob) -> Attempt {
+        Attempt::of(job, self.hooks.shard.as_ref())
     }
 
     async fn perform(
@@ -191,7 +197,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             Ok(context) => Arc::clone(context),
             Err(reason) => {
                 let (error, policy) = (unreadable_context(reason), &handler.policy);
-                return Verdict::End(judge(error, &Attempt::of(job), policy, None));
+                return Verdict::End(judge(error, &self.facts(job), policy, None));
             }
         };
         let run = RunContext {
@@ -200,7 +206,7 @@ impl<S: Send + Sync + 'static> Runner<S> {
             queue: self.queue.clone(),
             process: self.process,
             claim: Some(job.claim),
-            attempt: Attempt::of(job),
+            attempt: self.facts(job),
             keys: handler.policy.keys(&self.queue),
             token: in_flight.token.clone(),
             started,

@@ -9,7 +9,7 @@ use queue_core::transitions::facts::{Facts, facts};
 use queue_core::{Context, JobId, Outcome, Schema};
 
 use super::counts::{EndCounts, EndedRun};
-use crate::app::hooks::{Hooks, JobEvent, Privacy};
+use crate::app::hooks::{Hooks, JobEvent};
 use crate::connection::{Connection, RetryDelay, logged};
 
 /// The most jobs whose arguments are in memory at once.
@@ -83,7 +83,7 @@ pub(crate) async fn announce(
         for job in batch {
             if let Some(facts) = facts.get(&job.job_id) {
                 let context = facts.context();
-                hooks.call(job.became, &event(job, facts, &context, &hooks.privacy));
+                hooks.call(job.became, &event(job, facts, &context, hooks));
             }
         }
     }
@@ -93,10 +93,11 @@ fn event<'a>(
     job: &'a EndedJob,
     facts: &'a Facts,
     context: &'a Context,
-    privacy: &'a Privacy,
+    hooks: &'a Hooks,
 ) -> JobEvent<'a> {
     JobEvent {
         job_id: job.job_id,
+        shard: hooks.shard.as_deref(),
         kind: &facts.kind,
         queue: &facts.queue,
         tags: &facts.tags,
@@ -110,7 +111,7 @@ fn event<'a>(
         retry_after: None,
         waited: None,
         ran: None,
-        privacy,
+        privacy: &hooks.privacy,
     }
 }
 

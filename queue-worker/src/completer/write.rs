@@ -260,6 +260,7 @@ impl Recorder {
         };
         let event = JobEvent {
             job_id: job.claim.job_id(),
+            shard: self.hooks.shard.as_deref(),
             kind: &job.kind,
             queue: &job.queue,
             tags: &job.tags,

@@ -1,9 +1,9 @@
 //! An attempt as a command.
 //!
 //! The command gets the arguments as one line of JSON on its standard input, and the job in
-//! environment variables: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT` and
-//! `QUEUE_JOB_ATTEMPTS_MAX`. It may write how far it is to the file `QUEUE_STATE` (`state.rs`). Its exit status
-//! is the outcome:
+//! environment variables: `QUEUE_JOB_ID`, `QUEUE_JOB_KIND`, `QUEUE_JOB_QUEUE`, `QUEUE_JOB_ATTEMPT`,
+//! `QUEUE_JOB_ATTEMPTS_MAX` and, if the queue has shards, `QUEUE_JOB_SHARD`. It may write how far it is to the file
+//! `QUEUE_STATE` (`state.rs`). Its exit status is the outcome:
 //!
 //! | exit status | outcome |
 //! | --- | --- |
@@ -51,13 +51,15 @@ pub(crate) async fn run_command(
     args: &str,
     stop: CancellationToken,
 ) -> HandlerOutcome {
-    let job = [
+    let mut job = vec![
         ("QUEUE_JOB_ID", attempt.job_id.to_string()),
         ("QUEUE_JOB_KIND", attempt.kind.clone()),
         ("QUEUE_JOB_QUEUE", attempt.queue.clone()),
         ("QUEUE_JOB_ATTEMPT", attempt.number.to_string()),
         ("QUEUE_JOB_ATTEMPTS_MAX", attempt.attempts_max.to_string()),
     ];
+    let shard = attempt.shard.as_deref();
+    job.extend(shard.map(|shard| ("QUEUE_JOB_SHARD", shard.to_owned())));
     run_with_input(spec, &job, args, stop).await
 }
 

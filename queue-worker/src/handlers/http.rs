@@ -1,9 +1,10 @@
 //! An attempt as an HTTP request.
 //!
 //! The arguments are the body of a `POST`, as JSON. The headers `Queue-Job-Id`, `Queue-Job-Kind`,
-//! `Queue-Job-Queue`, `Queue-Job-Attempt` and `Queue-Job-Attempts-Max` describe the job, and
-//! `Idempotency-Key` is the same for every attempt of the job, and for no other job: `ID-TIME`, where TIME is
-//! when it was enqueued, in microseconds since 1970, in hexadecimal. The status is the outcome:
+//! `Queue-Job-Queue`, `Queue-Job-Attempt`, `Queue-Job-Attempts-Max` and, if the queue has shards,
+//! `Queue-Job-Shard` describe the job, and `Idempotency-Key` is the same for every attempt of the job, and for no
+//! other job: `ID-TIME`, where TIME is when it was enqueued, in microseconds since 1970, in hexadecimal. The status
+//! is the outcome:
 //!
 //! | status | outcome |
 //! | --- | --- |
@@ -112,17 +113,22 @@ fn request(
     args: &str,
 ) -> reqwest::RequestBuilder {
     let own = spec.headers.iter();
-    own.fold(client.post(&spec.url), |request, (name, value)| {
+    let request = own.fold(client.post(&spec.url), |request, (name, value)| {
         request.header(name, value)
-    })
-    .header(CONTENT_TYPE, "application/json")
-    .header("Queue-Job-Id", attempt.job_id.0)
-    .header("Queue-Job-Kind", &attempt.kind)
-    .header("Queue-Job-Queue", &attempt.queue)
-    .header("Queue-Job-Attempt", attempt.number)
-    .header("Queue-Job-Attempts-Max", attempt.attempts_max)
-    .header("Idempotency-Key", idempotency_key(attempt))
-    .body(args.to_owned())
+    });
+    let request = request
+        .header(CONTENT_TYPE, "application/json")
+        .header("Queue-Job-Id", attempt.job_id.0)
+        .header("Queue-Job-Kind", &attempt.kind)
+        .header("Queue-Job-Queue", &attempt.queue)
+        .header("Queue-Job-Attempt", attempt.number)
+        .header("Queue-Job-Attempts-Max", attempt.attempts_max)
+        .header("Idempotency-Key", idempotency_key(attempt))
+        .body(args.to_owned());
+    match attempt.shard.as_deref() {
+        Some(shard) => request.header("Queue-Job-Shard", shard),
+        None => request,
+    }
 }
 
 /// Returns what names the job at the endpoint. Its id alone is not enough: another schema has the same ids, and

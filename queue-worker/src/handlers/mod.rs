@@ -44,6 +44,7 @@ mod tests {
     pub(super) fn attempt() -> Attempt {
         Attempt {
             job_id: JobId(42),
+            shard: None,
             kind: "send".to_owned(),
             queue: "mail".to_owned(),
             priority: 0,

@@ -70,7 +70,7 @@ pub(super) fn start<S: State>(
         process: id,
         process_name: served.name.clone(),
         in_flight: Arc::clone(&shared.in_flight),
-        hooks: served.app.hooks.clone(),
+        hooks: served.hooks(),
         freed_keys: Arc::clone(&shared.freed_keys),
         ended_in_batches: Arc::clone(&shared.ended_in_batches),
         counts: Arc::clone(&shared.counts),
@@ -123,6 +123,7 @@ fn new_shared<S: State>(
     Shared {
         runner: Runner {
             app: Arc::clone(&served.app),
+            hooks: served.hooks(),
             queue: served.queue.clone(),
             process: id,
             cancel_grace: settings.cancel_grace,
@@ -186,7 +187,7 @@ fn start_services<S: State>(
     let ended = Arc::clone(&shared.ended_in_batches);
     let (recovered, settling) = (Arc::clone(&ended), workers.to_vec());
     let idle = Arc::clone(shared);
-    let hooks = served.app.hooks.clone();
+    let hooks = served.hooks();
     let reported = Arc::clone(&served.reported);
     let counts = Arc::clone(&served.counts);
     let kinds = Arc::new(served.app.known_kinds());

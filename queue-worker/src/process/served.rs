@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, watch};
 
 use super::{PLANNER_SETTINGS, host_name, limits, queues};
 use crate::app::App;
+use crate::app::hooks::Hooks;
 use crate::completer::EndCounts;
 use crate::config::Settings;
 use crate::connection::{Connection, RetryDelay, Target, logged, timely};
@@ -210,6 +211,14 @@ impl<S: Send + Sync + 'static> Served<S> {
             &self.target,
             &[&PLANNER_SETTINGS[..], &SESSION_SETTINGS].concat(),
         )
+    }
+
+    /// Returns the hooks of the application, for the jobs of this queue.
+    pub(super) fn hooks(&self) -> Hooks {
+        Hooks {
+            shard: self.shard.clone(),
+            ..self.app.hooks.clone()
+        }
     }
 
     fn info(&self) -> ProcessInfo {

@@ -19,6 +19,7 @@ use crate::stop::Stop;
 pub fn attempt() -> Attempt {
     Attempt {
         job_id: JobId(1),
+        shard: None,
         kind: "test".to_owned(),
         queue: "default".to_owned(),
         priority: 0,

@@ -100,6 +100,7 @@ impl<S: Send + Sync + 'static> TestProcess<S> {
         let (checkpoints, finished) = mpsc::channel(STEPS_MAX);
         let unwritten = Arc::default();
         let runner = Runner {
+            hooks: app.hooks.clone(),
             app: Arc::new(app),
             queue: queue.clone(),
             process,

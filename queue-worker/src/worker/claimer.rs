@@ -250,13 +250,7 @@ impl<S: Send + Sync + 'static> Claimer<S> {
             worker.take_in(jobs, are_late);
         }
         let (shared, connection) = (&worker.shared, &mut self.connection);
-        announce(
-            &shared.runner.app.hooks,
-            connection,
-            &shared.schema,
-            &dropped,
-        )
-        .await;
+        announce(&shared.runner.hooks, connection, &shared.schema, &dropped).await;
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn give_back_behind<S>(worker: &Worker<S>, kept: usize) {
     for (job, in_flight) in worker.prefetch.take_behind(kept) {
         let verdict = Verdict::End(End::Release);
         let waited = in_flight.ready_since.elapsed();
-        let hooks = &worker.shared.runner.app.hooks;
+        let hooks = &worker.shared.runner.hooks;
         let released = Completion {
             run: Run::not_begun(job.claim),
             job: in_flight,

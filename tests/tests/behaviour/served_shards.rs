@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use queue_core::{Queue, Shards};
+use queue_core::{Options, Queue, Shards};
 use queue_tests::stage::{Gated, Note, Stage};
 use queue_tests::world::{World, eventually, worker};
-use queue_worker::{App, InvalidProcess, Process, RecurringJob, SHARDS_MAX, Settings, Stop};
+use queue_worker::{
+    App, BoxError, Cx, InvalidProcess, Job, Perform, Process, RecurringJob, ReportOn, SHARDS_MAX,
+    Settings, Stop,
+};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinHandle;
 
@@ -56,6 +60,51 @@ async fn a_process_serves_all_shards_that_it_is_given() {
     for world in two.worlds() {
         assert_eq!(world.count("processes").await, 0);
     }
+}
+
+/// A job that notes its shard, and fails.
+#[derive(Serialize, Deserialize)]
+struct Lost;
+
+impl Job for Lost {
+    const KIND: &'static str = "lost";
+
+    fn options() -> Options {
+        Options::new().attempts(1)
+    }
+}
+
+impl Perform<Stage> for Lost {
+    type Error = BoxError;
+
+    async fn perform(self, cx: Cx<Stage>) -> Result<(), BoxError> {
+        let shard = cx.attempt().shard.as_deref();
+        cx.state().note(format!("ran on {shard:?}"));
+        Err("lost".into())
+    }
+}
+
+#[tokio::test]
+async fn a_job_its_hooks_and_its_reports_know_its_shard() {
+    let two = two_shards().await;
+    let stage = Stage::default();
+    let (told, reported) = (stage.clone(), stage.clone());
+    let app = App::new(stage.clone())
+        .register::<Lost>()
+        .on_failed(move |job| told.note(format!("failed on {:?}", job.shard)))
+        .report_errors(ReportOn::LastAttempt, move |report| {
+            reported.note(format!("reported of {:?}", report.shard));
+        });
+    two.us.queue.enqueue(Lost).await.unwrap();
+
+    let process = start(&two.shards, &["eu", "us"], app, worker("*", 2));
+    two.us.until("failed", 1).await;
+    end(process).await;
+
+    let mut notes = stage.notes();
+    notes.sort();
+    let known = ["failed on", "ran on", "reported of"].map(|what| format!("{what} Some(\"us\")"));
+    assert_eq!(notes, known);
 }
 
 #[tokio::test]

@@ -208,6 +208,7 @@ fn a_misspelt_variable_is_rejected_and_those_of_other_programs_are_not() {
         "QUEUE_JOB_QUEUE",
         "QUEUE_JOB_ATTEMPT",
         "QUEUE_JOB_ATTEMPTS_MAX",
+        "QUEUE_JOB_SHARD",
         "QUEUE_LOG",
         "QUEUE_PG_BIN",
         "QUEUE_PORT",

@@ -144,6 +144,20 @@ async fn the_job_is_in_the_environment_and_its_arguments_on_standard_input() {
 }
 
 #[tokio::test]
+async fn the_shard_is_in_the_environment_if_there_are_shards() {
+    let script = "echo $QUEUE_JOB_ID on ${QUEUE_JOB_SHARD-none} >&2; exit 1";
+    for (shard, said) in [(Some("eu"), "42 on eu"), (None, "42 on none")] {
+        let attempt = Attempt {
+            shard: shard.map(Into::into),
+            ..attempt()
+        };
+        let stop = CancellationToken::new();
+        let outcome = run_command(&sh(script), &attempt, "{}", stop).await;
+        assert_eq!(outcome, retry(&format!("exited with status 1: {said}")));
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_cannot_be_started_is_named() {
     let handler = CommandHandler {
         program: "./no-such-command".to_owned(),

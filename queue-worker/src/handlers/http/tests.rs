@@ -57,6 +57,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 async fn call(handler: &HttpHandler) -> HandlerOutcome {
     let client = http_client([&*handler.url]).unwrap();
     let facts = Attempt {
+        shard: Some("eu".into()),
         created_at: DateTime::from_timestamp_micros(0x5_f3a1_b2c3_d4e5).unwrap(),
         ..attempt()
     };
@@ -151,6 +152,7 @@ async fn the_request_carries_the_job() {
         "queue-job-queue: mail",
         "queue-job-attempt: 2",
         "queue-job-attempts-max: 5",
+        "queue-job-shard: eu",
         "idempotency-key: 42-5f3a1b2c3d4e5",
         "authorization: bearer x",
     ] {
