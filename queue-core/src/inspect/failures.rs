@@ -58,24 +58,19 @@ struct FailedJob {
     version: Option<String>,
 }
 
-/// Groups the `jobs_max` newest failed jobs, and returns up to `limit` groups, the largest first; if there is a
-/// time, only those of which a job has failed since then.
+/// Groups the `jobs_max` newest failed jobs, and returns the groups, the largest first.
 pub async fn list(
     conn: &mut PgConnection,
     schema: &Schema,
     jobs_max: u32,
-    limit: u32,
-    since: Option<DateTime<Utc>>,
 ) -> Result<Vec<FailureGroup>, sqlx::Error> {
     let mut groups = all(conn, schema, jobs_max).await?;
-    groups.retain(|group| since.is_none_or(|since| group.last_at >= since));
     groups.sort_by(|one, other| {
         let order = |group: &FailureGroup| (Reverse(group.count), Reverse(group.last_at));
         order(one)
             .cmp(&order(other))
             .then_with(|| one.kind.cmp(&other.kind))
     });
-    groups.truncate(limit as usize);
     let kinds: Vec<&str> = groups.iter().map(|group| group.kind.as_str()).collect();
     let mut versions: HashMap<String, Vec<SeenVersion>> = HashMap::new();
     for KindVersion { kind, seen } in versions::of_kinds(conn, schema, &kinds).await? {

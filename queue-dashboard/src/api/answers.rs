@@ -24,7 +24,7 @@ use serde_json::value::to_raw_value;
 use super::Reader;
 use crate::chart::Within;
 use crate::links::Links;
-use crate::pages::failures::{CAUSES, CAUSES_OF_JOBS, largest};
+use crate::pages::failures::{CAUSES_OF_JOBS, largest};
 use crate::pages::jobs::filters::Filters;
 use crate::pages::parts::{Below, first_by_name};
 use crate::pages::tenants::From as TenantsFrom;
@@ -240,7 +240,7 @@ pub(super) async fn causes(
     let redaction = &visit.settings.redaction;
     let read = async |mut of: Reading| {
         let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
-        let mut causes = failures::list(conn, schema, CAUSES_OF_JOBS, CAUSES, None).await?;
+        let mut causes = failures::list(conn, schema, CAUSES_OF_JOBS).await?;
         for cause in &mut causes {
             cause.error = redaction.error(&cause.kind, &cause.error).into_owned();
             cause.cause = redaction.error(&cause.kind, &cause.cause).into_owned();

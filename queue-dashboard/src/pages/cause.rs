@@ -12,7 +12,7 @@ use queue_core::JobState;
 use queue_core::inspect::failures::{self, FailureGroup};
 use queue_core::inspect::{JobFilter, JobSummary, fingerprint, jobs, spell_duration};
 
-use super::failures::{CAUSES, CAUSES_OF_JOBS, CauseRow};
+use super::failures::{CAUSES_OF_JOBS, CauseRow};
 use super::job::frames::{Line, lines};
 use crate::frame::{Frame, Page, page};
 use crate::html::{Html, ago, pictured, user};
@@ -85,7 +85,7 @@ pub(crate) async fn show(
     let missing = || Refusal::NoThing("failed job of this cause now".to_owned());
     let mut tx = site.read().await?;
     let schema = site.queue.schema();
-    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS, CAUSES, None).await?;
+    let causes = failures::list(&mut tx, schema, CAUSES_OF_JOBS).await?;
     let is_asked = |cause: &&FailureGroup| cause.kind == kind && cause.fingerprint == print;
     let cause = causes.iter().find(is_asked).ok_or_else(missing)?;
     let title = format!("Failures of {}", pictured(&kind));

@@ -23,8 +23,6 @@ use crate::words::{count, counted, grouped, number, relative};
 
 /// How many of the newest failed jobs are grouped by their cause.
 pub(crate) const CAUSES_OF_JOBS: u32 = 5_000;
-/// The most causes that these jobs have: each may have its own. A list is cut after those of shards were added up.
-pub(crate) const CAUSES: u32 = CAUSES_OF_JOBS;
 /// The most causes of a list.
 const ROWS: usize = 100;
 /// The name of the choice of all failed jobs, whenever they failed.
@@ -81,14 +79,6 @@ pub(crate) fn largest(
     causes.retain(|cause| since.is_none_or(|since| cause.whole.last_at >= since));
     causes.truncate(ROWS);
     causes
-}
-
-/// Adds up the failures of shards by their causes, the largest first.
-pub(super) fn together<'p>(
-    parts: impl IntoIterator<Item = (&'p Links, &'p Vec<FailureGroup>)>,
-) -> Vec<Whole> {
-    let parts = parts.into_iter();
-    merged::failures(parts.map(|(links, causes)| (links.clone(), causes.clone())))
 }
 
 impl CauseRow {
@@ -166,7 +156,7 @@ pub(crate) async fn show(
     let read = async |mut of: Reading| {
         let (conn, schema) = (&mut *of.tx, of.site.queue.schema());
         let (states, _) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
-        let causes = failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES, None).await?;
+        let causes = failures::list(&mut *conn, schema, CAUSES_OF_JOBS).await?;
         let retried = match states.failed.count {
             0 => last_retry(conn, schema).await?,
             _ => None,

@@ -15,7 +15,7 @@ use queue_core::operations::jobs::JobAction;
 use sqlx::PgConnection;
 
 use super::confirm::allow;
-use super::failures::{CAUSES, CAUSES_OF_JOBS};
+use super::failures::CAUSES_OF_JOBS;
 use super::jobs::filters::{Filters, words};
 use super::needs::{Needs, PRIORITIZED, RESCHEDULED, asking, needs};
 use crate::frame::{Frame, Page, page};
@@ -245,7 +245,7 @@ async fn of_cause(
     kind: Option<&str>,
     fingerprint: &str,
 ) -> Result<Count, Refusal> {
-    let causes = failures::list(conn, site.queue.schema(), CAUSES_OF_JOBS, CAUSES, None).await?;
+    let causes = failures::list(conn, site.queue.schema(), CAUSES_OF_JOBS).await?;
     let all: i64 = causes.iter().map(|cause| cause.count).sum();
     let alike = causes.iter().filter(|cause| {
         cause.fingerprint == fingerprint && kind.is_none_or(|kind| kind == cause.kind)

@@ -16,7 +16,7 @@ use queue_core::inspect::{
 };
 use queue_core::{JobState, ShardState};
 
-use super::failures::{CAUSES as CAUSES_MAX, CAUSES_OF_JOBS, CauseRow};
+use super::failures::{CAUSES_OF_JOBS, CauseRow, largest};
 use super::processes::ProcessRow;
 use super::queues::{QueueRow, as_of};
 use crate::chart::{Chart, Ended, Within};
@@ -105,7 +105,6 @@ struct Read {
 impl Read {
     async fn of(of: &mut Reading, range: Range) -> Result<Self, Refusal> {
         let (conn, schema, now) = (&mut *of.tx, of.site.queue.schema(), of.signs.now);
-        let since = Some(now - TimeDelta::hours(1));
         let (states, oldest) = stats::states(&mut *conn, schema, COUNTED_MAX).await?;
         Ok(Self {
             findings: of.site.findings(&mut *conn).await?,
@@ -113,7 +112,7 @@ impl Read {
             oldest,
             queues: queues::list_bounded(&mut *conn, schema).await?,
             ended: Ended::read(&of.site, &mut *conn, range, None, now).await?,
-            causes: failures::list(&mut *conn, schema, CAUSES_OF_JOBS, CAUSES_MAX, since).await?,
+            causes: failures::list(&mut *conn, schema, CAUSES_OF_JOBS).await?,
             processes: processes::list(conn, schema).await?,
         })
     }
@@ -142,8 +141,9 @@ pub(crate) async fn show(
     }
     let ended: Vec<&Ended> = found.each().map(|(_, read)| &read.ended).collect();
     let ended = Ended::together(&ended, range);
-    let causes = found.each().map(|(links, read)| (links, &read.causes));
-    let causes = super::failures::together(causes);
+    let causes = found.each();
+    let causes = causes.map(|(links, read)| (links.clone(), read.causes.clone()));
+    let causes = largest(causes, Some(now - TimeDelta::hours(1)));
     let processes = found.each().map(|(links, read)| (links, &read.processes));
     let processes = super::processes::together(processes, &visit);
     let findings = found.each();
