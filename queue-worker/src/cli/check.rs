@@ -1,5 +1,6 @@
 //! `queue check`: the configuration, without a database.
 
+use queue_core::ShardState;
 use queue_core::recurring::RecurringJob;
 use serde_json::json;
 
@@ -83,7 +84,13 @@ fn text<S>(config: &Config, app: &App<S>) -> String {
     }
     match config.used_shards() {
         shards if shards.is_empty() => add("schema", &config.database.schema),
-        shards => add("shards", &shards.join(", ")),
+        shards => {
+            let words = shards.iter().map(|name| match config.shards[*name].state {
+                ShardState::Open => (*name).to_owned(),
+                state => format!("{name} ({})", state.as_str()),
+            });
+            add("shards", &words.collect::<Vec<_>>().join(", "));
+        }
     }
     match app.kinds() {
         kinds if kinds.is_empty() => add(

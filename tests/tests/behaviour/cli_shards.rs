@@ -177,6 +177,13 @@ async fn a_job_is_enqueued_on_the_shard_of_its_tenant() {
     two.shell.print(&["enqueue", "--file", "jobs.jsonl"]).await;
     assert_eq!(counts().await, one_by_one.map(|count| 2 * count));
 
+    let enqueued = two
+        .shell
+        .json(&["enqueue", "say", "--tenant", "acme"])
+        .await;
+    let id = format!("{}:{}", enqueued["shard"].as_str().unwrap(), enqueued["id"]);
+    two.shell.print(&["jobs", "show", &id]).await;
+
     let unique = ["enqueue", "say", "--unique-key", "k"];
     let refused = two.shell.refused(2, &unique).await;
     assert!(refused.contains("no tenant to choose"), "{refused}");
@@ -356,6 +363,8 @@ async fn a_shard_is_drained_with_a_preview() {
     let on_eu = two.eu.count("recurring_jobs").await;
     let new = World::in_schema("asia").await;
     write_three(&two, &new, "draining", "open");
+    let checked = two.shell.print(&["check"]).await;
+    assert!(checked.contains("asia, eu (draining), us"), "{checked}");
     let drained = two.shell.json(&["shards", "drain", "eu"]).await;
     assert_eq!(
         (&drained["unfinished"], &drained["failed"]),

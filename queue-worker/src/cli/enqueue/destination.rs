@@ -1,6 +1,8 @@
 //! Where jobs are enqueued: on the queue, or on the shard of each.
 
-use queue_core::{NewJob, Queue, Shards, ShardsError};
+use std::sync::Arc;
+
+use queue_core::{Enqueued, NewJob, Queue, Shards, ShardsError};
 
 use crate::cli::across::handles;
 use crate::cli::{Database, Failure};
@@ -32,22 +34,25 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Enqueues one job. Returns its id as people write it, and whether it is new.
-    pub(super) async fn enqueue(&self, job: NewJob) -> Result<(String, bool), Failure> {
+    /// Enqueues one job. Returns its shard, if there are shards, and the answer.
+    pub(super) async fn enqueue(
+        &self,
+        job: NewJob,
+    ) -> Result<(Option<Arc<str>>, Enqueued), Failure> {
         let missing = || Failure::failed("the database did not return the id of the job");
         match self {
             Self::Queue(queue) => {
                 let enqueued = queue.enqueue_all([job]).await?;
-                let enqueued = enqueued.first().ok_or_else(missing)?;
-                Ok((enqueued.id().to_string(), enqueued.is_new()))
+                let enqueued = enqueued.into_iter().next().ok_or_else(missing)?;
+                Ok((None, enqueued))
             }
             Self::Shards(shards, config) => {
                 let enqueued = match shards.enqueue_all([job]).await {
                     Ok(enqueued) => enqueued,
                     Err(error) => return Err(explained(error, config).await),
                 };
-                let on = enqueued.first().ok_or_else(missing)?;
-                Ok((on.id(), on.enqueued.is_new()))
+                let on = enqueued.into_iter().next().ok_or_else(missing)?;
+                Ok((Some(on.shard), on.enqueued))
             }
         }
     }

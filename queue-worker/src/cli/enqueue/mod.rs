@@ -11,8 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use queue_core::{NewJob, Options, Unique};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::args::{parse_args, time};
 use super::kinds::Kinds;
@@ -105,14 +105,21 @@ impl Enqueue {
         }
         let job = self.job(&by_name).map_err(Failure::usage)?;
         let to = Destination::of(&config).await?;
-        let (id, is_new) = to.enqueue(job).await?;
-        if !is_new {
+        let (shard, enqueued) = to.enqueue(job).await?;
+        let id = match &shard {
+            Some(shard) => format!("{shard}:{}", enqueued.id()),
+            None => enqueued.id().to_string(),
+        };
+        if !enqueued.is_new() {
             say(format!("not enqueued: job {id} holds the unique key"));
         }
         // A kept job is an earlier one that holds the unique key.
-        let result = if is_new { "new" } else { "kept" };
-        let id_as_json: Value = id.parse().map_or_else(|_| id.clone().into(), i64::into);
-        global.print(&json!({"id": id_as_json, "result": result}), |_| id.clone())
+        let result = if enqueued.is_new() { "new" } else { "kept" };
+        let mut json = json!({"id": enqueued.id(), "result": result});
+        if let Some(shard) = shard {
+            json["shard"] = (*shard).into();
+        }
+        global.print(&json, |_| id)
     }
 
     fn job(self, by_name: JobByName<'_>) -> Result<NewJob, String> {
