@@ -63,8 +63,7 @@ impl Database {
         let connecting = self.connect_to_server();
         let error = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(Some((connection, server)))) => {
-                let place = format!("{server}/{}", self.schema.name());
-                return match note_place(place) {
+                return match note_place(self.place_on(&server)) {
                     None => Ok(connection),
                     Some(other) => Err(self.same_tables(&other, &shard().unwrap_or_default())),
                 };
@@ -80,11 +79,15 @@ impl Database {
         Err(Failure::new(Exit::Unreachable, error.context(context)))
     }
 
-    /// Returns where its tables are, if the server answers: the same for the same tables, by whatever URL.
+    /// Returns the place of its tables, if the server answers. Two URLs of one database lead to the same place.
     pub(super) async fn place(&self) -> Option<String> {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect_to_server());
         let (_, server) = connecting.await.ok()?.ok()??;
-        Some(format!("{server}/{}", self.schema.name()))
+        Some(self.place_on(&server))
+    }
+
+    fn place_on(&self, server: &str) -> String {
+        format!("{server}/{}", self.schema.name())
     }
 
     /// Makes the error about two shards with the same tables.

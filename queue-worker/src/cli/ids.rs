@@ -14,9 +14,14 @@ pub(super) struct WrittenId<I> {
     id: I,
 }
 
-/// Writes an id of this shard.
+/// Writes an id of the shard on which the command runs.
 pub(super) fn of_shard(id: impl Display) -> String {
-    match shard() {
+    written_on(shard().as_deref(), id)
+}
+
+/// Writes an id of a shard, if the queue has shards.
+pub(super) fn written_on(shard: Option<&str>, id: impl Display) -> String {
+    match shard {
         Some(shard) => format!("{shard}:{id}"),
         None => id.to_string(),
     }

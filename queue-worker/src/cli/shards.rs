@@ -121,8 +121,8 @@ async fn list(global: &Global, config: &Config) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Names the keys of limits that are in use on several shards, which all jobs of a key exceed together. They are
-/// expected while a shard is drained.
+/// Warns of limits whose keys are in use on several shards: together their jobs may exceed the limit. Shards that are
+/// drained are left out, because keys move away from them while their jobs still run.
 fn say_limits_on_several(shards: &[Shard]) {
     let mut used_on: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let taking = shards

@@ -268,18 +268,22 @@ fn write_three(two: &Two, new: &World, eu: &str, asia: &str) {
     two.shell.write("queue.toml", &file.concat());
 }
 
+/// Returns the command that adds a recurring job.
+fn add_recurring(name: &str) -> [&str; 7] {
+    [
+        "recurring",
+        "add",
+        name,
+        "--schedule",
+        "every hour",
+        "--kind",
+        "say",
+    ]
+}
+
 async fn add_recurring_jobs(shell: &Shell, names: &[&str]) {
     for name in names {
-        let add = [
-            "recurring",
-            "add",
-            name,
-            "--schedule",
-            "every hour",
-            "--kind",
-            "say",
-        ];
-        shell.print(&add).await;
+        shell.print(&add_recurring(name)).await;
     }
 }
 
@@ -416,15 +420,7 @@ async fn a_recurring_job_that_was_added_stays_where_it_is_when_the_shards_change
     let new = World::in_schema("asia").await;
     write_three(&two, &new, "open", "open");
 
-    let add = [
-        "recurring",
-        "add",
-        name,
-        "--schedule",
-        "every hour",
-        "--kind",
-        "say",
-    ];
+    let add = add_recurring(name);
     let taken = two.shell.refused(1, &add).await;
     assert!(taken.contains("there is a recurring job"), "{taken}");
     let ran = two.shell.print(&["recurring", "run", name]).await;

@@ -88,10 +88,10 @@ impl Perform<Stage> for Lost {
 async fn a_job_its_hooks_and_its_reports_know_its_shard() {
     let two = two_shards().await;
     let stage = Stage::default();
-    let (told, reported) = (stage.clone(), stage.clone());
+    let (hooked, reported) = (stage.clone(), stage.clone());
     let app = App::new(stage.clone())
         .register::<Lost>()
-        .on_failed(move |job| told.note(format!("failed on {:?}", job.shard)))
+        .on_failed(move |job| hooked.note(format!("failed on {:?}", job.shard)))
         .report_errors(ReportOn::LastAttempt, move |report| {
             reported.note(format!("reported of {:?}", report.shard));
         });

@@ -15,6 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::args::{parse_args, time};
+use super::ids::written_on;
 use super::kinds::Kinds;
 use super::output::say;
 use super::{Exit, Failure, Global};
@@ -106,10 +107,7 @@ impl Enqueue {
         let job = self.job(&by_name).map_err(Failure::usage)?;
         let to = Destination::of(&config).await?;
         let (shard, enqueued) = to.enqueue(job).await?;
-        let id = match &shard {
-            Some(shard) => format!("{shard}:{}", enqueued.id()),
-            None => enqueued.id().to_string(),
-        };
+        let id = written_on(shard.as_deref(), enqueued.id());
         if !enqueued.is_new() {
             say(format!("not enqueued: job {id} holds the unique key"));
         }
